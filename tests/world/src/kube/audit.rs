@@ -1,0 +1,175 @@
+//! The API server's audit log: who asked for what.
+//!
+//! A line is written when a request is complete; a watch is complete when it ends. After a long answer the line can come an
+//! instant later than the answer itself: a test polls for lines that it expects.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+
+use anyhow::Context as _;
+use serde::Deserialize;
+
+use super::{Kube, control_plane::AUDIT_LOG};
+
+/// A place in the audit log: its length in bytes when the mark was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AuditMark(u64);
+
+/// One complete request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEvent {
+    /// Who asked, for example `system:serviceaccount:NAMESPACE:NAME` or `admin`.
+    pub user: String,
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, …
+    pub verb: String,
+    /// The plural, for example `secrets`; empty for paths that are no resource.
+    pub resource: String,
+    /// For example `status` or `token`; else empty.
+    pub subresource: String,
+    /// Empty for cluster-wide requests.
+    pub namespace: String,
+    /// Empty for collections.
+    pub name: String,
+    /// The HTTP status; 0 if the request was cut off before one.
+    pub code: u16,
+    /// Path and query.
+    pub request_uri: String,
+}
+
+impl AuditEvent {
+    /// Whether the request may have changed something.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
+    }
+}
+
+impl Kube {
+    /// The end of the audit log as of now.
+    pub fn audit_mark(&self) -> anyhow::Result<AuditMark> {
+        let path = self.directory.join(AUDIT_LOG);
+        let file = path.metadata().with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(AuditMark(file.len()))
+    }
+
+    /// Every complete request since a mark.
+    fn audit_events_since(&self, mark: AuditMark) -> anyhow::Result<Vec<AuditEvent>> {
+        let path = self.directory.join(AUDIT_LOG);
+        let mut text = String::new();
+        File::open(&path)
+            .and_then(|mut file| {
+                file.seek(SeekFrom::Start(mark.0))?;
+                file.read_to_string(&mut text)
+            })
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        parse(&text)
+    }
+
+    /// Every complete request by `user` since a mark.
+    pub fn audit_events_by(&self, user: &str, mark: AuditMark) -> anyhow::Result<Vec<AuditEvent>> {
+        let mut events = self.audit_events_since(mark)?;
+        events.retain(|event| event.user == user);
+        Ok(events)
+    }
+}
+
+/// The user name under which a ServiceAccount appears in the audit log.
+#[must_use]
+pub fn service_account_user(namespace: &str, name: &str) -> String {
+    format!("system:serviceaccount:{namespace}:{name}")
+}
+
+fn parse(text: &str) -> anyhow::Result<Vec<AuditEvent>> {
+    text.split_inclusive('\n')
+        // A last line without its end is still being written.
+        .filter(|line| line.ends_with('\n'))
+        .map(|line| {
+            let line: Line =
+                serde_json::from_str(line).context("a line of the API server's audit log is not JSON")?;
+            Ok(line.into())
+        })
+        .collect()
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    #[serde(rename = "requestURI")]
+    request_uri: String,
+    verb: String,
+    user: User,
+    #[serde(default)]
+    object_ref: ObjectRef,
+    #[serde(default)]
+    response_status: Status,
+}
+
+#[derive(Deserialize)]
+struct User {
+    #[serde(default)]
+    username: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ObjectRef {
+    resource: String,
+    subresource: String,
+    namespace: String,
+    name: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    code: u16,
+}
+
+impl From<Line> for AuditEvent {
+    fn from(line: Line) -> Self {
+        Self {
+            user: line.user.username,
+            verb: line.verb,
+            resource: line.object_ref.resource,
+            subresource: line.object_ref.subresource,
+            namespace: line.object_ref.namespace,
+            name: line.object_ref.name,
+            code: line.response_status.code,
+            request_uri: line.request_uri,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATCH: &str = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"1","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/a/secrets/s?fieldManager=f","verb":"patch","user":{"username":"system:serviceaccount:a:b","groups":["g"]},"sourceIPs":["127.0.0.1"],"objectRef":{"resource":"secrets","namespace":"a","name":"s","apiVersion":"v1"},"responseStatus":{"metadata":{},"code":200},"requestReceivedTimestamp":"2026-01-01T00:00:00.000000Z","stageTimestamp":"2026-01-01T00:00:00.001000Z"}
+"#;
+
+    #[test]
+    fn a_line_tells_who_did_what() {
+        let events = parse(PATCH).unwrap();
+        let [event] = events.as_slice() else { panic!("{events:?}") };
+        assert_eq!(event.user, service_account_user("a", "b"));
+        assert_eq!(
+            (event.verb.as_str(), event.resource.as_str(), event.name.as_str()),
+            ("patch", "secrets", "s")
+        );
+        assert_eq!((event.code, event.subresource.as_str()), (200, ""));
+        assert!(event.is_write());
+    }
+
+    #[test]
+    fn a_line_without_an_object_is_read_too() {
+        let line = r#"{"requestURI":"/readyz","verb":"get","user":{},"stageTimestamp":"t"}"#;
+        let events = parse(&format!("{line}\n")).unwrap();
+        assert_eq!(events[0].request_uri, "/readyz");
+        assert!(!events[0].is_write());
+    }
+
+    #[test]
+    fn a_line_that_is_still_being_written_waits() {
+        assert_eq!(parse(&format!("{PATCH}{{\"verb\":")).unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,33 @@
+//! Kubeconfig files, for the admin and for any ServiceAccount.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::{Kube, credentials};
+
+impl Kube {
+    /// A kubeconfig that acts as a ServiceAccount, with a token for a day.
+    ///
+    /// Its context is called `NAMESPACE-SERVICEACCOUNT` and has that namespace as default.
+    pub async fn kubeconfig_as(&self, namespace: &str, service_account: &str) -> anyhow::Result<PathBuf> {
+        let token = self.token(namespace, service_account, 86_400).await?;
+        let name = format!("{namespace}-{service_account}");
+        let path = self.directory.join(format!("{name}.kubeconfig"));
+        credentials::write_private(&path, &text(&self.url, &self.ca_file, &name, namespace, &token))?;
+        Ok(path)
+    }
+}
+
+/// A kubeconfig with one cluster `world`, one user and one context, both called `name`. JSON is YAML too.
+pub(super) fn text(url: &str, ca_file: &Path, name: &str, namespace: &str, token: &str) -> String {
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": name,
+        "clusters": [{ "name": "world", "cluster": { "server": url, "certificate-authority": ca_file } }],
+        "users": [{ "name": name, "user": { "token": token } }],
+        "contexts": [{ "name": name, "context": { "cluster": "world", "user": name, "namespace": namespace } }],
+    });
+    format!("{config:#}\n")
+}

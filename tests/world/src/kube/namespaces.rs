@@ -1,0 +1,65 @@
+//! Many namespaces at once, each complete with its `default` ServiceAccount.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::{Value, json};
+
+use super::Kube;
+use crate::http;
+use crate::process::until;
+
+/// Requests in flight; more do not make one API server faster.
+const IN_FLIGHT: usize = 32;
+
+impl Kube {
+    /// Creates namespaces with these labels and waits until each has its `default` ServiceAccount.
+    pub async fn create_namespaces<N: Into<String>>(
+        &self,
+        names: impl IntoIterator<Item = N>,
+        labels: &[(&str, &str)],
+    ) -> anyhow::Result<()> {
+        let names: BTreeSet<String> = names.into_iter().map(Into::into).collect();
+        let labels: BTreeMap<_, _> = labels.iter().copied().collect();
+        let objects: Vec<Value> =
+            names.iter().map(|name| json!({ "metadata": { "name": name, "labels": labels } })).collect();
+        self.create_all("/api/v1/namespaces", objects).await?;
+        self.wait_for_default_service_accounts(&names).await
+    }
+
+    /// Creates objects of one kind concurrently; `path` is that of their collection.
+    pub async fn create_all(&self, path: &str, objects: Vec<Value>) -> anyhow::Result<()> {
+        let client = http::burst_client(Some(self.ca_pem()?.as_bytes()))?;
+        let url = format!("{}{path}", self.url);
+        let requests: Vec<_> = objects
+            .into_iter()
+            .map(|object| client.post(&url).bearer_auth(&self.admin_token).json(&object))
+            .collect();
+        stream::iter(requests)
+            .map(http::json)
+            .buffer_unordered(IN_FLIGHT)
+            .try_for_each(|_| async { Ok(()) })
+            .await
+    }
+
+    async fn wait_for_default_service_accounts(&self, names: &BTreeSet<String>) -> anyhow::Result<()> {
+        // One namespace is asked for by name; of many, one list tells all.
+        let path = match names.first() {
+            None => return Ok(()),
+            Some(only) if names.len() == 1 => format!("/api/v1/namespaces/{only}/serviceaccounts"),
+            Some(_) => "/api/v1/serviceaccounts?fieldSelector=metadata.name%3Ddefault".to_owned(),
+        };
+        until("a default ServiceAccount in every new namespace", || async {
+            let list = self.get(&path).await?;
+            let have: BTreeSet<&str> = list["items"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|account| account["metadata"]["name"] == "default")
+                .filter_map(|account| account["metadata"]["namespace"].as_str())
+                .collect();
+            Ok(names.iter().all(|name| have.contains(name.as_str())).then_some(()))
+        })
+        .await
+    }
+}

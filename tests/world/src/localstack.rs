@@ -1,0 +1,117 @@
+//! LocalStack in host mode: Secrets Manager.
+
+use anyhow::Context as _;
+use reqwest::Client;
+use serde_json::{Value, json};
+
+use crate::guardian::Guardian;
+use crate::kube::credentials::random_token;
+use crate::process::Process;
+use crate::{http, port, programs};
+
+/// The region that everything is made in.
+pub const REGION: &str = "us-east-1";
+/// What LocalStack takes for an access key and its secret.
+const KEY: &str = "test";
+
+/// Starts LocalStack listening on loopback only: it ignores the address it is told and would listen on every one.
+const LAUNCHER: &str = r#"
+import functools
+from twisted.internet import endpoints
+endpoints.TCP4ServerEndpoint = functools.partial(endpoints.TCP4ServerEndpoint, interface="127.0.0.1")
+from localstack.runtime.main import main
+main()
+"#;
+
+/// A running LocalStack; dropping it ends it.
+#[derive(Debug)]
+pub struct LocalStack {
+    /// Its endpoint, `http://127.0.0.1:PORT`.
+    pub endpoint: String,
+    client: Client,
+    _process: Process,
+    _guardian: Guardian,
+}
+
+impl LocalStack {
+    /// Starts a LocalStack that lives as long as the returned value and `guardian`.
+    pub async fn start(guardian: &Guardian) -> anyhow::Result<Self> {
+        let python = programs::localstack_python().await?;
+        let directory = guardian.new_directory("localstack")?;
+        let listen = format!("127.0.0.1:{}", port::free()?);
+        let process = guardian.spawn("localstack", &directory, &python, |command| {
+            command
+                .args(["-c", LAUNCHER])
+                .env("SERVICES", "secretsmanager")
+                .env("GATEWAY_LISTEN", &listen)
+                .env("LOCALSTACK_HOST", &listen)
+                // Nothing leaves the machine, and nothing listens but the gateway.
+                .env("DISABLE_EVENTS", "1")
+                .env("SKIP_SSL_CERT_DOWNLOAD", "1")
+                .env("DNS_ADDRESS", "0")
+                .env("LOCALSTACK_VOLUME_DIR", &directory)
+                .env("PYTHONUTF8", "1")
+                .env("PYTHONDONTWRITEBYTECODE", "1");
+        })?;
+        let endpoint = format!("http://{listen}");
+        let client = http::client(None)?;
+        let health = format!("{endpoint}/_localstack/health");
+        process
+            .until("being healthy", || async { http::answers(&client, &health).await.then_some(()) })
+            .await?;
+        let localstack = Self { endpoint, client, _process: process, _guardian: guardian.clone() };
+        // A service is loaded by its first request; here, so that no test waits for it.
+        localstack.request("secretsmanager", "ListSecrets", &json!({})).await?;
+        Ok(localstack)
+    }
+
+    /// The environment that points the AWS SDK and command line here.
+    #[must_use]
+    pub fn env(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("AWS_ENDPOINT_URL", self.endpoint.clone()),
+            ("AWS_REGION", REGION.to_owned()),
+            ("AWS_DEFAULT_REGION", REGION.to_owned()),
+            ("AWS_ACCESS_KEY_ID", KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", KEY.to_owned()),
+        ]
+    }
+
+    /// Any request of a service that speaks JSON 1.1 under its own name, as `secretsmanager` does.
+    pub async fn request(&self, service: &str, action: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self
+            .client
+            .post(format!("{}/", self.endpoint))
+            .header("content-type", "application/x-amz-json-1.1")
+            .header("x-amz-target", format!("{service}.{action}"))
+            // LocalStack reads service and region from here and checks no signature.
+            .header(
+                "authorization",
+                format!(
+                    "AWS4-HMAC-SHA256 Credential={KEY}/20260101/{REGION}/{service}/aws4_request, \
+                     SignedHeaders=host, Signature=0"
+                ),
+            )
+            .body(body.to_string());
+        http::json(request).await
+    }
+
+    /// Creates a secret and returns its ARN.
+    pub async fn create_secret(&self, name: &str, value: &str) -> anyhow::Result<String> {
+        // The SDKs make this token up for their callers; it becomes the version's id.
+        let body = json!({ "Name": name, "SecretString": value, "ClientRequestToken": random_token()? });
+        text(&self.request("secretsmanager", "CreateSecret", &body).await?, "ARN")
+    }
+
+    /// Puts a new current value and returns its version id; `secret` is a name or an ARN.
+    pub async fn put_secret(&self, secret: &str, value: &str) -> anyhow::Result<String> {
+        let body =
+            json!({ "SecretId": secret, "SecretString": value, "ClientRequestToken": random_token()? });
+        text(&self.request("secretsmanager", "PutSecretValue", &body).await?, "VersionId")
+    }
+}
+
+fn text(answer: &Value, field: &str) -> anyhow::Result<String> {
+    let found = answer[field].as_str().with_context(|| format!("LocalStack answered without {field}"))?;
+    Ok(found.to_owned())
+}

@@ -1,0 +1,121 @@
+//! The pins: every Go module file, the LocalStack requirements and our own Go source, compiled into this crate.
+//!
+//! Their digest names the cache directory, so a changed pin never meets a program built from an older one.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use aws_lc_rs::digest::{SHA256, digest as sha256};
+
+/// One pinned file: where it lies below `tests/world`, and its text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pin {
+    path: &'static str,
+    text: &'static str,
+}
+
+macro_rules! pins {
+    ($($path:literal),+ $(,)?) => {
+        &[$(Pin { path: $path, text: include_str!(concat!("../../", $path)) }),+]
+    };
+}
+
+/// Everything that decides what gets built or installed.
+pub(crate) const PINS: &[Pin] = pins![
+    "go/etcd/go.mod",
+    "go/etcd/go.sum",
+    "go/kube/go.mod",
+    "go/kube/go.sum",
+    "go/kube/keyring/main.go",
+    "go/registry/go.mod",
+    "go/registry/go.sum",
+    "go/vault/go.mod",
+    "go/vault/go.sum",
+    "localstack.lock",
+];
+
+/// The first 16 hexadecimal digits of the SHA-256 over all paths and texts.
+pub(crate) fn digest(pins: &[Pin]) -> String {
+    let mut all = Vec::new();
+    for pin in pins {
+        // Lengths keep two neighbouring files apart whatever they contain.
+        for part in [pin.path, pin.text] {
+            all.extend_from_slice(&part.len().to_le_bytes());
+            all.extend_from_slice(part.as_bytes());
+        }
+    }
+    hex(&sha256(&SHA256, &all).as_ref()[..8])
+}
+
+/// Writes the pins below `directory` under their own paths, so that a build needs no source checkout.
+pub(crate) fn write_to(directory: &Path) -> anyhow::Result<()> {
+    for pin in PINS {
+        let path = directory.join(pin.path);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+        }
+        std::fs::write(&path, pin.text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The version at which `go/<folder>/go.mod` pins `module`, without the leading `v`.
+pub(crate) fn version(folder: &str, module: &str) -> Option<&'static str> {
+    let path = format!("go/{folder}/go.mod");
+    let text = PINS.iter().find(|pin| pin.path == path)?.text;
+    text.lines()
+        .map(|line| line.trim().trim_start_matches("require "))
+        .filter_map(|line| line.strip_prefix(module)?.strip_prefix(" v"))
+        .find_map(|rest| rest.split_whitespace().next())
+}
+
+/// Lower-case hexadecimal digits of `bytes`.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_pin_changes_the_digest() {
+        let before = [Pin { path: "a", text: "one" }, Pin { path: "b", text: "two" }];
+        let after = [Pin { path: "a", text: "one" }, Pin { path: "b", text: "tw0" }];
+        assert_ne!(digest(&before), digest(&after));
+        assert_eq!(digest(&before), digest(&before));
+    }
+
+    #[test]
+    fn text_that_moves_between_files_changes_the_digest() {
+        let before = [Pin { path: "a", text: "one" }, Pin { path: "b", text: "" }];
+        let after = [Pin { path: "a", text: "" }, Pin { path: "b", text: "one" }];
+        assert_ne!(digest(&before), digest(&after));
+    }
+
+    #[test]
+    fn every_main_module_has_a_pinned_version() {
+        for (folder, module) in [
+            ("etcd", "go.etcd.io/etcd/server/v3"),
+            ("kube", "k8s.io/kubernetes"),
+            ("registry", "github.com/distribution/distribution/v3"),
+            ("vault", "github.com/hashicorp/vault"),
+        ] {
+            assert!(version(folder, module).is_some(), "{module}");
+        }
+    }
+
+    #[test]
+    fn pins_are_written_under_their_own_paths() {
+        let directory = std::env::temp_dir().join(format!("regcred-world-pins-{}", std::process::id()));
+        write_to(&directory).unwrap();
+        let written = std::fs::read_to_string(directory.join("go/kube/keyring/main.go")).unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert!(written.contains("package main"));
+    }
+}

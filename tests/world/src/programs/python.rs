@@ -1,0 +1,129 @@
+//! Installs LocalStack from its hash-locked requirements into a Python 3.11 environment of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+
+use super::{cache, go::last_lines, on_path, pins};
+use crate::talk::say;
+
+/// Written last: an environment cannot be renamed into place, because its scripts name their own directory.
+const MARKER: &str = "installed";
+
+/// The interpreter that can run LocalStack, installed first if it is missing.
+pub(crate) fn localstack() -> anyhow::Result<PathBuf> {
+    let cache = cache::of_these_pins()?;
+    let home = cache.join("localstack");
+    let python = home.join("bin/python");
+    if home.join(MARKER).is_file() {
+        return Ok(python);
+    }
+    let _lock = cache::lock(&cache, || say("waiting for another process that installs LocalStack"))?;
+    if home.join(MARKER).is_file() {
+        return Ok(python);
+    }
+    let installer = Installer::find()?;
+    say("installing LocalStack, about 1 min the first time");
+    let begun = Instant::now();
+    if home.exists() {
+        // No marker: an earlier installation was cut short.
+        std::fs::remove_dir_all(&home).with_context(|| format!("cannot remove {}", home.display()))?;
+    }
+    pins::write_to(&cache.join("src"))?;
+    installer.install(&home, &cache.join("src/localstack.lock"))?;
+    std::fs::write(home.join(MARKER), "")
+        .with_context(|| format!("cannot mark {} as complete", home.display()))?;
+    say(&format!("installed LocalStack in {} s", begun.elapsed().as_secs()));
+    Ok(python)
+}
+
+/// What makes the environment.
+enum Installer {
+    /// `uv`, which is ten times faster and fetches Python 3.11 itself if it has to.
+    Uv(PathBuf),
+    /// Python 3.11's own `venv` and `pip`.
+    Pip(PathBuf),
+}
+
+impl Installer {
+    fn find() -> anyhow::Result<Self> {
+        choose(
+            on_path("uv"),
+            ["python3.11", "python3"].into_iter().filter_map(on_path).find(|path| is_3_11(path)),
+        )
+    }
+
+    fn install(&self, home: &Path, lock: &Path) -> anyhow::Result<()> {
+        let python = home.join("bin/python");
+        match self {
+            Self::Uv(uv) => {
+                run(Command::new(uv).args(["venv", "--quiet", "--python", "3.11"]).arg(home))?;
+                run(Command::new(uv)
+                    .args(["pip", "install", "--quiet", "--compile-bytecode", "--require-hashes", "--python"])
+                    .arg(&python)
+                    .arg("-r")
+                    .arg(lock))
+            }
+            Self::Pip(python3) => {
+                run(Command::new(python3).args(["-m", "venv"]).arg(home))?;
+                run(Command::new(&python)
+                    .args([
+                        "-m",
+                        "pip",
+                        "install",
+                        "--quiet",
+                        "--disable-pip-version-check",
+                        "--require-hashes",
+                        "-r",
+                    ])
+                    .arg(lock))
+            }
+        }
+    }
+}
+
+fn choose(uv: Option<PathBuf>, python: Option<PathBuf>) -> anyhow::Result<Installer> {
+    uv.map(Installer::Uv).or(python.map(Installer::Pip)).context(
+        "Python 3.11 is not on PATH and neither is uv: install one of them (LocalStack runs on Python 3.11 only); \
+         see https://docs.astral.sh/uv",
+    )
+}
+
+fn is_3_11(python: &Path) -> bool {
+    Command::new(python)
+        .args(["-c", "import sys; print(sys.version_info[:2] == (3, 11))"])
+        .output()
+        .is_ok_and(|output| output.stdout.starts_with(b"True"))
+}
+
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {program}"))?;
+    if !output.status.success() {
+        bail!(
+            "{program} could not install LocalStack; a package index must be reachable: {}",
+            last_lines(&String::from_utf8_lossy(&output.stderr), 20)
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_python_says_what_to_install() {
+        let message = choose(None, None).err().unwrap().to_string();
+        assert!(message.contains("Python 3.11 is not on PATH"), "{message}");
+        assert!(message.contains("install one of them"), "{message}");
+    }
+
+    #[test]
+    fn uv_goes_before_pip() {
+        let chosen = choose(Some("uv".into()), Some("python3.11".into())).unwrap();
+        assert!(matches!(chosen, Installer::Uv(_)));
+    }
+}

@@ -1,0 +1,168 @@
+//! A real Vault in dev mode, with KV of both versions, the Kubernetes auth method and an audit file.
+
+mod audit;
+mod auth;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+
+pub use audit::{VaultAuditEvent, VaultAuditMark};
+
+use crate::guardian::Guardian;
+use crate::process::{Process, until};
+use crate::programs::Program;
+use crate::{http, port};
+
+/// A running Vault; dropping it ends it.
+#[derive(Debug)]
+pub struct Vault {
+    /// Where it listens, `http://127.0.0.1:PORT`.
+    pub address: String,
+    /// A token that may do everything.
+    pub root_token: String,
+    /// Opens it again after [`Vault::seal`].
+    unseal_key: String,
+    audit_log: PathBuf,
+    client: Client,
+    _process: Process,
+    _guardian: Guardian,
+}
+
+impl Vault {
+    /// Starts a Vault that lives as long as the returned value and `guardian`.
+    ///
+    /// KV version 2 is at `secret/`, version 1 at `kv1/`.
+    pub async fn start(guardian: &Guardian) -> anyhow::Result<Self> {
+        let program = Program::Vault.path().await?;
+        let plugin = Program::VaultPluginAuthKubernetes.path().await?;
+        let directory = guardian.new_directory("vault")?;
+        let plugins = directory.join("plugins");
+        install_plugin(&plugin, &plugins)?;
+        let root_token = crate::kube::credentials::random_token()?;
+        let listen = format!("127.0.0.1:{}", port::free()?);
+        let process = guardian.spawn("vault", &directory, &program, |command| {
+            command
+                .args(["server", "-dev", "-dev-no-store-token"])
+                .arg(format!("-dev-root-token-id={root_token}"))
+                .arg(format!("-dev-listen-address={listen}"))
+                .arg(format!("-dev-plugin-dir={}", plugins.display()));
+        })?;
+        let address = format!("http://{listen}");
+        let client = http::client(None)?;
+        let health = format!("{address}/v1/sys/health");
+        let unseal_key = process
+            .until("being unsealed", || async {
+                let printed = std::fs::read_to_string(process.log()).ok()?;
+                let key =
+                    printed.lines().find_map(|line| line.strip_prefix("Unseal Key: "))?.trim().to_owned();
+                http::answers(&client, &health).await.then_some(key)
+            })
+            .await?;
+        let audit_log = directory.join("audit.log");
+        let vault = Self {
+            address,
+            root_token,
+            unseal_key,
+            audit_log,
+            client,
+            _process: process,
+            _guardian: guardian.clone(),
+        };
+        vault.furnish().await?;
+        Ok(vault)
+    }
+
+    async fn furnish(&self) -> anyhow::Result<()> {
+        let audit = json!({
+            "type": "file",
+            "options": { "file_path": self.audit_log, "log_raw": "false" },
+        });
+        self.write("sys/audit/file", &audit).await?;
+        self.enable_kv("kv1", 1).await?;
+        Ok(())
+    }
+
+    /// Any request with the root token; `path` comes after `/v1/`. An empty answer is `null`.
+    pub async fn request(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let method: Method = method.parse().map_err(|_| anyhow!("{method} is not an HTTP method"))?;
+        let mut request = self
+            .client
+            .request(method, format!("{}/v1/{path}", self.address))
+            .header("x-vault-token", &self.root_token);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        http::json(request).await
+    }
+
+    /// Reads `path`.
+    pub async fn read(&self, path: &str) -> anyhow::Result<Value> {
+        self.request("GET", path, None).await
+    }
+
+    /// Writes `path`, for example `secret/data/ci/ghcr` with `{"data": …}`.
+    pub async fn write(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.request("POST", path, Some(body)).await
+    }
+
+    /// Deletes `path`.
+    pub async fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        self.request("DELETE", path, None).await
+    }
+
+    /// Puts a new version of a KV version 2 key and returns its number.
+    pub async fn put_kv2(&self, mount: &str, key: &str, data: &Value) -> anyhow::Result<u64> {
+        let answer = self.write(&format!("{mount}/data/{key}"), &json!({ "data": data })).await?;
+        answer["data"]["version"].as_u64().context("Vault answered a KV write without a version")
+    }
+
+    /// Puts a KV version 1 key.
+    pub async fn put_kv1(&self, mount: &str, key: &str, data: &Value) -> anyhow::Result<()> {
+        self.write(&format!("{mount}/{key}"), data).await?;
+        Ok(())
+    }
+
+    /// Mounts a KV engine of version 1 or 2, at a path that may have slashes, and waits until it takes writes.
+    pub async fn enable_kv(&self, mount: &str, version: u8) -> anyhow::Result<()> {
+        let body = json!({ "type": "kv", "options": { "version": version.to_string() } });
+        self.write(&format!("sys/mounts/{mount}"), &body).await?;
+        if version == 2 {
+            // A new version 2 mount refuses everything for a moment while it upgrades itself.
+            let config = format!("{mount}/config");
+            until("a usable KV mount", || async { Ok(self.read(&config).await.ok()) }).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes a policy in HCL.
+    pub async fn put_policy(&self, name: &str, hcl: &str) -> anyhow::Result<()> {
+        self.write(&format!("sys/policies/acl/{name}"), &json!({ "policy": hcl })).await?;
+        Ok(())
+    }
+
+    /// Seals it: from now on every request but this one's undoing is answered 503.
+    pub async fn seal(&self) -> anyhow::Result<()> {
+        self.write("sys/seal", &json!({})).await?;
+        Ok(())
+    }
+
+    /// Undoes [`Vault::seal`] and waits until it answers again.
+    pub async fn unseal(&self) -> anyhow::Result<()> {
+        self.write("sys/unseal", &json!({ "key": self.unseal_key })).await?;
+        let health = format!("{}/v1/sys/health", self.address);
+        until("an unsealed Vault", || async { Ok(http::answers(&self.client, &health).await.then_some(())) })
+            .await
+    }
+}
+
+/// Vault calls a plugin by its file's name, and wants a file of the directory's own, no symbolic link.
+fn install_plugin(plugin: &Path, directory: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir(directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    let to = directory.join("kubernetes");
+    std::fs::hard_link(plugin, &to)
+        .or_else(|_| std::fs::copy(plugin, &to).map(drop))
+        .with_context(|| format!("cannot copy Vault's Kubernetes auth method to {}", to.display()))
+}

@@ -1,0 +1,174 @@
+//! Every part of the world does what the tests of regcred rely on.
+
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use world::{KeyringQuestion, Registry, World, ask_kubelet, service_account_user};
+
+/// Holds the compiler to it: tests run worlds on spawned tasks, too.
+fn assert_send<T: Send>(value: T) -> T {
+    value
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn namespaces_come_with_their_service_account() {
+    let world = World::shared().await;
+    let names: Vec<_> = (0..1000).map(|n| format!("many-{n}")).collect();
+    // Seconds on an idle machine; a minute says that the controllers are held back.
+    let begun = Instant::now();
+    assert_send(world.kube.create_namespaces(names, &[("team", "a")])).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", begun.elapsed());
+    let listed = world.kube.get("/api/v1/namespaces?labelSelector=team%3Da").await.unwrap();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1000);
+    let account = world.kube.get("/api/v1/namespaces/many-7/serviceaccounts/default").await.unwrap();
+    assert_eq!(account["metadata"]["name"], "default");
+}
+
+#[tokio::test]
+async fn a_service_account_is_held_to_its_rights_and_seen_in_the_audit_log() {
+    let kube = &World::shared().await.kube;
+    kube.create_namespaces(["limited"], &[]).await.unwrap();
+    let mark = kube.audit_mark().unwrap();
+    let config = kube.kubeconfig_as("limited", "default").await.unwrap();
+    let config = config.to_str().unwrap();
+    let refused = kube.kubectl(&["--kubeconfig", config, "get", "secrets"]).await.unwrap_err();
+    assert!(refused.to_string().contains("forbidden"), "{refused}");
+    kube.kubectl(&[
+        "create",
+        "rolebinding",
+        "view",
+        "--clusterrole=view",
+        "--serviceaccount=limited:default",
+        "-n",
+        "limited",
+    ])
+    .await
+    .unwrap();
+    kube.kubectl(&["--kubeconfig", config, "get", "serviceaccounts"]).await.unwrap();
+    let events = kube.audit_events_by(&service_account_user("limited", "default"), mark).unwrap();
+    assert!(events.iter().any(|event| event.resource == "secrets" && event.code == 403), "{events:?}");
+    assert!(
+        events.iter().any(|event| event.resource == "serviceaccounts" && event.code == 200),
+        "{events:?}"
+    );
+    assert!(events.iter().all(|event| !event.is_write()), "{events:?}");
+}
+
+#[tokio::test]
+async fn kubectl_applies_from_stdin() {
+    let kube = &World::shared().await.kube;
+    let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: from-stdin }\n";
+    kube.kubectl_stdin(&["apply", "-f", "-"], manifest).await.unwrap();
+    kube.get("/api/v1/namespaces/default/configmaps/from-stdin").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_service_account_reads_its_secret_from_vault() {
+    let world = World::shared().await;
+    let vault = &world.vault;
+    assert_eq!(vault.put_kv2("secret", "ci/ghcr", &json!({ "username": "u" })).await.unwrap(), 1);
+    assert_eq!(vault.put_kv2("secret", "ci/ghcr", &json!({ "username": "v" })).await.unwrap(), 2);
+    vault.put_kv1("kv1", "ci/old", &json!({ "username": "w" })).await.unwrap();
+    vault.enable_kv("teams/a/kv", 2).await.unwrap();
+    assert_eq!(vault.put_kv2("teams/a/kv", "x", &json!({ "k": "v" })).await.unwrap(), 1);
+    vault.put_policy("ci", r#"path "secret/data/ci/*" { capabilities = ["read"] }"#).await.unwrap();
+    vault
+        .create_kubernetes_role("kubernetes", "ci", &["default"], &["vaulted"], &["ci"], "1m")
+        .await
+        .unwrap();
+    world.kube.create_namespaces(["vaulted"], &[]).await.unwrap();
+    let jwt = world.kube.token("vaulted", "default", 600).await.unwrap();
+    let login = json!({ "role": "ci", "jwt": jwt });
+    let token = login_token(&vault.write("auth/kubernetes/login", &login).await.unwrap());
+    let mark = vault.audit_mark().unwrap();
+    assert_eq!(status(&vault.address, "secret/data/ci/ghcr", &token).await, 200);
+    assert_eq!(status(&vault.address, "secret/data/other", &token).await, 403);
+    assert_eq!(vault.reads_of("secret/data/ci/ghcr", mark).unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_vault_of_ones_own_can_be_sealed() {
+    let world = World::shared().await;
+    let vault = world::Vault::start(world.guardian()).await.unwrap();
+    vault.put_kv2("secret", "a", &json!({ "k": "v" })).await.unwrap();
+    vault.seal().await.unwrap();
+    assert!(vault.read("secret/data/a").await.unwrap_err().to_string().contains("503"));
+    vault.unseal().await.unwrap();
+    assert_eq!(vault.read("secret/data/a").await.unwrap()["data"]["data"]["k"], "v");
+}
+
+#[tokio::test]
+async fn a_new_value_of_a_secret_is_the_current_one() {
+    let localstack = &World::shared().await.localstack;
+    let arn = localstack.create_secret("ci/ghcr", "one").await.unwrap();
+    let version = localstack.put_secret("ci/ghcr", "two").await.unwrap();
+    let value =
+        localstack.request("secretsmanager", "GetSecretValue", &json!({ "SecretId": arn })).await.unwrap();
+    assert_eq!(
+        (value["SecretString"].as_str(), value["VersionId"].as_str()),
+        (Some("two"), Some(version.as_str()))
+    );
+}
+
+#[tokio::test]
+async fn a_password_changes_while_the_registry_runs() {
+    let world = World::shared().await;
+    check_registry(&world.registry).await;
+}
+
+#[tokio::test]
+async fn a_password_changes_while_the_token_registry_runs() {
+    let world = World::shared().await;
+    check_registry(&world.token_registry).await;
+}
+
+async fn check_registry(registry: &Registry) {
+    let user = registry.username.as_str();
+    let first = registry.password().unwrap();
+    let digest = registry.push_image("team/app", "1").await.unwrap();
+    assert!(digest.starts_with("sha256:"), "{digest}");
+    assert!(registry.login(user, &first).await.unwrap());
+    assert!(!registry.login(user, "wrong").await.unwrap());
+    assert!(!registry.login("nobody", &first).await.unwrap());
+    let mut right = first;
+    // Faster than a file system's clock ticks: each must count all the same.
+    for round in 0..10 {
+        let next = format!("changed-{round}");
+        registry.set_password(&next).unwrap();
+        assert!(registry.login(user, &next).await.unwrap(), "round {round}");
+        assert!(!registry.login(user, &right).await.unwrap(), "round {round}");
+        right = next;
+    }
+    assert!(registry.can_pull("team/app", "1", user, &right).await.unwrap());
+    assert!(!registry.can_pull("team/app", "1", user, "wrong").await.unwrap());
+}
+
+#[tokio::test]
+async fn the_kubelet_answers_for_itself() {
+    let question = |config: Value| KeyringQuestion {
+        namespace: "a".to_owned(),
+        name: "s".to_owned(),
+        kind: "kubernetes.io/dockerconfigjson".to_owned(),
+        docker_config: config.to_string().into_bytes(),
+        image: "127.0.0.1:5000/team/app".to_owned(),
+    };
+    let good = question(json!({ "auths": { "127.0.0.1:5000": { "username": "u", "password": "p" } } }));
+    let other = question(json!({ "auths": { "localhost:5000": { "username": "u", "password": "p" } } }));
+    let bad = question(json!({ "auths": { "127.0.0.1:5000": { "auth": "%" } } }));
+    let answers = ask_kubelet(&[good, other, bad]).await.unwrap();
+    let [good, other, bad] = answers.as_slice() else { panic!("{answers:?}") };
+    assert_eq!((good.credentials[0].username.as_str(), good.credentials[0].password.as_str()), ("u", "p"));
+    assert!(other.credentials.is_empty() && other.error.is_none());
+    assert!(bad.error.as_deref().unwrap().contains("illegal base64"), "{bad:?}");
+}
+
+fn login_token(answer: &Value) -> String {
+    answer["auth"]["client_token"].as_str().unwrap().to_owned()
+}
+
+async fn status(address: &str, path: &str, token: &str) -> u16 {
+    let request = reqwest::Client::builder().no_proxy().build().unwrap().get(format!("{address}/v1/{path}"));
+    request.header("x-vault-token", token).send().await.unwrap().status().as_u16()
+}
