@@ -1,0 +1,197 @@
+//! The docker config a pull secret holds.
+//!
+//! In go credentials by host key, out come the bytes of `.dockerconfigjson`, and back.
+//! The same credentials always render to the same bytes, so that nodes can share what they have
+//! verified in one namespace with every other. JSON is written by serde, never by string.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use serde::{Deserialize, Serialize};
+
+use crate::credential::Credential;
+use host_key::HostKey;
+
+pub mod host_key;
+pub mod shapes;
+pub mod versions;
+
+/// The credentials of one pull secret by host key.
+#[derive(Clone, Debug, Default)]
+pub struct DockerConfig {
+    /// One credential for each host key.
+    pub auths: BTreeMap<HostKey, Credential>,
+}
+
+impl DockerConfig {
+    /// The bytes of `.dockerconfigjson`: entries in the order of their host keys, each with
+    /// `username`, `password` and the `auth` that the kubelet reads where it is there.
+    /// No `email`: it is part of the hash by which a node recognises a credential.
+    #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "a map of strings always has a JSON form")]
+    pub fn render(&self) -> SecretSlice<u8> {
+        let auths = self
+            .auths
+            .iter()
+            .map(|(host, credential)| (host.as_str(), WrittenEntry::of(credential)))
+            .collect();
+        let bytes = serde_json::to_vec(&Written { auths }).expect("a map of strings always has a JSON form");
+        bytes.into()
+    }
+
+    /// The entries of a pull secret in the cluster that can be read: what is malformed there is left
+    /// out, since whoever asks wants to know what may be kept.
+    #[must_use]
+    pub fn parse_lenient(bytes: &[u8]) -> Self {
+        let Ok(config) = serde_json::from_slice::<Read>(bytes) else {
+            return Self::default();
+        };
+        let auths = config
+            .auths
+            .into_iter()
+            .filter_map(|(host, entry)| Some((HostKey::parse(&host).ok()?, entry_credential(entry).ok()?)))
+            .collect();
+        Self { auths }
+    }
+}
+
+/// A docker config as regcred writes it.
+#[derive(Serialize)]
+struct Written<'a> {
+    auths: BTreeMap<&'a str, WrittenEntry<'a>>,
+}
+
+#[derive(Serialize)]
+struct WrittenEntry<'a> {
+    username: &'a str,
+    password: &'a str,
+    auth: String,
+}
+
+impl<'a> WrittenEntry<'a> {
+    fn of(credential: &'a Credential) -> Self {
+        let password = credential.password.expose_secret();
+        let auth = STANDARD.encode(format!("{}:{password}", credential.username));
+        Self { username: &credential.username, password, auth }
+    }
+}
+
+/// A docker config as anyone may have written it.
+#[derive(Deserialize)]
+struct Read {
+    #[serde(default)]
+    auths: BTreeMap<String, serde_json::Value>,
+}
+
+/// The credential of one entry under `auths`; the `auth` field goes before the other two, as in the
+/// kubelet. The error names the field that is wrong.
+fn entry_credential(entry: serde_json::Value) -> Result<Credential, &'static str> {
+    #[derive(Deserialize)]
+    struct Entry {
+        username: Option<String>,
+        password: Option<SecretString>,
+        auth: Option<SecretString>,
+        identitytoken: Option<SecretString>,
+        registrytoken: Option<SecretString>,
+    }
+    let entry: Entry = serde_json::from_value(entry).map_err(|_| "a field of the entry is not a string")?;
+    if let Some(auth) = entry.auth.filter(|auth| !auth.expose_secret().is_empty()) {
+        return decode_auth(auth.expose_secret());
+    }
+    match (entry.username, entry.password) {
+        (Some(username), Some(password)) => Ok(Credential { username, password }),
+        _ if entry.identitytoken.is_some() || entry.registrytoken.is_some() => {
+            Err("the entry holds only a token, which the kubelet does not use for pulls")
+        }
+        _ => Err("the entry holds neither `auth` nor `username` and `password`"),
+    }
+}
+
+/// Reads what the kubelet reads: with padding or without, and with line ends inside.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// `auth`: base64 of `username:password`.
+fn decode_auth(auth: &str) -> Result<Credential, &'static str> {
+    const SHAPE: &str = "`auth` is not base64 of username:password";
+    let compact: SecretString = auth.split(['\r', '\n']).collect::<String>().into();
+    let bytes: SecretSlice<u8> = LENIENT.decode(compact.expose_secret()).map_err(|_| SHAPE)?.into();
+    let text = str::from_utf8(bytes.expose_secret()).map_err(|_| SHAPE)?;
+    let (username, password) = text.split_once(':').ok_or(SHAPE)?;
+    Ok(Credential { username: username.to_owned(), password: password.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    pub(super) fn config(entries: &[(&str, &str, &str)]) -> DockerConfig {
+        let auths = entries
+            .iter()
+            .map(|&(host, username, password)| {
+                let host = HostKey::parse(host).expect("a valid host");
+                (host, Credential { username: username.into(), password: password.into() })
+            })
+            .collect();
+        DockerConfig { auths }
+    }
+
+    fn text(config: &DockerConfig) -> String {
+        String::from_utf8(config.render().expose_secret().to_vec()).expect("JSON is UTF-8")
+    }
+
+    #[test]
+    fn entries_are_ordered_and_complete() {
+        let config = config(&[("registry:5000", "b", "two"), ("docker.io", "a", "one")]);
+        insta::assert_snapshot!(text(&config), @r#"{"auths":{"https://index.docker.io/v1/":{"username":"a","password":"one","auth":"YTpvbmU="},"registry:5000":{"username":"b","password":"two","auth":"Yjp0d28="}}}"#);
+    }
+
+    #[test]
+    fn what_is_malformed_is_left_out() {
+        let bytes = br#"{"auths":{"ghcr.io":{"auth":"YTpvbmU="},"quay.io":{"auth":"!"},"x y":{"auth":"YTpvbmU="},"q.io":{"auth":1}}}"#;
+        let hosts: Vec<_> =
+            DockerConfig::parse_lenient(bytes).auths.into_keys().map(|host| host.to_string()).collect();
+        assert_eq!(hosts, ["ghcr.io"]);
+    }
+
+    #[test]
+    fn a_docker_config_of_another_kind_has_no_entries() {
+        for bytes in ["null", "[]", "{}", r#"{"auths":null}"#, r#"{"AUTHS":{}}"#, "not JSON"] {
+            assert!(DockerConfig::parse_lenient(bytes.as_bytes()).auths.is_empty(), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn debug_does_not_show_the_password() {
+        let config = config(&[("ghcr.io", "robot", "s3cret-sentinel")]);
+        assert!(!format!("{config:?} {:?}", config.render()).contains("s3cret-sentinel"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_username_and_password_survive_a_round_trip(username in "[^:]*", password in "\\PC*") {
+            let before = config(&[("ghcr.io", &username, &password)]);
+            let bytes = before.render();
+            let after = DockerConfig::parse_lenient(bytes.expose_secret());
+            let (_, credential) = after.auths.first_key_value().expect("one entry");
+            prop_assert_eq!(&credential.username, &username);
+            prop_assert_eq!(credential.password.expose_secret(), &password);
+            let again = after.render();
+            prop_assert_eq!(again.expose_secret(), bytes.expose_secret());
+        }
+
+        #[test]
+        fn parsing_arbitrary_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = DockerConfig::parse_lenient(&bytes);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Every shape a stored value may have, and what is malformed.
+
+use super::*;
+use crate::credential::Place;
+use proptest::prelude::*;
+
+/// A registry entry of a spec: host, username, the two field names.
+fn registry(host: &str, username: &str, username_key: &str, password_key: &str) -> RegistrySource {
+    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    RegistrySource {
+        host: given(host).map(|host| HostKey::parse(&host).expect("a valid host")),
+        place: Place { store: "vault".into(), key: "ci/ghcr".into() },
+        username: given(username),
+        username_key: given(username_key),
+        password_key: given(password_key),
+    }
+}
+
+/// `host user password` for each entry, or the error.
+fn outcome(value: &[u8], registry: &RegistrySource) -> String {
+    match parse(&value.to_vec().into(), registry) {
+        Ok(config) => config
+            .auths
+            .iter()
+            .map(|(host, it)| format!("{host} {} {}", it.username, it.password.expose_secret()))
+            .collect::<Vec<_>>()
+            .join("; "),
+        Err(malformed) => format!("malformed: {malformed}"),
+    }
+}
+
+#[track_caller]
+fn check(value: &str, registry: &RegistrySource, expect: &str) {
+    assert_eq!(outcome(value.as_bytes(), registry), expect, "{value}");
+}
+
+#[test]
+fn every_shape_is_recognised() {
+    let plain = registry("ghcr.io", "", "", "");
+    check(r#"{"username":"robot","password":"pw"}"#, &plain, "ghcr.io robot pw");
+    check(r#"{"username":"robot","accessToken":"pw"}"#, &plain, "ghcr.io robot pw");
+    check(r#"{"auth":"cm9ib3Q6cHc="}"#, &plain, "ghcr.io robot pw");
+    check(r#"{"auth":"cm9ib3Q6cHc"}"#, &plain, "ghcr.io robot pw");
+    check(
+        r#"{"auths":{"https://ghcr.io/v2/":{"auth":"cm9ib3Q6cHc="},"quay.io":{}}}"#,
+        &plain,
+        "ghcr.io robot pw",
+    );
+    check(r#"{"auths":{"ghcr.io":{"username":"robot","password":"pw"}}}"#, &plain, "ghcr.io robot pw");
+    let named = registry("ghcr.io", "robot", "", "");
+    check("pw", &named, "ghcr.io robot pw");
+    check(r#"{"password":"pw"}"#, &named, "ghcr.io robot pw");
+    check("12345", &named, "ghcr.io robot 12345");
+    check(r#""quoted""#, &named, r#"ghcr.io robot "quoted""#);
+}
+
+#[test]
+fn the_fields_that_the_spec_names_go_first() {
+    let mapped = registry("ghcr.io", "", "login", "secret");
+    check(r#"{"login":"robot","secret":"pw","username":"x","password":"y"}"#, &mapped, "ghcr.io robot pw");
+    check(r#"{"username":"x","password":"y"}"#, &mapped, "malformed: field `login` is missing");
+    check("pw", &mapped, "malformed: the value is no JSON object, so it has no field `login`");
+}
+
+#[test]
+fn the_username_of_the_spec_goes_before_the_stored_one() {
+    let named = registry("ghcr.io", "robot", "", "");
+    check(r#"{"username":"other","password":"pw"}"#, &named, "ghcr.io robot pw");
+}
+
+#[test]
+fn without_a_host_every_entry_is_taken() {
+    let all = registry("", "", "", "");
+    let two = r#"{"auths":{"docker.io":{"auth":"YTpvbmU="},"ghcr.io":{"auth":"Yjp0d28="}}}"#;
+    check(two, &all, "ghcr.io b two; https://index.docker.io/v1/ a one");
+    check(
+        r#"{"username":"a","password":"b"}"#,
+        &all,
+        "malformed: without `host` the value must be a docker config with `auths`",
+    );
+    check(r#"{"auths":{}}"#, &all, "malformed: `auths` has no entry");
+    let twice = r#"{"auths":{"docker.io":{"auth":"YTpvbmU="},"index.docker.io":{"auth":"Yjp0d28="}}}"#;
+    check(twice, &all, "malformed: `auths` holds https://index.docker.io/v1/ twice, spelled differently");
+}
+
+#[test]
+fn a_gcp_key_is_the_password_as_a_whole() {
+    let key = "{\n \"type\": \"service_account\",\n \"private_key\": \"-----BEGIN\\nx\\n\"\n}\n";
+    let expect = r#"gcr.io _json_key {"private_key":"-----BEGIN\nx\n","type":"service_account"}"#;
+    check(key, &registry("gcr.io", "_json_key", "", ""), expect);
+}
+
+#[test]
+fn a_gcp_key_may_stand_in_a_field_or_in_a_docker_config() {
+    let expect = r#"gcr.io _json_key {"private_key":"x","type":"service_account"}"#;
+    let key = "{\n\"type\": \"service_account\",\n\"private_key\": \"x\"\n}";
+    let plain = registry("gcr.io", "", "", "");
+    check(&serde_json::json!({"username": "_json_key", "password": key}).to_string(), &plain, expect);
+    let auth = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, format!("_json_key:{key}"));
+    check(&serde_json::json!({"auths": {"gcr.io": {"auth": auth}}}).to_string(), &plain, expect);
+}
+
+#[test]
+fn broken_json_is_never_taken_for_a_password() {
+    let named = registry("ghcr.io", "robot", "", "");
+    for value in [r#"{"password":"sentinel",}"#, r#"{"password":"#, "[]", " {", "[\"a\"]"] {
+        check(value, &named, &format!("malformed: {BROKEN_JSON}"));
+    }
+}
+
+#[test]
+fn one_trailing_line_end_is_dropped_and_no_more() {
+    let named = registry("ghcr.io", "robot", "", "");
+    check("pw\n", &named, "ghcr.io robot pw");
+    check("pw\r\n", &named, "ghcr.io robot pw");
+    check(r#"{"password":"pw\n"}"#, &named, "ghcr.io robot pw");
+    check("pw\n\n", &named, "malformed: the password has a control character");
+    check(" pw ", &named, "ghcr.io robot  pw ");
+}
+
+#[test]
+fn what_is_malformed_is_named_and_not_shown() {
+    let plain = registry("ghcr.io", "", "", "");
+    let named = registry("ghcr.io", "robot", "", "");
+    check("", &plain, "malformed: the value is empty");
+    check("\n", &plain, "malformed: the value is empty");
+    check("sentinel", &plain, "malformed: the value is a bare password: put the `username` into the spec");
+    check("{}", &plain, "malformed: field `username` is missing");
+    check(r#"{"username":"robot"}"#, &plain, "malformed: field `password` is missing");
+    check(r#"{"username":"robot","password":""}"#, &plain, "malformed: the password is empty");
+    check(r#"{"username":"","password":"sentinel"}"#, &plain, "malformed: the username is empty");
+    check(r#"{"username":"robot","password":12}"#, &plain, "malformed: field `password` is not a string");
+    check(
+        r#"{"username":"a:b","password":"sentinel"}"#,
+        &plain,
+        "malformed: the username has a colon, which separates it from the password",
+    );
+    check("<no value>", &named, "malformed: the password is what a template leaves where it finds no value");
+    check(r#"{"password":"a\u0000b"}"#, &named, "malformed: the password has a control character");
+    check(r#"{"auth":"sentinel"}"#, &plain, "malformed: `auth` is not base64 of username:password");
+    check(r#"{"auths":[]}"#, &plain, "malformed: `auths` is not an object");
+    check(
+        r#"{"auths":{"quay.io":{"auth":"YTpvbmU="}}}"#,
+        &plain,
+        "malformed: `auths` has no entry for ghcr.io",
+    );
+    check(
+        r#"{"auths":{"ghcr.io":{"identitytoken":"sentinel"}}}"#,
+        &plain,
+        "malformed: `auths`, entry for ghcr.io: the entry holds only a token, which the kubelet does not use for pulls",
+    );
+    assert_eq!(outcome(&[0xff, 0xfe], &plain), "malformed: the value is not UTF-8");
+}
+
+proptest! {
+    #[test]
+    fn any_password_survives(password in "[^\\p{Cc}]+", username in "[^:\\p{Cc}]+") {
+        prop_assume!(!password.contains("<no value>") && !username.contains("<no value>"));
+        let plain = registry("ghcr.io", "", "", "");
+        let value = serde_json::json!({"username": &username, "password": &password}).to_string();
+        prop_assert_eq!(outcome(value.as_bytes(), &plain), format!("ghcr.io {username} {password}"));
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), host in any::<bool>()) {
+        let registry = registry(if host { "ghcr.io" } else { "" }, "robot", "", "");
+        let _ = parse(&bytes.into(), &registry);
+    }
+
+    #[test]
+    fn a_password_never_appears_in_an_error(password in "[A-Za-z0-9]{12,40}") {
+        let plain = registry("ghcr.io", "", "", "");
+        for value in [
+            password.clone(),
+            format!(r#"{{"password":"{password}"}}"#),
+            format!(r#"{{"auth":"{password}"}}"#),
+            format!(r#"{{"auths":{{"ghcr.io":{{"auth":"{password}"}}}}}}"#),
+            format!(r#"{{"username":"a:b","password":"{password}"}}"#),
+        ] {
+            prop_assert!(!outcome(value.as_bytes(), &plain).contains(&password));
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What the user wants.
+//!
+//! In: files of YAML or JSON. Out: [`Manifests`] in which every choice is made and every name is
+//! valid, or every [`Mistake`] of all files at once. Nothing here asks a store or a cluster.
+
+pub mod cluster_pull_secret;
+pub mod config;
+pub mod mistake;
+pub mod reference;
+pub mod selection;
+
+mod check;
+mod document;
+mod names;
+mod node;
+mod scalar;
+mod shape;
+mod source;
+mod spelling;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cluster_pull_secret::PullSecret;
+use config::Store;
+use source::Text;
+
+pub use mistake::{Mistake, Mistakes};
+pub use reference::reference;
+
+/// Everything the manifests say, after every check.
+#[derive(Clone, Debug, Default)]
+pub struct Manifests {
+    /// The stores of every Config; a directory called `files` where none defines any.
+    pub stores: Vec<Store>,
+    /// The ClusterPullSecrets in the order given: where two want one Secret, the first is the older.
+    pub pull_secrets: Vec<PullSecret>,
+}
+
+/// Reads files, directories (their `.yaml`, `.yml` and `.json` files) and `-`, which is stdin.
+pub fn read(sources: &[PathBuf], default_files_directory: &Path) -> Result<Manifests, Mistakes> {
+    let mut mistakes = Mistakes::default();
+    let texts = source::read(sources, &mut io::stdin(), &mut mistakes);
+    interpret(&texts, default_files_directory, mistakes)
+}
+
+/// What the texts say; `mistakes` are those that were made before there were texts.
+fn interpret(
+    texts: &[Text],
+    default_files_directory: &Path,
+    mut mistakes: Mistakes,
+) -> Result<Manifests, Mistakes> {
+    let mut documents = Vec::new();
+    for text in texts {
+        documents.extend(document::parse(&text.file, &text.text, &mut mistakes));
+    }
+    if documents.is_empty() && mistakes.0.is_empty() {
+        for text in texts {
+            mistakes.push(source::mistake(&text.file, "holds no manifest"));
+        }
+    }
+    let manifests = check::check(&documents, default_files_directory, &mut mistakes);
+    mistakes.or(manifests)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! The namespaces of one ClusterPullSecret.
+
+use super::super::mistake::{Mistakes, Spot};
+use super::super::node::Node;
+use super::super::selection::{Patterns, Selection};
+use super::super::{names, shape};
+use super::{check_globs, check_name, is_list, no_glob};
+
+/// The selection; where nothing is written, that of every namespace.
+pub(super) fn check(spot: &Spot<'_>, mistakes: &mut Mistakes) -> Selection {
+    let (selector, include) = (spot.field("selector"), spot.field("include"));
+    check_selector(&selector, mistakes);
+    Selection {
+        selector: shape::part(&selector).unwrap_or_default(),
+        include: include.node().map(|_| check_patterns(&include, mistakes)),
+        exclude: check_patterns(&spot.field("exclude"), mistakes),
+    }
+}
+
+fn check_patterns(spot: &Spot<'_>, mistakes: &mut Mistakes) -> Patterns {
+    let globs = check_globs(spot, mistakes);
+    for spot in spot.items() {
+        // A name without any glob that no namespace can have would silently match nothing.
+        if spot.text().is_some_and(|text| !text.is_empty() && !text.contains(['*', '?', '[', '{', '\\'])) {
+            check_name(&spot, names::dns_label, mistakes);
+        }
+    }
+    Patterns::compile(&globs).unwrap_or_else(|error| {
+        mistakes.push(no_glob(spot, &error));
+        Patterns::default()
+    })
+}
+
+fn check_selector(spot: &Spot<'_>, mistakes: &mut Mistakes) {
+    let labels = spot.field("matchLabels");
+    for label in labels.node().into_iter().flat_map(Node::fields) {
+        let spot = labels.field(&label.name);
+        if let Err(rule) = names::label_key(&label.name) {
+            mistakes.push(spot.mistake(rule));
+        }
+        check_name(&spot, names::label_value, mistakes);
+    }
+    for spot in spot.field("matchExpressions").items() {
+        check_requirement(&spot, mistakes);
+    }
+}
+
+fn check_requirement(spot: &Spot<'_>, mistakes: &mut Mistakes) {
+    check_name(&spot.field("key"), names::label_key, mistakes);
+    let values = spot.field("values");
+    for value in values.items() {
+        check_name(&value, names::label_value, mistakes);
+    }
+    if values.node().is_some() && !is_list(&values) {
+        return;
+    }
+    match (spot.field("operator").text(), values.items().next()) {
+        (Some("In" | "NotIn"), None) => {
+            mistakes.push(values.mistake("must not be empty with the operators In and NotIn"));
+        }
+        (Some("Exists" | "DoesNotExist"), Some(_)) => {
+            mistakes.push(values.mistake("must be empty with the operators Exists and DoesNotExist"));
+        }
+        _ => {}
+    }
+}

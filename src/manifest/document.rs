@@ -1,0 +1,253 @@
+//! Text into documents, each a tree of nodes with their lines.
+//!
+//! Reads the events of the YAML parser rather than deserialising, so that a document with several
+//! mistakes reports them all, and each on its line. JSON is YAML and needs nothing of its own.
+
+use std::collections::HashMap;
+
+use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag, options};
+
+use super::mistake::{Mistake, Mistakes, Origin, join};
+use super::node::{Field, Node, Value};
+use super::scalar;
+
+/// Levels of a document: no manifest has twenty, and everything that walks a tree is recursive.
+const DEEPEST: usize = 64;
+
+/// Nodes that aliases may add to a file: a few lines of aliases of aliases would fill the memory.
+const MOST_COPIES: usize = 10_000;
+
+/// A document that holds something.
+#[derive(Debug)]
+pub(crate) struct Document {
+    pub(crate) origin: Origin,
+    pub(crate) root: Node,
+}
+
+/// The documents of a text, without the empty ones and without those whose syntax is wrong.
+pub(crate) fn parse(file: &str, text: &str, mistakes: &mut Mistakes) -> Vec<Document> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut reader = Reader {
+        parser: Parser::new_from_str_with_options(text, options! { emit_comments: false }),
+        file,
+        number: 0,
+        anchors: HashMap::new(),
+        copies_left: MOST_COPIES,
+        mistakes: Vec::new(),
+    };
+    let roots = reader.documents();
+    let is_numbered = reader.number > 1;
+    let document = |number: usize| is_numbered.then_some(number);
+    mistakes.0.extend(reader.mistakes.into_iter().map(|mut mistake| {
+        mistake.document = mistake.document.and_then(document);
+        mistake
+    }));
+    roots
+        .into_iter()
+        .map(|(number, root)| Document {
+            origin: Origin { file: file.to_owned(), document: document(number) },
+            root,
+        })
+        .collect()
+}
+
+/// The rest of the document cannot be read; the mistake that says so is already noted.
+struct Abandoned;
+
+struct Reader<'t> {
+    parser: Parser<'t, StrInput<'t>>,
+    file: &'t str,
+    /// Documents begun so far.
+    number: usize,
+    anchors: HashMap<usize, Node>,
+    copies_left: usize,
+    mistakes: Vec<Mistake>,
+}
+
+impl<'t> Reader<'t> {
+    fn documents(&mut self) -> Vec<(usize, Node)> {
+        let mut roots = Vec::new();
+        loop {
+            let document = match self.event() {
+                Ok((Event::StreamEnd, _)) => return roots,
+                Ok((Event::DocumentStart(..), _)) => {
+                    self.number += 1;
+                    self.anchors.clear();
+                    self.root()
+                }
+                Ok(_) => continue,
+                // The parser fails between documents where a directive is wrong: that begins one.
+                Err(Abandoned) => {
+                    self.number += 1;
+                    Err(Abandoned)
+                }
+            };
+            match document {
+                Ok(Node { value: Value::Null, .. }) => {}
+                Ok(root) => roots.push((self.number, root)),
+                Err(Abandoned) => match self.parser.proceed_next_document() {
+                    Ok(true) => {}
+                    Ok(false) | Err(_) => return roots,
+                },
+            }
+        }
+    }
+
+    fn root(&mut self) -> Result<Node, Abandoned> {
+        match self.event()? {
+            (Event::DocumentEnd, span) => Ok(Node { line: span.start.line(), value: Value::Null }),
+            (event, span) => self.node(event, span, "", 1),
+        }
+    }
+
+    fn event(&mut self) -> Result<(Event<'t>, Span), Abandoned> {
+        match self.parser.next_event() {
+            Some(Ok(event)) => Ok(event),
+            Some(Err(error)) => {
+                let info = error.info();
+                let is_alias = info.contains("unknown anchor");
+                let mend = if is_alias { "; a value that begins with * needs quotes" } else { "" };
+                self.note("", error.marker().line(), format!("is not YAML: {info}{mend}"));
+                Err(Abandoned)
+            }
+            None => Ok((Event::StreamEnd, Span::default())),
+        }
+    }
+
+    fn node(&mut self, event: Event<'t>, span: Span, path: &str, depth: usize) -> Result<Node, Abandoned> {
+        let line = span.start.line();
+        if depth > DEEPEST {
+            return self.abandon(path, line, format!("is nested more than {DEEPEST} levels deep"));
+        }
+        let (anchor, value) = match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                (anchor, self.scalar(&text, style, tag.as_deref(), path, line))
+            }
+            Event::SequenceStart(_, anchor, _) => (anchor, Value::List(self.list(path, depth)?)),
+            Event::MappingStart(_, anchor, _) => (anchor, Value::Map(self.map(path, depth)?)),
+            Event::Alias(anchor) => return self.alias(anchor, path, line, depth),
+            _ => return self.abandon(path, line, "ends before its value".to_owned()),
+        };
+        let node = Node { line, value };
+        if anchor > 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        Ok(node)
+    }
+
+    fn scalar(
+        &mut self,
+        text: &str,
+        style: ScalarStyle,
+        tag: Option<&Tag>,
+        path: &str,
+        line: usize,
+    ) -> Value {
+        match tag.map(|tag| (tag.core_suffix(), tag.suffix())) {
+            Some((Some("str"), _) | (None, "" | "!")) => Value::Text(text.to_owned()),
+            None if style != ScalarStyle::Plain => Value::Text(text.to_owned()),
+            None | Some((Some(_), _)) => scalar::resolve(text),
+            Some((None, _)) => {
+                self.note(path, line, "has a YAML tag that means nothing here: remove it".to_owned());
+                Value::Text(text.to_owned())
+            }
+        }
+    }
+
+    fn list(&mut self, path: &str, depth: usize) -> Result<Vec<Node>, Abandoned> {
+        let mut items = Vec::new();
+        loop {
+            let (event, span) = self.event()?;
+            if matches!(event, Event::SequenceEnd) {
+                return Ok(items);
+            }
+            items.push(self.node(event, span, &format!("{path}[{}]", items.len()), depth + 1)?);
+        }
+    }
+
+    fn map(&mut self, path: &str, depth: usize) -> Result<Vec<Field>, Abandoned> {
+        let mut fields: Vec<Field> = Vec::new();
+        let mut merged = Vec::new();
+        loop {
+            let (event, span) = self.event()?;
+            if matches!(event, Event::MappingEnd) {
+                break;
+            }
+            let is_merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<");
+            let name = self.node(event, span, path, depth + 1)?;
+            let field_path = name.text().map_or_else(|| path.to_owned(), |name| join(path, name));
+            let (event, span) = self.event()?;
+            let node = self.node(event, span, &field_path, depth + 1)?;
+            let line = name.line;
+            match name.value {
+                _ if is_merge => merged.push(node),
+                Value::Text(name) => match fields.iter().find(|field| field.name == name) {
+                    Some(first) => {
+                        let what = format!("is given twice, first on line {}", first.line);
+                        self.note(&field_path, line, what);
+                    }
+                    None => fields.push(Field { name, line, node }),
+                },
+                _ => self.note(path, line, format!("has {} for a field name: put it in quotes", name.kind())),
+            }
+        }
+        for node in merged {
+            self.merge(node, path, &mut fields);
+        }
+        Ok(fields)
+    }
+
+    /// `<<: *base`: the fields of the base, where the map has none of that name.
+    fn merge(&mut self, base: Node, path: &str, fields: &mut Vec<Field>) {
+        match base.value {
+            Value::Map(inherited) => {
+                for field in inherited {
+                    if fields.iter().all(|own| own.name != field.name) {
+                        fields.push(field);
+                    }
+                }
+            }
+            Value::List(bases) if bases.iter().all(|base| matches!(base.value, Value::Map(_))) => {
+                for base in bases {
+                    self.merge(base, path, fields);
+                }
+            }
+            _ => self.note(path, base.line, "has a << that is neither a map nor a list of maps".to_owned()),
+        }
+    }
+
+    fn alias(&mut self, anchor: usize, path: &str, line: usize, depth: usize) -> Result<Node, Abandoned> {
+        let Some(node) = self.anchors.get(&anchor) else {
+            return self.abandon(path, line, "is an alias of what it is a part of".to_owned());
+        };
+        if depth + node.height() > DEEPEST + 1 {
+            return self.abandon(path, line, format!("is nested more than {DEEPEST} levels deep"));
+        }
+        match self.copies_left.checked_sub(node.size()) {
+            Some(left) => self.copies_left = left,
+            None => {
+                return self.abandon(
+                    path,
+                    line,
+                    format!("aliases add more than {MOST_COPIES} values to the file"),
+                );
+            }
+        }
+        Ok(node.clone())
+    }
+
+    fn abandon<T>(&mut self, path: &str, line: usize, what: String) -> Result<T, Abandoned> {
+        self.note(path, line, what);
+        Err(Abandoned)
+    }
+
+    fn note(&mut self, path: &str, line: usize, what: String) {
+        self.mistakes.push(Mistake {
+            file: self.file.to_owned(),
+            document: Some(self.number),
+            path: path.to_owned(),
+            line: Some(line),
+            what,
+        });
+    }
+}

@@ -1,0 +1,103 @@
+//! Every field of both kinds as a Markdown table, for people.
+
+use std::fmt::Write as _;
+
+use schemars::JsonSchema;
+use serde_json::Value as Json;
+
+use super::cluster_pull_secret::ClusterPullSecret;
+use super::config::Config;
+use super::shape::{choices, schema, types};
+
+/// The reference of both kinds: a heading and a table for each, one row a field.
+///
+/// It is made from the types, so that a reference that is tested against it cannot be out of date.
+#[must_use]
+pub fn reference() -> String {
+    format!("{}\n{}", kind::<Config>("Config"), kind::<ClusterPullSecret>("ClusterPullSecret"))
+}
+
+fn kind<T: JsonSchema>(name: &str) -> String {
+    let schema = schema::<T>();
+    let mut table = format!(
+        "### {name}\n\n{}\n\n| Field | Type | Default | Meaning |\n| --- | --- | --- | --- |\n",
+        description(&schema)
+    );
+    rows(&schema, "", &mut table);
+    table
+}
+
+fn rows(schema: &Json, path: &str, table: &mut String) {
+    let required: Vec<&str> =
+        schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let default = match &field["default"] {
+            _ if required.contains(&name.as_str()) => "required".to_owned(),
+            Json::Null => String::new(),
+            default => format!("`{}`", default.to_string().trim_matches('"')),
+        };
+        let meaning = meaning(field).replace('|', "\\|");
+        // Writing to a String cannot fail.
+        let _ = writeln!(table, "| `{path}` | {} | {default} | {meaning} |", type_name(field));
+        rows(field, &path, table);
+        rows(&field["items"], &format!("{path}[]"), table);
+    }
+}
+
+fn type_name(schema: &Json) -> String {
+    let choices = choices(schema);
+    if !choices.is_empty() {
+        return choices.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(", ");
+    }
+    match types(schema).first() {
+        Some(&"array") => format!("list of {}", type_name(&schema["items"])),
+        Some(&"object") if schema["additionalProperties"].is_object() => {
+            format!("map of {}", type_name(&schema["additionalProperties"]))
+        }
+        Some(&"object") => "map".to_owned(),
+        Some(&"string") => "text".to_owned(),
+        Some(&"integer") => "number".to_owned(),
+        Some(other) => (*other).to_owned(),
+        None => String::new(),
+    }
+}
+
+/// The doc of a field, and of each value of an enum.
+fn meaning(schema: &Json) -> String {
+    let alternatives = schema["oneOf"].as_array().into_iter().flatten();
+    let values = alternatives.filter_map(|value| Some((value["const"].as_str()?, description(value))));
+    values.fold(description(schema), |text, (value, meaning)| format!("{text} `{value}`: {meaning}"))
+}
+
+fn description(schema: &Json) -> String {
+    schema["description"].as_str().unwrap_or_default().replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reference;
+
+    #[test]
+    fn every_row_has_a_meaning() {
+        let reference = reference();
+        assert!(reference.lines().filter(|line| line.starts_with('|')).count() > 30, "{reference}");
+        for line in reference.lines().filter(|line| line.starts_with('|')) {
+            assert!(!line.ends_with("|  |"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_row_says_type_default_and_meaning() {
+        let reference = reference();
+        for row in [
+            "| `stores[].vault.kvVersion` | number | `2` | Version of the KV engine at `mount`: 1 or 2. |",
+            "| `spec.registries[].from.key` | text | required | Path or id of the credential inside the store. |",
+            "| `spec.serviceAccounts` | list of text | `[\"default\"]` |",
+            "| `spec.namespaces.selector.matchLabels` | map of text | `{}` |",
+            "| `spec.existing` | `Refuse`, `Adopt` | `Refuse` |",
+        ] {
+            assert!(reference.contains(row), "{row} is not in\n{reference}");
+        }
+    }
+}

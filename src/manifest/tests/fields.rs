@@ -1,0 +1,124 @@
+//! Each field by itself.
+
+use super::{SMALLEST, check_spec, check_store, good};
+
+#[test]
+fn the_stores_of_a_config_are_checked() {
+    check_store("{name: a}", ": has none of vault, awsSecretsManager and file: give one");
+    check_store(
+        "{name: a, file: {directory: x}, vault: {address: 'http://v'}}",
+        ": has more than one of vault, awsSecretsManager and file: make each a store of its own",
+    );
+    check_store("{name: a, vault: {address: 'ftp://v'}}", ".vault.address: must be an http or https URL");
+    check_store(
+        "{name: a, vault: {address: 'http://v?x'}}",
+        ".vault.address: must not have a query or a fragment",
+    );
+    check_store(
+        "{name: a, vault: {address: 'https://lb/vault'}}",
+        ".vault.address: must not have a path: end it with the host and port",
+    );
+    let visible = "must be ASCII without spaces and control characters: it goes into HTTP requests";
+    for (field, name) in [
+        ("namespace: 'a b'", "namespace"),
+        ("namespace: \"a\\n\"", "namespace"),
+        ("namespace: ä", "namespace"),
+        ("mount: \"a\\tb\"", "mount"),
+        ("auth: {kubernetes: {role: x, mount: ä}}", "auth.kubernetes.mount"),
+        ("auth: {appRole: {roleIdFile: x, secretIdFile: x, mount: 'a '}}", "auth.appRole.mount"),
+    ] {
+        check_store(
+            &format!("{{name: a, vault: {{address: 'http://v', {field}}}}}"),
+            &format!(".vault.{name}: {visible}"),
+        );
+    }
+    check_store(
+        "{name: a, vault: {address: 'http://v', mount: a//b}}",
+        ".vault.mount: must not have an empty part, . or .. between its slashes",
+    );
+    check_store(
+        "{name: a, vault: {address: 'http://v', auth: {tokenFile: x, kubernetes: {role: x}}}}",
+        ".vault.auth: has more than one of kubernetes, appRole and tokenFile: give one",
+    );
+    check_store(
+        "{name: a, vault: {address: 'http://v', kvVersion: 3}}",
+        ".vault.kvVersion: must be from 1 to 2",
+    );
+    check_store(
+        "{name: a, vault: {address: 'http://v', kvVersion: '2'}}",
+        ".vault.kvVersion: must be a whole number, not text",
+    );
+    check_store("{name: a, vault: {address: 'http://v', mount: //}}", ".vault.mount: must not be empty");
+    check_store(
+        "{name: a, file: {directory: x}, keys: ['a[']}",
+        ".keys[0]: is no glob: unclosed character class; missing ']'",
+    );
+    check_store("{name: a, file: null}", ".file: has no value: give it one, or remove the field");
+    check_store(
+        "{name: a, awsSecretsManager: {region: ''}}",
+        ".awsSecretsManager.region: must be the name of a region, such as eu-west-1",
+    );
+}
+
+#[test]
+fn text_is_never_guessed_from_what_yaml_takes_for_something_else() {
+    let registry = |field: &str| format!("registries: [{{host: ghcr.io, from: {{store: files, {field}}}}}]");
+    for (written, kind) in
+        [("no", "true or false"), ("010", "a number"), ("1e3", "a number"), ("0x1F", "a number")]
+    {
+        check_spec(
+            &registry(&format!("key: {written}")),
+            &format!("5: spec.registries[0].from.key: must be text, but is {kind} to YAML: put it in quotes"),
+        );
+    }
+    check_spec(
+        &registry("key: ~"),
+        "5: spec.registries[0].from.key: has no value: give it one, or remove the field",
+    );
+    check_spec(&registry("key: [a]"), "5: spec.registries[0].from.key: must be text, not a list");
+    check_spec(
+        &registry("key: a, 1: b"),
+        "5: spec.registries[0].from: has a number for a field name: put it in quotes",
+    );
+    let quoted = SMALLEST.replace("key: ghcr", "key: '010', usernameKey: \"no\", passwordKey: !!str yes");
+    assert_eq!(good(&quoted).pull_secrets[0].registries[0].place.key.0, "010");
+}
+
+#[test]
+fn a_password_in_a_manifest_is_told_where_it_belongs() {
+    for field in ["password", "token"] {
+        check_spec(
+            &format!("registries: [{{host: ghcr.io, {field}: hunter2, from: {{store: files, key: a}}}}]"),
+            &format!(
+                "5: spec.registries[0].{field}: unknown field; passwords stay in the store; \
+                 known: from, host, username"
+            ),
+        );
+    }
+}
+
+#[test]
+fn a_field_without_a_host_that_needs_one_is_refused() {
+    check_spec(
+        "registries: [{username: robot, from: {store: files, key: a}}]",
+        "5: spec.registries[0].username: needs a host: without one every entry of a docker config is taken as it is",
+    );
+    check_spec(
+        "registries: [{host: ghcr.io, username: robot, from: {store: files, key: a, usernameKey: b}}]",
+        "5: spec.registries[0].username: is given beside from.usernameKey: give one of them",
+    );
+    check_spec(
+        "registries: [{from: {store: files, key: a}}, {from: {store: files, key: b}}, {from: {store: files, key: b}}]",
+        "5: spec.registries[2]: takes every entry of the same key as images.yaml:5",
+    );
+    check_spec("registries: []", "5: spec.registries: must have at least one registry");
+}
+
+#[test]
+fn the_same_registry_twice_names_both_lines() {
+    check_spec(
+        "registries:\n- host: docker.io\n  from: {store: files, key: a}\n- from: {store: files, key: b}\n  host: index.docker.io",
+        "9: spec.registries[1].host: is https://index.docker.io/v1/, which images.yaml:6 is already: \
+         each registry may be there once",
+    );
+}

@@ -1,0 +1,111 @@
+//! Manifests without a mistake.
+
+use std::path::Path;
+
+use super::super::Manifests;
+use super::super::cluster_pull_secret::{Existing, ServiceAccounts};
+use super::super::config::{Backend, KvVersion, VaultAuth};
+use super::{EXAMPLE, SMALLEST, files, good, mistakes};
+use crate::docker_config::host_key::HostKey;
+
+#[test]
+fn the_example_reads() {
+    let Manifests { stores, pull_secrets } = good(EXAMPLE);
+    let names: Vec<&str> = stores.iter().map(|store| store.name.as_str()).collect();
+    assert_eq!(names, ["vault", "approle", "token", "environment", "aws", "files"]);
+    let auths: Vec<&VaultAuth> = stores
+        .iter()
+        .filter_map(|store| match &store.backend {
+            Backend::Vault(vault) => Some(&vault.auth),
+            Backend::AwsSecretsManager(_) | Backend::File(_) => None,
+        })
+        .collect();
+    assert!(matches!(
+        auths[..],
+        [VaultAuth::Kubernetes(_), VaultAuth::AppRole(_), VaultAuth::TokenFile(_), VaultAuth::Environment]
+    ));
+    let Backend::Vault(vault) = &stores[0].backend else { panic!("{:?}", stores[0]) };
+    assert_eq!((vault.mount.as_str(), vault.kv), ("secret", KvVersion::V1));
+    let keys = stores[4].keys.as_ref().expect("keys");
+    assert!(keys.is_match("ci/ghcr") && !keys.is_match("ci/team/ghcr") && !keys.is_match("other"));
+
+    let [images] = &pull_secrets[..] else { panic!("{pull_secrets:?}") };
+    assert_eq!((images.name.as_str(), images.secret_name.as_str()), ("images", "regcred"));
+    let hosts: Vec<Option<&str>> =
+        images.registries.iter().map(|registry| registry.host.as_ref().map(HostKey::as_str)).collect();
+    assert_eq!(hosts, [Some("ghcr.io"), Some("https://index.docker.io/v1/"), None]);
+    assert_eq!(images.registries[1].place.to_string(), "store aws, key prod/dockerhub");
+    let web = [("team".to_owned(), "web".to_owned())].into();
+    assert!(images.selection.selects("team-a", &web) && !images.selection.selects("team-sandbox", &web));
+    assert_eq!(images.service_accounts, ServiceAccounts::Named(vec!["default".into(), "builder".into()]));
+    assert_eq!(images.existing, Existing::Adopt);
+}
+
+#[test]
+fn the_smallest_manifest_has_every_default() {
+    let Manifests { stores, pull_secrets } = good(SMALLEST);
+    assert!(matches!(&stores[..], [store] if store.name == "files"), "{stores:?}");
+    assert!(matches!(&stores[0].backend, Backend::File(file) if file.directory == Path::new("credentials")));
+    assert_eq!(pull_secrets[0].secret_name, "images");
+    assert_eq!(pull_secrets[0].service_accounts, ServiceAccounts::Named(vec!["default".into()]));
+    assert_eq!(pull_secrets[0].existing, Existing::Refuse);
+    assert!(pull_secrets[0].selection.selects("default", &[].into()));
+}
+
+#[test]
+fn what_the_api_server_adds_is_passed_over() {
+    let object = format!(
+        "{}\nstatus: {{conditions: [{{type: Ready}}], failures: null}}\n",
+        SMALLEST.replace(
+            "{name: images}",
+            "{name: images, uid: 1, creationTimestamp: null, managedFields: [{}]}"
+        )
+    );
+    assert_eq!(good(&object).pull_secrets.len(), 1);
+    let items = object.lines().fold(String::new(), |text, line| format!("{text}\n  {line}"));
+    let list = format!(
+        "apiVersion: v1\nkind: List\nmetadata: {{resourceVersion: \"\"}}\nitems:\n-{}\n",
+        &items[2..]
+    );
+    assert_eq!(good(&list).pull_secrets.len(), 1);
+    let bad_list = list.replace("key: ghcr", "key: ''");
+    assert_eq!(mistakes(&bad_list), "images.yaml:8: items[0].spec.registries[0].from.key: must not be empty");
+}
+
+#[test]
+fn json_is_read_too() {
+    let json = r#"{"apiVersion": "regcred.dev/v1alpha1", "kind": "ClusterPullSecret", "metadata": {"name": "images"},
+        "spec": {"registries": [{"host": "ghcr.io", "from": {"store": "files", "key": "ghcr"}}], "serviceAccounts": ["*"]}}"#;
+    assert_eq!(good(json).pull_secrets[0].service_accounts, ServiceAccounts::All);
+}
+
+#[test]
+fn empty_documents_are_passed_over() {
+    assert_eq!(good(&format!("---\n---\n# nothing\n---\n{SMALLEST}---\n")).pull_secrets.len(), 1);
+    assert_eq!(mistakes("# nothing\n"), "images.yaml: holds no manifest");
+}
+
+#[test]
+fn anchors_and_merges_are_read() {
+    let text = "apiVersion: regcred.dev/v1alpha1
+kind: ClusterPullSecret
+metadata: {name: images}
+spec:
+  registries:
+    - &first
+      host: ghcr.io
+      from: &from {store: files, key: ghcr}
+    - {<<: *first, host: quay.io}
+    - {host: docker.io, from: *from}
+";
+    let registries = &good(text).pull_secrets[0].registries;
+    assert!(registries.iter().all(|registry| registry.place.key.0 == "ghcr"));
+    assert_eq!(registries[1].host.as_ref().map(ToString::to_string).as_deref(), Some("quay.io"));
+}
+
+#[test]
+fn pull_secrets_keep_the_order_given() {
+    let named = |name: &str| SMALLEST.replace("name: images", &format!("name: {name}"));
+    let read = files(&[("b.yaml", &named("b")), ("a.yaml", &named("a"))]).expect("good manifests");
+    assert_eq!(read.pull_secrets.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
+}
