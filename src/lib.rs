@@ -3,5 +3,6 @@
 pub mod manifest;
 
 pub mod credential;
+pub mod provider;
 
 pub mod docker_config;

@@ -1,0 +1,227 @@
+//! AWS Secrets Manager in one region.
+//!
+//! A key is the name of a secret or its ARN, a value is the `SecretString` or `SecretBinary` that is
+//! labelled AWSCURRENT and its version the `VersionId`. More than one key is read by
+//! `BatchGetSecretValue`, in batches that `batch` takes apart again. The SDK retries by itself;
+//! `failure` says what an error means without quoting it.
+
+use std::error::Error as StdError;
+
+use async_trait::async_trait;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::config::http::HttpResponse;
+use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_secretsmanager::primitives::Blob;
+use backon::BackoffBuilder;
+use futures::StreamExt;
+use tokio::time::Instant;
+
+use self::batch::Answers;
+use super::failure::{Asked, Failure, store_at};
+use super::patience::{CONCURRENT_READS, Patience, until};
+use super::silence::unheard;
+use super::{Error, Provider, log_read};
+use crate::credential::{Key, Place, StoreName, StoredValue, Version};
+use crate::manifest::config::SecretsManagerStore;
+
+mod arn;
+mod batch;
+mod failure;
+
+/// How many secrets `BatchGetSecretValue` takes.
+const BATCH: usize = 20;
+
+/// How often the SDK tries a request.
+const ATTEMPTS: u32 = 3;
+
+/// How many batches are in flight.
+const CONCURRENT_BATCHES: usize = 4;
+
+/// AWS Secrets Manager in one region.
+#[derive(Debug)]
+pub struct SecretsManager {
+    store: StoreName,
+    region: String,
+    /// The store, with its address where that is not the usual one, as errors name it.
+    whom: String,
+    /// What `AWS_PROFILE` says.
+    profile: Option<String>,
+    client: Client,
+    patience: Patience,
+}
+
+impl SecretsManager {
+    /// Makes no request. Credentials come from the SDK's default chain when the first read needs them.
+    pub async fn open(store: StoreName, settings: &SecretsManagerStore) -> Self {
+        // The region is for the chain too, which may have to ask the STS of it.
+        let region = Region::new(settings.region.clone());
+        let shared = unheard(aws_config::defaults(BehaviorVersion::latest()).region(region).load()).await;
+        #[expect(clippy::disallowed_methods, reason = "only to say in an error what the SDK has just read")]
+        let profile = std::env::var("AWS_PROFILE").ok();
+        Self { profile, ..Self::with_config(store, settings, &shared) }
+    }
+
+    /// As [`SecretsManager::open`], with credentials and profile as somebody has loaded them.
+    #[must_use]
+    pub fn with_config(store: StoreName, settings: &SecretsManagerStore, shared: &SdkConfig) -> Self {
+        let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS);
+        Self::with_patience(store, settings, shared, retries, Patience::USUAL)
+    }
+
+    fn with_patience(
+        store: StoreName,
+        settings: &SecretsManagerStore,
+        shared: &SdkConfig,
+        retries: RetryConfig,
+        patience: Patience,
+    ) -> Self {
+        let SecretsManagerStore { region, endpoint_url } = settings;
+        let mut config = aws_sdk_secretsmanager::config::Builder::from(shared)
+            .region(Region::new(region.clone()))
+            .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(patience.request).build())
+            .retry_config(retries);
+        let address = endpoint_url.as_deref().or(shared.endpoint_url()).and_then(|url| url.parse().ok());
+        let whom = match address {
+            Some(address) => store_at(&address),
+            None => format!("AWS Secrets Manager in {region}"),
+        };
+        if let Some(url) = endpoint_url {
+            // Here and not in what is shared, where it would be the endpoint of STS as well.
+            config = config.endpoint_url(url);
+        }
+        let client = Client::from_conf(config.build());
+        Self { store, region: region.clone(), whom, profile: None, client, patience }
+    }
+
+    /// Reads up to [`BATCH`] keys.
+    async fn read_chunk(&self, keys: &[&Key], deadline: Instant) -> Vec<Result<StoredValue, Failure>> {
+        if let [key] = keys {
+            return vec![self.get(key, deadline).await];
+        }
+        let mut answers = match self.get_batch(keys, deadline).await {
+            Ok(answers) => answers,
+            Err(failure) => return keys.iter().map(|_| Err(failure.clone())).collect(),
+        };
+        // The SDK retries what is refused as a whole, but a batch succeeds that was throttled in parts.
+        for pause in self.patience.pauses.build() {
+            let may_pass =
+                |key: &Key| matches!(answers.get(key), Some(Err(failure)) if failure.is_retryable());
+            let again: Vec<&Key> = keys.iter().copied().filter(|key| may_pass(key)).collect();
+            if again.is_empty() {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+            match self.get_batch(&again, deadline).await {
+                Ok(more) => answers.extend(more),
+                Err(_) => break,
+            }
+        }
+        let reads: Vec<_> = keys
+            .iter()
+            .map(|key| {
+                let answer = answers.remove(*key);
+                async move {
+                    match answer {
+                        Some(answer) => answer,
+                        None => self.get(key, deadline).await,
+                    }
+                }
+            })
+            .collect();
+        futures::stream::iter(reads).buffered(CONCURRENT_READS / CONCURRENT_BATCHES).collect().await
+    }
+
+    async fn get(&self, Key(key): &Key, deadline: Instant) -> Result<StoredValue, Failure> {
+        let request = async {
+            let answer = unheard(self.client.get_secret_value().secret_id(key).send()).await;
+            let secret = answer.map_err(|error| self.failure_of(&error))?;
+            value(secret.version_id(), secret.secret_string(), secret.secret_binary())
+        };
+        until(deadline, request).await
+    }
+
+    /// What a batch answers for its keys, which may be nothing for some.
+    async fn get_batch<'a>(&self, keys: &[&'a Key], deadline: Instant) -> Result<Answers<'a>, Failure> {
+        let ids = keys.iter().map(|Key(key)| key.clone()).collect();
+        let request = async {
+            let request = self.client.batch_get_secret_value().set_secret_id_list(Some(ids));
+            match unheard(request.send()).await {
+                Ok(batch) => Ok(batch::take_apart(keys, &batch)),
+                // Singly the keys may yet be read: with another right, or but for one bad key.
+                Err(error) if failure::is_of_the_batch(&error) => Ok(Answers::new()),
+                Err(error) => Err(self.failure_of(&error)),
+            }
+        };
+        until(deadline, request).await
+    }
+
+    fn failure_of<E>(&self, error: &SdkError<E, HttpResponse>) -> Failure
+    where
+        E: ProvideErrorMetadata + StdError + 'static,
+    {
+        failure::of(error, self.profile.as_deref())
+    }
+
+    /// Refuses a key that AWS would only call invalid or not found.
+    fn refuse_odd(&self, Key(key): &Key) -> Result<(), Failure> {
+        if key.is_empty() {
+            return Err(Failure::Misconfigured("the key is empty".to_owned()));
+        }
+        match arn::region(key) {
+            Some(region) if region != self.region => Err(Failure::Misconfigured(format!(
+                "the ARN is of region {region}, the store reads {}",
+                self.region
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for SecretsManager {
+    async fn read(&self, keys: &[Key]) -> Vec<Result<StoredValue, Error>> {
+        let started = Instant::now();
+        let deadline = started + self.patience.total;
+        let refused: Vec<Option<Failure>> = keys.iter().map(|key| self.refuse_odd(key).err()).collect();
+        let wanted: Vec<&Key> =
+            keys.iter().zip(&refused).filter(|(_, refused)| refused.is_none()).map(|(key, _)| key).collect();
+        let chunks: Vec<_> = wanted.chunks(BATCH).map(|chunk| self.read_chunk(chunk, deadline)).collect();
+        let chunks: Vec<_> = futures::stream::iter(chunks).buffered(CONCURRENT_BATCHES).collect().await;
+        let mut read = chunks.into_iter().flatten();
+        let asked = Asked {
+            whom: &self.whom,
+            looked: format!("in {}", self.region),
+            waited: started.elapsed(),
+            // The SDK does not say how often it has tried.
+            attempts: None,
+        };
+        keys.iter()
+            .zip(refused)
+            .map(|(key, refused)| {
+                let at = Place { store: self.store.clone(), key: key.clone() };
+                let outcome = match refused {
+                    Some(failure) => Err(failure),
+                    None => read.next().unwrap_or(Err(Failure::TimedOut)),
+                };
+                let outcome = outcome.map_err(|failure| failure.at(at.clone(), &asked));
+                log_read(&at, &outcome, started);
+                outcome
+            })
+            .collect()
+    }
+}
+
+/// The value of a secret, whose password is either text or bytes.
+fn value(version: Option<&str>, text: Option<&str>, binary: Option<&Blob>) -> Result<StoredValue, Failure> {
+    let malformed = |what: &str| Failure::Malformed(what.to_owned());
+    let bytes = text.map(str::as_bytes).or(binary.map(AsRef::as_ref));
+    let bytes = bytes.ok_or_else(|| malformed("neither `SecretString` nor `SecretBinary`"))?;
+    let version = version.ok_or_else(|| malformed("no `VersionId`"))?;
+    Ok(StoredValue { version: Version(version.to_owned()), bytes: bytes.to_vec().into() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,29 @@
+//! The answer to a batch, taken apart: which value and which error is whose.
+
+use std::collections::HashMap;
+
+use aws_sdk_secretsmanager::operation::batch_get_secret_value::BatchGetSecretValueOutput;
+
+use super::{arn, failure, value};
+use crate::credential::{Key, StoredValue};
+use crate::provider::failure::Failure;
+
+/// What a batch answers for each key that it answers for.
+pub(super) type Answers<'a> = HashMap<&'a Key, Result<StoredValue, Failure>>;
+
+/// Finds for each key its value or its error in the answer, where they stand in no order.
+pub(super) fn take_apart<'a>(keys: &[&'a Key], batch: &BatchGetSecretValueOutput) -> Answers<'a> {
+    let answer = |Key(key): &Key| {
+        let is_value = |name: Option<&str>, arn: Option<&str>| {
+            arn::is_of(key, name.unwrap_or_default(), arn.unwrap_or_default())
+        };
+        let found = batch.secret_values().iter().find(|secret| is_value(secret.name(), secret.arn()));
+        if let Some(secret) = found {
+            return Some(value(secret.version_id(), secret.secret_string(), secret.secret_binary()));
+        }
+        let error =
+            batch.errors().iter().find(|error| error.secret_id().is_some_and(|id| arn::is_of_id(key, id)))?;
+        Some(Err(failure::of_part(error.error_code(), error.message())))
+    };
+    keys.iter().filter_map(|key| Some((*key, answer(key)?))).collect()
+}

@@ -1,0 +1,266 @@
+//! A Secrets Manager that answers what neither AWS nor an emulator can be made to answer.
+
+mod batch;
+
+use std::time::Duration;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::future;
+use aws_sdk_secretsmanager::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use wiremock::matchers::header;
+use wiremock::{Mock, MockServer, Request, ResponseTemplate};
+
+use super::*;
+use crate::provider::silence::tests::Log;
+
+const PASSWORD: &str = "hunter2";
+const SESSION_TOKEN: &str = "IQoJb3JpZ2luX2VjE";
+const ARN: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:";
+const GET: &str = "secretsmanager.GetSecretValue";
+const BATCH_GET: &str = "secretsmanager.BatchGetSecretValue";
+
+fn open(address: &str, credentials: impl ProvideCredentials + 'static) -> SecretsManager {
+    open_with(address, credentials, Patience::UNHURRIED)
+}
+
+fn open_with(
+    address: &str,
+    credentials: impl ProvideCredentials + 'static,
+    patience: Patience,
+) -> SecretsManager {
+    let shared = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build();
+    let settings =
+        SecretsManagerStore { region: "eu-west-1".to_owned(), endpoint_url: Some(address.to_owned()) };
+    let pause = Duration::from_millis(1);
+    let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(pause);
+    SecretsManager::with_patience("aws".into(), &settings, &shared, retries, patience)
+}
+
+fn credentials() -> Credentials {
+    Credentials::new("AKIDEXAMPLE", "secret-access-key", Some(SESSION_TOKEN.to_owned()), None, "test")
+}
+
+fn error(status: u16, code: &str, message: &str) -> ResponseTemplate {
+    ResponseTemplate::new(status).set_body_json(json!({"__type": code, "Message": message}))
+}
+
+fn secret(name: &str) -> Value {
+    json!({"ARN": format!("{ARN}{name}-a1B2c3"), "Name": name, "VersionId": "v1", "SecretString": PASSWORD})
+}
+
+async fn server(target: &str, answer: ResponseTemplate) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(header("X-Amz-Target", target)).respond_with(answer).mount(&server).await;
+    server
+}
+
+/// How many requests went to `target`.
+async fn count(server: &MockServer, target: &str) -> usize {
+    let requests = server.received_requests().await.unwrap();
+    requests.iter().filter(|request| request.headers["x-amz-target"] == target).count()
+}
+
+fn keys(keys: &[&str]) -> Vec<Key> {
+    keys.iter().map(|key| Key::from(*key)).collect()
+}
+
+/// What each key was read as: its password, or the reason why not.
+fn outcomes(values: &[Result<StoredValue, Error>]) -> Vec<&str> {
+    values
+        .iter()
+        .map(|value| match value {
+            Ok(value) => std::str::from_utf8(value.bytes.expose_secret()).unwrap(),
+            Err(error) => error.reason(),
+        })
+        .collect()
+}
+
+async fn check(answer: ResponseTemplate, reason: &str, message: &str, n_asked: usize) {
+    let server = server(GET, answer).await;
+    let error = open(&server.uri(), credentials()).read(&keys(&["ci/ghcr"])).await.remove(0).unwrap_err();
+    let message = message.replace("{whom}", &format!("the store at {}", server.uri()));
+    assert_eq!(error.to_string(), format!("store aws, key ci/ghcr: {message}"));
+    assert_eq!((error.reason(), count(&server, GET).await), (reason, n_asked), "{error}");
+}
+
+#[tokio::test]
+async fn every_code_is_a_decision() {
+    let not_found = "not found in eu-west-1";
+    check(error(400, "ResourceNotFoundException", PASSWORD), "NotFound", not_found, 1).await;
+    let label = "Secrets Manager can't find the specified secret value for staging label: AWSCURRENT";
+    check(error(400, "ResourceNotFoundException", label), "NotFound", not_found, 1).await;
+    let deleted = "You can't perform this operation on the secret because it was marked for deletion.";
+    check(error(400, "InvalidRequestException", deleted), "Deleted", "the current version is deleted", 1)
+        .await;
+    let state = "the secret is in a state in which AWS does not let it be read";
+    check(error(400, "InvalidRequestException", PASSWORD), "Misconfigured", state, 1).await;
+    let name = "AWS does not take the key for the name or the ARN of a secret";
+    check(error(400, "ValidationException", PASSWORD), "Misconfigured", name, 1).await;
+    check(error(400, "InvalidParameterException", PASSWORD), "Misconfigured", name, 1).await;
+    let unknown = "status 418, and not for a known reason; check `endpointUrl`";
+    check(error(418, "Hunter2Exception", PASSWORD), "Misconfigured", unknown, 1).await;
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_right_that_is_missing() {
+    let policy = "access denied: no policy grants `secretsmanager:GetSecretValue` on the secret";
+    check(error(400, "AccessDeniedException", PASSWORD), "Denied", policy, 1).await;
+    let kms =
+        "access denied: no policy grants `kms:Decrypt` on the key of the secret, or the key is disabled";
+    check(error(400, "AccessDeniedException", "Access to KMS is not allowed"), "Denied", kms, 1).await;
+    check(error(400, "DecryptionFailure", PASSWORD), "Denied", kms, 1).await;
+    check(error(400, "KMSDisabledException", PASSWORD), "Denied", kms, 1).await;
+    let key = "access denied: AWS does not accept the credentials: check the key and this machine's clock";
+    check(error(400, "UnrecognizedClientException", PASSWORD), "Denied", key, 1).await;
+    let expired = "access denied: the AWS credentials have expired";
+    check(error(400, "ExpiredTokenException", PASSWORD), "Denied", expired, 1).await;
+}
+
+#[tokio::test]
+async fn what_may_pass_is_tried_three_times_by_the_sdk() {
+    let throttled = "the store is throttling requests";
+    check(error(400, "ThrottlingException", PASSWORD), "Throttled", throttled, 3).await;
+    check(ResponseTemplate::new(429), "Throttled", throttled, 1).await;
+    let broken = "{whom} is unavailable: an error inside of AWS";
+    check(error(500, "InternalServiceError", PASSWORD), "Unavailable", broken, 3).await;
+    let down = "{whom} is unavailable: status 503";
+    check(ResponseTemplate::new(503).set_body_string("<html>hunter2</html>"), "Unavailable", down, 3).await;
+}
+
+#[tokio::test]
+async fn no_answer_in_time_is_timed_out() {
+    let late = ResponseTemplate::new(200).set_body_json(secret("ci/ghcr")).set_delay(Duration::from_mins(1));
+    let server = server(GET, late).await;
+    let aws = open_with(&server.uri(), credentials(), Patience::SHORT);
+    let error = aws.read(&keys(&["ci/ghcr"])).await.remove(0).unwrap_err();
+    let message = error.to_string();
+    let start = format!("store aws, key ci/ghcr: no answer from the store at {} within ", server.uri());
+    assert!(message.starts_with(&start), "{message}");
+}
+
+#[tokio::test]
+async fn an_answer_without_a_value_is_malformed() {
+    let without = |field: &str| {
+        let mut body = secret("ci/ghcr");
+        body.as_object_mut().unwrap().remove(field);
+        ResponseTemplate::new(200).set_body_json(body)
+    };
+    let neither = "malformed: neither `SecretString` nor `SecretBinary`";
+    check(without("SecretString"), "Malformed", neither, 1).await;
+    check(without("VersionId"), "Malformed", "malformed: no `VersionId`", 1).await;
+    let garbled = ResponseTemplate::new(200).set_body_string("{\"SecretString\": \"hunter2");
+    check(garbled, "Unavailable", "{whom} is unavailable: the answer cannot be read", 1).await;
+}
+
+#[tokio::test]
+async fn a_closed_port_is_unavailable_and_says_so() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let error = open(&address, credentials()).read(&keys(&["ci/ghcr"])).await.remove(0).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("store aws, key ci/ghcr: the store at {address} is unavailable: connection refused")
+    );
+}
+
+/// A default chain that ends in a certain way.
+#[derive(Debug)]
+struct Chain(fn() -> CredentialsError);
+
+impl ProvideCredentials for Chain {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::ready(Err((self.0)()))
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_are_not_there_are_named_and_nothing_is_asked() {
+    let server = MockServer::start().await;
+    let check = async |chain: fn() -> CredentialsError, expect: &str| {
+        for (profile, named) in [(None, "the default profile"), (Some("ci"), "profile \"ci\" (AWS_PROFILE)")]
+        {
+            let profile = profile.map(str::to_owned);
+            let aws = SecretsManager { profile, ..open(&server.uri(), Chain(chain)) };
+            let error = aws.read(&keys(&["ci/ghcr"])).await.remove(0).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "store aws, key ci/ghcr: access denied: {expect}: looked for AWS_ACCESS_KEY_ID and \
+                     AWS_SECRET_ACCESS_KEY in the environment, {named}, a web identity (IRSA), container \
+                     credentials (EKS Pod Identity) and an instance role (IMDS)"
+                )
+            );
+        }
+    };
+    check(|| CredentialsError::not_loaded(PASSWORD), "no AWS credentials").await;
+    let invalid = "what names the AWS credentials is invalid";
+    check(|| CredentialsError::invalid_configuration(PASSWORD), invalid).await;
+    let in_time = "no AWS credentials in time";
+    check(|| CredentialsError::provider_timed_out(Duration::from_secs(5)), in_time).await;
+    let not_got = "the AWS credentials could not be got";
+    check(|| CredentialsError::provider_error(PASSWORD), not_got).await;
+    assert!(server.received_requests().await.unwrap().is_empty());
+}
+
+/// The keys a batch asks for.
+fn ids(request: &Request) -> Vec<String> {
+    serde_json::from_slice::<Value>(&request.body).unwrap()["SecretIdList"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|id| id.as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn answer_all(request: &Request) -> ResponseTemplate {
+    let values: Vec<_> = ids(request).iter().map(|id| secret(id)).collect();
+    ResponseTemplate::new(200).set_body_json(json!({"SecretValues": values, "Errors": []}))
+}
+
+#[tokio::test]
+async fn a_key_that_can_never_be_right_is_refused_without_a_request() {
+    let server = server(GET, ResponseTemplate::new(200).set_body_json(secret("a"))).await;
+    let elsewhere = "arn:aws:secretsmanager:us-east-1:123456789012:secret:a-a1B2c3";
+    let values = open(&server.uri(), credentials()).read(&keys(&["", elsewhere, "a"])).await;
+    assert_eq!(outcomes(&values), ["Misconfigured", "Misconfigured", PASSWORD]);
+    assert_eq!(
+        values[1].as_ref().unwrap_err().to_string(),
+        format!("store aws, key {elsewhere}: the ARN is of region us-east-1, the store reads eu-west-1")
+    );
+    assert_eq!(server.received_requests().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn no_keys_are_no_requests() {
+    let server = MockServer::start().await;
+    assert!(open(&server.uri(), credentials()).read(&[]).await.is_empty());
+    assert!(server.received_requests().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn nothing_secret_is_shown_or_logged() {
+    let (log, _guard) = Log::listen();
+    let server = MockServer::start().await;
+    Mock::given(header("X-Amz-Target", BATCH_GET)).respond_with(answer_all).mount(&server).await;
+    Mock::given(header("X-Amz-Target", GET))
+        .respond_with(error(400, "Hunter2", PASSWORD))
+        .mount(&server)
+        .await;
+    let aws = open(&server.uri(), credentials());
+    let values = aws.read(&keys(&["a", "b"])).await;
+    let refused = aws.read(&keys(&["c"])).await;
+    let shown = format!("{aws:?} {values:?} {refused:?}");
+    for text in [shown, log.text()] {
+        assert!(!text.contains(PASSWORD) && !text.contains(SESSION_TOKEN), "{text}");
+    }
+    assert!(log.text().contains("read store=aws key=b version=v1 elapsed="), "{}", log.text());
+}

@@ -1,0 +1,232 @@
+//! A Vault that answers what a real one cannot be made to answer.
+
+mod login;
+
+use std::time::Duration;
+
+use serde_json::json;
+use wiremock::matchers::{any, header, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use super::*;
+use crate::manifest::config::VaultAuth;
+use crate::provider::silence::tests::Log;
+
+const PASSWORD: &str = "hunter2";
+
+fn settings(address: &str, auth: VaultAuth) -> VaultSettings {
+    VaultSettings {
+        address: address.parse().unwrap(),
+        mount: "secret".to_owned(),
+        kv: KvVersion::V2,
+        namespace: None,
+        ca_file: None,
+        auth,
+    }
+}
+
+fn open(settings: &VaultSettings) -> Vault {
+    let environment = Environment { vault_token: Some("hvs.token".into()) };
+    Vault::with_patience("vault".into(), settings, &environment, Patience::UNHURRIED).unwrap()
+}
+
+fn keys(n: usize) -> Vec<Key> {
+    (0..n).map(|i| Key(format!("ci/{i}"))).collect()
+}
+
+fn secret(version: u64) -> ResponseTemplate {
+    ResponseTemplate::new(200).set_body_json(json!({
+        "data": {"data": {"password": PASSWORD}, "metadata": {"version": version}},
+    }))
+}
+
+fn refused(status: u16) -> ResponseTemplate {
+    ResponseTemplate::new(status).set_body_json(json!({"errors": [PASSWORD]}))
+}
+
+/// A server whose token is good, and which answers every read by `answer`.
+async fn server(answer: ResponseTemplate) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(path("/v1/auth/token/lookup-self"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"data": {"ttl": 0}})))
+        .with_priority(1)
+        .mount(&server)
+        .await;
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    server
+}
+
+/// What a read of `ci/ghcr` fails with, and how often it asked.
+async fn failure_of(kv: KvVersion, answer: ResponseTemplate) -> (Error, usize, String) {
+    let server = server(answer).await;
+    let vault = open(&VaultSettings { kv, ..settings(&server.uri(), VaultAuth::Environment) });
+    let error = vault.read(&["ci/ghcr".into()]).await.remove(0).unwrap_err();
+    let requests = server.received_requests().await.unwrap();
+    (error, requests.iter().filter(|request| request.url.path().contains("ci/ghcr")).count(), server.uri())
+}
+
+async fn check(answer: ResponseTemplate, reason: &str, message: &str, n_asked: usize) {
+    let (error, asked, address) = failure_of(KvVersion::V2, answer).await;
+    let message = message.replace("{whom}", &format!("the store at {address}"));
+    assert_eq!(error.to_string(), format!("store vault, key ci/ghcr: {message}"));
+    assert_eq!((error.reason(), asked), (reason, n_asked), "{error}");
+}
+
+#[tokio::test]
+async fn every_status_is_a_decision() {
+    check(refused(404), "NotFound", "not found at secret/data/ci/ghcr (mount secret, KV version 2)", 1).await;
+    let policy = "access denied: no policy grants `read` on secret/data/ci/ghcr";
+    check(refused(403), "Denied", policy, 1).await;
+    check(refused(429), "Throttled", "the store is throttling requests", 3).await;
+    check(refused(500), "Unavailable", "{whom} is unavailable: status 500", 3).await;
+    check(refused(503), "Unavailable", "{whom} is unavailable: status 503", 3).await;
+    check(refused(412), "Unavailable", "{whom} is unavailable: status 412", 3).await;
+    let odd = "status 400; the answer is not one of a KV engine of version 2; \
+               check `address`, `mount` and `kvVersion`";
+    check(refused(400), "Misconfigured", odd, 1).await;
+}
+
+#[tokio::test]
+async fn what_an_error_says_adds_to_its_status() {
+    let says =
+        |status: u16, text: &str| ResponseTemplate::new(status).set_body_json(json!({"errors": [text]}));
+    check(says(503, "Vault is sealed"), "Sealed", "the Vault is sealed", 1).await;
+    let no_mount = r#"no handler for route "secret/data/ci/ghcr". route entry not found."#;
+    check(says(404, no_mount), "Misconfigured", "no engine is mounted at secret; check `mount`", 1).await;
+    let page = ResponseTemplate::new(404).set_body_string("<html>hunter2</html>");
+    check(page, "Misconfigured", "status 404, but not from a Vault; check `address`", 1).await;
+    let status = ResponseTemplate::new(403).set_body_json(json!({"kind": "Status", "message": PASSWORD}));
+    check(status, "Misconfigured", "status 403, but not from a Vault; check `address`", 1).await;
+    let page = ResponseTemplate::new(502).set_body_string("<html>hunter2</html>");
+    check(page, "Unavailable", "{whom} is unavailable: status 502", 3).await;
+}
+
+#[tokio::test]
+async fn a_deleted_version_is_told_from_a_key_that_is_not_there() {
+    let metadata = json!({"version": 3, "deletion_time": "2026-01-01T00:00:00Z", "destroyed": false});
+    let body = json!({"request_id": "x", "data": {"data": null, "metadata": metadata}});
+    let deleted = "the current version is deleted";
+    check(ResponseTemplate::new(404).set_body_json(&body), "Deleted", deleted, 1).await;
+    check(ResponseTemplate::new(200).set_body_json(&body), "Deleted", deleted, 1).await;
+}
+
+#[tokio::test]
+async fn an_answer_of_another_engine_is_no_value() {
+    let message =
+        "the answer is not one of a KV engine of version 2; check `address`, `mount` and `kvVersion`";
+    let v1 = json!({"data": {"password": PASSWORD}});
+    check(ResponseTemplate::new(200).set_body_json(v1), "Misconfigured", message, 1).await;
+    check(ResponseTemplate::new(200).set_body_string(PASSWORD), "Misconfigured", message, 1).await;
+    check(ResponseTemplate::new(204), "Misconfigured", message, 1).await;
+}
+
+#[tokio::test]
+async fn version_1_read_at_an_engine_of_version_2_is_named() {
+    let body =
+        json!({"errors": [], "warnings": ["Invalid path for a versioned K/V secrets engine. hunter2"]});
+    let (error, ..) = failure_of(KvVersion::V1, ResponseTemplate::new(404).set_body_json(body)).await;
+    assert_eq!(error.to_string(), "store vault, key ci/ghcr: the engine is KV version 2, `kvVersion` says 1");
+}
+
+#[tokio::test]
+async fn no_answer_in_time_is_timed_out() {
+    let server = server(secret(1).set_delay(Duration::from_mins(1))).await;
+    let settings = settings(&server.uri(), VaultAuth::Environment);
+    let environment = Environment { vault_token: Some("hvs.token".into()) };
+    let vault = Vault::with_patience("vault".into(), &settings, &environment, Patience::SHORT).unwrap();
+    let error = vault.read(&keys(1)).await.remove(0).unwrap_err();
+    let message = error.to_string();
+    let start = format!("store vault, key ci/0: no answer from the store at {} within ", server.uri());
+    assert!(message.starts_with(&start) && message.ends_with(" ms, 3 attempts"), "{message}");
+}
+
+#[tokio::test]
+async fn a_closed_port_is_unavailable_and_says_so() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let error = open(&settings(&address, VaultAuth::Environment)).read(&keys(1)).await.remove(0).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("store vault, key ci/0: the store at {address} is unavailable: connection refused")
+    );
+}
+
+#[tokio::test]
+async fn a_port_without_tls_is_named_as_such() {
+    let server = server(secret(1)).await;
+    let address = server.uri().replace("http:", "https:");
+    let error = open(&settings(&address, VaultAuth::Environment)).read(&keys(1)).await.remove(0).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("store vault, key ci/0: the store at {address} is unavailable: it does not speak TLS there")
+    );
+}
+
+#[tokio::test]
+async fn a_key_with_the_mount_in_it_shows_what_was_asked() {
+    let server = server(refused(404)).await;
+    let check = async |kv: KvVersion, key: &str, expect: &str| {
+        let vault = open(&VaultSettings { kv, ..settings(&server.uri(), VaultAuth::Environment) });
+        let error = vault.read(&[key.into()]).await.remove(0).unwrap_err();
+        assert_eq!(error.to_string(), format!("store vault, key {key}: not found at {expect}"));
+        assert_eq!(error.reason(), "NotFound");
+    };
+    let v2 = "(mount secret, KV version 2)";
+    check(KvVersion::V2, "secret/ci/ghcr", &format!("secret/data/secret/ci/ghcr {v2}")).await;
+    check(KvVersion::V2, "secret/data/ci/ghcr", &format!("secret/data/secret/data/ci/ghcr {v2}")).await;
+    check(KvVersion::V1, "ci/ghcr", "secret/ci/ghcr (mount secret, KV version 1)").await;
+}
+
+#[tokio::test]
+async fn a_key_that_a_url_would_change_is_refused_without_a_request() {
+    let server = server(secret(1)).await;
+    let vault = open(&settings(&server.uri(), VaultAuth::Environment));
+    for key in ["", "/ci", "ci/", "ci//ghcr", "ci/./ghcr", "../sys/mounts"] {
+        let error = vault.read(&[key.into()]).await.remove(0).unwrap_err();
+        assert!(matches!(error, Error::Misconfigured { .. }), "{key:?}: {error}");
+    }
+    let requests = server.received_requests().await.unwrap();
+    assert!(requests.iter().all(|request| request.url.path() == "/v1/auth/token/lookup-self"));
+}
+
+#[tokio::test]
+async fn mount_key_namespace_and_token_are_sent_as_they_are() {
+    let server = MockServer::start().await;
+    Mock::given(path("/v1/team/a/kv/data/ci/a%20b%3Fc%25"))
+        .and(header("X-Vault-Token", "hvs.token"))
+        .and(header("X-Vault-Namespace", "ns1/ns2"))
+        .respond_with(secret(7))
+        .expect(1)
+        .mount(&server)
+        .await;
+    // A token that may not look itself up still reads.
+    Mock::given(any()).respond_with(refused(403)).with_priority(200).mount(&server).await;
+    let vault = open(&VaultSettings {
+        mount: "team/a/kv".to_owned(),
+        namespace: Some("ns1/ns2".to_owned()),
+        ..settings(&server.uri(), VaultAuth::Environment)
+    });
+    let value = vault.read(&["ci/a b?c%".into()]).await.remove(0);
+    assert_eq!(value.unwrap().version.0, "7");
+}
+
+#[tokio::test]
+async fn no_keys_are_no_requests() {
+    let server = server(secret(1)).await;
+    assert!(open(&settings(&server.uri(), VaultAuth::Environment)).read(&[]).await.is_empty());
+    assert!(server.received_requests().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn nothing_secret_is_shown_or_logged() {
+    let (log, _guard) = Log::listen();
+    let server = server(secret(1)).await;
+    let vault = open(&settings(&server.uri(), VaultAuth::Environment));
+    let shown = format!("{vault:?} {:?}", vault.read(&keys(2)).await);
+    let refused = failure_of(KvVersion::V2, refused(500)).await;
+    for text in [shown, format!("{refused:?}"), log.text()] {
+        assert!(!text.contains(PASSWORD) && !text.contains("hvs.token"), "{text}");
+    }
+    assert!(log.text().contains("read store=vault key=ci/1 version=1 elapsed="), "{}", log.text());
+}

@@ -1,0 +1,201 @@
+//! What every provider promises, tested of each against the real store.
+//!
+//! The contract is a list of functions over a [`Subject`]; a store joins it by a line in `contract!`.
+//! What only one kind of store can do is tested in a module of its own.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports, in its helpers too")]
+
+mod files;
+mod secrets_manager;
+mod vault;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use regcred::credential::{Key, StoredValue, Version};
+use regcred::provider::{Error, Provider};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+/// A real store, in which the keys below `prefix` belong to one test.
+#[async_trait]
+trait Subject: Send + Sync {
+    /// Whether the store gives each value a version of its own.
+    const HAS_VERSIONS: bool = true;
+    /// What a key is called of which the value was deleted.
+    const DELETED: &str;
+
+    async fn new() -> Self;
+
+    /// A provider of the store, opened as from a `Config`.
+    async fn provider(&self) -> Arc<dyn Provider>;
+
+    /// A provider of a store that is not there.
+    async fn unreachable(&self) -> Arc<dyn Provider>;
+
+    /// Puts a value, which is JSON, as a user of the store would.
+    async fn put(&self, key: &str, value: &Value);
+
+    /// Deletes the current value, as a user of the store would.
+    async fn delete(&self, key: &str);
+
+    /// How often a key was read so far, where the store keeps count.
+    fn reads_of(&self, _key: &str) -> Option<usize> {
+        None
+    }
+}
+
+macro_rules! contract {
+    ($($store:ident: $subject:ty),* $(,)?) => {$(
+        mod $store {
+            contract!(@ $subject:
+                reads_a_value_with_its_version
+                an_unchanged_value_keeps_its_version
+                a_new_value_has_a_new_version
+                a_key_that_is_not_there_is_not_found
+                a_deleted_value_is_named_as_such
+                results_stand_in_the_order_of_the_keys
+                forty_five_keys_are_read_in_one_call
+                each_key_is_read_once
+                no_keys_are_no_results
+                a_store_that_is_not_there_is_unavailable
+            );
+        }
+    )*};
+    (@ $subject:ty: $($promise:ident)*) => {$(
+        #[tokio::test]
+        async fn $promise() {
+            super::$promise::<$subject>(stringify!($promise)).await;
+        }
+    )*};
+}
+
+contract! {
+    vault_kv2: crate::provider_contract::vault::Kv2,
+    vault_kv1: crate::provider_contract::vault::Kv1,
+    aws: crate::provider_contract::secrets_manager::LocalStack,
+    directory: crate::provider_contract::files::Files,
+}
+
+async fn reads_a_value_with_its_version<S: Subject>(prefix: &str) {
+    let subject = S::new().await;
+    let key = format!("{prefix}/ci/ghcr");
+    subject.put(&key, &password("hunter2")).await;
+    let value = read(&*subject.provider().await, &key).await.unwrap();
+    assert_eq!(json_of(&value), password("hunter2"));
+    assert_eq!(value.version.0 == Version::UNVERSIONED, !S::HAS_VERSIONS, "{}", value.version);
+    assert!(!format!("{value:?}").contains("hunter2"));
+}
+
+async fn an_unchanged_value_keeps_its_version<S: Subject>(prefix: &str) {
+    let subject = S::new().await;
+    let key = format!("{prefix}/key");
+    subject.put(&key, &password("hunter2")).await;
+    let first = read(&*subject.provider().await, &key).await.unwrap();
+    let second = read(&*subject.provider().await, &key).await.unwrap();
+    assert_eq!(first.version, second.version);
+}
+
+async fn a_new_value_has_a_new_version<S: Subject>(prefix: &str) {
+    let subject = S::new().await;
+    let key = format!("{prefix}/key");
+    let provider = subject.provider().await;
+    subject.put(&key, &password("old")).await;
+    let old = read(&*provider, &key).await.unwrap();
+    subject.put(&key, &password("new")).await;
+    let new = read(&*provider, &key).await.unwrap();
+    assert_eq!(json_of(&new), password("new"));
+    assert_eq!(old.version != new.version, S::HAS_VERSIONS, "{} and {}", old.version, new.version);
+}
+
+async fn a_key_that_is_not_there_is_not_found<S: Subject>(prefix: &str) {
+    let subject = S::new().await;
+    let error = read(&*subject.provider().await, &format!("{prefix}/nothing")).await.unwrap_err();
+    assert_eq!(error.reason(), "NotFound", "{error}");
+    assert!(error.to_string().contains(&format!("key {prefix}/nothing")), "{error}");
+}
+
+async fn a_deleted_value_is_named_as_such<S: Subject>(prefix: &str) {
+    let subject = S::new().await;
+    let (gone, kept) = (format!("{prefix}/gone"), format!("{prefix}/kept"));
+    subject.put(&gone, &password("hunter2")).await;
+    subject.put(&kept, &password("hunter2")).await;
+    let provider = subject.provider().await;
+    read(&*provider, &gone).await.unwrap();
+    subject.delete(&gone).await;
+    assert_eq!(read(&*provider, &gone).await.unwrap_err().reason(), S::DELETED);
+    // By itself and among others are two requests to some stores.
+    let values = provider.read(&[Key(kept), Key(gone)]).await;
+    assert!(values[0].is_ok());
+    assert_eq!(values[1].as_ref().unwrap_err().reason(), S::DELETED);
+}
+
+async fn results_stand_in_the_order_of_the_keys<S: Subject>(prefix: &str) {
+    let subject = S::new().await;
+    for name in ["a", "b"] {
+        subject.put(&format!("{prefix}/{name}"), &password(name)).await;
+    }
+    let keys = ["b", "nothing", "a"].map(|name| Key(format!("{prefix}/{name}")));
+    let values = subject.provider().await.read(&keys).await;
+    assert_eq!(values.len(), 3);
+    assert_eq!(json_of(values[0].as_ref().unwrap()), password("b"));
+    assert!(matches!(&values[1], Err(Error::NotFound { at, .. }) if at.key == keys[1]), "{values:?}");
+    assert_eq!(json_of(values[2].as_ref().unwrap()), password("a"));
+}
+
+async fn forty_five_keys_are_read_in_one_call<S: Subject>(prefix: &str) {
+    let subject = S::new().await;
+    let keys: Vec<Key> = (0..45).map(|i| Key(format!("{prefix}/{i}"))).collect();
+    for key in &keys {
+        subject.put(&key.0, &password(&key.0)).await;
+    }
+    let values = subject.provider().await.read(&keys).await;
+    assert_eq!(values.len(), keys.len());
+    for (key, value) in keys.iter().zip(&values) {
+        assert_eq!(json_of(value.as_ref().unwrap()), password(&key.0));
+    }
+}
+
+async fn each_key_is_read_once<S: Subject>(prefix: &str) {
+    let subject = S::new().await;
+    let keys = ["a", "b"].map(|name| Key(format!("{prefix}/{name}")));
+    for key in &keys {
+        subject.put(&key.0, &password("hunter2")).await;
+    }
+    let before = keys.each_ref().map(|key| subject.reads_of(&key.0));
+    assert!(subject.provider().await.read(&keys).await.iter().all(Result::is_ok));
+    let after = keys.each_ref().map(|key| subject.reads_of(&key.0));
+    assert_eq!(after, before.map(|reads| reads.map(|reads| reads + 1)));
+}
+
+async fn no_keys_are_no_results<S: Subject>(_: &str) {
+    assert!(S::new().await.unreachable().await.read(&[]).await.is_empty());
+}
+
+async fn a_store_that_is_not_there_is_unavailable<S: Subject>(prefix: &str) {
+    let provider = S::new().await.unreachable().await;
+    let keys = ["a", "b"].map(|name| Key(format!("{prefix}/{name}")));
+    for value in provider.read(&keys).await {
+        let error = value.unwrap_err();
+        assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    }
+}
+
+/// A value as people store it.
+fn password(password: &str) -> Value {
+    json!({"username": "robot", "password": password})
+}
+
+fn json_of(value: &StoredValue) -> Value {
+    serde_json::from_slice(value.bytes.expose_secret()).unwrap()
+}
+
+async fn read(provider: &dyn Provider, key: &str) -> Result<StoredValue, Error> {
+    provider.read(&[Key(key.to_owned())]).await.remove(0)
+}
+
+/// An address where nobody listens.
+fn closed_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}

@@ -1,0 +1,126 @@
+//! AWS Secrets Manager, in the shape of `LocalStack`.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use regcred::credential::Key;
+use regcred::manifest::config::SecretsManagerStore;
+use regcred::provider::Provider;
+use regcred::provider::secrets_manager::SecretsManager;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use world::{REGION, World};
+
+use super::{Subject, closed_address, json_of, password, read};
+
+pub(super) struct LocalStack;
+
+#[async_trait]
+impl Subject for LocalStack {
+    const DELETED: &str = "Deleted";
+
+    async fn new() -> Self {
+        Self
+    }
+
+    async fn provider(&self) -> Arc<dyn Provider> {
+        open(&World::shared().await.localstack.endpoint)
+    }
+
+    async fn unreachable(&self) -> Arc<dyn Provider> {
+        open(&closed_address())
+    }
+
+    async fn put(&self, key: &str, value: &Value) {
+        let localstack = &World::shared().await.localstack;
+        if localstack.put_secret(key, &value.to_string()).await.is_err() {
+            localstack.create_secret(key, &value.to_string()).await.unwrap();
+        }
+    }
+
+    async fn delete(&self, key: &str) {
+        let in_a_week = json!({"SecretId": key, "RecoveryWindowInDays": 7});
+        request("DeleteSecret", &in_a_week).await;
+    }
+}
+
+fn open(address: &str) -> Arc<dyn Provider> {
+    let credentials = Credentials::new("test", "test", None, None, "test");
+    let shared = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build();
+    let settings = SecretsManagerStore { region: REGION.to_owned(), endpoint_url: Some(address.to_owned()) };
+    Arc::new(SecretsManager::with_config("aws".into(), &settings, &shared))
+}
+
+async fn request(action: &str, body: &Value) -> Value {
+    World::shared().await.localstack.request("secretsmanager", action, body).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_secret_is_read_by_its_arn_and_by_its_partial_arn() {
+    let localstack = &World::shared().await.localstack;
+    let value = password("hunter2");
+    let arn = localstack.create_secret("by-arn/ghcr", &value.to_string()).await.unwrap();
+    let other = localstack.create_secret("by-arn/other", "other").await.unwrap();
+    let partial = arn.rsplit_once('-').unwrap().0.to_owned();
+    let provider = LocalStack.provider().await;
+    for key in [&arn, &partial] {
+        assert_eq!(json_of(&read(&*provider, key).await.unwrap()), value, "{key}");
+    }
+    let keys = [partial, other, "by-arn/ghcr".to_owned(), arn].map(Key);
+    let values = provider.read(&keys).await;
+    for (key, answer) in keys.iter().zip(&values) {
+        let bytes = answer.as_ref().unwrap().bytes.expose_secret();
+        assert_eq!(bytes == b"other", key == &keys[1], "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_binary_secret_is_read_as_its_bytes() {
+    let bytes = [0, 159, 146, 150];
+    for name in ["binary/a", "binary/b"] {
+        let token = format!("{name:-<32}").replace('/', "-");
+        let body = json!({
+            "Name": name, "SecretBinary": BASE64_STANDARD.encode(bytes), "ClientRequestToken": token,
+        });
+        request("CreateSecret", &body).await;
+    }
+    let provider = LocalStack.provider().await;
+    assert_eq!(read(&*provider, "binary/a").await.unwrap().bytes.expose_secret(), bytes);
+    for value in provider.read(&["binary/a".into(), "binary/b".into()]).await {
+        assert_eq!(value.unwrap().bytes.expose_secret(), bytes);
+    }
+}
+
+#[tokio::test]
+async fn the_version_is_the_id_of_the_current_one() {
+    let localstack = &World::shared().await.localstack;
+    localstack.create_secret("current", "old").await.unwrap();
+    let new = localstack.put_secret("current", "new").await.unwrap();
+    // A rotation that has not finished: not what is current.
+    let body = json!({
+        "SecretId": "current", "SecretString": "pending", "VersionStages": ["AWSPENDING"],
+        "ClientRequestToken": "pending-0000000000000000000000000000",
+    });
+    request("PutSecretValue", &body).await;
+    let value = read(&*LocalStack.provider().await, "current").await.unwrap();
+    assert_eq!((value.version.0, value.bytes.expose_secret()), (new, &b"new"[..]));
+}
+
+#[tokio::test]
+async fn a_secret_without_a_value_is_not_found() {
+    request(
+        "CreateSecret",
+        &json!({"Name": "hollow", "ClientRequestToken": "hollow-0000000000000000000000000000"}),
+    )
+    .await;
+    let error = read(&*LocalStack.provider().await, "hollow").await.unwrap_err();
+    assert_eq!(error.to_string(), format!("store aws, key hollow: not found in {REGION}"));
+}

@@ -1,0 +1,194 @@
+//! Vault, with both KV engines and every way to log in.
+
+mod login;
+mod tls;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use regcred::manifest::config::{KvVersion, VaultAuth, VaultSettings};
+use regcred::provider::vault::Vault;
+use regcred::provider::{Environment, Provider};
+use serde_json::{Value, json};
+use world::World;
+
+use super::{Subject, closed_address, json_of, password, read};
+
+pub(super) struct Kv2(&'static World);
+
+pub(super) struct Kv1(&'static World);
+
+#[async_trait]
+impl Subject for Kv2 {
+    const DELETED: &str = "Deleted";
+
+    async fn new() -> Self {
+        Self(World::shared().await)
+    }
+
+    async fn provider(&self) -> Arc<dyn Provider> {
+        open(&settings("secret", KvVersion::V2).await)
+    }
+
+    async fn unreachable(&self) -> Arc<dyn Provider> {
+        let address = closed_address().parse().unwrap();
+        open(&VaultSettings { address, ..settings("secret", KvVersion::V2).await })
+    }
+
+    async fn put(&self, key: &str, value: &Value) {
+        self.0.vault.put_kv2("secret", key, value).await.unwrap();
+    }
+
+    async fn delete(&self, key: &str) {
+        self.0.vault.delete(&format!("secret/data/{key}")).await.unwrap();
+    }
+
+    fn reads_of(&self, key: &str) -> Option<usize> {
+        Some(reads_of(self.0, &format!("secret/data/{key}")))
+    }
+}
+
+#[async_trait]
+impl Subject for Kv1 {
+    const HAS_VERSIONS: bool = false;
+    const DELETED: &str = "NotFound";
+
+    async fn new() -> Self {
+        Self(World::shared().await)
+    }
+
+    async fn provider(&self) -> Arc<dyn Provider> {
+        open(&settings("kv1", KvVersion::V1).await)
+    }
+
+    async fn unreachable(&self) -> Arc<dyn Provider> {
+        let address = closed_address().parse().unwrap();
+        open(&VaultSettings { address, ..settings("kv1", KvVersion::V1).await })
+    }
+
+    async fn put(&self, key: &str, value: &Value) {
+        self.0.vault.put_kv1("kv1", key, value).await.unwrap();
+    }
+
+    async fn delete(&self, key: &str) {
+        self.0.vault.delete(&format!("kv1/{key}")).await.unwrap();
+    }
+
+    fn reads_of(&self, key: &str) -> Option<usize> {
+        Some(reads_of(self.0, &format!("kv1/{key}")))
+    }
+}
+
+async fn settings(mount: &str, kv: KvVersion) -> VaultSettings {
+    VaultSettings {
+        address: World::shared().await.vault.address.parse().unwrap(),
+        mount: mount.to_owned(),
+        kv,
+        namespace: None,
+        ca_file: None,
+        auth: VaultAuth::TokenFile(root_token_file().await),
+    }
+}
+
+/// The root token of the shared Vault, in a file that all tests share.
+async fn root_token_file() -> PathBuf {
+    static FILE: tokio::sync::OnceCell<PathBuf> = tokio::sync::OnceCell::const_new();
+    let file = async || {
+        let world = World::shared().await;
+        let file = world.guardian().new_directory("root-token").unwrap().join("token");
+        std::fs::write(&file, &world.vault.root_token).unwrap();
+        file
+    };
+    FILE.get_or_init(file).await.clone()
+}
+
+fn open(settings: &VaultSettings) -> Arc<dyn Provider> {
+    Arc::new(Vault::open("vault".into(), settings, &Environment::default()).unwrap())
+}
+
+fn reads_of(world: &World, path: &str) -> usize {
+    let beginning = world.vault.audit_events().unwrap();
+    beginning
+        .iter()
+        .filter(|event| event.kind == "request" && event.operation == "read" && event.path == path)
+        .count()
+}
+
+/// What reading `key` fails with.
+async fn message(provider: &dyn Provider, key: &str) -> String {
+    read(provider, key).await.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn a_destroyed_version_is_deleted_and_a_key_without_versions_not_found() {
+    let subject = Kv2::new().await;
+    let provider = subject.provider().await;
+    subject.put("destroyed", &password("hunter2")).await;
+    subject.0.vault.write("secret/destroy/destroyed", &json!({"versions": [1]})).await.unwrap();
+    let deleted = "store vault, key destroyed: the current version is deleted";
+    assert_eq!(message(&*provider, "destroyed").await, deleted);
+    subject.0.vault.delete("secret/metadata/destroyed").await.unwrap();
+    let absent =
+        "store vault, key destroyed: not found at secret/data/destroyed (mount secret, KV version 2)";
+    assert_eq!(message(&*provider, "destroyed").await, absent);
+}
+
+#[tokio::test]
+async fn a_mount_may_have_slashes_and_a_key_any_letter() {
+    let vault = &World::shared().await.vault;
+    vault.enable_kv("team/a/kv", 2).await.unwrap();
+    let provider = open(&settings("team/a/kv", KvVersion::V2).await);
+    for key in ["ci/ghcr.io", "ci/a b", "ci/größe", "ci/a+b@c:5000"] {
+        vault.put_kv2("team/a/kv", key, &password(key)).await.unwrap();
+        assert_eq!(json_of(&read(&*provider, key).await.unwrap()), password(key));
+    }
+}
+
+#[tokio::test]
+async fn the_wrong_version_of_the_engine_is_named_where_the_vault_tells() {
+    let vault = &World::shared().await.vault;
+    vault.put_kv2("secret", "wrong-version", &password("hunter2")).await.unwrap();
+    let provider = open(&settings("secret", KvVersion::V1).await);
+    assert_eq!(
+        message(&*provider, "wrong-version").await,
+        "store vault, key wrong-version: the engine is KV version 2, `kvVersion` says 1"
+    );
+    vault.put_kv1("kv1", "wrong-version", &password("hunter2")).await.unwrap();
+    let provider = open(&settings("kv1", KvVersion::V2).await);
+    assert_eq!(
+        message(&*provider, "wrong-version").await,
+        "store vault, key wrong-version: not found at kv1/data/wrong-version (mount kv1, KV version 2)"
+    );
+}
+
+#[tokio::test]
+async fn a_mount_that_is_not_there_is_named() {
+    let provider = open(&settings("nowhere", KvVersion::V2).await);
+    assert_eq!(
+        message(&*provider, "key").await,
+        "store vault, key key: no engine is mounted at nowhere; check `mount`"
+    );
+}
+
+#[tokio::test]
+async fn a_sealed_vault_is_sealed_until_it_is_opened() {
+    let world = World::shared().await;
+    let vault = world::Vault::start(world.guardian()).await.unwrap();
+    vault.put_kv2("secret", "key", &password("hunter2")).await.unwrap();
+    let directory = world.guardian().new_directory("sealed").unwrap();
+    std::fs::write(directory.join("token"), &vault.root_token).unwrap();
+    let provider = open(&VaultSettings {
+        address: vault.address.parse().unwrap(),
+        auth: VaultAuth::TokenFile(directory.join("token")),
+        ..settings("secret", KvVersion::V2).await
+    });
+    vault.seal().await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(message(&*provider, "key").await, "store vault, key key: the Vault is sealed");
+    }
+    vault.unseal().await.unwrap();
+    assert!(read(&*provider, "key").await.is_ok());
+    vault.seal().await.unwrap();
+    assert_eq!(message(&*provider, "key").await, "store vault, key key: the Vault is sealed");
+}

@@ -1,0 +1,244 @@
+//! Ways to log in, and how long a token lasts.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use regcred::credential::Key;
+use regcred::manifest::config::{AppRoleAuth, KubernetesAuth, KvVersion, VaultAuth, VaultSettings};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+use world::{VaultAuditMark, World};
+
+use super::super::{json_of, password, read};
+use super::{message, open, settings};
+
+/// How long a test waits for what the life of a token brings.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An auth mount, a policy and a key of one test's own.
+struct Mount {
+    world: &'static World,
+    name: &'static str,
+    beginning: VaultAuditMark,
+    directory: TempDir,
+}
+
+impl Mount {
+    async fn new(name: &'static str, kind: &str) -> Self {
+        let world = World::shared().await;
+        world.vault.write(&format!("sys/auth/{name}"), &json!({"type": kind})).await.unwrap();
+        let policy = format!("path \"secret/data/{name}/*\" {{ capabilities = [\"read\"] }}");
+        world.vault.put_policy(name, &policy).await.unwrap();
+        for key in ["a", "b"] {
+            world.vault.put_kv2("secret", &format!("{name}/{key}"), &password(key)).await.unwrap();
+        }
+        let beginning = world.vault.audit_mark().unwrap();
+        Self { world, name, beginning, directory: TempDir::new().unwrap() }
+    }
+
+    /// Creates a role and puts its two ids into files.
+    async fn app_role(&self, role: serde_json::Value) -> VaultSettings {
+        let path = format!("auth/{}/role/regcred", self.name);
+        let vault = &self.world.vault;
+        vault.write(&path, &role).await.unwrap();
+        let role_id = vault.read(&format!("{path}/role-id")).await.unwrap();
+        let secret_id = vault.write(&format!("{path}/secret-id"), &json!({})).await.unwrap();
+        let auth = VaultAuth::AppRole(AppRoleAuth {
+            role_id_file: self.file("role-id", role_id["data"]["role_id"].as_str().unwrap()),
+            secret_id_file: self.file("secret-id", secret_id["data"]["secret_id"].as_str().unwrap()),
+            mount: self.name.to_owned(),
+        });
+        VaultSettings { auth, ..settings("secret", KvVersion::V2).await }
+    }
+
+    /// A file as an editor leaves it.
+    fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, format!("{content}\n")).unwrap();
+        path
+    }
+
+    fn key(&self, key: &str) -> String {
+        format!("{}/{key}", self.name)
+    }
+
+    /// How often somebody who logged in here, or tries to, asked for `path`.
+    fn requests(&self, path: &str) -> usize {
+        let events = self.world.vault.audit_events_since(self.beginning).unwrap();
+        let is_ours = |who: &str| who.is_empty() || who.starts_with(self.name);
+        let requests = events.iter().filter(|event| event.kind == "request" && event.path == path);
+        requests.filter(|event| is_ours(&event.display_name)).count()
+    }
+
+    fn logins(&self) -> usize {
+        self.requests(&format!("auth/{}/login", self.name))
+    }
+
+    fn renewals(&self) -> usize {
+        self.requests("auth/token/renew-self")
+    }
+}
+
+#[tokio::test]
+async fn an_app_role_logs_in_once_for_many_reads() {
+    let mount = Mount::new("login-approle", "approle").await;
+    let provider = open(&mount.app_role(json!({"token_policies": [mount.name], "token_ttl": "20m"})).await);
+    for _ in 0..3 {
+        let values = provider.read(&["a", "b"].map(|key| Key(mount.key(key)))).await;
+        assert_eq!(json_of(values[0].as_ref().unwrap()), password("a"));
+        assert_eq!(json_of(values[1].as_ref().unwrap()), password("b"));
+    }
+    assert_eq!((mount.logins(), mount.renewals()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_policy_that_does_not_admit_us_is_denied_by_its_path() {
+    let mount = Mount::new("login-policy", "approle").await;
+    let provider = open(&mount.app_role(json!({"token_policies": [mount.name], "token_ttl": "20m"})).await);
+    let denied =
+        "store vault, key prod/ghcr: access denied: no policy grants `read` on secret/data/prod/ghcr";
+    assert_eq!(message(&*provider, "prod/ghcr").await, denied);
+    assert!(read(&*provider, &mount.key("a")).await.is_ok());
+    assert_eq!(mount.logins(), 1, "a token that was just got is good");
+
+    // Later it may be dead or have outlived its policies: each call asks with a new one, once.
+    for _ in 0..3 {
+        assert_eq!(message(&*provider, "prod/ghcr").await, denied);
+    }
+    assert_eq!(mount.logins(), 4);
+    let tokens = mount.world.vault.request("LIST", "sys/leases/lookup/auth/login-policy/login", None).await;
+    assert_eq!(tokens.unwrap()["data"]["keys"].as_array().unwrap().len(), 1, "the others are given back");
+}
+
+#[tokio::test]
+async fn a_role_that_gets_another_policy_is_logged_in_anew() {
+    let mount = Mount::new("login-role", "approle").await;
+    let provider = open(&mount.app_role(json!({"token_policies": ["default"], "token_ttl": "20m"})).await);
+    let key = mount.key("a");
+    assert!(message(&*provider, &key).await.contains("no policy grants `read`"));
+    let role = json!({"token_policies": [mount.name]});
+    mount.world.vault.write("auth/login-role/role/regcred", &role).await.unwrap();
+    assert_eq!(json_of(&read(&*provider, &key).await.unwrap()), password("a"));
+}
+
+#[tokio::test]
+async fn a_wrong_secret_id_says_which_files_to_check_and_a_new_one_is_read() {
+    let mount = Mount::new("login-wrong", "approle").await;
+    let settings = mount.app_role(json!({"token_policies": [mount.name]})).await;
+    let path = mount.directory.path().join("secret-id");
+    let right = std::fs::read(&path).unwrap();
+    std::fs::write(&path, "wrong").unwrap();
+    let provider = open(&settings);
+    assert_eq!(
+        message(&*provider, "key").await,
+        "store vault, key key: access denied: the login at auth/login-wrong was refused: check \
+         `roleIdFile` and `secretIdFile`"
+    );
+    std::fs::write(&path, right).unwrap();
+    assert!(read(&*provider, &mount.key("a")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_while_it_can_be_and_then_replaced() {
+    let mount = Mount::new("login-short", "approle").await;
+    // To be renewed from 8 to 12 s and replaced from 16 to 20 s: seconds in which a busy machine may pause.
+    let role = json!({"token_policies": [mount.name], "token_ttl": "12s", "token_max_ttl": "20s"});
+    let provider = open(&mount.app_role(role).await);
+    let started = Instant::now();
+    let mut renewed_after = None;
+    while mount.logins() < 2 {
+        assert!(started.elapsed() < PATIENCE, "{} renewals and no login", mount.renewals());
+        assert!(read(&*provider, &mount.key("a")).await.is_ok());
+        if mount.renewals() > 0 {
+            renewed_after.get_or_insert(started.elapsed());
+        }
+        sleep(Duration::from_millis(250)).await;
+    }
+    let renewed_after = renewed_after.expect("a renewal before the second login");
+    assert!(renewed_after >= Duration::from_secs(8), "{renewed_after:?}");
+    let errors = mount.world.vault.audit_events_since(mount.beginning).unwrap();
+    let refused = errors.iter().filter(|event| event.path == format!("secret/data/{}", mount.key("a")));
+    assert!(refused.clone().all(|event| event.error.is_empty()), "a read met a dead token");
+    assert!(refused.count() > 0);
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_renewed_is_replaced() {
+    let mount = Mount::new("login-batch", "approle").await;
+    let role = json!({"token_policies": [mount.name], "token_ttl": "2s", "token_type": "batch"});
+    let provider = open(&mount.app_role(role).await);
+    let started = Instant::now();
+    while mount.logins() < 2 {
+        assert!(started.elapsed() < PATIENCE);
+        assert!(read(&*provider, &mount.key("a")).await.is_ok());
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(mount.renewals(), 0);
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_replaced_once_for_all_reads() {
+    let mount = Mount::new("login-revoked", "approle").await;
+    let provider = open(&mount.app_role(json!({"token_policies": [mount.name], "token_ttl": "20m"})).await);
+    assert!(read(&*provider, &mount.key("a")).await.is_ok());
+    let path = format!("sys/leases/revoke-prefix/auth/{}/login", mount.name);
+    mount.world.vault.write(&path, &json!({"sync": true})).await.unwrap();
+    let values = provider.read(&["a", "b"].map(|key| Key(mount.key(key)))).await;
+    assert!(values.iter().all(Result::is_ok), "{values:?}");
+    assert_eq!(mount.logins(), 2);
+}
+
+#[tokio::test]
+async fn a_token_in_a_file_is_read_anew_when_it_is_refused() {
+    let mount = Mount::new("login-file", "approle").await;
+    let token = async |ttl: &str| {
+        let body = json!({"policies": [mount.name], "ttl": ttl, "display_name": "x", "no_parent": true});
+        let answer = mount.world.vault.write("auth/token/create", &body).await.unwrap();
+        answer["auth"]["client_token"].as_str().unwrap().to_owned()
+    };
+    let first = token("20m").await;
+    let file = mount.file("token", &first);
+    let auth = VaultAuth::TokenFile(file);
+    let provider = open(&VaultSettings { auth, ..settings("secret", KvVersion::V2).await });
+    assert!(read(&*provider, &mount.key("a")).await.is_ok());
+    mount.world.vault.write("auth/token/revoke", &json!({"token": first})).await.unwrap();
+    let key = mount.key("a");
+    assert_eq!(
+        message(&*provider, &key).await,
+        format!(
+            "store vault, key {key}: access denied: the token is expired or revoked, or no policy grants \
+             `read` on secret/data/{key}"
+        )
+    );
+    mount.file("token", &token("20m").await);
+    assert!(read(&*provider, &key).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_service_account_logs_in_with_the_token_its_file_holds_by_then() {
+    let mount = Mount::new("login-policy-kubernetes", "approle").await;
+    let kube = &mount.world.kube;
+    kube.create_namespaces(["login-kubernetes"], &[]).await.unwrap();
+    let vault = &mount.world.vault;
+    let role = "login-kubernetes";
+    vault
+        .create_kubernetes_role("kubernetes", role, &["default"], &[role], &[mount.name], "20m")
+        .await
+        .unwrap();
+    let token_file = mount.file("jwt", "no token");
+    let auth = VaultAuth::Kubernetes(KubernetesAuth {
+        role: role.to_owned(),
+        mount: "kubernetes".to_owned(),
+        token_file,
+    });
+    let provider = open(&VaultSettings { auth, ..settings("secret", KvVersion::V2).await });
+    let key = mount.key("a");
+    let refused = message(&*provider, &key).await;
+    assert!(
+        refused.contains("the login at auth/kubernetes was refused: check role login-kubernetes"),
+        "{refused}"
+    );
+    mount.file("jwt", &kube.token("login-kubernetes", "default", 600).await.unwrap());
+    assert_eq!(json_of(&read(&*provider, &key).await.unwrap()), password("a"));
+}
