@@ -1,4 +1,15 @@
 //! regcred takes registry passwords from where they live and keeps them true in Kubernetes.
+//!
+//! Data flows one way, and the modules stand in that order:
+//!
+//! ```text
+//! manifest ─▶ provider ─▶ docker_config ─▶ rotator ─▶ patcher ─▶ report
+//! what is     read once   what the         Secret in  entry in   what was done,
+//! wanted      per key     kubelet reads    each ns    each SA    and why not
+//! ```
+//!
+//! [`pass`] is the only module that sees the whole line.
+//! Every module that writes is observe → decide → act, and the decision is a pure function.
 
 pub mod manifest;
 
@@ -6,3 +17,11 @@ pub mod credential;
 pub mod provider;
 
 pub mod docker_config;
+
+pub mod cluster;
+pub mod rotator;
+
+pub mod patcher;
+
+pub mod pass;
+pub mod report;

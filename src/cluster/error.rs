@@ -1,0 +1,161 @@
+//! What can go wrong with a request to the API server, as decisions a caller can take.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use kube::core::Status;
+
+/// How long one request may take, the retries of the client included.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The pauses before an object that another writer keeps changing is read and decided on anew:
+/// a dozen, from 10 ms to 1 s, jittered so that two writers do not stay in step.
+pub fn conflict_backoff() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(10))
+        .with_max_delay(Duration::from_secs(1))
+        .with_max_times(12)
+        .with_jitter()
+        .build()
+}
+
+/// Why a request to the API server failed. Messages are the API server's own: it never quotes a
+/// Secret's data.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
+pub enum Error {
+    /// Somebody else wrote the object since it was read: read it again and decide anew.
+    #[error("the object was changed by another writer: {0}")]
+    Changed(String),
+    /// The object is not there (any more).
+    #[error("not found: {0}")]
+    NotFound(String),
+    /// The object came into being since it was looked for.
+    #[error("already exists: {0}")]
+    AlreadyExists(String),
+    /// The continue token of a list is too old: list anew.
+    #[error("the list expired")]
+    Expired,
+    /// The namespace is being deleted. Not a failure.
+    #[error("the namespace is terminating")]
+    NamespaceTerminating,
+    /// A `ResourceQuota` of the namespace is used up.
+    #[error("{0}")]
+    QuotaExceeded(String),
+    /// An admission webhook or policy refused the write.
+    #[error("{0}")]
+    AdmissionDenied(String),
+    /// RBAC, or whatever authorises requests here, refused it.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The API server does not know who we are.
+    #[error("{0}")]
+    Unauthorized(String),
+    /// The API server refused the object or the request for another reason.
+    #[error("{0}")]
+    Invalid(String),
+    /// No answer in time.
+    #[error("no answer within {} s", REQUEST_TIMEOUT.as_secs())]
+    TimedOut,
+    /// The API server cannot be reached, or answers that it is broken or overloaded.
+    #[error("the API server is unavailable: {0}")]
+    Unavailable(String),
+}
+
+impl Error {
+    /// The variant's name, from a closed list.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Waits for one request, at most [`REQUEST_TIMEOUT`]; the client retries 429, 503 and 504 inside.
+pub async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
+    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
+        Ok(answer) => answer.map_err(|error| Error::from(&error)),
+        Err(_) => Err(Error::TimedOut),
+    }
+}
+
+impl From<&kube::Error> for Error {
+    fn from(error: &kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::from(status.as_ref()),
+            other => Self::Unavailable(chain(other)),
+        }
+    }
+}
+
+impl From<&Status> for Error {
+    fn from(status: &Status) -> Self {
+        let message = status.message.clone();
+        let caused_by = |reason: &str| {
+            status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == reason)
+        };
+        match status.code {
+            401 => Self::Unauthorized(message),
+            403 if caused_by("NamespaceTerminating") => Self::NamespaceTerminating,
+            403 if message.contains("exceeded quota") => Self::QuotaExceeded(message),
+            _ if is_admission(&message) => Self::AdmissionDenied(message),
+            403 => Self::Forbidden(message),
+            404 => Self::NotFound(message),
+            409 if status.is_already_exists() => Self::AlreadyExists(message),
+            409 => Self::Changed(message),
+            410 => Self::Expired,
+            429 | 500.. => Self::Unavailable(message),
+            _ => Self::Invalid(message),
+        }
+    }
+}
+
+/// Webhooks choose their own status code; the API server's words around it are fixed.
+fn is_admission(message: &str) -> bool {
+    message.contains("admission webhook") || message.contains("ValidatingAdmissionPolicy")
+}
+
+/// The innermost cause says what happened to the connection; the layers above it only say that
+/// something did.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[track_caller]
+    fn check(status: serde_json::Value, reason: &str) {
+        let status: Status = serde_json::from_value(status).expect("a Status");
+        assert_eq!(Error::from(&status).reason(), reason);
+    }
+
+    #[test]
+    fn every_status_becomes_a_decision() {
+        let failure = |code: u16, reason: &str, message: &str| json!({"code": code, "reason": reason, "message": message});
+        check(failure(409, "Conflict", "the object has been modified"), "Changed");
+        check(failure(409, "AlreadyExists", r#"secrets "regcred" already exists"#), "AlreadyExists");
+        check(failure(404, "NotFound", r#"secrets "regcred" not found"#), "NotFound");
+        check(failure(410, "Expired", "the provided continue parameter is too old"), "Expired");
+        check(
+            failure(403, "Forbidden", r#"secrets "regcred" is forbidden: exceeded quota: q"#),
+            "QuotaExceeded",
+        );
+        check(failure(403, "Forbidden", r#"secrets is forbidden: User "x" cannot list"#), "Forbidden");
+        check(failure(401, "Unauthorized", "Unauthorized"), "Unauthorized");
+        check(
+            failure(400, "BadRequest", r#"admission webhook "x" denied the request: no"#),
+            "AdmissionDenied",
+        );
+        check(failure(422, "Invalid", r#"Secret "regcred" is invalid"#), "Invalid");
+        check(failure(429, "TooManyRequests", "slow down"), "Unavailable");
+        check(failure(500, "InternalError", "etcd"), "Unavailable");
+        let mut terminating = failure(403, "Forbidden", "unable to create new content");
+        terminating["details"] = json!({"causes": [{"reason": "NamespaceTerminating", "message": "x"}]});
+        check(terminating, "NamespaceTerminating");
+    }
+}

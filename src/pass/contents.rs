@@ -1,0 +1,202 @@
+//! What the pull secret of each namespace is to hold.
+//!
+//! Pure. Where every read succeeded the bytes are the same in every namespace, so that nodes can share
+//! what they have verified. Where one failed, that registry keeps its last good entry and its
+//! neighbours in the same Secret are still updated.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::last_good::{self, Entries, Entry};
+use super::resolve::{Resolved, ResolvedRegistry};
+use crate::cluster::{Cluster, Namespace};
+use crate::docker_config::host_key::HostKey;
+use crate::docker_config::{DockerConfig, versions};
+use crate::manifest::cluster_pull_secret::PullSecret;
+use crate::rotator::Content;
+
+/// The content for each namespace: one and the same for all where every read succeeded.
+pub struct Contents<'a> {
+    registries: &'a [ResolvedRegistry<'a>],
+    pull_secret: &'a PullSecret,
+    /// The content where nothing has to be kept; `None` where a read failed.
+    fresh: Option<Arc<Content>>,
+    /// What other namespaces remember; empty where every read succeeded.
+    elsewhere: Entries,
+    /// Hosts that a registry names by itself.
+    named: BTreeSet<&'a HostKey>,
+}
+
+impl<'a> Contents<'a> {
+    /// What `resolved` gives, with the memory of `cluster` where a read failed.
+    #[must_use]
+    pub fn new(resolved: &'a Resolved<'_>, cluster: &Cluster) -> Self {
+        let pull_secret = resolved.pull_secret;
+        let complete = resolved.registries.iter().all(|registry| registry.fresh.is_some());
+        let mut contents = Self {
+            registries: &resolved.registries,
+            pull_secret,
+            fresh: None,
+            elsewhere: Entries::new(),
+            named: pull_secret.registries.iter().filter_map(|registry| registry.host.as_ref()).collect(),
+        };
+        if complete {
+            contents.fresh = render(contents.entries(&Entries::new()));
+        } else {
+            contents.elsewhere = last_good::of_cluster(cluster, pull_secret);
+        }
+        contents
+    }
+
+    /// The content for one namespace; `None` where no registry has a credential for it.
+    #[must_use]
+    pub fn of(&self, namespace: &Namespace) -> Option<Arc<Content>> {
+        if let Some(fresh) = &self.fresh {
+            return Some(Arc::clone(fresh));
+        }
+        let own = namespace.secrets.get(&self.pull_secret.secret_name);
+        let own = own.filter(|secret| secret.is_made_for(&self.pull_secret.name));
+        render(self.entries(&own.map(last_good::of_secret).unwrap_or_default()))
+    }
+
+    /// Fresh entries where there are any, else what this namespace has, else what another one has.
+    fn entries(&self, own: &Entries) -> Entries {
+        let mut entries = Entries::new();
+        for fresh in self.registries.iter().filter_map(|registry| registry.fresh.as_ref()) {
+            entries.extend(fresh.config.auths.iter().map(|(host, credential)| {
+                (host.clone(), Entry { credential: credential.clone(), origin: fresh.origin.clone() })
+            }));
+        }
+        for registry in self.registries.iter().filter(|registry| registry.fresh.is_none()) {
+            for (host, entry) in self.kept(registry, own) {
+                entries.entry(host.clone()).or_insert_with(|| entry.clone());
+            }
+        }
+        entries
+    }
+
+    /// The last good entries of a registry whose read failed.
+    fn kept<'e>(
+        &'e self,
+        registry: &ResolvedRegistry<'_>,
+        own: &'e Entries,
+    ) -> Vec<(&'e HostKey, &'e Entry)> {
+        match &registry.source.host {
+            Some(host) => {
+                own.get_key_value(host).or_else(|| self.elsewhere.get_key_value(host)).into_iter().collect()
+            }
+            // A docker config taken whole: whatever came from its store and no other registry names.
+            None => {
+                let store = &registry.source.place.store;
+                let entries = if own.is_empty() { &self.elsewhere } else { own };
+                let is_its_own = |(host, entry): &(&HostKey, &Entry)| {
+                    entry.origin.store == *store && !self.named.contains(host)
+                };
+                entries.iter().filter(is_its_own).collect()
+            }
+        }
+    }
+}
+
+fn render(entries: Entries) -> Option<Arc<Content>> {
+    if entries.is_empty() {
+        return None;
+    }
+    let versions = versions::render(entries.iter().map(|(host, entry)| (host, &entry.origin)));
+    let auths = entries.into_iter().map(|(host, entry)| (host, entry.credential)).collect();
+    Some(Arc::new(Content { docker_config: DockerConfig { auths }.render(), versions }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{Secret, ServiceAccount};
+    use crate::pass::fixture::{cluster, namespace, pull_secret, secret, values};
+    use crate::pass::resolve;
+    use secrecy::ExposeSecret;
+
+    /// `host=store:version password` for each entry of the content for the namespace `here`.
+    #[track_caller]
+    fn check(
+        hosts: &[&str],
+        read: &[(&str, &str, &str)],
+        here: Option<Secret>,
+        elsewhere: Option<Secret>,
+        expect: &[&str],
+    ) {
+        let pull_secret = pull_secret("images", hosts);
+        let resolved = resolve::resolve(&[&pull_secret], &values(read));
+        let namespace = |secret| namespace(secret, ServiceAccount::default());
+        let cluster = cluster(vec![("here", namespace(here)), ("elsewhere", namespace(elsewhere))]);
+        let content = Contents::new(&resolved[0], &cluster).of(&cluster.namespaces["here"]);
+        let entries = content.map(|content| {
+            let config = DockerConfig::parse_lenient(content.docker_config.expose_secret());
+            let origins = content.versions.split(',').map(str::to_owned);
+            let passwords = config.auths.into_values().map(|it| it.password.expose_secret().to_owned());
+            origins
+                .zip(passwords)
+                .map(|(origin, password)| format!("{origin} {password}"))
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(entries.unwrap_or_default(), expect);
+    }
+
+    #[test]
+    fn what_was_read_is_what_is_written() {
+        let old = || Some(secret("1", &[("ghcr.io", "1", "old"), ("gone.io", "1", "gone")]));
+        check(&["ghcr.io"], &[("ghcr.io", "2", "new")], old(), old(), &["ghcr.io=vault:2 new"]);
+    }
+
+    #[test]
+    fn a_failed_registry_keeps_its_last_good_entry_and_its_neighbours_are_updated() {
+        let old = secret("1", &[("ghcr.io", "1", "old"), ("quay.io", "4", "kept")]);
+        let read = [("ghcr.io", "2", "new"), ("quay.io", "5", "")];
+        check(
+            &["ghcr.io", "quay.io"],
+            &read,
+            Some(old),
+            None,
+            &["ghcr.io=vault:2 new", "quay.io=vault:4 kept"],
+        );
+    }
+
+    #[test]
+    fn a_new_namespace_gets_the_last_good_value_from_the_cluster() {
+        let other = || Some(secret("7", &[("ghcr.io", "1", "known")]));
+        check(&["ghcr.io"], &[("ghcr.io", "2", "")], None, other(), &["ghcr.io=vault:1 known"]);
+    }
+
+    #[test]
+    fn what_a_namespace_has_goes_before_what_another_one_has() {
+        let here = Some(secret("1", &[("ghcr.io", "1", "own")]));
+        let elsewhere = Some(secret("9", &[("ghcr.io", "2", "other")]));
+        check(&["ghcr.io"], &[("ghcr.io", "3", "")], here, elsewhere, &["ghcr.io=vault:1 own"]);
+    }
+
+    #[test]
+    fn without_any_memory_only_the_neighbours_are_written() {
+        let read = [("ghcr.io", "2", "new"), ("quay.io", "5", "")];
+        check(&["ghcr.io", "quay.io"], &read, None, None, &["ghcr.io=vault:2 new"]);
+        check(&["quay.io"], &read, None, None, &[]);
+    }
+
+    #[test]
+    fn a_docker_config_taken_whole_keeps_the_hosts_nobody_else_names() {
+        let old = secret("1", &[("a.io", "1", "kept"), ("ghcr.io", "1", "old")]);
+        let read = [("ghcr.io", "2", "new"), ("*", "5", "")];
+        check(&["*", "ghcr.io"], &read, Some(old), None, &["a.io=vault:1 kept", "ghcr.io=vault:2 new"]);
+    }
+
+    #[test]
+    fn credentials_are_byte_identical_in_every_namespace() {
+        let pull_secret = pull_secret("images", &["ghcr.io"]);
+        let resolved = resolve::resolve(&[&pull_secret], &values(&[("ghcr.io", "1", "pw")]));
+        let cluster = cluster(vec![
+            ("a", namespace(None, ServiceAccount::default())),
+            ("b", namespace(Some(secret("1", &[("ghcr.io", "0", "x")])), ServiceAccount::default())),
+        ]);
+        let contents = Contents::new(&resolved[0], &cluster);
+        let of = |name: &str| contents.of(&cluster.namespaces[name]).expect("a credential");
+        assert!(Arc::ptr_eq(&of("a"), &of("b")));
+    }
+}

@@ -1,0 +1,178 @@
+//! The rules of writing to a cluster, one by one.
+
+use super::*;
+use crate::cluster::Secret;
+use crate::manifest::selection::Patterns;
+use crate::pass::fixture::{cluster, namespace, pull_secret, secret, service_account, values};
+use crate::pass::resolve;
+
+const READ: [(&str, &str, &str); 1] = [("ghcr.io", "2", "new")];
+
+fn current() -> Secret {
+    secret("5", &[("ghcr.io", "2", "new")])
+}
+
+/// The plan as text: `pull secret/namespace: what`.
+fn lines(pull_secrets: &[PullSecret], cluster: &Cluster) -> Vec<String> {
+    let values = values(&READ);
+    let chosen: Vec<_> = pull_secrets.iter().collect();
+    let plan = plan(pull_secrets, &resolve::resolve(&chosen, &values), cluster);
+    let line = |namespace: &NamespacePlan, Target { pull_secret, step }: &Target| {
+        let owner = &plan.pull_secrets[*pull_secret].owner;
+        let wishes: Vec<_> = step.wishes().iter().map(|wish| wish_text(namespace, wish, owner)).collect();
+        let text = match step {
+            Step::Terminating => "terminating".to_owned(),
+            Step::NoCredential => "no credential".to_owned(),
+            Step::Leave { resource_version, .. } => format!("leave at {resource_version}"),
+            Step::Keep { secret: Decision::Refuse(refusal), .. } => refusal.reason().to_owned(),
+            Step::Keep { secret: Decision::Unchanged, .. } => "unchanged".to_owned(),
+            Step::Keep { secret: Decision::Create, .. } => "create".to_owned(),
+            Step::Keep { secret: Decision::Update { resource_version }, .. } => {
+                format!("update at {resource_version}")
+            }
+        };
+        let missing = match step {
+            Step::Keep { missing, .. } if !missing.is_empty() => format!(" no {}", missing.join(", ")),
+            _ => String::new(),
+        };
+        format!("{}/{}: {text}{}{missing}", owner.pull_secret, namespace.name, wishes.concat())
+    };
+    let targets = |it: &NamespacePlan| it.targets.iter().map(|target| line(it, target)).collect::<Vec<_>>();
+    plan.namespaces.iter().flat_map(targets).collect()
+}
+
+/// The list that a wish leads to.
+fn wish_text(namespace: &NamespacePlan, wish: &Wish, owner: &Owner) -> String {
+    let list = namespace.change(wish, owner).map(|change| change.image_pull_secrets.join("+"));
+    format!(" {}={}", wish.service_account, list.unwrap_or_else(|| "as it is".into()))
+}
+
+#[track_caller]
+fn check(namespaces: Vec<(&str, Namespace)>, expect: &[&str]) {
+    assert_eq!(lines(&[pull_secret("images", &["ghcr.io"])], &cluster(namespaces)), expect);
+}
+
+#[test]
+fn a_new_namespace_gets_the_secret_and_its_service_account_the_entry() {
+    check(
+        vec![("web", namespace(None, service_account(&["own"], &[])))],
+        &["images/web: create default=own+regcred"],
+    );
+}
+
+#[test]
+fn second_pass_writes_nothing() {
+    let done = namespace(Some(current()), service_account(&["own", "regcred"], &["regcred"]));
+    check(vec![("web", done)], &["images/web: unchanged default=as it is"]);
+}
+
+#[test]
+fn a_new_version_changes_the_secret_only() {
+    let old =
+        namespace(Some(secret("4", &[("ghcr.io", "1", "old")])), service_account(&["regcred"], &["regcred"]));
+    check(vec![("web", old)], &["images/web: update at 4 default=as it is"]);
+}
+
+#[test]
+fn foreign_secret_is_refused_and_its_service_accounts_are_left_alone() {
+    let foreign = Secret { managed: false, pull_secret: None, ..current() };
+    check(vec![("web", namespace(Some(foreign), service_account(&[], &[])))], &["images/web: Conflict"]);
+}
+
+#[test]
+fn terminating_is_no_work() {
+    let dying = Namespace { terminating: true, ..namespace(None, service_account(&[], &[])) };
+    check(vec![("web", dying)], &["images/web: terminating"]);
+}
+
+#[test]
+fn a_missing_service_account_is_told_and_the_secret_is_made() {
+    let bare = Namespace { service_accounts: BTreeMap::new(), ..namespace(None, service_account(&[], &[])) };
+    check(vec![("web", bare)], &["images/web: create no default"]);
+}
+
+#[test]
+fn of_two_pull_secrets_with_one_secret_name_the_first_has_it() {
+    let both = [pull_secret("images", &["ghcr.io"]), pull_secret("younger", &["ghcr.io"])];
+    let cluster = cluster(vec![("web", namespace(None, service_account(&[], &[])))]);
+    assert_eq!(lines(&both, &cluster), ["images/web: create default=regcred", "younger/web: Conflict"]);
+}
+
+#[test]
+fn of_two_pull_secrets_the_one_that_made_the_secret_keeps_it_whatever_their_order() {
+    let both = [pull_secret("younger", &["ghcr.io"]), pull_secret("images", &["ghcr.io"])];
+    let web = namespace(Some(current()), service_account(&["regcred"], &["regcred"]));
+    let expect = ["younger/web: Conflict", "images/web: unchanged default=as it is"];
+    assert_eq!(lines(&both, &cluster(vec![("web", web)])), expect);
+}
+
+#[test]
+fn a_namespace_is_handed_from_one_pull_secret_to_another_in_place() {
+    let mut images = pull_secret("images", &["ghcr.io"]);
+    images.selection.exclude = Patterns::compile(&["web".to_owned()]).expect("a glob");
+    let both = [images, pull_secret("heir", &["ghcr.io"])];
+    let web = namespace(Some(current()), service_account(&["regcred"], &["regcred"]));
+    assert_eq!(lines(&both, &cluster(vec![("web", web)])), ["heir/web: update at 5 default=as it is"]);
+}
+
+#[test]
+fn a_pull_secret_that_is_not_of_the_pass_still_has_its_claim() {
+    let both = [pull_secret("images", &["ghcr.io"]), pull_secret("younger", &["ghcr.io"])];
+    let cluster = cluster(vec![("web", namespace(None, service_account(&[], &[])))]);
+    let values = values(&READ);
+    let plan = plan(&both, &resolve::resolve(&[&both[1]], &values), &cluster);
+    let step = &plan.namespaces[0].targets[0].step;
+    assert!(
+        matches!(step, Step::Keep { secret: Decision::Refuse(Refusal::ClaimedBy(by)), .. } if by == "images")
+    );
+}
+
+#[test]
+fn an_entry_without_a_secret_may_be_anybodys_and_stays() {
+    let mut pull_secret = pull_secret("images", &["ghcr.io"]);
+    pull_secret.selection.exclude = Patterns::compile(&["old".to_owned()]).expect("a glob");
+    let old = namespace(None, service_account(&["own", "regcred"], &["regcred"]));
+    assert_eq!(lines(&[pull_secret], &cluster(vec![("old", old)])), Vec::<String>::new());
+}
+
+#[test]
+fn a_secret_that_another_pull_secret_made_is_refused_even_to_the_first() {
+    let theirs = Secret { pull_secret: Some("other".into()), ..current() };
+    check(vec![("web", namespace(Some(theirs), service_account(&[], &[])))], &["images/web: Conflict"]);
+}
+
+#[test]
+fn a_namespace_that_left_the_selection_loses_what_we_made_and_nothing_else() {
+    let mut pull_secret = pull_secret("images", &["ghcr.io"]);
+    pull_secret.selection.exclude = Patterns::compile(&["old-*".to_owned()]).expect("a glob");
+    let ours = || namespace(Some(current()), service_account(&["own", "regcred"], &["regcred"]));
+    let theirs = Secret { pull_secret: Some("other".into()), ..current() };
+    let cluster = cluster(vec![
+        ("old-a", ours()),
+        ("old-b", namespace(Some(theirs), service_account(&["regcred"], &["regcred"]))),
+        ("old-c", namespace(None, service_account(&["regcred"], &[]))),
+        ("web", Namespace { terminating: false, ..ours() }),
+    ]);
+    assert_eq!(
+        lines(&[pull_secret], &cluster),
+        ["images/old-a: leave at 5 default=own", "images/web: unchanged default=as it is"]
+    );
+}
+
+#[test]
+fn a_service_account_that_is_wanted_no_more_loses_our_entry() {
+    let mut web = namespace(Some(current()), service_account(&["regcred"], &["regcred"]));
+    web.service_accounts.insert("builder".into(), service_account(&["own", "regcred"], &["regcred"]));
+    web.service_accounts.insert("theirs".into(), service_account(&["regcred"], &[]));
+    check(vec![("web", web)], &["images/web: unchanged builder=own default=as it is"]);
+}
+
+#[test]
+fn all_service_accounts_means_all() {
+    let mut pull_secret = pull_secret("images", &["ghcr.io"]);
+    pull_secret.service_accounts = ServiceAccounts::All;
+    let mut web = namespace(None, service_account(&[], &[]));
+    web.service_accounts.insert("builder".into(), service_account(&["own"], &[]));
+    let cluster = cluster(vec![("web", web)]);
+    assert_eq!(lines(&[pull_secret], &cluster), ["images/web: create builder=own+regcred default=regcred"]);
+}

@@ -1,0 +1,269 @@
+//! A report for people: one line for a thousand namespaces that fared alike.
+//!
+//! Pure. In goes a [`Report`], out comes text without colour and without a line longer than it must be.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Write};
+
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+
+use super::diff::Change;
+use super::{NamespaceReport, Problem, PullSecretReport, RegistryReport, Report, ResultKind};
+
+impl Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for pull_secret in &self.pull_secrets {
+            let PullSecretReport { name, secret_name, .. } = pull_secret;
+            let dry_run = if self.dry_run { " (dry run)" } else { "" };
+            writeln!(f, "{name}: Secret {secret_name} in each namespace{dry_run}\n")?;
+            for Problem { reason, message } in &pull_secret.problems {
+                writeln!(f, "  ! {reason}: {message}\n")?;
+            }
+            writeln!(f, "{}\n", indented(&registries(&pull_secret.registries)))?;
+            let groups = fold(&pull_secret.namespaces);
+            if !groups.is_empty() {
+                writeln!(f, "{}\n", indented(&namespaces(&groups)))?;
+            }
+            if notes(f, pull_secret, &groups)? {
+                writeln!(f)?;
+            }
+        }
+        write!(f, "{}", self.summary)
+    }
+}
+
+/// Namespaces that fared alike, in the order of names.
+struct Group<'a> {
+    result: ResultKind,
+    members: Vec<&'a NamespaceReport>,
+}
+
+/// What makes two rows equal. A message of the API server names the namespace: that is no difference.
+type Likeness<'a> = (ResultKind, Option<&'a str>, Option<String>, &'a [Change], &'a [String]);
+
+fn fold(namespaces: &[NamespaceReport]) -> Vec<Group<'_>> {
+    let mut groups: BTreeMap<Likeness<'_>, Group<'_>> = BTreeMap::new();
+    for it in namespaces {
+        let message = it.message.as_ref().map(|message| message.replace(&it.namespace, "…"));
+        let likeness =
+            (it.result, it.reason, message, it.changes.as_slice(), it.missing_service_accounts.as_slice());
+        let group =
+            groups.entry(likeness).or_insert_with(|| Group { result: it.result, members: Vec::new() });
+        group.members.push(it);
+    }
+    groups.into_values().collect()
+}
+
+impl Group<'_> {
+    fn names(&self) -> String {
+        match self.members.as_slice() {
+            [] => String::new(),
+            [only] => only.namespace.clone(),
+            [first, last] => format!("{}, {}", first.namespace, last.namespace),
+            [first, .., last] => {
+                format!("{} namespaces: {} … {}", self.members.len(), first.namespace, last.namespace)
+            }
+        }
+    }
+
+    /// The first few by name: what is wrong has to be found.
+    fn some_names(&self) -> String {
+        const FEW: usize = 10;
+        let names: Vec<_> = self.members.iter().take(FEW).map(|it| it.namespace.as_str()).collect();
+        match self.members.len().saturating_sub(FEW) {
+            0 => names.join(", "),
+            more => format!("{} and {more} more (--output json names all)", names.join(", ")),
+        }
+    }
+
+    fn service_accounts(&self) -> String {
+        let mut tally = BTreeMap::new();
+        for service_account in self.members.iter().flat_map(|it| &it.service_accounts) {
+            *tally.entry(service_account.result).or_insert(0) += 1;
+        }
+        let counts: Vec<_> = tally.iter().map(|(result, count)| format!("{count} {result}")).collect();
+        if counts.is_empty() { "-".to_owned() } else { counts.join(", ") }
+    }
+}
+
+fn registries(registries: &[RegistryReport]) -> Table {
+    let mut table = plain_table();
+    table.set_header(["REGISTRY", "STORE", "KEY", "VERSION", "RESULT"]);
+    for RegistryReport { host, store, key, version, result, .. } in registries {
+        table.add_row([host, store, key, version.as_deref().unwrap_or("-"), result]);
+    }
+    table
+}
+
+fn namespaces(groups: &[Group<'_>]) -> Table {
+    let mut table = plain_table();
+    table.set_header(["NAMESPACES", "RESULT", "REASON", "SERVICEACCOUNTS"]);
+    for group in groups {
+        let reason = group.members.first().and_then(|it| it.reason).unwrap_or("-");
+        table.add_row([&group.names(), &group.result.to_string(), reason, &group.service_accounts()]);
+    }
+    table
+}
+
+fn plain_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table
+}
+
+fn indented(table: &Table) -> String {
+    let lines = table.lines().map(|line| format!("  {}", line.trim()));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// What the tables have no room for: first why, then what would change. Says whether there was anything.
+fn notes(
+    f: &mut impl Write,
+    pull_secret: &PullSecretReport,
+    groups: &[Group<'_>],
+) -> Result<bool, fmt::Error> {
+    let mut lines = Vec::new();
+    for RegistryReport { host, result, message, .. } in &pull_secret.registries {
+        if let Some(message) = message {
+            lines.push(format!("! {host}: {result}: {message}; what the cluster has of it stays"));
+        }
+    }
+    for (group, first) in groups.iter().filter_map(|group| Some((group, group.members.first()?))) {
+        if let (Some(reason), Some(message)) = (first.reason, &first.message) {
+            lines.push(format!("! {}: {reason}: {message}", group.some_names()));
+        } else if !first.missing_service_accounts.is_empty() {
+            let missing = first.missing_service_accounts.join(", ");
+            lines.push(format!("! {}: there is no ServiceAccount {missing}", group.some_names()));
+        }
+    }
+    for (group, first) in groups.iter().filter_map(|group| Some((group, group.members.first()?))) {
+        if !first.changes.is_empty() {
+            lines.push(format!("{} would change:", group.names()));
+            lines.extend(first.changes.iter().map(|change| format!("  {change}")));
+        }
+    }
+    lines.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
+    Ok(!lines.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::ServiceAccountReport;
+    use crate::report::diff::CredentialChange;
+
+    fn registry(
+        host: &str,
+        version: Option<&str>,
+        result: &'static str,
+        message: Option<&str>,
+    ) -> RegistryReport {
+        RegistryReport {
+            host: host.into(),
+            store: "vault".into(),
+            key: "ci/ghcr".into(),
+            version: version.map(str::to_owned),
+            result,
+            message: message.map(str::to_owned),
+        }
+    }
+
+    fn namespace(name: &str, result: ResultKind) -> NamespaceReport {
+        let service_accounts = vec![ServiceAccountReport { name: "default".into(), result: "unchanged" }];
+        NamespaceReport { service_accounts, ..NamespaceReport::new(name.into(), result) }
+    }
+
+    fn failed(name: &str) -> NamespaceReport {
+        NamespaceReport {
+            reason: Some("QuotaExceeded"),
+            message: Some(format!("secrets is forbidden in {name}: exceeded quota: none")),
+            service_accounts: Vec::new(),
+            ..namespace(name, ResultKind::Failed)
+        }
+    }
+
+    fn report(dry_run: bool, registries: Vec<RegistryReport>, namespaces: Vec<NamespaceReport>) -> Report {
+        let pull_secrets = vec![PullSecretReport {
+            name: "images".into(),
+            secret_name: "regcred".into(),
+            problems: Vec::new(),
+            registries,
+            namespaces,
+        }];
+        Report::new(dry_run, pull_secrets)
+    }
+
+    #[test]
+    fn a_thousand_equal_rows_are_one_line() {
+        let mut namespaces: Vec<_> =
+            (0..998).map(|n| namespace(&format!("team-{n:03}"), ResultKind::Updated)).collect();
+        namespaces.extend([failed("web-a"), failed("web-b")]);
+        let registries = vec![registry("ghcr.io", Some("7"), RegistryReport::FETCHED, None)];
+        insta::assert_snapshot!(report(false, registries, namespaces), @r"
+        images: Secret regcred in each namespace
+
+          REGISTRY  STORE  KEY      VERSION  RESULT
+          ghcr.io   vault  ci/ghcr  7        Fetched
+
+          NAMESPACES                           RESULT   REASON         SERVICEACCOUNTS
+          998 namespaces: team-000 … team-997  updated  -              998 unchanged
+          web-a, web-b                         failed   QuotaExceeded  -
+
+          ! web-a, web-b: QuotaExceeded: secrets is forbidden in web-a: exceeded quota: none
+
+        1000 namespaces: 998 updated, 2 failed
+        ");
+    }
+
+    #[test]
+    fn a_dry_run_shows_what_would_change_and_no_password() {
+        let changes = vec![
+            Change::EntryChanged {
+                host: "ghcr.io".into(),
+                from: "vault:6".into(),
+                to: "vault:7".into(),
+                credential: CredentialChange::Password,
+            },
+            Change::EntryAdded { host: "quay.io".into(), to: "aws:6a7e".into(), username: "robot".into() },
+            Change::ReferenceAdded { service_account: "default".into(), secret: "regcred".into() },
+        ];
+        let updated =
+            |name| NamespaceReport { changes: changes.clone(), ..namespace(name, ResultKind::Updated) };
+        let namespaces = vec![updated("a"), updated("b"), namespace("c", ResultKind::Unchanged)];
+        let registries = vec![registry("ghcr.io", Some("7"), RegistryReport::FETCHED, None)];
+        insta::assert_snapshot!(report(true, registries, namespaces), @r"
+        images: Secret regcred in each namespace (dry run)
+
+          REGISTRY  STORE  KEY      VERSION  RESULT
+          ghcr.io   vault  ci/ghcr  7        Fetched
+
+          NAMESPACES  RESULT     REASON  SERVICEACCOUNTS
+          a, b        updated    -       2 unchanged
+          c           unchanged  -       1 unchanged
+
+          a, b would change:
+            ~ ghcr.io  vault:6 → vault:7  password (changed)
+            + quay.io  aws:6a7e  username robot  password (new)
+            + regcred in ServiceAccount default
+
+        dry run, nothing was written: 3 namespaces: 2 updated, 1 unchanged
+        ");
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_told_with_store_and_key() {
+        let message = "store vault, key ci/ghcr: the Vault is sealed";
+        let registries = vec![registry("ghcr.io", None, "Sealed", Some(message))];
+        insta::assert_snapshot!(report(false, registries, Vec::new()), @r"
+        images: Secret regcred in each namespace
+
+          REGISTRY  STORE  KEY      VERSION  RESULT
+          ghcr.io   vault  ci/ghcr  -        Sealed
+
+          ! ghcr.io: Sealed: store vault, key ci/ghcr: the Vault is sealed; what the cluster has of it stays
+
+        no namespace is selected; 1 registry could not be read
+        ");
+    }
+}

@@ -1,0 +1,158 @@
+//! What is done with the Secret of a namespace, case by case.
+
+use super::*;
+use crate::cluster::script::{conflict, exchange, play, refused};
+
+fn owner(existing: Existing) -> Owner {
+    Owner { pull_secret: "images".into(), secret_name: "regcred".into(), existing }
+}
+
+fn content() -> Content {
+    Content { docker_config: b"new".to_vec().into(), versions: "ghcr.io=vault:2".into() }
+}
+
+/// Our Secret with the content above.
+fn ours() -> Secret {
+    Secret {
+        resource_version: "5".into(),
+        type_: PULL_SECRET_TYPE.into(),
+        managed: true,
+        pull_secret: Some("images".into()),
+        versions: Some("ghcr.io=vault:2".into()),
+        docker_config: Some(b"new".to_vec().into()),
+        ..Secret::default()
+    }
+}
+
+fn foreign() -> Secret {
+    Secret { managed: false, pull_secret: None, versions: None, ..ours() }
+}
+
+#[track_caller]
+fn check(observed: Option<Secret>, existing: Existing, expect: Decision) {
+    assert_eq!(decide(observed.as_ref(), &content(), &owner(existing), None), expect);
+}
+
+fn update() -> Decision {
+    Decision::Update { resource_version: "5".into() }
+}
+
+#[test]
+fn a_missing_secret_is_created() {
+    check(None, Existing::Refuse, Decision::Create);
+}
+
+#[test]
+fn nothing_to_do_is_no_write() {
+    check(Some(ours()), Existing::Refuse, Decision::Unchanged);
+    check(Some(Secret { immutable: true, ..ours() }), Existing::Refuse, Decision::Unchanged);
+}
+
+#[test]
+fn whatever_differs_is_put_right_in_place() {
+    for secret in [
+        Secret { docker_config: Some(b"old".to_vec().into()), ..ours() },
+        Secret { docker_config: None, ..ours() },
+        Secret { versions: Some("ghcr.io=vault:1".into()), ..ours() },
+        Secret { versions: None, ..ours() },
+        Secret { pull_secret: None, ..ours() },
+    ] {
+        check(Some(secret), Existing::Refuse, update());
+    }
+}
+
+#[test]
+fn foreign_secret_is_refused() {
+    check(Some(foreign()), Existing::Refuse, Decision::Refuse(Refusal::Foreign { is_adoptable: true }));
+}
+
+#[test]
+fn foreign_secret_is_adopted_when_asked() {
+    check(Some(foreign()), Existing::Adopt, update());
+}
+
+#[test]
+fn only_a_mutable_secret_of_the_right_type_is_adopted() {
+    let opaque = Secret { type_: "Opaque".into(), ..foreign() };
+    check(Some(opaque), Existing::Adopt, Decision::Refuse(Refusal::WrongType("Opaque".into())));
+    let immutable = Secret { immutable: true, ..foreign() };
+    check(Some(immutable), Existing::Adopt, Decision::Refuse(Refusal::Immutable));
+}
+
+#[test]
+fn the_secret_of_another_pull_secret_is_refused_even_to_adopt() {
+    let theirs = || Some(Secret { pull_secret: Some("other".into()), ..ours() });
+    for existing in [Existing::Refuse, Existing::Adopt] {
+        check(theirs(), existing, Decision::Refuse(Refusal::ClaimedBy("other".into())));
+    }
+}
+
+const GET: &str = "GET /api/v1/namespaces/web/secrets/regcred";
+const CREATE: &str = "POST /api/v1/namespaces/web/secrets?&fieldManager=regcred";
+const PATCH: &str = "PATCH /api/v1/namespaces/web/secrets/regcred?&fieldManager=regcred";
+
+/// Our Secret with an older content, as the API server shows it.
+fn shown(resource_version: &str) -> serde_json::Value {
+    json!({
+        "metadata": {
+            "name": "regcred",
+            "resourceVersion": resource_version,
+            "labels": {MANAGED_BY: FIELD_MANAGER, PULL_SECRET: "images"},
+        },
+        "type": PULL_SECRET_TYPE,
+    })
+}
+
+async fn carry_out(client: Client, decision: Decision) -> Result<Outcome, Error> {
+    act(&client, "web", decision, &content(), &owner(Existing::Refuse), None).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_created_by_somebody_else_meanwhile_is_refused() {
+    let mut theirs = shown("9");
+    theirs["metadata"]["labels"] = json!({});
+    let script = vec![refused(CREATE, 409, "AlreadyExists"), exchange(GET, 200, theirs)];
+    let (outcome, _) = play(script, async |client| carry_out(client, Decision::Create).await).await;
+    assert_eq!(outcome, Ok(Outcome::Refused(Refusal::Foreign { is_adoptable: true })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_changed_meanwhile_is_read_and_decided_on_anew() {
+    let script = vec![conflict(PATCH), exchange(GET, 200, shown("9")), exchange(PATCH, 200, shown("10"))];
+    let (outcome, bodies) = play(script, async |client| carry_out(client, update()).await).await;
+    assert_eq!(outcome, Ok(Outcome::Updated));
+    let versions: Vec<_> = bodies.iter().map(|body| &body["metadata"]["resourceVersion"]).collect();
+    assert_eq!(versions, [&json!("5"), &json!(null), &json!("9")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_deleted_meanwhile_is_created() {
+    let script = vec![
+        refused(PATCH, 404, "NotFound"),
+        refused(GET, 404, "NotFound"),
+        exchange(CREATE, 201, shown("10")),
+    ];
+    let (outcome, _) = play(script, async |client| carry_out(client, update()).await).await;
+    assert_eq!(outcome, Ok(Outcome::Created));
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_gone_is_terminating() {
+    let script = vec![refused(CREATE, 404, "NotFound")];
+    let (outcome, _) = play(script, async |client| carry_out(client, Decision::Create).await).await;
+    assert_eq!(outcome, Err(Error::NamespaceTerminating));
+}
+
+#[test]
+fn the_secret_of_a_pull_secret_that_wants_it_no_more_is_taken_over_in_place() {
+    let theirs = Secret { pull_secret: Some("other".into()), ..ours() };
+    let decision = decide(Some(&theirs), &content(), &owner(Existing::Refuse), Some("other"));
+    assert_eq!(decision, update());
+}
+
+#[test]
+fn debug_does_not_show_the_content() {
+    let content = Content { docker_config: b"s3cret-sentinel".to_vec().into(), versions: String::new() };
+    assert!(!format!("{content:?}").contains("s3cret-sentinel"));
+    assert!(!format!("{content:?}").contains(&format!("{:?}", b"s3cret-sentinel")));
+}
