@@ -8,7 +8,7 @@
 //! wanted      per key     kubelet reads    each ns    each SA    and why not
 //! ```
 //!
-//! [`pass`] is the only module that sees the whole line.
+//! [`pass`] is the only module that sees the whole line, [`cli`] the only one that sees the terminal.
 //! Every module that writes is observe → decide → act, and the decision is a pure function.
 
 pub mod manifest;
@@ -25,3 +25,5 @@ pub mod patcher;
 
 pub mod pass;
 pub mod report;
+
+pub mod cli;

@@ -1,5 +1,12 @@
-//! regcred against the real things: a Vault and a Secrets Manager.
+//! regcred against the real things: a kube-apiserver, a Vault, a Secrets Manager and two registries.
 //!
-//! All tests share one world.
+//! All tests share one world. Each has namespaces and keys of its own, and runs the real binary as the
+//! ServiceAccount that `deploy/rbac.yaml` creates.
 
 mod provider_contract;
+mod refusals;
+mod rotation;
+mod scene;
+mod secrecy;
+mod service_accounts;
+mod thousand;

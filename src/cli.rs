@@ -1,0 +1,132 @@
+//! The command line: what a person types, sees and gets back as an exit code.
+//!
+//! stdout is data, stderr is talk. Every subcommand is a file with `Args` and `run`; a third is
+//! written by copying the shape.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
+
+pub mod connection;
+pub mod output;
+pub mod progress;
+pub mod rotate;
+
+const AFTER_HELP: &str = "Exit codes:
+  0  done and in sync
+  1  something about your world or your manifests is wrong, and the report says what;
+     or a dry run with --exit-code found something to do
+  2  the command line is wrong
+  3  regcred itself failed
+
+No password is ever an argument: they come from stores, files and the environment.";
+
+/// Registry passwords from Vault and AWS Secrets Manager into Kubernetes, kept true.
+#[derive(Debug, Parser)]
+#[command(name = "regcred", version, after_help = AFTER_HELP)]
+struct Cli {
+    /// Say more on stderr: -v every change, -vv everything.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Rotate(rotate::Args),
+}
+
+/// How a command ended; the numbers are a promise to scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done and in sync.
+    InSync = 0,
+    /// Something about the user's world or manifests is wrong, or `--exit-code` found work to do.
+    NotInSync = 1,
+    /// regcred itself failed.
+    Broken = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        // An enum with explicit values below 256.
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command could not be carried out at all.
+#[derive(Debug)]
+pub enum Failure {
+    /// The user's world: the chain of causes is printed, the exit code is 1.
+    World(anyhow::Error),
+    /// regcred: the same with exit code 3.
+    Broken(anyhow::Error),
+}
+
+/// The whole program: parses, runs, prints a failure once, and says how it ended.
+#[must_use]
+pub fn main() -> ExitCode {
+    forbid_core_dumps();
+    // clap prints its own errors and exits with 2.
+    let Cli { verbose, command } = Cli::parse();
+    talk(verbose);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&Failure::Broken(anyhow::Error::new(error).context("failed to start"))),
+    };
+    let run = async {
+        match command {
+            Command::Rotate(args) => rotate::run(args, verbose > 0).await,
+        }
+    };
+    // A panic has printed its own message; what is left is the exit code.
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run))) {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(failure)) => fail(&failure),
+        Err(_) => Exit::Broken.into(),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where a failure is printed")]
+fn fail(failure: &Failure) -> ExitCode {
+    let (error, exit) = match failure {
+        Failure::World(error) => (error, Exit::NotInSync),
+        Failure::Broken(error) => (error, Exit::Broken),
+    };
+    eprintln!("error: {error:#}");
+    exit.into()
+}
+
+/// Logs to stderr. Only regcred's own events are heard: the libraries below it write whole requests and
+/// responses at one level or another, and what goes wrong in them comes back as an error anyway.
+fn talk(verbose: u8) {
+    let level = match verbose {
+        0 => Level::WARN,
+        1 => Level::INFO,
+        2 => Level::DEBUG,
+        _ => Level::TRACE,
+    };
+    let targets = Targets::new().with_target("regcred", level);
+    let colour =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
+    let layer =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(false);
+    tracing_subscriber::registry().with(layer.with_filter(targets)).init();
+}
+
+/// A core file would hold every password in memory. The limit alone does not bind a pipe in
+/// `core_pattern`, so the process is marked as not dumpable as well.
+fn forbid_core_dumps() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    // Lowering a limit of one's own is always allowed; where it is not, there is nothing else to do.
+    let _ = setrlimit(Resource::Core, none);
+    #[cfg(target_os = "linux")]
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}

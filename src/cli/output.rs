@@ -1,0 +1,37 @@
+//! How a report leaves on stdout.
+
+use std::io::{ErrorKind, Write};
+
+use anyhow::Context as _;
+
+use super::Failure;
+use crate::report::Report;
+
+/// The shape of a report on stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people: equal rows are folded.
+    Table,
+    /// For programs: every namespace by itself.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+/// Prints a report to stdout.
+pub fn print(report: &Report, format: Format) -> Result<(), Failure> {
+    let text = match format {
+        Format::Table => report.to_string(),
+        Format::Json => serde_json::to_string_pretty(report)
+            .context("failed to write the report as JSON")
+            .map_err(Failure::Broken)?,
+        Format::Yaml => serde_saphyr::to_string(report)
+            .context("failed to write the report as YAML")
+            .map_err(Failure::Broken)?,
+    };
+    match writeln!(std::io::stdout().lock(), "{}", text.trim_end()) {
+        // Whoever reads has read enough: `regcred rotate | head`.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("failed to write the report to stdout").map_err(Failure::World),
+    }
+}
