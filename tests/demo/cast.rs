@@ -1,0 +1,193 @@
+//! Who plays in the story: the world, its twenty namespaces, and `regcred` run by the ServiceAccount that
+//! `deploy/rbac.yaml` creates.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+use tokio::process::Command;
+use world::{KeyringQuestion, Registry, World, ask_kubelet, service_account_user};
+
+pub(crate) const NAMESPACES: usize = 20;
+
+const SYSTEM_NAMESPACE: &str = "regcred-system";
+const SERVICE_ACCOUNT: &str = "regcred";
+/// All that regcred's token may do in Vault.
+const VAULT_POLICY: &str = r#"path "secret/data/ci/*" { capabilities = ["read"] }"#;
+
+pub(crate) struct Cast {
+    world: World,
+    kubeconfig: PathBuf,
+    vault_token: String,
+    manifests: PathBuf,
+}
+
+/// What one run of `regcred rotate` printed and did.
+pub(crate) struct Run {
+    pub(crate) stdout: String,
+    pub(crate) wall: Duration,
+    /// Requests to the API server that wrote, and the others.
+    pub(crate) writes: usize,
+    pub(crate) reads: usize,
+    /// How often the password in Vault was read.
+    pub(crate) store_reads: usize,
+}
+
+impl Cast {
+    pub(crate) async fn gather() -> anyhow::Result<Self> {
+        let world = World::start().await?;
+        let kube = &world.kube;
+        kube.kubectl_stdin(&["apply", "-f", "-"], include_str!("../../deploy/rbac.yaml")).await?;
+        let kubeconfig = kube.kubeconfig_as(SYSTEM_NAMESPACE, SERVICE_ACCOUNT).await?;
+
+        world.vault.put_policy("regcred", VAULT_POLICY).await?;
+        let order = json!({ "policies": ["regcred"] });
+        let answer = world.vault.request("POST", "auth/token/create", Some(&order)).await?;
+        let vault_token = answer["auth"]["client_token"].as_str().context("Vault gave no token")?.to_owned();
+
+        let manifests = world.guardian().new_directory("demo")?.join("manifests.yaml");
+        let text = include_str!("manifests.yaml")
+            .replace("VAULT", &world.vault.address)
+            .replace("SECRETS_MANAGER", &world.localstack.endpoint)
+            .replace("BASIC_REGISTRY", &world.registry.host)
+            .replace("TOKEN_REGISTRY", &world.token_registry.host);
+        std::fs::write(&manifests, text).context("failed to write the manifests")?;
+        Ok(Self { world, kubeconfig, vault_token, manifests })
+    }
+
+    /// The registry whose password lives in Vault.
+    pub(crate) fn basic(&self) -> &Registry {
+        &self.world.registry
+    }
+
+    /// The registry whose password lives in Secrets Manager.
+    pub(crate) fn token(&self) -> &Registry {
+        &self.world.token_registry
+    }
+
+    pub(crate) async fn create_namespaces(&self) -> anyhow::Result<()> {
+        let names = (1..=NAMESPACES).map(|n| format!("team-{n:02}"));
+        self.world.kube.create_namespaces(names, &[]).await
+    }
+
+    pub(crate) async fn fill_stores(&self) -> anyhow::Result<()> {
+        self.put_in_vault().await?;
+        self.world.localstack.create_secret("prod/registry", &stored(self.token())?.to_string()).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn change_passwords(&self) -> anyhow::Result<()> {
+        for registry in [self.basic(), self.token()] {
+            registry.set_password(&format!("{:016x}", RandomState::new().hash_one(&registry.host)))?;
+        }
+        self.put_in_vault().await?;
+        self.world.localstack.put_secret("prod/registry", &stored(self.token())?.to_string()).await?;
+        Ok(())
+    }
+
+    async fn put_in_vault(&self) -> anyhow::Result<()> {
+        self.world.vault.put_kv2("secret", "ci/registry", &stored(self.basic())?).await?;
+        Ok(())
+    }
+
+    /// `regcred rotate`, which must end well and print no password.
+    pub(crate) async fn rotate(&self) -> anyhow::Result<Run> {
+        let (kube, vault) = (&self.world.kube, &self.world.vault);
+        let (kube_mark, vault_mark) = (kube.audit_mark()?, vault.audit_mark()?);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_regcred"));
+        command.args(["rotate", "-f"]).arg(&self.manifests).stdin(Stdio::null());
+        command.env("KUBECONFIG", &self.kubeconfig).env("VAULT_TOKEN", &self.vault_token);
+        command.envs(self.world.localstack.env());
+        let begun = Instant::now();
+        let output = command.output().await.context("failed to start regcred")?;
+        let wall = begun.elapsed();
+
+        let (stdout, stderr) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+        for registry in [self.basic(), self.token()] {
+            let password = registry.password()?;
+            ensure!(!format!("{stdout}{stderr}").contains(&password), "regcred printed a password");
+        }
+        ensure!(output.status.success(), "regcred rotate: {}\n{stdout}{stderr}", output.status);
+
+        // The line of a request can be written an instant after its answer.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let requests =
+            kube.audit_events_by(&service_account_user(SYSTEM_NAMESPACE, SERVICE_ACCOUNT), kube_mark)?;
+        let writes = requests.iter().filter(|request| request.is_write()).count();
+        let store_reads = vault.reads_of("secret/data/ci/registry", vault_mark)?;
+        Ok(Run { stdout, wall, writes, reads: requests.len() - writes, store_reads })
+    }
+
+    /// How many namespaces hold what logs in at the first and at the second registry just now, going the
+    /// way of a pod that says nothing about pull secrets: its ServiceAccount, the Secrets that this names,
+    /// the kubelet's own code, the real registry.
+    pub(crate) async fn logins(&self) -> anyhow::Result<[usize; 2]> {
+        let secrets = self.named_secrets().await?;
+        let mut logins = [0, 0];
+        for (registry, count) in [self.basic(), self.token()].into_iter().zip(&mut logins) {
+            let question =
+                |(namespace, secret): (&String, &Value)| question(namespace, secret, &registry.host);
+            let questions = secrets.iter().map(question).collect::<anyhow::Result<Vec<_>>>()?;
+            for answer in ask_kubelet(&questions).await? {
+                ensure!(answer.error.is_none(), "the kubelet cannot read a pull secret: {:?}", answer.error);
+                if let [credential] = answer.credentials.as_slice()
+                    && registry.login(&credential.username, &credential.password).await?
+                {
+                    *count += 1;
+                }
+            }
+        }
+        Ok(logins)
+    }
+
+    /// The identity of the Secret in each namespace.
+    pub(crate) async fn secret_uids(&self) -> anyhow::Result<BTreeMap<String, Value>> {
+        let secrets = self.named_secrets().await?;
+        Ok(secrets
+            .into_iter()
+            .map(|(namespace, secret)| (namespace, secret["metadata"]["uid"].clone()))
+            .collect())
+    }
+
+    /// Of each namespace the Secret that its `default` ServiceAccount names.
+    async fn named_secrets(&self) -> anyhow::Result<BTreeMap<String, Value>> {
+        let list = async |kind, name: &str| {
+            let path = format!("/api/v1/{kind}?fieldSelector=metadata.name%3D{name}");
+            let list = self.world.kube.get(&path).await?;
+            let items = list["items"].as_array().cloned().unwrap_or_default();
+            let namespace = |it: &Value| it["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+            anyhow::Ok(items.into_iter().map(|it| (namespace(&it), it)).collect::<BTreeMap<_, _>>())
+        };
+        let service_accounts = list("serviceaccounts", "default").await?;
+        let mut secrets = list("secrets", "regcred").await?;
+        secrets.retain(|namespace, _| {
+            service_accounts
+                .get(namespace)
+                .is_some_and(|it| it["imagePullSecrets"] == json!([{ "name": "regcred" }]))
+        });
+        Ok(secrets)
+    }
+}
+
+/// What a store holds for a registry: its user name and the password that is right just now.
+fn stored(registry: &Registry) -> anyhow::Result<Value> {
+    Ok(json!({ "username": registry.username, "password": registry.password()? }))
+}
+
+fn question(namespace: &str, secret: &Value, host: &str) -> anyhow::Result<KeyringQuestion> {
+    let data =
+        secret["data"][".dockerconfigjson"].as_str().context("a pull secret without a docker config")?;
+    Ok(KeyringQuestion {
+        namespace: namespace.to_owned(),
+        name: "regcred".to_owned(),
+        kind: secret["type"].as_str().unwrap_or_default().to_owned(),
+        docker_config: BASE64_STANDARD.decode(data)?,
+        image: format!("{host}/team/app:1"),
+    })
+}
