@@ -1,0 +1,27 @@
+# The two commands of the README, and what developers use beside them.
+.PHONY: demo test bench lint skopeo
+
+# Tells the whole story on a world of its own: real Vault, Secrets Manager, API server and registries.
+demo:
+	cargo test --quiet --test demo
+
+# Every test, unit to end-to-end.
+test: skopeo
+	cargo test --workspace
+
+# What a rotation costs beside the bare writes, measured in the same run.
+bench:
+	cargo bench --bench rotate
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo doc --workspace --no-deps --locked --quiet
+
+# One test pulls with skopeo; it is not a Go module that could be built here.
+skopeo:
+	@command -v skopeo >/dev/null || { \
+		echo "installing skopeo with apt-get" >&2; \
+		sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+		{ $$sudo apt-get -qq update && $$sudo apt-get -qq -y install skopeo >/dev/null; } || { \
+			echo "error: skopeo is missing, and one test pulls with it: install skopeo with your package manager" >&2; exit 1; }; }

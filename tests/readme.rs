@@ -1,0 +1,30 @@
+//! The README says what is so.
+
+use std::path::Path;
+
+const README: &str = include_str!("../README.md");
+
+#[test]
+fn the_manifest_reference_is_that_of_the_types() {
+    let (_, rest) = README.split_once("<!-- reference: begin -->\n").expect("a begin");
+    let (written, _) = rest.split_once("<!-- reference: end -->").expect("an end");
+    let reference = regcred::manifest::reference();
+    assert!(written == reference, "put this between the two marks of README.md:\n{reference}");
+}
+
+#[test]
+fn the_manifests_of_the_readme_and_of_deploy_hold_no_mistake() {
+    let (_, rest) = README.split_once("```yaml\n").expect("a manifest");
+    let (manifest, _) = rest.split_once("```").expect("its end");
+    let directory = tempfile::tempdir().expect("a directory");
+    let images = directory.path().join("images.yaml");
+    std::fs::write(&images, manifest).expect("a file");
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    for (file, stores) in
+        [(images, 2), (deploy.join("first.yaml"), 1), (deploy.join("compose/manifests.yaml"), 2)]
+    {
+        let manifests = regcred::manifest::read(std::slice::from_ref(&file), Path::new("/run"));
+        let manifests = manifests.unwrap_or_else(|mistakes| panic!("{}:\n{mistakes}", file.display()));
+        assert_eq!((manifests.stores.len(), manifests.pull_secrets.len()), (stores, 1), "{}", file.display());
+    }
+}
