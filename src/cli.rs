@@ -76,7 +76,8 @@ pub fn main() -> ExitCode {
     // clap prints its own errors and exits with 2.
     let Cli { verbose, command } = Cli::parse();
     talk(verbose);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // One thread: all that is done is waiting for others, who on a small machine want the other cores.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Failure::Broken(anyhow::Error::new(error).context("failed to start"))),
     };
