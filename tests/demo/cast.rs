@@ -115,8 +115,7 @@ impl Cast {
         }
         ensure!(output.status.success(), "regcred rotate: {}\n{stdout}{stderr}", output.status);
 
-        // The line of a request can be written an instant after its answer.
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        kube.settle_audit_log().await?;
         let requests =
             kube.audit_events_by(&service_account_user(SYSTEM_NAMESPACE, SERVICE_ACCOUNT), kube_mark)?;
         let writes = requests.iter().filter(|request| request.is_write()).count();

@@ -155,7 +155,7 @@ async fn a_sealed_vault_leaves_every_secret_as_it_is() {
     let run = scene.rotate(&manifests, &[]).await;
     assert_eq!((run.code, run.registries()), (1, vec!["ghcr.io - Sealed".to_owned()]), "{run:?}");
     assert_eq!(run.results(), ["no-sealed-000: unchanged", "no-sealed-001: unchanged"]);
-    assert_eq!(scene.writes_since(mark), Vec::<String>::new());
+    assert_eq!(scene.writes_since(mark).await, Vec::<String>::new());
 
     vault.unseal().await.expect("it unseals");
     assert_eq!(scene.rotate(&manifests, &[]).await.code, 0);
@@ -266,7 +266,7 @@ async fn without_any_credential_nothing_is_written() {
     let mark = scene.world.kube.audit_mark().expect("an audit log");
     let run = scene.rotate(&manifests, &[]).await;
     assert_eq!((run.code, run.results()), (1, vec!["no-nothing-000: failed NoCredential".to_owned()]));
-    assert_eq!(scene.writes_since(mark), Vec::<String>::new());
+    assert_eq!(scene.writes_since(mark).await, Vec::<String>::new());
 }
 
 #[tokio::test]

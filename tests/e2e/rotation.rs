@@ -50,7 +50,7 @@ async fn a_rotation_changes_the_secret_in_place() {
 
     assert_eq!(run.results(), ["rot-place-000: updated"]);
     assert_eq!(run.registries(), ["ghcr.io 2 Fetched"]);
-    assert_eq!(scene.writes_since(mark), ["patch secrets 200"]);
+    assert_eq!(scene.writes_since(mark).await, ["patch secrets 200"]);
     let after = scene.secret("rot-place-000").await.expect("a Secret");
     assert_eq!(before["metadata"]["uid"], after["metadata"]["uid"]);
     assert_eq!(after["metadata"]["annotations"], json!({"regcred.dev/versions": "ghcr.io=vault:2"}));
@@ -115,7 +115,7 @@ async fn a_dry_run_tells_and_writes_nothing() {
     assert!(!run.stdout.contains("sentinel"));
     let with_exit_code = scene.rotate(&manifests, &["--dry-run", "--exit-code"]).await;
     assert_eq!(with_exit_code.code, 1, "there is something to do");
-    assert_eq!(scene.writes_since(mark), Vec::<String>::new());
+    assert_eq!(scene.writes_since(mark).await, Vec::<String>::new());
 
     assert_eq!(scene.rotate(&manifests, &[]).await.code, 0);
     let nothing_left = scene.rotate(&manifests, &["--dry-run", "--exit-code"]).await;
@@ -136,7 +136,7 @@ async fn a_namespace_that_leaves_the_selection_loses_what_we_made() {
     let run = scene.rotate(&manifests, &[]).await;
 
     assert_eq!(run.results(), ["rot-leave-000: unchanged", "rot-leave-001: removed"]);
-    assert_eq!(scene.writes_since(mark), ["patch serviceaccounts 200", "delete secrets 200"]);
+    assert_eq!(scene.writes_since(mark).await, ["patch serviceaccounts 200", "delete secrets 200"]);
     assert_eq!(scene.secret("rot-leave-001").await, None);
     assert_eq!(scene.references("rot-leave-001", "default").await, Vec::<String>::new());
     assert_eq!(scene.references("rot-leave-000", "default").await, ["regcred"]);
@@ -174,7 +174,7 @@ async fn a_selector_that_selects_nothing_removes_nothing() {
     let run = scene.rotate(&scene.write(&[&scene.config(), &typo]), &[]).await;
     assert_eq!(run.code, 1, "{run:?}");
     assert_eq!(run.report()["pullSecrets"][0]["problems"][0]["reason"], "NothingSelected");
-    assert_eq!(scene.writes_since(mark), Vec::<String>::new());
+    assert_eq!(scene.writes_since(mark).await, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn an_interrupt_finishes_what_is_under_way_and_the_next_run_does_the_rest(
     let mark = scene.world.kube.audit_mark().expect("an audit log");
     let running = scene.command(&arguments).await.spawn().expect("regcred runs");
     let process = running.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it has not ended yet");
-    until(async || !scene.writes_since(mark).is_empty()).await;
+    until(async || !scene.writes_since(mark).await.is_empty()).await;
     kill_process(process, Signal::INT).expect("a signal");
     let run: Run = running.wait_with_output().await.expect("it ends").into();
 

@@ -245,7 +245,8 @@ impl Scene {
 
     /// The requests of regcred's ServiceAccount that write, made by the pull secret's namespaces of this
     /// scene since `mark`: `verb resource code`.
-    pub(crate) fn writes_since(&self, mark: world::AuditMark) -> Vec<String> {
+    pub(crate) async fn writes_since(&self, mark: world::AuditMark) -> Vec<String> {
+        self.world.kube.settle_audit_log().await.expect("an audit log");
         let user = world::service_account_user(NAMESPACE, SERVICE_ACCOUNT);
         let events = self.world.kube.audit_events_by(&user, mark).expect("an audit log");
         let ours = events.into_iter().filter(|it| it.is_write() && it.namespace.starts_with(self.name));

@@ -192,7 +192,7 @@ async fn two_pull_secrets_on_one_service_account_make_one_write_each() {
     let mark = scene.world.kube.audit_mark().expect("an audit log");
     let run = scene.rotate(&manifests, &[]).await;
     assert_eq!(run.code, 0, "{run:?}");
-    let writes = scene.writes_since(mark);
+    let writes = scene.writes_since(mark).await;
     let count = |what: &str| writes.iter().filter(|write| *write == what).count();
     assert_eq!((count("create secrets 201"), count("patch serviceaccounts 200")), (6, 6), "{writes:?}");
     assert_eq!(writes.len(), 12, "{writes:?}");

@@ -36,7 +36,7 @@ async fn a_thousand_namespaces_can_pull_and_a_second_pass_is_silent() {
     let second = scene.rotate(&manifests, &[]).await;
     assert_eq!(second.code, 0, "{}", second.stderr);
     assert_eq!(second.results().iter().filter(|line| line.ends_with(": unchanged")).count(), NAMESPACES);
-    assert_eq!(scene.writes_since(mark), Vec::<String>::new(), "a second pass writes nothing");
+    assert_eq!(scene.writes_since(mark).await, Vec::<String>::new(), "a second pass writes nothing");
 
     let secrets: Vec<_> = stream::iter(0..NAMESPACES)
         .map(|n| {

@@ -5,11 +5,15 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::{Kube, control_plane::AUDIT_LOG};
+
+/// The longest that an answered request may take to stand in the log.
+const SETTLING: Duration = Duration::from_secs(20);
 
 /// A place in the audit log: its length in bytes when the mark was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +54,21 @@ impl Kube {
         let path = self.directory.join(AUDIT_LOG);
         let file = path.metadata().with_context(|| format!("cannot read {}", path.display()))?;
         Ok(AuditMark(file.len()))
+    }
+
+    /// Waits until every request that was answered so far stands in the log: a line can be written an
+    /// instant after its answer, so a request of our own is made behind them, and its line waited for.
+    pub async fn settle_audit_log(&self) -> anyhow::Result<()> {
+        const LAST: &str = "/api/v1/namespaces/default/configmaps?limit=1&labelSelector=settle";
+        let mark = self.audit_mark()?;
+        self.get(LAST).await?;
+        let written = async {
+            while !self.audit_events_since(mark)?.iter().any(|event| event.request_uri == LAST) {
+                tokio::task::yield_now().await;
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(SETTLING, written).await.context("the API server's audit log does not go on")?
     }
 
     /// Every complete request since a mark.
