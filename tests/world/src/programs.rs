@@ -35,13 +35,16 @@ pub(crate) enum Program {
     VaultPluginAuthKubernetes,
     /// The `distribution` registry.
     Registry,
+    /// Helm, to render the chart.
+    Helm,
 }
 
 impl Program {
     /// Every program, in the order in which a person would wait for them.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Etcd,
         Self::Registry,
+        Self::Helm,
         Self::KubeApiserver,
         Self::KubeControllerManager,
         Self::Kubectl,
@@ -61,13 +64,14 @@ impl Program {
             Self::Vault => "vault",
             Self::VaultPluginAuthKubernetes => "vault-plugin-auth-kubernetes",
             Self::Registry => "registry",
+            Self::Helm => "helm",
         }
     }
 
     /// How a program found on `PATH` shows that it is the pinned one: its version argument, and folder and module of the pin.
     ///
-    /// `None` for programs that are never taken from `PATH`: other tools are called `keyring` too, and the plugin
-    /// cannot tell its version.
+    /// `None` for programs that are never taken from `PATH`: other tools are called `keyring` too, the plugin
+    /// cannot tell its version, and a Helm built without flags does not know its own.
     fn proof(self) -> Option<(&'static str, &'static str, &'static str)> {
         match self {
             Self::Etcd => Some(("--version", "etcd", "go.etcd.io/etcd/server/v3")),
@@ -76,7 +80,7 @@ impl Program {
             }
             Self::Vault => Some(("version", "vault", "github.com/hashicorp/vault")),
             Self::Registry => Some(("--version", "registry", "github.com/distribution/distribution/v3")),
-            Self::Kubectl | Self::Keyring | Self::VaultPluginAuthKubernetes => None,
+            Self::Kubectl | Self::Keyring | Self::Helm | Self::VaultPluginAuthKubernetes => None,
         }
     }
 

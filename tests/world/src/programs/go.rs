@@ -33,6 +33,13 @@ const UNITS: &[Unit] = &[
         minutes: 1,
     },
     Unit {
+        folder: "helm",
+        programs: &[(Program::Helm, "helm.sh/helm/v3/cmd/helm")],
+        tags: None,
+        link: &[],
+        minutes: 1,
+    },
+    Unit {
         folder: "registry",
         programs: &[(Program::Registry, "github.com/distribution/distribution/v3/cmd/registry")],
         tags: None,

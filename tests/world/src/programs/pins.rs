@@ -24,6 +24,8 @@ macro_rules! pins {
 pub(crate) const PINS: &[Pin] = pins![
     "go/etcd/go.mod",
     "go/etcd/go.sum",
+    "go/helm/go.mod",
+    "go/helm/go.sum",
     "go/kube/go.mod",
     "go/kube/go.sum",
     "go/kube/keyring/main.go",
@@ -102,6 +104,7 @@ mod tests {
     fn every_main_module_has_a_pinned_version() {
         for (folder, module) in [
             ("etcd", "go.etcd.io/etcd/server/v3"),
+            ("helm", "helm.sh/helm/v3"),
             ("kube", "k8s.io/kubernetes"),
             ("registry", "github.com/distribution/distribution/v3"),
             ("vault", "github.com/hashicorp/vault"),
