@@ -5,8 +5,10 @@
 //! is read in pages, and no Secret of another name is ever asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures::{StreamExt, stream};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{GetParams, ListParams};
 use kube::core::Request;
 use kube::{Client, Resource};
@@ -18,6 +20,7 @@ mod object;
 pub(crate) mod script;
 
 use error::{Error, within};
+pub(crate) use object::render_added;
 use object::{Listed, Observed, Page};
 
 /// Objects asked for in one list request: about 3 MB of Secrets. A page costs the API server some
@@ -36,7 +39,8 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const PULL_SECRET: &str = "regcred.dev/pull-secret";
 /// The annotation of a Secret that tells which version of which store each entry was read at.
 pub const VERSIONS: &str = "regcred.dev/versions";
-/// The annotation of a ServiceAccount that lists the `imagePullSecrets` regcred added.
+/// The annotation of a ServiceAccount that lists the `imagePullSecrets` regcred added, each with the
+/// ClusterPullSecret it was added for: `regcred=images,…`.
 pub const ADDED: &str = "regcred.dev/image-pull-secrets";
 /// The key of the docker config in a pull secret.
 pub const DOCKER_CONFIG_KEY: &str = ".dockerconfigjson";
@@ -53,7 +57,7 @@ pub struct Cluster {
 }
 
 /// One namespace and what is in it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Namespace {
     /// Its labels.
     pub labels: BTreeMap<String, String>,
@@ -66,23 +70,35 @@ pub struct Namespace {
 }
 
 /// A Secret that bears the name of a pull secret.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Secret {
     /// The precondition of every write to it.
     pub resource_version: String,
-    /// Its type, which can never change.
-    pub type_: String,
-    /// Its data can never change.
-    pub immutable: bool,
     /// regcred made or adopted it.
     pub managed: bool,
     /// The ClusterPullSecret it says it was made for.
     pub pull_secret: Option<String>,
     /// The versions annotation as it stands.
     pub versions: Option<String>,
-    /// The docker config, where there is one.
-    pub docker_config: Option<SecretSlice<u8>>,
+    /// The objects on whose deletion the garbage collector removes it.
+    pub owners: Vec<OwnerReference>,
+    /// What only the whole object tells; `None` where its metadata alone was seen.
+    pub body: Option<Body>,
 }
+
+/// What a Secret holds beside its metadata.
+#[derive(Clone, Debug, Default)]
+pub struct Body {
+    /// Its type, which can never change.
+    pub type_: String,
+    /// Its data can never change.
+    pub immutable: bool,
+    /// The docker config, where there is one.
+    pub docker_config: Option<DockerConfigBytes>,
+}
+
+/// The bytes of a docker config, one copy of them however many Secrets hold it.
+pub type DockerConfigBytes = Arc<SecretSlice<u8>>;
 
 /// A ServiceAccount, trimmed to its pull secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,8 +107,9 @@ pub struct ServiceAccount {
     pub resource_version: String,
     /// Names under `imagePullSecrets`, in order, with whatever repetition there is.
     pub image_pull_secrets: Vec<String>,
-    /// The names that regcred added, by its annotation.
-    pub added: BTreeSet<String>,
+    /// The names that regcred added, by its annotation, each with the ClusterPullSecret it was added for
+    /// where the annotation tells.
+    pub added: BTreeMap<String, Option<String>>,
 }
 
 /// Reads what the pull secrets of `secret_names` need to know, in pages and all lists at once.

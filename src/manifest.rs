@@ -25,6 +25,7 @@ use cluster_pull_secret::PullSecret;
 use config::Store;
 use source::Text;
 
+pub use check::{API_VERSION, CLUSTER_PULL_SECRET};
 pub use mistake::{Mistake, Mistakes};
 pub use reference::reference;
 

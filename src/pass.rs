@@ -5,6 +5,7 @@
 //! the writes go out at a bounded concurrency. What fails is reported, and the others go on.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kube::Client;
@@ -15,6 +16,7 @@ use crate::credential::Place;
 use crate::manifest::cluster_pull_secret::PullSecret;
 use crate::provider::stores::Stores;
 use crate::report::Report;
+use contents::Contents;
 
 pub mod apply;
 pub mod claims;
@@ -70,22 +72,25 @@ pub fn places<'a>(pull_secrets: impl IntoIterator<Item = &'a PullSecret>) -> BTr
 pub async fn run(
     client: &Client,
     stores: &Stores,
-    pull_secrets: &[PullSecret],
+    pull_secrets: &[Arc<PullSecret>],
     chosen: &dyn Fn(&PullSecret) -> bool,
     options: Options,
     watcher: &Watcher<'_>,
 ) -> Result<Report, cluster::error::Error> {
-    let ours: Vec<&PullSecret> = pull_secrets.iter().filter(|it| chosen(it)).collect();
-    let secret_names = ours.iter().map(|pull_secret| pull_secret.secret_name.clone()).collect();
-    let places = places(ours.iter().copied());
+    let ours: Vec<_> = pull_secrets.iter().filter(|it| chosen(it)).collect();
+    let secret_names = ours.iter().map(|pull_secret| pull_secret.secret_name.clone());
+    let former_names = ours.iter().flat_map(|pull_secret| pull_secret.former_names().cloned());
+    let secret_names = secret_names.chain(former_names).collect();
+    let places = places(ours.iter().map(|it| it.as_ref()));
     let (values, cluster) = tokio::join!(stores.read(&places), cluster::observe(client, &secret_names));
     let cluster: Cluster = cluster?;
-    let resolved = resolve::resolve(&ours, &values);
-    let plan = plan::plan(pull_secrets, &resolved, &cluster);
+    let contents = |it: &&Arc<PullSecret>| Contents::new(resolve::resolve(it, &values), &cluster);
+    let contents: Vec<_> = ours.iter().map(contents).collect();
+    let plan = plan::plan(pull_secrets, &contents, &cluster);
+    drop((cluster, values, contents));
     let report = if options.dry_run {
-        apply::pretend(plan, &cluster)
+        apply::pretend(plan)
     } else {
-        drop((cluster, values));
         apply::apply(client, plan, options.concurrency, watcher).await
     };
     info!(dry_run = options.dry_run, in_sync = report.in_sync, summary = %report.summary, "pass finished");

@@ -7,7 +7,7 @@
 //!
 //! [kubernetes#91250]: https://github.com/kubernetes/kubernetes/issues/91250
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1 as core;
 use kube::Client;
@@ -17,7 +17,8 @@ use tracing::debug;
 
 use crate::cluster;
 use crate::cluster::error::{Error, conflict_backoff, within};
-use crate::cluster::{ADDED, FIELD_MANAGER, ServiceAccount};
+use crate::cluster::{ADDED, FIELD_MANAGER, ServiceAccount, render_added};
+use crate::rotator::Owner;
 
 /// Whether a ServiceAccount should name the pull secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub struct Change {
     /// The whole new list.
     pub image_pull_secrets: Vec<String>,
     /// The whole new annotation.
-    pub added: BTreeSet<String>,
+    pub added: BTreeMap<String, Option<String>>,
 }
 
 /// What became of one ServiceAccount.
@@ -52,22 +53,27 @@ pub enum Outcome {
 
 /// What to write, given what is there; `None` is no write.
 #[must_use]
-pub fn decide(observed: &ServiceAccount, secret_name: &str, wanted: Wanted) -> Option<Change> {
+pub fn decide(observed: &ServiceAccount, owner: &Owner, wanted: Wanted) -> Option<Change> {
+    let Owner { secret_name, pull_secret, .. } = owner;
     let mut change = Change {
         resource_version: observed.resource_version.clone(),
         image_pull_secrets: observed.image_pull_secrets.clone(),
         added: observed.added.clone(),
     };
-    match wanted {
-        Wanted::Named if observed.image_pull_secrets.iter().any(|name| name == secret_name) => return None,
-        Wanted::Named => {
-            change.image_pull_secrets.push(secret_name.to_owned());
-            change.added.insert(secret_name.to_owned());
-        }
-        Wanted::Absent => {
-            if !change.added.remove(secret_name) {
-                return None;
+    let is_named = observed.image_pull_secrets.iter().any(|name| name == secret_name);
+    match (wanted, observed.added.get(secret_name)) {
+        // Somebody else's entry is as good as ours.
+        (Wanted::Named, None) if is_named => return None,
+        (Wanted::Named, Some(Some(added_for))) if is_named && added_for == pull_secret => return None,
+        (Wanted::Named, _) => {
+            if !is_named {
+                change.image_pull_secrets.push(secret_name.to_owned());
             }
+            change.added.insert(secret_name.to_owned(), Some(pull_secret.to_owned()));
+        }
+        (Wanted::Absent, None) => return None,
+        (Wanted::Absent, Some(_)) => {
+            change.added.remove(secret_name);
             // Where somebody added the name a second time, ours is the last one.
             if let Some(ours) = change.image_pull_secrets.iter().rposition(|name| name == secret_name) {
                 change.image_pull_secrets.remove(ours);
@@ -84,13 +90,13 @@ pub async fn act(
     namespace: &str,
     name: &str,
     observed: &mut ServiceAccount,
-    secret_name: &str,
+    owner: &Owner,
     wanted: Wanted,
 ) -> Result<Outcome, Error> {
     let service_accounts = Api::<core::ServiceAccount>::namespaced(client.clone(), namespace);
     let mut backoff = conflict_backoff();
     loop {
-        let Some(change) = decide(observed, secret_name, wanted) else {
+        let Some(change) = decide(observed, owner, wanted) else {
             return Ok(Outcome::Unchanged);
         };
         match (patch(&service_accounts, name, &change).await, backoff.next()) {
@@ -119,7 +125,7 @@ async fn patch(
     name: &str,
     change: &Change,
 ) -> Result<String, Error> {
-    let added = change.added.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+    let added = render_added(&change.added);
     let references: Vec<_> = change.image_pull_secrets.iter().map(|name| json!({ "name": name })).collect();
     let patch = json!({
         "metadata": {
@@ -138,25 +144,47 @@ async fn patch(
 mod tests {
     use super::*;
     use crate::cluster::script::{conflict, exchange, play, refused};
+    use crate::manifest::cluster_pull_secret::Existing;
+    use crate::rotator::Collection;
     use proptest::prelude::*;
 
+    fn owner(secret_name: &str) -> Owner {
+        Owner {
+            pull_secret: "images".into(),
+            secret_name: secret_name.into(),
+            existing: Existing::Refuse,
+            collection: Collection::Unknown,
+        }
+    }
+
+    /// `added` as the annotation has it; a name alone was added for us.
     fn service_account(list: &[&str], added: &[&str]) -> ServiceAccount {
+        let entry = |entry: &&str| {
+            let (name, added_for) = entry.split_once('=').unwrap_or((entry, "images"));
+            (name.to_owned(), Some(added_for.to_owned()).filter(|it| !it.is_empty()))
+        };
         ServiceAccount {
             resource_version: "7".into(),
             image_pull_secrets: list.iter().map(ToString::to_string).collect(),
-            added: added.iter().map(ToString::to_string).collect(),
+            added: added.iter().map(entry).collect(),
         }
     }
 
     /// From `(list, added)` to `(list, added)`, or to no write.
     #[track_caller]
     fn check(before: (&[&str], &[&str]), wanted: Wanted, after: Option<(&[&str], &[&str])>) {
-        let change = decide(&service_account(before.0, before.1), "regcred", wanted);
+        let change = decide(&service_account(before.0, before.1), &owner("regcred"), wanted);
         let expect = after.map(|(list, added)| {
             let ServiceAccount { resource_version, image_pull_secrets, added } = service_account(list, added);
             Change { resource_version, image_pull_secrets, added }
         });
         assert_eq!(change, expect);
+    }
+
+    #[test]
+    fn an_entry_that_was_added_for_another_pull_secret_becomes_ours() {
+        check((&["regcred"], &["regcred=other"]), Wanted::Named, Some((&["regcred"], &["regcred=images"])));
+        check((&["regcred"], &["regcred="]), Wanted::Named, Some((&["regcred"], &["regcred=images"])));
     }
 
     #[test]
@@ -199,7 +227,8 @@ mod tests {
     }
 
     async fn add(client: Client) -> Result<Outcome, Error> {
-        act(&client, "web", "default", &mut service_account(&["a"], &[]), "regcred", Wanted::Named).await
+        act(&client, "web", "default", &mut service_account(&["a"], &[]), &owner("regcred"), Wanted::Named)
+            .await
     }
 
     #[tokio::test(start_paused = true)]
@@ -213,7 +242,7 @@ mod tests {
         assert_eq!(outcome, Ok(Outcome::Patched));
         assert_eq!(bodies[0]["metadata"]["resourceVersion"], "7");
         let expect = json!({
-            "metadata": {"resourceVersion": "9", "annotations": {ADDED: "regcred"}},
+            "metadata": {"resourceVersion": "9", "annotations": {ADDED: "regcred=images"}},
             "imagePullSecrets": [{"name": "a"}, {"name": "b"}, {"name": "regcred"}],
         });
         assert_eq!(bodies[2], expect);
@@ -225,7 +254,7 @@ mod tests {
         let ((), bodies) = play(script, async |client| {
             let mut observed = service_account(&["a"], &[]);
             for secret_name in ["one", "two"] {
-                act(&client, "web", "default", &mut observed, secret_name, Wanted::Named)
+                act(&client, "web", "default", &mut observed, &owner(secret_name), Wanted::Named)
                     .await
                     .expect("a patch");
             }
@@ -261,14 +290,14 @@ mod tests {
         fn everyone_elses_entries_keep_their_place(list in proptest::collection::vec("[a-d]|regcred", 0..8), ours in any::<bool>(), named in any::<bool>()) {
             let mut before = ServiceAccount { image_pull_secrets: list, ..ServiceAccount::default() };
             if ours {
-                before.added.insert("regcred".into());
+                before.added.insert("regcred".into(), Some("images".into()));
             }
             let others = |names: &[String]| names.iter().filter(|name| *name != "regcred").cloned().collect::<Vec<_>>();
             let wanted = if named { Wanted::Named } else { Wanted::Absent };
-            if let Some(change) = decide(&before, "regcred", wanted) {
+            if let Some(change) = decide(&before, &owner("regcred"), wanted) {
                 prop_assert_eq!(others(&change.image_pull_secrets), others(&before.image_pull_secrets));
                 let after = ServiceAccount { resource_version: String::new(), image_pull_secrets: change.image_pull_secrets, added: change.added };
-                prop_assert_eq!(decide(&after, "regcred", wanted), None, "a second pass writes nothing");
+                prop_assert_eq!(decide(&after, &owner("regcred"), wanted), None, "a second pass writes nothing");
             }
         }
     }

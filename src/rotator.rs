@@ -6,23 +6,27 @@
 //! the ClusterPullSecret says to adopt it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Client;
 use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
-use secrecy::{ExposeSecret, SecretSlice};
+use secrecy::ExposeSecret;
 use serde_json::json;
 use tracing::debug;
 
 use crate::cluster;
 use crate::cluster::error::{Error, conflict_backoff, within};
 use crate::cluster::{
-    DOCKER_CONFIG_KEY, FIELD_MANAGER, MANAGED_BY, PULL_SECRET, PULL_SECRET_TYPE, Secret, VERSIONS,
+    Body, DOCKER_CONFIG_KEY, DockerConfigBytes, FIELD_MANAGER, MANAGED_BY, PULL_SECRET, PULL_SECRET_TYPE,
+    Secret, VERSIONS,
 };
 use crate::manifest::cluster_pull_secret::Existing;
+use crate::manifest::{API_VERSION, CLUSTER_PULL_SECRET};
 
 /// What the pull secrets of one ClusterPullSecret are called and how they are marked.
 #[derive(Clone, Debug)]
@@ -33,28 +37,45 @@ pub struct Owner {
     pub secret_name: String,
     /// What to do with a Secret that regcred did not make.
     pub existing: Existing,
+    /// Whether the garbage collector is to remove the Secrets with the ClusterPullSecret.
+    pub collection: Collection,
+}
+
+/// Whether the garbage collector is to remove a Secret together with its ClusterPullSecret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Collection {
+    /// It is: the ClusterPullSecret is the object with this UID.
+    With(String),
+    /// It is not: `deletion: Retain`.
+    Never,
+    /// The ClusterPullSecret comes from a file, so that nobody knows its UID: what is there stays.
+    Unknown,
 }
 
 /// What a pull secret should hold.
 #[derive(Debug)]
 pub struct Content {
     /// The bytes of `.dockerconfigjson`.
-    pub docker_config: SecretSlice<u8>,
+    pub docker_config: DockerConfigBytes,
     /// The versions annotation: `ghcr.io=vault:7,…`.
     pub versions: String,
 }
 
 /// What to do with the Secret of one namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
     /// It is as it should be.
     Unchanged,
     /// It is not there.
     Create,
+    /// Only its metadata was seen: it has to be read before anything is decided.
+    Read,
     /// It is ours, or may be adopted, and differs.
     Update {
         /// The precondition of the write.
         resource_version: String,
+        /// The whole new list of owner references, where that changes.
+        owners: Option<Vec<OwnerReference>>,
     },
     /// It must not be touched.
     Refuse(Refusal),
@@ -122,86 +143,144 @@ pub fn decide(
         return Decision::Create;
     };
     let is_other = |name: &&str| *name != owner.pull_secret && heir_of != Some(*name);
-    let claimed_by = secret.pull_secret.as_deref().filter(is_other);
-    match (secret.managed, claimed_by) {
-        (true, Some(other)) => return Decision::Refuse(Refusal::ClaimedBy(other.to_owned())),
-        (false, _) if owner.existing == Existing::Refuse => return Decision::Refuse(foreign(secret)),
-        (true, None) | (false, _) => {}
+    if let Some(other) = secret.pull_secret.as_deref().filter(|_| secret.managed).filter(is_other) {
+        return Decision::Refuse(Refusal::ClaimedBy(other.to_owned()));
     }
-    if secret.type_ != PULL_SECRET_TYPE {
-        return Decision::Refuse(Refusal::WrongType(secret.type_.clone()));
+    let Some(body) = &secret.body else {
+        return Decision::Read;
+    };
+    if !secret.managed && owner.existing == Existing::Refuse {
+        return Decision::Refuse(foreign(body));
     }
-    if is_in_place(secret, content, owner) {
+    if body.type_ != PULL_SECRET_TYPE {
+        return Decision::Refuse(Refusal::WrongType(body.type_.clone()));
+    }
+    let owners = owner.references(&secret.owners);
+    let is_marked =
+        secret.is_made_for(&owner.pull_secret) && secret.versions.as_ref() == Some(&content.versions);
+    if is_marked && owners.is_none() && body.docker_config.as_ref().is_some_and(|it| is_same(it, content)) {
         return Decision::Unchanged;
     }
-    if secret.immutable {
+    if body.immutable {
         return Decision::Refuse(Refusal::Immutable);
     }
-    Decision::Update { resource_version: secret.resource_version.clone() }
+    Decision::Update { resource_version: secret.resource_version.clone(), owners }
 }
 
 /// Advises to adopt only what could be adopted.
-fn foreign(secret: &Secret) -> Refusal {
-    Refusal::Foreign { is_adoptable: secret.type_ == PULL_SECRET_TYPE && !secret.immutable }
+fn foreign(body: &Body) -> Refusal {
+    Refusal::Foreign { is_adoptable: body.type_ == PULL_SECRET_TYPE && !body.immutable }
 }
 
-fn is_in_place(secret: &Secret, content: &Content, owner: &Owner) -> bool {
-    let bytes = secret.docker_config.as_ref().map(ExposeSecret::expose_secret);
-    secret.is_made_for(&owner.pull_secret)
-        && secret.versions.as_ref() == Some(&content.versions)
-        && bytes == Some(content.docker_config.expose_secret())
+fn is_same(held: &DockerConfigBytes, content: &Content) -> bool {
+    Arc::ptr_eq(held, &content.docker_config) || held.expose_secret() == content.docker_config.expose_secret()
 }
 
-/// Carries out a decision. Where another writer came first, the Secret is read and decided on anew.
+impl Owner {
+    /// The owner references that a Secret with these should have, where they differ. Those of other
+    /// kinds keep their places; of ClusterPullSecrets there is at most the one that owns it now.
+    pub(crate) fn references(&self, observed: &[OwnerReference]) -> Option<Vec<OwnerReference>> {
+        let ours = match &self.collection {
+            Collection::Unknown => return None,
+            Collection::Never => None,
+            Collection::With(uid) => Some(OwnerReference {
+                api_version: API_VERSION.to_owned(),
+                kind: CLUSTER_PULL_SECRET.to_owned(),
+                name: self.pull_secret.clone(),
+                uid: uid.clone(),
+                block_owner_deletion: None,
+                controller: None,
+            }),
+        };
+        let is_other = |it: &&OwnerReference| it.kind != CLUSTER_PULL_SECRET || it.api_version != API_VERSION;
+        let wanted: Vec<_> = observed.iter().filter(is_other).cloned().chain(ours).collect();
+        (wanted != observed).then_some(wanted)
+    }
+
+    /// What a Secret is that was just written with this content.
+    fn written(&self, metadata: ObjectMeta, content: &Content) -> Secret {
+        Secret {
+            resource_version: metadata.resource_version.unwrap_or_default(),
+            managed: true,
+            pull_secret: Some(self.pull_secret.clone()),
+            versions: Some(content.versions.clone()),
+            owners: metadata.owner_references.unwrap_or_default(),
+            body: Some(Body {
+                type_: PULL_SECRET_TYPE.to_owned(),
+                immutable: false,
+                docker_config: Some(Arc::clone(&content.docker_config)),
+            }),
+        }
+    }
+}
+
+/// Makes the Secret what it should be, in at most one write; afterwards `observed` is what the cluster
+/// holds. Where another writer came first, the Secret is read and decided on anew.
 pub async fn act(
     client: &Client,
     namespace: &str,
-    decision: Decision,
+    observed: &mut Option<Secret>,
     content: &Content,
     owner: &Owner,
     heir_of: Option<&str>,
 ) -> Result<Outcome, Error> {
     let secrets = Api::<core::Secret>::namespaced(client.clone(), namespace);
     let mut backoff = conflict_backoff();
-    let mut decision = decision;
     loop {
-        let written = match decision {
+        let written = match decide(observed.as_ref(), content, owner, heir_of) {
             Decision::Unchanged => return Ok(Outcome::Unchanged),
             Decision::Refuse(refusal) => return Ok(Outcome::Refused(refusal)),
-            Decision::Create => create(&secrets, content, owner).await.map(|()| Outcome::Created),
-            Decision::Update { resource_version } => {
-                update(&secrets, &resource_version, content, owner).await.map(|()| Outcome::Updated)
+            Decision::Read => {
+                *observed = cluster::secret(client, namespace, &owner.secret_name).await?;
+                continue;
+            }
+            Decision::Create => (create(&secrets, content, owner).await, Outcome::Created),
+            Decision::Update { resource_version, owners } => {
+                (update(&secrets, &resource_version, owners, content, owner).await, Outcome::Updated)
             }
         };
         match (written, backoff.next()) {
-            (Err(Error::Changed(_) | Error::AlreadyExists(_)), Some(pause)) => {
+            ((Ok(metadata), outcome), _) => {
+                *observed = Some(owner.written(metadata, content));
+                return Ok(outcome);
+            }
+            ((Err(Error::Changed(_) | Error::AlreadyExists(_)), _), Some(pause)) => {
                 debug!(namespace, secret = owner.secret_name, "another writer came first");
                 tokio::time::sleep(pause).await;
-                let current = cluster::secret(client, namespace, &owner.secret_name).await?;
-                decision = decide(current.as_ref(), content, owner, heir_of);
+                *observed = cluster::secret(client, namespace, &owner.secret_name).await?;
             }
-            (result, _) => return result,
+            ((Err(error), _), _) => return Err(error),
         }
     }
 }
 
-/// Deletes a Secret of ours, provided that it is still the one that was observed.
+/// Deletes a Secret of ours as it was observed; one that was changed since is read again, and stays
+/// where it is not ours any more. Afterwards `observed` is what the cluster holds.
 pub async fn remove(
     client: &Client,
     namespace: &str,
-    secret_name: &str,
-    resource_version: &str,
+    observed: &mut Option<Secret>,
+    owner: &Owner,
 ) -> Result<(), Error> {
     let secrets = Api::<core::Secret>::namespaced(client.clone(), namespace);
-    let preconditions = Preconditions { resource_version: Some(resource_version.to_owned()), uid: None };
-    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    match within(secrets.delete(secret_name, &params)).await {
-        Ok(_) | Err(Error::NotFound(_)) => Ok(()),
-        Err(error) => Err(error),
+    let mut backoff = conflict_backoff();
+    while let Some(secret) = observed.as_ref().filter(|secret| secret.is_made_for(&owner.pull_secret)) {
+        let resource_version = Some(secret.resource_version.clone());
+        let preconditions = Some(Preconditions { resource_version, uid: None });
+        let params = DeleteParams { preconditions, ..DeleteParams::default() };
+        match (within(secrets.delete(&owner.secret_name, &params)).await, backoff.next()) {
+            (Ok(_) | Err(Error::NotFound(_)), _) => *observed = None,
+            (Err(Error::Changed(_)), Some(pause)) => {
+                tokio::time::sleep(pause).await;
+                *observed = cluster::secret(client, namespace, &owner.secret_name).await?;
+            }
+            (Err(error), _) => return Err(error),
+        }
     }
+    Ok(())
 }
 
-async fn create(secrets: &Api<core::Secret>, content: &Content, owner: &Owner) -> Result<(), Error> {
+async fn create(secrets: &Api<core::Secret>, content: &Content, owner: &Owner) -> Result<ObjectMeta, Error> {
     let data = BTreeMap::from([(
         DOCKER_CONFIG_KEY.to_owned(),
         ByteString(content.docker_config.expose_secret().to_vec()),
@@ -211,6 +290,7 @@ async fn create(secrets: &Api<core::Secret>, content: &Content, owner: &Owner) -
             name: Some(owner.secret_name.clone()),
             labels: Some(labels(owner).map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
             annotations: Some([(VERSIONS.to_owned(), content.versions.clone())].into()),
+            owner_references: owner.references(&[]),
             ..ObjectMeta::default()
         },
         type_: Some(PULL_SECRET_TYPE.to_owned()),
@@ -219,7 +299,7 @@ async fn create(secrets: &Api<core::Secret>, content: &Content, owner: &Owner) -
     };
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     match within(secrets.create(&params, &secret)).await {
-        Ok(_) => Ok(()),
+        Ok(secret) => Ok(secret.metadata),
         // What is missing for a creation is the namespace: it was deleted since it was observed.
         Err(Error::NotFound(_)) => Err(Error::NamespaceTerminating),
         Err(error) => Err(error),
@@ -229,10 +309,11 @@ async fn create(secrets: &Api<core::Secret>, content: &Content, owner: &Owner) -
 async fn update(
     secrets: &Api<core::Secret>,
     resource_version: &str,
+    owners: Option<Vec<OwnerReference>>,
     content: &Content,
     owner: &Owner,
-) -> Result<(), Error> {
-    let patch = json!({
+) -> Result<ObjectMeta, Error> {
+    let mut patch = json!({
         "metadata": {
             "resourceVersion": resource_version,
             "labels": BTreeMap::from(labels(owner)),
@@ -240,9 +321,12 @@ async fn update(
         },
         "data": { DOCKER_CONFIG_KEY: STANDARD.encode(content.docker_config.expose_secret()) },
     });
+    if let Some(owners) = owners {
+        patch["metadata"]["ownerReferences"] = json!(owners);
+    }
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     match within(secrets.patch_metadata(&owner.secret_name, &params, &Patch::Merge(patch))).await {
-        Ok(_) => Ok(()),
+        Ok(secret) => Ok(secret.metadata),
         // It was there when it was observed, so somebody deleted it since.
         Err(Error::NotFound(message)) => Err(Error::Changed(message)),
         Err(error) => Err(error),

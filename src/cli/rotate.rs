@@ -69,10 +69,11 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
     let Args { names, filenames, dry_run, exit_code, output, concurrency, files, connection } = args;
     let Manifests { stores, pull_secrets } =
         manifest::read(&filenames, &files).map_err(|mistakes| Failure::World(told(&mistakes)))?;
+    let pull_secrets: Vec<_> = pull_secrets.into_iter().map(Arc::new).collect();
     check_names(&pull_secrets, &names)?;
     let is_chosen = |it: &PullSecret| names.is_empty() || names.contains(&it.name);
 
-    let places = pass::places(pull_secrets.iter().filter(|it| is_chosen(it)));
+    let places = pass::places(pull_secrets.iter().map(Arc::as_ref).filter(|it| is_chosen(it)));
     let stores = Stores::open(&stores, &places, &environment()).await;
     let (client, address) = connection.client().await?;
 
@@ -123,7 +124,7 @@ fn environment() -> Environment {
     Environment { vault_token: vault_token.map(Into::into) }
 }
 
-fn check_names(pull_secrets: &[PullSecret], names: &[String]) -> Result<(), Failure> {
+fn check_names(pull_secrets: &[Arc<PullSecret>], names: &[String]) -> Result<(), Failure> {
     if pull_secrets.is_empty() {
         return Err(Failure::World(anyhow!(
             "the manifests hold no ClusterPullSecret: there is nothing to rotate"

@@ -3,17 +3,19 @@
 //! A pass lists every namespace and every ServiceAccount. Most of what the API server sends of them is
 //! `managedFields`, which nobody here reads: it is skipped while parsing, not parsed and dropped.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
 use super::{
-    ADDED, DOCKER_CONFIG_KEY, FIELD_MANAGER, MANAGED_BY, Namespace, PULL_SECRET, Secret, ServiceAccount,
-    VERSIONS,
+    ADDED, Body, DOCKER_CONFIG_KEY, FIELD_MANAGER, MANAGED_BY, Namespace, PULL_SECRET, Secret,
+    ServiceAccount, VERSIONS,
 };
 
 /// What regcred keeps of a kind, and how the API server shows it.
@@ -66,6 +68,8 @@ struct Metadata {
     labels: BTreeMap<String, String>,
     #[serde(deserialize_with = "null_is_default")]
     annotations: BTreeMap<String, String>,
+    #[serde(deserialize_with = "null_is_default")]
+    owner_references: Vec<OwnerReference>,
     deletion_timestamp: Option<IgnoredAny>,
 }
 
@@ -118,8 +122,21 @@ impl Observed for ServiceAccount {
 }
 
 /// The names in the annotation [`ADDED`], which people may edit.
-fn parse_added(names: &str) -> BTreeSet<String> {
-    names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+pub(super) fn parse_added(names: &str) -> BTreeMap<String, Option<String>> {
+    let entry = |entry: &str| match entry.split_once('=') {
+        Some((name, pull_secret)) => (name.to_owned(), Some(pull_secret.to_owned())),
+        None => (entry.to_owned(), None),
+    };
+    names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(entry).collect()
+}
+
+/// The annotation [`ADDED`] for these names.
+pub(crate) fn render_added(added: &BTreeMap<String, Option<String>>) -> String {
+    let entry = |(name, pull_secret): (&String, &Option<String>)| match pull_secret {
+        Some(pull_secret) => format!("{name}={pull_secret}"),
+        None => name.clone(),
+    };
+    added.iter().map(entry).collect::<Vec<_>>().join(",")
 }
 
 #[derive(Deserialize)]
@@ -137,17 +154,32 @@ impl Observed for Secret {
     type Kind = core::Secret;
     type Shown = ShownSecret;
 
-    fn of(ShownSecret { mut metadata, type_, immutable, mut data }: ShownSecret) -> Listed<Self> {
-        let object = Self {
-            managed: metadata.labels.get(MANAGED_BY).is_some_and(|value| value == FIELD_MANAGER),
-            pull_secret: metadata.labels.remove(PULL_SECRET),
-            versions: metadata.annotations.remove(VERSIONS),
-            resource_version: metadata.resource_version,
-            type_,
-            immutable,
-            docker_config: data.remove(DOCKER_CONFIG_KEY).map(|bytes| bytes.0.into()),
-        };
-        Listed { namespace: metadata.namespace, name: metadata.name, object }
+    fn of(ShownSecret { metadata, type_, immutable, mut data }: ShownSecret) -> Listed<Self> {
+        let Metadata { name, namespace, resource_version, labels, annotations, owner_references, .. } =
+            metadata;
+        let mut object = Secret::of_metadata(resource_version, labels, annotations, owner_references);
+        let docker_config = data.remove(DOCKER_CONFIG_KEY).map(|bytes| Arc::new(bytes.0.into()));
+        object.body = Some(Body { type_, immutable, docker_config });
+        Listed { namespace, name, object }
+    }
+}
+
+impl Secret {
+    /// A Secret of which the metadata was seen.
+    pub(super) fn of_metadata(
+        resource_version: String,
+        mut labels: BTreeMap<String, String>,
+        mut annotations: BTreeMap<String, String>,
+        owners: Vec<OwnerReference>,
+    ) -> Self {
+        Self {
+            resource_version,
+            managed: labels.get(MANAGED_BY).is_some_and(|value| value == FIELD_MANAGER),
+            pull_secret: labels.remove(PULL_SECRET),
+            versions: annotations.remove(VERSIONS),
+            owners,
+            body: None,
+        }
     }
 }
 
@@ -174,7 +206,8 @@ mod tests {
             (namespace.as_str(), name.as_str(), object.resource_version.as_str()),
             ("web", "regcred", "7")
         );
-        assert!(object.is_made_for("images") && object.immutable && object.docker_config.is_some());
+        let body = object.body.as_ref().expect("the whole object");
+        assert!(object.is_made_for("images") && body.immutable && body.docker_config.is_some());
         assert_eq!(object.versions.as_deref(), Some("ghcr.io=vault:1"));
     }
 
@@ -183,7 +216,7 @@ mod tests {
         let object =
             secret(json!({"metadata": {"name": "x", "labels": null, "annotations": null}, "data": null}))
                 .object;
-        assert!(!object.managed && object.docker_config.is_none());
+        assert!(!object.managed && object.body.is_some_and(|body| body.docker_config.is_none()));
         let page: Page<ShownNamespace> =
             serde_json::from_value(json!({"metadata": {"continue": null}, "items": null})).expect("a page");
         assert!(page.items.is_empty() && page.metadata.next.is_empty());
@@ -192,11 +225,11 @@ mod tests {
     #[test]
     fn the_list_keeps_its_order_and_its_repetitions() {
         let shown = json!({
-            "metadata": {"name": "default", "resourceVersion": "3", "annotations": {ADDED: " regcred,, b"}},
+            "metadata": {"name": "default", "resourceVersion": "3", "annotations": {ADDED: " regcred=images,, b"}},
             "imagePullSecrets": [{"name": "b"}, {}, {"name": "b"}],
         });
         let object = ServiceAccount::of(serde_json::from_value(shown).expect("a ServiceAccount")).object;
         assert_eq!(object.image_pull_secrets, ["b", "", "b"]);
-        assert_eq!(Vec::from_iter(object.added), ["b", "regcred"]);
+        assert_eq!(render_added(&object.added), "b,regcred=images");
     }
 }

@@ -21,10 +21,11 @@ use super::selection::glob;
 use super::shape;
 
 /// The only version of the manifests there is.
-const API_VERSION: &str = "regcred.dev/v1alpha1";
+pub const API_VERSION: &str = "regcred.dev/v1alpha1";
 
 const CONFIG: &str = "Config";
-const CLUSTER_PULL_SECRET: &str = "ClusterPullSecret";
+/// The kind whose objects are wishes.
+pub const CLUSTER_PULL_SECRET: &str = "ClusterPullSecret";
 
 /// What `kubectl get -o yaml` wraps several objects in.
 const LIST: &str = "List";

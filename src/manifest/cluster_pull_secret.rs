@@ -2,6 +2,8 @@
 //!
 //! [`ClusterPullSecret`] is the document as written; [`PullSecret`] is the same after every check.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +105,35 @@ pub struct PullSecret {
     pub service_accounts: ServiceAccounts,
     /// What to do with a foreign Secret.
     pub existing: Existing,
+    /// How often every key is read again, triggers or not.
+    pub refresh_interval: Duration,
+    /// What becomes of its Secrets when it is deleted.
+    pub deletion: Deletion,
+    /// Nothing is read or written for it.
+    pub suspend: bool,
+    /// What the API server knows of it; `None` where it comes from a file.
+    pub object: Option<Object>,
+}
+
+/// What the API server knows of a ClusterPullSecret.
+#[derive(Clone, Debug, Default)]
+pub struct Object {
+    /// Its UID, by which owner references know it.
+    pub uid: String,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// `status.secretNames`: the names under which Secrets of it may exist.
+    pub secret_names: Vec<String>,
+}
+
+/// What becomes of the Secrets of a ClusterPullSecret that is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Deletion {
+    /// They go with it, after the entries in the ServiceAccounts.
+    #[default]
+    Delete,
+    /// They stay, and so do the entries.
+    Retain,
 }
 
 /// One registry of a [`PullSecret`].
@@ -127,6 +158,20 @@ pub enum ServiceAccounts {
     All,
     /// Those of these names.
     Named(Vec<String>),
+}
+
+impl PullSecret {
+    /// Whether it is being deleted and takes its Secrets with it.
+    #[must_use]
+    pub fn is_going(&self) -> bool {
+        self.deletion == Deletion::Delete && self.object.as_ref().is_some_and(|object| object.deleting)
+    }
+
+    /// The names its Secrets had before and that may still be there.
+    pub fn former_names(&self) -> impl Iterator<Item = &String> {
+        let names = self.object.iter().flat_map(|object| &object.secret_names);
+        names.filter(|name| **name != self.secret_name)
+    }
 }
 
 impl ServiceAccounts {

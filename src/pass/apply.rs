@@ -12,7 +12,7 @@ use tracing::{debug, info};
 use super::plan::{NamespacePlan, Plan, PullSecretPlan, Step, Target, Wish};
 use super::{Progress, Watcher};
 use crate::cluster::error::Error;
-use crate::cluster::{Cluster, ServiceAccount};
+use crate::cluster::{Secret, ServiceAccount};
 use crate::patcher;
 use crate::report::diff;
 use crate::report::{NamespaceReport, PullSecretReport, Report, ResultKind, ServiceAccountReport};
@@ -22,14 +22,14 @@ use crate::rotator::{self, Decision, Outcome, Owner};
 /// under way is finished and nothing else is begun.
 pub async fn apply(client: &Client, plan: Plan, concurrency: usize, watcher: &Watcher<'_>) -> Report {
     let Plan { pull_secrets, namespaces } = plan;
-    let has_work = |it: &NamespacePlan| it.targets.iter().any(|target| it.has_work(target, &pull_secrets));
+    let has_work = |it: &NamespacePlan| it.targets.iter().any(|target| it.has_work(target));
     (watcher.tell)(Progress::Planned(namespaces.iter().filter(|it| has_work(it)).count()));
     let apply_one = |namespace: NamespacePlan| async {
         let has_work = has_work(&namespace);
         if has_work && watcher.is_stopping() {
             return interrupted(&namespace);
         }
-        let reports = apply_namespace(client, namespace, &pull_secrets).await;
+        let Applied { reports, .. } = apply_namespace(client, namespace).await;
         if has_work {
             (watcher.tell)(Progress::Finished);
             for (index, report) in &reports {
@@ -44,15 +44,11 @@ pub async fn apply(client: &Client, plan: Plan, concurrency: usize, watcher: &Wa
 
 /// Reports what [`apply`] would do, and what would change, without a write.
 #[must_use]
-pub fn pretend(plan: Plan, cluster: &Cluster) -> Report {
+pub fn pretend(plan: Plan) -> Report {
     let Plan { pull_secrets, namespaces } = plan;
     let pretend_one = |namespace: &NamespacePlan| {
         let targets = namespace.targets.iter();
-        let report = |target: &Target| {
-            let owner = &pull_secrets[target.pull_secret].owner;
-            (target.pull_secret, pretend_target(namespace, &target.step, owner, cluster))
-        };
-        targets.map(report).collect()
+        targets.map(|target| (target.pull_secret, pretend_target(namespace, target))).collect()
     };
     let reports = namespaces.iter().map(pretend_one).collect();
     assemble(true, pull_secrets, reports)
@@ -72,8 +68,8 @@ fn assemble(dry_run: bool, pull_secrets: Vec<PullSecretPlan>, reports: Vec<Vec<P
     let report = |(index, PullSecretPlan { owner, registries, problems })| {
         let mut namespaces = by_pull_secret.remove(&index).unwrap_or_default();
         namespaces.sort_by(|a, b| a.namespace.cmp(&b.namespace));
-        let Owner { pull_secret, secret_name, .. } = owner;
-        PullSecretReport { name: pull_secret, secret_name, problems, registries, namespaces }
+        let (name, secret_name) = (owner.pull_secret.clone(), owner.secret_name.clone());
+        PullSecretReport { name, secret_name, problems, registries, namespaces }
     };
     Report::new(dry_run, pull_secrets.into_iter().enumerate().map(report).collect())
 }
@@ -87,84 +83,110 @@ fn interrupted(namespace: &NamespacePlan) -> Vec<Placed> {
     namespace.targets.iter().map(report).collect()
 }
 
-async fn apply_namespace(
-    client: &Client,
-    plan: NamespacePlan,
-    pull_secrets: &[PullSecretPlan],
-) -> Vec<Placed> {
-    let NamespacePlan { name, mut service_accounts, targets } = plan;
-    let mut reports = Vec::new();
-    for Target { pull_secret, step } in targets {
-        let site = Site { client, namespace: &name, owner: &pull_secrets[pull_secret].owner };
-        reports.push((pull_secret, site.apply(step, &mut service_accounts).await));
-    }
-    reports
+/// What became of the plan for one namespace.
+pub struct Applied {
+    /// A report for each target.
+    pub reports: Vec<Placed>,
+    /// The Secrets it was about as the cluster holds them now; `None` where there is none.
+    pub secrets: BTreeMap<String, Option<Secret>>,
+    /// The ServiceAccounts it was about; `None` where it is gone.
+    pub service_accounts: BTreeMap<String, Option<ServiceAccount>>,
 }
 
-/// Where a step is carried out, and for whom.
+/// Carries out the plan for one namespace, a request at a time.
+pub async fn apply_namespace(client: &Client, plan: NamespacePlan) -> Applied {
+    let NamespacePlan { name, secrets, service_accounts, targets } = plan;
+    let mut site = Site {
+        client,
+        namespace: &name,
+        secrets: secrets.into_iter().map(|(name, it)| (name, Some(it))).collect(),
+        service_accounts: service_accounts.into_iter().map(|(name, it)| (name, Some(it))).collect(),
+    };
+    let mut reports = Vec::new();
+    for Target { pull_secret, owner, step, former } in targets {
+        let mut report = site.apply(step, &owner).await;
+        for former in former {
+            if report.is_done() {
+                site.leave(&former.wishes, &former.owner, &mut report).await;
+            }
+        }
+        reports.push((pull_secret, report));
+    }
+    let Site { secrets, service_accounts, .. } = site;
+    Applied { reports, secrets, service_accounts }
+}
+
+/// Where steps are carried out, and what is there.
 struct Site<'a> {
     client: &'a Client,
     namespace: &'a str,
-    owner: &'a Owner,
+    secrets: BTreeMap<String, Option<Secret>>,
+    service_accounts: BTreeMap<String, Option<ServiceAccount>>,
 }
 
 impl Site<'_> {
-    async fn apply(
-        &self,
-        step: Step,
-        service_accounts: &mut BTreeMap<String, ServiceAccount>,
-    ) -> NamespaceReport {
-        let Self { client, namespace, owner } = *self;
+    async fn apply(&mut self, step: Step, owner: &Owner) -> NamespaceReport {
+        let Self { client, namespace, .. } = *self;
         match step {
             Step::Terminating => NamespaceReport::terminating(namespace),
             Step::NoCredential => NamespaceReport::no_credential(namespace),
-            Step::Keep { content, secret, heir_of, wishes, missing } => {
-                let heir_of = heir_of.as_deref();
-                let outcome = rotator::act(client, namespace, secret, &content, owner, heir_of).await;
+            Step::Absent => NamespaceReport::new(namespace.to_owned(), ResultKind::Removed),
+            Step::Keep { secret: Decision::Refuse(refusal), .. } => {
+                NamespaceReport::of_secret(namespace, Ok(Outcome::Refused(refusal)))
+            }
+            Step::Keep { content, heir_of, wishes, missing, .. } => {
+                let observed = self.secrets.entry(owner.secret_name.clone()).or_default();
+                let outcome =
+                    rotator::act(client, namespace, observed, &content, owner, heir_of.as_deref()).await;
                 let is_refused = matches!(outcome, Ok(Outcome::Refused(_)) | Err(_));
                 let mut report = NamespaceReport::of_secret(namespace, outcome);
                 if !is_refused {
-                    self.grant(&wishes, service_accounts, &mut report).await;
+                    self.grant(&wishes, owner, &mut report).await;
                     report.miss(missing);
                 }
                 report
             }
-            Step::Leave { resource_version, wishes } => {
+            Step::Leave { wishes } => {
                 let mut report = NamespaceReport::new(namespace.to_owned(), ResultKind::Removed);
-                self.grant(&wishes, service_accounts, &mut report).await;
-                // A ServiceAccount that still names the Secret keeps it: pods would report it missing.
-                if report.result == ResultKind::Removed {
-                    let removed =
-                        rotator::remove(client, namespace, &owner.secret_name, &resource_version).await;
-                    if let Err(error) = removed {
-                        report.fail(&error, &error.to_string());
-                    }
-                }
+                self.leave(&wishes, owner, &mut report).await;
                 report
             }
         }
     }
 
-    async fn grant(
-        &self,
-        wishes: &[Wish],
-        service_accounts: &mut BTreeMap<String, ServiceAccount>,
-        report: &mut NamespaceReport,
-    ) {
-        let Self { client, namespace, owner } = *self;
+    /// A ServiceAccount that still names the Secret keeps it: pods would report it missing.
+    async fn leave(&mut self, wishes: &[Wish], owner: &Owner, report: &mut NamespaceReport) {
+        self.grant(wishes, owner, report).await;
+        if report.is_done() {
+            let Self { client, namespace, .. } = *self;
+            let observed = self.secrets.entry(owner.secret_name.clone()).or_default();
+            if let Err(error) = rotator::remove(client, namespace, observed, owner).await {
+                report.fail(&error, &error.to_string());
+            }
+        }
+    }
+
+    async fn grant(&mut self, wishes: &[Wish], owner: &Owner, report: &mut NamespaceReport) {
+        let Self { client, namespace, .. } = *self;
         for Wish { service_account: name, wanted } in wishes {
-            let Some(observed) = service_accounts.get_mut(name) else { continue };
-            let outcome = patcher::act(client, namespace, name, observed, &owner.secret_name, *wanted).await;
+            let Some(slot) = self.service_accounts.get_mut(name) else { continue };
+            let Some(observed) = slot else { continue };
+            let outcome = patcher::act(client, namespace, name, observed, owner, *wanted).await;
+            if outcome == Ok(patcher::Outcome::Gone) {
+                *slot = None;
+            }
             report.add_service_account(name, outcome);
         }
     }
 }
 
-fn pretend_target(plan: &NamespacePlan, step: &Step, owner: &Owner, cluster: &Cluster) -> NamespaceReport {
+fn pretend_target(plan: &NamespacePlan, target: &Target) -> NamespaceReport {
     let namespace = plan.name.as_str();
+    let Target { owner, step, former, .. } = target;
     let mut report = match step {
         Step::Terminating => NamespaceReport::terminating(namespace),
         Step::NoCredential => NamespaceReport::no_credential(namespace),
+        Step::Absent => NamespaceReport::new(namespace.to_owned(), ResultKind::Removed),
         Step::Keep { secret: Decision::Unchanged, .. } => {
             NamespaceReport::of_secret(namespace, Ok(Outcome::Unchanged))
         }
@@ -176,9 +198,8 @@ fn pretend_target(plan: &NamespacePlan, step: &Step, owner: &Owner, cluster: &Cl
             report.changes = diff::of_secret(None, content);
             report
         }
-        Step::Keep { secret: Decision::Update { .. }, content, .. } => {
-            let observed =
-                cluster.namespaces.get(namespace).and_then(|it| it.secrets.get(&owner.secret_name));
+        Step::Keep { secret: Decision::Read | Decision::Update { .. }, content, .. } => {
+            let observed = plan.secrets.get(&owner.secret_name);
             let mut report = NamespaceReport::of_secret(namespace, Ok(Outcome::Updated));
             report.changes = diff::of_secret(observed, content);
             report
@@ -189,12 +210,14 @@ fn pretend_target(plan: &NamespacePlan, step: &Step, owner: &Owner, cluster: &Cl
             report
         }
     };
-    for wish in step.wishes() {
+    let former_wishes = former.iter().flat_map(|it| it.wishes.iter().map(|wish| (&it.owner, wish)));
+    for (owner, wish) in step.wishes().iter().map(|wish| (owner.as_ref(), wish)).chain(former_wishes) {
         let change = plan.change(wish, owner);
         let outcome = if change.is_some() { patcher::Outcome::Patched } else { patcher::Outcome::Unchanged };
         report.add_service_account(&wish.service_account, Ok(outcome));
         report.changes.extend(change.map(|_| diff::of_wish(wish, &owner.secret_name)));
     }
+    report.changes.extend(former.iter().map(|_| diff::Change::SecretRemoved));
     if let Step::Keep { missing, .. } = step {
         report.miss(missing.clone());
     }
@@ -215,6 +238,11 @@ fn log(report: &NamespaceReport, owner: &Owner) {
 }
 
 impl NamespaceReport {
+    /// Whether everything so far is as it should be.
+    fn is_done(&self) -> bool {
+        !matches!(self.result, ResultKind::Refused | ResultKind::Failed | ResultKind::Skipped)
+    }
+
     fn terminating(namespace: &str) -> Self {
         let mut report = Self::new(namespace.to_owned(), ResultKind::Skipped);
         report.explain("Terminating", "the namespace is being deleted".to_owned());

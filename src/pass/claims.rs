@@ -4,14 +4,16 @@
 //! are told, and go on elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::cluster::Namespace;
 use crate::manifest::cluster_pull_secret::PullSecret;
 
 /// The claims of all manifests, those that are not of the pass included.
-pub struct Claims<'a> {
-    by_secret_name: BTreeMap<&'a str, Vec<&'a PullSecret>>,
-    names: BTreeSet<&'a str>,
+#[derive(Debug, Default)]
+pub struct Claims {
+    by_secret_name: BTreeMap<String, Vec<Arc<PullSecret>>>,
+    names: BTreeSet<String>,
 }
 
 /// Whose the Secret of a namespace is, as one ClusterPullSecret sees it.
@@ -30,33 +32,53 @@ pub enum Claim<'a> {
     None,
 }
 
-impl<'a> Claims<'a> {
-    /// The claims of `pull_secrets`, of which the first is the oldest.
+impl Claims {
+    /// The claims of `pull_secrets`, of which the first is the oldest. One that goes, and takes its
+    /// Secrets with it, claims nothing any more.
     #[must_use]
-    pub fn new(pull_secrets: &'a [PullSecret]) -> Self {
-        let mut by_secret_name: BTreeMap<&str, Vec<&PullSecret>> = BTreeMap::new();
-        for pull_secret in pull_secrets {
-            by_secret_name.entry(&pull_secret.secret_name).or_default().push(pull_secret);
+    pub fn new(pull_secrets: &[Arc<PullSecret>]) -> Self {
+        let mut by_secret_name: BTreeMap<String, Vec<Arc<PullSecret>>> = BTreeMap::new();
+        for pull_secret in pull_secrets.iter().filter(|it| !it.is_going()) {
+            by_secret_name.entry(pull_secret.secret_name.clone()).or_default().push(Arc::clone(pull_secret));
         }
-        Self { by_secret_name, names: pull_secrets.iter().map(|it| it.name.as_str()).collect() }
+        Self { by_secret_name, names: pull_secrets.iter().map(|it| it.name.clone()).collect() }
     }
 
     /// Whose the Secret of the namespace is, as `mine` sees it.
     #[must_use]
-    pub fn of(&self, mine: &PullSecret, name: &str, namespace: &'a Namespace) -> Claim<'a> {
-        let selects = |it: &PullSecret| it.selection.selects(name, &namespace.labels);
-        let same_name = self.by_secret_name.get(mine.secret_name.as_str()).into_iter().flatten();
-        let candidates: Vec<_> = same_name.filter(|it| selects(it)).collect();
-        let secret = namespace.secrets.get(&mine.secret_name).filter(|secret| secret.managed);
-        let maker = secret.and_then(|secret| secret.pull_secret.as_deref());
-        let holder = candidates.iter().find(|it| Some(it.name.as_str()) == maker).or(candidates.first());
-        match holder {
+    pub fn of<'a>(&'a self, mine: &PullSecret, name: &str, namespace: &'a Namespace) -> Claim<'a> {
+        let maker = maker(&mine.secret_name, namespace);
+        match self.holder(&mine.secret_name, name, namespace) {
             None => Claim::Left,
             Some(holder) if holder.name == mine.name => Claim::Ours {
-                heir_of: maker.filter(|maker| *maker != mine.name && self.names.contains(maker)),
+                heir_of: maker.filter(|maker| *maker != mine.name && self.names.contains(*maker)),
             },
-            Some(holder) if selects(mine) => Claim::Theirs(&holder.name),
+            Some(holder) if selects(mine, name, namespace) => Claim::Theirs(&holder.name),
             Some(_) => Claim::None,
         }
     }
+
+    /// The one that has the Secret of that name in the namespace, where anyone wants it.
+    #[must_use]
+    pub fn holder(&self, secret_name: &str, name: &str, namespace: &Namespace) -> Option<&PullSecret> {
+        let same_name = self.by_secret_name.get(secret_name).into_iter().flatten().map(Arc::as_ref);
+        let mut candidates = same_name.filter(|it| selects(it, name, namespace));
+        let maker = maker(secret_name, namespace);
+        let first = candidates.next()?;
+        Some(
+            std::iter::once(first)
+                .chain(candidates)
+                .find(|it| Some(it.name.as_str()) == maker)
+                .unwrap_or(first),
+        )
+    }
+}
+
+fn selects(pull_secret: &PullSecret, name: &str, namespace: &Namespace) -> bool {
+    pull_secret.selection.selects(name, &namespace.labels)
+}
+
+fn maker<'a>(secret_name: &str, namespace: &'a Namespace) -> Option<&'a str> {
+    let secret = namespace.secrets.get(secret_name).filter(|secret| secret.managed)?;
+    secret.pull_secret.as_deref()
 }

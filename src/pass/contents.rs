@@ -4,7 +4,6 @@
 //! what they have verified. Where one failed, that registry keeps its last good entry and its
 //! neighbours in the same Secret are still updated.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::last_good::{self, Entries, Entry};
@@ -13,39 +12,48 @@ use crate::cluster::{Cluster, Namespace};
 use crate::docker_config::host_key::HostKey;
 use crate::docker_config::{DockerConfig, versions};
 use crate::manifest::cluster_pull_secret::PullSecret;
+use crate::report::RegistryReport;
 use crate::rotator::Content;
 
 /// The content for each namespace: one and the same for all where every read succeeded.
-pub struct Contents<'a> {
-    registries: &'a [ResolvedRegistry<'a>],
-    pull_secret: &'a PullSecret,
+pub struct Contents {
+    resolved: Resolved,
     /// The content where nothing has to be kept; `None` where a read failed.
     fresh: Option<Arc<Content>>,
     /// What other namespaces remember; empty where every read succeeded.
     elsewhere: Entries,
-    /// Hosts that a registry names by itself.
-    named: BTreeSet<&'a HostKey>,
 }
 
-impl<'a> Contents<'a> {
+impl Contents {
     /// What `resolved` gives, with the memory of `cluster` where a read failed.
     #[must_use]
-    pub fn new(resolved: &'a Resolved<'_>, cluster: &Cluster) -> Self {
-        let pull_secret = resolved.pull_secret;
+    pub fn new(resolved: Resolved, cluster: &Cluster) -> Self {
         let complete = resolved.registries.iter().all(|registry| registry.fresh.is_some());
-        let mut contents = Self {
-            registries: &resolved.registries,
-            pull_secret,
-            fresh: None,
-            elsewhere: Entries::new(),
-            named: pull_secret.registries.iter().filter_map(|registry| registry.host.as_ref()).collect(),
-        };
+        let mut contents = Self { resolved, fresh: None, elsewhere: Entries::new() };
         if complete {
             contents.fresh = render(contents.entries(&Entries::new()));
         } else {
-            contents.elsewhere = last_good::of_cluster(cluster, pull_secret);
+            contents.elsewhere = last_good::of_cluster(cluster, &contents.resolved.pull_secret);
         }
         contents
+    }
+
+    /// The ClusterPullSecret it is the content of.
+    #[must_use]
+    pub fn pull_secret(&self) -> &Arc<PullSecret> {
+        &self.resolved.pull_secret
+    }
+
+    /// What the stores said of each registry.
+    #[must_use]
+    pub fn registries(&self) -> Vec<RegistryReport> {
+        self.resolved.registries.iter().map(|registry| registry.report.clone()).collect()
+    }
+
+    /// The content that every namespace gets, where every read succeeded.
+    #[must_use]
+    pub fn fresh(&self) -> Option<&Arc<Content>> {
+        self.fresh.as_ref()
     }
 
     /// The content for one namespace; `None` where no registry has a credential for it.
@@ -54,20 +62,22 @@ impl<'a> Contents<'a> {
         if let Some(fresh) = &self.fresh {
             return Some(Arc::clone(fresh));
         }
-        let own = namespace.secrets.get(&self.pull_secret.secret_name);
-        let own = own.filter(|secret| secret.is_made_for(&self.pull_secret.name));
+        let pull_secret = &self.resolved.pull_secret;
+        let own = namespace.secrets.get(&pull_secret.secret_name);
+        let own = own.filter(|secret| secret.is_made_for(&pull_secret.name));
         render(self.entries(&own.map(last_good::of_secret).unwrap_or_default()))
     }
 
     /// Fresh entries where there are any, else what this namespace has, else what another one has.
     fn entries(&self, own: &Entries) -> Entries {
         let mut entries = Entries::new();
-        for fresh in self.registries.iter().filter_map(|registry| registry.fresh.as_ref()) {
+        let registries = &self.resolved.registries;
+        for fresh in registries.iter().filter_map(|registry| registry.fresh.as_ref()) {
             entries.extend(fresh.config.auths.iter().map(|(host, credential)| {
                 (host.clone(), Entry { credential: credential.clone(), origin: fresh.origin.clone() })
             }));
         }
-        for registry in self.registries.iter().filter(|registry| registry.fresh.is_none()) {
+        for registry in registries.iter().filter(|registry| registry.fresh.is_none()) {
             for (host, entry) in self.kept(registry, own) {
                 entries.entry(host.clone()).or_insert_with(|| entry.clone());
             }
@@ -76,11 +86,7 @@ impl<'a> Contents<'a> {
     }
 
     /// The last good entries of a registry whose read failed.
-    fn kept<'e>(
-        &'e self,
-        registry: &ResolvedRegistry<'_>,
-        own: &'e Entries,
-    ) -> Vec<(&'e HostKey, &'e Entry)> {
+    fn kept<'e>(&'e self, registry: &ResolvedRegistry, own: &'e Entries) -> Vec<(&'e HostKey, &'e Entry)> {
         match &registry.source.host {
             Some(host) => {
                 own.get_key_value(host).or_else(|| self.elsewhere.get_key_value(host)).into_iter().collect()
@@ -89,12 +95,18 @@ impl<'a> Contents<'a> {
             None => {
                 let store = &registry.source.place.store;
                 let entries = if own.is_empty() { &self.elsewhere } else { own };
-                let is_its_own = |(host, entry): &(&HostKey, &Entry)| {
-                    entry.origin.store == *store && !self.named.contains(host)
-                };
+                let is_its_own =
+                    |(host, entry): &(&HostKey, &Entry)| entry.origin.store == *store && !self.is_named(host);
                 entries.iter().filter(is_its_own).collect()
             }
         }
+    }
+}
+
+impl Contents {
+    /// Whether a registry names this host by itself.
+    fn is_named(&self, host: &HostKey) -> bool {
+        self.resolved.pull_secret.registries.iter().any(|registry| registry.host.as_ref() == Some(host))
     }
 }
 
@@ -104,7 +116,7 @@ fn render(entries: Entries) -> Option<Arc<Content>> {
     }
     let versions = versions::render(entries.iter().map(|(host, entry)| (host, &entry.origin)));
     let auths = entries.into_iter().map(|(host, entry)| (host, entry.credential)).collect();
-    Some(Arc::new(Content { docker_config: DockerConfig { auths }.render(), versions }))
+    Some(Arc::new(Content { docker_config: Arc::new(DockerConfig { auths }.render()), versions }))
 }
 
 #[cfg(test)]
@@ -124,11 +136,11 @@ mod tests {
         elsewhere: Option<Secret>,
         expect: &[&str],
     ) {
-        let pull_secret = pull_secret("images", hosts);
-        let resolved = resolve::resolve(&[&pull_secret], &values(read));
+        let pull_secret = Arc::new(pull_secret("images", hosts));
+        let resolved = resolve::resolve(&pull_secret, &values(read));
         let namespace = |secret| namespace(secret, ServiceAccount::default());
         let cluster = cluster(vec![("here", namespace(here)), ("elsewhere", namespace(elsewhere))]);
-        let content = Contents::new(&resolved[0], &cluster).of(&cluster.namespaces["here"]);
+        let content = Contents::new(resolved, &cluster).of(&cluster.namespaces["here"]);
         let entries = content.map(|content| {
             let config = DockerConfig::parse_lenient(content.docker_config.expose_secret());
             let origins = content.versions.split(',').map(str::to_owned);
@@ -189,13 +201,13 @@ mod tests {
 
     #[test]
     fn credentials_are_byte_identical_in_every_namespace() {
-        let pull_secret = pull_secret("images", &["ghcr.io"]);
-        let resolved = resolve::resolve(&[&pull_secret], &values(&[("ghcr.io", "1", "pw")]));
+        let pull_secret = Arc::new(pull_secret("images", &["ghcr.io"]));
+        let resolved = resolve::resolve(&pull_secret, &values(&[("ghcr.io", "1", "pw")]));
         let cluster = cluster(vec![
             ("a", namespace(None, ServiceAccount::default())),
             ("b", namespace(Some(secret("1", &[("ghcr.io", "0", "x")])), ServiceAccount::default())),
         ]);
-        let contents = Contents::new(&resolved[0], &cluster);
+        let contents = Contents::new(resolved, &cluster);
         let of = |name: &str| contents.of(&cluster.namespaces[name]).expect("a credential");
         assert!(Arc::ptr_eq(&of("a"), &of("b")));
     }

@@ -1,12 +1,14 @@
 //! Small clusters and pull secrets for the tests of this module.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::cluster::{Cluster, Namespace, PULL_SECRET_TYPE, Secret, ServiceAccount};
+use crate::cluster::{Body, Cluster, Namespace, PULL_SECRET_TYPE, Secret, ServiceAccount};
 use crate::credential::{Credential, Place, StoredValue};
 use crate::docker_config::DockerConfig;
 use crate::docker_config::host_key::HostKey;
-use crate::manifest::cluster_pull_secret::{Existing, PullSecret, RegistrySource, ServiceAccounts};
+use crate::manifest::cluster_pull_secret::{Deletion, Existing, PullSecret, RegistrySource, ServiceAccounts};
 use crate::manifest::selection::Selection;
 use crate::provider::Error;
 use crate::provider::stores::Values;
@@ -39,6 +41,10 @@ pub(crate) fn pull_secret(name: &str, hosts: &[&str]) -> PullSecret {
         selection: Selection::default(),
         service_accounts: ServiceAccounts::Named(vec!["default".into()]),
         existing: Existing::Refuse,
+        refresh_interval: Duration::from_hours(1),
+        deletion: Deletion::Delete,
+        suspend: false,
+        object: None,
     }
 }
 
@@ -67,11 +73,16 @@ pub(crate) fn secret(resource_version: &str, entries: &[(&str, &str, &str)]) -> 
     let versions: Vec<_> = versions.iter().map(|(host, version)| format!("{host}=vault:{version}")).collect();
     Secret {
         resource_version: resource_version.into(),
-        type_: PULL_SECRET_TYPE.into(),
         managed: true,
         pull_secret: Some("images".into()),
         versions: Some(versions.join(",")),
-        docker_config: Some(DockerConfig { auths: entries.iter().map(auth).collect() }.render()),
+        body: Some(Body {
+            type_: PULL_SECRET_TYPE.into(),
+            immutable: false,
+            docker_config: Some(Arc::new(
+                DockerConfig { auths: entries.iter().map(auth).collect() }.render(),
+            )),
+        }),
         ..Secret::default()
     }
 }
@@ -80,7 +91,7 @@ pub(crate) fn service_account(list: &[&str], added: &[&str]) -> ServiceAccount {
     ServiceAccount {
         resource_version: "3".into(),
         image_pull_secrets: list.iter().map(ToString::to_string).collect(),
-        added: added.iter().map(ToString::to_string).collect(),
+        added: added.iter().map(|name| ((*name).to_owned(), Some("images".to_owned()))).collect(),
     }
 }
 

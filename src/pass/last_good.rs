@@ -31,8 +31,8 @@ pub type Entries = BTreeMap<HostKey, Entry>;
 #[must_use]
 pub fn of_secret(secret: &Secret) -> Entries {
     let mut origins = secret.versions.as_deref().map(versions::parse_lenient).unwrap_or_default();
-    let config =
-        secret.docker_config.as_ref().map(|bytes| DockerConfig::parse_lenient(bytes.expose_secret()));
+    let bytes = secret.body.as_ref().and_then(|body| body.docker_config.as_ref());
+    let config = bytes.map(|bytes| DockerConfig::parse_lenient(bytes.expose_secret()));
     let auths = config.unwrap_or_default().auths.into_iter();
     auths
         .filter_map(|(host, credential)| {

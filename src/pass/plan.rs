@@ -8,13 +8,12 @@ use std::sync::Arc;
 
 use super::claims::{Claim, Claims};
 use super::contents::Contents;
-use super::resolve::Resolved;
 use super::scope::Scope;
-use crate::cluster::{Cluster, Namespace, ServiceAccount};
-use crate::manifest::cluster_pull_secret::{PullSecret, ServiceAccounts};
+use crate::cluster::{Cluster, Namespace, Secret, ServiceAccount};
+use crate::manifest::cluster_pull_secret::{Deletion, PullSecret, ServiceAccounts};
 use crate::patcher::{self, Wanted};
 use crate::report::{Problem, RegistryReport};
-use crate::rotator::{self, Content, Decision, Owner, Refusal};
+use crate::rotator::{self, Collection, Content, Decision, Owner, Refusal};
 
 /// What a pass is to do.
 pub struct Plan {
@@ -27,7 +26,7 @@ pub struct Plan {
 /// One ClusterPullSecret of a pass.
 pub struct PullSecretPlan {
     /// How its Secrets are called and marked.
-    pub owner: Owner,
+    pub owner: Arc<Owner>,
     /// What the stores said.
     pub registries: Vec<RegistryReport>,
     /// What is wrong with it as a whole.
@@ -38,6 +37,8 @@ pub struct PullSecretPlan {
 pub struct NamespacePlan {
     /// The namespace.
     pub name: String,
+    /// The Secrets that a target is about, as observed.
+    pub secrets: BTreeMap<String, Secret>,
     /// The ServiceAccounts that somebody has a wish for, as observed.
     pub service_accounts: BTreeMap<String, ServiceAccount>,
     /// What to do for each ClusterPullSecret that has to do with it.
@@ -48,8 +49,20 @@ pub struct NamespacePlan {
 pub struct Target {
     /// Which one, by its place in [`Plan::pull_secrets`].
     pub pull_secret: usize,
+    /// How its Secret is called and marked.
+    pub owner: Arc<Owner>,
     /// What to do.
     pub step: Step,
+    /// What is left under names its Secret had before; done only after the step succeeded.
+    pub former: Vec<Former>,
+}
+
+/// What is left in a namespace under a name the Secret had before.
+pub struct Former {
+    /// The same ClusterPullSecret with the name of before.
+    pub owner: Owner,
+    /// What to do with the ServiceAccounts, before the Secret goes.
+    pub wishes: Vec<Wish>,
 }
 
 /// What to do in one namespace for one ClusterPullSecret.
@@ -73,11 +86,11 @@ pub enum Step {
     },
     /// It left the selection: the ServiceAccounts first, then the Secret.
     Leave {
-        /// The precondition of the deletion.
-        resource_version: String,
         /// What to do with the ServiceAccounts.
         wishes: Vec<Wish>,
     },
+    /// It is not selected; something may be left under a former name.
+    Absent,
 }
 
 /// What one ClusterPullSecret wants of one ServiceAccount.
@@ -88,75 +101,118 @@ pub struct Wish {
     pub wanted: Wanted,
 }
 
-/// Decides what to write for those of `pull_secrets` that were `resolved`. The others are there for
-/// their claims: of several that want the same Secret, the one that made it keeps it, else the first
-/// has it.
-#[must_use]
-pub fn plan(pull_secrets: &[PullSecret], resolved: &[Resolved<'_>], cluster: &Cluster) -> Plan {
-    let claims = Claims::new(pull_secrets);
-    let scopes: Vec<_> = resolved.iter().map(|it| Scope::of(it.pull_secret, cluster)).collect();
-    let contents: Vec<_> = resolved.iter().map(|resolved| Contents::new(resolved, cluster)).collect();
-    let namespaces = cluster.namespaces.iter().filter_map(|(name, namespace)| {
-        let parts = resolved.iter().zip(&contents).zip(&scopes).enumerate();
-        let steps = parts.filter(|(_, (_, scope))| scope.may_write).filter_map(
-            |(index, ((resolved, contents), scope))| {
-                let pull_secret = resolved.pull_secret;
-                let step = match claims.of(pull_secret, name, namespace) {
-                    Claim::Ours { heir_of } => Some(keep(namespace, pull_secret, contents, scope, heir_of)),
-                    Claim::Theirs(rival) => Some(refuse(namespace, contents, rival)),
-                    Claim::Left if scope.may_leave => leave(namespace, pull_secret),
-                    Claim::Left | Claim::None => None,
-                };
-                step.map(|step| Target { pull_secret: index, step })
-            },
-        );
-        let targets: Vec<_> = steps.collect();
-        let service_accounts = wished_for(namespace, &targets);
-        (!targets.is_empty()).then(|| NamespacePlan { name: name.clone(), service_accounts, targets })
-    });
-    let namespaces = namespaces.collect();
-    let of_one = |(resolved, scope): (&Resolved<'_>, Scope)| PullSecretPlan {
-        owner: owner(resolved.pull_secret),
-        registries: resolved.registries.iter().map(|registry| registry.report.clone()).collect(),
-        problems: scope.problems,
-    };
-    Plan { pull_secrets: resolved.iter().zip(scopes).map(of_one).collect(), namespaces }
+/// One ClusterPullSecret of a pass, with what was found out about it.
+pub struct Part<'a> {
+    /// What is wanted.
+    pub pull_secret: &'a PullSecret,
+    /// How its Secrets are called and marked.
+    pub owner: Arc<Owner>,
+    /// What they are to hold; `None` where nothing was read, and nothing has to be.
+    pub contents: Option<&'a Contents>,
+    /// How much of it may be carried out.
+    pub scope: Scope,
 }
 
-fn owner(pull_secret: &PullSecret) -> Owner {
+/// Decides what to write for those of `pull_secrets` that were resolved into `contents`. The others are
+/// there for their claims: of several that want the same Secret, the one that made it keeps it, else
+/// the first has it.
+#[must_use]
+pub fn plan(pull_secrets: &[Arc<PullSecret>], contents: &[Contents], cluster: &Cluster) -> Plan {
+    let claims = Claims::new(pull_secrets);
+    let part = |contents: &'_ Contents| -> (Arc<PullSecret>, Arc<Owner>) {
+        let pull_secret = Arc::clone(contents.pull_secret());
+        let owner = Arc::new(owner(&pull_secret, &pull_secret.secret_name));
+        (pull_secret, owner)
+    };
+    let owners: Vec<_> = contents.iter().map(part).collect();
+    let parts = owners.iter().zip(contents).map(|((pull_secret, owner), contents)| Part {
+        pull_secret,
+        owner: Arc::clone(owner),
+        contents: Some(contents),
+        scope: Scope::of(pull_secret, cluster),
+    });
+    let parts: Vec<_> = parts.collect();
+    let namespaces = cluster.namespaces.iter().filter_map(|(name, namespace)| {
+        let targets = parts
+            .iter()
+            .enumerate()
+            .filter_map(|(index, part)| target(&claims, index, part, name, namespace));
+        let targets: Vec<_> = targets.collect();
+        (!targets.is_empty()).then(|| NamespacePlan::new(name, namespace, targets))
+    });
+    let namespaces = namespaces.collect();
+    let of_one = |(part, contents): (Part<'_>, &Contents)| PullSecretPlan {
+        owner: part.owner,
+        registries: contents.registries(),
+        problems: part.scope.problems,
+    };
+    Plan { pull_secrets: parts.into_iter().zip(contents).map(of_one).collect(), namespaces }
+}
+
+/// Decides what to do in one namespace for one ClusterPullSecret; `None` where they have nothing to do
+/// with each other.
+#[must_use]
+pub fn target(
+    claims: &Claims,
+    index: usize,
+    part: &Part<'_>,
+    name: &str,
+    namespace: &Namespace,
+) -> Option<Target> {
+    let Part { pull_secret, owner, contents, scope } = part;
+    if !scope.may_write {
+        return None;
+    }
+    let step = match claims.of(pull_secret, name, namespace) {
+        Claim::Left | Claim::None if namespace.terminating => None,
+        Claim::Ours { heir_of } => Some(keep(namespace, part, heir_of)),
+        Claim::Theirs(rival) => Some(refuse(namespace, *contents, rival)),
+        Claim::Left if scope.may_leave || pull_secret.is_going() => leave(namespace, owner),
+        Claim::Left | Claim::None => None,
+    };
+    let former = former(claims, pull_secret, name, namespace);
+    if step.is_none() && former.is_empty() {
+        return None;
+    }
+    Some(Target { pull_secret: index, owner: Arc::clone(owner), step: step.unwrap_or(Step::Absent), former })
+}
+
+/// How the Secrets of a ClusterPullSecret are marked that have this name.
+#[must_use]
+pub fn owner(pull_secret: &PullSecret, secret_name: &str) -> Owner {
     Owner {
         pull_secret: pull_secret.name.clone(),
-        secret_name: pull_secret.secret_name.clone(),
+        secret_name: secret_name.to_owned(),
         existing: pull_secret.existing,
+        collection: match (&pull_secret.object, pull_secret.deletion) {
+            (None, _) => Collection::Unknown,
+            (Some(object), Deletion::Delete) => Collection::With(object.uid.clone()),
+            (Some(_), Deletion::Retain) => Collection::Never,
+        },
     }
 }
 
-fn keep(
-    namespace: &Namespace,
-    pull_secret: &PullSecret,
-    contents: &Contents<'_>,
-    scope: &Scope,
-    heir_of: Option<&str>,
-) -> Step {
+fn keep(namespace: &Namespace, part: &Part<'_>, heir_of: Option<&str>) -> Step {
+    let Part { pull_secret, owner, contents, scope } = part;
     if namespace.terminating {
         return Step::Terminating;
     }
-    let Some(content) = contents.of(namespace) else {
+    let Some(content) = contents.and_then(|contents| contents.of(namespace)) else {
         return Step::NoCredential;
     };
-    let observed = namespace.secrets.get(&pull_secret.secret_name);
-    let secret = rotator::decide(observed, &content, &owner(pull_secret), heir_of);
+    let observed = namespace.secrets.get(&owner.secret_name);
+    let secret = rotator::decide(observed, &content, owner, heir_of);
     let (wishes, missing) = match secret {
         Decision::Refuse(_) => (Vec::new(), Vec::new()),
-        Decision::Unchanged | Decision::Create | Decision::Update { .. } => {
+        Decision::Unchanged | Decision::Read | Decision::Create | Decision::Update { .. } => {
             (wishes(namespace, pull_secret, scope), missing(namespace, pull_secret))
         }
     };
     Step::Keep { content, secret, heir_of: heir_of.map(str::to_owned), wishes, missing }
 }
 
-fn refuse(namespace: &Namespace, contents: &Contents<'_>, rival: &str) -> Step {
-    match contents.of(namespace) {
+fn refuse(namespace: &Namespace, contents: Option<&Contents>, rival: &str) -> Step {
+    match contents.and_then(|contents| contents.of(namespace)) {
         _ if namespace.terminating => Step::Terminating,
         None => Step::NoCredential,
         Some(content) => Step::Keep {
@@ -169,18 +225,45 @@ fn refuse(namespace: &Namespace, contents: &Contents<'_>, rival: &str) -> Step {
     }
 }
 
-/// What is left of us in a namespace that is not selected: nothing, unless the Secret is there and
-/// ours. Without it nobody can tell whose an entry is: manifests that are not of this pass may name
-/// their Secrets alike.
-fn leave(namespace: &Namespace, pull_secret: &PullSecret) -> Option<Step> {
-    let secret = namespace.secrets.get(&pull_secret.secret_name)?;
-    if namespace.terminating || !secret.is_made_for(&pull_secret.name) {
-        return None;
+/// What is left of us in a namespace that is not selected: a Secret of ours, and entries that the
+/// annotation of the ServiceAccount says were added for us. Where the annotation does not tell for
+/// whom, the Secret has to.
+fn leave(namespace: &Namespace, owner: &Owner) -> Option<Step> {
+    let has_secret = has_ours(namespace, owner);
+    let wishes = farewells(namespace, owner);
+    (has_secret || !wishes.is_empty()).then_some(Step::Leave { wishes })
+}
+
+fn has_ours(namespace: &Namespace, owner: &Owner) -> bool {
+    let secret = namespace.secrets.get(&owner.secret_name);
+    secret.is_some_and(|secret| secret.is_made_for(&owner.pull_secret))
+}
+
+fn farewells(namespace: &Namespace, owner: &Owner) -> Vec<Wish> {
+    let has_secret = has_ours(namespace, owner);
+    // Another ClusterPullSecret that made the Secret since may need the entry.
+    let is_others = !has_secret && namespace.secrets.get(&owner.secret_name).is_some_and(|it| it.managed);
+    let is_ours = |it: &ServiceAccount| match it.added.get(&owner.secret_name) {
+        Some(Some(pull_secret)) => *pull_secret == owner.pull_secret && !is_others,
+        Some(None) => has_secret,
+        None => false,
+    };
+    let ours = namespace.service_accounts.iter().filter(|(_, it)| is_ours(it));
+    ours.map(|(name, _)| Wish { service_account: name.clone(), wanted: Wanted::Absent }).collect()
+}
+
+/// What is left under the names of before, unless another ClusterPullSecret takes it over in place.
+fn former(claims: &Claims, pull_secret: &PullSecret, name: &str, namespace: &Namespace) -> Vec<Former> {
+    if namespace.terminating {
+        return Vec::new();
     }
-    let ours = |(_, it): &(&String, &ServiceAccount)| it.added.contains(&pull_secret.secret_name);
-    let wish = |(name, _): (&String, _)| Wish { service_account: name.clone(), wanted: Wanted::Absent };
-    let wishes = namespace.service_accounts.iter().filter(ours).map(wish).collect();
-    Some(Step::Leave { resource_version: secret.resource_version.clone(), wishes })
+    let nobodys = pull_secret.former_names().filter(|it| claims.holder(it, name, namespace).is_none());
+    let left = nobodys.filter_map(|secret_name| {
+        let owner = owner(pull_secret, secret_name);
+        let wishes = farewells(namespace, &owner);
+        (has_ours(namespace, &owner) || !wishes.is_empty()).then_some(Former { owner, wishes })
+    });
+    left.collect()
 }
 
 /// Every ServiceAccount that is to name the Secret, and those that do because of us and should no more.
@@ -188,7 +271,9 @@ fn wishes(namespace: &Namespace, pull_secret: &PullSecret, scope: &Scope) -> Vec
     let wish = |(name, observed): (&String, &ServiceAccount)| {
         let wanted = match pull_secret.service_accounts.selects(name) {
             true => Wanted::Named,
-            false if scope.may_strip && observed.added.contains(&pull_secret.secret_name) => Wanted::Absent,
+            false if scope.may_strip && observed.added.contains_key(&pull_secret.secret_name) => {
+                Wanted::Absent
+            }
             false => return None,
         };
         Some(Wish { service_account: name.clone(), wanted })
@@ -206,41 +291,71 @@ fn missing(namespace: &Namespace, pull_secret: &PullSecret) -> Vec<String> {
     }
 }
 
-fn wished_for(namespace: &Namespace, targets: &[Target]) -> BTreeMap<String, ServiceAccount> {
-    let wishes = targets.iter().flat_map(|target| target.step.wishes());
-    let observed = |wish: &Wish| namespace.service_accounts.get_key_value(&wish.service_account);
-    wishes.filter_map(observed).map(|(name, it)| (name.clone(), it.clone())).collect()
-}
-
 impl Step {
     /// What is wanted of the ServiceAccounts.
     #[must_use]
     pub fn wishes(&self) -> &[Wish] {
         match self {
-            Self::Terminating | Self::NoCredential => &[],
+            Self::Terminating | Self::NoCredential | Self::Absent => &[],
             Self::Keep { wishes, .. } | Self::Leave { wishes, .. } => wishes,
         }
     }
 }
 
+impl Target {
+    /// Every wish, with the name of the Secret it is about.
+    fn wishes(&self) -> impl Iterator<Item = (&Owner, &Wish)> {
+        let step = self.step.wishes().iter().map(|wish| (self.owner.as_ref(), wish));
+        let former = self.former.iter().flat_map(|it| it.wishes.iter().map(|wish| (&it.owner, wish)));
+        step.chain(former)
+    }
+}
+
 impl NamespacePlan {
+    /// The plan for a namespace, with what the targets are about as it is observed there.
+    #[must_use]
+    pub fn new(name: &str, namespace: &Namespace, targets: Vec<Target>) -> Self {
+        let mut plan = Self {
+            name: name.to_owned(),
+            secrets: BTreeMap::new(),
+            service_accounts: BTreeMap::new(),
+            targets: Vec::new(),
+        };
+        for target in &targets {
+            let former = target.former.iter().map(|former| &former.owner);
+            for owner in former.chain([target.owner.as_ref()]) {
+                let secret = namespace.secrets.get_key_value(&owner.secret_name);
+                plan.secrets.extend(secret.map(|(name, it)| (name.clone(), it.clone())));
+            }
+            for (_, wish) in target.wishes() {
+                let observed = namespace.service_accounts.get_key_value(&wish.service_account);
+                plan.service_accounts.extend(observed.map(|(name, it)| (name.clone(), it.clone())));
+            }
+        }
+        plan.targets = targets;
+        plan
+    }
+
     /// Whether carrying out this target makes a request.
     #[must_use]
-    pub fn has_work(&self, target: &Target, pull_secrets: &[PullSecretPlan]) -> bool {
-        let owner = &pull_secrets[target.pull_secret].owner;
+    pub fn has_work(&self, target: &Target) -> bool {
         let writes_secret = match &target.step {
-            Step::Terminating | Step::NoCredential => false,
-            Step::Keep { secret, .. } => matches!(secret, Decision::Create | Decision::Update { .. }),
+            Step::Terminating | Step::NoCredential | Step::Absent => false,
+            Step::Keep { secret, .. } => {
+                matches!(secret, Decision::Create | Decision::Read | Decision::Update { .. })
+            }
             Step::Leave { .. } => true,
         };
-        writes_secret || target.step.wishes().iter().any(|wish| self.change(wish, owner).is_some())
+        writes_secret
+            || !target.former.is_empty()
+            || target.step.wishes().iter().any(|wish| self.change(wish, &target.owner).is_some())
     }
 
     /// The write that grants a wish, by what was observed.
     #[must_use]
     pub fn change(&self, wish: &Wish, owner: &Owner) -> Option<patcher::Change> {
         let observed = self.service_accounts.get(&wish.service_account)?;
-        patcher::decide(observed, &owner.secret_name, wish.wanted)
+        patcher::decide(observed, owner, wish.wanted)
     }
 }
 

@@ -4,6 +4,7 @@
 //! store and key. One value may serve many registries; it was read once.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::credential::Version;
 use crate::docker_config::versions::Origin;
@@ -14,17 +15,17 @@ use crate::provider::stores::Values;
 use crate::report::RegistryReport;
 
 /// A ClusterPullSecret with what its stores said.
-pub struct Resolved<'a> {
+pub struct Resolved {
     /// What is wanted.
-    pub pull_secret: &'a PullSecret,
+    pub pull_secret: Arc<PullSecret>,
     /// One for each of its registries, in their order.
-    pub registries: Vec<ResolvedRegistry<'a>>,
+    pub registries: Vec<ResolvedRegistry>,
 }
 
 /// One registry with what its store said.
-pub struct ResolvedRegistry<'a> {
+pub struct ResolvedRegistry {
     /// What is wanted.
-    pub source: &'a RegistrySource,
+    pub source: RegistrySource,
     /// The entries it gives; `None` where the read failed and the last good ones are kept.
     pub fresh: Option<Fresh>,
     /// What the report says of it.
@@ -39,35 +40,31 @@ pub struct Fresh {
     pub origin: Origin,
 }
 
-/// Looks into the values for every registry.
+/// Looks into the values for every registry of one ClusterPullSecret.
 #[must_use]
-pub fn resolve<'a>(pull_secrets: &[&'a PullSecret], values: &Values) -> Vec<Resolved<'a>> {
-    let resolve_one = |pull_secret: &'a PullSecret| {
-        let named: BTreeSet<_> = pull_secret.registries.iter().filter_map(|it| it.host.as_ref()).collect();
-        let mut hosts = BTreeSet::new();
-        let registries = pull_secret.registries.iter().map(|source| {
-            let outcome = look_into(source, values).and_then(|mut fresh| {
-                // Of a docker config taken whole, a host that another registry names is not ours to
-                // give, whether that one could be read or not.
-                fresh.config.auths.retain(|host, _| source.host.is_some() || !named.contains(host));
-                match fresh.config.auths.keys().find(|host| hosts.contains(*host)) {
-                    Some(host) => {
-                        let what = format!(
-                            "{host} is given by an earlier registry of the ClusterPullSecret already"
-                        );
-                        Err((Some(fresh.origin.version), malformed(source, what)))
-                    }
-                    None => Ok(fresh),
+pub fn resolve(pull_secret: &Arc<PullSecret>, values: &Values) -> Resolved {
+    let named: BTreeSet<_> = pull_secret.registries.iter().filter_map(|it| it.host.as_ref()).collect();
+    let mut hosts = BTreeSet::new();
+    let registries = pull_secret.registries.iter().map(|source| {
+        let outcome = look_into(source, values).and_then(|mut fresh| {
+            // Of a docker config taken whole, a host that another registry names is not ours to
+            // give, whether that one could be read or not.
+            fresh.config.auths.retain(|host, _| source.host.is_some() || !named.contains(host));
+            match fresh.config.auths.keys().find(|host| hosts.contains(*host)) {
+                Some(host) => {
+                    let what =
+                        format!("{host} is given by an earlier registry of the ClusterPullSecret already");
+                    Err((Some(fresh.origin.version), malformed(source, what)))
                 }
-            });
-            if let Ok(fresh) = &outcome {
-                hosts.extend(fresh.config.auths.keys().cloned());
+                None => Ok(fresh),
             }
-            registry(source, outcome)
         });
-        Resolved { pull_secret, registries: registries.collect() }
-    };
-    pull_secrets.iter().copied().map(resolve_one).collect()
+        if let Ok(fresh) = &outcome {
+            hosts.extend(fresh.config.auths.keys().cloned());
+        }
+        registry(source, outcome)
+    });
+    Resolved { pull_secret: Arc::clone(pull_secret), registries: registries.collect() }
 }
 
 /// The version that was read, where there is one, beside the error.
@@ -103,7 +100,7 @@ fn malformed(source: &RegistrySource, what: String) -> ErrorText {
     (&Error::Malformed { at: source.place.clone(), what }).into()
 }
 
-fn registry(source: &RegistrySource, outcome: Result<Fresh, Failure>) -> ResolvedRegistry<'_> {
+fn registry(source: &RegistrySource, outcome: Result<Fresh, Failure>) -> ResolvedRegistry {
     let mut report = RegistryReport {
         host: source.host.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string),
         store: source.place.store.to_string(),
@@ -124,5 +121,5 @@ fn registry(source: &RegistrySource, outcome: Result<Fresh, Failure>) -> Resolve
             None
         }
     };
-    ResolvedRegistry { source, fresh, report }
+    ResolvedRegistry { source: source.clone(), fresh, report }
 }

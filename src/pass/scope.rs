@@ -3,8 +3,6 @@
 //! Pure. A typo in a selector or in the name of a ServiceAccount must not take working pull secrets
 //! away from a thousand namespaces: what looks like one is told, and nothing is removed.
 
-use std::collections::BTreeMap;
-
 use crate::cluster::{Cluster, Namespace};
 use crate::manifest::cluster_pull_secret::{PullSecret, ServiceAccounts};
 use crate::report::Problem;
@@ -50,15 +48,16 @@ fn unreadable(pull_secret: &PullSecret, cluster: &Cluster) -> Option<Problem> {
     Some(Problem { reason: error.reason(), message })
 }
 
-fn selected<'a>(pull_secret: &PullSecret, cluster: &'a Cluster) -> BTreeMap<&'a str, &'a Namespace> {
-    let namespaces = cluster.namespaces.iter().map(|(name, it)| (name.as_str(), it));
-    namespaces
-        .filter(|(name, it)| !it.terminating && pull_secret.selection.selects(name, &it.labels))
-        .collect()
+/// The namespaces it selects. Nearly always the first few tell all that is asked here.
+fn selected<'a>(pull_secret: &PullSecret, cluster: &'a Cluster) -> impl Iterator<Item = &'a Namespace> {
+    let namespaces = cluster.namespaces.iter();
+    let is_selected =
+        |name: &str, it: &Namespace| !it.terminating && pull_secret.selection.selects(name, &it.labels);
+    namespaces.filter(move |(name, it)| is_selected(name, it)).map(|(_, it)| it)
 }
 
 fn nothing_selected(pull_secret: &PullSecret, cluster: &Cluster) -> Option<Problem> {
-    if pull_secret.selection.is_nothing() || !selected(pull_secret, cluster).is_empty() {
+    if pull_secret.selection.is_nothing() || selected(pull_secret, cluster).next().is_some() {
         return None;
     }
     let secrets = cluster.namespaces.values().filter_map(|it| it.secrets.get(&pull_secret.secret_name));
@@ -74,10 +73,10 @@ fn unknown_service_accounts(pull_secret: &PullSecret, cluster: &Cluster) -> Opti
     let ServiceAccounts::Named(names) = &pull_secret.service_accounts else {
         return None;
     };
-    let selected = selected(pull_secret, cluster);
-    let exists = |name: &String| selected.values().any(|it| it.service_accounts.contains_key(name));
+    let exists =
+        |name: &String| selected(pull_secret, cluster).any(|it| it.service_accounts.contains_key(name));
     let unknown: Vec<_> = names.iter().filter(|name| !exists(name)).map(String::as_str).collect();
-    if selected.is_empty() || unknown.is_empty() {
+    if unknown.is_empty() || selected(pull_secret, cluster).next().is_none() {
         return None;
     }
     let unknown = unknown.join(", ");

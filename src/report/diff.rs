@@ -92,7 +92,7 @@ pub enum CredentialChange {
 pub fn of_secret(observed: Option<&Secret>, content: &Content) -> Vec<Change> {
     let parse = |bytes: &[u8]| DockerConfig::parse_lenient(bytes).auths;
     let before = observed
-        .and_then(|it| it.docker_config.as_ref())
+        .and_then(|it| it.body.as_ref()?.docker_config.as_ref())
         .map(|it| parse(it.expose_secret()))
         .unwrap_or_default();
     let after = parse(content.docker_config.expose_secret());

@@ -4,22 +4,34 @@ use super::*;
 use crate::cluster::script::{conflict, exchange, play, refused};
 
 fn owner(existing: Existing) -> Owner {
-    Owner { pull_secret: "images".into(), secret_name: "regcred".into(), existing }
+    Owner {
+        pull_secret: "images".into(),
+        secret_name: "regcred".into(),
+        existing,
+        collection: Collection::Unknown,
+    }
 }
 
 fn content() -> Content {
-    Content { docker_config: b"new".to_vec().into(), versions: "ghcr.io=vault:2".into() }
+    Content { docker_config: bytes("new"), versions: "ghcr.io=vault:2".into() }
+}
+
+fn bytes(text: &str) -> DockerConfigBytes {
+    Arc::new(text.as_bytes().to_vec().into())
+}
+
+fn body() -> Body {
+    Body { type_: PULL_SECRET_TYPE.into(), immutable: false, docker_config: Some(bytes("new")) }
 }
 
 /// Our Secret with the content above.
 fn ours() -> Secret {
     Secret {
         resource_version: "5".into(),
-        type_: PULL_SECRET_TYPE.into(),
         managed: true,
         pull_secret: Some("images".into()),
         versions: Some("ghcr.io=vault:2".into()),
-        docker_config: Some(b"new".to_vec().into()),
+        body: Some(body()),
         ..Secret::default()
     }
 }
@@ -28,13 +40,17 @@ fn foreign() -> Secret {
     Secret { managed: false, pull_secret: None, versions: None, ..ours() }
 }
 
+fn with(secret: Secret, body: Body) -> Secret {
+    Secret { body: Some(body), ..secret }
+}
+
 #[track_caller]
 fn check(observed: Option<Secret>, existing: Existing, expect: Decision) {
     assert_eq!(decide(observed.as_ref(), &content(), &owner(existing), None), expect);
 }
 
 fn update() -> Decision {
-    Decision::Update { resource_version: "5".into() }
+    Decision::Update { resource_version: "5".into(), owners: None }
 }
 
 #[test]
@@ -45,14 +61,14 @@ fn a_missing_secret_is_created() {
 #[test]
 fn nothing_to_do_is_no_write() {
     check(Some(ours()), Existing::Refuse, Decision::Unchanged);
-    check(Some(Secret { immutable: true, ..ours() }), Existing::Refuse, Decision::Unchanged);
+    check(Some(with(ours(), Body { immutable: true, ..body() })), Existing::Refuse, Decision::Unchanged);
 }
 
 #[test]
 fn whatever_differs_is_put_right_in_place() {
     for secret in [
-        Secret { docker_config: Some(b"old".to_vec().into()), ..ours() },
-        Secret { docker_config: None, ..ours() },
+        with(ours(), Body { docker_config: Some(bytes("old")), ..body() }),
+        with(ours(), Body { docker_config: None, ..body() }),
         Secret { versions: Some("ghcr.io=vault:1".into()), ..ours() },
         Secret { versions: None, ..ours() },
         Secret { pull_secret: None, ..ours() },
@@ -73,9 +89,9 @@ fn foreign_secret_is_adopted_when_asked() {
 
 #[test]
 fn only_a_mutable_secret_of_the_right_type_is_adopted() {
-    let opaque = Secret { type_: "Opaque".into(), ..foreign() };
+    let opaque = with(foreign(), Body { type_: "Opaque".into(), ..body() });
     check(Some(opaque), Existing::Adopt, Decision::Refuse(Refusal::WrongType("Opaque".into())));
-    let immutable = Secret { immutable: true, ..foreign() };
+    let immutable = with(foreign(), Body { immutable: true, ..body() });
     check(Some(immutable), Existing::Adopt, Decision::Refuse(Refusal::Immutable));
 }
 
@@ -103,8 +119,13 @@ fn shown(resource_version: &str) -> serde_json::Value {
     })
 }
 
-async fn carry_out(client: Client, decision: Decision) -> Result<Outcome, Error> {
-    act(&client, "web", decision, &content(), &owner(Existing::Refuse), None).await
+/// Our Secret with an older content, as it was observed.
+fn old() -> Option<Secret> {
+    Some(with(ours(), Body { docker_config: Some(bytes("old")), ..body() }))
+}
+
+async fn carry_out(client: Client, mut observed: Option<Secret>) -> Result<Outcome, Error> {
+    act(&client, "web", &mut observed, &content(), &owner(Existing::Refuse), None).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,14 +133,14 @@ async fn a_secret_created_by_somebody_else_meanwhile_is_refused() {
     let mut theirs = shown("9");
     theirs["metadata"]["labels"] = json!({});
     let script = vec![refused(CREATE, 409, "AlreadyExists"), exchange(GET, 200, theirs)];
-    let (outcome, _) = play(script, async |client| carry_out(client, Decision::Create).await).await;
+    let (outcome, _) = play(script, async |client| carry_out(client, None).await).await;
     assert_eq!(outcome, Ok(Outcome::Refused(Refusal::Foreign { is_adoptable: true })));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_secret_changed_meanwhile_is_read_and_decided_on_anew() {
     let script = vec![conflict(PATCH), exchange(GET, 200, shown("9")), exchange(PATCH, 200, shown("10"))];
-    let (outcome, bodies) = play(script, async |client| carry_out(client, update()).await).await;
+    let (outcome, bodies) = play(script, async |client| carry_out(client, old()).await).await;
     assert_eq!(outcome, Ok(Outcome::Updated));
     let versions: Vec<_> = bodies.iter().map(|body| &body["metadata"]["resourceVersion"]).collect();
     assert_eq!(versions, [&json!("5"), &json!(null), &json!("9")]);
@@ -132,14 +153,72 @@ async fn a_secret_deleted_meanwhile_is_created() {
         refused(GET, 404, "NotFound"),
         exchange(CREATE, 201, shown("10")),
     ];
-    let (outcome, _) = play(script, async |client| carry_out(client, update()).await).await;
+    let (outcome, _) = play(script, async |client| carry_out(client, old()).await).await;
     assert_eq!(outcome, Ok(Outcome::Created));
+}
+
+#[tokio::test]
+async fn what_was_written_is_known_without_a_read() {
+    let (known, _) = play(vec![exchange(PATCH, 200, shown("10"))], async |client| {
+        let mut observed = old();
+        act(&client, "web", &mut observed, &content(), &owner(Existing::Refuse), None)
+            .await
+            .expect("a patch");
+        observed.expect("a Secret")
+    })
+    .await;
+    assert_eq!(known.resource_version, "10");
+    assert_eq!(decide(Some(&known), &content(), &owner(Existing::Refuse), None), Decision::Unchanged);
+}
+
+#[tokio::test]
+async fn a_secret_of_which_only_the_metadata_was_seen_is_read_before_it_is_written() {
+    let script = vec![exchange(GET, 200, shown("9")), exchange(PATCH, 200, shown("10"))];
+    let seen = Some(Secret { body: None, ..ours() });
+    let (outcome, bodies) = play(script, async |client| carry_out(client, seen).await).await;
+    assert_eq!(outcome, Ok(Outcome::Updated));
+    assert_eq!(bodies[1]["metadata"]["resourceVersion"], "9");
+}
+
+#[test]
+fn the_pull_secret_that_is_an_object_owns_its_secrets_beside_other_owners() {
+    let reference = |kind: &str, uid: &str| OwnerReference {
+        api_version: if kind == CLUSTER_PULL_SECRET { API_VERSION.into() } else { "v1".into() },
+        kind: kind.into(),
+        name: "images".into(),
+        uid: uid.into(),
+        ..OwnerReference::default()
+    };
+    let other = reference("ConfigMap", "c");
+    let owned = |uid: &str| vec![other.clone(), reference(CLUSTER_PULL_SECRET, uid)];
+    let owner = |collection: Collection| Owner { collection, ..owner(Existing::Refuse) };
+    let with = |uid: &str| owner(Collection::With(uid.into()));
+    assert_eq!(with("u").references(std::slice::from_ref(&other)), Some(owned("u")));
+    assert_eq!(with("u").references(&owned("u")), None);
+    assert_eq!(with("u").references(&owned("an older one")), Some(owned("u")));
+    assert_eq!(owner(Collection::Never).references(&owned("u")), Some(vec![other.clone()]));
+    assert_eq!(owner(Collection::Unknown).references(&owned("u")), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_secret_of_ours_is_deleted_even_when_it_changed_meanwhile() {
+    const DELETE: &str = "DELETE /api/v1/namespaces/web/secrets/regcred?";
+    let mut theirs = shown("9");
+    theirs["metadata"]["labels"] = json!({});
+    let script = vec![conflict(DELETE), exchange(GET, 200, theirs)];
+    let (left, _) = play(script, async |client| {
+        let mut observed = Some(ours());
+        remove(&client, "web", &mut observed, &owner(Existing::Refuse)).await.expect("nothing to do");
+        observed
+    })
+    .await;
+    assert!(left.is_some_and(|secret| !secret.managed));
 }
 
 #[tokio::test]
 async fn a_namespace_that_is_gone_is_terminating() {
     let script = vec![refused(CREATE, 404, "NotFound")];
-    let (outcome, _) = play(script, async |client| carry_out(client, Decision::Create).await).await;
+    let (outcome, _) = play(script, async |client| carry_out(client, None).await).await;
     assert_eq!(outcome, Err(Error::NamespaceTerminating));
 }
 
@@ -152,7 +231,7 @@ fn the_secret_of_a_pull_secret_that_wants_it_no_more_is_taken_over_in_place() {
 
 #[test]
 fn debug_does_not_show_the_content() {
-    let content = Content { docker_config: b"s3cret-sentinel".to_vec().into(), versions: String::new() };
+    let content = Content { docker_config: bytes("s3cret-sentinel"), versions: String::new() };
     assert!(!format!("{content:?}").contains("s3cret-sentinel"));
     assert!(!format!("{content:?}").contains(&format!("{:?}", b"s3cret-sentinel")));
 }

@@ -1,9 +1,10 @@
 //! One ClusterPullSecret.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::super::cluster_pull_secret::{
-    ClusterPullSecret, ClusterPullSecretSpec, PullSecret, Registry, RegistrySource, ServiceAccounts,
+    ClusterPullSecret, ClusterPullSecretSpec, Deletion, PullSecret, Registry, RegistrySource, ServiceAccounts,
 };
 use super::super::mistake::{Mistakes, Spot};
 use super::super::names::Rule;
@@ -47,6 +48,10 @@ pub(super) fn check(
             _ => ServiceAccounts::Named(written.service_accounts),
         },
         existing: written.existing,
+        refresh_interval: Duration::from_hours(1),
+        deletion: Deletion::Delete,
+        suspend: false,
+        object: None,
     })
 }
 

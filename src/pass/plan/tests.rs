@@ -1,7 +1,7 @@
 //! The rules of writing to a cluster, one by one.
 
 use super::*;
-use crate::cluster::Secret;
+use crate::manifest::cluster_pull_secret::Object;
 use crate::manifest::selection::Patterns;
 use crate::pass::fixture::{cluster, namespace, pull_secret, secret, service_account, values};
 use crate::pass::resolve;
@@ -12,22 +12,28 @@ fn current() -> Secret {
     secret("5", &[("ghcr.io", "2", "new")])
 }
 
+fn contents(pull_secret: &Arc<PullSecret>, cluster: &Cluster) -> Contents {
+    Contents::new(resolve::resolve(pull_secret, &values(&READ)), cluster)
+}
+
 /// The plan as text: `pull secret/namespace: what`.
 fn lines(pull_secrets: &[PullSecret], cluster: &Cluster) -> Vec<String> {
-    let values = values(&READ);
-    let chosen: Vec<_> = pull_secrets.iter().collect();
-    let plan = plan(pull_secrets, &resolve::resolve(&chosen, &values), cluster);
-    let line = |namespace: &NamespacePlan, Target { pull_secret, step }: &Target| {
-        let owner = &plan.pull_secrets[*pull_secret].owner;
+    let pull_secrets: Vec<_> = pull_secrets.iter().cloned().map(Arc::new).collect();
+    let contents: Vec<_> = pull_secrets.iter().map(|it| contents(it, cluster)).collect();
+    let plan = plan(&pull_secrets, &contents, cluster);
+    let line = |namespace: &NamespacePlan, target: &Target| {
+        let Target { owner, step, former, .. } = target;
         let wishes: Vec<_> = step.wishes().iter().map(|wish| wish_text(namespace, wish, owner)).collect();
         let text = match step {
             Step::Terminating => "terminating".to_owned(),
             Step::NoCredential => "no credential".to_owned(),
-            Step::Leave { resource_version, .. } => format!("leave at {resource_version}"),
+            Step::Absent => "absent".to_owned(),
+            Step::Leave { .. } => "leave".to_owned(),
             Step::Keep { secret: Decision::Refuse(refusal), .. } => refusal.reason().to_owned(),
             Step::Keep { secret: Decision::Unchanged, .. } => "unchanged".to_owned(),
             Step::Keep { secret: Decision::Create, .. } => "create".to_owned(),
-            Step::Keep { secret: Decision::Update { resource_version }, .. } => {
+            Step::Keep { secret: Decision::Read, .. } => "read".to_owned(),
+            Step::Keep { secret: Decision::Update { resource_version, .. }, .. } => {
                 format!("update at {resource_version}")
             }
         };
@@ -35,10 +41,22 @@ fn lines(pull_secrets: &[PullSecret], cluster: &Cluster) -> Vec<String> {
             Step::Keep { missing, .. } if !missing.is_empty() => format!(" no {}", missing.join(", ")),
             _ => String::new(),
         };
-        format!("{}/{}: {text}{}{missing}", owner.pull_secret, namespace.name, wishes.concat())
+        let former: Vec<_> = former.iter().map(|it| former_text(namespace, it)).collect();
+        format!(
+            "{}/{}: {text}{}{missing}{}",
+            owner.pull_secret,
+            namespace.name,
+            wishes.concat(),
+            former.concat()
+        )
     };
     let targets = |it: &NamespacePlan| it.targets.iter().map(|target| line(it, target)).collect::<Vec<_>>();
     plan.namespaces.iter().flat_map(targets).collect()
+}
+
+fn former_text(namespace: &NamespacePlan, Former { owner, wishes }: &Former) -> String {
+    let wishes: Vec<_> = wishes.iter().map(|wish| wish_text(namespace, wish, owner)).collect();
+    format!(" then without {}{}", owner.secret_name, wishes.concat())
 }
 
 /// The list that a wish leads to.
@@ -112,15 +130,15 @@ fn a_namespace_is_handed_from_one_pull_secret_to_another_in_place() {
     images.selection.exclude = Patterns::compile(&["web".to_owned()]).expect("a glob");
     let both = [images, pull_secret("heir", &["ghcr.io"])];
     let web = namespace(Some(current()), service_account(&["regcred"], &["regcred"]));
-    assert_eq!(lines(&both, &cluster(vec![("web", web)])), ["heir/web: update at 5 default=as it is"]);
+    assert_eq!(lines(&both, &cluster(vec![("web", web)])), ["heir/web: update at 5 default=regcred"]);
 }
 
 #[test]
 fn a_pull_secret_that_is_not_of_the_pass_still_has_its_claim() {
     let both = [pull_secret("images", &["ghcr.io"]), pull_secret("younger", &["ghcr.io"])];
     let cluster = cluster(vec![("web", namespace(None, service_account(&[], &[])))]);
-    let values = values(&READ);
-    let plan = plan(&both, &resolve::resolve(&[&both[1]], &values), &cluster);
+    let both = both.map(Arc::new);
+    let plan = plan(&both, &[contents(&both[1], &cluster)], &cluster);
     let step = &plan.namespaces[0].targets[0].step;
     assert!(
         matches!(step, Step::Keep { secret: Decision::Refuse(Refusal::ClaimedBy(by)), .. } if by == "images")
@@ -128,11 +146,76 @@ fn a_pull_secret_that_is_not_of_the_pass_still_has_its_claim() {
 }
 
 #[test]
-fn an_entry_without_a_secret_may_be_anybodys_and_stays() {
+fn an_entry_whose_secret_is_gone_is_removed_where_it_was_added_for_us() {
     let mut pull_secret = pull_secret("images", &["ghcr.io"]);
-    pull_secret.selection.exclude = Patterns::compile(&["old".to_owned()]).expect("a glob");
-    let old = namespace(None, service_account(&["own", "regcred"], &["regcred"]));
-    assert_eq!(lines(&[pull_secret], &cluster(vec![("old", old)])), Vec::<String>::new());
+    pull_secret.selection.exclude = Patterns::compile(&["old-*".to_owned()]).expect("a glob");
+    let entry = |added_for: Option<&str>| ServiceAccount {
+        added: [("regcred".to_owned(), added_for.map(str::to_owned))].into(),
+        ..service_account(&["own", "regcred"], &[])
+    };
+    let cluster = cluster(vec![
+        ("old-a", namespace(None, entry(Some("images")))),
+        ("old-b", namespace(None, entry(Some("other")))),
+        ("old-c", namespace(None, entry(None))),
+        ("web", namespace(Some(current()), service_account(&["regcred"], &["regcred"]))),
+    ]);
+    assert_eq!(
+        lines(&[pull_secret], &cluster),
+        ["images/old-a: leave default=own", "images/web: unchanged default=as it is"]
+    );
+}
+
+/// A ClusterPullSecret that is an object and had other names for its Secrets before.
+fn object(former: &[&str], deleting: bool, deletion: Deletion) -> PullSecret {
+    let secret_names = former.iter().map(ToString::to_string).collect();
+    let object = Object { uid: "u-1".into(), deleting, secret_names, ..Object::default() };
+    PullSecret { object: Some(object), deletion, ..pull_secret("images", &["ghcr.io"]) }
+}
+
+/// The Secret as it stands once its ClusterPullSecret owns it.
+fn owned() -> Secret {
+    let owners = owner(&object(&[], false, Deletion::Delete), "regcred").references(&[]);
+    Secret { owners: owners.expect("one reference"), ..current() }
+}
+
+#[test]
+fn a_renamed_secret_is_made_first_and_the_former_one_goes_after() {
+    let mut web = namespace(None, service_account(&["own", "was"], &["was"]));
+    web.secrets.insert("was".into(), owned());
+    let cluster = cluster(vec![("web", web)]);
+    assert_eq!(
+        lines(&[object(&["was", "regcred"], false, Deletion::Delete)], &cluster),
+        ["images/web: create default=own+was+regcred then without was default=own"]
+    );
+}
+
+#[test]
+fn a_former_name_that_another_pull_secret_wants_is_left_to_it() {
+    let mut web = namespace(None, service_account(&["was"], &["was"]));
+    web.secrets.insert("was".into(), owned());
+    let other = PullSecret { secret_name: "was".into(), ..pull_secret("other", &["ghcr.io"]) };
+    let both = [object(&["was"], false, Deletion::Delete), other];
+    let expect = ["images/web: create default=was+regcred", "other/web: update at 5 default=was"];
+    assert_eq!(lines(&both, &cluster(vec![("web", web)])), expect);
+}
+
+#[test]
+fn a_pull_secret_that_is_deleted_takes_its_secrets_with_it_unless_they_are_retained() {
+    let web =
+        || cluster(vec![("web", namespace(Some(owned()), service_account(&["regcred"], &["regcred"])))]);
+    assert_eq!(lines(&[object(&[], true, Deletion::Delete)], &web()), ["images/web: leave default="]);
+    // The reference by which the garbage collector would remove it goes, nothing else.
+    assert_eq!(
+        lines(&[object(&[], true, Deletion::Retain)], &web()),
+        ["images/web: update at 5 default=as it is"]
+    );
+}
+
+#[test]
+fn a_secret_of_which_only_the_metadata_was_seen_is_read_before_anything_is_decided() {
+    let seen = Secret { body: None, ..current() };
+    let web = namespace(Some(seen), service_account(&["regcred"], &["regcred"]));
+    check(vec![("web", web)], &["images/web: read default=as it is"]);
 }
 
 #[test]
@@ -155,7 +238,7 @@ fn a_namespace_that_left_the_selection_loses_what_we_made_and_nothing_else() {
     ]);
     assert_eq!(
         lines(&[pull_secret], &cluster),
-        ["images/old-a: leave at 5 default=own", "images/web: unchanged default=as it is"]
+        ["images/old-a: leave default=own", "images/web: unchanged default=as it is"]
     );
 }
 
