@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use secrecy::{SecretSlice, SecretString};
 
 /// The path or id of a stored credential inside a store: `ci/ghcr`, or an ARN.
@@ -41,6 +42,8 @@ pub struct StoredValue {
     pub version: Version,
     /// The bytes: JSON of one of the known shapes, or the bare password.
     pub bytes: SecretSlice<u8>,
+    /// When the store lets this version vanish, where it says so.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A username and a password for one registry host.

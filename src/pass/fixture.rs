@@ -56,6 +56,7 @@ pub(crate) fn values(read: &[(&str, &str, &str)]) -> Values {
             password => Ok(StoredValue {
                 version: version.into(),
                 bytes: format!(r#"{{"username":"robot","password":"{password}"}}"#).into_bytes().into(),
+                expires_at: None,
             }),
         };
         (place(host), value)

@@ -107,7 +107,11 @@ async fn read_file(path: &Path) -> Result<StoredValue, Failure> {
     }
     let version = Timestamp::try_from(modified)
         .map_err(|_| Failure::Malformed(format!("{} has an impossible modification time", path.display())))?;
-    Ok(StoredValue { version: Version(format!("{version:.9}")), bytes: SecretSlice::from(bytes.to_vec()) })
+    Ok(StoredValue {
+        version: Version(format!("{version:.9}")),
+        bytes: SecretSlice::from(bytes.to_vec()),
+        expires_at: None,
+    })
 }
 
 fn explain(error: &io::Error, path: &Path) -> Failure {

@@ -220,7 +220,7 @@ fn value(version: Option<&str>, text: Option<&str>, binary: Option<&Blob>) -> Re
     let bytes = text.map(str::as_bytes).or(binary.map(AsRef::as_ref));
     let bytes = bytes.ok_or_else(|| malformed("neither `SecretString` nor `SecretBinary`"))?;
     let version = version.ok_or_else(|| malformed("no `VersionId`"))?;
-    Ok(StoredValue { version: Version(version.to_owned()), bytes: bytes.to_vec().into() })
+    Ok(StoredValue { version: Version(version.to_owned()), bytes: bytes.to_vec().into(), expires_at: None })
 }
 
 #[cfg(test)]

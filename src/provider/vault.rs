@@ -8,6 +8,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use futures::StreamExt;
+use jiff::Timestamp;
 use secrecy::zeroize::{Zeroize, Zeroizing};
 use secrecy::{ExposeSecret, SecretSlice};
 use serde::Deserialize;
@@ -187,12 +188,15 @@ struct Versioned {
 #[derive(Deserialize)]
 struct Metadata {
     version: u64,
+    /// When this version was deleted or, with `delete_version_after`, will be; empty where it stays.
+    #[serde(default)]
+    deletion_time: String,
 }
 
 fn parse_v1(body: &SecretSlice<u8>) -> Result<StoredValue, Failure> {
     let Answer { data } = serde_json::from_slice::<Answer<Value>>(body.expose_secret())
         .map_err(|_| Failure::Misconfigured(failure::no_kv(1)))?;
-    Ok(StoredValue { version: Version::UNVERSIONED.into(), bytes: render(data) })
+    Ok(StoredValue { version: Version::UNVERSIONED.into(), bytes: render(data), expires_at: None })
 }
 
 fn parse_v2(body: &SecretSlice<u8>) -> Result<StoredValue, Failure> {
@@ -201,7 +205,13 @@ fn parse_v2(body: &SecretSlice<u8>) -> Result<StoredValue, Failure> {
     if data.data.is_null() {
         return Err(Failure::Deleted);
     }
-    Ok(StoredValue { version: Version(data.metadata.version.to_string()), bytes: render(data.data) })
+    let Metadata { version, deletion_time } = data.metadata;
+    Ok(StoredValue {
+        version: Version(version.to_string()),
+        bytes: render(data.data),
+        // A time that is past by our clock only: it is the Vault's that counts, and it gave the value.
+        expires_at: deletion_time.parse::<Timestamp>().ok(),
+    })
 }
 
 /// The JSON of a value, of which nothing else stays behind.

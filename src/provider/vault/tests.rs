@@ -111,6 +111,23 @@ async fn a_deleted_version_is_told_from_a_key_that_is_not_there() {
 }
 
 #[tokio::test]
+async fn a_version_that_is_to_be_deleted_says_when() {
+    let expires_at = async |kv: KvVersion, metadata: serde_json::Value| {
+        let data = json!({"data": {"password": PASSWORD}, "metadata": metadata});
+        let server = server(ResponseTemplate::new(200).set_body_json(json!({"data": data}))).await;
+        let vault = open(&VaultSettings { kv, ..settings(&server.uri(), VaultAuth::Environment) });
+        vault.read(&keys(1)).await.remove(0).unwrap().expires_at.map(|time| time.to_string())
+    };
+    let at = |time: &str| json!({"version": 3, "deletion_time": time, "destroyed": false});
+    let time = "2999-01-01T00:00:00.123456789Z";
+    assert_eq!(expires_at(KvVersion::V2, at(time)).await.as_deref(), Some(time));
+    assert_eq!(expires_at(KvVersion::V2, at("")).await, None);
+    assert_eq!(expires_at(KvVersion::V2, json!({"version": 3})).await, None);
+    // What a value of KV v1 is made of is its owner's choice.
+    assert_eq!(expires_at(KvVersion::V1, at(time)).await, None);
+}
+
+#[tokio::test]
 async fn an_answer_of_another_engine_is_no_value() {
     let message =
         "the answer is not one of a KV engine of version 2; check `address`, `mount` and `kvVersion`";

@@ -5,15 +5,21 @@ mod tls;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use regcred::manifest::config::{KvVersion, VaultAuth, VaultSettings};
 use regcred::provider::vault::Vault;
 use regcred::provider::{Environment, Provider};
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 use world::World;
 
 use super::{Subject, closed_address, json_of, password, read};
+
+/// How long a test waits for what time brings.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct Kv2(&'static World);
 
@@ -132,6 +138,40 @@ async fn a_destroyed_version_is_deleted_and_a_key_without_versions_not_found() {
     let absent =
         "store vault, key destroyed: not found at secret/data/destroyed (mount secret, KV version 2)";
     assert_eq!(message(&*provider, "destroyed").await, absent);
+}
+
+#[tokio::test]
+async fn a_version_that_is_to_be_deleted_says_when_and_is_deleted_then() {
+    let subject = Kv2::new().await;
+    let (vault, provider) = (&subject.0.vault, subject.provider().await);
+    let put = async |key: &str, after: &str| {
+        vault
+            .write(&format!("secret/metadata/{key}"), &json!({"delete_version_after": after}))
+            .await
+            .unwrap();
+        let data = json!({"data": password("hunter2")});
+        let written = vault.write(&format!("secret/data/{key}"), &data).await.unwrap();
+        let time = |field: &str| written["data"][field].as_str().unwrap().parse::<Timestamp>().ok();
+        (time("created_time").unwrap(), time("deletion_time"))
+    };
+    let (created, deletion) = put("expiring/hour", "1h").await;
+    let value = read(&*provider, "expiring/hour").await.unwrap();
+    assert_eq!(value.expires_at, deletion);
+    assert_eq!(value.expires_at, Some(created + Duration::from_hours(1)));
+    assert_eq!(put("expiring/never", "0s").await.1, None);
+    assert_eq!(read(&*provider, "expiring/never").await.unwrap().expires_at, None);
+
+    put("expiring/soon", "2s").await;
+    let begin = Instant::now();
+    let error = loop {
+        match read(&*provider, "expiring/soon").await {
+            Ok(value) => assert!(value.expires_at.is_some()),
+            Err(error) => break error,
+        }
+        assert!(begin.elapsed() < PATIENCE);
+        sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(error.to_string(), "store vault, key expiring/soon: the current version is deleted");
 }
 
 #[tokio::test]

@@ -11,10 +11,7 @@ use tokio::time::{Instant, sleep};
 use world::{VaultAuditMark, World};
 
 use super::super::{json_of, password, read};
-use super::{message, open, settings};
-
-/// How long a test waits for what the life of a token brings.
-const PATIENCE: Duration = Duration::from_secs(30);
+use super::{PATIENCE, message, open, settings};
 
 /// An auth mount, a policy and a key of one test's own.
 struct Mount {
