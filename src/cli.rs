@@ -3,15 +3,14 @@
 //! stdout is data, stderr is talk. Every subcommand is a file with `Args` and `run`; a third is
 //! written by copying the shape.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing::Level;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::prelude::*;
+
+use self::log::LogFormat;
 
 pub mod connection;
+pub mod log;
 pub mod output;
 pub mod progress;
 pub mod rotate;
@@ -75,7 +74,7 @@ pub fn main() -> ExitCode {
     forbid_core_dumps();
     // clap prints its own errors and exits with 2.
     let Cli { verbose, command } = Cli::parse();
-    talk(verbose);
+    log::talk(verbose, LogFormat::Text);
     // One thread: all that is done is waiting for others, who on a small machine want the other cores.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -102,23 +101,6 @@ fn fail(failure: &Failure) -> ExitCode {
     };
     eprintln!("error: {error:#}");
     exit.into()
-}
-
-/// Logs to stderr. Only regcred's own events are heard: the libraries below it write whole requests and
-/// responses at one level or another, and what goes wrong in them comes back as an error anyway.
-fn talk(verbose: u8) {
-    let level = match verbose {
-        0 => Level::WARN,
-        1 => Level::INFO,
-        2 => Level::DEBUG,
-        _ => Level::TRACE,
-    };
-    let targets = Targets::new().with_target("regcred", level);
-    let colour =
-        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
-    let layer =
-        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_target(false);
-    tracing_subscriber::registry().with(layer.with_filter(targets)).init();
 }
 
 /// A core file would hold every password in memory. The limit alone does not bind a pipe in

@@ -1,0 +1,120 @@
+//! What regcred says while it works: lines on stderr.
+//!
+//! Only its own events are heard. The libraries below it write whole requests and responses at one level
+//! or another, and what goes wrong in them comes back as an error anyway.
+
+use std::io::IsTerminal;
+
+use tracing::{Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::registry::LookupSpan;
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people: coloured on a terminal.
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
+/// Begins to log to stderr, once for the process. At `verbosity` 0 only warnings are heard, at 1 every
+/// change, at 2 also what was looked at and left alone, above that everything.
+pub fn talk(verbosity: u8, format: LogFormat) {
+    let colour =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
+    tracing_subscriber::registry().with(layer(verbosity, format, colour, std::io::stderr)).init();
+}
+
+fn layer<S, W>(verbosity: u8, format: LogFormat, colour: bool, writer: W) -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let level = match verbosity {
+        0 => Level::WARN,
+        1 => Level::INFO,
+        2 => Level::DEBUG,
+        _ => Level::TRACE,
+    };
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false);
+    let layer = match format {
+        LogFormat::Text => layer.with_ansi(colour).boxed(),
+        // The fields stand beside the message, where whoever searches logs looks for them first.
+        LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
+    };
+    layer.with_filter(Targets::new().with_target("regcred", level))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// What is heard of one event at each level, and of one of a library.
+    fn heard(verbosity: u8, format: LogFormat) -> Vec<String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let writer = Mutex::new(file.reopen().unwrap());
+        let subscriber = tracing_subscriber::registry().with(layer(verbosity, format, false, writer));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::error!(target: "hyper", "hunter2");
+            tracing::trace!("trace");
+            tracing::debug!("debug");
+            tracing::info!("info");
+            let pass = tracing::info_span!("pass", trigger = "Start");
+            pass.in_scope(|| tracing::warn!(store = %"vault", n = 3, "warn"));
+        });
+        std::fs::read_to_string(file.path()).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn each_step_of_verbosity_is_one_level_more() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            for (verbosity, expect) in [(0, 1), (1, 2), (2, 3), (3, 4), (u8::MAX, 4)] {
+                let heard = heard(verbosity, format);
+                assert_eq!(heard.len(), expect, "{verbosity} {format:?}: {heard:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn libraries_are_not_heard_at_any_verbosity() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let heard = heard(u8::MAX, format).concat();
+            assert!(!heard.contains("hunter2"), "{heard}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_text_has_no_colour_where_none_is_wanted() {
+        let line = heard(1, LogFormat::Text).remove(1);
+        assert!(line.ends_with(r#" WARN pass{trigger="Start"}: warn store=vault n=3"#), "{line:?}");
+    }
+
+    #[test]
+    fn a_line_of_json_is_one_object_with_the_fields_beside_the_message() {
+        let mut line: Value = serde_json::from_str(&heard(1, LogFormat::Json)[1]).unwrap();
+        let time = line.as_object_mut().unwrap().remove("timestamp").unwrap();
+        assert!(time.as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{time}");
+        insta::assert_json_snapshot!(line, @r#"
+        {
+          "level": "WARN",
+          "message": "warn",
+          "n": 3,
+          "spans": [
+            {
+              "name": "pass",
+              "trigger": "Start"
+            }
+          ],
+          "store": "vault"
+        }
+        "#);
+    }
+}
