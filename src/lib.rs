@@ -12,6 +12,7 @@
 //! Every module that writes is observe → decide → act, and the decision is a pure function.
 
 pub mod manifest;
+pub mod trigger;
 
 pub mod credential;
 pub mod provider;
@@ -25,5 +26,8 @@ pub mod patcher;
 
 pub mod pass;
 pub mod report;
+
+pub mod admin;
+pub mod metrics;
 
 pub mod cli;

@@ -48,7 +48,7 @@ pub struct Environment {
 }
 
 /// Why a key could not be read. Each variant is a different thing for the caller to do.
-#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
 pub enum Error {
     /// The store has no such key.
     #[error("{at}: not found {looked}")]

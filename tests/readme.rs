@@ -4,12 +4,22 @@ use std::path::Path;
 
 const README: &str = include_str!("../README.md");
 
+/// What stands between the two marks of that name.
+#[track_caller]
+fn check(mark: &str, expect: &str) {
+    let (_, rest) = README.split_once(&format!("<!-- {mark}: begin -->\n")).expect("a begin");
+    let (written, _) = rest.split_once(&format!("<!-- {mark}: end -->")).expect("an end");
+    assert!(written == expect, "put this between the two marks {mark} of README.md:\n{expect}");
+}
+
 #[test]
 fn the_manifest_reference_is_that_of_the_types() {
-    let (_, rest) = README.split_once("<!-- reference: begin -->\n").expect("a begin");
-    let (written, _) = rest.split_once("<!-- reference: end -->").expect("an end");
-    let reference = regcred::manifest::reference();
-    assert!(written == reference, "put this between the two marks of README.md:\n{reference}");
+    check("reference", &regcred::manifest::reference());
+}
+
+#[test]
+fn the_metrics_are_those_of_the_registry() {
+    check("metrics", &regcred::metrics::reference());
 }
 
 #[test]

@@ -1,0 +1,154 @@
+//! Every metric with its type, its labels and its meaning, for the registry and for people.
+
+use std::fmt::Write as _;
+
+use strum::VariantNames;
+
+use super::labels::{PassOutcome, TargetState, WriteKind, WriteOutcome, fetch_outcomes};
+use crate::trigger::Trigger;
+
+/// What the names of all metrics begin with, before an underscore.
+pub(super) const PREFIX: &str = "regcred";
+
+/// One metric, as it is registered and as the reference tells it.
+pub(super) struct Description {
+    /// As it is scraped, without the prefix.
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) labels: &'static [Label],
+    /// A sentence without its full stop, which the registry adds.
+    pub(super) meaning: &'static str,
+}
+
+/// The type of a metric.
+#[derive(Clone, Copy, strum::Display)]
+#[strum(serialize_all = "lowercase")]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// A label and the values it may have; none stands for the names that the manifests give.
+pub(super) struct Label {
+    pub(super) name: &'static str,
+    values: fn() -> Vec<&'static str>,
+}
+
+const STORE: Label = Label { name: "store", values: Vec::new };
+const KEY: Label = Label { name: "key", values: Vec::new };
+const PULL_SECRET: Label = Label { name: "pull_secret", values: Vec::new };
+
+pub(super) const FETCHES: Description = Description {
+    name: "fetches_total",
+    kind: Kind::Counter,
+    labels: &[STORE, Label { name: "outcome", values: || fetch_outcomes().collect() }],
+    meaning: "Reads of a key, by what became of them",
+};
+
+pub(super) const FETCH_SECONDS: Description = Description {
+    name: "fetch_seconds",
+    kind: Kind::Histogram,
+    labels: &[STORE],
+    meaning: "How long a read took, its retries included",
+};
+
+pub(super) const PASSES: Description = Description {
+    name: "passes_total",
+    kind: Kind::Counter,
+    labels: &[PULL_SECRET, Label { name: "outcome", values: || PassOutcome::VARIANTS.to_vec() }],
+    meaning: "Passes over a ClusterPullSecret, by how they ended",
+};
+
+pub(super) const WRITES: Description = Description {
+    name: "writes_total",
+    kind: Kind::Counter,
+    labels: &[
+        Label { name: "kind", values: || WriteKind::VARIANTS.to_vec() },
+        Label { name: "outcome", values: || WriteOutcome::VARIANTS.to_vec() },
+    ],
+    meaning: "Write requests to the API server, by kind of object and what became of them",
+};
+
+pub(super) const PROPAGATION_SECONDS: Description = Description {
+    name: "propagation_seconds",
+    kind: Kind::Histogram,
+    labels: &[Label { name: "trigger", values: || Trigger::VARIANTS.to_vec() }],
+    meaning: "From the trigger of a rotation until the last of its targets was written",
+};
+
+pub(super) const TARGETS: Description = Description {
+    name: "targets",
+    kind: Kind::Gauge,
+    labels: &[PULL_SECRET, Label { name: "state", values: || TargetState::VARIANTS.to_vec() }],
+    meaning: "Namespaces that a ClusterPullSecret selects, by whether they hold what they should",
+};
+
+pub(super) const SECONDS_SINCE_LAST_SUCCESS: Description = Description {
+    name: "seconds_since_last_success",
+    kind: Kind::Gauge,
+    labels: &[PULL_SECRET],
+    meaning: "How long ago a ClusterPullSecret was last in sync; one that never was counts from its first pass",
+};
+
+pub(super) const LEADER: Description = Description {
+    name: "leader",
+    kind: Kind::Gauge,
+    labels: &[],
+    meaning: "1 while this replica leads, 0 while it stands by",
+};
+
+pub(super) const QUEUE_DEPTH: Description = Description {
+    name: "queue_depth",
+    kind: Kind::Gauge,
+    labels: &[],
+    meaning: "What waits to be looked at",
+};
+
+pub(super) const CREDENTIAL_EXPIRY: Description = Description {
+    name: "credential_expiry_timestamp_seconds",
+    kind: Kind::Gauge,
+    labels: &[STORE, KEY],
+    meaning: "When the store lets a credential expire, in Unix time; only where it says so, as KV v2 does with `delete_version_after`",
+};
+
+pub(super) const ALL: [Description; 10] = [
+    FETCHES,
+    FETCH_SECONDS,
+    PASSES,
+    WRITES,
+    PROPAGATION_SECONDS,
+    TARGETS,
+    SECONDS_SINCE_LAST_SUCCESS,
+    LEADER,
+    QUEUE_DEPTH,
+    CREDENTIAL_EXPIRY,
+];
+
+impl Description {
+    /// The name as the registry takes it, which adds the suffix of a counter by itself.
+    pub(super) fn registered_name(&self) -> &'static str {
+        self.name.strip_suffix("_total").unwrap_or(self.name)
+    }
+}
+
+/// The reference of all metrics: a table, one row a metric.
+///
+/// The registry is made from the same descriptions, so that a text that is tested against this cannot
+/// be out of date.
+#[must_use]
+pub fn reference() -> String {
+    let mut table = "| Name | Type | Labels | Meaning |\n| --- | --- | --- | --- |\n".to_owned();
+    for Description { name, kind, labels, meaning } in &ALL {
+        let labels: Vec<_> = labels.iter().map(shown).collect();
+        // Writing to a String cannot fail.
+        let _ = writeln!(table, "| `{PREFIX}_{name}` | {kind} | {} | {meaning}. |", labels.join("; "));
+    }
+    table
+}
+
+/// `store`, or `state`: `in_sync`, `out_of_sync`.
+fn shown(Label { name, values }: &Label) -> String {
+    let values: Vec<_> = values().into_iter().map(|value| format!("`{value}`")).collect();
+    if values.is_empty() { format!("`{name}`") } else { format!("`{name}`: {}", values.join(", ")) }
+}
