@@ -29,5 +29,6 @@ pub mod report;
 
 pub mod admin;
 pub mod metrics;
+pub mod lease;
 
 pub mod cli;

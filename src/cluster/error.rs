@@ -53,6 +53,9 @@ pub enum Error {
     /// The API server refused the object or the request for another reason.
     #[error("{0}")]
     Invalid(String),
+    /// This process does not lead: the write was not sent, or its term ended before the answer.
+    #[error("this replica does not lead")]
+    NotLeading,
     /// No answer in time.
     #[error("no answer within {} s", REQUEST_TIMEOUT.as_secs())]
     TimedOut,
@@ -69,7 +72,8 @@ impl Error {
     }
 }
 
-/// Waits for one request, at most [`REQUEST_TIMEOUT`]; the client retries 429, 503 and 504 inside.
+/// Waits for one request, at most [`REQUEST_TIMEOUT`]; a client that has kube's own retries on repeats it
+/// inside when the answer is 429, 503 or 504.
 pub async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
     match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
         Ok(answer) => answer.map_err(|error| Error::from(&error)),
@@ -81,6 +85,10 @@ impl From<&kube::Error> for Error {
     fn from(error: &kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Self::from(status.as_ref()),
+            // A layer of ours under the client may have answered in place of the API server.
+            kube::Error::Service(cause) => {
+                cause.downcast_ref().cloned().unwrap_or_else(|| Self::Unavailable(chain(error)))
+            }
             other => Self::Unavailable(chain(other)),
         }
     }
@@ -157,5 +165,13 @@ mod tests {
         let mut terminating = failure(403, "Forbidden", "unable to create new content");
         terminating["details"] = json!({"causes": [{"reason": "NamespaceTerminating", "message": "x"}]});
         check(terminating, "NamespaceTerminating");
+    }
+
+    #[test]
+    fn an_error_of_ours_from_below_the_client_comes_out_as_it_went_in() {
+        let error = kube::Error::Service(Error::NotLeading.into());
+        assert_eq!(Error::from(&error), Error::NotLeading);
+        let error = kube::Error::Service("connection refused".into());
+        assert_eq!(Error::from(&error), Error::Unavailable("connection refused".to_owned()));
     }
 }
