@@ -1,0 +1,154 @@
+//! A namespace with a lease to run for, and the replicas that do, each with a client behind its fence.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, ObjectMeta, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use regcred::cluster::error::Error;
+use regcred::lease::fence::{self, Fence};
+use regcred::lease::{self, Campaign, Settings, Term};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use world::{AuditMark, World};
+
+use crate::scene::until;
+
+pub(crate) struct Election {
+    pub(crate) world: &'static World,
+    pub(crate) namespace: &'static str,
+    /// Of an account that may do what leadership takes, and make `ConfigMaps`.
+    pub(crate) config: Config,
+    /// The audit log before anybody ran.
+    mark: AuditMark,
+}
+
+pub(crate) struct Replica {
+    pub(crate) campaign: Campaign,
+    pub(crate) term: Term,
+    client: Client,
+}
+
+impl Election {
+    pub(crate) async fn new(namespace: &'static str) -> Self {
+        let world = World::shared().await;
+        let kube = &world.kube;
+        kube.create_namespaces([namespace], &[]).await.expect("a namespace");
+        let role = json!({"metadata": {"name": "leader"}, "rules": [
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["regcred"],
+             "verbs": ["get", "list", "watch", "patch"]},
+            {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]},
+        ]});
+        let binding = json!({
+            "metadata": {"name": "leader"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "leader"},
+            "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": namespace}],
+        });
+        let rbac = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}");
+        kube.post(&format!("{rbac}/roles"), &role).await.expect("a Role");
+        kube.post(&format!("{rbac}/rolebindings"), &binding).await.expect("a RoleBinding");
+        let account = world::service_account_user(namespace, "default");
+        let may = ["auth", "can-i", "patch", "leases/regcred", "-n", namespace, "--as", &account];
+        until(async || kube.kubectl(&may).await.is_ok()).await;
+
+        let file = kube.kubeconfig_as(namespace, "default").await.expect("a token");
+        let kubeconfig = Kubeconfig::read_from(file).expect("a kubeconfig");
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+        let mark = kube.audit_mark().expect("an audit log");
+        Self { world, namespace, config: config.expect("a configuration"), mark }
+    }
+
+    pub(crate) fn settings(&self, holder: &str, seconds: u64) -> Settings {
+        Settings {
+            namespace: self.namespace.to_owned(),
+            name: "regcred".to_owned(),
+            holder: holder.to_owned(),
+            duration: Duration::from_secs(seconds),
+        }
+    }
+
+    /// A replica that runs for the lease, with terms of so many seconds.
+    pub(crate) fn run(&self, holder: &str, seconds: u64) -> Replica {
+        Replica::run(self.config.clone(), self.settings(holder, seconds))
+    }
+
+    fn path(&self) -> String {
+        format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases/regcred", self.namespace)
+    }
+
+    /// The lease as an administrator sees it.
+    pub(crate) async fn lease(&self) -> Value {
+        self.world.kube.get(&self.path()).await.expect("a Lease")
+    }
+
+    /// How many requests of the replicas with this verb stand in the audit log.
+    pub(crate) fn logged(&self, verb: &str) -> usize {
+        let user = world::service_account_user(self.namespace, "default");
+        let events = self.world.kube.audit_events_by(&user, self.mark).expect("an audit log");
+        events.iter().filter(|event| event.verb == verb).count()
+    }
+
+    /// Changes the lease as an administrator.
+    pub(crate) async fn meddle(&self, change: &Value) {
+        self.world.kube.patch(&self.path(), change).await.expect("a patch");
+    }
+}
+
+impl Replica {
+    pub(crate) fn run(config: Config, settings: Settings) -> Self {
+        let term = Term::new(&settings);
+        let client = fence::client(config, &Fence::new(&settings, term.clone())).expect("a client");
+        let campaign = lease::campaign(client.clone(), settings, term.clone());
+        Self { campaign, term, client }
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        *self.campaign.leading.borrow()
+    }
+
+    /// Waits until this replica leads.
+    pub(crate) async fn wins(&mut self) {
+        self.expect(true).await;
+        assert!(self.term.is_current());
+    }
+
+    /// Waits until this replica does not lead any more.
+    pub(crate) async fn loses(&mut self) {
+        self.expect(false).await;
+        assert!(!self.term.is_current());
+    }
+
+    async fn expect(&mut self, leads: bool) {
+        let change = self.campaign.leading.wait_for(|it| *it == leads);
+        let change = tokio::time::timeout(Duration::from_mins(1), change).await;
+        drop(change.expect("within a minute").expect("the campaign goes on"));
+    }
+
+    /// Lets go of the lease and waits for the end.
+    pub(crate) async fn retires(self) {
+        self.campaign.retire.send(()).expect("the campaign goes on");
+        self.campaign.task.await.expect("no panic").expect("the lease was not lost");
+    }
+
+    /// A write of this replica.
+    pub(crate) async fn writes(&self) -> Result<(), Error> {
+        let config_maps = Api::<ConfigMap>::default_namespaced(self.client.clone());
+        let metadata = ObjectMeta { generate_name: Some("written-".to_owned()), ..ObjectMeta::default() };
+        let config_map = ConfigMap { metadata, ..ConfigMap::default() };
+        let written = config_maps.create(&PostParams::default(), &config_map).await;
+        written.map(drop).map_err(|error| Error::from(&error))
+    }
+}
+
+/// Looks at all terms again and again, and ends, which it should not, when two are current at once.
+pub(crate) fn witness(replicas: &[&Replica]) -> JoinHandle<()> {
+    let terms: Vec<Term> = replicas.iter().map(|replica| replica.term.clone()).collect();
+    let mut looks = tokio::time::interval(Duration::from_millis(1));
+    tokio::spawn(async move {
+        while terms.iter().filter(|term| term.is_current()).count() < 2 {
+            looks.tick().await;
+        }
+    })
+}
