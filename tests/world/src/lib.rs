@@ -16,6 +16,7 @@ mod process;
 mod programs;
 mod registry;
 mod talk;
+mod tool;
 mod vault;
 
 use anyhow::Context as _;
@@ -27,6 +28,7 @@ pub use kube::{AuditEvent, AuditMark, Kube, service_account_user};
 pub use localstack::{LocalStack, REGION};
 pub use programs::build_all;
 pub use registry::Registry;
+pub use tool::{helm, kustomize};
 pub use vault::{Vault, VaultAuditEvent, VaultAuditMark};
 
 /// Everything at once.

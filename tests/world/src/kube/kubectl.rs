@@ -1,14 +1,12 @@
-//! The real `kubectl`, as admin.
+//! The real `kubectl` and `helm`, as admin.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 
-use anyhow::{Context as _, bail};
-use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use super::Kube;
 use crate::programs::Program;
+use crate::tool;
 
 impl Kube {
     /// Runs `kubectl` as admin and returns what it printed.
@@ -18,33 +16,26 @@ impl Kube {
 
     /// Runs `kubectl` as admin with `input` on stdin, as for `apply -f -`, and returns what it printed.
     pub async fn kubectl_stdin(&self, arguments: &[&str], input: &str) -> anyhow::Result<String> {
-        let mut child = Command::new(Self::kubectl_path().await?)
+        self.as_admin(Command::new(Self::kubectl_path().await?), arguments, input).await
+    }
+
+    /// Runs `helm` as admin, as for `install`, and returns what it printed.
+    pub async fn helm(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        self.as_admin(tool::helm_command().await?, arguments, "").await
+    }
+
+    async fn as_admin(
+        &self,
+        mut command: Command,
+        arguments: &[&str],
+        input: &str,
+    ) -> anyhow::Result<String> {
+        command
             .args(arguments)
             .env("KUBECONFIG", self.kubeconfig())
-            // Its discovery cache must not leak from one world into the next on the same port.
-            .env("KUBECACHEDIR", self.directory.join("kubectl-cache"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot start kubectl")?;
-        let mut stdin = child.stdin.take().context("kubectl has no stdin")?;
-        let feed = async {
-            // A kubectl that reads nothing closes its end; what it prints tells more than that.
-            let _ = stdin.write_all(input.as_bytes()).await;
-            drop(stdin);
-        };
-        let ((), output) = tokio::join!(feed, child.wait_with_output());
-        let output = output.context("kubectl could not be waited for")?;
-        if !output.status.success() {
-            bail!(
-                "kubectl {} failed: {}",
-                arguments.join(" "),
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
-        }
-        String::from_utf8(output.stdout).context("kubectl printed something that is not text")
+            // The discovery cache must not leak from one world into the next on the same port.
+            .env("KUBECACHEDIR", self.directory.join("kubectl-cache"));
+        tool::printed(command, input).await
     }
 
     /// The `kubectl` that [`Kube::kubectl`] runs.
