@@ -1,5 +1,5 @@
 # The two commands of the README, and what developers use beside them.
-.PHONY: demo test bench lint skopeo
+.PHONY: demo test bench lint base skopeo
 
 # Tells the whole story on a world of its own: real Vault, Secrets Manager, API server and registries.
 demo:
@@ -17,6 +17,10 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo doc --workspace --no-deps --locked --quiet
+
+# Renders deploy/base and deploy/rbac.yaml anew from the chart, and tells its schema which stores there are.
+base:
+	REGCRED_RENEW=1 cargo test --quiet --test deploy -- what_is_rendered_is_what_is_committed the_stores_are_those_of_the_manifests
 
 # One test pulls with skopeo; it is not a Go module that could be built here.
 skopeo:

@@ -1,0 +1,135 @@
+//! What a real API server makes of it: what is admitted, and what the account may do.
+
+use serde_json::json;
+use world::{Guardian, Kube};
+
+use crate::rendering::{NAME, NAMESPACE, deploy};
+
+const CRD: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/clusterpullsecrets.regcred.dev";
+const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/regcred-system/deployments/regcred";
+
+/// `verb group/resource/name namespace`, as everybody with one of the accounts may.
+const ROTATE: &[&str] = &[
+    "list /namespaces",
+    "list /serviceaccounts",
+    "get /serviceaccounts/default team-a",
+    "patch /serviceaccounts/default team-a",
+    "list /secrets/regcred",
+    "get /secrets/regcred team-a",
+    "patch /secrets/regcred team-a",
+    "delete /secrets/regcred team-a",
+    "create /secrets team-a",
+];
+
+/// The same for the controller alone.
+const CONTROLLER: &[&str] = &[
+    "watch /namespaces",
+    "watch /serviceaccounts",
+    "watch /secrets/regcred",
+    "list regcred.dev/clusterpullsecrets",
+    "watch regcred.dev/clusterpullsecrets",
+    "get regcred.dev/clusterpullsecrets/images",
+    "patch regcred.dev/clusterpullsecrets/images",
+    "patch regcred.dev/clusterpullsecrets:status/images",
+    "create events.k8s.io/events team-a",
+    "patch events.k8s.io/events/x team-a",
+    "create coordination.k8s.io/leases regcred-system",
+    "get coordination.k8s.io/leases/regcred regcred-system",
+    "list coordination.k8s.io/leases/regcred regcred-system",
+    "watch coordination.k8s.io/leases/regcred regcred-system",
+    "patch coordination.k8s.io/leases/regcred regcred-system",
+];
+
+/// What nobody with one of the accounts may.
+const NOBODY: &[&str] = &[
+    "get /secrets/other team-a",
+    "list /secrets team-a",
+    "watch /secrets",
+    "update /secrets/regcred team-a",
+    "delete /serviceaccounts/default team-a",
+    "create /serviceaccounts:token/default team-a",
+    "patch /namespaces/team-a",
+    "get /configmaps/x team-a",
+    "create /pods team-a",
+    "delete regcred.dev/clusterpullsecrets/images",
+    "patch coordination.k8s.io/leases/other regcred-system",
+    "create coordination.k8s.io/leases team-a",
+    "bind rbac.authorization.k8s.io/clusterroles/cluster-admin",
+];
+
+#[tokio::test]
+async fn helm_and_kustomize_bring_what_runs_and_no_more_rights_than_needed() {
+    let guardian = Guardian::new().expect("a guardian");
+    let kube = Kube::start(&guardian).await.expect("an API server");
+    let base = deploy("base").display().to_string();
+    let chart = deploy("chart").display().to_string();
+
+    // The Namespace first, as strict as it gets: Helm finds it there.
+    let namespace = deploy("base/namespace.yaml").display().to_string();
+    kube.kubectl(&["apply", "-f", &namespace]).await.expect("a Namespace");
+    kube.helm(&["install", NAME, &chart, "-n", NAMESPACE]).await.expect("helm installs");
+    check_controller(&kube).await;
+    let crd = deploy("crd.yaml").display().to_string();
+    kube.kubectl(&["apply", "-f", &crd]).await.expect("kubectl changes the CRD that Helm made");
+    let uninstalled = kube.helm(&["uninstall", NAME, "-n", NAMESPACE]).await;
+    uninstalled.expect("helm uninstalls");
+    kube.get(CRD).await.expect("the CRD, and with it every ClusterPullSecret, outlives the release");
+    kube.delete(CRD).await.expect("the CRD goes");
+
+    kube.kubectl(&["apply", "-k", &base]).await.expect("kubectl applies the base");
+    check_controller(&kube).await;
+    kube.kubectl(&["delete", "-k", &base, "--wait=true"]).await.expect("kubectl deletes the base");
+
+    let rbac = deploy("rbac.yaml").display().to_string();
+    kube.kubectl(&["apply", "-f", &rbac]).await.expect("kubectl applies the rights of rotate");
+    check_rights(&kube, ROTATE, &[CONTROLLER, NOBODY].concat()).await;
+}
+
+async fn check_controller(kube: &Kube) {
+    let crd = kube.get(CRD).await.expect("the CRD");
+    assert_eq!(crd["spec"]["names"]["kind"], "ClusterPullSecret");
+    check_pod(kube).await;
+    check_rights(kube, &[ROTATE, CONTROLLER].concat(), NOBODY).await;
+}
+
+/// The Deployment's pods are admitted where Pod Security is `restricted`, which is shown to bind.
+async fn check_pod(kube: &Kube) {
+    let deployment = kube.get(DEPLOYMENT).await.expect("a Deployment");
+    let template = &deployment["spec"]["template"];
+    let mut pod = json!({
+        "metadata": {"generateName": "regcred-", "labels": template["metadata"]["labels"]},
+        "spec": template["spec"],
+    });
+    let creation = format!("/api/v1/namespaces/{NAMESPACE}/pods?dryRun=All");
+    kube.post(&creation, &pod).await.expect("the pod is admitted");
+    pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = true.into();
+    let refused = kube.post(&creation, &pod).await.expect_err("a pod that may escalate").to_string();
+    assert!(refused.contains("PodSecurity"), "{refused}");
+}
+
+async fn check_rights(kube: &Kube, may: &[&str], may_not: &[&str]) {
+    for (rights, allowed) in [(may, true), (may_not, false)] {
+        for right in rights {
+            assert_eq!(is_allowed(kube, right).await, allowed, "{right}");
+        }
+    }
+}
+
+/// The API server's own answer about the account.
+async fn is_allowed(kube: &Kube, right: &str) -> bool {
+    let mut words = right.split(' ');
+    let (verb, what, namespace) = (words.next(), words.next().expect("a resource"), words.next());
+    let mut parts = what.split('/');
+    let (group, resource, name) = (parts.next(), parts.next().expect("a resource"), parts.next());
+    let (resource, subresource) = resource.split_once(':').unwrap_or((resource, ""));
+    let review = json!({"spec": {
+        "user": world::service_account_user(NAMESPACE, NAME),
+        "groups": ["system:serviceaccounts", "system:authenticated"],
+        "resourceAttributes": {
+            "verb": verb, "group": group, "resource": resource, "subresource": subresource,
+            "name": name.unwrap_or_default(), "namespace": namespace.unwrap_or_default(),
+        },
+    }});
+    let answer = kube.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review).await;
+    answer.expect("an answer about rights")["status"]["allowed"] == true
+}

@@ -1,0 +1,58 @@
+//! What the README tells people to write for their cluster works.
+
+use std::path::{Component, Path, PathBuf};
+
+use serde_json::json;
+
+use crate::rendering::{chart, deploy, objects, pod};
+
+const README: &str = include_str!("../../README.md");
+
+/// The overlay and the values of the section, in that order.
+fn examples() -> (&'static str, &'static str) {
+    let (_, section) = README.split_once("## In the cluster\n").expect("a section");
+    let mut blocks = section.split("```yaml\n").skip(1).filter_map(|it| Some(it.split_once("```")?.0));
+    (blocks.next().expect("an overlay"), blocks.next().expect("values"))
+}
+
+#[tokio::test]
+async fn the_overlay_brings_its_image_its_config_and_its_name() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = directory.path().canonicalize().expect("a real path");
+    // kustomize takes a base by a relative path only.
+    let up: PathBuf = at.components().filter(|it| matches!(it, Component::Normal(_))).map(|_| "..").collect();
+    let base = deploy("base").canonicalize().expect("a real path");
+    let base = up.join(base.strip_prefix(Path::new("/")).expect("an absolute path")).display().to_string();
+    let overlay = examples().0.replace("deploy/base", &base);
+    std::fs::write(at.join("kustomization.yaml"), overlay).expect("a file");
+    std::fs::write(at.join("config.yaml"), "stores: []\n").expect("a file");
+
+    let objects = objects(&world::kustomize(&at).await.expect("kustomize builds the overlay"));
+    let spec = &pod(&objects)["spec"];
+    let image = format!("registry.example.com/regcred:{}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(spec["containers"][0]["image"], image);
+    let mounted = spec["volumes"][0]["configMap"]["name"].as_str().expect("a ConfigMap is mounted");
+    assert_eq!(objects[&format!("ConfigMap {mounted}")]["data"]["config.yaml"], "stores: []\n");
+    let names = &objects["ClusterRole regcred"]["rules"][2]["resourceNames"];
+    assert_eq!(*names, json!(["regcred", "team-a-images"]));
+}
+
+#[tokio::test]
+async fn the_values_bring_a_config_without_a_mistake_and_the_files_it_names() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let values = directory.path().join("values.yaml");
+    std::fs::write(&values, examples().1).expect("a file");
+    let objects = objects(&chart(&["-f", &values.display().to_string()]).await);
+
+    let config = objects["ConfigMap regcred-config"]["data"]["config.yaml"].as_str().expect("a Config");
+    let file = directory.path().join("config.yaml");
+    std::fs::write(&file, config).expect("a file");
+    let manifests = regcred::manifest::read(&[file], directory.path());
+    let manifests = manifests.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let stores: Vec<&str> = manifests.stores.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(stores, ["vault", "vault-emea", "aws"]);
+
+    let mounts = pod(&objects)["spec"]["containers"][0]["volumeMounts"].as_array().expect("mounts").clone();
+    let paths: Vec<_> = mounts.iter().filter_map(|it| it["mountPath"].as_str()).collect();
+    assert!(paths.iter().any(|path| config.contains(&format!("{path}/role-id"))), "{paths:?}");
+}

@@ -1,0 +1,106 @@
+//! What the chart may be told, and what it refuses to hear.
+
+use regcred::manifest::config::StoreDocument;
+use schemars::generate::SchemaSettings;
+use serde_json::{Value, json};
+
+use crate::rendering::{chart, deploy, objects, pod, read, refusal};
+
+/// Where the schema of the values speaks of one store.
+const STORE: &str = "/properties/config/properties/stores/items";
+
+#[tokio::test]
+async fn what_is_unknown_or_wrong_is_refused_with_its_place() {
+    for (set, place, what) in [
+        ("replica=3", "''", "additional properties 'replica' not allowed"),
+        ("image.tga=1", "'/image'", "additional properties 'tga' not allowed"),
+        ("metrics.serviceMonitor.on=true", "'/metrics/serviceMonitor'", "'on' not allowed"),
+        ("config.triggers=1", "'/config'", "additional properties 'triggers' not allowed"),
+        (
+            "config.stores[0].name=v,config.stores[0].vualt.address=x",
+            "'/config/stores/0'",
+            "'vualt' not allowed",
+        ),
+        ("replicas=two", "'/replicas'", "got string, want integer"),
+        ("logFormat=xml", "'/logFormat'", "must be one of"),
+        ("image.digest=latest", "'/image/digest'", "does not match pattern"),
+        ("secretNames={Regcred}", "'/secretNames/0'", "does not match pattern"),
+    ] {
+        let said = refusal(&["--set", set]).await;
+        assert!(said.contains(&format!("at {place}")) && said.contains(what), "{set}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn no_secret_names_is_refused_for_it_would_mean_all_secrets() {
+    let said = refusal(&["--set-json", "secretNames=[]"]).await;
+    assert!(said.contains("at '/secretNames': minItems"), "{said}");
+    // Whoever turns the schema off still cannot.
+    let said = refusal(&["--set-json", "secretNames=[]", "--skip-schema-validation"]).await;
+    assert!(said.contains("every Secret there is"), "{said}");
+}
+
+#[test]
+fn the_stores_are_those_of_the_manifests() {
+    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    let mut store = settings.into_generator().into_root_schema_for::<StoreDocument>().to_value();
+    // Said once, at the root.
+    store.as_object_mut().expect("a schema").remove("$schema");
+    let mut schema: Value = serde_json::from_str(&read("chart/values.schema.json")).expect("JSON");
+    let written = schema.pointer_mut(STORE).expect("a schema of a store");
+    if std::env::var_os("REGCRED_RENEW").is_some() {
+        *written = store;
+        let text = serde_json::to_string_pretty(&schema).expect("JSON") + "\n";
+        std::fs::write(deploy("chart/values.schema.json"), text).expect("a writable checkout");
+    } else {
+        assert!(
+            *written == store,
+            "chart/values.schema.json does not know the stores of now: run `make base`"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_given_for_the_pod_reaches_it() {
+    let given = json!({
+        "secretNames": ["regcred"],
+        "credentialsSecret": "",
+        "leaseDuration": "30s",
+        "logFormat": "text",
+        "extraArgs": ["-v"],
+        "imagePullSecrets": [{"name": "mirror"}],
+        "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/regcred"}},
+        "env": [{"name": "AWS_REGION", "value": "eu-west-1"}],
+        "envFrom": [{"secretRef": {"name": "vault-token"}}],
+        "extraVolumes": [{"name": "app-role", "secret": {"secretName": "regcred-app-role"}}],
+        "extraVolumeMounts": [{"name": "app-role", "mountPath": "/run/app-role", "readOnly": true}],
+        "podAnnotations": {"team": "platform"},
+        "priorityClassName": "system-cluster-critical",
+        "nodeSelector": {"kubernetes.io/os": "linux", "pool": "system"},
+        "tolerations": [{"key": "system", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "resources": {"limits": {"memory": "1Gi"}, "requests": {"cpu": "1", "memory": "1Gi"}},
+    });
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("values.json");
+    std::fs::write(&file, given.to_string()).expect("a file");
+    let objects = objects(&chart(&["-f", &file.display().to_string()]).await);
+    let account = &objects["ServiceAccount regcred"]["metadata"]["annotations"];
+    assert_eq!(*account, given["serviceAccount"]["annotations"]);
+    let template = pod(&objects);
+    assert_eq!(template["metadata"]["annotations"]["team"], "platform");
+    let (spec, container) = (&template["spec"], &template["spec"]["containers"][0]);
+    for name in ["priorityClassName", "nodeSelector", "tolerations", "affinity", "imagePullSecrets"] {
+        assert_eq!(spec[name], given[name], "{name}");
+    }
+    for name in ["envFrom", "resources"] {
+        assert_eq!(container[name], given[name], "{name}");
+    }
+    let flags = ["--log-format", "text", "--lease-duration", "30s", "-v"];
+    assert_eq!(container["args"], json!([["run", "-f", "/etc/regcred"].as_slice(), &flags].concat()));
+    assert_eq!(container["env"][2], given["env"][0]);
+    let last = |list: &Value| list.as_array().and_then(|it| it.last()).cloned();
+    assert_eq!(last(&spec["volumes"]).as_ref(), given["extraVolumes"].get(0));
+    assert_eq!(last(&container["volumeMounts"]).as_ref(), given["extraVolumeMounts"].get(0));
+    assert_eq!(spec["volumes"].as_array().map(Vec::len), Some(2), "nothing is mounted for the store `files`");
+}
