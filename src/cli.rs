@@ -3,17 +3,25 @@
 //! stdout is data, stderr is talk. Every subcommand is a file with `Args` and `run`; a third is
 //! written by copying the shape.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use clap::{Parser, Subcommand};
 
 use self::log::LogFormat;
 
 pub mod connection;
+pub mod crd;
 pub mod log;
 pub mod output;
 pub mod progress;
+pub mod pull_secrets;
 pub mod rotate;
+
+use crate::manifest::mistake::Mistakes;
+use crate::manifest::{self, Manifests};
+use crate::provider::Environment;
 
 const AFTER_HELP: &str = "Exit codes:
   0  done and in sync
@@ -39,6 +47,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Rotate(rotate::Args),
+    Crd(crd::Args),
 }
 
 /// How a command ended; the numbers are a promise to scripts.
@@ -83,6 +92,7 @@ pub fn main() -> ExitCode {
     let run = async {
         match command {
             Command::Rotate(args) => rotate::run(args, verbose > 0).await,
+            Command::Crd(args) => crd::run(args),
         }
     };
     // A panic has printed its own message; what is left is the exit code.
@@ -91,6 +101,27 @@ pub fn main() -> ExitCode {
         Ok(Err(failure)) => fail(&failure),
         Err(_) => Exit::Broken.into(),
     }
+}
+
+/// What the manifests say, or every mistake in them.
+fn manifests(filenames: &[PathBuf], files: &Path) -> Result<Manifests, Failure> {
+    manifest::read(filenames, files).map_err(|mistakes| Failure::World(told(&mistakes)))
+}
+
+/// All mistakes, a line each, under one that counts them.
+fn told(mistakes: &Mistakes) -> anyhow::Error {
+    let lines = mistakes.to_string().replace('\n', "\n  ");
+    match mistakes.0.len() {
+        1 => anyhow!("a mistake in the manifests; nothing was read or written\n  {lines}"),
+        count => anyhow!("{count} mistakes in the manifests; nothing was read or written\n  {lines}"),
+    }
+}
+
+/// What the process's environment gives to the stores.
+#[expect(clippy::disallowed_methods, reason = "this is the edge")]
+fn environment() -> Environment {
+    let vault_token = std::env::var("VAULT_TOKEN").ok().filter(|token| !token.is_empty());
+    Environment { vault_token: vault_token.map(Into::into) }
 }
 
 #[expect(clippy::print_stderr, reason = "the one place where a failure is printed")]

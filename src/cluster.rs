@@ -13,9 +13,11 @@ use kube::api::{GetParams, ListParams};
 use kube::core::Request;
 use kube::{Client, Resource};
 use secrecy::SecretSlice;
+use serde::de::DeserializeOwned;
 
 pub mod error;
 mod object;
+pub mod pull_secret;
 #[cfg(test)]
 pub(crate) mod script;
 
@@ -74,6 +76,8 @@ pub struct Namespace {
 pub struct Secret {
     /// The precondition of every write to it.
     pub resource_version: String,
+    /// Its identity, by which Events about it are found.
+    pub uid: String,
     /// regcred made or adopted it.
     pub managed: bool,
     /// The ClusterPullSecret it says it was made for.
@@ -160,14 +164,24 @@ async fn list_secrets(client: &Client, name: &str) -> Result<Vec<Listed<Secret>>
     list(client, ListParams::default().fields(&format!("metadata.name={name}"))).await
 }
 
-/// Every object of a kind, page by page, each reduced before the next page is read.
+/// Every object of a kind.
 async fn list<T: Observed>(client: &Client, params: ListParams) -> Result<Vec<Listed<T>>, Error> {
-    let address = Request::new(T::Kind::url_path(&(), None));
+    pages(client, T::Kind::url_path(&(), None), params, T::of).await
+}
+
+/// Every object at a path, page by page, each reduced before the next page is read.
+async fn pages<S: DeserializeOwned, T>(
+    client: &Client,
+    path: String,
+    params: ListParams,
+    reduce: fn(S) -> T,
+) -> Result<Vec<T>, Error> {
+    let address = Request::new(path);
     let mut listed = Vec::new();
     let mut params = params.limit(PAGE_SIZE);
     loop {
         let request = address.list(&params).map_err(kube::Error::BuildRequest);
-        let page: Page<T::Shown> = match within(async { client.request(request?).await }).await {
+        let page: Page<S> = match within(async { client.request(request?).await }).await {
             // The token of a list outlives its snapshot by minutes only: begin anew.
             Err(Error::Expired) if params.continue_token.is_some() => {
                 params.continue_token = None;
@@ -176,7 +190,7 @@ async fn list<T: Observed>(client: &Client, params: ListParams) -> Result<Vec<Li
             }
             page => page?,
         };
-        listed.extend(page.items.into_iter().map(T::of));
+        listed.extend(page.items.into_iter().map(reduce));
         if page.metadata.next.is_empty() {
             return Ok(listed);
         }
@@ -204,7 +218,20 @@ impl Cluster {
     }
 }
 
+/// How old a version of an object is: `resourceVersions` are decimal numbers that grow with every write
+/// ([KEP-5504](https://kep.k8s.io/5504)).
+#[must_use]
+pub fn age(resource_version: &str) -> u128 {
+    resource_version.parse().unwrap_or_default()
+}
+
 impl Secret {
+    /// Whether regcred wrote this Secret, or has read what is in it, so that it knows its bytes.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.managed && self.body.as_ref().is_some_and(|body| body.docker_config.is_some())
+    }
+
     /// Whether regcred made this Secret for that ClusterPullSecret.
     #[must_use]
     pub fn is_made_for(&self, pull_secret: &str) -> bool {

@@ -43,6 +43,12 @@ impl DockerConfig {
         bytes.into()
     }
 
+    /// Whether both hold the same credentials.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.render().expose_secret() == other.render().expose_secret()
+    }
+
     /// The entries of a pull secret in the cluster that can be read: what is malformed there is left
     /// out, since whoever asks wants to know what may be kept.
     #[must_use]

@@ -3,9 +3,9 @@
 //! Data flows one way, and the modules stand in that order:
 //!
 //! ```text
-//! manifest ─▶ provider ─▶ docker_config ─▶ rotator ─▶ patcher ─▶ report
-//! what is     read once   what the         Secret in  entry in   what was done,
-//! wanted      per key     kubelet reads    each ns    each SA    and why not
+//! manifest ─▶ trigger ─▶ provider ─▶ docker_config ─▶ rotator ─▶ patcher ─▶ report
+//! what is     why now    read once   what the         Secret in  entry in   what was done,
+//! wanted                 per key     kubelet reads    each ns    each SA    and why not
 //! ```
 //!
 //! [`pass`] is the only module that sees the whole line, [`cli`] the only one that sees the terminal.
@@ -27,8 +27,9 @@ pub mod patcher;
 pub mod pass;
 pub mod report;
 
+pub mod lease;
+
 pub mod admin;
 pub mod metrics;
-pub mod lease;
 
 pub mod cli;

@@ -1,16 +1,22 @@
 //! What the user wants.
 //!
-//! In: files of YAML or JSON. Out: [`Manifests`] in which every choice is made and every name is
-//! valid, or every [`Mistake`] of all files at once. Nothing here asks a store or a cluster.
+//! In: files of YAML or JSON, and objects as the API server sends them. Out: [`Manifests`] in which every
+//! choice is made and every name is valid, or every [`Mistake`] of all files at once. Nothing here asks
+//! a store or a cluster. [`crd`] says the same to the API server.
 
 pub mod cluster_pull_secret;
 pub mod config;
+pub mod crd;
+pub mod life;
 pub mod mistake;
+pub mod object;
 pub mod reference;
 pub mod selection;
+pub mod status;
 
 mod check;
 mod document;
+mod interval;
 mod names;
 mod node;
 mod scalar;

@@ -22,7 +22,7 @@ pub mod apply;
 pub mod claims;
 pub mod contents;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod last_good;
 pub mod plan;
 pub mod resolve;
@@ -78,10 +78,13 @@ pub async fn run(
     watcher: &Watcher<'_>,
 ) -> Result<Report, cluster::error::Error> {
     let ours: Vec<_> = pull_secrets.iter().filter(|it| chosen(it)).collect();
+    if ours.is_empty() {
+        return Ok(Report::new(options.dry_run, Vec::new()));
+    }
     let secret_names = ours.iter().map(|pull_secret| pull_secret.secret_name.clone());
     let former_names = ours.iter().flat_map(|pull_secret| pull_secret.former_names().cloned());
     let secret_names = secret_names.chain(former_names).collect();
-    let places = places(ours.iter().map(|it| it.as_ref()));
+    let places = places(ours.iter().map(AsRef::as_ref));
     let (values, cluster) = tokio::join!(stores.read(&places), cluster::observe(client, &secret_names));
     let cluster: Cluster = cluster?;
     let contents = |it: &&Arc<PullSecret>| Contents::new(resolve::resolve(it, &values), &cluster);

@@ -6,8 +6,14 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use strum::EnumMessage;
+
+use crate::manifest::cluster_pull_secret::PullSecret;
+use crate::manifest::mistake::{Mistake, Mistakes};
+use crate::manifest::status::reason::ReadyReason;
 
 pub mod diff;
+mod namespace;
 pub mod table;
 
 /// What one pass did.
@@ -20,7 +26,7 @@ pub struct Report {
     pub in_sync: bool,
     /// How many namespaces had which result, in one line.
     pub summary: String,
-    /// One for each ClusterPullSecret, in the order of the manifests.
+    /// One for each ClusterPullSecret, the oldest first, and those that were left alone after them.
     pub pull_secrets: Vec<PullSecretReport>,
 }
 
@@ -30,8 +36,12 @@ pub struct Report {
 pub struct PullSecretReport {
     /// Name of the ClusterPullSecret.
     pub name: String,
-    /// Name of its Secret in every namespace.
+    /// Name of its Secret in every namespace; empty where a mistake keeps it from being known.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub secret_name: String,
+    /// Why nothing was done for it, and nothing looked at, where that is no mistake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_alone: Option<Problem>,
     /// What is wrong with it as a whole.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
@@ -41,7 +51,7 @@ pub struct PullSecretReport {
     pub namespaces: Vec<NamespaceReport>,
 }
 
-/// What is wrong with a ClusterPullSecret as a whole.
+/// What is wrong with a ClusterPullSecret as a whole, or keeps it at rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// From a closed list.
@@ -154,6 +164,12 @@ impl Report {
         Self { dry_run, in_sync, summary, pull_secrets }
     }
 
+    /// The same with those that were left alone.
+    #[must_use]
+    pub fn beside(self, left_alone: Vec<PullSecretReport>) -> Self {
+        Self::new(self.dry_run, self.pull_secrets.into_iter().chain(left_alone).collect())
+    }
+
     /// Whether anything was written, or would be.
     #[must_use]
     pub fn has_changes(&self) -> bool {
@@ -164,6 +180,42 @@ impl Report {
 }
 
 impl PullSecretReport {
+    /// Of one that is suspended or being deleted: that is as it should be.
+    #[must_use]
+    pub fn at_rest(pull_secret: &PullSecret, reason: ReadyReason) -> Self {
+        let message = reason.get_documentation().unwrap_or_default().to_owned();
+        Self {
+            name: pull_secret.name.clone(),
+            secret_name: pull_secret.secret_name.clone(),
+            left_alone: Some(Problem { reason: reason.into(), message }),
+            problems: Vec::new(),
+            registries: Vec::new(),
+            namespaces: Vec::new(),
+        }
+    }
+
+    /// Of an object of the cluster that holds mistakes.
+    #[must_use]
+    pub fn invalid(name: &str, mistakes: &Mistakes) -> Self {
+        let problem = |mistake: &Mistake| Problem {
+            reason: ReadyReason::Invalid.into(),
+            message: format!("{}: {}", mistake.path, mistake.what),
+        };
+        Self {
+            name: name.to_owned(),
+            secret_name: String::new(),
+            left_alone: None,
+            problems: mistakes.0.iter().map(problem).collect(),
+            registries: Vec::new(),
+            namespaces: Vec::new(),
+        }
+    }
+
+    /// Whether nothing was done for it: otherwise there is at least one registry.
+    fn is_left_alone(&self) -> bool {
+        self.registries.is_empty()
+    }
+
     fn is_in_sync(&self) -> bool {
         let is_wrong = |it: &NamespaceReport| matches!(it.result, ResultKind::Refused | ResultKind::Failed);
         self.problems.is_empty()
@@ -180,9 +232,12 @@ fn summary(dry_run: bool, pull_secrets: &[PullSecretReport]) -> String {
     }
     let counts: Vec<_> = tally.iter().map(|(result, count)| format!("{count} {result}")).collect();
     let dry_run = if dry_run { "dry run, nothing was written: " } else { "" };
+    let left_alone = pull_secrets.iter().filter(|it| it.is_left_alone()).count();
+    let active = pull_secrets.len() - left_alone;
     // A namespace that several ClusterPullSecrets select is a target of each.
-    let noun = if pull_secrets.len() > 1 { "target" } else { "namespace" };
+    let noun = if active > 1 { "target" } else { "namespace" };
     let targets = match tally.values().sum::<usize>() {
+        0 if active == 0 => "nothing was done".to_owned(),
         0 => "no namespace is selected".to_owned(),
         1 => format!("1 {noun}: {}", counts.join(", ")),
         total => format!("{total} {noun}s: {}", counts.join(", ")),
@@ -193,5 +248,10 @@ fn summary(dry_run: bool, pull_secrets: &[PullSecretReport]) -> String {
         1 => "; 1 registry could not be read".to_owned(),
         unread => format!("; {unread} registries could not be read"),
     };
-    format!("{dry_run}{targets}{unread}")
+    let left_alone = match left_alone {
+        0 => String::new(),
+        1 => "; 1 ClusterPullSecret was left alone".to_owned(),
+        left_alone => format!("; {left_alone} ClusterPullSecrets were left alone"),
+    };
+    format!("{dry_run}{targets}{unread}{left_alone}")
 }

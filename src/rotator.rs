@@ -25,6 +25,7 @@ use crate::cluster::{
     Body, DOCKER_CONFIG_KEY, DockerConfigBytes, FIELD_MANAGER, MANAGED_BY, PULL_SECRET, PULL_SECRET_TYPE,
     Secret, VERSIONS,
 };
+use crate::docker_config::versions;
 use crate::manifest::cluster_pull_secret::Existing;
 use crate::manifest::{API_VERSION, CLUSTER_PULL_SECRET};
 
@@ -156,15 +157,24 @@ pub fn decide(
         return Decision::Refuse(Refusal::WrongType(body.type_.clone()));
     }
     let owners = owner.references(&secret.owners);
-    let is_marked =
-        secret.is_made_for(&owner.pull_secret) && secret.versions.as_ref() == Some(&content.versions);
-    if is_marked && owners.is_none() && body.docker_config.as_ref().is_some_and(|it| is_same(it, content)) {
+    let is_ours = secret.is_made_for(&owner.pull_secret);
+    if is_ours && owners.is_none() && is_held(secret, body, content) {
         return Decision::Unchanged;
     }
     if body.immutable {
         return Decision::Refuse(Refusal::Immutable);
     }
     Decision::Update { resource_version: secret.resource_version.clone(), owners }
+}
+
+/// Whether a Secret holds the content. The same bytes under another version of the same stores are the
+/// same credentials: the annotation alone is not worth a write in every namespace. Two replicas may
+/// each see a version of their own, as with files that are mounted into both.
+fn is_held(secret: &Secret, body: &Body, content: &Content) -> bool {
+    body.docker_config.as_ref().is_some_and(|held| is_same(held, content))
+        && secret.versions.as_ref().is_some_and(|held| {
+            *held == content.versions || versions::stores(held) == versions::stores(&content.versions)
+        })
 }
 
 /// Advises to adopt only what could be adopted.
@@ -200,16 +210,15 @@ impl Owner {
     /// What a Secret is that was just written with this content.
     fn written(&self, metadata: ObjectMeta, content: &Content) -> Secret {
         Secret {
-            resource_version: metadata.resource_version.unwrap_or_default(),
             managed: true,
             pull_secret: Some(self.pull_secret.clone()),
             versions: Some(content.versions.clone()),
-            owners: metadata.owner_references.unwrap_or_default(),
             body: Some(Body {
                 type_: PULL_SECRET_TYPE.to_owned(),
                 immutable: false,
                 docker_config: Some(Arc::clone(&content.docker_config)),
             }),
+            ..Secret::of_metadata(metadata)
         }
     }
 }

@@ -24,6 +24,8 @@ pub enum Trigger {
     Spec,
     /// Somebody set the annotation `regcred.dev/rotate`.
     Annotation,
-    /// The refresh interval is over.
+    /// The refresh interval is over, or a key that could not be read is tried again.
     Refresh,
+    /// Something in the cluster changed: a namespace, a ServiceAccount, a Secret. Nothing is read.
+    Drift,
 }

@@ -3,6 +3,10 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use serde_json::json;
+use wiremock::matchers::path;
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
 /// `code`, stdout and stderr of `regcred` in a directory, with no cluster to talk to.
 fn regcred(directory: &Path, arguments: &[&str]) -> (i32, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_regcred"))
@@ -47,6 +51,7 @@ fn help_tells_what_it_is_and_what_the_exit_codes_mean() {
 
     Commands:
       rotate  Put the passwords of the manifests into every selected namespace, once, and report
+      crd     Print the CRD of ClusterPullSecret as YAML, to be applied with kubectl
       help    Print this message or the help of the given subcommand(s)
 
     Options:
@@ -72,15 +77,16 @@ fn help_of_rotate_names_every_choice() {
     insta::assert_snapshot!(stdout, @r"
     Put the passwords of the manifests into every selected namespace, once, and report
 
-    Usage: regcred rotate [OPTIONS] --filename <FILE> [NAME]...
+    Usage: regcred rotate [OPTIONS] [NAME]...
 
     Arguments:
       [NAME]...
-              Only these ClusterPullSecrets of the manifests. Default: all
+              Only these ClusterPullSecrets. Default: all
 
     Options:
       -f, --filename <FILE>
-              Manifests: a file, a directory of them, or - for stdin. May be given several times
+              Manifests: a file, a directory of them, or - for stdin. May be given several times. Where
+              they hold no ClusterPullSecret, those of the cluster are taken
 
       -v, --verbose...
               Say more on stderr: -v every change, -vv everything
@@ -126,6 +132,7 @@ fn help_of_rotate_names_every_choice() {
     Examples:
       regcred rotate -f images.yaml --dry-run
       regcred rotate -f manifests/ -f - images --output json
+      regcred rotate -f config.yaml
 
     Environment:
       VAULT_TOKEN for a Vault whose `auth` names nothing else
@@ -139,7 +146,7 @@ fn help_of_rotate_names_every_choice() {
 fn a_wrong_command_line_is_2() {
     for arguments in [
         &[][..],
-        &["rotate"],
+        &["crd", "x"],
         &["rotate", "-f", "x", "--concurrency", "0"],
         &["rotate", "-f", "x", "--exit-code"],
     ] {
@@ -186,8 +193,8 @@ spec:
       bad.yaml:16: document 2: spec.serviceAccounts[1]: must be text, but is a number to YAML: put it in quotes
       bad.yaml:16: document 2: spec.serviceAccounts[0]: must be lower-case letters, digits, hyphens and dots, begin and end with a letter or digit (around every dot too), and have at most 253 characters
       bad.yaml:17: document 2: spec.namespaces.selectr: unknown field; did you mean selector? known: exclude, include, selector
-      bad.yaml:17: document 2: spec.namespaces.include[0]: is no glob: unclosed character class; missing ']'
-      bad.yaml:17: document 2: spec.namespaces.exclude[0]: must be lower-case letters, digits and hyphens, begin and end with a letter or digit, and have at most 63 characters
+      bad.yaml:17: document 2: spec.namespaces.include[0]: must be the name of a namespace (lower-case letters, digits and hyphens, at most 63 characters), or a glob of such letters with *, ? and {one,other}
+      bad.yaml:17: document 2: spec.namespaces.exclude[0]: must be the name of a namespace (lower-case letters, digits and hyphens, at most 63 characters), or a glob of such letters with *, ? and {one,other}
       missing.yaml: cannot be read: No such file or directory (os error 2)
     ");
 }
@@ -208,10 +215,96 @@ fn without_a_cluster_the_message_says_how_to_name_one() {
     insta::assert_snapshot!(stderr, @"error: no cluster to talk to: there is no kubeconfig, and this is no pod with a ServiceAccount token; give --kubeconfig or set KUBECONFIG");
 }
 
+const CONFIG: &str = "\
+apiVersion: regcred.dev/v1alpha1
+kind: Config
+stores: [{name: vault, vault: {address: \"http://127.0.0.1:1\"}}]
+";
+
+/// A directory with a Config and the kubeconfig of a cluster that answers with `status` and `body` when it is
+/// asked for its ClusterPullSecrets.
+async fn cluster(status: u16, body: serde_json::Value) -> (MockServer, tempfile::TempDir) {
+    let server = MockServer::start().await;
+    let asked = Mock::given(path("/apis/regcred.dev/v1alpha1/clusterpullsecrets"));
+    asked.respond_with(ResponseTemplate::new(status).set_body_json(body)).expect(1..).mount(&server).await;
+    let kubeconfig = KUBECONFIG.replace("http://127.0.0.1:1", &server.uri());
+    (server, directory(&[("config.yaml", CONFIG), ("kubeconfig", &kubeconfig)]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_pull_secret_in_a_file_the_cluster_is_asked() {
+    let not_found =
+        json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": "x"});
+    let check = async |status, body, arguments: &[&str], expect: &str| {
+        let (server, directory) = cluster(status, body).await;
+        let arguments = [arguments, &["--kubeconfig", "kubeconfig"]].concat();
+        let (code, stdout, stderr) = regcred(directory.path(), &arguments);
+        assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
+        assert_eq!(stderr.replace(&server.uri(), "CLUSTER").trim(), expect);
+    };
+    check(
+        404,
+        not_found,
+        &["rotate"],
+        "error: no ClusterPullSecret is given with -f, and the cluster at CLUSTER/ does not know the kind: \
+         give one with -f, or install the CRD with `regcred crd | kubectl apply --server-side -f -`",
+    )
+    .await;
+    let list = |items: serde_json::Value| json!({"metadata": {}, "items": items});
+    check(
+        200,
+        list(json!([])),
+        &["rotate", "-f", "config.yaml"],
+        "error: the manifests hold no ClusterPullSecret, and there is none in the cluster at CLUSTER/ either: \
+         there is nothing to rotate",
+    )
+    .await;
+    check(
+        200,
+        list(json!([{"metadata": {"name": "images"}}])),
+        &["rotate", "-f", "config.yaml", "image"],
+        "error: the cluster has no ClusterPullSecret image; it has: images",
+    )
+    .await;
+    let forbidden =
+        json!({"kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden", "message": "no"});
+    check(
+        403,
+        forbidden,
+        &["rotate"],
+        "error: no ClusterPullSecret is given with -f, and those of the cluster at CLUSTER/ cannot be read: no",
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_with_a_mistake_is_reported_and_left_alone() {
+    let object = json!({
+        "apiVersion": "regcred.dev/v1alpha1", "kind": "ClusterPullSecret", "metadata": {"name": "images"},
+        "spec": {"registries": [{"host": "ghcr.io", "from": {"store": "valt", "key": "ghcr"}}]},
+    });
+    let (_server, directory) = cluster(200, json!({"metadata": {}, "items": [object]})).await;
+    let (code, stdout, stderr) =
+        regcred(directory.path(), &["rotate", "-f", "config.yaml", "--kubeconfig", "kubeconfig"]);
+    assert_eq!((code, stderr.as_str()), (1, ""));
+    insta::assert_snapshot!(stdout, @r"
+    images: left alone
+
+      ! Invalid: spec.registries[0].from.store: no store has this name; did you mean vault? known: vault
+
+    nothing was done; 1 ClusterPullSecret was left alone
+    ");
+}
+
 #[test]
-fn a_cluster_that_cannot_be_reached_is_1_and_says_that_nothing_was_written() {
-    // Nobody listens on port 1.
-    let kubeconfig = "\
+fn the_crd_in_deploy_is_that_of_the_types() {
+    let (code, stdout, _) = regcred(directory(&[]).path(), &["crd"]);
+    assert_eq!(code, 0);
+    let is_current = stdout == include_str!("../deploy/crd.yaml");
+    assert!(is_current, "deploy/crd.yaml is stale: renew it with `cargo run -- crd > deploy/crd.yaml`");
+}
+
+const KUBECONFIG: &str = "\
 apiVersion: v1
 kind: Config
 clusters: [{name: here, cluster: {server: \"http://127.0.0.1:1\"}}]
@@ -219,7 +312,11 @@ users: [{name: me, user: {}}]
 contexts: [{name: there, context: {cluster: here, user: me}}]
 current-context: there
 ";
-    let directory = directory(&[("images.yaml", GOOD), ("kubeconfig", kubeconfig)]);
+
+#[test]
+fn a_cluster_that_cannot_be_reached_is_1_and_says_that_nothing_was_written() {
+    // Nobody listens on port 1.
+    let directory = directory(&[("images.yaml", GOOD), ("kubeconfig", KUBECONFIG)]);
     let run = |more: &[&str]| {
         regcred(
             directory.path(),

@@ -18,6 +18,12 @@ fn the_manifest_reference_is_that_of_the_types() {
 }
 
 #[test]
+fn the_status_and_its_reasons_are_those_of_the_types() {
+    check("status", &regcred::manifest::reference::status());
+    check("reasons", &regcred::manifest::status::reason::reasons());
+}
+
+#[test]
 fn the_metrics_are_those_of_the_registry() {
     check("metrics", &regcred::metrics::reference());
 }

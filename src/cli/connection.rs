@@ -24,6 +24,14 @@ pub struct Connection {
 impl Connection {
     /// A client for the cluster, and the address it talks to. Makes no request yet.
     pub async fn client(&self) -> Result<(Client, String), Failure> {
+        let (config, address) = self.config().await?;
+        let client = Client::try_from(config)
+            .map_err(|error| Failure::World(anyhow!("cannot talk to the cluster at {address}: {error}")))?;
+        Ok((client, address))
+    }
+
+    /// How to reach the cluster, and the address it is at.
+    pub async fn config(&self) -> Result<(Config, String), Failure> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         // The errors of `kube` tell their cause in their own message, so only that is kept of them.
         let config = match self.kubeconfig()? {
@@ -42,9 +50,7 @@ impl Connection {
         };
         let config = config.map_err(Failure::World)?;
         let address = config.cluster_url.to_string();
-        let client = Client::try_from(config)
-            .map_err(|error| Failure::World(anyhow!("cannot talk to the cluster at {address}: {error}")))?;
-        Ok((client, address))
+        Ok((config, address))
     }
 
     /// The kubeconfig, where there is one: `--kubeconfig`, else the files of `KUBECONFIG` merged, else

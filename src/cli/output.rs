@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Write};
 
 use anyhow::Context as _;
+use serde::Serialize;
 
 use super::Failure;
 use crate::report::Report;
@@ -25,13 +26,24 @@ pub fn print(report: &Report, format: Format) -> Result<(), Failure> {
         Format::Json => serde_json::to_string_pretty(report)
             .context("failed to write the report as JSON")
             .map_err(Failure::Broken)?,
-        Format::Yaml => serde_saphyr::to_string(report)
-            .context("failed to write the report as YAML")
-            .map_err(Failure::Broken)?,
+        Format::Yaml => yaml(report)?,
     };
+    write(&text)
+}
+
+/// Prints anything to stdout as YAML.
+pub fn print_yaml(value: &impl Serialize) -> Result<(), Failure> {
+    write(&yaml(value)?)
+}
+
+fn yaml(value: &impl Serialize) -> Result<String, Failure> {
+    serde_saphyr::to_string(value).context("failed to write YAML").map_err(Failure::Broken)
+}
+
+fn write(text: &str) -> Result<(), Failure> {
     match writeln!(std::io::stdout().lock(), "{}", text.trim_end()) {
         // Whoever reads has read enough: `regcred rotate | head`.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("failed to write the report to stdout").map_err(Failure::World),
+        result => result.context("failed to write to stdout").map_err(Failure::World),
     }
 }

@@ -4,23 +4,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::anyhow;
-
 use super::connection::Connection;
 use super::output::{self, Format};
 use super::progress::Bar;
+use super::pull_secrets::PullSecrets;
 use super::{Exit, Failure};
+use crate::manifest::Manifests;
 use crate::manifest::cluster_pull_secret::PullSecret;
-use crate::manifest::mistake::Mistakes;
-use crate::manifest::{self, Manifests};
 use crate::pass::{self, Options, Watcher};
-use crate::provider::Environment;
 use crate::provider::stores::Stores;
 
 const AFTER_HELP: &str = "\
 Examples:
   regcred rotate -f images.yaml --dry-run
   regcred rotate -f manifests/ -f - images --output json
+  regcred rotate -f config.yaml
 
 Environment:
   VAULT_TOKEN for a Vault whose `auth` names nothing else
@@ -32,12 +30,13 @@ The exit codes are told by regcred --help.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Args {
-    /// Only these ClusterPullSecrets of the manifests. Default: all.
+    /// Only these ClusterPullSecrets. Default: all.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 
-    /// Manifests: a file, a directory of them, or - for stdin. May be given several times.
-    #[arg(short = 'f', long = "filename", value_name = "FILE", required = true)]
+    /// Manifests: a file, a directory of them, or - for stdin. May be given several times. Where they
+    /// hold no ClusterPullSecret, those of the cluster are taken.
+    #[arg(short = 'f', long = "filename", value_name = "FILE")]
     filenames: Vec<PathBuf>,
 
     /// Write nothing; print the report and what would change, passwords as (changed).
@@ -67,27 +66,41 @@ pub struct Args {
 /// Runs the command.
 pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
     let Args { names, filenames, dry_run, exit_code, output, concurrency, files, connection } = args;
-    let Manifests { stores, pull_secrets } =
-        manifest::read(&filenames, &files).map_err(|mistakes| Failure::World(told(&mistakes)))?;
-    let pull_secrets: Vec<_> = pull_secrets.into_iter().map(Arc::new).collect();
-    check_names(&pull_secrets, &names)?;
-    let is_chosen = |it: &PullSecret| names.is_empty() || names.contains(&it.name);
-
-    let places = pass::places(pull_secrets.iter().map(Arc::as_ref).filter(|it| is_chosen(it)));
-    let stores = Stores::open(&stores, &places, &environment()).await;
+    let Manifests { stores, pull_secrets } = super::manifests(&filenames, &files)?;
+    let mut pull_secrets = PullSecrets { good: pull_secrets, invalid: Vec::new() };
+    let is_in_files = !pull_secrets.good.is_empty();
+    if is_in_files {
+        pull_secrets.check_names(&names, ["the manifests hold", "they hold"])?;
+    }
     let (client, address) = connection.client().await?;
+    if !is_in_files {
+        let none_given = if filenames.is_empty() {
+            "no ClusterPullSecret is given with -f"
+        } else {
+            "the manifests hold no ClusterPullSecret"
+        };
+        pull_secrets = PullSecrets::of_cluster(&client, &address, &stores, none_given).await?;
+        pull_secrets.check_names(&names, ["the cluster has", "it has"])?;
+    }
+    let is_wanted = |name: &str| names.is_empty() || names.iter().any(|it| it == name);
+    let is_chosen = |it: &PullSecret| is_wanted(&it.name) && it.at_rest().is_none();
+
+    let places = pass::places(pull_secrets.good.iter().filter(|it| is_chosen(it)));
+    let stores = Stores::open(&stores, &places, &super::environment()).await;
 
     let bar = Bar::new(verbose);
     let stop = Arc::new(AtomicBool::new(false));
     tokio::spawn(stop_on_interrupt(Arc::clone(&stop)));
     let watcher = Watcher { tell: &|progress| bar.show(progress), stop: &stop };
     let options = Options { dry_run, concurrency: usize::from(concurrency) };
-    let report = pass::run(&client, &stores, &pull_secrets, &is_chosen, options, &watcher).await;
+    let all: Vec<_> = pull_secrets.good.iter().cloned().map(Arc::new).collect();
+    let report = pass::run(&client, &stores, &all, &is_chosen, options, &watcher).await;
     bar.clear();
     let report = report.map_err(|error| {
         let what = format!("failed to read the cluster at {address}; nothing was written");
         Failure::World(anyhow::Error::new(error).context(what))
     })?;
+    let report = report.beside(pull_secrets.left_alone(&is_wanted));
     output::print(&report, output)?;
 
     let found_work = exit_code && report.has_changes();
@@ -105,37 +118,5 @@ async fn stop_on_interrupt(stop: Arc<AtomicBool>) {
     eprintln!("interrupted: finishing what is under way; once more to end at once");
     if tokio::signal::ctrl_c().await.is_ok() {
         std::process::exit(130);
-    }
-}
-
-/// All mistakes, a line each, under one that counts them.
-fn told(mistakes: &Mistakes) -> anyhow::Error {
-    let lines = mistakes.to_string().replace('\n', "\n  ");
-    match mistakes.0.len() {
-        1 => anyhow!("a mistake in the manifests; nothing was read or written\n  {lines}"),
-        count => anyhow!("{count} mistakes in the manifests; nothing was read or written\n  {lines}"),
-    }
-}
-
-/// What the process's environment gives to the stores.
-#[expect(clippy::disallowed_methods, reason = "this is the edge")]
-fn environment() -> Environment {
-    let vault_token = std::env::var("VAULT_TOKEN").ok().filter(|token| !token.is_empty());
-    Environment { vault_token: vault_token.map(Into::into) }
-}
-
-fn check_names(pull_secrets: &[Arc<PullSecret>], names: &[String]) -> Result<(), Failure> {
-    if pull_secrets.is_empty() {
-        return Err(Failure::World(anyhow!(
-            "the manifests hold no ClusterPullSecret: there is nothing to rotate"
-        )));
-    }
-    let known: Vec<_> = pull_secrets.iter().map(|it| it.name.as_str()).collect();
-    match names.iter().find(|name| !known.contains(&name.as_str())) {
-        None => Ok(()),
-        Some(unknown) => Err(Failure::World(anyhow!(
-            "the manifests hold no ClusterPullSecret {unknown}; they hold: {}",
-            known.join(", ")
-        ))),
     }
 }

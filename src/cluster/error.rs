@@ -21,7 +21,7 @@ pub fn conflict_backoff() -> impl Iterator<Item = Duration> {
 
 /// Why a request to the API server failed. Messages are the API server's own: it never quotes a
 /// Secret's data.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
 pub enum Error {
     /// Somebody else wrote the object since it was read: read it again and decide anew.
     #[error("the object was changed by another writer: {0}")]

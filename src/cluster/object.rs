@@ -10,6 +10,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
+use kube::api::ObjectMeta;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
@@ -63,6 +64,7 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
 struct Metadata {
     name: String,
     namespace: String,
+    uid: String,
     resource_version: String,
     #[serde(deserialize_with = "null_is_default")]
     labels: BTreeMap<String, String>,
@@ -71,6 +73,21 @@ struct Metadata {
     #[serde(deserialize_with = "null_is_default")]
     owner_references: Vec<OwnerReference>,
     deletion_timestamp: Option<IgnoredAny>,
+}
+
+impl From<Metadata> for ObjectMeta {
+    fn from(metadata: Metadata) -> Self {
+        Self {
+            name: Some(metadata.name),
+            namespace: Some(metadata.namespace),
+            uid: Some(metadata.uid),
+            resource_version: Some(metadata.resource_version),
+            labels: Some(metadata.labels),
+            annotations: Some(metadata.annotations),
+            owner_references: Some(metadata.owner_references),
+            ..Self::default()
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -155,9 +172,8 @@ impl Observed for Secret {
     type Shown = ShownSecret;
 
     fn of(ShownSecret { metadata, type_, immutable, mut data }: ShownSecret) -> Listed<Self> {
-        let Metadata { name, namespace, resource_version, labels, annotations, owner_references, .. } =
-            metadata;
-        let mut object = Secret::of_metadata(resource_version, labels, annotations, owner_references);
+        let (namespace, name) = (metadata.namespace.clone(), metadata.name.clone());
+        let mut object = Secret::of_metadata(metadata.into());
         let docker_config = data.remove(DOCKER_CONFIG_KEY).map(|bytes| Arc::new(bytes.0.into()));
         object.body = Some(Body { type_, immutable, docker_config });
         Listed { namespace, name, object }
@@ -166,18 +182,15 @@ impl Observed for Secret {
 
 impl Secret {
     /// A Secret of which the metadata was seen.
-    pub(super) fn of_metadata(
-        resource_version: String,
-        mut labels: BTreeMap<String, String>,
-        mut annotations: BTreeMap<String, String>,
-        owners: Vec<OwnerReference>,
-    ) -> Self {
+    pub(crate) fn of_metadata(metadata: ObjectMeta) -> Self {
+        let mut labels = metadata.labels.unwrap_or_default();
         Self {
-            resource_version,
+            resource_version: metadata.resource_version.unwrap_or_default(),
+            uid: metadata.uid.unwrap_or_default(),
             managed: labels.get(MANAGED_BY).is_some_and(|value| value == FIELD_MANAGER),
             pull_secret: labels.remove(PULL_SECRET),
-            versions: annotations.remove(VERSIONS),
-            owners,
+            versions: metadata.annotations.unwrap_or_default().remove(VERSIONS),
+            owners: metadata.owner_references.unwrap_or_default(),
             body: None,
         }
     }

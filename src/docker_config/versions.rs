@@ -43,6 +43,12 @@ pub fn parse_lenient(annotation: &str) -> BTreeMap<HostKey, Origin> {
     annotation.split(',').filter_map(entry).collect()
 }
 
+/// The store of each entry of an annotation, whatever the version.
+#[must_use]
+pub fn stores(annotation: &str) -> BTreeMap<HostKey, StoreName> {
+    parse_lenient(annotation).into_iter().map(|(host, origin)| (host, origin.store)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,8 +4,8 @@
 //! field is checked by itself, where it is written and whatever is wrong with those around it, so that
 //! no mistake hides another; what a check returns is right only where it noted nothing.
 
-mod pull_secret;
-mod selection;
+pub(crate) mod pull_secret;
+pub(crate) mod selection;
 mod store;
 
 use std::collections::BTreeMap;
@@ -165,15 +165,19 @@ fn check_name(spot: &Spot<'_>, rule: fn(&str) -> Result<(), Rule>, mistakes: &mu
     }
 }
 
+pub(crate) const EMPTY: Rule = "must not be empty";
+pub(crate) const CONTROL: Rule = "must not have line breaks or other control characters";
+pub(crate) const SPACE: Rule = "must not begin or end with a space";
+
 /// Notes a text that is empty or that no field of this sort can hold.
 fn check_text(spot: &Spot<'_>, mistakes: &mut Mistakes) {
     let Some(text) = spot.text() else { return };
     if text.is_empty() {
-        mistakes.push(spot.mistake("must not be empty"));
+        mistakes.push(spot.mistake(EMPTY));
     } else if text.chars().any(char::is_control) {
-        mistakes.push(spot.mistake("must not have line breaks or other control characters"));
+        mistakes.push(spot.mistake(CONTROL));
     } else if text.trim() != text {
-        mistakes.push(spot.mistake("must not begin or end with a space"));
+        mistakes.push(spot.mistake(SPACE));
     }
 }
 

@@ -1,13 +1,17 @@
 //! `kind: ClusterPullSecret`: which credentials go into which namespaces.
 //!
-//! [`ClusterPullSecret`] is the document as written; [`PullSecret`] is the same after every check.
+//! [`ClusterPullSecret`] is the document as written; [`PullSecret`] is the same after every check. The
+//! bounds of lists and texts are in the schema, so that a file and the API server know the same: they
+//! keep the rules of the CRD below the cost that the API server allows.
 
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::object::Object;
 use super::selection::{Namespaces, Selection};
+use super::status::reason::ReadyReason;
 use crate::credential::Place;
 use crate::docker_config::host_key::HostKey;
 
@@ -38,8 +42,10 @@ pub struct Metadata {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ClusterPullSecretSpec {
     /// Name of the pull secret in every namespace. Default: the name of the ClusterPullSecret.
+    #[schemars(length(max = 253))]
     pub secret_name: Option<String>,
-    /// The registries and where their credentials are: at least one, no host twice.
+    /// The registries and where their credentials are: at least one and at most 64, no host twice.
+    #[schemars(length(max = 64))]
     pub registries: Vec<Registry>,
     /// The namespaces. Absent: every namespace but `kube-system`, `kube-public` and `kube-node-lease`.
     #[serde(default)]
@@ -47,10 +53,23 @@ pub struct ClusterPullSecretSpec {
     /// The ServiceAccounts of each namespace that name the pull secret, or `["*"]` for all.
     /// An empty list writes the Secret and touches no ServiceAccount.
     #[serde(default = "default_service_accounts")]
+    #[schemars(length(max = 256), inner(length(max = 253)))]
     pub service_accounts: Vec<String>,
     /// What to do with a Secret of that name that regcred did not make.
     #[serde(default)]
     pub existing: Existing,
+    /// How often `regcred run` reads the stores and the cluster anew, whatever else wakes it: hours,
+    /// minutes and seconds, as in `1h`, `90m` or `1h30m`; at least `10s` and at most `720h`.
+    #[serde(default = "default_refresh_interval")]
+    #[schemars(length(max = 24))]
+    pub refresh_interval: String,
+    /// What becomes of its Secrets when the ClusterPullSecret is deleted from the cluster.
+    #[serde(default)]
+    pub deletion: Deletion,
+    /// Leave everything of it as it is until this is `false` again. What it has, no other
+    /// ClusterPullSecret may take meanwhile.
+    #[serde(default)]
+    pub suspend: bool,
 }
 
 /// One registry and where its credential is.
@@ -59,10 +78,12 @@ pub struct ClusterPullSecretSpec {
 pub struct Registry {
     /// The registry as images name it: `ghcr.io`, `registry:5000/team`, `*.example.com`, `docker.io`.
     /// Absent: every entry of the docker config the store holds.
+    #[schemars(length(max = 255))]
     pub host: Option<String>,
     /// Where the credential is.
     pub from: From,
     /// The username, when the store holds only the password.
+    #[schemars(length(max = 256))]
     pub username: Option<String>,
 }
 
@@ -71,12 +92,16 @@ pub struct Registry {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct From {
     /// Name of a store of the Config.
+    #[schemars(length(max = 63))]
     pub store: String,
     /// Path or id of the credential inside the store.
+    #[schemars(length(max = 1024))]
     pub key: String,
     /// Field that holds the username. Default: `username`.
+    #[schemars(length(max = 256))]
     pub username_key: Option<String>,
     /// Field that holds the password. Default: `password` or `accessToken`, whichever is there.
+    #[schemars(length(max = 256))]
     pub password_key: Option<String>,
 }
 
@@ -88,6 +113,16 @@ pub enum Existing {
     Refuse,
     /// Take it over, when its type is right and it is not immutable.
     Adopt,
+}
+
+/// What becomes of the Secrets of a ClusterPullSecret that is deleted from the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Deletion {
+    /// They are removed, and first what regcred added to ServiceAccounts for them.
+    #[default]
+    Delete,
+    /// They stay, and nobody keeps them true any more.
+    Retain,
 }
 
 /// A ClusterPullSecret after every check.
@@ -105,35 +140,14 @@ pub struct PullSecret {
     pub service_accounts: ServiceAccounts,
     /// What to do with a foreign Secret.
     pub existing: Existing,
-    /// How often every key is read again, triggers or not.
+    /// How often to read everything anew.
     pub refresh_interval: Duration,
-    /// What becomes of its Secrets when it is deleted.
+    /// What becomes of the Secrets when the ClusterPullSecret is deleted.
     pub deletion: Deletion,
-    /// Nothing is read or written for it.
+    /// Nothing is to be done for it, and its claims stay.
     pub suspend: bool,
     /// What the API server knows of it; `None` where it comes from a file.
     pub object: Option<Object>,
-}
-
-/// What the API server knows of a ClusterPullSecret.
-#[derive(Clone, Debug, Default)]
-pub struct Object {
-    /// Its UID, by which owner references know it.
-    pub uid: String,
-    /// It is being deleted.
-    pub deleting: bool,
-    /// `status.secretNames`: the names under which Secrets of it may exist.
-    pub secret_names: Vec<String>,
-}
-
-/// What becomes of the Secrets of a ClusterPullSecret that is deleted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Deletion {
-    /// They go with it, after the entries in the ServiceAccounts.
-    #[default]
-    Delete,
-    /// They stay, and so do the entries.
-    Retain,
 }
 
 /// One registry of a [`PullSecret`].
@@ -160,20 +174,6 @@ pub enum ServiceAccounts {
     Named(Vec<String>),
 }
 
-impl PullSecret {
-    /// Whether it is being deleted and takes its Secrets with it.
-    #[must_use]
-    pub fn is_going(&self) -> bool {
-        self.deletion == Deletion::Delete && self.object.as_ref().is_some_and(|object| object.deleting)
-    }
-
-    /// The names its Secrets had before and that may still be there.
-    pub fn former_names(&self) -> impl Iterator<Item = &String> {
-        let names = self.object.iter().flat_map(|object| &object.secret_names);
-        names.filter(|name| **name != self.secret_name)
-    }
-}
-
 impl ServiceAccounts {
     /// Whether the ServiceAccount of that name is one of them.
     #[must_use]
@@ -183,6 +183,21 @@ impl ServiceAccounts {
             Self::Named(names) => names.iter().any(|it| it == name),
         }
     }
+}
+
+impl PullSecret {
+    /// Whether nothing may be done for it, and why: its claims stay all the same.
+    #[must_use]
+    pub fn at_rest(&self) -> Option<ReadyReason> {
+        match &self.object {
+            Some(object) if object.deleting => Some(ReadyReason::Deleting),
+            _ => self.suspend.then_some(ReadyReason::Suspended),
+        }
+    }
+}
+
+fn default_refresh_interval() -> String {
+    "1h".to_owned()
 }
 
 fn default_service_accounts() -> Vec<String> {

@@ -95,7 +95,7 @@ impl<'t> Reader<'t> {
 
     fn root(&mut self) -> Result<Node, Abandoned> {
         match self.event()? {
-            (Event::DocumentEnd, span) => Ok(Node { line: span.start.line(), value: Value::Null }),
+            (Event::DocumentEnd, span) => Ok(Node { line: Some(span.start.line()), value: Value::Null }),
             (event, span) => self.node(event, span, "", 1),
         }
     }
@@ -128,7 +128,7 @@ impl<'t> Reader<'t> {
             Event::Alias(anchor) => return self.alias(anchor, path, line, depth),
             _ => return self.abandon(path, line, "ends before its value".to_owned()),
         };
-        let node = Node { line, value };
+        let node = Node { line: Some(line), value };
         if anchor > 0 {
             self.anchors.insert(anchor, node.clone());
         }
@@ -183,8 +183,8 @@ impl<'t> Reader<'t> {
                 _ if is_merge => merged.push(node),
                 Value::Text(name) => match fields.iter().find(|field| field.name == name) {
                     Some(first) => {
-                        let what = format!("is given twice, first on line {}", first.line);
-                        self.note(&field_path, line, what);
+                        let first = first.line.map(|line| format!(", first on line {line}"));
+                        self.note(&field_path, line, format!("is given twice{}", first.unwrap_or_default()));
                     }
                     None => fields.push(Field { name, line, node }),
                 },
@@ -241,12 +241,12 @@ impl<'t> Reader<'t> {
         Err(Abandoned)
     }
 
-    fn note(&mut self, path: &str, line: usize, what: String) {
+    fn note(&mut self, path: &str, line: impl Into<Option<usize>>, what: String) {
         self.mistakes.push(Mistake {
             file: self.file.to_owned(),
             document: Some(self.number),
             path: path.to_owned(),
-            line: Some(line),
+            line: line.into(),
             what,
         });
     }

@@ -1,4 +1,4 @@
-//! What is wrong with the manifests: every mistake at once, each with its file, line and field.
+//! What is wrong with the manifests: every mistake at once, each with its file or object, line and field.
 //!
 //! A mistake names fields and rules. It repeats a value only where a check has made sure that it is
 //! a name (of a store, a kind, a host): what was pasted into the wrong place may be a password.
@@ -10,7 +10,7 @@ use super::node::Node;
 /// One thing that is wrong with the manifests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// The file as the caller named it, or `stdin`.
+    /// The file as the caller named it, `stdin`, or an object of the API server: `ClusterPullSecret images`.
     pub file: String,
     /// Which document of the file, from 1, where the file has several.
     pub document: Option<usize>,
@@ -73,7 +73,7 @@ impl fmt::Display for Mistakes {
 /// Where a document stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
-    /// The file as the caller named it.
+    /// The file as the caller named it, or the kind and name of an object of the API server.
     pub(crate) file: String,
     /// Which document of the file, where it has several.
     pub(crate) document: Option<usize>,
@@ -84,7 +84,7 @@ pub(crate) struct Origin {
 pub(crate) struct Spot<'a> {
     origin: &'a Origin,
     node: Option<&'a Node>,
-    line: usize,
+    line: Option<usize>,
     path: String,
 }
 
@@ -136,16 +136,19 @@ impl<'a> Spot<'a> {
             file: self.origin.file.clone(),
             document: self.origin.document,
             path: self.path.clone(),
-            line: Some(self.line),
+            line: self.line,
             what: what.into(),
         }
     }
 }
 
-/// How another mistake refers to this place: `stores.yaml:12`.
+/// How another mistake refers to this place: `stores.yaml:12`, or by its path where there are no lines.
 impl fmt::Display for Spot<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.origin.file, self.line)
+        match self.line {
+            Some(line) => write!(f, "{}:{line}", self.origin.file),
+            None => f.write_str(&self.path),
+        }
     }
 }
 

@@ -3,13 +3,15 @@
 /// What is wrong with a name; the sentence goes after the path of the field.
 pub(crate) type Rule = &'static str;
 
-const LABEL: Rule = "must be lower-case letters, digits and hyphens, begin and end with a letter or digit, and have at most 63 characters";
-const SUBDOMAIN: Rule = "must be lower-case letters, digits, hyphens and dots, begin and end with a letter or digit \
+pub(crate) const LABEL: Rule = "must be lower-case letters, digits and hyphens, begin and end with a letter or digit, and have at most 63 characters";
+pub(crate) const SUBDOMAIN: Rule = "must be lower-case letters, digits, hyphens and dots, begin and end with a letter or digit \
                          (around every dot too), and have at most 253 characters";
-const LABEL_KEY: Rule = "must be a label: letters, digits, hyphens, underscores and dots, at most 63 characters, \
+pub(crate) const LABEL_KEY: Rule = "must be a label: letters, digits, hyphens, underscores and dots, at most 63 characters, \
                          with a letter or digit at both ends; before a slash there may be a DNS name";
-const LABEL_VALUE: Rule = "must be the value of a label: letters, digits, hyphens, underscores and dots, \
+pub(crate) const LABEL_VALUE: Rule = "must be the value of a label: letters, digits, hyphens, underscores and dots, \
                            at most 63 characters, with a letter or digit at both ends";
+pub(crate) const PATTERN: Rule = "must be the name of a namespace (lower-case letters, digits and hyphens, at most 63 characters), \
+                                  or a glob of such letters with *, ? and {one,other}";
 
 /// The name of a namespace, or of a store.
 pub(crate) fn dns_label(name: &str) -> Result<(), Rule> {
@@ -39,6 +41,28 @@ pub(crate) fn label_value(value: &str) -> Result<(), Rule> {
     if value.len() <= 63 && value.bytes().all(is_inner) && has_ends { Ok(()) } else { Err(LABEL_VALUE) }
 }
 
+/// The name of a namespace, or a glob for some of them. There are no `[a-z]` in it, which no rule of the CRD
+/// could tell from a `[z-a]`.
+pub(crate) fn namespace_pattern(pattern: &str) -> Result<(), Rule> {
+    let is_glob = pattern.contains(['*', '?', '{']);
+    let is_valid = if is_glob { is_glob_of_names(pattern) } else { dns_label(pattern).is_ok() };
+    if is_valid { Ok(()) } else { Err(PATTERN) }
+}
+
+/// Outside of braces letters and wildcards, inside at least one alternative of them; no braces in braces.
+fn is_glob_of_names(glob: &str) -> bool {
+    let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'*' | b'?');
+    let is_alternative = |text: &str| !text.is_empty() && text.bytes().all(is_inner);
+    let mut parts = glob.split('{');
+    let before = parts.next().unwrap_or_default();
+    before.bytes().all(is_inner)
+        && parts.all(|part| {
+            part.split_once('}').is_some_and(|(alternatives, after)| {
+                alternatives.split(',').all(is_alternative) && after.bytes().all(is_inner)
+            })
+        })
+}
+
 fn is_part(part: &str) -> bool {
     let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     !part.is_empty() && part.bytes().all(is_inner) && !part.starts_with('-') && !part.ends_with('-')
@@ -46,7 +70,10 @@ fn is_part(part: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Rule, dns_label, dns_subdomain, label_key, label_value};
+    use proptest::prelude::*;
+
+    use super::super::selection::glob;
+    use super::{Rule, dns_label, dns_subdomain, label_key, label_value, namespace_pattern};
 
     fn check(rule: fn(&str) -> Result<(), Rule>, good: &[&str], bad: &[&str]) {
         for name in good {
@@ -77,5 +104,40 @@ mod tests {
             &["", "/", "a/", "/a", "A/b", "a/b/c"],
         );
         check(label_value, &["", "Web", "1.2_3-x", &longest], &["-a", "a-", "a b", "a/b", &too_long]);
+    }
+
+    #[test]
+    fn a_glob_has_wildcards_and_alternatives() {
+        check(
+            namespace_pattern,
+            &["web", "*", "**", "team-*", "-?", "{a,b*}-{c}", "a{b}c*", &"a*".repeat(60)],
+            &[
+                "",
+                "Web",
+                "a.b",
+                "-a",
+                "team-[0-9]",
+                "*.",
+                "{}",
+                "{a,}",
+                "{a",
+                "a}",
+                "{a}}",
+                "{{a}}",
+                "a,b",
+                "\\*",
+                "*A",
+                &"a".repeat(64),
+            ],
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_pattern_passes_is_a_glob(pattern in "[a-c{},*?-]{0,9}") {
+            if namespace_pattern(&pattern).is_ok() {
+                prop_assert!(glob(&pattern).is_ok(), "{}", pattern);
+            }
+        }
     }
 }

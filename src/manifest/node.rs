@@ -1,11 +1,11 @@
-//! A document as a tree that knows on which line everything stands.
+//! A document as a tree that knows on which line everything stands, where it comes from a text.
 
 use serde_json::{Map, Number, Value as Json};
 
-/// A value and the line, from 1, on which it begins.
+/// A value and the line, from 1, on which it begins; an object of the API server has no lines.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
-    pub(crate) line: usize,
+    pub(crate) line: Option<usize>,
     pub(crate) value: Value,
 }
 
@@ -27,7 +27,7 @@ pub(crate) enum Value {
 pub(crate) struct Field {
     pub(crate) name: String,
     /// The line of the name.
-    pub(crate) line: usize,
+    pub(crate) line: Option<usize>,
     pub(crate) node: Node,
 }
 
@@ -95,6 +95,31 @@ impl Node {
 
     fn children(&self) -> impl Iterator<Item = &Self> {
         self.items().iter().chain(self.fields().iter().map(|field| &field.node))
+    }
+
+    /// What the API server sent, as a tree without lines.
+    pub(crate) fn from_json(json: &Json) -> Self {
+        let value = match json {
+            Json::Null => Value::Null,
+            Json::Bool(value) => Value::Bool(*value),
+            Json::Number(number) => match number.as_i64() {
+                Some(integer) => Value::Integer(integer),
+                None => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Json::String(text) => Value::Text(text.clone()),
+            Json::Array(items) => Value::List(items.iter().map(Self::from_json).collect()),
+            Json::Object(fields) => Value::Map(
+                fields
+                    .iter()
+                    .map(|(name, value)| Field {
+                        name: name.clone(),
+                        line: None,
+                        node: Self::from_json(value),
+                    })
+                    .collect(),
+            ),
+        };
+        Self { line: None, value }
     }
 
     /// The same without lines, for serde.

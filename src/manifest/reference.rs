@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use super::cluster_pull_secret::ClusterPullSecret;
 use super::config::Config;
 use super::shape::{choices, schema, types};
+use super::status::ClusterPullSecretStatus;
 
 /// The reference of both kinds: a heading and a table for each, one row a field.
 ///
@@ -17,31 +18,41 @@ pub fn reference() -> String {
     format!("{}\n{}", kind::<Config>("Config"), kind::<ClusterPullSecret>("ClusterPullSecret"))
 }
 
+/// The reference of the status of a ClusterPullSecret: a table, one row a field.
+#[must_use]
+pub fn status() -> String {
+    let mut table = "| Field | Type | Meaning |\n| --- | --- | --- |\n".to_owned();
+    rows(&schema::<ClusterPullSecretStatus>(), "status", &mut table, false);
+    table
+}
+
 fn kind<T: JsonSchema>(name: &str) -> String {
     let schema = schema::<T>();
     let mut table = format!(
         "### {name}\n\n{}\n\n| Field | Type | Default | Meaning |\n| --- | --- | --- | --- |\n",
         description(&schema)
     );
-    rows(&schema, "", &mut table);
+    rows(&schema, "", &mut table, true);
     table
 }
 
-fn rows(schema: &Json, path: &str, table: &mut String) {
+/// A row for each field below `path`; what a person writes has defaults, what regcred writes has none.
+fn rows(schema: &Json, path: &str, table: &mut String, has_defaults: bool) {
     let required: Vec<&str> =
         schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         let default = match &field["default"] {
-            _ if required.contains(&name.as_str()) => "required".to_owned(),
-            Json::Null => String::new(),
-            default => format!("`{}`", default.to_string().trim_matches('"')),
+            _ if !has_defaults => String::new(),
+            _ if required.contains(&name.as_str()) => " required |".to_owned(),
+            Json::Null => "  |".to_owned(),
+            default => format!(" `{}` |", default.to_string().trim_matches('"')),
         };
         let meaning = meaning(field).replace('|', "\\|");
         // Writing to a String cannot fail.
-        let _ = writeln!(table, "| `{path}` | {} | {default} | {meaning} |", type_name(field));
-        rows(field, &path, table);
-        rows(&field["items"], &format!("{path}[]"), table);
+        let _ = writeln!(table, "| `{path}` | {} |{default} {meaning} |", type_name(field));
+        rows(field, &path, table, has_defaults);
+        rows(&field["items"], &format!("{path}[]"), table, has_defaults);
     }
 }
 
@@ -58,13 +69,14 @@ fn type_name(schema: &Json) -> String {
         Some(&"object") => "map".to_owned(),
         Some(&"string") => "text".to_owned(),
         Some(&"integer") => "number".to_owned(),
+        Some(&"boolean") => "`true`, `false`".to_owned(),
         Some(other) => (*other).to_owned(),
         None => String::new(),
     }
 }
 
 /// The doc of a field, and of each value of an enum.
-fn meaning(schema: &Json) -> String {
+pub(super) fn meaning(schema: &Json) -> String {
     let alternatives = schema["oneOf"].as_array().into_iter().flatten();
     let values = alternatives.filter_map(|value| Some((value["const"].as_str()?, description(value))));
     values.fold(description(schema), |text, (value, meaning)| format!("{text} `{value}`: {meaning}"))
@@ -76,11 +88,11 @@ fn description(schema: &Json) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::reference;
+    use super::{reference, status};
 
     #[test]
     fn every_row_has_a_meaning() {
-        let reference = reference();
+        let reference = reference() + &status();
         assert!(reference.lines().filter(|line| line.starts_with('|')).count() > 30, "{reference}");
         for line in reference.lines().filter(|line| line.starts_with('|')) {
             assert!(!line.ends_with("|  |"), "{line}");

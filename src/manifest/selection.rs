@@ -18,11 +18,13 @@ pub const SYSTEM_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-no
 pub struct Namespaces {
     /// Labels the namespace must carry.
     pub selector: Option<LabelSelector>,
-    /// Names or globs, one of which must match; an empty list selects none.
+    /// Names or globs with `*`, `?` and `{one,other}`, one of which must match; an empty list selects none.
     /// `kube-system`, `kube-public` and `kube-node-lease` are selected only by name, never by a glob.
+    #[schemars(length(max = 1000), inner(length(max = 253)))]
     pub include: Option<Vec<String>>,
-    /// Names or globs, none of which may match.
+    /// Names or globs with `*`, `?` and `{one,other}`, none of which may match.
     #[serde(default)]
+    #[schemars(length(max = 1000), inner(length(max = 253)))]
     pub exclude: Vec<String>,
 }
 
@@ -32,9 +34,11 @@ pub struct Namespaces {
 pub struct LabelSelector {
     /// Labels that must have exactly these values.
     #[serde(default)]
+    #[schemars(extend("maxProperties" = 64, "additionalProperties" = {"type": "string", "maxLength": 63}))]
     pub match_labels: BTreeMap<String, String>,
     /// Requirements that must all hold.
     #[serde(default)]
+    #[schemars(length(max = 64))]
     pub match_expressions: Vec<LabelRequirement>,
 }
 
@@ -43,11 +47,13 @@ pub struct LabelSelector {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LabelRequirement {
     /// The label.
+    #[schemars(length(max = 317))]
     pub key: String,
     /// What must hold of it.
     pub operator: LabelOperator,
     /// The values for `In` and `NotIn`; empty for the other two.
     #[serde(default)]
+    #[schemars(length(max = 256), inner(length(max = 63)))]
     pub values: Vec<String>,
 }
 

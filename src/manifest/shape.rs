@@ -72,16 +72,21 @@ fn check_node(node: &Node, spot: &Spot<'_>, schema: &Json, mistakes: &mut Mistak
     let types = types(schema);
     let Some(wanted) = types.first() else { return };
     match (*wanted, &node.value) {
-        ("object", Value::Map(_)) => check_fields(node, spot, schema, mistakes),
+        ("object", Value::Map(fields)) => {
+            check_bound(fields.len(), "fields", &schema["maxProperties"], spot, mistakes);
+            check_fields(node, spot, schema, mistakes);
+        }
         ("array", Value::List(items)) => {
+            check_bound(items.len(), "items", &schema["maxItems"], spot, mistakes);
             for (item, item_spot) in items.iter().zip(spot.items()) {
                 check_node(item, &item_spot, &schema["items"], mistakes);
             }
         }
         ("integer", Value::Integer(number)) => check_range(*number, spot, schema, mistakes),
-        ("string", Value::Text(_))
-        | ("boolean", Value::Bool(_))
-        | ("number", Value::Integer(_) | Value::Float(_)) => {}
+        ("string", Value::Text(text)) => {
+            check_bound(text.chars().count(), "characters", &schema["maxLength"], spot, mistakes);
+        }
+        ("boolean", Value::Bool(_)) | ("number", Value::Integer(_) | Value::Float(_)) => {}
         ("string", Value::Bool(_) | Value::Integer(_) | Value::Float(_)) => {
             mistakes.push(
                 spot.mistake(format!("must be text, but is {} to YAML: put it in quotes", node.kind())),
@@ -143,6 +148,13 @@ fn check_range(number: i64, spot: &Spot<'_>, schema: &Json, mistakes: &mut Mista
             (_, most) => format!("must be at most {}", most.unwrap_or(i64::MAX)),
         };
         mistakes.push(spot.mistake(what));
+    }
+}
+
+/// Notes more of something than the schema admits; the API server counts the same way.
+fn check_bound(count: usize, of_what: &str, most: &Json, spot: &Spot<'_>, mistakes: &mut Mistakes) {
+    if let Some(most) = most.as_u64().filter(|most| count as u64 > *most) {
+        mistakes.push(spot.mistake(format!("must have at most {most} {of_what}")));
     }
 }
 

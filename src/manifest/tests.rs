@@ -3,6 +3,7 @@
 mod documents;
 mod fields;
 mod good;
+mod object;
 mod together;
 
 use std::path::Path;
@@ -91,6 +92,9 @@ spec:
     exclude: ["*-sandbox"]
   serviceAccounts: [default, builder]
   existing: Adopt
+  refreshInterval: 1h30m
+  deletion: Retain
+  suspend: true
 "#;
 
 const SMALLEST: &str = "apiVersion: regcred.dev/v1alpha1

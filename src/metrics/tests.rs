@@ -70,7 +70,7 @@ fn a_row_of_the_reference_names_the_values_of_closed_lists() {
     let reference = reference();
     for row in [
         "| `regcred_passes_total` | counter | `pull_secret`; `outcome`: `in_sync`, `out_of_sync`, `aborted` | ",
-        "| `regcred_propagation_seconds` | histogram | `trigger`: `Start`, `Spec`, `Annotation`, `Refresh` | ",
+        "| `regcred_propagation_seconds` | histogram | `trigger`: `Start`, `Spec`, `Annotation`, `Refresh`, `Drift` | ",
         "| `regcred_leader` | gauge |  | ",
         "`outcome`: `Fetched`, `NotFound`, `Deleted`, `Denied`, ",
     ] {

@@ -11,8 +11,9 @@ use tracing::{debug, info};
 
 use super::plan::{NamespacePlan, Plan, PullSecretPlan, Step, Target, Wish};
 use super::{Progress, Watcher};
-use crate::cluster::error::Error;
+use crate::cluster;
 use crate::cluster::{Secret, ServiceAccount};
+use crate::metrics::{WriteKind, WriteOutcome};
 use crate::patcher;
 use crate::report::diff;
 use crate::report::{NamespaceReport, PullSecretReport, Report, ResultKind, ServiceAccountReport};
@@ -54,9 +55,6 @@ pub fn pretend(plan: Plan) -> Report {
     assemble(true, pull_secrets, reports)
 }
 
-/// The ServiceAccount that the controller manager makes in every namespace.
-const DEFAULT: &str = "default";
-
 /// A report with the place of its pull secret.
 type Placed = (usize, NamespaceReport);
 
@@ -69,7 +67,7 @@ fn assemble(dry_run: bool, pull_secrets: Vec<PullSecretPlan>, reports: Vec<Vec<P
         let mut namespaces = by_pull_secret.remove(&index).unwrap_or_default();
         namespaces.sort_by(|a, b| a.namespace.cmp(&b.namespace));
         let (name, secret_name) = (owner.pull_secret.clone(), owner.secret_name.clone());
-        PullSecretReport { name, secret_name, problems, registries, namespaces }
+        PullSecretReport { name, secret_name, left_alone: None, problems, registries, namespaces }
     };
     Report::new(dry_run, pull_secrets.into_iter().enumerate().map(report).collect())
 }
@@ -87,20 +85,41 @@ fn interrupted(namespace: &NamespacePlan) -> Vec<Placed> {
 pub struct Applied {
     /// A report for each target.
     pub reports: Vec<Placed>,
-    /// The Secrets it was about as the cluster holds them now; `None` where there is none.
-    pub secrets: BTreeMap<String, Option<Secret>>,
-    /// The ServiceAccounts it was about; `None` where it is gone.
-    pub service_accounts: BTreeMap<String, Option<ServiceAccount>>,
+    /// The Secrets that are not any more what the plan took them for.
+    pub secrets: BTreeMap<String, Left<Secret>>,
+    /// The ServiceAccounts that are not.
+    pub service_accounts: BTreeMap<String, Left<ServiceAccount>>,
+    /// A Secret was read for the first time: it has to be decided on anew.
+    pub is_read: bool,
+    /// Every write that was tried.
+    pub writes: Vec<(WriteKind, WriteOutcome)>,
+}
+
+/// An object that was written, or found to be another one.
+#[derive(Debug)]
+pub struct Left<T> {
+    /// The `resourceVersion` that the plan took it for; empty where it was not there.
+    pub before: String,
+    /// What the cluster holds now; `None` where it is gone.
+    pub now: Option<T>,
 }
 
 /// Carries out the plan for one namespace, a request at a time.
 pub async fn apply_namespace(client: &Client, plan: NamespacePlan) -> Applied {
     let NamespacePlan { name, secrets, service_accounts, targets } = plan;
+    // With the body that was read, a Secret is another one than by its metadata.
+    let secret_key = |it: &Secret| (it.resource_version.clone(), it.body.is_some());
+    let secrets_before: BTreeMap<_, _> =
+        secrets.iter().map(|(name, it)| (name.clone(), secret_key(it))).collect();
+    let accounts_before: BTreeMap<_, _> =
+        service_accounts.iter().map(|(name, it)| (name.clone(), it.resource_version.clone())).collect();
     let mut site = Site {
         client,
         namespace: &name,
         secrets: secrets.into_iter().map(|(name, it)| (name, Some(it))).collect(),
         service_accounts: service_accounts.into_iter().map(|(name, it)| (name, Some(it))).collect(),
+        writes: Vec::new(),
+        is_read: false,
     };
     let mut reports = Vec::new();
     for Target { pull_secret, owner, step, former } in targets {
@@ -112,8 +131,25 @@ pub async fn apply_namespace(client: &Client, plan: NamespacePlan) -> Applied {
         }
         reports.push((pull_secret, report));
     }
-    let Site { secrets, service_accounts, .. } = site;
-    Applied { reports, secrets, service_accounts }
+    let Site { secrets, service_accounts, writes, is_read, .. } = site;
+    let secrets = secrets.into_iter().filter_map(|(name, now)| {
+        let before = secrets_before.get(&name);
+        let is_other = before != now.as_ref().map(secret_key).as_ref();
+        let before = before.map(|(version, _)| version.clone()).unwrap_or_default();
+        is_other.then_some((name, Left { before, now }))
+    });
+    let service_accounts = service_accounts.into_iter().filter_map(|(name, now)| {
+        let before = accounts_before.get(&name).cloned().unwrap_or_default();
+        let is_other = now.as_ref().is_none_or(|it| it.resource_version != before);
+        is_other.then_some((name, Left { before, now }))
+    });
+    Applied {
+        secrets: secrets.collect(),
+        service_accounts: service_accounts.collect(),
+        reports,
+        writes,
+        is_read,
+    }
 }
 
 /// Where steps are carried out, and what is there.
@@ -122,6 +158,8 @@ struct Site<'a> {
     namespace: &'a str,
     secrets: BTreeMap<String, Option<Secret>>,
     service_accounts: BTreeMap<String, Option<ServiceAccount>>,
+    writes: Vec<(WriteKind, WriteOutcome)>,
+    is_read: bool,
 }
 
 impl Site<'_> {
@@ -131,6 +169,7 @@ impl Site<'_> {
             Step::Terminating => NamespaceReport::terminating(namespace),
             Step::NoCredential => NamespaceReport::no_credential(namespace),
             Step::Absent => NamespaceReport::new(namespace.to_owned(), ResultKind::Removed),
+            Step::Look => self.look(owner).await,
             Step::Keep { secret: Decision::Refuse(refusal), .. } => {
                 NamespaceReport::of_secret(namespace, Ok(Outcome::Refused(refusal)))
             }
@@ -138,6 +177,12 @@ impl Site<'_> {
                 let observed = self.secrets.entry(owner.secret_name.clone()).or_default();
                 let outcome =
                     rotator::act(client, namespace, observed, &content, owner, heir_of.as_deref()).await;
+                self.writes.extend(match &outcome {
+                    Ok(Outcome::Unchanged | Outcome::Refused(_)) => None,
+                    Ok(Outcome::Created) => Some((WriteKind::Secret, WriteOutcome::Created)),
+                    Ok(Outcome::Updated) => Some((WriteKind::Secret, WriteOutcome::Updated)),
+                    Err(_) => Some((WriteKind::Secret, WriteOutcome::Failed)),
+                });
                 let is_refused = matches!(outcome, Ok(Outcome::Refused(_)) | Err(_));
                 let mut report = NamespaceReport::of_secret(namespace, outcome);
                 if !is_refused {
@@ -154,14 +199,34 @@ impl Site<'_> {
         }
     }
 
+    /// Reads the Secret, so that it can be decided what of it is to be kept.
+    async fn look(&mut self, owner: &Owner) -> NamespaceReport {
+        let Self { client, namespace, .. } = *self;
+        let mut report = NamespaceReport::new(namespace.to_owned(), ResultKind::Unchanged);
+        match cluster::secret(client, namespace, &owner.secret_name).await {
+            Ok(secret) => {
+                self.secrets.insert(owner.secret_name.clone(), secret);
+                self.is_read = true;
+            }
+            Err(error) => report.fail(&error, &error.to_string()),
+        }
+        report
+    }
+
     /// A ServiceAccount that still names the Secret keeps it: pods would report it missing.
     async fn leave(&mut self, wishes: &[Wish], owner: &Owner, report: &mut NamespaceReport) {
         self.grant(wishes, owner, report).await;
         if report.is_done() {
             let Self { client, namespace, .. } = *self;
             let observed = self.secrets.entry(owner.secret_name.clone()).or_default();
-            if let Err(error) = rotator::remove(client, namespace, observed, owner).await {
-                report.fail(&error, &error.to_string());
+            let was_there = observed.is_some();
+            match rotator::remove(client, namespace, observed, owner).await {
+                Ok(()) if was_there => self.writes.push((WriteKind::Secret, WriteOutcome::Removed)),
+                Ok(()) => {}
+                Err(error) => {
+                    self.writes.push((WriteKind::Secret, WriteOutcome::Failed));
+                    report.fail(&error, &error.to_string());
+                }
             }
         }
     }
@@ -172,21 +237,29 @@ impl Site<'_> {
             let Some(slot) = self.service_accounts.get_mut(name) else { continue };
             let Some(observed) = slot else { continue };
             let outcome = patcher::act(client, namespace, name, observed, owner, *wanted).await;
-            if outcome == Ok(patcher::Outcome::Gone) {
-                *slot = None;
+            match &outcome {
+                Ok(patcher::Outcome::Unchanged) => {}
+                Ok(patcher::Outcome::Gone) => *slot = None,
+                Ok(patcher::Outcome::Patched) => {
+                    self.writes.push((WriteKind::ServiceAccount, WriteOutcome::Updated));
+                }
+                Err(_) => self.writes.push((WriteKind::ServiceAccount, WriteOutcome::Failed)),
             }
             report.add_service_account(name, outcome);
         }
     }
 }
 
-fn pretend_target(plan: &NamespacePlan, target: &Target) -> NamespaceReport {
+/// What carrying out a target would make of it.
+#[must_use]
+pub fn pretend_target(plan: &NamespacePlan, target: &Target) -> NamespaceReport {
     let namespace = plan.name.as_str();
     let Target { owner, step, former, .. } = target;
     let mut report = match step {
         Step::Terminating => NamespaceReport::terminating(namespace),
         Step::NoCredential => NamespaceReport::no_credential(namespace),
         Step::Absent => NamespaceReport::new(namespace.to_owned(), ResultKind::Removed),
+        Step::Look => NamespaceReport::new(namespace.to_owned(), ResultKind::Unchanged),
         Step::Keep { secret: Decision::Unchanged, .. } => {
             NamespaceReport::of_secret(namespace, Ok(Outcome::Unchanged))
         }
@@ -224,7 +297,8 @@ fn pretend_target(plan: &NamespacePlan, target: &Target) -> NamespaceReport {
     report
 }
 
-fn log(report: &NamespaceReport, owner: &Owner) {
+/// Tells what became of a target that something was done about.
+pub fn log(report: &NamespaceReport, owner: &Owner) {
     let NamespaceReport { namespace, result, reason, message, service_accounts, .. } = report;
     let (pull_secret, secret) = (&owner.pull_secret, &owner.secret_name);
     if let (Some(reason), Some(message)) = (reason, message) {
@@ -234,89 +308,5 @@ fn log(report: &NamespaceReport, owner: &Owner) {
     }
     for ServiceAccountReport { name, result } in service_accounts {
         debug!(%pull_secret, %namespace, service_account = name, result, "ServiceAccount looked at");
-    }
-}
-
-impl NamespaceReport {
-    /// Whether everything so far is as it should be.
-    fn is_done(&self) -> bool {
-        !matches!(self.result, ResultKind::Refused | ResultKind::Failed | ResultKind::Skipped)
-    }
-
-    fn terminating(namespace: &str) -> Self {
-        let mut report = Self::new(namespace.to_owned(), ResultKind::Skipped);
-        report.explain("Terminating", "the namespace is being deleted".to_owned());
-        report
-    }
-
-    fn no_credential(namespace: &str) -> Self {
-        let mut report = Self::new(namespace.to_owned(), ResultKind::Failed);
-        report.explain(
-            "NoCredential",
-            "no registry could be read, and no earlier credential is left in the cluster".to_owned(),
-        );
-        report
-    }
-
-    fn of_secret(namespace: &str, outcome: Result<Outcome, Error>) -> Self {
-        let mut report = Self::new(namespace.to_owned(), ResultKind::Unchanged);
-        match outcome {
-            Ok(Outcome::Unchanged) => {}
-            Ok(Outcome::Created) => report.result = ResultKind::Created,
-            Ok(Outcome::Updated) => report.result = ResultKind::Updated,
-            Ok(Outcome::Refused(refusal)) => {
-                report.result = ResultKind::Refused;
-                report.explain(refusal.reason(), refusal.to_string());
-            }
-            Err(error) => report.fail(&error, &error.to_string()),
-        }
-        report
-    }
-
-    /// A terminating namespace is no failure, even when it began to terminate under our hands; of
-    /// several failures the first is told.
-    fn fail(&mut self, error: &Error, message: &str) {
-        if self.result == ResultKind::Failed {
-            return;
-        }
-        self.result = match error {
-            Error::NamespaceTerminating => ResultKind::Skipped,
-            _ => ResultKind::Failed,
-        };
-        self.explain(error.reason(), message.to_owned());
-    }
-
-    fn explain(&mut self, reason: &'static str, message: String) {
-        self.reason = Some(reason);
-        self.message = Some(message);
-    }
-
-    fn add_service_account(&mut self, name: &str, outcome: Result<patcher::Outcome, Error>) {
-        let result = match outcome {
-            Ok(patcher::Outcome::Unchanged) => "unchanged",
-            Ok(patcher::Outcome::Gone) => "gone",
-            Ok(patcher::Outcome::Patched) => {
-                if self.result == ResultKind::Unchanged {
-                    self.result = ResultKind::Updated;
-                }
-                "patched"
-            }
-            Err(error) => {
-                self.fail(&error, &format!("ServiceAccount {name}: {error}"));
-                "failed"
-            }
-        };
-        self.service_accounts.push(ServiceAccountReport { name: name.to_owned(), result });
-    }
-
-    /// Every namespace has a ServiceAccount `default`, a moment after it was made; any other may be
-    /// meant for some namespaces only.
-    fn miss(&mut self, missing: Vec<String>) {
-        if missing.iter().any(|name| name == DEFAULT) && self.result != ResultKind::Failed {
-            self.result = ResultKind::Failed;
-            let message = "the namespace has no ServiceAccount default yet: run again".to_owned();
-            self.explain("ServiceAccountMissing", message);
-        }
-        self.missing_service_accounts = missing;
     }
 }

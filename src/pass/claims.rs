@@ -53,7 +53,7 @@ impl Claims {
             Some(holder) if holder.name == mine.name => Claim::Ours {
                 heir_of: maker.filter(|maker| *maker != mine.name && self.names.contains(*maker)),
             },
-            Some(holder) if selects(mine, name, namespace) => Claim::Theirs(&holder.name),
+            Some(holder) if !mine.is_going() && selects(mine, name, namespace) => Claim::Theirs(&holder.name),
             Some(_) => Claim::None,
         }
     }

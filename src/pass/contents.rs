@@ -28,14 +28,19 @@ impl Contents {
     /// What `resolved` gives, with the memory of `cluster` where a read failed.
     #[must_use]
     pub fn new(resolved: Resolved, cluster: &Cluster) -> Self {
-        let complete = resolved.registries.iter().all(|registry| registry.fresh.is_some());
         let mut contents = Self { resolved, fresh: None, elsewhere: Entries::new() };
-        if complete {
+        if contents.is_complete() {
             contents.fresh = render(contents.entries(&Entries::new()));
-        } else {
-            contents.elsewhere = last_good::of_cluster(cluster, &contents.resolved.pull_secret);
         }
+        contents.remember(cluster);
         contents
+    }
+
+    /// Looks again for what other namespaces remember, where something could not be read.
+    pub fn remember(&mut self, cluster: &Cluster) {
+        if !self.is_complete() {
+            self.elsewhere = last_good::of_cluster(cluster, &self.resolved.pull_secret);
+        }
     }
 
     /// The ClusterPullSecret it is the content of.
@@ -50,10 +55,40 @@ impl Contents {
         self.resolved.registries.iter().map(|registry| registry.report.clone()).collect()
     }
 
-    /// The content that every namespace gets, where every read succeeded.
+    /// Whether every registry could be read.
     #[must_use]
-    pub fn fresh(&self) -> Option<&Arc<Content>> {
-        self.fresh.as_ref()
+    pub fn is_complete(&self) -> bool {
+        self.resolved.registries.iter().all(|registry| registry.fresh.is_some())
+    }
+
+    /// Whether every registry gives what it gave: the same credentials, or none again.
+    #[must_use]
+    pub fn gives_the_same(&self, resolved: &Resolved) -> bool {
+        let pairs = self.resolved.registries.iter().zip(&resolved.registries);
+        let is_same =
+            |(before, after): (&ResolvedRegistry, &ResolvedRegistry)| match (&before.fresh, &after.fresh) {
+                (Some(before), Some(after)) => before.config.is_same_as(&after.config),
+                (None, None) => true,
+                _ => false,
+            };
+        self.resolved.registries.len() == resolved.registries.len() && pairs.into_iter().all(is_same)
+    }
+
+    /// Whether a registry that gave a credential gives another one.
+    #[must_use]
+    pub fn is_rotated_by(&self, resolved: &Resolved) -> bool {
+        let pairs = self.resolved.registries.iter().zip(&resolved.registries);
+        let is_other =
+            |(before, after): (&ResolvedRegistry, &ResolvedRegistry)| match (&before.fresh, &after.fresh) {
+                (Some(before), Some(after)) => !before.config.is_same_as(&after.config),
+                _ => false,
+            };
+        pairs.into_iter().any(is_other)
+    }
+
+    /// Takes over what the stores said this time, where that gives the same.
+    pub fn tell(&mut self, resolved: Resolved) {
+        self.resolved = resolved;
     }
 
     /// The content for one namespace; `None` where no registry has a credential for it.
@@ -62,9 +97,7 @@ impl Contents {
         if let Some(fresh) = &self.fresh {
             return Some(Arc::clone(fresh));
         }
-        let pull_secret = &self.resolved.pull_secret;
-        let own = namespace.secrets.get(&pull_secret.secret_name);
-        let own = own.filter(|secret| secret.is_made_for(&pull_secret.name));
+        let own = last_good::own(namespace, &self.resolved.pull_secret);
         render(self.entries(&own.map(last_good::of_secret).unwrap_or_default()))
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use secrecy::ExposeSecret;
 
-use crate::cluster::{Cluster, Secret};
+use crate::cluster::{Cluster, Namespace, Secret, age};
 use crate::credential::Credential;
 use crate::docker_config::DockerConfig;
 use crate::docker_config::host_key::HostKey;
@@ -41,6 +41,13 @@ pub fn of_secret(secret: &Secret) -> Entries {
         .collect()
 }
 
+/// The Secret of a namespace that regcred made for `pull_secret`, under the name it has now or had before.
+#[must_use]
+pub fn own<'a>(namespace: &'a Namespace, pull_secret: &PullSecret) -> Option<&'a Secret> {
+    let mut names = std::iter::once(&pull_secret.secret_name).chain(pull_secret.former_names());
+    names.find_map(|name| namespace.secrets.get(name).filter(|it| it.is_made_for(&pull_secret.name)))
+}
+
 /// For every host the entry that most namespaces of `pull_secret` hold, and of equals the newest.
 /// Whoever may edit the Secret of one namespace must not decide what the next one gets.
 #[must_use]
@@ -48,10 +55,7 @@ pub fn of_cluster(cluster: &Cluster, pull_secret: &PullSecret) -> Entries {
     let selected =
         cluster.namespaces.iter().filter(|(name, it)| pull_secret.selection.selects(name, &it.labels));
     let mut votes: BTreeMap<HostKey, Vec<Vote>> = BTreeMap::new();
-    for secret in selected.filter_map(|(_, namespace)| namespace.secrets.get(&pull_secret.secret_name)) {
-        if !secret.is_made_for(&pull_secret.name) {
-            continue;
-        }
+    for secret in selected.filter_map(|(_, namespace)| own(namespace, pull_secret)) {
         for (host, entry) in of_secret(secret) {
             let votes = votes.entry(host).or_default();
             let age = age(&secret.resource_version);
@@ -78,12 +82,6 @@ impl Entry {
             && self.credential.username == other.credential.username
             && self.credential.password.expose_secret() == other.credential.password.expose_secret()
     }
-}
-
-/// Resource versions are decimal numbers that grow with every write
-/// ([KEP-5504](https://kep.k8s.io/5504)).
-fn age(resource_version: &str) -> u128 {
-    resource_version.parse().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -119,6 +117,16 @@ mod tests {
         let known = |at| secret(at, &[("ghcr.io", "1", "known")]);
         let cluster = many(vec![known("1"), known("2"), secret("99", &[("ghcr.io", "1", "planted")])]);
         assert_eq!(passwords(&of_cluster(&cluster, &pull_secret("images", &["ghcr.io"]))), ["known"]);
+    }
+
+    #[test]
+    fn a_secret_under_a_name_of_before_is_memory_too() {
+        let mut renamed = pull_secret("images", &["ghcr.io"]);
+        renamed.secret_name = "new".into();
+        let object = serde_json::json!({"status": {"secretNames": ["regcred", "new"]}});
+        renamed.object = Some(crate::manifest::object::Object::of(&object));
+        let cluster = many(vec![secret("1", &[("ghcr.io", "1", "known")])]);
+        assert_eq!(passwords(&of_cluster(&cluster, &renamed)), ["known"]);
     }
 
     #[test]

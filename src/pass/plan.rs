@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::claims::{Claim, Claims};
 use super::contents::Contents;
+use super::last_good;
 use super::scope::Scope;
 use crate::cluster::{Cluster, Namespace, Secret, ServiceAccount};
 use crate::manifest::cluster_pull_secret::{Deletion, PullSecret, ServiceAccounts};
@@ -91,6 +92,9 @@ pub enum Step {
     },
     /// It is not selected; something may be left under a former name.
     Absent,
+    /// A registry could not be read, so that its last good entry is to be kept, and the Secret that holds
+    /// it was seen by its metadata only: it has to be read before anything is decided.
+    Look,
 }
 
 /// What one ClusterPullSecret wants of one ServiceAccount.
@@ -110,7 +114,7 @@ pub struct Part<'a> {
     /// What they are to hold; `None` where nothing was read, and nothing has to be.
     pub contents: Option<&'a Contents>,
     /// How much of it may be carried out.
-    pub scope: Scope,
+    pub scope: &'a Scope,
 }
 
 /// Decides what to write for those of `pull_secrets` that were resolved into `contents`. The others are
@@ -119,34 +123,26 @@ pub struct Part<'a> {
 #[must_use]
 pub fn plan(pull_secrets: &[Arc<PullSecret>], contents: &[Contents], cluster: &Cluster) -> Plan {
     let claims = Claims::new(pull_secrets);
-    let part = |contents: &'_ Contents| -> (Arc<PullSecret>, Arc<Owner>) {
-        let pull_secret = Arc::clone(contents.pull_secret());
-        let owner = Arc::new(owner(&pull_secret, &pull_secret.secret_name));
-        (pull_secret, owner)
+    let scopes: Vec<_> = contents.iter().map(|it| Scope::of(it.pull_secret(), cluster)).collect();
+    let part = |(contents, scope)| {
+        let pull_secret = Contents::pull_secret(contents);
+        let owner = Arc::new(owner(pull_secret, &pull_secret.secret_name));
+        Part { pull_secret, owner, contents: Some(contents), scope }
     };
-    let owners: Vec<_> = contents.iter().map(part).collect();
-    let parts = owners.iter().zip(contents).map(|((pull_secret, owner), contents)| Part {
-        pull_secret,
-        owner: Arc::clone(owner),
-        contents: Some(contents),
-        scope: Scope::of(pull_secret, cluster),
-    });
-    let parts: Vec<_> = parts.collect();
+    let parts: Vec<_> = contents.iter().zip(&scopes).map(part).collect();
     let namespaces = cluster.namespaces.iter().filter_map(|(name, namespace)| {
-        let targets = parts
-            .iter()
-            .enumerate()
-            .filter_map(|(index, part)| target(&claims, index, part, name, namespace));
-        let targets: Vec<_> = targets.collect();
+        let parts = parts.iter().enumerate();
+        let targets: Vec<_> =
+            parts.filter_map(|(index, part)| target(&claims, index, part, name, namespace)).collect();
         (!targets.is_empty()).then(|| NamespacePlan::new(name, namespace, targets))
     });
     let namespaces = namespaces.collect();
-    let of_one = |(part, contents): (Part<'_>, &Contents)| PullSecretPlan {
-        owner: part.owner,
+    let of_one = |(part, contents): (&Part<'_>, &Contents)| PullSecretPlan {
+        owner: Arc::clone(&part.owner),
         registries: contents.registries(),
-        problems: part.scope.problems,
+        problems: part.scope.problems.clone(),
     };
-    Plan { pull_secrets: parts.into_iter().zip(contents).map(of_one).collect(), namespaces }
+    Plan { pull_secrets: parts.iter().zip(contents).map(of_one).collect(), namespaces }
 }
 
 /// Decides what to do in one namespace for one ClusterPullSecret; `None` where they have nothing to do
@@ -197,10 +193,15 @@ fn keep(namespace: &Namespace, part: &Part<'_>, heir_of: Option<&str>) -> Step {
     if namespace.terminating {
         return Step::Terminating;
     }
+    let observed = namespace.secrets.get(&owner.secret_name);
+    let is_unread = last_good::own(namespace, pull_secret).is_some_and(|it| it.body.is_none())
+        && observed.is_some_and(|it| it.is_made_for(&owner.pull_secret));
+    if is_unread && contents.is_some_and(|contents| !contents.is_complete()) {
+        return Step::Look;
+    }
     let Some(content) = contents.and_then(|contents| contents.of(namespace)) else {
         return Step::NoCredential;
     };
-    let observed = namespace.secrets.get(&owner.secret_name);
     let secret = rotator::decide(observed, &content, owner, heir_of);
     let (wishes, missing) = match secret {
         Decision::Refuse(_) => (Vec::new(), Vec::new()),
@@ -253,7 +254,8 @@ fn farewells(namespace: &Namespace, owner: &Owner) -> Vec<Wish> {
 }
 
 /// What is left under the names of before, unless another ClusterPullSecret takes it over in place.
-fn former(claims: &Claims, pull_secret: &PullSecret, name: &str, namespace: &Namespace) -> Vec<Former> {
+#[must_use]
+pub fn former(claims: &Claims, pull_secret: &PullSecret, name: &str, namespace: &Namespace) -> Vec<Former> {
     if namespace.terminating {
         return Vec::new();
     }
@@ -296,7 +298,7 @@ impl Step {
     #[must_use]
     pub fn wishes(&self) -> &[Wish] {
         match self {
-            Self::Terminating | Self::NoCredential | Self::Absent => &[],
+            Self::Terminating | Self::NoCredential | Self::Absent | Self::Look => &[],
             Self::Keep { wishes, .. } | Self::Leave { wishes, .. } => wishes,
         }
     }
@@ -344,7 +346,7 @@ impl NamespacePlan {
             Step::Keep { secret, .. } => {
                 matches!(secret, Decision::Create | Decision::Read | Decision::Update { .. })
             }
-            Step::Leave { .. } => true,
+            Step::Leave { .. } | Step::Look => true,
         };
         writes_secret
             || !target.former.is_empty()

@@ -24,21 +24,21 @@ impl Scope {
     /// What may be done for this one.
     #[must_use]
     pub fn of(pull_secret: &PullSecret, cluster: &Cluster) -> Self {
-        let unreadable = unreadable(pull_secret, cluster);
+        let unreadable = unreadable(&pull_secret.secret_name, cluster);
+        let former = pull_secret.former_names().find_map(|name| self::unreadable(name, cluster));
         let nothing_selected = nothing_selected(pull_secret, cluster);
         let unknown_names = unknown_service_accounts(pull_secret, cluster);
         Self {
             may_write: unreadable.is_none(),
             may_leave: nothing_selected.is_none(),
             may_strip: unknown_names.is_none(),
-            problems: [unreadable, nothing_selected, unknown_names].into_iter().flatten().collect(),
+            problems: [unreadable, former, nothing_selected, unknown_names].into_iter().flatten().collect(),
         }
     }
 }
 
-fn unreadable(pull_secret: &PullSecret, cluster: &Cluster) -> Option<Problem> {
-    let error = cluster.unreadable.get(&pull_secret.secret_name)?;
-    let name = &pull_secret.secret_name;
+fn unreadable(name: &str, cluster: &Cluster) -> Option<Problem> {
+    let error = cluster.unreadable.get(name)?;
     let message = match error.reason() {
         "Forbidden" => format!(
             "{error}; nothing was done for it: add {name} to the `resourceNames` of regcred's ClusterRole"

@@ -26,6 +26,13 @@ struct Opened {
     keys: Option<GlobSet>,
 }
 
+impl Opened {
+    async fn of(store: &Store, environment: &Environment) -> Self {
+        let provider = open(store, environment).await.map_err(|error| error.what);
+        Self { provider, keys: store.keys.clone() }
+    }
+}
+
 impl Stores {
     /// Opens those of `stores` that `places` name. Makes no request yet; a store that cannot be opened
     /// fails each of its reads, and leaves the others alone.
@@ -34,9 +41,17 @@ impl Stores {
         for store in stores {
             let name = StoreName(store.name.clone());
             if places.iter().any(|place| place.store == name) {
-                let provider = open(store, environment).await.map_err(|error| error.what);
-                opened.insert(name, Opened { provider, keys: store.keys.clone() });
+                opened.insert(name, Opened::of(store, environment).await);
             }
+        }
+        Self(opened)
+    }
+
+    /// Opens them all: which keys are read is only known later.
+    pub async fn open_all(stores: &[Store], environment: &Environment) -> Self {
+        let mut opened = BTreeMap::new();
+        for store in stores {
+            opened.insert(StoreName(store.name.clone()), Opened::of(store, environment).await);
         }
         Self(opened)
     }

@@ -15,10 +15,20 @@ impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for pull_secret in &self.pull_secrets {
             let PullSecretReport { name, secret_name, .. } = pull_secret;
-            let dry_run = if self.dry_run { " (dry run)" } else { "" };
-            writeln!(f, "{name}: Secret {secret_name} in each namespace{dry_run}\n")?;
+            if pull_secret.is_left_alone() {
+                writeln!(f, "{name}: left alone\n")?;
+            } else {
+                let dry_run = if self.dry_run { " (dry run)" } else { "" };
+                writeln!(f, "{name}: Secret {secret_name} in each namespace{dry_run}\n")?;
+            }
+            if let Some(Problem { reason, message }) = &pull_secret.left_alone {
+                writeln!(f, "  {reason}: {message}\n")?;
+            }
             for Problem { reason, message } in &pull_secret.problems {
                 writeln!(f, "  ! {reason}: {message}\n")?;
+            }
+            if pull_secret.is_left_alone() {
+                continue;
             }
             writeln!(f, "{}\n", indented(&registries(&pull_secret.registries)))?;
             let groups = fold(&pull_secret.namespaces);
@@ -150,6 +160,9 @@ fn notes(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::mistake::{Mistake, Mistakes};
+    use crate::manifest::status::reason::ReadyReason;
+    use crate::pass::fixture::pull_secret;
     use crate::report::ServiceAccountReport;
     use crate::report::diff::CredentialChange;
 
@@ -187,6 +200,7 @@ mod tests {
         let pull_secrets = vec![PullSecretReport {
             name: "images".into(),
             secret_name: "regcred".into(),
+            left_alone: None,
             problems: Vec::new(),
             registries,
             namespaces,
@@ -249,6 +263,46 @@ mod tests {
 
         dry run, nothing was written: 3 namespaces: 2 updated, 1 unchanged
         ");
+    }
+
+    #[test]
+    fn those_that_were_left_alone_come_last_and_say_why() {
+        let mistake = Mistake {
+            file: "ClusterPullSecret broken".into(),
+            document: None,
+            path: "spec.registries[0].from.store".into(),
+            line: None,
+            what: "no store has this name; known: vault".into(),
+        };
+        let registries = || vec![registry("ghcr.io", Some("7"), RegistryReport::FETCHED, None)];
+        let suspended =
+            || PullSecretReport::at_rest(&pull_secret("paused", &["ghcr.io"]), ReadyReason::Suspended);
+        let active = report(false, registries(), vec![namespace("web", ResultKind::Unchanged)]);
+        assert!(active.clone().beside(vec![suspended()]).in_sync);
+        let all =
+            active.beside(vec![suspended(), PullSecretReport::invalid("broken", &Mistakes(vec![mistake]))]);
+        assert!(!all.in_sync);
+        insta::assert_snapshot!(all, @r"
+        images: Secret regcred in each namespace
+
+          REGISTRY  STORE  KEY      VERSION  RESULT
+          ghcr.io   vault  ci/ghcr  7        Fetched
+
+          NAMESPACES  RESULT     REASON  SERVICEACCOUNTS
+          web         unchanged  -       1 unchanged
+
+        paused: left alone
+
+          Suspended: `suspend` is true: nothing is read and nothing is written.
+
+        broken: left alone
+
+          ! Invalid: spec.registries[0].from.store: no store has this name; known: vault
+
+        1 namespace: 1 unchanged; 2 ClusterPullSecrets were left alone
+        ");
+        let nothing = Report::new(false, vec![suspended()]);
+        assert_eq!(nothing.summary, "nothing was done; 1 ClusterPullSecret was left alone");
     }
 
     #[test]

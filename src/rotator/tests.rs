@@ -65,11 +65,20 @@ fn nothing_to_do_is_no_write() {
 }
 
 #[test]
+fn the_same_bytes_at_another_version_are_no_write() {
+    check(
+        Some(Secret { versions: Some("ghcr.io=vault:1".into()), ..ours() }),
+        Existing::Refuse,
+        Decision::Unchanged,
+    );
+}
+
+#[test]
 fn whatever_differs_is_put_right_in_place() {
     for secret in [
         with(ours(), Body { docker_config: Some(bytes("old")), ..body() }),
         with(ours(), Body { docker_config: None, ..body() }),
-        Secret { versions: Some("ghcr.io=vault:1".into()), ..ours() },
+        Secret { versions: Some("ghcr.io=aws:2".into()), ..ours() },
         Secret { versions: None, ..ours() },
         Secret { pull_secret: None, ..ours() },
     ] {
@@ -120,8 +129,8 @@ fn shown(resource_version: &str) -> serde_json::Value {
 }
 
 /// Our Secret with an older content, as it was observed.
-fn old() -> Option<Secret> {
-    Some(with(ours(), Body { docker_config: Some(bytes("old")), ..body() }))
+fn old() -> Secret {
+    with(ours(), Body { docker_config: Some(bytes("old")), ..body() })
 }
 
 async fn carry_out(client: Client, mut observed: Option<Secret>) -> Result<Outcome, Error> {
@@ -140,7 +149,7 @@ async fn a_secret_created_by_somebody_else_meanwhile_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_secret_changed_meanwhile_is_read_and_decided_on_anew() {
     let script = vec![conflict(PATCH), exchange(GET, 200, shown("9")), exchange(PATCH, 200, shown("10"))];
-    let (outcome, bodies) = play(script, async |client| carry_out(client, old()).await).await;
+    let (outcome, bodies) = play(script, async |client| carry_out(client, Some(old())).await).await;
     assert_eq!(outcome, Ok(Outcome::Updated));
     let versions: Vec<_> = bodies.iter().map(|body| &body["metadata"]["resourceVersion"]).collect();
     assert_eq!(versions, [&json!("5"), &json!(null), &json!("9")]);
@@ -153,14 +162,14 @@ async fn a_secret_deleted_meanwhile_is_created() {
         refused(GET, 404, "NotFound"),
         exchange(CREATE, 201, shown("10")),
     ];
-    let (outcome, _) = play(script, async |client| carry_out(client, old()).await).await;
+    let (outcome, _) = play(script, async |client| carry_out(client, Some(old())).await).await;
     assert_eq!(outcome, Ok(Outcome::Created));
 }
 
 #[tokio::test]
 async fn what_was_written_is_known_without_a_read() {
     let (known, _) = play(vec![exchange(PATCH, 200, shown("10"))], async |client| {
-        let mut observed = old();
+        let mut observed = Some(old());
         act(&client, "web", &mut observed, &content(), &owner(Existing::Refuse), None)
             .await
             .expect("a patch");
@@ -191,13 +200,13 @@ fn the_pull_secret_that_is_an_object_owns_its_secrets_beside_other_owners() {
     };
     let other = reference("ConfigMap", "c");
     let owned = |uid: &str| vec![other.clone(), reference(CLUSTER_PULL_SECRET, uid)];
-    let owner = |collection: Collection| Owner { collection, ..owner(Existing::Refuse) };
-    let with = |uid: &str| owner(Collection::With(uid.into()));
+    let of = |collection: Collection| Owner { collection, ..owner(Existing::Refuse) };
+    let with = |uid: &str| of(Collection::With(uid.into()));
     assert_eq!(with("u").references(std::slice::from_ref(&other)), Some(owned("u")));
     assert_eq!(with("u").references(&owned("u")), None);
     assert_eq!(with("u").references(&owned("an older one")), Some(owned("u")));
-    assert_eq!(owner(Collection::Never).references(&owned("u")), Some(vec![other.clone()]));
-    assert_eq!(owner(Collection::Unknown).references(&owned("u")), None);
+    assert_eq!(of(Collection::Never).references(&owned("u")), Some(vec![other.clone()]));
+    assert_eq!(of(Collection::Unknown).references(&owned("u")), None);
 }
 
 #[tokio::test(start_paused = true)]

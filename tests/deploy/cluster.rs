@@ -10,6 +10,7 @@ const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/regcred-system/deployments/re
 
 /// `verb group/resource/name namespace`, as everybody with one of the accounts may.
 const ROTATE: &[&str] = &[
+    "list regcred.dev/clusterpullsecrets",
     "list /namespaces",
     "list /serviceaccounts",
     "get /serviceaccounts/default team-a",
@@ -26,9 +27,7 @@ const CONTROLLER: &[&str] = &[
     "watch /namespaces",
     "watch /serviceaccounts",
     "watch /secrets/regcred",
-    "list regcred.dev/clusterpullsecrets",
     "watch regcred.dev/clusterpullsecrets",
-    "get regcred.dev/clusterpullsecrets/images",
     "patch regcred.dev/clusterpullsecrets/images",
     "patch regcred.dev/clusterpullsecrets:status/images",
     "create events.k8s.io/events team-a",
@@ -42,6 +41,7 @@ const CONTROLLER: &[&str] = &[
 
 /// What nobody with one of the accounts may.
 const NOBODY: &[&str] = &[
+    "get regcred.dev/clusterpullsecrets/images",
     "get /secrets/other team-a",
     "list /secrets team-a",
     "watch /secrets",

@@ -3,7 +3,9 @@
 //! All tests share one world. Each has namespaces and keys of its own, and runs the real binary as the
 //! ServiceAccount that `deploy/rbac.yaml` creates.
 
+mod crd;
 mod lease;
+mod objects;
 mod provider_contract;
 mod refusals;
 mod rotation;

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
-use world::World;
+use world::{Kube, World};
 
 /// The ServiceAccount that `deploy/rbac.yaml` creates.
 pub(crate) const NAMESPACE: &str = "regcred-system";
@@ -18,6 +18,24 @@ pub(crate) const SERVICE_ACCOUNT: &str = "regcred";
 
 /// The store, and with it the kubeconfig of the ServiceAccount, that every scene uses.
 static KUBECONFIG: OnceCell<PathBuf> = OnceCell::const_new();
+
+/// Whether the CRD is installed, once for all scenes.
+static CRD: OnceCell<()> = OnceCell::const_new();
+
+/// Where the API server has ClusterPullSecrets.
+pub(crate) const PULL_SECRETS: &str = "/apis/regcred.dev/v1alpha1/clusterpullsecrets";
+
+/// Installs the CRD, and waits until it is served.
+pub(crate) async fn install_crd(kube: &Kube) {
+    let install = || async {
+        let arguments = ["apply", "--server-side", "-f", "-"];
+        kube.kubectl_stdin(&arguments, include_str!("../../deploy/crd.yaml"))
+            .await
+            .expect("deploy/crd.yaml applies");
+        until(async || kube.get(PULL_SECRETS).await.is_ok()).await;
+    };
+    CRD.get_or_init(install).await;
+}
 
 pub(crate) struct Scene {
     pub(crate) world: &'static World,

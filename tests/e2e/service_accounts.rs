@@ -106,7 +106,8 @@ async fn secrets_and_other_fields_of_a_service_account_are_never_touched() {
     assert_eq!(after["secrets"], before["secrets"]);
     assert_eq!(after["automountServiceAccountToken"], before["automountServiceAccountToken"]);
     assert_eq!(after["metadata"]["labels"], before["metadata"]["labels"]);
-    let annotations = json!({"theirs": "2", "regcred.dev/image-pull-secrets": "regcred"});
+    let annotations =
+        json!({"theirs": "2", "regcred.dev/image-pull-secrets": format!("regcred={}", scene.name)});
     assert_eq!(after["metadata"]["annotations"], annotations);
 }
 

@@ -1,15 +1,14 @@
 //! One ClusterPullSecret.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use super::super::cluster_pull_secret::{
-    ClusterPullSecret, ClusterPullSecretSpec, Deletion, PullSecret, Registry, RegistrySource, ServiceAccounts,
+    ClusterPullSecret, ClusterPullSecretSpec, PullSecret, Registry, RegistrySource, ServiceAccounts,
 };
 use super::super::mistake::{Mistakes, Spot};
 use super::super::names::Rule;
 use super::super::node::Value;
-use super::super::{names, shape, spelling};
+use super::super::{interval, names, shape, spelling};
 use super::{check_name, check_text, selection};
 use crate::credential::{Key, Place, StoreName};
 use crate::docker_config::host_key::HostKey;
@@ -20,10 +19,19 @@ const ALL: &str = "*";
 /// What the API server keeps with the object; no wish, so it is passed over.
 const STATUS: &str = "status";
 
+pub(crate) const NO_REGISTRY: Rule = "must have at least one registry";
+pub(crate) const LONG_NAME: Rule = "must have at most 63 characters: it is also the value of a label";
+pub(crate) const DOTS: Rule = "must not have . or .. between its slashes";
+pub(crate) const COLON: Rule = "must not have a colon";
+pub(crate) const TWO_USERNAMES: Rule = "is given beside from.usernameKey: give one of them";
+pub(crate) const NEEDS_HOST: Rule =
+    "needs a host: without one every entry of a docker config is taken as it is";
+pub(crate) const NOT_ALONE: Rule = "* stands for all: it must be the only entry";
+
 /// The pull secret, or nothing where a mistake leaves no choice; every mistake is noted either way.
 ///
 /// `stores` are the stores there are, where they are known.
-pub(super) fn check(
+pub(crate) fn check(
     spot: &Spot<'_>,
     stores: Option<&[String]>,
     mistakes: &mut Mistakes,
@@ -35,6 +43,7 @@ pub(super) fn check(
     let registries = check_registries(&spec.field("registries"), stores, mistakes);
     let selection = selection::check(&spec.field("namespaces"), mistakes);
     check_service_accounts(&spec.field("serviceAccounts"), mistakes);
+    check_name(&spec.field("refreshInterval"), |text| interval::parse(text).map(drop), mistakes);
 
     let name = name.text()?.to_owned();
     let written: ClusterPullSecretSpec = shape::part(&spec)?;
@@ -48,9 +57,9 @@ pub(super) fn check(
             _ => ServiceAccounts::Named(written.service_accounts),
         },
         existing: written.existing,
-        refresh_interval: Duration::from_hours(1),
-        deletion: Deletion::Delete,
-        suspend: false,
+        refresh_interval: interval::parse(&written.refresh_interval).ok()?,
+        deletion: written.deletion,
+        suspend: written.suspend,
         object: None,
     })
 }
@@ -58,11 +67,7 @@ pub(super) fn check(
 /// The name of an object that is also the value of the label by which its Secrets are found.
 fn object_name(name: &str) -> Result<(), Rule> {
     names::dns_subdomain(name)?;
-    if name.len() <= 63 {
-        Ok(())
-    } else {
-        Err("must have at most 63 characters: it is also the value of a label")
-    }
+    if name.len() <= 63 { Ok(()) } else { Err(LONG_NAME) }
 }
 
 fn check_registries(
@@ -71,7 +76,7 @@ fn check_registries(
     mistakes: &mut Mistakes,
 ) -> Vec<RegistrySource> {
     if spot.node().is_some_and(|node| node.value == Value::List(Vec::new())) {
-        mistakes.push(spot.mistake("must have at least one registry"));
+        mistakes.push(spot.mistake(NO_REGISTRY));
     }
     let mut first_uses = FirstUses::default();
     let mut registries = Vec::new();
@@ -142,20 +147,29 @@ fn check_host(spot: &Spot<'_>, mistakes: &mut Mistakes) -> Option<HostKey> {
 
 fn check_from(spot: &Spot<'_>, stores: Option<&[String]>, mistakes: &mut Mistakes) {
     let (store, key) = (spot.field("store"), spot.field("key"));
-    if let (Some(name), Some(stores)) = (store.text(), stores)
-        && !stores.iter().any(|known| known == name)
-    {
-        let known: Vec<&str> = stores.iter().map(String::as_str).collect();
-        let hint = spelling::hint(name, &known);
-        mistakes.push(store.mistake(format!("no store has this name; {hint}")));
-    }
+    check_store(&store, stores, mistakes);
     check_text(&key, mistakes);
     // A store that is asked over HTTP would take these for a way out of its mount.
     if key.text().is_some_and(|key| key.split('/').any(|part| matches!(part, "." | ".."))) {
-        mistakes.push(key.mistake("must not have . or .. between its slashes"));
+        mistakes.push(key.mistake(DOTS));
     }
     check_text(&spot.field("usernameKey"), mistakes);
     check_text(&spot.field("passwordKey"), mistakes);
+}
+
+fn check_store(spot: &Spot<'_>, stores: Option<&[String]>, mistakes: &mut Mistakes) {
+    let Some(name) = spot.text() else { return };
+    match stores {
+        Some(stores) if stores.iter().any(|known| known == name) => {}
+        // A name that no store can have needs no list of those there are.
+        _ if names::dns_label(name).is_err() => check_name(spot, names::dns_label, mistakes),
+        Some(stores) => {
+            let known: Vec<&str> = stores.iter().map(String::as_str).collect();
+            let hint = spelling::hint(name, &known);
+            mistakes.push(spot.mistake(format!("no store has this name; {hint}")));
+        }
+        None => {}
+    }
 }
 
 /// The username of a registry, and whether the fields beside it have a use for one.
@@ -164,17 +178,15 @@ fn check_username(registry: &Spot<'_>, mistakes: &mut Mistakes) {
     check_text(&username, mistakes);
     // A docker config writes `username:password`, so a colon would move a part of the name to the password.
     if username.text().is_some_and(|username| username.contains(':')) {
-        mistakes.push(username.mistake("must not have a colon"));
+        mistakes.push(username.mistake(COLON));
     }
     let (username_key, password_key) = (from.field("usernameKey"), from.field("passwordKey"));
     if username.node().is_some() && username_key.node().is_some() {
-        mistakes.push(username.mistake("is given beside from.usernameKey: give one of them"));
+        mistakes.push(username.mistake(TWO_USERNAMES));
     }
     if registry.field("host").node().is_none() {
         for spot in [username, username_key, password_key].iter().filter(|spot| spot.node().is_some()) {
-            mistakes.push(
-                spot.mistake("needs a host: without one every entry of a docker config is taken as it is"),
-            );
+            mistakes.push(spot.mistake(NEEDS_HOST));
         }
     }
 }
@@ -186,7 +198,7 @@ fn check_service_accounts(spot: &Spot<'_>, mistakes: &mut Mistakes) {
         if name != ALL {
             check_name(&item, names::dns_subdomain, mistakes);
         } else if spot.items().nth(1).is_some() {
-            mistakes.push(item.mistake("* stands for all: it must be the only entry"));
+            mistakes.push(item.mistake(NOT_ALONE));
         }
         if !seen.insert(name) {
             mistakes.push(item.mistake("is there twice"));

@@ -1,10 +1,14 @@
 //! The namespaces of one ClusterPullSecret.
 
 use super::super::mistake::{Mistakes, Spot};
+use super::super::names::Rule;
 use super::super::node::Node;
 use super::super::selection::{Patterns, Selection};
 use super::super::{names, shape};
-use super::{check_globs, check_name, is_list, no_glob};
+use super::{check_name, is_list, no_glob};
+
+pub(crate) const NO_VALUES: Rule = "must not be empty with the operators In and NotIn";
+pub(crate) const VALUES: Rule = "must be empty with the operators Exists and DoesNotExist";
 
 /// The selection; where nothing is written, that of every namespace.
 pub(super) fn check(spot: &Spot<'_>, mistakes: &mut Mistakes) -> Selection {
@@ -18,13 +22,12 @@ pub(super) fn check(spot: &Spot<'_>, mistakes: &mut Mistakes) -> Selection {
 }
 
 fn check_patterns(spot: &Spot<'_>, mistakes: &mut Mistakes) -> Patterns {
-    let globs = check_globs(spot, mistakes);
     for spot in spot.items() {
-        // A name without any glob that no namespace can have would silently match nothing.
-        if spot.text().is_some_and(|text| !text.is_empty() && !text.contains(['*', '?', '[', '{', '\\'])) {
-            check_name(&spot, names::dns_label, mistakes);
-        }
+        check_name(&spot, names::namespace_pattern, mistakes);
     }
+    let is_good = |text: &&str| names::namespace_pattern(text).is_ok();
+    let globs: Vec<String> =
+        spot.items().filter_map(|spot| spot.text()).filter(is_good).map(str::to_owned).collect();
     Patterns::compile(&globs).unwrap_or_else(|error| {
         mistakes.push(no_glob(spot, &error));
         Patterns::default()
@@ -56,10 +59,10 @@ fn check_requirement(spot: &Spot<'_>, mistakes: &mut Mistakes) {
     }
     match (spot.field("operator").text(), values.items().next()) {
         (Some("In" | "NotIn"), None) => {
-            mistakes.push(values.mistake("must not be empty with the operators In and NotIn"));
+            mistakes.push(values.mistake(NO_VALUES));
         }
         (Some("Exists" | "DoesNotExist"), Some(_)) => {
-            mistakes.push(values.mistake("must be empty with the operators Exists and DoesNotExist"));
+            mistakes.push(values.mistake(VALUES));
         }
         _ => {}
     }

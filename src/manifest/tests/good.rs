@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::super::Manifests;
-use super::super::cluster_pull_secret::{Existing, ServiceAccounts};
+use super::super::cluster_pull_secret::{Deletion, Existing, ServiceAccounts};
 use super::super::config::{Backend, KvVersion, VaultAuth};
+use super::super::status::reason::ReadyReason;
 use super::{EXAMPLE, SMALLEST, files, good, mistakes};
 use crate::docker_config::host_key::HostKey;
 
@@ -39,6 +40,8 @@ fn the_example_reads() {
     assert!(images.selection.selects("team-a", &web) && !images.selection.selects("team-sandbox", &web));
     assert_eq!(images.service_accounts, ServiceAccounts::Named(vec!["default".into(), "builder".into()]));
     assert_eq!(images.existing, Existing::Adopt);
+    assert_eq!((images.refresh_interval.as_secs(), images.deletion), (5400, Deletion::Retain));
+    assert_eq!(images.at_rest(), Some(ReadyReason::Suspended));
 }
 
 #[test]

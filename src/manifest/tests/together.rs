@@ -73,14 +73,14 @@ just text
     images.yaml:13: document 1: spec.registries[2].host: holds an @: write the host alone; usernames and passwords stay in the store
     images.yaml:17: document 1: spec.namespaces.selector.matchLabels["a b"]: must be a label: letters, digits, hyphens, underscores and dots, at most 63 characters, with a letter or digit at both ends; before a slash there may be a DNS name
     images.yaml:18: document 1: spec.namespaces.selector.matchExpressions[0].values: must not be empty with the operators In and NotIn
-    images.yaml:19: document 1: spec.namespaces.include[0]: is no glob: unclosed character class; missing ']'
-    images.yaml:19: document 1: spec.namespaces.include[1]: must be lower-case letters, digits and hyphens, begin and end with a letter or digit, and have at most 63 characters
+    images.yaml:19: document 1: spec.namespaces.include[0]: must be the name of a namespace (lower-case letters, digits and hyphens, at most 63 characters), or a glob of such letters with *, ? and {one,other}
+    images.yaml:19: document 1: spec.namespaces.include[1]: must be the name of a namespace (lower-case letters, digits and hyphens, at most 63 characters), or a glob of such letters with *, ? and {one,other}
     images.yaml:20: document 1: spec.serviceAccounts[1]: * stands for all: it must be the only entry
     images.yaml:20: document 1: spec.serviceAccounts[2]: is there twice
     images.yaml:24: document 2: metadata.name: a ClusterPullSecret has this name already, at images.yaml:4
     images.yaml:24: document 2: metadata.name: must be lower-case letters, digits, hyphens and dots, begin and end with a letter or digit (around every dot too), and have at most 253 characters
-    images.yaml:26: document 2: spec.registires: unknown field; did you mean registries? known: existing, namespaces, registries, secretName, serviceAccounts
-    images.yaml:27: document 2: spec.verify: unknown field; known: existing, namespaces, registries, secretName, serviceAccounts
+    images.yaml:26: document 2: spec.registires: unknown field; did you mean registries? known: deletion, existing, namespaces, refreshInterval, registries, secretName, serviceAccounts, suspend
+    images.yaml:27: document 2: spec.verify: unknown field; known: deletion, existing, namespaces, refreshInterval, registries, secretName, serviceAccounts, suspend
     images.yaml:28: document 2: spec.serviceAccounts: must be a list, not text
     images.yaml:29: document 2: spec.existing: no such value; did you mean Adopt? known: Refuse, Adopt
     images.yaml:30: document 2: spec.secretName: must be text, but is true or false to YAML: put it in quotes
@@ -177,8 +177,8 @@ spec:
     images.yaml:27: document 2: spec.serviceAccounts[0]: must be lower-case letters, digits, hyphens and dots, begin and end with a letter or digit (around every dot too), and have at most 253 characters
     images.yaml:27: document 2: spec.serviceAccounts[2]: * stands for all: it must be the only entry
     images.yaml:29: document 2: spec.namespaces.include[1]: must be text, but is a number to YAML: put it in quotes
-    images.yaml:29: document 2: spec.namespaces.include[0]: is no glob: unclosed character class; missing ']'
-    images.yaml:30: document 2: spec.namespaces.exclude[0]: must be lower-case letters, digits and hyphens, begin and end with a letter or digit, and have at most 63 characters
+    images.yaml:29: document 2: spec.namespaces.include[0]: must be the name of a namespace (lower-case letters, digits and hyphens, at most 63 characters), or a glob of such letters with *, ? and {one,other}
+    images.yaml:30: document 2: spec.namespaces.exclude[0]: must be the name of a namespace (lower-case letters, digits and hyphens, at most 63 characters), or a glob of such letters with *, ? and {one,other}
     images.yaml:31: document 2: spec.namespaces.selectr: unknown field; did you mean selector? known: exclude, include, selector
     images.yaml:33: document 2: spec.namespaces.selector.matchLabels["a b"]: must be text, but is a number to YAML: put it in quotes
     images.yaml:33: document 2: spec.namespaces.selector.matchLabels["a b"]: must be a label: letters, digits, hyphens, underscores and dots, at most 63 characters, with a letter or digit at both ends; before a slash there may be a DNS name

@@ -1,7 +1,9 @@
 //! The rules of writing to a cluster, one by one.
 
+use serde_json::json;
+
 use super::*;
-use crate::manifest::cluster_pull_secret::Object;
+use crate::manifest::object::Object;
 use crate::manifest::selection::Patterns;
 use crate::pass::fixture::{cluster, namespace, pull_secret, secret, service_account, values};
 use crate::pass::resolve;
@@ -28,6 +30,7 @@ fn lines(pull_secrets: &[PullSecret], cluster: &Cluster) -> Vec<String> {
             Step::Terminating => "terminating".to_owned(),
             Step::NoCredential => "no credential".to_owned(),
             Step::Absent => "absent".to_owned(),
+            Step::Look => "look".to_owned(),
             Step::Leave { .. } => "leave".to_owned(),
             Step::Keep { secret: Decision::Refuse(refusal), .. } => refusal.reason().to_owned(),
             Step::Keep { secret: Decision::Unchanged, .. } => "unchanged".to_owned(),
@@ -167,8 +170,8 @@ fn an_entry_whose_secret_is_gone_is_removed_where_it_was_added_for_us() {
 
 /// A ClusterPullSecret that is an object and had other names for its Secrets before.
 fn object(former: &[&str], deleting: bool, deletion: Deletion) -> PullSecret {
-    let secret_names = former.iter().map(ToString::to_string).collect();
-    let object = Object { uid: "u-1".into(), deleting, secret_names, ..Object::default() };
+    let mut object = Object::of(&json!({"metadata": {"uid": "u-1"}, "status": {"secretNames": former}}));
+    object.deleting = deleting;
     PullSecret { object: Some(object), deletion, ..pull_secret("images", &["ghcr.io"]) }
 }
 
@@ -209,6 +212,22 @@ fn a_pull_secret_that_is_deleted_takes_its_secrets_with_it_unless_they_are_retai
         lines(&[object(&[], true, Deletion::Retain)], &web()),
         ["images/web: update at 5 default=as it is"]
     );
+}
+
+#[test]
+fn the_last_good_entry_of_a_secret_that_was_not_read_yet_is_looked_for_first() {
+    let seen = Secret { body: None, ..secret("5", &[("ghcr.io", "1", "old"), ("quay.io", "1", "kept")]) };
+    let web = cluster(vec![("web", namespace(Some(seen), service_account(&["regcred"], &["regcred"])))]);
+    // Nothing can be read for quay.io.
+    assert_eq!(lines(&[pull_secret("images", &["ghcr.io", "quay.io"])], &web), ["images/web: look"]);
+}
+
+#[test]
+fn one_that_goes_leaves_what_it_shares_to_its_rival() {
+    let rival = pull_secret("rival", &["ghcr.io"]);
+    let web = namespace(Some(owned()), service_account(&["regcred"], &["regcred"]));
+    let both = [object(&[], true, Deletion::Delete), rival];
+    assert_eq!(lines(&both, &cluster(vec![("web", web)])), ["rival/web: update at 5 default=regcred"]);
 }
 
 #[test]

@@ -1,0 +1,144 @@
+//! What a ClusterPullSecret is to the API server: its CRD.
+//!
+//! In: the types and their docs. Out: the CRD with a structural schema and, as CEL rules, whatever the
+//! checks of files say of one object, so that `kubectl apply` refuses what `regcred rotate -f` refuses,
+//! in the same words. What no object can tell, such as which stores there are, is told by the status.
+
+mod host;
+mod rules;
+mod structure;
+
+use kube::core::{ApiResource, GroupVersionKind};
+use serde_json::{Value as Json, json};
+
+use super::cluster_pull_secret::ClusterPullSecret;
+use super::shape::schema;
+use super::status::ClusterPullSecretStatus;
+
+/// The API group of the manifests.
+pub const GROUP: &str = "regcred.dev";
+/// The only version of it there is.
+pub const VERSION: &str = "v1alpha1";
+/// The kind that is an object of the API server as well.
+pub const KIND: &str = "ClusterPullSecret";
+/// What the API server calls several of them.
+pub const PLURAL: &str = "clusterpullsecrets";
+
+/// Where the API server has ClusterPullSecrets.
+#[must_use]
+pub fn api_resource() -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, KIND), PLURAL)
+}
+
+/// The CRD as the API server takes it.
+#[must_use]
+pub fn definition() -> Json {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": format!("{PLURAL}.{GROUP}"),
+            "labels": {"app.kubernetes.io/name": "regcred"},
+        },
+        "spec": {
+            "group": GROUP,
+            "scope": "Cluster",
+            "names": {
+                "kind": KIND,
+                "listKind": format!("{KIND}List"),
+                "plural": PLURAL,
+                "singular": KIND.to_lowercase(),
+                "shortNames": ["cps"],
+            },
+            "versions": [{
+                "name": VERSION,
+                "served": true,
+                "storage": true,
+                "subresources": {"status": {}},
+                "additionalPrinterColumns": columns(),
+                "schema": {"openAPIV3Schema": root()},
+            }],
+        },
+    })
+}
+
+fn columns() -> Json {
+    let ready = r#".status.conditions[?(@.type=="Ready")]"#;
+    json!([
+        {"name": "Ready", "type": "string", "jsonPath": format!("{ready}.status")},
+        {"name": "Reason", "type": "string", "jsonPath": format!("{ready}.reason")},
+        {"name": "Registries", "type": "string", "jsonPath": ".status.summary.registries"},
+        {"name": "Namespaces", "type": "string", "jsonPath": ".status.summary.namespaces"},
+        {"name": "Rotated", "type": "date", "jsonPath": ".status.lastRotation.startedAt"},
+        {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+    ])
+}
+
+fn root() -> Json {
+    let written = schema::<ClusterPullSecret>();
+    let mut spec = structure::of(&written["properties"]["spec"]);
+    // No name twice: the API server compares them for less than a rule would cost.
+    spec["properties"]["serviceAccounts"]["x-kubernetes-list-type"] = json!("set");
+    structure::refuse_nulls(&mut spec);
+    for rule in rules::of_spec() {
+        rule.attach(&mut spec);
+    }
+    let mut status = structure::of(&schema::<ClusterPullSecretStatus>());
+    structure::forget_defaults(&mut status);
+    status["properties"]["conditions"]["x-kubernetes-list-type"] = json!("map");
+    status["properties"]["conditions"]["x-kubernetes-list-map-keys"] = json!(["type"]);
+    let mut root = json!({
+        "description": written["description"],
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec,
+            "status": status,
+        },
+    });
+    rules::of_name().attach(&mut root);
+    root
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+
+    /// Every place of the schema: a rule that was put nowhere would have made one without a type.
+    fn check(schema: &Json, path: &str) {
+        assert!(schema["type"].is_string(), "{path} has no type: {schema}");
+        assert!(schema.as_object().is_some_and(|words| words.values().all(|it| !it.is_null())), "{path}");
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            check(field, &format!("{path}.{name}"));
+        }
+        for inner in ["items", "additionalProperties"].iter().filter_map(|name| schema.get(*name)) {
+            check(inner, &format!("{path}[]"));
+        }
+    }
+
+    #[test]
+    fn every_place_of_the_schema_has_one_type() {
+        check(&root(), "");
+    }
+
+    #[test]
+    fn nothing_of_it_is_unknown_to_kubernetes() {
+        let definition = definition();
+        let read: CustomResourceDefinition = serde_json::from_value(definition.clone()).expect("a CRD");
+        assert_eq!(serde_json::to_value(read).expect("JSON"), definition);
+    }
+
+    #[test]
+    fn defaults_and_choices_are_in_the_schema() {
+        let spec = &root()["properties"]["spec"]["properties"];
+        assert_eq!(spec["refreshInterval"]["default"], "1h");
+        assert_eq!(spec["serviceAccounts"]["default"], json!(["default"]));
+        assert_eq!(spec["deletion"]["enum"], json!(["Delete", "Retain"]));
+        assert_eq!(spec["namespaces"]["properties"]["exclude"]["default"], Json::Null);
+        assert!(!root()["properties"]["status"].to_string().contains("\"default\""));
+    }
+}

@@ -1,0 +1,92 @@
+//! A ClusterPullSecret as the API server sends it.
+//!
+//! In: the JSON of an object and the stores there are. Out: the [`PullSecret`] with what the API server
+//! knows of it, or every mistake: a CRD of another version may have let it in, and no CRD knows the
+//! stores of a Config. Nothing here asks the cluster.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use super::check;
+use super::cluster_pull_secret::PullSecret;
+use super::config::Store;
+use super::mistake::{Mistakes, Origin, Spot};
+use super::node::Node;
+use super::status::ClusterPullSecretStatus;
+
+/// The annotation by which people ask for a pass: any value that was not there before.
+pub const ROTATE: &str = "regcred.dev/rotate";
+
+/// What the API server knows of a ClusterPullSecret.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// Its identity, for owner references.
+    pub uid: String,
+    /// Grows with every change of the spec.
+    pub generation: i64,
+    /// The precondition of every write to it.
+    pub resource_version: String,
+    /// Somebody deleted it, and it waits for its finalizers.
+    pub deleting: bool,
+    /// Who has to do something before it may go.
+    pub finalizers: Vec<String>,
+    /// The value of [`ROTATE`].
+    pub rotate: Option<String>,
+    /// The names under which Secrets of it may exist, by its status.
+    pub secret_names: Vec<String>,
+    /// What was last said of it; empty where nothing was, or nothing that this regcred understands.
+    pub status: Box<ClusterPullSecretStatus>,
+    /// When it came into being: of two that want one Secret, the older keeps it.
+    pub created: Time,
+}
+
+/// The ClusterPullSecret that `object` is, or every mistake in it; `stores` are the stores there are.
+pub fn read(object: &Json, stores: &[Store]) -> Result<PullSecret, Mistakes> {
+    let root = Node::from_json(object);
+    let origin = Origin { file: format!("ClusterPullSecret {}", name(object)), document: None };
+    let stores: Vec<String> = stores.iter().map(|store| store.name.clone()).collect();
+    let spot = Spot::root(&origin, &root);
+    let mut mistakes = Mistakes::default();
+    let checked = check::pull_secret::check(&spot, Some(&stores), &mut mistakes);
+    let incomplete = || Mistakes(vec![spot.mistake("is nothing that this version of regcred understands")]);
+    let pull_secret = mistakes.or(checked)?.ok_or_else(incomplete)?;
+    Ok(PullSecret { object: Some(Object::of(object)), ..pull_secret })
+}
+
+/// The name of an object of the API server, which gives one to each.
+#[must_use]
+pub fn name(object: &Json) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+/// The older before the younger: those of files in the order given, then those of the cluster by the
+/// time and the name they were created with.
+pub fn sort_by_age(pull_secrets: &mut [PullSecret]) {
+    pull_secrets.sort_by_cached_key(PullSecret::age);
+}
+
+impl Object {
+    /// What the JSON of an object says of it, whatever is wrong with its spec.
+    #[must_use]
+    pub fn of(object: &Json) -> Self {
+        let metadata: ObjectMeta = part(&object["metadata"]);
+        Self {
+            uid: metadata.uid.unwrap_or_default(),
+            generation: metadata.generation.unwrap_or_default(),
+            resource_version: metadata.resource_version.unwrap_or_default(),
+            deleting: metadata.deletion_timestamp.is_some(),
+            finalizers: metadata.finalizers.unwrap_or_default(),
+            rotate: metadata.annotations.and_then(|mut annotations| annotations.remove(ROTATE)),
+            // By itself: a newer regcred may have written words beside it that this one does not know.
+            secret_names: part(&object["status"]["secretNames"]),
+            status: part(&object["status"]),
+            created: metadata.creation_timestamp.unwrap_or(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH)),
+        }
+    }
+}
+
+/// A part of an object that somebody else wrote: nothing, where it cannot be understood.
+fn part<T: for<'de> Deserialize<'de> + Default>(json: &Json) -> T {
+    T::deserialize(json).unwrap_or_default()
+}

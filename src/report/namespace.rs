@@ -1,0 +1,116 @@
+//! How the report of one namespace comes about, outcome by outcome.
+//!
+//! Pure. In go the outcomes of rotator and patcher, in the order in which they came; of several failures
+//! the first is told.
+
+use super::{NamespaceReport, ResultKind, ServiceAccountReport};
+use crate::cluster::error::Error;
+use crate::patcher;
+use crate::rotator::Outcome;
+
+/// The ServiceAccount that the controller manager makes in every namespace.
+const DEFAULT: &str = "default";
+
+/// The reason of a namespace that has no ServiceAccount `default` yet.
+const SERVICE_ACCOUNT_MISSING: &str = "ServiceAccountMissing";
+/// The reason of a namespace for which there is no credential.
+const NO_CREDENTIAL: &str = "NoCredential";
+
+/// Failures that may pass by themselves: reasons of [`Error`].
+const PASSING: [&str; 6] = ["AlreadyExists", "Changed", "Expired", "NotFound", "TimedOut", "Unavailable"];
+
+impl NamespaceReport {
+    /// Whether what is missing comes by itself, or not by another request.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.reason.is_some_and(|reason| [SERVICE_ACCOUNT_MISSING, NO_CREDENTIAL].contains(&reason))
+    }
+
+    /// Whether what failed may pass by itself: the API server was away, or others wrote at the same time.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        self.reason.is_some_and(|reason| PASSING.contains(&reason))
+    }
+
+    /// Whether everything so far is as it should be.
+    pub(crate) fn is_done(&self) -> bool {
+        !matches!(self.result, ResultKind::Refused | ResultKind::Failed | ResultKind::Skipped)
+    }
+
+    pub(crate) fn terminating(namespace: &str) -> Self {
+        let mut report = Self::new(namespace.to_owned(), ResultKind::Skipped);
+        report.explain("Terminating", "the namespace is being deleted".to_owned());
+        report
+    }
+
+    pub(crate) fn no_credential(namespace: &str) -> Self {
+        let mut report = Self::new(namespace.to_owned(), ResultKind::Failed);
+        report.explain(
+            NO_CREDENTIAL,
+            "no registry could be read, and no earlier credential is left in the cluster".to_owned(),
+        );
+        report
+    }
+
+    pub(crate) fn of_secret(namespace: &str, outcome: Result<Outcome, Error>) -> Self {
+        let mut report = Self::new(namespace.to_owned(), ResultKind::Unchanged);
+        match outcome {
+            Ok(Outcome::Unchanged) => {}
+            Ok(Outcome::Created) => report.result = ResultKind::Created,
+            Ok(Outcome::Updated) => report.result = ResultKind::Updated,
+            Ok(Outcome::Refused(refusal)) => {
+                report.result = ResultKind::Refused;
+                report.explain(refusal.reason(), refusal.to_string());
+            }
+            Err(error) => report.fail(&error, &error.to_string()),
+        }
+        report
+    }
+
+    /// A terminating namespace is no failure, even when it began to terminate under our hands; of
+    /// several failures the first is told.
+    pub(crate) fn fail(&mut self, error: &Error, message: &str) {
+        if self.result == ResultKind::Failed {
+            return;
+        }
+        self.result = match error {
+            Error::NamespaceTerminating => ResultKind::Skipped,
+            _ => ResultKind::Failed,
+        };
+        self.explain(error.reason(), message.to_owned());
+    }
+
+    pub(crate) fn explain(&mut self, reason: &'static str, message: String) {
+        self.reason = Some(reason);
+        self.message = Some(message);
+    }
+
+    pub(crate) fn add_service_account(&mut self, name: &str, outcome: Result<patcher::Outcome, Error>) {
+        let result = match outcome {
+            Ok(patcher::Outcome::Unchanged) => "unchanged",
+            Ok(patcher::Outcome::Gone) => "gone",
+            Ok(patcher::Outcome::Patched) => {
+                if self.result == ResultKind::Unchanged {
+                    self.result = ResultKind::Updated;
+                }
+                "patched"
+            }
+            Err(error) => {
+                self.fail(&error, &format!("ServiceAccount {name}: {error}"));
+                "failed"
+            }
+        };
+        self.service_accounts.push(ServiceAccountReport { name: name.to_owned(), result });
+    }
+
+    /// Every namespace has a ServiceAccount `default`, a moment after it was made; any other may be
+    /// meant for some namespaces only.
+    pub(crate) fn miss(&mut self, missing: Vec<String>) {
+        if missing.iter().any(|name| name == DEFAULT) && self.result != ResultKind::Failed {
+            self.result = ResultKind::Failed;
+            let message = "the namespace has no ServiceAccount default yet: run again".to_owned();
+            self.explain(SERVICE_ACCOUNT_MISSING, message);
+        }
+        self.missing_service_accounts = missing;
+    }
+}
