@@ -18,6 +18,7 @@ pub mod output;
 pub mod progress;
 pub mod pull_secrets;
 pub mod rotate;
+pub mod run;
 
 use crate::manifest::mistake::Mistakes;
 use crate::manifest::{self, Manifests};
@@ -46,6 +47,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Args),
     Rotate(rotate::Args),
     Crd(crd::Args),
 }
@@ -83,7 +85,10 @@ pub fn main() -> ExitCode {
     forbid_core_dumps();
     // clap prints its own errors and exits with 2.
     let Cli { verbose, command } = Cli::parse();
-    log::talk(verbose, LogFormat::Text);
+    match &command {
+        Command::Run(args) => log::talk(verbose.saturating_add(1), args.log_format),
+        Command::Rotate(_) | Command::Crd(_) => log::talk(verbose, LogFormat::Text),
+    }
     // One thread: all that is done is waiting for others, who on a small machine want the other cores.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -91,6 +96,7 @@ pub fn main() -> ExitCode {
     };
     let run = async {
         match command {
+            Command::Run(args) => run::run(args).await,
             Command::Rotate(args) => rotate::run(args, verbose > 0).await,
             Command::Crd(args) => crd::run(args),
         }

@@ -20,6 +20,7 @@ mod object;
 pub mod pull_secret;
 #[cfg(test)]
 pub(crate) mod script;
+pub mod watch;
 
 use error::{Error, within};
 pub(crate) use object::render_added;
@@ -157,6 +158,12 @@ pub async fn service_account(
     name: &str,
 ) -> Result<Option<ServiceAccount>, Error> {
     get(client, namespace, name).await
+}
+
+/// The Secrets of one name in all namespaces with their bytes, by namespace and name.
+pub async fn secrets(client: &Client, name: &str) -> Result<Vec<(watch::Address, Secret)>, Error> {
+    let listed = list_secrets(client, name).await?;
+    Ok(listed.into_iter().map(|Listed { namespace, name, object }| ((namespace, name), object)).collect())
 }
 
 /// The Secrets of one name in all namespaces, and no other Secret.

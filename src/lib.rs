@@ -9,6 +9,7 @@
 //! ```
 //!
 //! [`pass`] is the only module that sees the whole line, [`cli`] the only one that sees the terminal.
+//! [`controller`] keeps it running for ever, while [`lease`] says who leads.
 //! Every module that writes is observe → decide → act, and the decision is a pure function.
 
 pub mod manifest;
@@ -27,6 +28,7 @@ pub mod patcher;
 pub mod pass;
 pub mod report;
 
+pub mod controller;
 pub mod lease;
 
 pub mod admin;

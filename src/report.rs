@@ -13,6 +13,7 @@ use crate::manifest::mistake::{Mistake, Mistakes};
 use crate::manifest::status::reason::ReadyReason;
 
 pub mod diff;
+pub mod event;
 mod namespace;
 pub mod table;
 

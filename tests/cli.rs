@@ -50,6 +50,7 @@ fn help_tells_what_it_is_and_what_the_exit_codes_mean() {
     Usage: regcred [OPTIONS] <COMMAND>
 
     Commands:
+      run     Keep the pull secrets of every selected namespace true, until told to end
       rotate  Put the passwords of the manifests into every selected namespace, once, and report
       crd     Print the CRD of ClusterPullSecret as YAML, to be applied with kubectl
       help    Print this message or the help of the given subcommand(s)
@@ -329,4 +330,23 @@ fn a_cluster_that_cannot_be_reached_is_1_and_says_that_nothing_was_written() {
     let (code, _, stderr) = run(&["--context", "elsewhere"]);
     assert_eq!(code, 1);
     insta::assert_snapshot!(stderr, @"error: cannot use the kubeconfig: failed to load current context: elsewhere; its contexts: there");
+}
+
+#[test]
+fn a_lease_that_is_too_short_is_a_wrong_command_line() {
+    for (duration, what) in
+        [("1s", "must be from 3s to 10m"), ("soon", "must be a duration such as 20s or 1m")]
+    {
+        let (code, _, stderr) = regcred(directory(&[]).path(), &["run", "--lease-duration", duration]);
+        assert_eq!(code, 2);
+        assert!(stderr.contains(what), "{stderr}");
+    }
+}
+
+#[test]
+fn the_controller_refuses_manifests_with_mistakes_before_it_does_anything() {
+    let directory = directory(&[("bad.yaml", &GOOD.replace("ghcr.io", "https://user@ghcr.io"))]);
+    let (code, _, stderr) = regcred(directory.path(), &["run", "-f", "bad.yaml"]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("a mistake in the manifests; nothing was read or written"), "{stderr}");
 }

@@ -1,0 +1,325 @@
+//! The controller: the same engine as `rotate`, kept true for ever.
+//!
+//! In go what watches see, what reads of stores and writes to the cluster came to, and the clock; out
+//! go reads, writes and errands. One loop owns everything that is known and decides by pure functions;
+//! whatever waits for somebody else runs beside it and comes back as [`Done`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::Client;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+pub mod backoff;
+pub mod contest;
+pub mod memory;
+pub mod queue;
+pub mod reading;
+pub mod record;
+
+mod caches;
+mod desired;
+mod dispatch;
+mod errand;
+mod notice;
+mod passes;
+mod status;
+mod timers;
+
+use crate::admin::Vitals;
+use crate::cluster::Secret;
+use crate::cluster::error::Error;
+use crate::cluster::watch::{Address, Seen, Subject, Watch};
+use crate::manifest::Mistakes;
+use crate::manifest::cluster_pull_secret::PullSecret;
+use crate::manifest::config::Store;
+use crate::pass::apply::Applied;
+use crate::pass::claims::Claims;
+use crate::provider::stores::{Stores, Values};
+use crate::report::event::Events;
+use contest::Contests;
+use desired::Invalid;
+use errand::Errand;
+use memory::Memory;
+use queue::{Item, Queue};
+use reading::Reading;
+use record::Record;
+use timers::Timers;
+
+/// How often the loop shows that it lives, whatever else happens.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// How often what happened too long ago to matter is forgotten.
+const TIDY: Duration = Duration::from_mins(1);
+
+/// How long what is under way may take when the process has to end.
+const FAREWELL: Duration = Duration::from_secs(8);
+
+/// What the loop is told by watches before it has dealt with it.
+const BACKLOG: usize = 1024;
+
+/// What the controller is given by the edge.
+pub struct Settings {
+    /// Where writes and reads go; refuses writes while this process does not lead.
+    pub client: Client,
+    /// Every store of the Config.
+    pub stores: Arc<Stores>,
+    /// The same as the Config describes them, for ClusterPullSecrets that come later.
+    pub stores_known: Vec<Store>,
+    /// The ClusterPullSecrets of the files, the oldest first.
+    pub files: Vec<Arc<PullSecret>>,
+    /// Requests to the API server that may be under way at once for one ClusterPullSecret.
+    pub concurrency: usize,
+    /// What probes and Prometheus are told.
+    pub vitals: Vitals,
+    /// Who this replica is, for Events.
+    pub identity: String,
+    /// The clock on the wall.
+    pub wall_clock: fn() -> Timestamp,
+    /// A random number from 0 to 1.
+    pub dice: fn() -> f64,
+}
+
+/// Everything that is known, and what is under way.
+pub struct Controller {
+    settings: Settings,
+    memory: Memory,
+    records: BTreeMap<String, Record>,
+    /// ClusterPullSecrets in which something is wrong: they are left as they are, and told so.
+    invalid: BTreeMap<String, Invalid>,
+    claims: Claims,
+    /// The claims, or who may make some, changed.
+    is_claim_new: bool,
+    queue: Queue,
+    reading: Reading,
+    contests: Contests,
+    timers: Timers,
+    events: Events,
+    watches: BTreeMap<Subject, Watch>,
+    seen: (mpsc::Sender<Seen>, mpsc::Receiver<Seen>),
+    /// What was listed at least once.
+    primed: BTreeSet<Subject>,
+    /// Names of Secrets whose bytes were read since this process leads.
+    bodies: BTreeSet<String>,
+    /// Names of Secrets whose bytes are being read.
+    bodies_under_way: BTreeSet<String>,
+    /// Names of Secrets that could not be listed, and when that is tried again.
+    bodies_not_before: BTreeMap<String, Instant>,
+    under_way: JoinSet<Done>,
+    /// How many of those are writes, which are waited for at the end.
+    writes_under_way: usize,
+    /// There is more to look at than fits into one turn of the loop.
+    is_unfinished: bool,
+    /// When contests of long ago were forgotten.
+    tidied_at: Instant,
+    leads: bool,
+}
+
+/// What came to its end beside the loop.
+enum Done {
+    /// The work in one namespace.
+    Applied(Item, Applied),
+    /// A read of a store that began at an instant.
+    Read(Values, Instant),
+    /// The Secrets of a name with their bytes.
+    Bodies(String, Result<Vec<(Address, Secret)>, Error>),
+    /// A request about a ClusterPullSecret itself.
+    Errand(String, Errand, Result<(), Error>),
+    /// An Event was published, or could not be.
+    Told(Result<(), Error>),
+}
+
+impl Done {
+    fn is_write(&self) -> bool {
+        match self {
+            Self::Applied(..) | Self::Errand(..) | Self::Told(_) => true,
+            Self::Read(..) | Self::Bodies(..) => false,
+        }
+    }
+}
+
+/// A part of the controller ended that never should: a defect of regcred.
+#[derive(Debug, thiserror::Error)]
+#[error("a task of the controller panicked")]
+pub struct Panicked;
+
+impl Controller {
+    /// A controller that knows nothing yet. Makes no request.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let events = Events::new(settings.client.clone(), settings.identity.clone());
+        let queue = Queue::new(settings.concurrency);
+        let mut controller = Self {
+            settings,
+            memory: Memory::default(),
+            records: BTreeMap::new(),
+            invalid: BTreeMap::new(),
+            claims: Claims::default(),
+            is_claim_new: true,
+            queue,
+            reading: Reading::default(),
+            contests: Contests::default(),
+            timers: Timers::default(),
+            events,
+            watches: BTreeMap::new(),
+            seen: mpsc::channel(BACKLOG),
+            primed: BTreeSet::new(),
+            bodies: BTreeSet::new(),
+            bodies_under_way: BTreeSet::new(),
+            bodies_not_before: BTreeMap::new(),
+            under_way: JoinSet::new(),
+            writes_under_way: 0,
+            is_unfinished: false,
+            tidied_at: Instant::now(),
+            leads: false,
+        };
+        for pull_secret in std::mem::take(&mut controller.settings.files) {
+            controller.want(pull_secret);
+        }
+        controller
+    }
+
+    /// Runs until `stop` says so, then finishes what is under way. Leads while `leading` says so;
+    /// before that it watches and keeps what it sees.
+    pub async fn run(
+        mut self,
+        mut leading: watch::Receiver<bool>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), Panicked> {
+        let mut stop = std::pin::pin!(stop);
+        for subject in [Subject::Namespaces, Subject::ServiceAccounts, Subject::PullSecrets] {
+            self.watch(subject);
+        }
+        loop {
+            self.advance();
+            let until = self.wake_at();
+            // What we did ourselves goes before what watches tell of it.
+            tokio::select! {
+                biased;
+                () = &mut stop => return self.finish().await,
+                Ok(()) = leading.changed() => self.lead(*leading.borrow_and_update()),
+                Some(done) = self.under_way.join_next() => self.done(done.map_err(|_| Panicked)?),
+                Some(seen) = self.seen.1.recv() => self.see(seen),
+                () = sleep_until(until) => {}
+            }
+            // What else is there already is dealt with before anything is decided.
+            while let Some(done) = self.under_way.try_join_next() {
+                self.done(done.map_err(|_| Panicked)?);
+            }
+            while let Ok(seen) = self.seen.1.try_recv() {
+                self.see(seen);
+            }
+        }
+    }
+
+    /// When to go on, if nothing happens before.
+    fn wake_at(&self) -> Instant {
+        let heartbeat = Instant::now() + HEARTBEAT;
+        match self.timers.next() {
+            _ if self.is_unfinished => Instant::now(),
+            // Nothing is due before this process leads and knows what there is.
+            Some(timer) if self.leads && self.is_primed() => timer.min(heartbeat),
+            _ => heartbeat,
+        }
+    }
+
+    /// Everything that has become due, from the outside in: what is wanted, what is read, what is
+    /// written, what is told.
+    fn advance(&mut self) {
+        let now = Instant::now();
+        self.settings.vitals.heartbeat.beat();
+        self.keep_watches();
+        self.tell_readiness();
+        if !self.leads || !self.is_primed() {
+            return;
+        }
+        self.renew_claims();
+        for timer in self.timers.due(now) {
+            self.fire(timer, now);
+        }
+        self.begin_bodies(now);
+        self.begin_reads(now);
+        self.begin_errands(now);
+        self.dispatch(now);
+        self.end_passes(now);
+        if now.duration_since(self.tidied_at) > TIDY {
+            self.tidied_at = now;
+            self.contests.forget(now);
+        }
+        self.settings.vitals.metrics.queue_depth(self.queue.depth());
+    }
+
+    fn dice(&self) -> f64 {
+        (self.settings.dice)()
+    }
+
+    /// This process leads from now on, or no longer.
+    fn lead(&mut self, leads: bool) {
+        if leads == self.leads {
+            return;
+        }
+        self.leads = leads;
+        self.settings.vitals.metrics.leading(leads);
+        if leads {
+            info!("leading");
+            self.bodies.clear();
+            self.is_claim_new = true;
+            let (now, at) = (Instant::now(), (self.settings.wall_clock)());
+            for name in self.records.keys().cloned().collect::<Vec<_>>() {
+                self.trigger(&name, crate::trigger::Trigger::Start, now, at);
+            }
+        } else {
+            warn!("not leading any more");
+            self.queue.clear();
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        self.writes_under_way -= usize::from(done.is_write());
+        match done {
+            Done::Applied(item, applied) => self.applied(&item, applied),
+            Done::Read(values, began) => self.read(values, began),
+            Done::Bodies(name, secrets) => self.bodies_are(&name, secrets),
+            Done::Errand(name, errand, result) => self.errand_done(&name, &errand, result),
+            Done::Told(result) => self.told(&result),
+        }
+    }
+
+    /// Carries out a write beside the loop.
+    fn write(&mut self, write: impl Future<Output = Done> + Send + 'static) {
+        self.writes_under_way += 1;
+        self.under_way.spawn(write);
+    }
+
+    /// Ends: nothing is begun any more, and the writes that are under way are waited for.
+    async fn finish(mut self) -> Result<(), Panicked> {
+        info!(writes = self.writes_under_way, "ending: finishing what is under way");
+        let deadline = Instant::now() + FAREWELL;
+        while self.writes_under_way > 0 {
+            self.settings.vitals.heartbeat.beat();
+            match tokio::time::timeout_at(deadline, self.under_way.join_next()).await {
+                Ok(Some(done)) => {
+                    let done = done.map_err(|_| Panicked)?;
+                    self.writes_under_way -= usize::from(done.is_write());
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    let abandoned = self.writes_under_way;
+                    warn!(abandoned, "abandoned what did not end in time; whoever leads next finishes it");
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Mistakes in a ClusterPullSecret of the cluster, as one text.
+fn in_one_line(mistakes: &Mistakes) -> String {
+    mistakes.to_string().replace('\n', "; ")
+}

@@ -1,0 +1,238 @@
+//! What is written where: the next item of the queue is decided on, and carried out beside the loop.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::contest::Thing;
+use super::queue::{Item, Urgency};
+use super::record::{CONTESTED, Change, PUBLISH_AFTER, Record};
+use super::timers::Timer;
+use super::{Controller, Done, backoff};
+use crate::cluster::Namespace;
+use crate::cluster::watch::Subject;
+use crate::manifest::status::reason::ReadyReason;
+use crate::metrics::{WriteKind, WriteOutcome};
+use crate::pass::apply::{self, Applied};
+use crate::pass::plan::{self, NamespacePlan, Part, Target};
+use crate::pass::scope::Scope;
+use crate::report::{NamespaceReport, ResultKind};
+use crate::rotator::Collection;
+use crate::trigger::Trigger;
+
+/// Items that are looked at in one turn of the loop.
+const LOOKS_AT_ONCE: usize = 1000;
+
+/// The reason of a write that was not sent because this process leads no more.
+const NOT_LEADING: &str = "NotLeading";
+
+impl Controller {
+    /// Begins as much as may be under way at once. A turn of the loop is short, however much there is to
+    /// look at: somebody else wants to be heard.
+    pub(super) fn dispatch(&mut self, now: Instant) {
+        for (name, record) in &self.records {
+            self.queue.open(name, self.may_write(record));
+        }
+        let mut scopes = BTreeMap::new();
+        for _ in 0..LOOKS_AT_ONCE {
+            let Some(item) = self.queue.begin() else {
+                self.is_unfinished = false;
+                return;
+            };
+            if let Some(record) = self.records.get(&item.pull_secret) {
+                let scope = || Scope::of(&record.wanted, &self.memory.cluster);
+                scopes.entry(item.pull_secret.clone()).or_insert_with(scope);
+            }
+            let plan = scopes.get(&item.pull_secret).and_then(|scope| self.look(&item, scope, now));
+            match plan {
+                None => self.queue.done(&item),
+                Some(plan) => self.carry_out(item, plan, now),
+            }
+        }
+        self.is_unfinished = true;
+    }
+
+    fn carry_out(&mut self, item: Item, plan: NamespacePlan, now: Instant) {
+        let at = (self.settings.wall_clock)();
+        if let Some(record) = self.records.get_mut(&item.pull_secret) {
+            record.begin(Trigger::Drift, now, at);
+        }
+        self.memory.begin(&item.namespace);
+        let client = self.settings.client.clone();
+        self.write(async move {
+            let applied = apply::apply_namespace(&client, plan).await;
+            Done::Applied(item, applied)
+        });
+    }
+
+    /// Whether everything is known that has to be before anything is written for it.
+    fn may_write(&self, record: &Record) -> bool {
+        let is_known = |name: &String| {
+            self.memory.cluster.unreadable.contains_key(name)
+                || (self.bodies.contains(name) && self.primed.contains(&Subject::Secrets(name.clone())))
+        };
+        let is_suspended = record.wanted.at_rest() == Some(ReadyReason::Suspended);
+        let has_contents = record.contents.is_some() || record.wanted.is_going();
+        !is_suspended
+            && has_contents
+            && record.secret_names().all(is_known)
+            && super::errand::is_registered(record)
+    }
+
+    /// What a ClusterPullSecret wants of a namespace; `None` where they have nothing to do with each other.
+    pub(super) fn target(
+        &self,
+        record: &Record,
+        scope: &Scope,
+        name: &str,
+        namespace: &Namespace,
+    ) -> Option<Target> {
+        let wanted = &record.wanted;
+        let mut owner = plan::owner(wanted, &wanted.secret_name);
+        // An object of the same name that goes must not take along what a file wants.
+        if wanted.object.is_none() && self.invalid.get(&wanted.name).is_some_and(|it| it.object.deleting) {
+            owner.collection = Collection::Never;
+        }
+        let part =
+            Part { pull_secret: wanted, owner: Arc::new(owner), contents: record.contents.as_ref(), scope };
+        plan::target(&self.claims, 0, &part, name, namespace)
+    }
+
+    /// What there is to do for an item; `None` where that is nothing.
+    fn look(&mut self, item: &Item, scope: &Scope, now: Instant) -> Option<NamespacePlan> {
+        let Item { pull_secret, namespace } = item;
+        let record = self.records.get(pull_secret)?;
+        let observed = self.memory.cluster.namespaces.get(namespace);
+        if observed.is_some() && record.is_held(namespace, now) {
+            return None;
+        }
+        let target = observed.and_then(|observed| self.target(record, scope, namespace, observed));
+        let plan =
+            target.zip(observed).map(|(it, observed)| NamespacePlan::new(namespace, observed, vec![it]));
+        let Some(plan) = plan else {
+            if self.records.get_mut(pull_secret)?.standings.remove(namespace).is_some() {
+                self.tell_soon(pull_secret, now);
+            }
+            return None;
+        };
+        if plan.has_work(&plan.targets[0]) {
+            return Some(plan);
+        }
+        let report = apply::pretend_target(&plan, &plan.targets[0]);
+        self.take_note(pull_secret, &report, now);
+        None
+    }
+
+    /// The status of a ClusterPullSecret is looked at in a moment, when what belongs together came together.
+    pub(super) fn tell_soon(&mut self, pull_secret: &str, now: Instant) {
+        let Some(record) = self.records.get_mut(pull_secret) else { return };
+        let at = now + PUBLISH_AFTER;
+        // While a pass is under way, its end tells.
+        if record.pass.is_none() && record.publish_at.is_none_or(|known| known > at) {
+            record.publish_at = Some(at);
+            self.timers.set(at, Timer::Errand(pull_secret.to_owned()));
+        }
+    }
+
+    /// Takes note of how a ClusterPullSecret stands in a namespace; a Secret that is refused is told.
+    fn take_note(&mut self, pull_secret: &str, report: &NamespaceReport, now: Instant) {
+        let dice = self.dice();
+        let Some(record) = self.records.get_mut(pull_secret) else { return };
+        let change = record.stands(report, now, |failures| backoff::after(failures, dice));
+        if change == Change::None {
+            return;
+        }
+        let secret_name = record.wanted.secret_name.clone();
+        self.tell_soon(pull_secret, now);
+        if change == Change::Trouble && report.result == ResultKind::Refused {
+            let message = report.message.as_deref().unwrap_or_default();
+            let message = format!("ClusterPullSecret {pull_secret} cannot use this Secret: {message}");
+            let reason = report.reason.unwrap_or_default();
+            self.announce_trouble(&report.namespace, &secret_name, reason, message);
+        }
+    }
+
+    /// The work in one namespace came to its end.
+    pub(super) fn applied(&mut self, item: &Item, mut applied: Applied) {
+        let Item { pull_secret, namespace } = item;
+        let now = Instant::now();
+        self.memory.wrote(namespace, &mut applied);
+        self.queue.done(item);
+        for (kind, outcome) in &applied.writes {
+            self.settings.vitals.metrics.wrote(*kind, *outcome);
+        }
+        if applied.is_read {
+            self.queue.push(pull_secret, namespace, Urgency::AtOnce);
+        }
+        self.count_repair(item, &applied, now);
+        let Some(record) = self.records.get(pull_secret) else { return };
+        let owner = plan::owner(&record.wanted, &record.wanted.secret_name);
+        for (_, report) in &applied.reports {
+            // A write that the fence refused says nothing of the target: either this process ends, or its
+            // lease is renewed in time and the write is tried again.
+            if report.reason == Some(NOT_LEADING) {
+                let again = now + backoff::after(1, self.dice());
+                self.timers.set(again, Timer::Retry(pull_secret.clone(), namespace.clone()));
+                continue;
+            }
+            self.take_note(pull_secret, report, now);
+            if !applied.writes.is_empty() || report.reason.is_some() {
+                apply::log(report, &owner);
+            }
+        }
+        let Some(record) = self.records.get_mut(pull_secret) else { return };
+        if let Some(pass) = &mut record.pass {
+            let failed = applied.writes.iter().any(|(_, outcome)| *outcome == WriteOutcome::Failed);
+            pass.written += usize::from(!applied.writes.is_empty() && !failed);
+            pass.failed += usize::from(failed);
+        }
+        if let Some(again) = record.standings.get(namespace).and_then(|standing| standing.not_before) {
+            self.timers.set(again, Timer::Retry(pull_secret.clone(), namespace.clone()));
+        }
+    }
+
+    /// A Secret that was in place and had to be put right was changed by somebody.
+    fn count_repair(&mut self, item: &Item, applied: &Applied, now: Instant) {
+        let Item { pull_secret, namespace } = item;
+        let Some(record) = self.records.get(pull_secret) else { return };
+        let was_in_place = record.standings.get(namespace).is_some_and(|it| it.trouble.is_none());
+        let is_drift = record.pass.as_ref().is_some_and(|pass| pass.trigger == Trigger::Drift);
+        let is_repair = applied.writes.contains(&(WriteKind::Secret, WriteOutcome::Updated));
+        if was_in_place && is_drift && is_repair {
+            let thing = Thing::Secret(record.wanted.secret_name.clone());
+            let dice = self.dice();
+            if let Some(pause) = self.contests.undone(namespace, &thing, now, dice) {
+                self.hold(namespace, &thing, now + pause);
+            }
+        }
+    }
+
+    /// Somebody keeps undoing us here: it is told, and nothing is tried before an instant.
+    pub(super) fn hold(&mut self, namespace: &str, thing: &Thing, until: Instant) {
+        let (secret_name, what) = match thing {
+            Thing::Secret(secret_name) => (secret_name, format!("Secret {secret_name}")),
+            Thing::Entry { service_account, secret_name } => {
+                (secret_name, format!("the entry {secret_name} of ServiceAccount {service_account}"))
+            }
+        };
+        let message = format!(
+            "somebody keeps undoing {what}: it is put back with growing pauses; look in its managedFields or the audit log for who that is"
+        );
+        let keeps = |record: &Record| {
+            record.standings.contains_key(namespace) && record.secret_names().any(|it| it == secret_name)
+        };
+        let (now, at) = (Instant::now(), (self.settings.wall_clock)());
+        let keepers = self.records.iter_mut().filter(|(_, record)| keeps(record));
+        let mut is_new = false;
+        for (name, record) in keepers {
+            is_new |= !record.is_in_trouble(namespace, CONTESTED);
+            record.hold(namespace, until, (CONTESTED, message.clone()));
+            record.begin(Trigger::Drift, now, at);
+            self.timers.set(until, Timer::Retry(name.clone(), namespace.to_owned()));
+        }
+        if is_new {
+            self.announce_trouble(namespace, secret_name, CONTESTED, message);
+        }
+    }
+}

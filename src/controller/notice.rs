@@ -1,0 +1,72 @@
+//! What is told as Events: a rotation, a change of `Ready`, a Secret that cannot be used.
+
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::record::Record;
+use super::{Controller, Done, status};
+use crate::cluster::error::Error;
+use crate::manifest::status::ClusterPullSecretStatus;
+use crate::metrics::{WriteKind, WriteOutcome};
+use crate::report::event::{About, Notice};
+
+impl Controller {
+    /// A change of `Ready` is worth an Event.
+    pub(super) fn announce_change(
+        &mut self,
+        name: &str,
+        uid: &str,
+        before: &ClusterPullSecretStatus,
+        after: &ClusterPullSecretStatus,
+    ) {
+        let Some(ready) = status::change(before, after) else { return };
+        let about = About::PullSecret { name: name.to_owned(), uid: uid.to_owned() };
+        let is_warning = status::is_bad(ready);
+        let (reason, message) = (ready.reason.clone(), ready.message.clone());
+        self.announce(&Notice { is_warning, reason, message, about });
+    }
+
+    /// A rotation that reached every namespace is worth an Event.
+    pub(super) fn announce_rotation(&mut self, name: &str) {
+        let Some(Record { wanted, last_rotation: Some(rotation), standings, .. }) = self.records.get(name)
+        else {
+            return;
+        };
+        let Some(object) = &wanted.object else { return };
+        let message = format!(
+            "a new version reached {} namespaces in {}, triggered by {}",
+            standings.len(),
+            status::seconds(rotation.took),
+            rotation.trigger
+        );
+        let about = About::PullSecret { name: name.to_owned(), uid: object.uid.clone() };
+        self.announce(&Notice { is_warning: false, reason: "Rotated".to_owned(), message, about });
+    }
+
+    /// Something is wrong about the Secret of a namespace.
+    pub(super) fn announce_trouble(&mut self, namespace: &str, name: &str, reason: &str, message: String) {
+        let secret = self.memory.cluster.namespaces.get(namespace).and_then(|it| it.secrets.get(name));
+        let about = About::Secret {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: secret.map(|secret| secret.uid.clone()).unwrap_or_default(),
+        };
+        self.announce(&Notice { is_warning: true, reason: reason.to_owned(), message, about });
+    }
+
+    /// Publishes an Event, unless there were too many.
+    fn announce(&mut self, notice: &Notice) {
+        let now = Instant::now();
+        if let Some(request) = self.events.publish(notice, now) {
+            self.write(async move { Done::Told(request.await) });
+        }
+    }
+
+    pub(super) fn told(&mut self, result: &Result<(), Error>) {
+        let outcome = if result.is_ok() { WriteOutcome::Created } else { WriteOutcome::Failed };
+        self.settings.vitals.metrics.wrote(WriteKind::Event, outcome);
+        if let Err(error) = result {
+            warn!(reason = error.reason(), "cannot publish an Event: {error}");
+        }
+    }
+}

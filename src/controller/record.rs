@@ -1,0 +1,325 @@
+//! One ClusterPullSecret as the controller knows it.
+//!
+//! Pure: what is wanted, what its Secrets are to hold, and how it stands in each namespace. Times are
+//! parameters.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::cluster::Namespace;
+use crate::credential::Place;
+use crate::manifest::cluster_pull_secret::PullSecret;
+use crate::manifest::status::ConditionType;
+use crate::manifest::status::reason::ReadyReason;
+use crate::pass::contents::Contents;
+use crate::report::{NamespaceReport, Problem, RegistryReport, ResultKind};
+use crate::trigger::Trigger;
+
+/// The least time from one status to the next while a pass is under way.
+pub const PUBLISH_EVERY: Duration = Duration::from_secs(5);
+/// The time after a pass in which what belongs together comes together, before its status is told.
+pub const PUBLISH_AFTER: Duration = Duration::from_millis(300);
+
+/// The reason of a namespace in which somebody keeps undoing us.
+pub const CONTESTED: &str = "Contested";
+
+/// The longest pause before a target is tried again whose failure may pass by itself: the API server is
+/// away for seconds, a quota is full for days.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// One ClusterPullSecret as the controller knows it.
+pub struct Record {
+    /// What is wanted.
+    pub wanted: Arc<PullSecret>,
+    /// What its Secrets are to hold; `None` until every key was read once.
+    pub contents: Option<Contents>,
+    /// When each key was last read with success.
+    pub fetched_at: BTreeMap<Place, Timestamp>,
+    /// How it stands in each namespace that it has to do with.
+    pub standings: BTreeMap<String, Standing>,
+    /// What is wrong with it as a whole.
+    pub problems: Vec<Problem>,
+    /// The pass that is under way.
+    pub pass: Option<Pass>,
+    /// The last time a new version went out.
+    pub last_rotation: Option<Rotation>,
+    /// A trigger wants its keys read, and they were not yet.
+    pub awaits_read: bool,
+    /// Reads that failed in a row.
+    pub failed_reads: u32,
+    /// When everything is read again.
+    pub refresh_at: Option<Instant>,
+    /// Requests about the ClusterPullSecret itself.
+    pub attempts: Attempts,
+    /// When its status is looked at.
+    pub publish_at: Option<Instant>,
+    /// The generation of the spec that a pass came to its end for.
+    pub passed: Option<i64>,
+}
+
+/// How a ClusterPullSecret stands in one namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Why it is not as it should be: reason and message.
+    pub trouble: Option<(&'static str, String)>,
+    /// Requests that failed in a row.
+    pub failures: u32,
+    /// Nothing is tried before this instant.
+    pub not_before: Option<Instant>,
+    /// ServiceAccounts that should name the Secret, and that do.
+    pub service_accounts: (usize, usize),
+}
+
+/// What of a standing is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing that a status tells.
+    None,
+    /// A trouble that was not there.
+    Trouble,
+    /// Something else.
+    Other,
+}
+
+/// A pass under way.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    /// Why it runs.
+    pub trigger: Trigger,
+    /// Since when, by the clock that measures.
+    pub since: Instant,
+    /// Since when, by the clock on the wall.
+    pub at: Timestamp,
+    /// It found a new version of a credential.
+    pub rotates: bool,
+    /// Namespaces in which something was written.
+    pub written: usize,
+    /// Namespaces in which something failed.
+    pub failed: usize,
+}
+
+/// A rotation that came to its end.
+#[derive(Clone, Debug)]
+pub struct Rotation {
+    /// What started it.
+    pub trigger: Trigger,
+    /// When.
+    pub at: Timestamp,
+    /// From then to the last namespace.
+    pub took: Duration,
+}
+
+/// Requests about a ClusterPullSecret itself, one at a time.
+#[derive(Clone, Debug, Default)]
+pub struct Attempts {
+    /// One is under way.
+    pub under_way: bool,
+    /// That many failed in a row.
+    pub failures: u32,
+    /// None is begun before this instant.
+    pub not_before: Option<Instant>,
+}
+
+impl Record {
+    /// A ClusterPullSecret of which nothing is known yet.
+    #[must_use]
+    pub fn new(wanted: Arc<PullSecret>) -> Self {
+        Self {
+            wanted,
+            contents: None,
+            fetched_at: BTreeMap::new(),
+            standings: BTreeMap::new(),
+            problems: Vec::new(),
+            pass: None,
+            last_rotation: None,
+            awaits_read: false,
+            failed_reads: 0,
+            refresh_at: None,
+            attempts: Attempts::default(),
+            publish_at: None,
+            passed: None,
+        }
+    }
+
+    /// The keys it reads.
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        self.wanted.registries.iter().map(|registry| &registry.place)
+    }
+
+    /// The names under which Secrets of it may be.
+    pub fn secret_names(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.wanted.secret_name).chain(self.wanted.former_names())
+    }
+
+    /// Begins a pass, or lets the one under way run on: of triggers that come together the first tells
+    /// the time, and the one that says most tells the reason. Drift alone does not tell the time.
+    pub fn begin(&mut self, trigger: Trigger, since: Instant, at: Timestamp) {
+        let new = Pass { trigger, since, at, rotates: false, written: 0, failed: 0 };
+        let pass = self.pass.get_or_insert_with(|| new.clone());
+        if pass.trigger == Trigger::Drift {
+            (pass.since, pass.at) = (new.since, new.at);
+        }
+        pass.trigger = pass.trigger.min(trigger);
+    }
+
+    /// Takes note of how it stands in a namespace, and tells what of that is new.
+    pub fn stands(
+        &mut self,
+        report: &NamespaceReport,
+        now: Instant,
+        pause: impl FnOnce(u32) -> Duration,
+    ) -> Change {
+        let before = self.standings.get(&report.namespace);
+        let failures = before.map_or(0, |standing| standing.failures);
+        let known = before.and_then(|standing| standing.trouble.as_ref()).map(|(reason, _)| *reason);
+        // Who undoes us does not stop because a write that was under way came to its end.
+        if self.is_in_trouble(&report.namespace, CONTESTED) && self.is_held(&report.namespace, now) {
+            return Change::None;
+        }
+        let before = before.cloned();
+        match Standing::of(report, failures) {
+            None => drop(self.standings.remove(&report.namespace)),
+            Some(mut standing) => {
+                if standing.failures > 0 {
+                    let pause = pause(standing.failures);
+                    let longest = if report.is_passing() { LONGEST_PAUSE } else { Duration::MAX };
+                    standing.not_before = Some(now + pause.min(longest));
+                }
+                self.standings.insert(report.namespace.clone(), standing);
+            }
+        }
+        match (&before, self.standings.get(&report.namespace)) {
+            (_, Some(after)) if after.trouble.is_some() && report.reason != known => Change::Trouble,
+            (Some(before), Some(after)) if before.is_as(after) => Change::None,
+            (None, None) => Change::None,
+            _ => Change::Other,
+        }
+    }
+
+    /// Whether it may have to do with a namespace: it selects it, stands in it, or left something there.
+    #[must_use]
+    pub fn is_concerned(&self, name: &str, namespace: Option<&Namespace>) -> bool {
+        let mine = |added_for: &Option<String>| added_for.as_ref().is_none_or(|it| *it == self.wanted.name);
+        let has_left_something = |namespace: &Namespace| {
+            self.wanted.selection.selects(name, &namespace.labels)
+                || namespace.secrets.values().any(|it| it.is_made_for(&self.wanted.name))
+                || namespace.service_accounts.values().any(|it| it.added.values().any(mine))
+        };
+        self.standings.contains_key(name) || namespace.is_some_and(has_left_something)
+    }
+
+    /// Lets everything be tried at once that waits for its back-off: somebody mended something. A contest
+    /// goes on.
+    pub fn release(&mut self) {
+        self.attempts.not_before = None;
+        for standing in self.standings.values_mut() {
+            if standing.trouble.as_ref().is_none_or(|(reason, _)| *reason != CONTESTED) {
+                standing.not_before = None;
+            }
+        }
+    }
+
+    /// Whether nothing may be tried in a namespace yet.
+    #[must_use]
+    pub fn is_held(&self, namespace: &str, now: Instant) -> bool {
+        let standing = self.standings.get(namespace);
+        standing.and_then(|standing| standing.not_before).is_some_and(|instant| instant > now)
+    }
+
+    /// Whether this is why it is not as it should be in a namespace.
+    #[must_use]
+    pub fn is_in_trouble(&self, namespace: &str, reason: &str) -> bool {
+        let trouble = self.standings.get(namespace).and_then(|standing| standing.trouble.as_ref());
+        trouble.is_some_and(|(known, _)| *known == reason)
+    }
+
+    /// Nothing is tried in a namespace before an instant, for a reason.
+    pub fn hold(&mut self, namespace: &str, until: Instant, trouble: (&'static str, String)) {
+        let standing = self.standings.entry(namespace.to_owned()).or_insert_with(Standing::in_sync);
+        standing.not_before = Some(until);
+        standing.trouble = Some(trouble);
+    }
+
+    /// Whether the first pass over the spec as it is now has not come to its end, under whoever led.
+    #[must_use]
+    pub fn is_progressing(&self) -> bool {
+        self.passed != Some(self.generation()) && !self.is_told()
+    }
+
+    /// Whether the status tells of a pass over the spec as it is now.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        let object = self.wanted.object.as_ref();
+        let ready = object.and_then(|object| object.status.condition(ConditionType::Ready));
+        ready.is_some_and(|ready| {
+            ready.observed_generation == self.generation()
+                && ready.reason != ReadyReason::Progressing.to_string()
+        })
+    }
+
+    /// The generation of the spec; 0 where it comes from a file.
+    #[must_use]
+    pub fn generation(&self) -> i64 {
+        self.wanted.object.as_ref().map_or(0, |object| object.generation)
+    }
+
+    /// Whether a registry was read at another version than the status tells.
+    #[must_use]
+    pub fn is_newer_than_told(&self) -> bool {
+        let (Some(contents), Some(object)) = (&self.contents, &self.wanted.object) else { return false };
+        let told = |host: &str| object.status.registries.iter().find(|it| it.host == host);
+        let is_newer = |read: &RegistryReport| {
+            let told = told(&read.host).and_then(|told| told.version.as_ref());
+            told.is_some_and(|told| {
+                read.result == RegistryReport::FETCHED && read.version.as_ref() != Some(told)
+            })
+        };
+        contents.registries().iter().any(is_newer)
+    }
+
+    /// Whether a registry could not be read.
+    #[must_use]
+    pub fn has_failed_read(&self) -> bool {
+        self.contents.as_ref().is_some_and(|contents| !contents.is_complete())
+    }
+}
+
+impl Standing {
+    /// Whether a status tells the same of both.
+    fn is_as(&self, other: &Self) -> bool {
+        self.trouble == other.trouble && self.service_accounts == other.service_accounts
+    }
+
+    fn in_sync() -> Self {
+        Self { trouble: None, failures: 0, not_before: None, service_accounts: (0, 0) }
+    }
+
+    /// `None` where there is nothing of it in the namespace, and nothing to be.
+    fn of(report: &NamespaceReport, failures: u32) -> Option<Self> {
+        let named = |it: &&crate::report::ServiceAccountReport| matches!(it.result, "patched" | "unchanged");
+        let service_accounts = &report.service_accounts;
+        let trouble = || Some((report.reason?, report.message.clone().unwrap_or_default()));
+        let standing = Self {
+            service_accounts: (
+                service_accounts.len() + report.missing_service_accounts.len(),
+                service_accounts.iter().filter(named).count(),
+            ),
+            ..Self::in_sync()
+        };
+        match report.result {
+            ResultKind::Created | ResultKind::Updated | ResultKind::Unchanged => Some(standing),
+            ResultKind::Removed | ResultKind::Skipped => None,
+            ResultKind::Refused => Some(Self { trouble: trouble(), ..standing }),
+            // What waits for something else is looked at again when that comes, not by the clock.
+            ResultKind::Failed if report.is_waiting() => Some(Self { trouble: trouble(), ..standing }),
+            ResultKind::Failed => Some(Self { trouble: trouble(), failures: failures + 1, ..standing }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! How a ClusterPullSecret stands, step by step.
+
+use super::*;
+use crate::pass::fixture::{namespace, pull_secret, secret, service_account};
+
+fn record() -> Record {
+    Record::new(Arc::new(pull_secret("images", &["ghcr.io"])))
+}
+
+fn report(result: ResultKind, reason: Option<&'static str>) -> NamespaceReport {
+    let mut report = NamespaceReport::new("web".into(), result);
+    (report.reason, report.message) = (reason, reason.map(str::to_owned));
+    report
+}
+
+/// The seconds until the namespace is tried again, after each of these reports.
+#[track_caller]
+fn check_pauses(reports: &[NamespaceReport], expect: &[Option<u64>]) {
+    let (mut record, now) = (record(), Instant::now());
+    let pauses = reports.iter().map(|report| {
+        record.stands(report, now, |failures| Duration::from_secs(10 * u64::from(failures)));
+        let at = record.standings.get("web").and_then(|standing| standing.not_before);
+        at.map(|at| at.duration_since(now).as_secs())
+    });
+    assert_eq!(pauses.collect::<Vec<_>>(), expect);
+}
+
+#[test]
+fn every_failure_in_a_row_is_waited_for_longer_and_success_begins_anew() {
+    let failed = || report(ResultKind::Failed, Some("QuotaExceeded"));
+    let fine = || report(ResultKind::Updated, None);
+    check_pauses(&[failed(), failed(), fine(), failed()], &[Some(10), Some(20), None, Some(10)]);
+}
+
+#[test]
+fn what_may_pass_by_itself_is_never_waited_for_long() {
+    let away = || report(ResultKind::Failed, Some("Unavailable"));
+    check_pauses(&[away(), away(), away()], &[Some(10), Some(15), Some(15)]);
+}
+
+#[test]
+fn what_waits_for_something_else_is_not_tried_by_the_clock() {
+    for (result, reason) in [
+        (ResultKind::Refused, "Conflict"),
+        (ResultKind::Failed, "ServiceAccountMissing"),
+        (ResultKind::Failed, "NoCredential"),
+    ] {
+        check_pauses(&[report(result, Some(reason))], &[None]);
+    }
+}
+
+#[test]
+fn a_contest_is_not_ended_by_a_write_that_was_under_way() {
+    let (mut record, now) = (record(), Instant::now());
+    record.hold("web", now + Duration::from_secs(4), (CONTESTED, "somebody".into()));
+    let change = record.stands(&report(ResultKind::Updated, None), now, |_| Duration::ZERO);
+    assert_eq!(change, Change::None);
+    record.release();
+    assert!(record.is_held("web", now) && record.is_in_trouble("web", CONTESTED));
+    let later = now + Duration::from_secs(5);
+    record.stands(&report(ResultKind::Updated, None), later, |_| Duration::ZERO);
+    assert!(!record.is_in_trouble("web", CONTESTED));
+}
+
+#[test]
+fn only_what_is_new_is_a_change() {
+    let (mut record, now) = (record(), Instant::now());
+    let mut change = |report: NamespaceReport| record.stands(&report, now, |_| Duration::ZERO);
+    assert_eq!(change(report(ResultKind::Updated, None)), Change::Other);
+    assert_eq!(change(report(ResultKind::Unchanged, None)), Change::None);
+    assert_eq!(change(report(ResultKind::Refused, Some("Conflict"))), Change::Trouble);
+    assert_eq!(change(report(ResultKind::Refused, Some("Conflict"))), Change::None);
+    assert_eq!(change(report(ResultKind::Removed, None)), Change::Other);
+    assert_eq!(change(report(ResultKind::Removed, None)), Change::None);
+}
+
+#[test]
+fn of_triggers_that_come_together_the_first_tells_the_time_and_drift_does_not() {
+    let (mut record, now) = (record(), Instant::now());
+    let at = Timestamp::UNIX_EPOCH;
+    let second = |n| now + Duration::from_secs(n);
+    record.begin(Trigger::Drift, now, at);
+    record.begin(Trigger::Refresh, second(1), at);
+    record.begin(Trigger::Annotation, second(2), at);
+    record.begin(Trigger::Drift, second(3), at);
+    let pass = record.pass.expect("a pass");
+    assert_eq!((pass.trigger, pass.since), (Trigger::Annotation, second(1)));
+}
+
+#[test]
+fn a_namespace_is_of_concern_while_it_is_selected_or_something_is_left_there() {
+    let mut wanted = pull_secret("images", &["ghcr.io"]);
+    wanted.selection.include = Some(crate::manifest::selection::Patterns::default());
+    let mut record = Record::new(Arc::new(wanted));
+    let bare = namespace(None, service_account(&[], &[]));
+    assert!(!record.is_concerned("web", Some(&bare)) && !record.is_concerned("web", None));
+    let ours = namespace(Some(secret("1", &[("ghcr.io", "1", "pw")])), service_account(&[], &[]));
+    assert!(record.is_concerned("web", Some(&ours)));
+    let entry = namespace(None, service_account(&["regcred"], &["regcred"]));
+    assert!(record.is_concerned("web", Some(&entry)));
+    record.stands(&report(ResultKind::Updated, None), Instant::now(), |_| Duration::ZERO);
+    assert!(record.is_concerned("web", Some(&bare)) && record.is_concerned("web", None));
+    assert!(super::tests::record().is_concerned("web", Some(&bare)));
+}

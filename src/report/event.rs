@@ -1,0 +1,176 @@
+//! Kubernetes Events: what a person who describes an object is told.
+//!
+//! In go a sentence and the object it is about, out goes one Event, never a flood: there are so many at
+//! once and then one every ten seconds. They are told where something begins to be so, not for as long
+//! as it lasts, and hold no password and no response of a store.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::time::Instant;
+
+use crate::cluster::FIELD_MANAGER;
+use crate::cluster::error::{Error, within};
+use crate::manifest::{API_VERSION, CLUSTER_PULL_SECRET};
+
+/// Events that may be told at once.
+const BURST: u32 = 25;
+/// The time after which there may be one more.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Something worth an Event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whether something is wrong.
+    pub is_warning: bool,
+    /// From a closed list.
+    pub reason: String,
+    /// What it means, and how to mend it.
+    pub message: String,
+    /// The object it is about.
+    pub about: About,
+}
+
+/// The object an Event is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// A ClusterPullSecret.
+    PullSecret {
+        /// Its name.
+        name: String,
+        /// Its UID.
+        uid: String,
+    },
+    /// The Secret of a namespace.
+    Secret {
+        /// The namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// Its UID; empty where it is not known.
+        uid: String,
+    },
+}
+
+/// Publishes Events.
+pub struct Events {
+    recorder: Recorder,
+    allowance: Allowance,
+}
+
+impl Events {
+    /// Publishes as the replica of this name.
+    #[must_use]
+    pub fn new(client: Client, instance: String) -> Self {
+        let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(instance) };
+        Self { recorder: Recorder::new(client, reporter), allowance: Allowance::default() }
+    }
+
+    /// The request that publishes an Event; `None` where there were too many.
+    pub fn publish(
+        &mut self,
+        notice: &Notice,
+        now: Instant,
+    ) -> Option<impl Future<Output = Result<(), Error>> + Send + use<>> {
+        if !self.allowance.take(now) {
+            return None;
+        }
+        let recorder = self.recorder.clone();
+        let event = Event {
+            type_: if notice.is_warning { EventType::Warning } else { EventType::Normal },
+            reason: notice.reason.clone(),
+            note: Some(shortened(&notice.message)),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        let about = notice.about.reference();
+        Some(async move { within(recorder.publish(&event, &about)).await })
+    }
+}
+
+/// The API server takes no longer note than of 1 KiB.
+fn shortened(message: &str) -> String {
+    const LONGEST: usize = 1000;
+    if message.len() <= LONGEST {
+        return message.to_owned();
+    }
+    format!("{}…", &message[..message.floor_char_boundary(LONGEST)])
+}
+
+impl About {
+    fn reference(&self) -> ObjectReference {
+        match self.clone() {
+            Self::PullSecret { name, uid } => ObjectReference {
+                api_version: Some(API_VERSION.to_owned()),
+                kind: Some(CLUSTER_PULL_SECRET.to_owned()),
+                name: Some(name),
+                uid: Some(uid),
+                ..ObjectReference::default()
+            },
+            Self::Secret { namespace, name, uid } => ObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Secret".to_owned()),
+                name: Some(name),
+                namespace: Some(namespace),
+                uid: Some(uid).filter(|uid| !uid.is_empty()),
+                ..ObjectReference::default()
+            },
+        }
+    }
+}
+
+/// How many Events may still be told.
+#[derive(Debug)]
+struct Allowance {
+    left: u32,
+    since: Option<Instant>,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { left: BURST, since: None }
+    }
+}
+
+impl Allowance {
+    fn take(&mut self, now: Instant) -> bool {
+        let since = *self.since.get_or_insert(now);
+        let pauses = now.saturating_duration_since(since).as_secs() / PAUSE.as_secs();
+        let gained = u32::try_from(pauses).unwrap_or(u32::MAX);
+        if gained > 0 {
+            self.left = self.left.saturating_add(gained).min(BURST);
+            self.since = Some(since + PAUSE.saturating_mul(gained));
+        }
+        let is_allowed = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        is_allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_burst_and_then_one_every_ten_seconds() {
+        let (begin, mut allowance) = (Instant::now(), Allowance::default());
+        let told = |allowance: &mut Allowance, second: u64, tries: usize| {
+            let now = begin + Duration::from_secs(second);
+            (0..tries).filter(|_| allowance.take(now)).count()
+        };
+        assert_eq!(told(&mut allowance, 0, 1000), 25);
+        assert_eq!(told(&mut allowance, 9, 10), 0);
+        assert_eq!(told(&mut allowance, 25, 10), 2);
+        assert_eq!(told(&mut allowance, 31, 10), 1);
+        assert_eq!(told(&mut allowance, 100_000, 1000), 25);
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_letters() {
+        let long = "ä".repeat(2000);
+        assert_eq!(shortened(&long).len(), 1000 + "…".len());
+        assert_eq!(shortened("short"), "short");
+    }
+}
