@@ -4,7 +4,7 @@
 //! SIGKILL, the pipe closes; then the guardian kills every process group it was told of and removes every directory.
 //! That is why a `static` world, which Rust never drops, leaves nothing behind.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -120,7 +120,7 @@ impl Guardian {
 
     /// Starts `program` in a process group of its own that dies with the owner, with an empty environment but for
     /// `PATH`, and with `directory` as working directory, home and place for its log.
-    pub(crate) fn spawn(
+    pub fn spawn(
         &self,
         name: &str,
         directory: &Path,
@@ -128,7 +128,9 @@ impl Guardian {
         configure: impl FnOnce(&mut Command),
     ) -> anyhow::Result<Process> {
         let log = directory.join(format!("{name}.log"));
-        let out = std::fs::File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
+        // Appended, so that a part that is started again goes on where it ended.
+        let out = OpenOptions::new().create(true).append(true).open(&log);
+        let out = out.with_context(|| format!("cannot open {}", log.display()))?;
         let err = out.try_clone().with_context(|| format!("cannot share {}", log.display()))?;
         let mut command = Command::new("/bin/sh");
         command.args(["-c", GATE, name]).arg(program);

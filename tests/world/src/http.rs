@@ -6,25 +6,33 @@ use anyhow::{Context as _, bail};
 use reqwest::{Certificate, Client, Method, RequestBuilder, Response};
 use serde_json::Value;
 
+/// How long one request may take, its answer included.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// A client that keeps no connection: tests share a world, each on a runtime of its own, and a kept connection dies
 /// with the runtime that opened it.
 pub(crate) fn client(ca: Option<&[u8]>) -> anyhow::Result<Client> {
-    build(ca, 0)
+    build(ca, 0, Some(PATIENCE))
 }
 
 /// A client that keeps connections, for a burst of requests within one call.
 pub(crate) fn burst_client(ca: Option<&[u8]>) -> anyhow::Result<Client> {
-    build(ca, 64)
+    build(ca, 64, Some(PATIENCE))
 }
 
-fn build(ca: Option<&[u8]>, kept: usize) -> anyhow::Result<Client> {
+/// A client that keeps connections and whose answers may go on for ever, as a watch does.
+pub(crate) fn streaming_client(ca: &[u8]) -> anyhow::Result<Client> {
+    build(Some(ca), 64, None)
+}
+
+fn build(ca: Option<&[u8]>, kept: usize, patience: Option<Duration>) -> anyhow::Result<Client> {
     // An error means that somebody installed it before, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let mut builder = Client::builder()
-        .no_proxy()
-        .pool_max_idle_per_host(kept)
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(Duration::from_mins(1));
+    let mut builder =
+        Client::builder().no_proxy().pool_max_idle_per_host(kept).redirect(reqwest::redirect::Policy::none());
+    if let Some(patience) = patience {
+        builder = builder.timeout(patience);
+    }
     // Without this the machine's own roots would be loaded for every client; loopback needs none of them.
     let roots = ca
         .map_or(Ok(Vec::new()), Certificate::from_pem_bundle)

@@ -1,6 +1,8 @@
 //! A real Kubernetes API server, with the controllers that make ServiceAccounts and finish namespaces, and no node.
 
+mod api_server;
 mod audit;
+mod burst;
 mod control_plane;
 pub(crate) mod credentials;
 mod kubeconfig;
@@ -13,11 +15,13 @@ use anyhow::Context as _;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
+pub use api_server::Ending;
 pub use audit::{AuditEvent, AuditMark, service_account_user};
 
 use crate::guardian::Guardian;
 use crate::http;
 use crate::process::Process;
+use api_server::ApiServer;
 
 /// A running control plane.
 #[derive(Debug)]
@@ -32,9 +36,11 @@ pub struct Kube {
     directory: PathBuf,
     /// Requests as admin.
     client: Client,
-    /// Killed in this order when the control plane is dropped.
-    _processes: [Process; 3],
-    _guardian: Guardian,
+    // Killed in this order when the control plane is dropped.
+    _controllers: Process,
+    apiserver: ApiServer,
+    _etcd: Process,
+    guardian: Guardian,
 }
 
 impl Kube {
@@ -107,6 +113,12 @@ impl Kube {
         let token =
             answer["status"]["token"].as_str().context("a TokenRequest was answered without a token")?;
         Ok(token.to_owned())
+    }
+
+    /// Ends the API server and starts it again on the same port, with the same keys and certificates; waits until it is
+    /// ready. etcd goes on, so nothing that was answered is lost.
+    pub async fn restart_apiserver(&self, ending: Ending) -> anyhow::Result<()> {
+        self.apiserver.restart(&self.guardian, ending).await
     }
 
     /// The certificates to trust, as PEM text.

@@ -15,7 +15,7 @@ const STRIDE: u32 = 32;
 const STEP: u16 = 2;
 
 /// A loopback port on which nobody listens, nor on the one after it.
-pub(crate) fn free() -> anyhow::Result<u16> {
+pub fn free() -> anyhow::Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let base = std::process::id().wrapping_mul(STRIDE) % COUNT;
     (0..COUNT)

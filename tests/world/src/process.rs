@@ -1,12 +1,13 @@
-//! A process of the world: its log, whether it still lives, and waiting until it is ready.
+//! A process of the world: its log, whether it still lives, waiting until it is ready, and signals to it.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
-use rustix::process::{Pid, Signal, kill_process_group};
+use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::guardian::{Guardian, lock};
 
@@ -18,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(25);
 
 /// A running program and its process group; dropping it kills the group.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     name: String,
     log: PathBuf,
     child: Mutex<Child>,
@@ -31,12 +32,37 @@ impl Process {
     }
 
     /// The file that holds everything it printed.
-    pub(crate) fn log(&self) -> &Path {
+    #[must_use]
+    pub fn log(&self) -> &Path {
         &self.log
     }
 
-    fn ended(&self) -> Option<ExitStatus> {
-        lock(&self.child).try_wait().ok().flatten()
+    /// Its number in the system.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        lock(&self.child).id()
+    }
+
+    /// Sends a signal to its group.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let group = group(&lock(&self.child)).context("a process has no number")?;
+        kill_process_group(group, signal).with_context(|| format!("cannot send a signal to {}", self.name))
+    }
+
+    /// Waits until it ends, by itself or by a signal, and tells how.
+    pub async fn end(&self) -> anyhow::Result<ExitStatus> {
+        until(&format!("the end of {}", self.name), || async { Ok(self.ended()) }).await
+    }
+
+    /// How it ended, if it has. It is not reaped before it is dropped, so that its number stays its own.
+    #[must_use]
+    pub fn ended(&self) -> Option<ExitStatus> {
+        let group = group(&lock(&self.child))?;
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let status = waitid(WaitId::Pid(group), options).ok().flatten()?;
+        // As wait(2) has it: the exit code in the second byte, or the signal in the first.
+        let code = status.exit_status().map(|code| code << 8);
+        code.or_else(|| status.terminating_signal()).map(ExitStatus::from_raw)
     }
 
     /// The last lines of its log, for an error message.
@@ -81,12 +107,16 @@ impl Drop for Process {
     fn drop(&mut self) {
         let child = self.child.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         // Not reaped yet, so the number cannot have passed to another process.
-        if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        if let Some(group) = group(child) {
             let _ = kill_process_group(group, Signal::KILL);
         }
         self.guardian.forget(child.id());
         let _ = child.wait();
     }
+}
+
+fn group(child: &Child) -> Option<Pid> {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
 }
 
 /// Looks again and again until `look` finds something or patience ends; for what no single process answers for.

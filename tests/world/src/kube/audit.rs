@@ -8,9 +8,13 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Kube, control_plane::AUDIT_LOG};
+use super::Kube;
+
+/// Name of the audit log in the control plane's directory.
+pub(super) const AUDIT_LOG: &str = "audit.log";
 
 /// The longest that an answered request may take to stand in the log.
 const SETTLING: Duration = Duration::from_secs(20);
@@ -38,6 +42,10 @@ pub struct AuditEvent {
     pub code: u16,
     /// Path and query.
     pub request_uri: String,
+    /// When the request came in, by the API server's clock.
+    pub received: Timestamp,
+    /// When it was answered completely, by the same clock.
+    pub answered: Timestamp,
 }
 
 impl AuditEvent {
@@ -72,7 +80,7 @@ impl Kube {
     }
 
     /// Every complete request since a mark.
-    fn audit_events_since(&self, mark: AuditMark) -> anyhow::Result<Vec<AuditEvent>> {
+    pub fn audit_events_since(&self, mark: AuditMark) -> anyhow::Result<Vec<AuditEvent>> {
         let path = self.directory.join(AUDIT_LOG);
         let mut text = String::new();
         File::open(&path)
@@ -121,6 +129,8 @@ struct Line {
     object_ref: ObjectRef,
     #[serde(default)]
     response_status: Status,
+    request_received_timestamp: Timestamp,
+    stage_timestamp: Timestamp,
 }
 
 #[derive(Deserialize)]
@@ -155,6 +165,8 @@ impl From<Line> for AuditEvent {
             name: line.object_ref.name,
             code: line.response_status.code,
             request_uri: line.request_uri,
+            received: line.request_received_timestamp,
+            answered: line.stage_timestamp,
         }
     }
 }
@@ -177,11 +189,12 @@ mod tests {
         );
         assert_eq!((event.code, event.subresource.as_str()), (200, ""));
         assert!(event.is_write());
+        assert_eq!(event.answered.as_millisecond() - event.received.as_millisecond(), 1);
     }
 
     #[test]
     fn a_line_without_an_object_is_read_too() {
-        let line = r#"{"requestURI":"/readyz","verb":"get","user":{},"stageTimestamp":"t"}"#;
+        let line = r#"{"requestURI":"/readyz","verb":"get","user":{},"requestReceivedTimestamp":"2026-01-01T00:00:00.000000Z","stageTimestamp":"2026-01-01T00:00:00.000000Z"}"#;
         let events = parse(&format!("{line}\n")).unwrap();
         assert_eq!(events[0].request_uri, "/readyz");
         assert!(!events[0].is_write());

@@ -5,22 +5,45 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::{Kube, credentials};
+use crate::proxy::Proxy;
 
 impl Kube {
     /// A kubeconfig that acts as a ServiceAccount, with a token for a day.
     ///
     /// Its context is called `NAMESPACE-SERVICEACCOUNT` and has that namespace as default.
     pub async fn kubeconfig_as(&self, namespace: &str, service_account: &str) -> anyhow::Result<PathBuf> {
-        let token = self.token(namespace, service_account, 86_400).await?;
         let name = format!("{namespace}-{service_account}");
+        self.write_kubeconfig(&name, &self.url, Some(&self.ca_file), namespace, service_account).await
+    }
+
+    /// The same for requests that take the way through a proxy.
+    pub async fn kubeconfig_through(
+        &self,
+        proxy: &Proxy,
+        namespace: &str,
+        service_account: &str,
+    ) -> anyhow::Result<PathBuf> {
+        let name = format!("{namespace}-{service_account}-{}", proxy.port());
+        self.write_kubeconfig(&name, &proxy.url(), None, namespace, service_account).await
+    }
+
+    async fn write_kubeconfig(
+        &self,
+        name: &str,
+        url: &str,
+        ca_file: Option<&Path>,
+        namespace: &str,
+        service_account: &str,
+    ) -> anyhow::Result<PathBuf> {
+        let token = self.token(namespace, service_account, 86_400).await?;
         let path = self.directory.join(format!("{name}.kubeconfig"));
-        credentials::write_private(&path, &text(&self.url, &self.ca_file, &name, namespace, &token))?;
+        credentials::write_private(&path, &text(url, ca_file, name, namespace, &token))?;
         Ok(path)
     }
 }
 
 /// A kubeconfig with one cluster `world`, one user and one context, both called `name`. JSON is YAML too.
-pub(super) fn text(url: &str, ca_file: &Path, name: &str, namespace: &str, token: &str) -> String {
+pub(super) fn text(url: &str, ca_file: Option<&Path>, name: &str, namespace: &str, token: &str) -> String {
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",

@@ -2,15 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 
 use super::Kube;
-use crate::http;
 use crate::process::until;
-
-/// Requests in flight; more do not make one API server faster.
-const IN_FLIGHT: usize = 32;
 
 impl Kube {
     /// Creates namespaces with these labels and waits until each has its `default` ServiceAccount.
@@ -25,21 +20,6 @@ impl Kube {
             names.iter().map(|name| json!({ "metadata": { "name": name, "labels": labels } })).collect();
         self.create_all("/api/v1/namespaces", objects).await?;
         self.wait_for_default_service_accounts(&names).await
-    }
-
-    /// Creates objects of one kind concurrently; `path` is that of their collection.
-    pub async fn create_all(&self, path: &str, objects: Vec<Value>) -> anyhow::Result<()> {
-        let client = http::burst_client(Some(self.ca_pem()?.as_bytes()))?;
-        let url = format!("{}{path}", self.url);
-        let requests: Vec<_> = objects
-            .into_iter()
-            .map(|object| client.post(&url).bearer_auth(&self.admin_token).json(&object))
-            .collect();
-        stream::iter(requests)
-            .map(http::json)
-            .buffer_unordered(IN_FLIGHT)
-            .try_for_each(|_| async { Ok(()) })
-            .await
     }
 
     async fn wait_for_default_service_accounts(&self, names: &BTreeSet<String>) -> anyhow::Result<()> {

@@ -1,0 +1,132 @@
+//! The API server: started, and started again on the same port with the same keys and certificates.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use reqwest::Client;
+use rustix::process::Signal;
+use tokio::sync::Mutex;
+
+use super::audit::AUDIT_LOG;
+use super::credentials;
+use crate::guardian::Guardian;
+use crate::process::Process;
+use crate::programs::Program;
+use crate::{http, port};
+
+/// One line for each finished request; the API server's talk with itself is left out.
+const AUDIT_POLICY: &str = r#"{
+  "apiVersion": "audit.k8s.io/v1",
+  "kind": "Policy",
+  "omitStages": ["RequestReceived", "ResponseStarted", "Panic"],
+  "omitManagedFields": true,
+  "rules": [
+    { "level": "None", "users": ["system:apiserver"] },
+    { "level": "Metadata" }
+  ]
+}"#;
+
+/// How [`Kube::restart_apiserver`](super::Kube::restart_apiserver) ends the API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// As by a power cut: open requests are cut off.
+    Killed,
+    /// As by an upgrade: it answers what it has begun.
+    Terminated,
+}
+
+/// A running API server.
+#[derive(Debug)]
+pub(super) struct ApiServer {
+    directory: PathBuf,
+    etcd: String,
+    port: u16,
+    admin_token: String,
+    /// `None` only between its end and its next start, or after a start that failed.
+    process: Mutex<Option<Process>>,
+}
+
+impl ApiServer {
+    pub(super) async fn start(
+        guardian: &Guardian,
+        directory: &Path,
+        etcd: &str,
+        admin_token: &str,
+    ) -> anyhow::Result<Self> {
+        let (private, public) = credentials::service_account_keys()?;
+        credentials::write_private(&directory.join("sa.key"), &private)?;
+        credentials::write_private(&directory.join("sa.pub"), &public)?;
+        credentials::write_private(
+            &directory.join("tokens.csv"),
+            &format!("{admin_token},admin,admin,system:masters\n"),
+        )?;
+        credentials::write_private(&directory.join("audit-policy.json"), AUDIT_POLICY)?;
+        let server = Self {
+            directory: directory.to_owned(),
+            etcd: etcd.to_owned(),
+            port: port::free()?,
+            admin_token: admin_token.to_owned(),
+            process: Mutex::new(None),
+        };
+        *server.process.lock().await = Some(server.run(guardian).await?);
+        Ok(server)
+    }
+
+    pub(super) async fn restart(&self, guardian: &Guardian, ending: Ending) -> anyhow::Result<()> {
+        let mut running = self.process.lock().await;
+        if let (Some(process), Ending::Terminated) = (running.as_ref(), ending) {
+            process.signal(Signal::TERM)?;
+            process.end().await?;
+        }
+        // Dropping kills what is left of it and waits for its end.
+        drop(running.take());
+        *running = Some(self.run(guardian).await?);
+        Ok(())
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// Signed by itself at the first start, and kept.
+    pub(super) fn ca_file(&self) -> PathBuf {
+        self.directory.join("certs/apiserver.crt")
+    }
+
+    async fn run(&self, guardian: &Guardian) -> anyhow::Result<Process> {
+        let program = Program::KubeApiserver.path().await?;
+        let process = guardian.spawn("kube-apiserver", &self.directory, &program, |command| {
+            command
+                .arg(format!("--etcd-servers={}", self.etcd))
+                .arg(format!("--secure-port={}", self.port))
+                .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
+                // A loopback address may not be an endpoint of the service `kubernetes`, and no pod asks for it.
+                .arg("--endpoint-reconciler-type=none")
+                .args(["--cert-dir=certs", "--token-auth-file=tokens.csv", "--authorization-mode=RBAC"])
+                .arg("--service-account-issuer=https://kubernetes.default.svc")
+                .args(["--service-account-signing-key-file=sa.key", "--service-account-key-file=sa.pub"])
+                .args(["--service-cluster-ip-range=10.0.0.0/24", "--allow-privileged=true"])
+                .args(["--audit-policy-file=audit-policy.json", &format!("--audit-log-path={AUDIT_LOG}")])
+                // Without it open watches hold up the end of a terminated one for a minute.
+                .arg("--shutdown-watch-termination-grace-period=1s")
+                // Zero: never rotated, so that a mark stays a byte offset of the whole run.
+                .arg("--audit-log-maxsize=0");
+        })?;
+        let ready = format!("{}/readyz", self.url());
+        process
+            .until("being ready", || async {
+                // The certificate is written before the server listens; until then there is nothing to trust.
+                let ca = std::fs::read(self.ca_file()).ok()?;
+                let client = http::client(Some(&ca)).ok()?;
+                succeeds(&client, &ready, &self.admin_token).await
+            })
+            .await
+            .context("the API server does not get ready")?;
+        Ok(process)
+    }
+}
+
+pub(super) async fn succeeds(client: &Client, url: &str, token: &str) -> Option<()> {
+    let response = client.get(url).bearer_auth(token).send().await.ok()?;
+    response.status().is_success().then_some(())
+}
