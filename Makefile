@@ -9,9 +9,9 @@ demo:
 test: skopeo
 	cargo test --workspace
 
-# What a rotation costs beside the bare writes, measured in the same run.
+# What a rotation costs beside the bare writes, measured in the same run: by the one-shot command, and by the controller.
 bench:
-	cargo bench --bench rotate
+	cargo bench --no-fail-fast --bench rotate --bench run
 
 lint:
 	cargo fmt --all --check

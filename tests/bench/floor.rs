@@ -1,30 +1,37 @@
 //! The bare writes: what the API server takes for the same objects when everything is known beforehand.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::stage::{ADDED, FIELD_MANAGER, HOST, SECRET, Stage, new_password};
+use crate::stage::{ADDED, FIELD_MANAGER, HOST, SECRET, Stage, client, new_password};
+
+/// Seconds that the writes take a process that has no connection yet.
+pub(crate) async fn from_cold(
+    stage: &Stage,
+    writes: impl AsyncFn(&Client) -> anyhow::Result<()>,
+) -> anyhow::Result<f64> {
+    stage.rest().await?;
+    let begun = Instant::now();
+    let client = client(&stage.kubeconfig).await?;
+    writes(&client).await?;
+    Ok(begun.elapsed().as_secs_f64())
+}
 
 /// Creates the Secret and patches the ServiceAccount of every namespace.
-pub(crate) async fn create(stage: &Stage) -> anyhow::Result<Duration> {
-    let mut secret = content();
-    secret["type"] = "kubernetes.io/dockerconfigjson".into();
-    secret["metadata"]["name"] = SECRET.into();
-    let secret: Secret = serde_json::from_value(secret).context("the Secret is well formed")?;
+pub(crate) async fn create(stage: &Stage, client: &Client) -> anyhow::Result<()> {
+    let secret = secret(SECRET)?;
     let reference = Patch::Merge(json!({
-        "metadata": { "annotations": { ADDED: SECRET } },
+        "metadata": { "annotations": { ADDED: format!("{SECRET}=bench") } },
         "imagePullSecrets": [{ "name": SECRET }],
     }));
     let create = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    stage.rest().await;
-    let begun = Instant::now();
-    let client = stage.client().await?;
     stage
         .in_every_namespace(async |namespace| {
             let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
@@ -34,25 +41,28 @@ pub(crate) async fn create(stage: &Stage) -> anyhow::Result<Duration> {
             Ok(())
         })
         .await
-        .context("the bare creation failed")?;
-    Ok(begun.elapsed())
+        .context("the bare creation failed")
 }
 
-/// Patches the Secret of every namespace with a new password.
-pub(crate) async fn patch(stage: &Stage) -> anyhow::Result<Duration> {
+/// Patches the Secret of that name in every namespace with a new password.
+pub(crate) async fn patch(stage: &Stage, client: &Client, name: &str) -> anyhow::Result<()> {
     let change = Patch::Merge(content());
-    stage.rest().await;
-    let begun = Instant::now();
-    let client = stage.client().await?;
     stage
         .in_every_namespace(async |namespace| {
             let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
-            secrets.patch_metadata(SECRET, &params(), &change).await?;
+            secrets.patch_metadata(name, &params(), &change).await?;
             Ok(())
         })
         .await
-        .context("the bare rotation failed")?;
-    Ok(begun.elapsed())
+        .context("the bare rotation failed")
+}
+
+/// A Secret as regcred creates it.
+pub(crate) fn secret(name: &str) -> anyhow::Result<Secret> {
+    let mut secret = content();
+    secret["type"] = "kubernetes.io/dockerconfigjson".into();
+    secret["metadata"]["name"] = name.into();
+    serde_json::from_value(secret).context("the Secret is not well formed")
 }
 
 fn params() -> PatchParams {
