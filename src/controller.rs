@@ -124,8 +124,8 @@ pub struct Controller {
 enum Done {
     /// The work in one namespace.
     Applied(Item, Applied),
-    /// A read of a store that began at an instant.
-    Read(Values, Instant),
+    /// A read of a store.
+    Read(Values),
     /// The Secrets of a name with their bytes.
     Bodies(String, Result<Vec<(Address, Secret)>, Error>),
     /// A request about a ClusterPullSecret itself.
@@ -138,7 +138,7 @@ impl Done {
     fn is_write(&self) -> bool {
         match self {
             Self::Applied(..) | Self::Errand(..) | Self::Told(_) => true,
-            Self::Read(..) | Self::Bodies(..) => false,
+            Self::Read(_) | Self::Bodies(..) => false,
         }
     }
 }
@@ -283,7 +283,7 @@ impl Controller {
         self.writes_under_way -= usize::from(done.is_write());
         match done {
             Done::Applied(item, applied) => self.applied(&item, applied),
-            Done::Read(values, began) => self.read(values, began),
+            Done::Read(values) => self.read(values),
             Done::Bodies(name, secrets) => self.bodies_are(&name, secrets),
             Done::Errand(name, errand, result) => self.errand_done(&name, &errand, result),
             Done::Told(result) => self.told(&result),

@@ -48,8 +48,9 @@ impl Controller {
             Timer::Retry(name, namespace) if self.records.contains_key(&name) => {
                 self.queue.push(&name, &namespace, Urgency::AtOnce);
             }
-            // The errands are looked through in every round.
-            Timer::Retry(..) | Timer::Errand(_) => {}
+            Timer::Retry(..) => {}
+            // The errands themselves are looked through in every round.
+            Timer::Errand(name) => self.count(&name),
             Timer::Bodies(name) => drop(self.bodies_not_before.remove(&name)),
         }
     }
@@ -66,13 +67,13 @@ impl Controller {
                     metrics.fetched(&place.store, value.as_ref(), took);
                     metrics.credential_expires(place, value.as_ref().ok().and_then(|value| value.expires_at));
                 }
-                Done::Read(values, now)
+                Done::Read(values)
             });
         }
     }
 
     /// A read came to its end: whoever names one of its keys decides anew what its Secrets are to hold.
-    pub(super) fn read(&mut self, values: Values, began: Instant) {
+    pub(super) fn read(&mut self, values: Values) {
         let at = (self.settings.wall_clock)();
         let (mut read, mut fetched) = (BTreeSet::new(), BTreeSet::new());
         for (place, value) in &values {
@@ -89,7 +90,7 @@ impl Controller {
                 record.fetched_at.extend(own.into_iter().map(|place| (place, at)));
             }
             self.resolve(&name);
-            self.schedule(&name, began);
+            self.schedule(&name, Instant::now());
         }
     }
 
@@ -147,6 +148,14 @@ impl Controller {
         }
     }
 
+    /// Counts anew what is told of a ClusterPullSecret as a whole.
+    fn count(&mut self, name: &str) {
+        let Some(record) = self.records.get_mut(name) else { return };
+        record.problems = Scope::of(&record.wanted, &self.memory.cluster).problems;
+        let behind = record.behind();
+        self.settings.vitals.metrics.targets(name, record.standings.len() - behind, behind);
+    }
+
     fn end_pass(&mut self, name: &str, now: Instant) {
         let metrics = Arc::clone(&self.settings.vitals.metrics);
         let Some(record) = self.records.get_mut(name) else { return };
@@ -155,11 +164,11 @@ impl Controller {
         record.passed = Some(record.generation());
         record.publish_at = Some(now + PUBLISH_AFTER);
         self.timers.set(now + PUBLISH_AFTER, Timer::Errand(name.to_owned()));
-        record.problems = Scope::of(&record.wanted, &self.memory.cluster).problems;
-        let behind = record.standings.values().filter(|standing| standing.trouble.is_some()).count();
+        self.count(name);
+        let Some(record) = self.records.get_mut(name) else { return };
+        let behind = record.behind();
         let is_in_sync = behind == 0 && !record.has_failed_read() && record.problems.is_empty();
         metrics.passed(name, if is_in_sync { PassOutcome::InSync } else { PassOutcome::OutOfSync });
-        metrics.targets(name, record.standings.len() - behind, behind);
         if is_in_sync {
             metrics.succeeded(name, now);
         }

@@ -230,6 +230,12 @@ impl Record {
         standing.and_then(|standing| standing.not_before).is_some_and(|instant| instant > now)
     }
 
+    /// In how many namespaces it is not as it should be.
+    #[must_use]
+    pub fn behind(&self) -> usize {
+        self.standings.values().filter(|standing| standing.trouble.is_some()).count()
+    }
+
     /// Whether this is why it is not as it should be in a namespace.
     #[must_use]
     pub fn is_in_trouble(&self, namespace: &str, reason: &str) -> bool {

@@ -139,7 +139,7 @@ fn registries(record: &Record) -> Vec<RegistryStatus> {
 }
 
 fn namespaces(record: &Record) -> NamespaceCounts {
-    let troubled = record.standings.values().filter(|it| it.trouble.is_some()).count();
+    let troubled = record.behind();
     NamespaceCounts {
         selected: count(record.standings.len()),
         in_sync: count(record.standings.len() - troubled),
