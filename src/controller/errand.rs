@@ -33,8 +33,9 @@ pub(super) enum Errand {
     Register,
     /// Say under which name Secrets of it are going to be.
     Name(Vec<String>),
-    /// Say how it stands.
-    Tell(Box<ClusterPullSecretStatus>),
+    /// Say how it stands, and how it stood when that was decided: the watch may show the new status
+    /// before the request comes to its end.
+    Tell { before: Box<ClusterPullSecretStatus>, after: Box<ClusterPullSecretStatus> },
     /// Let it go.
     Release,
 }
@@ -108,7 +109,7 @@ impl Controller {
         }
         let are_former_gone = record.pass.is_none() && self.are_former_gone(record);
         let told = status::of(record, are_former_gone, (self.settings.wall_clock)());
-        (!status::is_same(&told, &object.status)).then(|| Errand::Tell(Box::new(told)))
+        (!status::is_same(&told, &object.status)).then(|| Errand::tell(object, told))
     }
 
     /// What is due for one that is left as it is: to say so, and to let it go where nothing keeps it.
@@ -118,7 +119,7 @@ impl Controller {
             return Some(Errand::Release);
         }
         let told = status::of_invalid(&invalid.object, &invalid.message, (self.settings.wall_clock)())?;
-        Some(Errand::Tell(Box::new(told)))
+        Some(Errand::tell(&invalid.object, told))
     }
 
     /// Whether nothing is left that has to go before the ClusterPullSecret may.
@@ -210,11 +211,10 @@ impl Controller {
             (None, None) => None,
         };
         let Some(object) = object else { return };
-        let before = object.status.clone();
         errand.note(object);
         let uid = object.uid.clone();
-        if let Errand::Tell(told) = errand {
-            self.announce_change(name, &uid, &before, told);
+        if let Errand::Tell { before, after } = errand {
+            self.announce_change(name, &uid, before, after);
         }
     }
 }
@@ -232,6 +232,10 @@ impl Attempts {
 }
 
 impl Errand {
+    fn tell(object: &Object, after: ClusterPullSecretStatus) -> Self {
+        Self::Tell { before: object.status.clone(), after: Box::new(after) }
+    }
+
     /// What is sent.
     fn patch(&self, object: &Object) -> Json {
         let others = object.finalizers.iter().filter(|it| *it != FINALIZER).map(String::as_str);
@@ -240,7 +244,7 @@ impl Errand {
             Self::Register => finalizers(others.chain([FINALIZER]).collect()),
             Self::Release => finalizers(others.collect()),
             Self::Name(names) => json!({ "status": { "secretNames": names } }),
-            Self::Tell(status) => json!({ "status": status }),
+            Self::Tell { after, .. } => json!({ "status": after }),
         }
     }
 
@@ -250,9 +254,9 @@ impl Errand {
             Self::Register => object.finalizers.push(FINALIZER.to_owned()),
             Self::Release => object.finalizers.retain(|it| it != FINALIZER),
             Self::Name(names) => object.secret_names.clone_from(names),
-            Self::Tell(status) => {
-                object.secret_names.clone_from(&status.secret_names);
-                object.status.clone_from(status);
+            Self::Tell { after, .. } => {
+                object.secret_names.clone_from(&after.secret_names);
+                object.status.clone_from(after);
             }
         }
     }
@@ -264,6 +268,8 @@ async fn send(client: Client, name: &str, errand: &Errand, patch: Json) -> Resul
     let patch = Patch::Merge(patch);
     match errand {
         Errand::Register | Errand::Release => within(api.patch(name, &params, &patch)).await.map(drop),
-        Errand::Name(_) | Errand::Tell(_) => within(api.patch_status(name, &params, &patch)).await.map(drop),
+        Errand::Name(_) | Errand::Tell { .. } => {
+            within(api.patch_status(name, &params, &patch)).await.map(drop)
+        }
     }
 }
