@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::dice::Dice;
 use crate::model::{Account, Content, Model, Namespace, View};
-use crate::stage::{HOST, QUIET, SECRET, Stage, comes_true, password_of, references_of, until};
+use crate::stage::{HOST, SECRET, Stage, comes_true, password_of, references_of, until};
 
 const CROWD: usize = 200;
 const STEPS: usize = 1200;
@@ -266,12 +266,7 @@ async fn an_hour_of_churn_ends_in_the_state_that_the_model_predicts() {
     })
     .await;
 
-    // What was told last may still be on its way; then there is silence.
-    let is_quiet = async || {
-        let mark = stage.mark();
-        tokio::time::sleep(QUIET).await;
-        stage.writes(mark).await.is_empty()
-    };
-    assert!(comes_true(PATIENCE, is_quiet).await, "the end is an end");
+    // The end is an end.
+    stage.until_quiet().await;
     assert!(!controller.has_ended());
 }

@@ -180,6 +180,16 @@ impl Stage {
         controller
     }
 
+    /// Waits until nothing is written any more: a status and an Event come a moment after what they tell of.
+    pub(crate) async fn until_quiet(&self) {
+        until("nothing is written", async || {
+            let mark = self.mark();
+            tokio::time::sleep(QUIET).await;
+            self.writes(mark).await.is_empty()
+        })
+        .await;
+    }
+
     /// Waits until every namespace holds this password and every `default` ServiceAccount names it.
     pub(crate) async fn until_served(&self, password: &str) {
         let what = format!("the password {password} in every namespace and ServiceAccount");

@@ -11,6 +11,7 @@ async fn after_a_start_nothing_is_written_that_is_right() {
     let stage = Stage::new("start-quiet", 5).await;
     let first = stage.serve("one").await;
     until("it is ready", async || stage.condition("start-quiet", "Ready").await.starts_with("True")).await;
+    stage.until_quiet().await;
     // One start after a clean end, one after a crash.
     assert_eq!(first.terminate().await.0, Some(0));
     for _ in 0..2 {

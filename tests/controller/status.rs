@@ -128,7 +128,7 @@ async fn a_status_is_written_only_when_it_says_something_new() {
     let _controller = stage.controller().start().await;
     stage.until_served("one").await;
     until("it is ready", async || stage.condition("status-quiet", "Ready").await.starts_with("True")).await;
-    tokio::time::sleep(QUIET).await;
+    stage.until_quiet().await;
     let (mark, vault_mark) = (stage.mark(), stage.vault_mark());
     until("a refresh and five requests by hand", async || {
         stage.ask("status-quiet").await;

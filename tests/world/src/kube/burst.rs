@@ -1,6 +1,6 @@
 //! Many requests as admin at once, over connections that are kept for as long as it takes.
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 
@@ -26,10 +26,11 @@ impl Kube {
         .await
     }
 
-    /// Deletes objects concurrently; the paths are their own.
+    /// Deletes objects concurrently; the paths are their own. One that is gone already is as good.
     pub async fn delete_all(&self, paths: Vec<String>) -> anyhow::Result<()> {
         let paths = paths.into_iter().map(|path| (path, ()));
-        self.burst(paths, |client, url, ()| client.request(Method::DELETE, url)).await
+        let deleted = self.burst(paths, |client, url, ()| client.request(Method::DELETE, url)).await;
+        deleted.or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) })
     }
 
     async fn burst<T>(
@@ -43,10 +44,14 @@ impl Kube {
             .map(|(path, body)| request(&client, format!("{}{path}", self.url), body))
             .map(|request| request.bearer_auth(&self.admin_token))
             .collect();
-        stream::iter(requests)
-            .map(http::json)
-            .buffer_unordered(IN_FLIGHT)
-            .try_for_each(|_| async { Ok(()) })
-            .await
+        // Each is sent, whatever became of the others; of several failures the first that matters is told.
+        let results: Vec<_> =
+            stream::iter(requests).map(http::json).buffer_unordered(IN_FLIGHT).collect().await;
+        let (gone, failed): (Vec<_>, Vec<_>) = results.into_iter().filter_map(Result::err).partition(is_gone);
+        failed.into_iter().chain(gone).next().map_or(Ok(()), Err)
     }
+}
+
+fn is_gone(error: &anyhow::Error) -> bool {
+    error.to_string().contains("was answered 404")
 }
