@@ -37,7 +37,7 @@ No password is ever an argument: they come from stores, files and the environmen
 #[derive(Debug, Parser)]
 #[command(name = "regcred", version, after_help = AFTER_HELP)]
 struct Cli {
-    /// Say more on stderr: -v every change, -vv everything.
+    /// Say more on stderr: -v every change, -vv everything; `run` tells changes anyway.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     verbose: u8,
 

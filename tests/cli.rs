@@ -56,7 +56,7 @@ fn help_tells_what_it_is_and_what_the_exit_codes_mean() {
       help    Print this message or the help of the given subcommand(s)
 
     Options:
-      -v, --verbose...  Say more on stderr: -v every change, -vv everything
+      -v, --verbose...  Say more on stderr: -v every change, -vv everything; `run` tells changes anyway
       -h, --help        Print help
       -V, --version     Print version
 
@@ -90,7 +90,7 @@ fn help_of_rotate_names_every_choice() {
               they hold no ClusterPullSecret, those of the cluster are taken
 
       -v, --verbose...
-              Say more on stderr: -v every change, -vv everything
+              Say more on stderr: -v every change, -vv everything; `run` tells changes anyway
 
           --dry-run
               Write nothing; print the report and what would change, passwords as (changed)

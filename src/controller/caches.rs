@@ -49,7 +49,11 @@ impl Controller {
             }
             // The CRD is not installed: there are none but those of the files.
             Seen::Failed(Subject::PullSecrets, Error::NotFound(_)) => {
-                self.primed.insert(Subject::PullSecrets);
+                if self.primed.insert(Subject::PullSecrets) && self.records.is_empty() {
+                    warn!(
+                        "there is nothing to do: the files hold no ClusterPullSecret, and the cluster does not know the kind; apply deploy/crd.yaml"
+                    );
+                }
             }
             Seen::Failed(subject @ Subject::Secrets(_), error @ Error::Forbidden(_)) => {
                 // It is told with the ClusterPullSecret; the others are served all the same. What was listed

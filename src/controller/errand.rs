@@ -115,7 +115,12 @@ impl Controller {
     /// What is due for one that is left as it is: to say so, and to let it go where nothing keeps it.
     fn errand_of_invalid(&self, name: &str) -> Option<Errand> {
         let invalid = self.invalid.get(name)?;
-        if invalid.object.deleting && has_finalizer(&invalid.object) && !self.is_owner(&invalid.object.uid) {
+        let object = &invalid.object;
+        // What the file wants under the same name stays; what was made under another one has to go first.
+        let is_handed_over =
+            |file: &Record| object.secret_names.iter().all(|it| *it == file.wanted.secret_name);
+        let is_free = self.records.get(name).is_some_and(is_handed_over) && !self.is_owner(&object.uid);
+        if object.deleting && has_finalizer(object) && is_free {
             return Some(Errand::Release);
         }
         let told = status::of_invalid(&invalid.object, &invalid.message, (self.settings.wall_clock)())?;
@@ -125,7 +130,12 @@ impl Controller {
     /// Whether nothing is left that has to go before the ClusterPullSecret may.
     fn is_nothing_left(&self, record: &Record) -> bool {
         let wanted = &record.wanted;
-        if !record.secret_names().all(|name| self.is_readable(name)) {
+        let is_settled = |name: &String| {
+            let is_forbidden = matches!(self.memory.cluster.unreadable.get(name), Some(Error::Forbidden(_)));
+            // What regcred may not see, the owner reference removes.
+            self.is_readable(name) || (is_forbidden && wanted.is_going())
+        };
+        if !record.secret_names().all(is_settled) {
             return false;
         }
         match (&wanted.object, wanted.deletion) {

@@ -56,8 +56,8 @@ impl Controller {
 
     /// Publishes an Event, unless there were too many.
     fn announce(&mut self, notice: &Notice) {
-        let now = Instant::now();
-        if let Some(request) = self.events.publish(notice, now) {
+        let (now, at) = (Instant::now(), (self.settings.wall_clock)());
+        if let Some(request) = self.events.publish(notice, now, at) {
             self.write(async move { Done::Told(request.await) });
         }
     }

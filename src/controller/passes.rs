@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::queue::Urgency;
 use super::record::{PUBLISH_AFTER, PUBLISH_EVERY, Pass, Rotation};
 use super::timers::Timer;
-use super::{Controller, Done, backoff};
+use super::{Controller, Done, backoff, status};
+use crate::manifest::status::Condition;
 use crate::manifest::status::reason::ReadyReason;
 use crate::metrics::PassOutcome;
 use crate::pass::contents::Contents;
@@ -154,6 +155,20 @@ impl Controller {
         record.problems = Scope::of(&record.wanted, &self.memory.cluster).problems;
         let behind = record.behind();
         self.settings.vitals.metrics.targets(name, record.standings.len() - behind, behind);
+        let ready = status::ready(record);
+        let before = record.said.replace(ready.clone());
+        let is_as = |before: &Condition| {
+            before.reason == ready.reason && (!status::is_bad(&ready) || before.message == ready.message)
+        };
+        if before.as_ref().is_some_and(is_as) {
+            return;
+        }
+        let (reason, message) = (&ready.reason, &ready.message);
+        if status::is_bad(&ready) && !record.is_progressing() {
+            warn!(pull_secret = name, %reason, "not ready: {message}");
+        } else if before.is_some_and(|before| status::is_bad(&before)) {
+            info!(pull_secret = name, %reason, "{message}");
+        }
     }
 
     fn end_pass(&mut self, name: &str, now: Instant) {

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use crate::cluster::Namespace;
 use crate::credential::Place;
 use crate::manifest::cluster_pull_secret::PullSecret;
-use crate::manifest::status::ConditionType;
 use crate::manifest::status::reason::ReadyReason;
+use crate::manifest::status::{Condition, ConditionType};
 use crate::pass::contents::Contents;
 use crate::report::{NamespaceReport, Problem, RegistryReport, ResultKind};
 use crate::trigger::Trigger;
@@ -57,6 +57,8 @@ pub struct Record {
     pub attempts: Attempts,
     /// When its status is looked at.
     pub publish_at: Option<Instant>,
+    /// What the log last said of it.
+    pub said: Option<Condition>,
     /// The generation of the spec that a pass came to its end for.
     pub passed: Option<i64>,
 }
@@ -141,6 +143,7 @@ impl Record {
             refresh_at: None,
             attempts: Attempts::default(),
             publish_at: None,
+            said: None,
             passed: None,
         }
     }
@@ -310,10 +313,7 @@ impl Standing {
         let service_accounts = &report.service_accounts;
         let trouble = || Some((report.reason?, report.message.clone().unwrap_or_default()));
         let standing = Self {
-            service_accounts: (
-                service_accounts.len() + report.missing_service_accounts.len(),
-                service_accounts.iter().filter(named).count(),
-            ),
+            service_accounts: (service_accounts.len(), service_accounts.iter().filter(named).count()),
             ..Self::in_sync()
         };
         match report.result {

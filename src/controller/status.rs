@@ -100,7 +100,11 @@ pub(super) fn change<'a>(
     after: &'a ClusterPullSecretStatus,
 ) -> Option<&'a Condition> {
     let ready = after.condition(ConditionType::Ready)?;
-    let is_known = before.condition(ConditionType::Ready).is_some_and(|before| before.reason == ready.reason);
+    // How many namespaces are well is no news; what is wrong, and where, is.
+    let is_as = |before: &Condition| {
+        before.reason == ready.reason && (!is_bad(ready) || before.message == ready.message)
+    };
+    let is_known = before.condition(ConditionType::Ready).is_some_and(is_as);
     let is_worth_it = ready.reason != ReadyReason::Progressing.to_string();
     (!is_known && is_worth_it).then_some(ready)
 }
@@ -120,6 +124,13 @@ fn whole_seconds(at: Timestamp) -> Timestamp {
 #[must_use]
 pub(super) fn seconds(took: Duration) -> String {
     format!("{:.2}s", took.as_secs_f64())
+}
+
+/// What `Ready` says, for those whose status nobody writes too.
+#[must_use]
+pub(super) fn ready(record: &Record) -> Condition {
+    let (reason, message) = ready_condition(record);
+    Condition::new(reason, message, record.generation(), Time(Timestamp::UNIX_EPOCH))
 }
 
 fn registries(record: &Record) -> Vec<RegistryStatus> {
@@ -218,7 +229,9 @@ fn ready_condition(record: &Record) -> (Reason, String) {
     let (applied, applied_message) = applied_condition(record);
     let (reason, message) = if object.is_some_and(|object| object.deleting) {
         let left = record.standings.len();
-        (ReadyReason::Deleting, format!("waiting until what was made for it is gone; {left} namespaces left"))
+        let why = record.problems.first().map(|problem| format!(": {}", problem.message)).unwrap_or_default();
+        let message = format!("waiting until what was made for it is gone; {left} namespaces left{why}");
+        (ReadyReason::Deleting, message)
     } else if record.wanted.at_rest() == Some(ReadyReason::Suspended) {
         (ReadyReason::Suspended, "nothing is read or written while `suspend` is true".to_owned())
     } else if let Some((_, message)) = fetched_condition(record).filter(|_| record.has_failed_read()) {

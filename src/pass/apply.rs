@@ -221,7 +221,11 @@ impl Site<'_> {
             let observed = self.secrets.entry(owner.secret_name.clone()).or_default();
             let was_there = observed.is_some();
             match rotator::remove(client, namespace, observed, owner).await {
-                Ok(()) if was_there => self.writes.push((WriteKind::Secret, WriteOutcome::Removed)),
+                Ok(()) if was_there => {
+                    let (pull_secret, secret) = (&owner.pull_secret, &owner.secret_name);
+                    info!(%pull_secret, %namespace, %secret, "Secret removed");
+                    self.writes.push((WriteKind::Secret, WriteOutcome::Removed));
+                }
                 Ok(()) => {}
                 Err(error) => {
                     self.writes.push((WriteKind::Secret, WriteOutcome::Failed));

@@ -6,9 +6,12 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::time::Instant;
 
 use crate::cluster::FIELD_MANAGER;
@@ -56,7 +59,8 @@ pub enum About {
 
 /// Publishes Events.
 pub struct Events {
-    recorder: Recorder,
+    client: Client,
+    instance: String,
     allowance: Allowance,
 }
 
@@ -64,8 +68,7 @@ impl Events {
     /// Publishes as the replica of this name.
     #[must_use]
     pub fn new(client: Client, instance: String) -> Self {
-        let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(instance) };
-        Self { recorder: Recorder::new(client, reporter), allowance: Allowance::default() }
+        Self { client, instance, allowance: Allowance::default() }
     }
 
     /// The request that publishes an Event; `None` where there were too many.
@@ -73,20 +76,39 @@ impl Events {
         &mut self,
         notice: &Notice,
         now: Instant,
+        at: Timestamp,
     ) -> Option<impl Future<Output = Result<(), Error>> + Send + use<>> {
         if !self.allowance.take(now) {
             return None;
         }
-        let recorder = self.recorder.clone();
-        let event = Event {
-            type_: if notice.is_warning { EventType::Warning } else { EventType::Normal },
-            reason: notice.reason.clone(),
-            note: Some(shortened(&notice.message)),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        };
-        let about = notice.about.reference();
-        Some(async move { within(recorder.publish(&event, &about)).await })
+        let event = notice.event(&self.instance, at);
+        let namespace = event.metadata.namespace.clone().unwrap_or_default();
+        let events = Api::<Event>::namespaced(self.client.clone(), &namespace);
+        Some(async move { within(events.create(&PostParams::default(), &event)).await.map(drop) })
+    }
+}
+
+impl Notice {
+    /// As an object of its own: a series would keep the first message for ever.
+    fn event(&self, instance: &str, at: Timestamp) -> Event {
+        let about = self.about.reference();
+        Event {
+            metadata: ObjectMeta {
+                generate_name: Some(format!("{}-", about.name.as_deref().unwrap_or(FIELD_MANAGER))),
+                // Events about what has no namespace are in this one.
+                namespace: Some(about.namespace.clone().unwrap_or_else(|| "default".to_owned())),
+                ..ObjectMeta::default()
+            },
+            action: Some("Reconcile".to_owned()),
+            event_time: Some(MicroTime(at)),
+            note: Some(shortened(&self.message)),
+            reason: Some(self.reason.clone()),
+            regarding: Some(about),
+            reporting_controller: Some(FIELD_MANAGER.to_owned()),
+            reporting_instance: Some(instance.to_owned()),
+            type_: Some(if self.is_warning { "Warning" } else { "Normal" }.to_owned()),
+            ..Event::default()
+        }
     }
 }
 
@@ -165,6 +187,18 @@ mod tests {
         assert_eq!(told(&mut allowance, 25, 10), 2);
         assert_eq!(told(&mut allowance, 31, 10), 1);
         assert_eq!(told(&mut allowance, 100_000, 1000), 25);
+    }
+
+    #[test]
+    fn an_event_stands_beside_what_it_is_about_and_has_its_own_message() {
+        let about = About::Secret { namespace: "web".into(), name: "regcred".into(), uid: String::new() };
+        let notice = Notice { is_warning: true, reason: "Conflict".into(), message: "because".into(), about };
+        let event = notice.event("one", Timestamp::UNIX_EPOCH);
+        assert_eq!(event.metadata.namespace.as_deref(), Some("web"));
+        assert_eq!((event.note.as_deref(), event.type_.as_deref()), (Some("because"), Some("Warning")));
+        let about = About::PullSecret { name: "images".into(), uid: "u".into() };
+        let event = Notice { about, ..notice }.event("one", Timestamp::UNIX_EPOCH);
+        assert_eq!(event.metadata.namespace.as_deref(), Some("default"));
     }
 
     #[test]

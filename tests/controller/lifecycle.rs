@@ -84,7 +84,9 @@ async fn what_is_suspended_is_left_alone_and_catches_up_later() {
     stage.add_namespace("suspend-late").await;
     tokio::time::sleep(QUIET).await;
     let writes = stage.writes(mark).await;
-    let of_targets: Vec<_> = writes.iter().filter(|it| !it.contains("clusterpullsecrets/status")).collect();
+    // That it is suspended may still be announced.
+    let is_told = |it: &str| it.contains("clusterpullsecrets/status") || it.starts_with("create events");
+    let of_targets: Vec<_> = writes.iter().filter(|it| !is_told(it)).collect();
     assert!(of_targets.is_empty(), "{of_targets:?}");
     assert_eq!(stage.reads("ghcr", vault_mark), 0);
 
@@ -180,4 +182,17 @@ async fn what_was_deleted_while_nobody_ran_is_cleared_away_after_a_start() {
     let requests = stage.requests(mark).await;
     let made = requests.iter().filter(|it| it.verb == "create" && it.resource == "secrets").map(line);
     assert_eq!(made.collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn one_whose_secrets_may_not_be_seen_says_so_and_can_be_deleted() {
+    let stage = Stage::new("unseen", 1).await;
+    stage.put_password("one").await;
+    let mut pull_secret = stage.pull_secret(stage.name);
+    pull_secret["spec"]["secretName"] = json!("not-in-the-role");
+    stage.apply(&pull_secret).await;
+    let _controller = stage.controller().start().await;
+    until("it is told", async || stage.condition("unseen", "Applied").await == "False Forbidden").await;
+    stage.kube.delete(&format!("{PULL_SECRETS}/unseen")).await.expect("a deletion");
+    until("the ClusterPullSecret is gone", async || stage.pull_secret_object("unseen").await.is_none()).await;
 }

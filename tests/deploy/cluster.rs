@@ -31,7 +31,6 @@ const CONTROLLER: &[&str] = &[
     "patch regcred.dev/clusterpullsecrets/images",
     "patch regcred.dev/clusterpullsecrets:status/images",
     "create events.k8s.io/events team-a",
-    "patch events.k8s.io/events/x team-a",
     "create coordination.k8s.io/leases regcred-system",
     "get coordination.k8s.io/leases/regcred regcred-system",
     "list coordination.k8s.io/leases/regcred regcred-system",
@@ -41,6 +40,7 @@ const CONTROLLER: &[&str] = &[
 
 /// What nobody with one of the accounts may.
 const NOBODY: &[&str] = &[
+    "patch events.k8s.io/events/x team-a",
     "get regcred.dev/clusterpullsecrets/images",
     "get /secrets/other team-a",
     "list /secrets team-a",

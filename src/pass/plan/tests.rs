@@ -231,6 +231,16 @@ fn one_that_goes_leaves_what_it_shares_to_its_rival() {
 }
 
 #[test]
+fn one_that_goes_takes_its_entries_back_even_where_it_may_not_see_its_secrets() {
+    let mut cluster =
+        cluster(vec![("web", namespace(None, service_account(&["own", "regcred"], &["regcred"])))]);
+    let forbidden = crate::cluster::error::Error::Forbidden("secrets is forbidden".into());
+    cluster.unreadable.insert("regcred".into(), forbidden);
+    assert_eq!(lines(&[object(&[], true, Deletion::Delete)], &cluster), ["images/web: leave default=own"]);
+    assert_eq!(lines(&[object(&[], false, Deletion::Delete)], &cluster), Vec::<String>::new());
+}
+
+#[test]
 fn a_secret_of_which_only_the_metadata_was_seen_is_read_before_anything_is_decided() {
     let seen = Secret { body: None, ..current() };
     let web = namespace(Some(seen), service_account(&["regcred"], &["regcred"]));
