@@ -32,7 +32,7 @@ const PAGE_SIZE: u32 = 2000;
 
 /// Names of pull secrets that are listed at the same time; each list costs the API server a walk over
 /// all Secrets.
-const LISTS_AT_ONCE: usize = 4;
+pub const LISTS_AT_ONCE: usize = 4;
 
 /// The field manager of every write.
 pub const FIELD_MANAGER: &str = "regcred";

@@ -17,10 +17,6 @@ use crate::cluster::{self, Secret, age};
 /// The pause before Secrets that could not be listed are listed again is that after so many failures.
 const LIST_AGAIN: u32 = 5;
 
-/// Names of Secrets that are listed at the same time; each list costs the API server a walk over all
-/// Secrets.
-const LISTS_AT_ONCE: usize = 4;
-
 impl Controller {
     /// Takes note of what a watch saw.
     pub(super) fn see(&mut self, seen: Seen) {
@@ -142,7 +138,7 @@ impl Controller {
     pub(super) fn begin_bodies(&mut self, now: Instant) {
         let used: BTreeSet<String> = self.records.values().flat_map(Record::secret_names).cloned().collect();
         for name in used {
-            if self.bodies_under_way.len() >= LISTS_AT_ONCE {
+            if self.bodies_under_way.len() >= cluster::LISTS_AT_ONCE {
                 return;
             }
             let is_primed = self.primed.contains(&Subject::Secrets(name.clone()));

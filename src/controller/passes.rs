@@ -11,7 +11,6 @@ use super::queue::Urgency;
 use super::record::{PUBLISH_AFTER, PUBLISH_EVERY, Pass, Rotation};
 use super::timers::Timer;
 use super::{Controller, Done, backoff, status};
-use crate::manifest::status::Condition;
 use crate::manifest::status::reason::ReadyReason;
 use crate::metrics::PassOutcome;
 use crate::pass::contents::Contents;
@@ -157,10 +156,7 @@ impl Controller {
         self.settings.vitals.metrics.targets(name, record.standings.len() - behind, behind);
         let ready = status::ready(record);
         let before = record.said.replace(ready.clone());
-        let is_as = |before: &Condition| {
-            before.reason == ready.reason && (!status::is_bad(&ready) || before.message == ready.message)
-        };
-        if before.as_ref().is_some_and(is_as) {
+        if before.as_ref().is_some_and(|before| status::says_the_same(before, &ready)) {
             return;
         }
         let (reason, message) = (&ready.reason, &ready.message);

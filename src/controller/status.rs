@@ -100,13 +100,15 @@ pub(super) fn change<'a>(
     after: &'a ClusterPullSecretStatus,
 ) -> Option<&'a Condition> {
     let ready = after.condition(ConditionType::Ready)?;
-    // How many namespaces are well is no news; what is wrong, and where, is.
-    let is_as = |before: &Condition| {
-        before.reason == ready.reason && (!is_bad(ready) || before.message == ready.message)
-    };
-    let is_known = before.condition(ConditionType::Ready).is_some_and(is_as);
+    let is_known = before.condition(ConditionType::Ready).is_some_and(|before| says_the_same(before, ready));
     let is_worth_it = ready.reason != ReadyReason::Progressing.to_string();
     (!is_known && is_worth_it).then_some(ready)
+}
+
+/// Whether `Ready` is no news. How many namespaces are well is none; what is wrong, and where, is.
+#[must_use]
+pub(super) fn says_the_same(before: &Condition, ready: &Condition) -> bool {
+    before.reason == ready.reason && (!is_bad(ready) || before.message == ready.message)
 }
 
 /// Whether `Ready` tells of something that somebody has to mend.
