@@ -20,6 +20,8 @@ pub mod pull_secrets;
 pub mod rotate;
 pub mod run;
 
+mod sources;
+
 use crate::manifest::mistake::Mistakes;
 use crate::manifest::{self, Manifests};
 use crate::provider::Environment;

@@ -26,10 +26,12 @@ mod caches;
 mod desired;
 mod dispatch;
 mod errand;
+mod hand_over;
 mod notice;
 mod passes;
 mod status;
 mod timers;
+mod wakes;
 
 use crate::admin::Vitals;
 use crate::cluster::Secret;
@@ -42,9 +44,11 @@ use crate::pass::apply::Applied;
 use crate::pass::claims::Claims;
 use crate::provider::stores::{Stores, Values};
 use crate::report::event::Events;
+use crate::trigger::{Trigger, Wakes, poll};
 use contest::Contests;
 use desired::Invalid;
 use errand::Errand;
+use hand_over::{HandOvers, HandedOver};
 use memory::Memory;
 use queue::{Item, Queue};
 use reading::Reading;
@@ -67,6 +71,12 @@ const BACKLOG: usize = 1024;
 pub struct Settings {
     /// Where writes and reads go; refuses writes while this process does not lead.
     pub client: Client,
+    /// Where a replica that does not lead leaves word for the one that does.
+    pub messenger: Client,
+    /// What comes from outside.
+    pub wakes: Wakes,
+    /// Where the poll learns which keys there are, and which versions are known.
+    pub held: watch::Sender<poll::Held>,
     /// Every store of the Config.
     pub stores: Arc<Stores>,
     /// The same as the Config describes them, for ClusterPullSecrets that come later.
@@ -99,6 +109,7 @@ pub struct Controller {
     reading: Reading,
     contests: Contests,
     timers: Timers,
+    hand_overs: HandOvers,
     events: Events,
     watches: BTreeMap<Subject, Watch>,
     seen: (mpsc::Sender<Seen>, mpsc::Receiver<Seen>),
@@ -132,12 +143,14 @@ enum Done {
     Errand(String, Errand, Result<(), Error>),
     /// An Event was published, or could not be.
     Told(Result<(), Error>),
+    /// Triggers were left for whoever leads, or could not be.
+    HandedOver(HandedOver),
 }
 
 impl Done {
     fn is_write(&self) -> bool {
         match self {
-            Self::Applied(..) | Self::Errand(..) | Self::Told(_) => true,
+            Self::Applied(..) | Self::Errand(..) | Self::Told(_) | Self::HandedOver(_) => true,
             Self::Read(_) | Self::Bodies(..) => false,
         }
     }
@@ -165,6 +178,7 @@ impl Controller {
             reading: Reading::default(),
             contests: Contests::default(),
             timers: Timers::default(),
+            hand_overs: HandOvers::default(),
             events,
             watches: BTreeMap::new(),
             seen: mpsc::channel(BACKLOG),
@@ -197,7 +211,7 @@ impl Controller {
         }
         loop {
             self.advance();
-            let until = self.wake_at();
+            let (until, is_primed) = (self.wake_at(), self.is_primed());
             // What we did ourselves goes before what watches tell of it.
             tokio::select! {
                 biased;
@@ -205,6 +219,8 @@ impl Controller {
                 Ok(()) = leading.changed() => self.lead(*leading.borrow_and_update()),
                 Some(done) = self.under_way.join_next() => self.done(done.map_err(|_| Panicked)?),
                 Some(seen) = self.seen.1.recv() => self.see(seen),
+                // Whom it concerns is known once everything was listed.
+                Some(wake) = self.settings.wakes.recv(), if is_primed => self.wake(wake),
                 () = sleep_until(until) => {}
             }
             // What else is there already is dealt with before anything is decided.
@@ -214,13 +230,20 @@ impl Controller {
             while let Ok(seen) = self.seen.1.try_recv() {
                 self.see(seen);
             }
+            // As many as fit into the backlog, so that a turn of the loop has an end.
+            let waiting = if is_primed { self.settings.wakes.len() } else { 0 };
+            for _ in 0..waiting {
+                if let Ok(wake) = self.settings.wakes.try_recv() {
+                    self.wake(wake);
+                }
+            }
         }
     }
 
     /// When to go on, if nothing happens before.
     fn wake_at(&self) -> Instant {
         let heartbeat = Instant::now() + HEARTBEAT;
-        match self.timers.next() {
+        match self.timers.next().into_iter().chain(self.reading.next()).min() {
             _ if self.is_unfinished => Instant::now(),
             // Nothing is due before this process leads and knows what there is.
             Some(timer) if self.leads && self.is_primed() => timer.min(heartbeat),
@@ -251,7 +274,9 @@ impl Controller {
             self.tidied_at = now;
             self.contests.forget(now);
         }
-        self.settings.vitals.metrics.queue_depth(self.queue.depth());
+        let passes = self.records.values().filter_map(|record| record.pass.as_ref());
+        let oldest = passes.map(|pass| pass.since).min();
+        self.settings.vitals.metrics.queue(self.queue.depth(), oldest);
     }
 
     fn dice(&self) -> f64 {
@@ -271,7 +296,7 @@ impl Controller {
             self.is_claim_new = true;
             let (now, at) = (Instant::now(), (self.settings.wall_clock)());
             for name in self.records.keys().cloned().collect::<Vec<_>>() {
-                self.trigger(&name, crate::trigger::Trigger::Start, now, at);
+                self.trigger(&name, Trigger::Start, now, at);
             }
         } else {
             warn!("not leading any more");
@@ -287,6 +312,7 @@ impl Controller {
             Done::Bodies(name, secrets) => self.bodies_are(&name, secrets),
             Done::Errand(name, errand, result) => self.errand_done(&name, &errand, result),
             Done::Told(result) => self.told(&result),
+            Done::HandedOver(handed_over) => self.handed_over(handed_over),
         }
     }
 

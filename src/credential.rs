@@ -3,6 +3,8 @@
 //! Nothing here prints a secret: [`StoredValue`] and [`Credential`] keep theirs behind `secrecy`,
 //! whose `Debug` is redacted, and no accessor but [`secrecy::ExposeSecret`] opens it.
 
+pub(crate) mod arn;
+
 use std::fmt;
 
 use jiff::Timestamp;
@@ -11,6 +13,14 @@ use secrecy::{SecretSlice, SecretString};
 /// The path or id of a stored credential inside a store: `ci/ghcr`, or an ARN.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(pub String);
+
+impl Key {
+    /// Whether this is an ARN rather than a name.
+    #[must_use]
+    pub fn is_arn(&self) -> bool {
+        self.0.starts_with("arn:")
+    }
+}
 
 /// The name a `Config` gives to a store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +54,9 @@ pub struct StoredValue {
     pub bytes: SecretSlice<u8>,
     /// When the store lets this version vanish, where it says so.
     pub expires_at: Option<Timestamp>,
+    /// The account it is in, where the store has accounts, as AWS has: of two secrets of one name in two
+    /// accounts an event tells of one.
+    pub account: Option<String>,
 }
 
 /// A username and a password for one registry host.

@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 
 use cluster_pull_secret::PullSecret;
 use config::Store;
+use config::triggers::Triggers;
 use source::Text;
 
 pub use check::{API_VERSION, CLUSTER_PULL_SECRET};
@@ -40,6 +41,8 @@ pub use reference::reference;
 pub struct Manifests {
     /// The stores of every Config; a directory called `files` where none defines any.
     pub stores: Vec<Store>,
+    /// What wakes the controller.
+    pub triggers: Triggers,
     /// The ClusterPullSecrets in the order given: where two want one Secret, the first is the older.
     pub pull_secrets: Vec<PullSecret>,
 }

@@ -17,14 +17,16 @@ use strum::VariantArray;
 use tokio::time::Instant;
 
 use self::labels::{
-    OfFetches, OfPasses, OfPlace, OfStore, OfTargets, OfTrigger, OfWrites, TargetState, fetch_outcomes,
+    OfFetches, OfPasses, OfPlace, OfStore, OfTargets, OfTrigger, OfTriggers, OfWrites, TargetState,
+    fetch_outcomes,
 };
-pub use self::labels::{PassOutcome, WriteKind, WriteOutcome};
+pub use self::labels::{PassOutcome, TriggerOutcome, WriteKind, WriteOutcome};
 use self::last_success::LastSuccess;
+use self::queue_age::QueueAge;
 pub use self::reference::reference;
 use self::reference::{
     CREDENTIAL_EXPIRY, Description, FETCH_SECONDS, FETCHES, LEADER, PASSES, PREFIX, PROPAGATION_SECONDS,
-    QUEUE_DEPTH, TARGETS, WRITES,
+    QUEUE_DEPTH, TARGETS, TRIGGERS, WRITES,
 };
 use crate::credential::{Place, StoreName, StoredValue};
 use crate::provider;
@@ -33,6 +35,7 @@ use crate::trigger::Trigger;
 
 mod labels;
 mod last_success;
+mod queue_age;
 mod reference;
 
 /// The media type of [`Metrics::encode`].
@@ -47,6 +50,7 @@ type Histograms<Labels> = Family<Labels, Histogram, fn() -> Histogram>;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    triggers: Family<OfTriggers, Counter>,
     fetches: Family<OfFetches, Counter>,
     fetch_seconds: Histograms<OfStore>,
     passes: Family<OfPasses, Counter>,
@@ -56,6 +60,7 @@ pub struct Metrics {
     last_success: LastSuccess,
     leader: Gauge,
     queue_depth: Gauge,
+    queue_age: QueueAge,
     credential_expiry: Family<OfPlace, Gauge>,
 }
 
@@ -66,7 +71,10 @@ impl Metrics {
         let mut registry = Registry::with_prefix(PREFIX);
         let last_success = LastSuccess::default();
         registry.register_collector(Box::new(last_success.clone()));
+        let queue_age = QueueAge::default();
+        registry.register_collector(Box::new(queue_age.clone()));
         let metrics = Self {
+            triggers: register(&mut registry, &TRIGGERS, Family::default()),
             fetches: register(&mut registry, &FETCHES, Family::default()),
             fetch_seconds: register(&mut registry, &FETCH_SECONDS, histograms()),
             passes: register(&mut registry, &PASSES, Family::default()),
@@ -76,6 +84,7 @@ impl Metrics {
             last_success,
             leader: register(&mut registry, &LEADER, Gauge::default()),
             queue_depth: register(&mut registry, &QUEUE_DEPTH, Gauge::default()),
+            queue_age,
             credential_expiry: register(&mut registry, &CREDENTIAL_EXPIRY, Family::default()),
             registry,
         };
@@ -85,6 +94,11 @@ impl Metrics {
             }
         }
         metrics
+    }
+
+    /// Something came from outside to say that something changed.
+    pub fn triggered(&self, trigger: Trigger, outcome: TriggerOutcome) {
+        self.triggers.get_or_create(&OfTriggers { trigger, outcome }).inc();
     }
 
     /// A key of `store` was read, or was not.
@@ -143,9 +157,10 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
-    /// So much waits to be looked at.
-    pub fn queue_depth(&self, waiting: usize) {
+    /// So much waits to be looked at, and the oldest trigger since then.
+    pub fn queue(&self, waiting: usize, oldest: Option<Instant>) {
         self.queue_depth.set(whole(waiting));
+        self.queue_age.since(oldest);
     }
 
     /// The credential at `place` expires then; `None` where it does not, or is used no more.

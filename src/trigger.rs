@@ -1,9 +1,19 @@
-//! Why a pass runs.
+//! Why a pass runs, and what comes from outside to say so.
 //!
-//! A trigger says *look again at this ClusterPullSecret*, nothing more: it carries no secret and no
-//! instruction. Losing one is harmless, the next repairs it; so is one too many.
+//! A trigger says *look again at this*, nothing more: it carries no secret and no instruction. Losing
+//! one is harmless, the next repairs it; so is one too many. Whatever comes from outside comes as a
+//! [`Wake`] through the one [`Bell`]: [`sqs`], [`webhook`] and [`poll`] are twins that ring it.
 
-/// What made a pass run. The names of the variants are told in statuses and metrics.
+pub mod bell;
+pub mod event;
+pub mod poll;
+pub mod receipt;
+
+pub use bell::{Bell, Look, Wake, Wakes};
+pub use receipt::Receipt;
+
+/// What made a pass run. The names of the variants are told in statuses and metrics; of those that come
+/// together the first of this list is told.
 #[derive(
     Clone,
     Copy,
@@ -14,7 +24,9 @@
     Ord,
     Hash,
     strum::Display,
+    strum::EnumString,
     strum::IntoStaticStr,
+    strum::VariantArray,
     strum::VariantNames,
 )]
 pub enum Trigger {
@@ -24,6 +36,12 @@ pub enum Trigger {
     Spec,
     /// Somebody set the annotation `regcred.dev/rotate`.
     Annotation,
+    /// A message of a queue told of a secret.
+    Sqs,
+    /// A request to the webhook.
+    Webhook,
+    /// A store answered another version than the one that is known.
+    Poll,
     /// The refresh interval is over, or a key that could not be read is tried again.
     Refresh,
     /// Something in the cluster changed: a namespace, a ServiceAccount, a Secret. Nothing is read.

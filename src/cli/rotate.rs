@@ -66,7 +66,7 @@ pub struct Args {
 /// Runs the command.
 pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
     let Args { names, filenames, dry_run, exit_code, output, concurrency, files, connection } = args;
-    let Manifests { stores, pull_secrets } = super::manifests(&filenames, &files)?;
+    let Manifests { stores, triggers: _, pull_secrets } = super::manifests(&filenames, &files)?;
     let mut pull_secrets = PullSecrets { good: pull_secrets, invalid: Vec::new() };
     let is_in_files = !pull_secrets.good.is_empty();
     if is_in_files {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use jiff::{SignedDuration, Timestamp};
+use kube::Client;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -14,6 +15,7 @@ use tracing::info;
 
 use super::connection::Connection;
 use super::log::LogFormat;
+use super::sources::{Sources, Surroundings};
 use super::{Exit, Failure, manifests};
 use crate::admin::{self, Heartbeat, Readiness, Vitals};
 use crate::controller::{Controller, Settings};
@@ -22,6 +24,7 @@ use crate::lease::{self, Campaign, Term};
 use crate::manifest::Manifests;
 use crate::metrics::Metrics;
 use crate::provider::stores::Stores;
+use crate::trigger::{bell, poll};
 
 /// Where a pod is told its namespace.
 const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -107,8 +110,8 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         connection,
     } = args;
     let mut signals = Signals::new()?;
-    let Manifests { stores: known, pull_secrets } = manifests(&filenames, &files)?;
-    let stores = Stores::open_all(&known, &super::environment()).await;
+    let Manifests { stores: known, triggers, pull_secrets } = manifests(&filenames, &files)?;
+    let stores = Arc::new(Stores::open_all(&known, &super::environment()).await);
     let lease = lease::Settings {
         namespace: namespace.unwrap_or_else(pod_namespace),
         name: LEASE.to_owned(),
@@ -117,8 +120,9 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     };
     let term = Term::new(&lease);
     let (config, address) = connection.config().await?;
-    let client = fence::client(config, &Fence::new(&lease, term.clone()))
-        .map_err(|error| Failure::World(anyhow!("cannot talk to the cluster at {address}: {error}")))?;
+    let talk = |error| Failure::World(anyhow!("cannot talk to the cluster at {address}: {error}"));
+    let messenger = Client::try_from(config.clone()).map_err(talk)?;
+    let client = fence::client(config, &Fence::new(&lease, term.clone())).map_err(talk)?;
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("cannot listen at {listen}: choose another address with --listen"))
@@ -131,9 +135,15 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         readiness: Readiness::awaiting("waiting for the first lists"),
         metrics: Arc::new(Metrics::new()),
     };
+    let (bell, wakes) = bell::bell();
+    let (held, known_versions) = watch::channel(poll::Held::new());
+    let metrics = Arc::clone(&vitals.metrics);
     let controller = Controller::new(Settings {
         client: client.clone(),
-        stores: Arc::new(stores),
+        messenger,
+        wakes,
+        held,
+        stores: Arc::clone(&stores),
         stores_known: known,
         files: pull_secrets.into_iter().map(Arc::new).collect(),
         concurrency: usize::from(concurrency),
@@ -145,7 +155,17 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let (ended, end) = watch::channel(false);
     let server = tokio::spawn(admin::serve(listener, vitals, until(end.clone())));
     let campaign = lease::campaign(client, lease, term);
-    let outcome = lead(controller, campaign, &mut signals).await;
+    let around = Surroundings {
+        bell,
+        stores,
+        held: known_versions,
+        leading: campaign.leading.clone(),
+        metrics,
+        wall_clock,
+        dice,
+    };
+    let sources = Sources::start(&triggers, around).await?;
+    let outcome = lead(controller, campaign, sources, &mut signals).await;
     // Whoever waits for it is gone if this fails.
     let _ = ended.send(true);
     server.await.context("the admin server panicked").map_err(Failure::Broken)?;
@@ -153,7 +173,12 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
 }
 
 /// Runs the controller until a signal, then hands over; ends at once where the lease is lost.
-async fn lead(controller: Controller, campaign: Campaign, signals: &mut Signals) -> Result<Exit, Failure> {
+async fn lead(
+    controller: Controller,
+    campaign: Campaign,
+    mut sources: Sources,
+    signals: &mut Signals,
+) -> Result<Exit, Failure> {
     let Campaign { leading, retire, mut task } = campaign;
     let (stop, stopped) = oneshot::channel::<()>();
     let work = controller.run(leading, async {
@@ -174,8 +199,10 @@ async fn lead(controller: Controller, campaign: Campaign, signals: &mut Signals)
             return Err(Failure::Broken(anyhow!("the controller ended by itself")));
         }
         result = &mut task => return Err(lost(result)),
+        failure = sources.failure() => return Err(failure),
         name = signals.next() => info!(signal = name, "told to end"),
     }
+    sources.stop();
     // Whoever waits for it is gone if this fails.
     let _ = stop.send(());
     tokio::select! {
@@ -183,6 +210,7 @@ async fn lead(controller: Controller, campaign: Campaign, signals: &mut Signals)
         result = &mut task => return Err(lost(result)),
         name = signals.next() => return Err(Failure::Broken(anyhow!("{name} a second time: ended at once"))),
     }
+    sources.ended().await;
     let _ = retire.send(());
     match task.await {
         Ok(Ok(())) => Ok(Exit::InSync),

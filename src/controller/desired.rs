@@ -109,6 +109,7 @@ impl Controller {
             it.object.as_ref().map(|object| (object.uid.clone(), object.generation, object.deleting))
         };
         let annotation = |it: &PullSecret| it.object.as_ref().and_then(|object| object.rotate.clone());
+        let request = |it: &PullSecret| it.object.as_ref().and_then(|object| object.request);
         let names = |it: &PullSecret| it.former_names().cloned().collect::<Vec<_>>();
         if key(&before) != key(&wanted) {
             record.release();
@@ -120,6 +121,8 @@ impl Controller {
         } else if annotation(&wanted).is_some() && annotation(&before) != annotation(&wanted) {
             record.release();
             self.begin_pass(&name, Trigger::Annotation);
+        } else if let Some(request) = request(&wanted).filter(|_| request(&before) != request(&wanted)) {
+            self.requested(&name, request);
         }
         if names(&before) != names(&wanted) {
             self.is_claim_new = true;
@@ -147,6 +150,7 @@ impl Controller {
         for place in self.reading.retain(&places) {
             self.settings.vitals.metrics.credential_expires(&place, None);
         }
+        self.tell_held();
         for name in self.records.keys().cloned().collect::<Vec<_>>() {
             self.look_everywhere(&name, Urgency::InTurn);
         }

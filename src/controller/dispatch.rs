@@ -184,7 +184,11 @@ impl Controller {
         let Some(record) = self.records.get_mut(pull_secret) else { return };
         if let Some(pass) = &mut record.pass {
             let failed = applied.writes.iter().any(|(_, outcome)| *outcome == WriteOutcome::Failed);
-            pass.written += usize::from(!applied.writes.is_empty() && !failed);
+            let is_written = !applied.writes.is_empty() && !failed;
+            pass.written += usize::from(is_written);
+            if is_written && pass.fetched.is_some() {
+                pass.wrote(now);
+            }
             pass.failed += usize::from(failed);
         }
         if let Some(again) = record.standings.get(namespace).and_then(|standing| standing.not_before) {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::queue::Urgency;
-use super::record::{PUBLISH_AFTER, PUBLISH_EVERY, Pass, Rotation};
+use super::record::{PUBLISH_AFTER, PUBLISH_EVERY, Pass};
 use super::timers::Timer;
 use super::{Controller, Done, backoff, status};
 use crate::manifest::status::reason::ReadyReason;
@@ -17,7 +17,7 @@ use crate::pass::contents::Contents;
 use crate::pass::resolve;
 use crate::pass::scope::Scope;
 use crate::provider::stores::Values;
-use crate::trigger::Trigger;
+use crate::trigger::{Receipt, Trigger, poll};
 
 impl Controller {
     /// Something says to read a ClusterPullSecret's keys again.
@@ -82,7 +82,8 @@ impl Controller {
                 fetched.insert(place.clone());
             }
         }
-        self.reading.end(values);
+        self.reading.end(values, Instant::now());
+        self.tell_held();
         let concerned = self.records.iter().filter(|(_, record)| record.places().any(|it| read.contains(it)));
         for name in concerned.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             if let Some(record) = self.records.get_mut(&name) {
@@ -92,6 +93,17 @@ impl Controller {
             self.resolve(&name);
             self.schedule(&name, Instant::now());
         }
+    }
+
+    /// The poll learns which keys there are, and which versions are known.
+    pub(super) fn tell_held(&self) {
+        let held: poll::Held =
+            self.reading.held().map(|(place, version)| (place.clone(), version.cloned())).collect();
+        self.settings.held.send_if_modified(|known| {
+            let is_new = *known != held;
+            *known = held;
+            is_new
+        });
     }
 
     /// Decides anew what the Secrets are to hold, once every key was read.
@@ -112,6 +124,7 @@ impl Controller {
         let is_rotation = is_rotation || record.is_newer_than_told();
         if let Some(pass) = record.pass.as_mut().filter(|_| is_rotation) {
             pass.rotates = true;
+            pass.fetched.get_or_insert(now);
         }
         self.look_everywhere(name, Urgency::InTurn);
     }
@@ -170,9 +183,15 @@ impl Controller {
     fn end_pass(&mut self, name: &str, now: Instant) {
         let metrics = Arc::clone(&self.settings.vitals.metrics);
         let Some(record) = self.records.get_mut(name) else { return };
-        let Some(Pass { trigger, since, at, rotates, written, failed }) = record.pass.take() else { return };
-        let took = now.saturating_duration_since(since);
+        let Some(pass) = record.pass.take() else { return };
+        let rotation = pass.rotation(now);
+        let Pass { trigger, rotates, written, failed, receipts, .. } = pass;
+        let took = rotation.took;
         record.passed = Some(record.generation());
+        record.rotated = record.wanted.object.as_ref().and_then(|object| object.rotate.clone());
+        if record.is_answered(now) {
+            receipts.into_iter().for_each(Receipt::settle);
+        }
         record.publish_at = Some(now + PUBLISH_AFTER);
         self.timers.set(now + PUBLISH_AFTER, Timer::Errand(name.to_owned()));
         self.count(name);
@@ -191,7 +210,7 @@ impl Controller {
         }
         if rotates && written > 0 {
             metrics.propagated(trigger, took);
-            record.last_rotation = Some(Rotation { trigger, at, took });
+            record.last_rotation = Some(rotation);
             self.announce_rotation(name);
         }
     }

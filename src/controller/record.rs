@@ -17,7 +17,7 @@ use crate::manifest::status::reason::ReadyReason;
 use crate::manifest::status::{Condition, ConditionType};
 use crate::pass::contents::Contents;
 use crate::report::{NamespaceReport, Problem, RegistryReport, ResultKind};
-use crate::trigger::Trigger;
+use crate::trigger::{Receipt, Trigger};
 
 /// The least time from one status to the next while a pass is under way.
 pub const PUBLISH_EVERY: Duration = Duration::from_secs(5);
@@ -30,6 +30,9 @@ pub const CONTESTED: &str = "Contested";
 /// The longest pause before a target is tried again whose failure may pass by itself: the API server is
 /// away for seconds, a quota is full for days.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// Why a key could not be read this time, and may be the next.
+const PASSING: [&str; 4] = ["Sealed", "Throttled", "TimedOut", "Unavailable"];
 
 /// One ClusterPullSecret as the controller knows it.
 pub struct Record {
@@ -61,6 +64,8 @@ pub struct Record {
     pub said: Option<Condition>,
     /// The generation of the spec that a pass came to its end for.
     pub passed: Option<i64>,
+    /// The annotation `regcred.dev/rotate` that a pass came to its end for.
+    pub rotated: Option<String>,
 }
 
 /// How a ClusterPullSecret stands in one namespace.
@@ -88,7 +93,7 @@ pub enum Change {
 }
 
 /// A pass under way.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Pass {
     /// Why it runs.
     pub trigger: Trigger,
@@ -102,6 +107,12 @@ pub struct Pass {
     pub written: usize,
     /// Namespaces in which something failed.
     pub failed: usize,
+    /// When its keys were read.
+    pub fetched: Option<Instant>,
+    /// When the first of its writes came to its end, and the last.
+    pub wrote: Option<(Instant, Instant)>,
+    /// Shares in the triggers that wait for its end.
+    pub receipts: Vec<Receipt>,
 }
 
 /// A rotation that came to its end.
@@ -113,6 +124,12 @@ pub struct Rotation {
     pub at: Timestamp,
     /// From then to the last namespace.
     pub took: Duration,
+    /// From then until its keys were read.
+    pub fetch: Duration,
+    /// From then on to the first write.
+    pub first_write: Duration,
+    /// From the first write to the last.
+    pub last_write: Duration,
 }
 
 /// Requests about a ClusterPullSecret itself, one at a time.
@@ -145,6 +162,7 @@ impl Record {
             publish_at: None,
             said: None,
             passed: None,
+            rotated: None,
         }
     }
 
@@ -161,12 +179,25 @@ impl Record {
     /// Begins a pass, or lets the one under way run on: of triggers that come together the first tells
     /// the time, and the one that says most tells the reason. Drift alone does not tell the time.
     pub fn begin(&mut self, trigger: Trigger, since: Instant, at: Timestamp) {
-        let new = Pass { trigger, since, at, rotates: false, written: 0, failed: 0 };
-        let pass = self.pass.get_or_insert_with(|| new.clone());
+        let pass = self.pass.get_or_insert_with(|| Pass::new(trigger, since, at));
         if pass.trigger == Trigger::Drift {
-            (pass.since, pass.at) = (new.since, new.at);
+            (pass.since, pass.at) = (since, at);
+        } else if trigger != Trigger::Drift {
+            pass.date_back(since, at);
         }
         pass.trigger = pass.trigger.min(trigger);
+    }
+
+    /// Whether everything was done that a trigger can ask for: its keys were read, or can never be, and
+    /// every namespace was written, or may not be.
+    #[must_use]
+    pub fn is_answered(&self, now: Instant) -> bool {
+        let is_left = |standing: &Standing| {
+            standing.failures > 0 || standing.not_before.is_some_and(|instant| instant > now)
+        };
+        let is_unread = |read: &RegistryReport| PASSING.contains(&read.result);
+        let registries = self.contents.as_ref().map(Contents::registries).unwrap_or_default();
+        !registries.iter().any(is_unread) && !self.standings.values().any(is_left)
     }
 
     /// Takes note of how it stands in a namespace, and tells what of that is new.
@@ -294,6 +325,51 @@ impl Record {
     #[must_use]
     pub fn has_failed_read(&self) -> bool {
         self.contents.as_ref().is_some_and(|contents| !contents.is_complete())
+    }
+}
+
+impl Pass {
+    fn new(trigger: Trigger, since: Instant, at: Timestamp) -> Self {
+        Self {
+            trigger,
+            since,
+            at,
+            rotates: false,
+            written: 0,
+            failed: 0,
+            fetched: None,
+            wrote: None,
+            receipts: Vec::new(),
+        }
+    }
+
+    /// What it is if a new version went out, and it ends now.
+    #[must_use]
+    pub fn rotation(&self, now: Instant) -> Rotation {
+        let Self { trigger, since, at, .. } = *self;
+        let fetched = self.fetched.unwrap_or(since);
+        let (first, last) = self.wrote.unwrap_or((fetched, fetched));
+        Rotation {
+            trigger,
+            at,
+            took: now.saturating_duration_since(since),
+            fetch: fetched.saturating_duration_since(since),
+            first_write: first.saturating_duration_since(fetched),
+            last_write: last.saturating_duration_since(first),
+        }
+    }
+
+    /// An older trigger joins it: the oldest tells the time.
+    pub fn date_back(&mut self, since: Instant, at: Timestamp) {
+        if since < self.since {
+            (self.since, self.at) = (since, at);
+        }
+    }
+
+    /// A namespace was written.
+    pub fn wrote(&mut self, now: Instant) {
+        let first = self.wrote.map_or(now, |(first, _)| first);
+        self.wrote = Some((first, now));
     }
 }
 

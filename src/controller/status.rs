@@ -34,6 +34,7 @@ pub(super) fn of(record: &Record, are_former_gone: bool, now: Timestamp) -> Clus
         failures: failures(record),
         conditions: object.status.conditions.clone(),
         last_rotation: object.status.last_rotation.clone(),
+        observed_rotate: record.rotated.clone().or_else(|| object.status.observed_rotate.clone()),
         secret_names: if are_former_gone {
             vec![record.wanted.secret_name.clone()]
         } else {
@@ -47,6 +48,9 @@ pub(super) fn of(record: &Record, are_former_gone: bool, now: Timestamp) -> Clus
             // Statuses tell seconds: what is told is to be what is read back.
             started_at: Time(whole_seconds(rotation.at)),
             propagation: seconds(rotation.took),
+            fetch: seconds(rotation.fetch),
+            first_write: seconds(rotation.first_write),
+            last_write: seconds(rotation.last_write),
         });
     }
     let fetched = status.registries.iter().filter(|it| it.result == FetchedReason::Fetched).count();

@@ -7,11 +7,13 @@
 pub(crate) mod pull_secret;
 pub(crate) mod selection;
 mod store;
+mod triggers;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::Manifests;
+use super::config::triggers::Triggers;
 use super::config::{Backend, Config, FileStore, Store};
 use super::document::Document;
 use super::mistake::{Mistake, Mistakes, Spot};
@@ -75,10 +77,11 @@ pub(crate) fn check(
             }
         }
     }
-    Manifests { stores: stores.checked, pull_secrets }
+    let triggers = stores.triggers.unwrap_or_default();
+    Manifests { stores: stores.checked, triggers, pull_secrets }
 }
 
-/// The stores of all Configs.
+/// The stores of all Configs, and what wakes the controller.
 #[derive(Default)]
 struct Stores<'a> {
     checked: Vec<Store>,
@@ -86,6 +89,10 @@ struct Stores<'a> {
     first_uses: BTreeMap<String, Spot<'a>>,
     /// Whether some store, or a whole list of them, is there without its name.
     have_nameless: bool,
+    /// What the one Config says that has `triggers`.
+    triggers: Option<Triggers>,
+    /// Where that is.
+    first_triggers: Option<Spot<'a>>,
 }
 
 impl<'a> Stores<'a> {
@@ -98,6 +105,21 @@ impl<'a> Stores<'a> {
             self.have_nameless |= store.field("name").text().is_none();
             check_is_new(&store.field("name"), "a store", &mut self.first_uses, mistakes);
             self.checked.extend(store::check(&store, mistakes));
+        }
+        self.read_triggers(spot.field("triggers"), mistakes);
+    }
+
+    fn read_triggers(&mut self, spot: Spot<'a>, mistakes: &mut Mistakes) {
+        if spot.node().is_none() {
+            return;
+        }
+        match &self.first_triggers {
+            Some(first) => mistakes
+                .push(spot.mistake(format!("another Config has triggers, at {first}: put them together"))),
+            None => {
+                self.triggers = triggers::check(&spot, mistakes);
+                self.first_triggers = Some(spot);
+            }
         }
     }
 

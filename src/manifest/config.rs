@@ -1,16 +1,20 @@
-//! `kind: Config`: how to reach the stores.
+//! `kind: Config`: how to reach the stores, and what wakes the controller.
 //!
 //! [`Config`] is the document as written; [`Store`] is one store after every check, with the choices
-//! that exactly one field may make turned into enums. A Config never holds a secret, only the names
-//! of files that do.
+//! that exactly one field may make turned into enums, and [`triggers`] has the same of what wakes. A
+//! Config never holds a secret, only the names of files that do.
 
 use std::path::PathBuf;
+
+pub mod triggers;
 
 use globset::GlobSet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// How to reach the stores. Never a Kubernetes object, never holds a secret.
+use triggers::TriggersDocument;
+
+/// How to reach the stores, and what wakes the controller. Never a Kubernetes object, never holds a secret.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Config {
@@ -21,6 +25,9 @@ pub struct Config {
     /// The stores a ClusterPullSecret may read from, each under a name of its own.
     /// Where no Config has any, there is one called `files`, a directory that the command line names.
     pub stores: Vec<StoreDocument>,
+    /// What makes `regcred run` look again, beside the refresh; at most one Config has it.
+    #[serde(default)]
+    pub triggers: TriggersDocument,
 }
 
 /// One store: a name and exactly one of `vault`, `awsSecretsManager` and `file`.

@@ -14,18 +14,37 @@ pub(crate) const INTERVAL: Rule =
 const SHORTEST: u64 = 10;
 const LONGEST: u64 = 720 * 3600;
 
+/// What is wrong with the interval of a poll.
+pub(crate) const POLL_INTERVAL: Rule =
+    "must be hours, minutes and seconds, such as 10s or 1m30s, and be from 1s to 720h, or 0s for never";
+
 /// The interval that a text says.
 pub(crate) fn parse(text: &str) -> Result<Duration, Rule> {
+    let seconds = seconds(text).filter(|seconds| (SHORTEST..=LONGEST).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or(INTERVAL)
+}
+
+/// The interval of a poll that a text says; `None` for never.
+pub(crate) fn parse_poll(text: &str) -> Result<Option<Duration>, Rule> {
+    match seconds(text).ok_or(POLL_INTERVAL)? {
+        0 => Ok(None),
+        seconds @ 1..=LONGEST => Ok(Some(Duration::from_secs(seconds))),
+        _ => Err(POLL_INTERVAL),
+    }
+}
+
+/// How many seconds a text says.
+fn seconds(text: &str) -> Option<u64> {
     let mut rest = text;
     let mut seconds: u64 = 0;
     for (unit, length, digits) in [('h', 3600, 4), ('m', 60, 6), ('s', 1, 7)] {
         if let Some((count, after)) = rest.split_once(unit).filter(|(count, _)| is_count(count, digits)) {
-            seconds += count.parse::<u64>().map_err(|_| INTERVAL)? * length;
+            seconds += count.parse::<u64>().ok()? * length;
             rest = after;
         }
     }
-    let is_read = rest.is_empty() && (SHORTEST..=LONGEST).contains(&seconds);
-    if is_read { Ok(Duration::from_secs(seconds)) } else { Err(INTERVAL) }
+    // An empty text says nothing, not nought.
+    (rest.is_empty() && !text.is_empty()).then_some(seconds)
 }
 
 /// With more digits than these it is too long anyway, and Go would not read it.
@@ -37,7 +56,7 @@ fn is_count(count: &str, most_digits: usize) -> bool {
 mod tests {
     use std::time::Duration;
 
-    use super::{INTERVAL, parse};
+    use super::{INTERVAL, POLL_INTERVAL, parse, parse_poll};
 
     #[test]
     fn hours_minutes_and_seconds_are_read() {
@@ -81,6 +100,15 @@ mod tests {
             "１h",
         ] {
             assert_eq!(parse(text), Err(INTERVAL), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_poll_may_be_quick_or_never() {
+        assert_eq!(parse_poll("1s"), Ok(Some(Duration::from_secs(1))));
+        assert_eq!(parse_poll("0s"), Ok(None));
+        for text in ["", "0", "never", "721h", "1ms"] {
+            assert_eq!(parse_poll(text), Err(POLL_INTERVAL), "{text}");
         }
     }
 }

@@ -4,6 +4,10 @@
 //! knows of it, or every mistake: a CRD of another version may have let it in, and no CRD knows the
 //! stores of a Config. Nothing here asks the cluster.
 
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -14,9 +18,23 @@ use super::config::Store;
 use super::mistake::{Mistakes, Origin, Spot};
 use super::node::Node;
 use super::status::ClusterPullSecretStatus;
+use crate::trigger::Trigger;
 
 /// The annotation by which people ask for a pass: any value that was not there before.
 pub const ROTATE: &str = "regcred.dev/rotate";
+
+/// The annotation by which a replica that does not lead hands a trigger over to the one that does: the
+/// trigger and its time, as in `Webhook 2026-11-24T09:10:11.123456Z`.
+pub const REQUEST: &str = "regcred.dev/request";
+
+/// A trigger that came to a replica which does not lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Where it came from.
+    pub trigger: Trigger,
+    /// When.
+    pub at: Timestamp,
+}
 
 /// What the API server knows of a ClusterPullSecret.
 #[derive(Clone, Debug)]
@@ -33,6 +51,8 @@ pub struct Object {
     pub finalizers: Vec<String>,
     /// The value of [`ROTATE`].
     pub rotate: Option<String>,
+    /// The value of [`REQUEST`], where it is one.
+    pub request: Option<Request>,
     /// The names under which Secrets of it may exist, by its status.
     pub secret_names: Vec<String>,
     /// What was last said of it; empty where nothing was, or nothing that this regcred understands.
@@ -71,18 +91,35 @@ impl Object {
     #[must_use]
     pub fn of(object: &Json) -> Self {
         let metadata: ObjectMeta = part(&object["metadata"]);
+        let annotations = metadata.annotations.unwrap_or_default();
         Self {
             uid: metadata.uid.unwrap_or_default(),
             generation: metadata.generation.unwrap_or_default(),
             resource_version: metadata.resource_version.unwrap_or_default(),
             deleting: metadata.deletion_timestamp.is_some(),
             finalizers: metadata.finalizers.unwrap_or_default(),
-            rotate: metadata.annotations.and_then(|mut annotations| annotations.remove(ROTATE)),
+            rotate: annotations.get(ROTATE).cloned(),
+            request: annotations.get(REQUEST).and_then(|text| text.parse().ok()),
             // By itself: a newer regcred may have written words beside it that this one does not know.
             secret_names: part(&object["status"]["secretNames"]),
             status: part(&object["status"]),
             created: metadata.creation_timestamp.unwrap_or(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH)),
         }
+    }
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.trigger, self.at)
+    }
+}
+
+impl FromStr for Request {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (trigger, at) = text.split_once(' ').ok_or(())?;
+        Ok(Self { trigger: trigger.parse().map_err(drop)?, at: at.parse().map_err(drop)? })
     }
 }
 

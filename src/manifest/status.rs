@@ -28,6 +28,9 @@ pub struct ClusterPullSecretStatus {
     /// The last time that a new version of a credential went out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_rotation: Option<LastRotation>,
+    /// The annotation `regcred.dev/rotate` that was last answered: everything it asked for was tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_rotate: Option<String>,
     /// What failed, at most ten of them.
     pub failures: Vec<TargetFailure>,
     /// The names under which Secrets of it may exist: the current one, and earlier ones until they are gone.
@@ -153,6 +156,15 @@ pub struct LastRotation {
     pub started_at: Time,
     /// From then to the last namespace, such as `0.84s`.
     pub propagation: String,
+    /// Of that, until its keys were read.
+    #[serde(default)]
+    pub fetch: String,
+    /// Of that, from then on to the first write.
+    #[serde(default)]
+    pub first_write: String,
+    /// Of that, from the first write to the last.
+    #[serde(default)]
+    pub last_write: String,
 }
 
 /// One namespace that does not hold what it should.

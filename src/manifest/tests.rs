@@ -5,6 +5,7 @@ mod fields;
 mod good;
 mod object;
 mod together;
+mod triggers;
 
 use std::path::Path;
 
@@ -43,6 +44,11 @@ fn check_store(store: &str, expected: &str) {
     assert_eq!(mistakes(&text), format!("images.yaml:3: stores[0]{expected}"), "{store}");
 }
 
+/// Every mistake of a Config with these lines for its triggers.
+fn of_triggers(triggers: &str) -> String {
+    mistakes(&format!("apiVersion: regcred.dev/v1alpha1\nkind: Config\nstores: []\ntriggers: {triggers}\n"))
+}
+
 const EXAMPLE: &str = r#"
 apiVersion: regcred.dev/v1alpha1
 kind: Config
@@ -71,6 +77,12 @@ stores:
     keys: ["ci/*", "prod/*"]
   - name: files
     file: {directory: /run/registry-credentials}
+triggers:
+  pollInterval: 1m30s
+  sqs: [{queueUrl: "https://sqs.eu-west-1.amazonaws.com/123456789012/regcred", region: eu-west-1}]
+  webhook:
+    tokenFile: /run/webhook/tokens
+    tls: {certificateFile: /run/webhook/tls.crt, keyFile: /run/webhook/tls.key}
 ---
 apiVersion: regcred.dev/v1alpha1
 kind: ClusterPullSecret

@@ -12,6 +12,22 @@ use crate::provider;
 use crate::report::RegistryReport;
 use crate::trigger::Trigger;
 
+/// What became of a trigger that came from outside.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantNames, strum::VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum TriggerOutcome {
+    /// A ClusterPullSecret was looked at because of it.
+    Woken,
+    /// No ClusterPullSecret has to do with it.
+    Unconcerned,
+    /// Nobody could tell what it says.
+    Unreadable,
+    /// Whoever sent it may not, or sent too much.
+    Refused,
+}
+
 /// How a pass over one ClusterPullSecret ended.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantNames, strum::VariantArray,
@@ -75,7 +91,7 @@ macro_rules! shown_by_name {
     )*};
 }
 
-shown_by_name!(PassOutcome, WriteKind, WriteOutcome, TargetState, Trigger);
+shown_by_name!(TriggerOutcome, PassOutcome, WriteKind, WriteOutcome, TargetState, Trigger);
 
 /// `Fetched`, or the reason of a [`provider::Error`].
 pub(super) fn fetch_outcomes() -> impl Iterator<Item = &'static str> {
@@ -108,6 +124,12 @@ pub(super) struct OfWrites {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct OfTrigger {
     pub(super) trigger: Trigger,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfTriggers {
+    pub(super) trigger: Trigger,
+    pub(super) outcome: TriggerOutcome,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use strum::VariantNames;
 
-use super::labels::{PassOutcome, TargetState, WriteKind, WriteOutcome, fetch_outcomes};
+use super::labels::{PassOutcome, TargetState, TriggerOutcome, WriteKind, WriteOutcome, fetch_outcomes};
 use crate::trigger::Trigger;
 
 /// What the names of all metrics begin with, before an underscore.
@@ -38,6 +38,16 @@ pub(super) struct Label {
 const STORE: Label = Label { name: "store", values: Vec::new };
 const KEY: Label = Label { name: "key", values: Vec::new };
 const PULL_SECRET: Label = Label { name: "pull_secret", values: Vec::new };
+
+pub(super) const TRIGGERS: Description = Description {
+    name: "triggers_total",
+    kind: Kind::Counter,
+    labels: &[
+        Label { name: "trigger", values: || Trigger::VARIANTS.to_vec() },
+        Label { name: "outcome", values: || TriggerOutcome::VARIANTS.to_vec() },
+    ],
+    meaning: "What came from outside to say that something changed, by what became of it",
+};
 
 pub(super) const FETCHES: Description = Description {
     name: "fetches_total",
@@ -105,6 +115,13 @@ pub(super) const QUEUE_DEPTH: Description = Description {
     meaning: "What waits to be looked at",
 };
 
+pub(super) const QUEUE_AGE: Description = Description {
+    name: "queue_age_seconds",
+    kind: Kind::Gauge,
+    labels: &[],
+    meaning: "How long ago the oldest trigger came whose pass has not come to its end; 0 where there is none",
+};
+
 pub(super) const CREDENTIAL_EXPIRY: Description = Description {
     name: "credential_expiry_timestamp_seconds",
     kind: Kind::Gauge,
@@ -112,7 +129,8 @@ pub(super) const CREDENTIAL_EXPIRY: Description = Description {
     meaning: "When the store lets a credential expire, in Unix time; only where it says so, as KV v2 does with `delete_version_after`",
 };
 
-pub(super) const ALL: [Description; 10] = [
+pub(super) const ALL: [Description; 12] = [
+    TRIGGERS,
     FETCHES,
     FETCH_SECONDS,
     PASSES,
@@ -122,6 +140,7 @@ pub(super) const ALL: [Description; 10] = [
     SECONDS_SINCE_LAST_SUCCESS,
     LEADER,
     QUEUE_DEPTH,
+    QUEUE_AGE,
     CREDENTIAL_EXPIRY,
 ];
 

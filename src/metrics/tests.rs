@@ -9,7 +9,7 @@ fn place() -> Place {
 }
 
 fn value() -> StoredValue {
-    StoredValue { version: "7".into(), bytes: b"hunter2".to_vec().into(), expires_at: None }
+    StoredValue { version: "7".into(), bytes: b"hunter2".to_vec().into(), expires_at: None, account: None }
 }
 
 /// The lines of one metric that are not 0, in the order of their labels.
@@ -24,6 +24,7 @@ fn scraped(metrics: &Metrics, name: &str) -> Vec<String> {
 /// Metrics to which everything has happened once.
 fn eventful() -> Metrics {
     let metrics = Metrics::new();
+    metrics.triggered(Trigger::Webhook, TriggerOutcome::Woken);
     metrics.fetched(&"vault".into(), Ok(&value()), Duration::from_millis(30));
     metrics.passed("images", PassOutcome::InSync);
     metrics.succeeded("images", Instant::now());
@@ -31,7 +32,7 @@ fn eventful() -> Metrics {
     metrics.propagated(Trigger::Annotation, Duration::from_secs(3));
     metrics.targets("images", 998, 2);
     metrics.leading(true);
-    metrics.queue_depth(4);
+    metrics.queue(4, None);
     metrics.credential_expires(&place(), Some(Timestamp::from_second(1_800_000_000).unwrap()));
     metrics
 }
@@ -70,7 +71,7 @@ fn a_row_of_the_reference_names_the_values_of_closed_lists() {
     let reference = reference();
     for row in [
         "| `regcred_passes_total` | counter | `pull_secret`; `outcome`: `in_sync`, `out_of_sync`, `aborted` | ",
-        "| `regcred_propagation_seconds` | histogram | `trigger`: `Start`, `Spec`, `Annotation`, `Refresh`, `Drift` | ",
+        "| `regcred_propagation_seconds` | histogram | `trigger`: `Start`, `Spec`, `Annotation`, `Sqs`, `Webhook`, `Poll`, `Refresh`, `Drift` | ",
         "| `regcred_leader` | gauge |  | ",
         "`outcome`: `Fetched`, `NotFound`, `Deleted`, `Denied`, ",
     ] {

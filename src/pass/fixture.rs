@@ -57,6 +57,7 @@ pub(crate) fn values(read: &[(&str, &str, &str)]) -> Values {
                 version: version.into(),
                 bytes: format!(r#"{{"username":"robot","password":"{password}"}}"#).into_bytes().into(),
                 expires_at: None,
+                account: None,
             }),
         };
         (place(host), value)

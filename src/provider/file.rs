@@ -111,6 +111,7 @@ async fn read_file(path: &Path) -> Result<StoredValue, Failure> {
         version: Version(format!("{version:.9}")),
         bytes: SecretSlice::from(bytes.to_vec()),
         expires_at: None,
+        account: None,
     })
 }
 

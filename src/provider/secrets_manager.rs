@@ -24,10 +24,9 @@ use super::failure::{Asked, Failure, store_at};
 use super::patience::{CONCURRENT_READS, Patience, until};
 use super::silence::unheard;
 use super::{Error, Provider, log_read};
-use crate::credential::{Key, Place, StoreName, StoredValue, Version};
+use crate::credential::{Key, Place, StoreName, StoredValue, Version, arn};
 use crate::manifest::config::SecretsManagerStore;
 
-mod arn;
 mod batch;
 mod failure;
 
@@ -138,7 +137,7 @@ impl SecretsManager {
         let request = async {
             let answer = unheard(self.client.get_secret_value().secret_id(key).send()).await;
             let secret = answer.map_err(|error| self.failure_of(&error))?;
-            value(secret.version_id(), secret.secret_string(), secret.secret_binary())
+            value(secret.arn(), secret.version_id(), secret.secret_string(), secret.secret_binary())
         };
         until(deadline, request).await
     }
@@ -215,12 +214,22 @@ impl Provider for SecretsManager {
 }
 
 /// The value of a secret, whose password is either text or bytes.
-fn value(version: Option<&str>, text: Option<&str>, binary: Option<&Blob>) -> Result<StoredValue, Failure> {
+fn value(
+    arn: Option<&str>,
+    version: Option<&str>,
+    text: Option<&str>,
+    binary: Option<&Blob>,
+) -> Result<StoredValue, Failure> {
     let malformed = |what: &str| Failure::Malformed(what.to_owned());
     let bytes = text.map(str::as_bytes).or(binary.map(AsRef::as_ref));
     let bytes = bytes.ok_or_else(|| malformed("neither `SecretString` nor `SecretBinary`"))?;
     let version = version.ok_or_else(|| malformed("no `VersionId`"))?;
-    Ok(StoredValue { version: Version(version.to_owned()), bytes: bytes.to_vec().into(), expires_at: None })
+    Ok(StoredValue {
+        version: Version(version.to_owned()),
+        bytes: bytes.to_vec().into(),
+        expires_at: None,
+        account: arn.and_then(arn::account).map(str::to_owned),
+    })
 }
 
 #[cfg(test)]

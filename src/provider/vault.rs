@@ -196,7 +196,12 @@ struct Metadata {
 fn parse_v1(body: &SecretSlice<u8>) -> Result<StoredValue, Failure> {
     let Answer { data } = serde_json::from_slice::<Answer<Value>>(body.expose_secret())
         .map_err(|_| Failure::Misconfigured(failure::no_kv(1)))?;
-    Ok(StoredValue { version: Version::UNVERSIONED.into(), bytes: render(data), expires_at: None })
+    Ok(StoredValue {
+        version: Version::UNVERSIONED.into(),
+        bytes: render(data),
+        expires_at: None,
+        account: None,
+    })
 }
 
 fn parse_v2(body: &SecretSlice<u8>) -> Result<StoredValue, Failure> {
@@ -211,6 +216,7 @@ fn parse_v2(body: &SecretSlice<u8>) -> Result<StoredValue, Failure> {
         bytes: render(data.data),
         // A time that is past by our clock only: it is the Vault's that counts, and it gave the value.
         expires_at: deletion_time.parse::<Timestamp>().ok(),
+        account: None,
     })
 }
 

@@ -9,6 +9,7 @@ mod model;
 mod stage;
 
 mod availability;
+mod by_hand;
 mod churn;
 mod drift;
 mod events;

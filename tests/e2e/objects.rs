@@ -61,6 +61,9 @@ fn status() -> ClusterPullSecretStatus {
             trigger: "Start".into(),
             started_at: now.clone(),
             propagation: "0.84s".into(),
+            fetch: "0.02s".to_owned(),
+            first_write: "0.01s".to_owned(),
+            last_write: "0.81s".to_owned(),
         }),
         failures: vec![TargetFailure {
             namespace: "web".into(),

@@ -102,3 +102,52 @@ fn a_namespace_is_of_concern_while_it_is_selected_or_something_is_left_there() {
     assert!(record.is_concerned("web", Some(&bare)) && record.is_concerned("web", None));
     assert!(super::tests::record().is_concerned("web", Some(&bare)));
 }
+
+#[test]
+fn the_oldest_of_the_triggers_that_come_together_tells_the_time() {
+    let (mut record, now) = (record(), Instant::now());
+    let second = |n| (now + Duration::from_secs(n), Timestamp::from_second(n.cast_signed()).expect("a time"));
+    for (trigger, (since, at)) in [(Trigger::Poll, second(2)), (Trigger::Sqs, second(1))] {
+        record.begin(trigger, since, at);
+    }
+    let mut pass = record.pass.expect("a pass");
+    assert_eq!((pass.trigger, pass.since, pass.at), (Trigger::Sqs, second(1).0, second(1).1));
+    pass.date_back(second(3).0, second(3).1);
+    assert_eq!(pass.since, second(1).0);
+}
+
+#[test]
+fn a_rotation_tells_how_long_each_of_its_stages_took() {
+    let (mut record, now) = (record(), Instant::now());
+    let second = |n| now + Duration::from_secs(n);
+    record.begin(Trigger::Sqs, now, Timestamp::UNIX_EPOCH);
+    let mut pass = record.pass.expect("a pass");
+    pass.fetched = Some(second(2));
+    for n in [3, 5, 9] {
+        pass.wrote(second(n));
+    }
+    let Rotation { took, fetch, first_write, last_write, .. } = pass.rotation(second(10));
+    assert_eq!([took, fetch, first_write, last_write].map(|it| it.as_secs()), [10, 2, 1, 6]);
+}
+
+/// Whether a trigger is answered by a pass that read this and left this behind in a namespace.
+#[track_caller]
+fn check_answered(password: &str, left: &NamespaceReport, expect: bool) {
+    use crate::cluster::Cluster;
+    use crate::pass::fixture::values;
+    use crate::pass::resolve::resolve;
+    let (mut record, now) = (record(), Instant::now());
+    let resolved = resolve(&record.wanted, &values(&[("ghcr.io", "7", password)]));
+    record.contents = Some(Contents::new(resolved, &Cluster::default()));
+    record.stands(left, now, |_| Duration::from_secs(1));
+    assert_eq!(record.is_answered(now), expect, "{left:?}");
+}
+
+#[test]
+fn a_trigger_is_answered_when_all_was_read_and_written_that_may_be() {
+    check_answered("pw", &report(ResultKind::Updated, None), true);
+    check_answered("pw", &report(ResultKind::Refused, Some("Conflict")), true);
+    check_answered("pw", &report(ResultKind::Failed, Some("QuotaExceeded")), false);
+    // The store is sealed, which may pass.
+    check_answered("", &report(ResultKind::Unchanged, None), false);
+}

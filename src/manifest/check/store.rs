@@ -71,7 +71,7 @@ fn check_vault(spot: &Spot<'_>, mistakes: &mut Mistakes) -> Option<Url> {
     }
 
     let address = spot.field("address");
-    let url = check_url(&address, mistakes)?;
+    let url = check_url(&address, "https://vault.example.com:8200", mistakes)?;
     if url.path() != "/" {
         mistakes.push(address.mistake("must not have a path: end it with the host and port"));
     }
@@ -100,12 +100,15 @@ fn settings(written: VaultStore, address: Url) -> VaultSettings {
 }
 
 fn check_secrets_manager(spot: &Spot<'_>, mistakes: &mut Mistakes) {
-    let region = spot.field("region");
+    check_region(&spot.field("region"), mistakes);
+    check_url(&spot.field("endpointUrl"), "https://secretsmanager.eu-west-1.amazonaws.com", mistakes);
+}
+
+pub(super) fn check_region(spot: &Spot<'_>, mistakes: &mut Mistakes) {
     let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if region.text().is_some_and(|text| text.is_empty() || !text.chars().all(is_inner)) {
-        mistakes.push(region.mistake("must be the name of a region, such as eu-west-1"));
+    if spot.text().is_some_and(|text| text.is_empty() || !text.chars().all(is_inner)) {
+        mistakes.push(spot.mistake("must be the name of a region, such as eu-west-1"));
     }
-    check_url(&spot.field("endpointUrl"), mistakes);
 }
 
 fn check_mount(spot: &Spot<'_>, mistakes: &mut Mistakes) {
@@ -135,15 +138,15 @@ fn check_visible(spot: &Spot<'_>, text: Option<&str>, mistakes: &mut Mistakes) {
     }
 }
 
-fn check_path(spot: &Spot<'_>, mistakes: &mut Mistakes) {
+pub(super) fn check_path(spot: &Spot<'_>, mistakes: &mut Mistakes) {
     if spot.text() == Some("") {
         mistakes.push(spot.mistake("must not be empty"));
     }
 }
 
-fn check_url(spot: &Spot<'_>, mistakes: &mut Mistakes) -> Option<Url> {
+pub(super) fn check_url(spot: &Spot<'_>, example: &str, mistakes: &mut Mistakes) -> Option<Url> {
     let what = match Url::parse(spot.text()?) {
-        Err(error) => format!("must be a URL, such as https://vault.example.com:8200: {error}"),
+        Err(error) => format!("must be a URL, such as {example}: {error}"),
         Ok(url) if !matches!(url.scheme(), "http" | "https") => "must be an http or https URL".to_owned(),
         Ok(url) if !url.username().is_empty() || url.password().is_some() => {
             "must not hold a username or password".to_owned()

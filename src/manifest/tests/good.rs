@@ -1,9 +1,11 @@
 //! Manifests without a mistake.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::super::Manifests;
 use super::super::cluster_pull_secret::{Deletion, Existing, ServiceAccounts};
+use super::super::config::triggers::Triggers;
 use super::super::config::{Backend, KvVersion, VaultAuth};
 use super::super::status::reason::ReadyReason;
 use super::{EXAMPLE, SMALLEST, files, good, mistakes};
@@ -11,7 +13,7 @@ use crate::docker_config::host_key::HostKey;
 
 #[test]
 fn the_example_reads() {
-    let Manifests { stores, pull_secrets } = good(EXAMPLE);
+    let Manifests { stores, triggers, pull_secrets } = good(EXAMPLE);
     let names: Vec<&str> = stores.iter().map(|store| store.name.as_str()).collect();
     assert_eq!(names, ["vault", "approle", "token", "environment", "aws", "files"]);
     let auths: Vec<&VaultAuth> = stores
@@ -42,11 +44,19 @@ fn the_example_reads() {
     assert_eq!(images.existing, Existing::Adopt);
     assert_eq!((images.refresh_interval.as_secs(), images.deletion), (5400, Deletion::Retain));
     assert_eq!(images.at_rest(), Some(ReadyReason::Suspended));
+
+    assert_eq!(triggers.poll_interval, Some(Duration::from_secs(90)));
+    let [queue] = &triggers.sqs[..] else { panic!("{triggers:?}") };
+    assert_eq!((queue.region.as_str(), queue.endpoint_url.as_deref()), ("eu-west-1", None));
+    let webhook = triggers.webhook.expect("a webhook");
+    assert_eq!((webhook.listen.port(), webhook.requests_per_second), (8081, 10));
+    assert!(webhook.tls.is_some() && webhook.hmac_key_file.is_none());
 }
 
 #[test]
 fn the_smallest_manifest_has_every_default() {
-    let Manifests { stores, pull_secrets } = good(SMALLEST);
+    let Manifests { stores, triggers, pull_secrets } = good(SMALLEST);
+    assert_eq!(triggers, Triggers::default());
     assert!(matches!(&stores[..], [store] if store.name == "files"), "{stores:?}");
     assert!(matches!(&stores[0].backend, Backend::File(file) if file.directory == Path::new("credentials")));
     assert_eq!(pull_secrets[0].secret_name, "images");

@@ -19,7 +19,8 @@ pub(super) fn take_apart<'a>(keys: &[&'a Key], batch: &BatchGetSecretValueOutput
         };
         let found = batch.secret_values().iter().find(|secret| is_value(secret.name(), secret.arn()));
         if let Some(secret) = found {
-            return Some(value(secret.version_id(), secret.secret_string(), secret.secret_binary()));
+            let (version, arn) = (secret.version_id(), secret.arn());
+            return Some(value(arn, version, secret.secret_string(), secret.secret_binary()));
         }
         let error =
             batch.errors().iter().find(|error| error.secret_id().is_some_and(|id| arn::is_of_id(key, id)))?;

@@ -4,17 +4,22 @@
 //! ARN; one who does not know them cannot write them down before the secret is there.
 
 /// The region of a key that is an ARN.
-pub(super) fn region(key: &str) -> Option<&str> {
+pub(crate) fn region(key: &str) -> Option<&str> {
     key.strip_prefix("arn:")?.split(':').nth(2)
 }
 
+/// The account of a key that is an ARN.
+pub(crate) fn account(key: &str) -> Option<&str> {
+    key.strip_prefix("arn:")?.split(':').nth(3)
+}
+
 /// Whether a key means the secret of this name and ARN.
-pub(super) fn is_of(key: &str, name: &str, arn: &str) -> bool {
+pub(crate) fn is_of(key: &str, name: &str, arn: &str) -> bool {
     key == name || key == arn || (is_arn(key) && without_suffix(arn) == Some(key))
 }
 
 /// Whether a key means the secret that an error names, by what may be a name or an ARN.
-pub(super) fn is_of_id(key: &str, id: &str) -> bool {
+pub(crate) fn is_of_id(key: &str, id: &str) -> bool {
     let name = id.split_once(":secret:").map_or(id, |(_, name)| without_suffix(name).unwrap_or(name));
     is_of(key, name, id) || key == id
 }

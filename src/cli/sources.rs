@@ -1,0 +1,70 @@
+//! What wakes the controller from outside, started beside it: the poll, the queues, the webhook.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::Failure;
+use crate::manifest::config::triggers::Triggers;
+use crate::metrics::Metrics;
+use crate::provider::stores::Stores;
+use crate::trigger::{Bell, poll};
+
+/// How long sources may take to end.
+const FAREWELL: Duration = Duration::from_millis(1500);
+
+/// What sources are given.
+pub(super) struct Surroundings {
+    pub(super) bell: Bell,
+    pub(super) stores: Arc<Stores>,
+    pub(super) held: watch::Receiver<poll::Held>,
+    pub(super) leading: watch::Receiver<bool>,
+    pub(super) metrics: Arc<Metrics>,
+    /// The clock on the wall.
+    pub(super) wall_clock: fn() -> Timestamp,
+    /// A random number from 0 to 1.
+    pub(super) dice: fn() -> f64,
+}
+
+/// The sources that run. Each ends when it is told to, and none by itself.
+pub(super) struct Sources {
+    tasks: JoinSet<&'static str>,
+    stop: watch::Sender<bool>,
+}
+
+impl Sources {
+    /// Starts what the Config describes; one that cannot be started keeps the process from starting.
+    pub(super) async fn start(triggers: &Triggers, around: Surroundings) -> Result<Self, Failure> {
+        let (stop, _) = watch::channel(false);
+        let tasks = JoinSet::new();
+        let _ = (triggers, around);
+        Ok(Self { tasks, stop })
+    }
+
+    /// Waits until one ends that should not; for ever where all is well.
+    pub(super) async fn failure(&mut self) -> Failure {
+        match self.tasks.join_next().await {
+            Some(Ok(name)) => Failure::Broken(anyhow!("the {name} ended by itself")),
+            Some(Err(error)) => {
+                Failure::Broken(anyhow::Error::new(error).context("a source of triggers panicked"))
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Tells all of them to end: nothing new is taken in.
+    pub(super) fn stop(&self) {
+        let _ = self.stop.send(true);
+    }
+
+    /// Waits until they have ended, for a moment.
+    pub(super) async fn ended(mut self) {
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        // What does not end in time goes with the process.
+        let _ = tokio::time::timeout(FAREWELL, ended).await;
+    }
+}

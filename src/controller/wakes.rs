@@ -1,0 +1,197 @@
+//! What comes from outside: whom it concerns, and what it makes of that.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::Controller;
+use super::record::PUBLISH_EVERY;
+use super::timers::Timer;
+use crate::credential::{Place, StoreName, Version};
+use crate::manifest::config::Backend;
+use crate::manifest::object::Request;
+use crate::metrics::TriggerOutcome;
+use crate::trigger::event::Home;
+use crate::trigger::{Look, Receipt, Trigger, Wake};
+
+/// How long after an event a store may go on answering the version from before it.
+const STALENESS: Duration = Duration::from_secs(30);
+
+/// The keys to look at, each with the version it should answer, where one is known.
+type Looks = BTreeMap<Place, Option<Version>>;
+
+impl Controller {
+    /// Something outside says to look again.
+    pub(super) fn wake(&mut self, wake: Wake) {
+        let concerned = self.concerned(&wake.looks);
+        let Wake { trigger, since, at, receipt, answer, .. } = wake;
+        let outcome = if concerned.is_empty() { TriggerOutcome::Unconcerned } else { TriggerOutcome::Woken };
+        self.settings.vitals.metrics.triggered(trigger, outcome);
+        let names: Vec<String> = concerned.keys().cloned().collect();
+        if !self.leads {
+            // What is read only by those who lead comes to whoever leads next.
+            if let Some(answer) = answer {
+                self.hand_over(names, Request { trigger, at }, answer);
+            }
+            return;
+        }
+        for (name, looks) in &concerned {
+            self.look_at(name, looks, trigger, (since, at), receipt.as_ref());
+        }
+        if let Some(receipt) = receipt {
+            receipt.settle();
+        }
+        if let Some(answer) = answer {
+            // Who asked may have gone.
+            let _ = answer.send(Ok(names));
+        }
+    }
+
+    /// Whom these looks concern, and which of their keys.
+    fn concerned(&self, looks: &[Look]) -> BTreeMap<String, Looks> {
+        let mut concerned: BTreeMap<String, Looks> = BTreeMap::new();
+        for look in looks {
+            for (name, record) in &self.records {
+                for place in record.places() {
+                    if let Some(version) = version_by(look, name, place, |store| self.home(store)) {
+                        let looks = concerned.entry(name.clone()).or_default();
+                        // Of several versions the last is the one that is expected.
+                        looks.insert(place.clone(), version);
+                    }
+                }
+            }
+        }
+        concerned
+    }
+
+    /// Where the keys of a store of AWS are looked up.
+    fn home(&self, store: &StoreName) -> Option<Home<'_>> {
+        let settings = self.settings.stores_known.iter().find(|known| known.name == store.0)?;
+        match &settings.backend {
+            Backend::AwsSecretsManager(settings) => {
+                Some(Home { region: &settings.region, account: self.reading.account(store) })
+            }
+            Backend::Vault(_) | Backend::File(_) => None,
+        }
+    }
+
+    /// Keys of a ClusterPullSecret are to be read again, unless they are at the version already that is told of.
+    pub(super) fn look_at(
+        &mut self,
+        name: &str,
+        looks: &Looks,
+        trigger: Trigger,
+        (since, at): (Instant, Timestamp),
+        receipt: Option<&Receipt>,
+    ) {
+        let now = Instant::now();
+        let Some(record) = self.records.get_mut(name) else { return };
+        // What it misses meanwhile it reads when it is no longer at rest.
+        if record.wanted.at_rest().is_some() || record.wanted.is_going() {
+            return;
+        }
+        let is_new = |(place, version): &(&Place, &Option<Version>)| {
+            version.as_ref().is_none_or(|version| !self.reading.is_at(place, version))
+        };
+        let new: Vec<_> = looks.iter().filter(is_new).collect();
+        if new.is_empty() {
+            let is_answered = record.is_answered(now);
+            let share = receipt.map(Receipt::share);
+            if let Some(pass) = &mut record.pass {
+                pass.date_back(since, at);
+                pass.receipts.extend(share);
+            } else if is_answered {
+                share.into_iter().for_each(Receipt::settle);
+            }
+            return;
+        }
+        debug!(pull_secret = name, %trigger, "triggered");
+        record.awaits_read = true;
+        record.begin(trigger, since, at);
+        if let Some(pass) = &mut record.pass {
+            pass.receipts.extend(receipt.map(Receipt::share));
+        }
+        let publish_at = *record.publish_at.get_or_insert(now + PUBLISH_EVERY);
+        self.timers.set(publish_at, Timer::Errand(name.to_owned()));
+        for (place, version) in new {
+            let expected = version.clone().map(|version| (version, since + STALENESS));
+            self.reading.expect(place, expected, now);
+        }
+    }
+
+    /// Another replica handed a trigger over.
+    pub(super) fn requested(&mut self, name: &str, Request { trigger, at }: Request) {
+        if !self.leads {
+            return;
+        }
+        let Some(record) = self.records.get(name) else { return };
+        let looks = record.places().map(|place| (place.clone(), None)).collect();
+        let (now, wall) = (Instant::now(), (self.settings.wall_clock)());
+        let age = Duration::try_from(wall.duration_since(at)).unwrap_or_default();
+        let since = now.checked_sub(age).unwrap_or(now);
+        self.look_at(name, &looks, trigger, (since, at.min(wall)), None);
+    }
+}
+
+/// The version that a look expects of a key, where one is known; `None` where it does not concern it.
+fn version_by<'a>(
+    look: &Look,
+    name: &str,
+    place: &Place,
+    home: impl Fn(&StoreName) -> Option<Home<'a>>,
+) -> Option<Option<Version>> {
+    match look {
+        Look::Everything => Some(None),
+        Look::PullSecret(wanted) => (wanted == name).then_some(None),
+        Look::Place(wanted, version) => (wanted == place).then(|| version.clone()),
+        Look::Secret(sighting) => {
+            let home = home(&place.store)?;
+            sighting.secret.is_key(&place.key, home).then(|| sighting.version.clone())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trigger::event::{SecretId, Sighting};
+
+    fn place(text: &str) -> Place {
+        let (store, key) = text.split_once(':').expect("store:key");
+        Place { store: store.into(), key: key.into() }
+    }
+
+    /// Which of some keys, all of the ClusterPullSecret `images`, a look concerns.
+    fn check(look: Look, expect: &[&str]) {
+        let places = ["aws:ci/ghcr", "aws:prod/hub", "vault:ci/ghcr"];
+        let home = |store: &StoreName| {
+            (store.0 == "aws").then_some(Home { region: "eu-west-1", account: Some("123456789012") })
+        };
+        let concerned = places.iter().filter(|it| version_by(&look, "images", &place(it), home).is_some());
+        assert_eq!(concerned.copied().collect::<Vec<_>>(), expect, "{look:?}");
+    }
+
+    fn secret(account: &str, region: &str) -> Look {
+        let id = format!("arn:aws:secretsmanager:{region}:{account}:secret:ci/ghcr-a1B2c3");
+        let secret = SecretId { id, account: Some(account.into()), region: Some(region.into()) };
+        Look::Secret(Sighting { secret, version: None })
+    }
+
+    #[test]
+    fn a_look_concerns_what_it_names() {
+        check(Look::Everything, &["aws:ci/ghcr", "aws:prod/hub", "vault:ci/ghcr"]);
+        check(Look::PullSecret("images".into()), &["aws:ci/ghcr", "aws:prod/hub", "vault:ci/ghcr"]);
+        check(Look::PullSecret("others".into()), &[]);
+        check(Look::Place(place("vault:ci/ghcr"), None), &["vault:ci/ghcr"]);
+    }
+
+    #[test]
+    fn an_event_concerns_the_keys_of_its_account_and_region() {
+        check(secret("123456789012", "eu-west-1"), &["aws:ci/ghcr"]);
+        check(secret("999999999999", "eu-west-1"), &[]);
+        check(secret("123456789012", "us-east-1"), &[]);
+    }
+}
