@@ -5,9 +5,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::{Parser, Subcommand};
+use jiff::{SignedDuration, Timestamp};
 
 use self::log::LogFormat;
 
@@ -123,6 +125,18 @@ fn told(mistakes: &Mistakes) -> anyhow::Error {
         1 => anyhow!("a mistake in the manifests; nothing was read or written\n  {lines}"),
         count => anyhow!("{count} mistakes in the manifests; nothing was read or written\n  {lines}"),
     }
+}
+
+/// A length of time as people write it.
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration: SignedDuration =
+        text.parse().map_err(|_| "must be a duration such as 20s or 1m".to_owned())?;
+    Duration::try_from(duration).map_err(|_| "must not be negative".to_owned())
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the edge")]
+fn wall_clock() -> Timestamp {
+    Timestamp::now()
 }
 
 /// What the process's environment gives to the stores.

@@ -98,6 +98,15 @@ fn help_of_rotate_names_every_choice() {
           --exit-code
               With --dry-run: exit with 1 when there is something to do
 
+          --wait
+              Ask the controller of the cluster instead, wait until it has answered, and print what it
+              did and how long each stage took. Reads no store
+
+          --timeout <DURATION>
+              With --wait: for how long
+              
+              [default: 60s]
+
       -o, --output <OUTPUT>
               The shape of the report on stdout
 
@@ -134,6 +143,7 @@ fn help_of_rotate_names_every_choice() {
       regcred rotate -f images.yaml --dry-run
       regcred rotate -f manifests/ -f - images --output json
       regcred rotate -f config.yaml
+      regcred rotate --wait images
 
     Environment:
       VAULT_TOKEN for a Vault whose `auth` names nothing else

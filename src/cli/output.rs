@@ -1,12 +1,12 @@
 //! How a report leaves on stdout.
 
+use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 
 use anyhow::Context as _;
 use serde::Serialize;
 
 use super::Failure;
-use crate::report::Report;
 
 /// The shape of a report on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -20,7 +20,7 @@ pub enum Format {
 }
 
 /// Prints a report to stdout.
-pub fn print(report: &Report, format: Format) -> Result<(), Failure> {
+pub fn print(report: &(impl Serialize + Display), format: Format) -> Result<(), Failure> {
     let text = match format {
         Format::Table => report.to_string(),
         Format::Json => serde_json::to_string_pretty(report)

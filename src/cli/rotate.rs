@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+mod wait;
 
 use super::connection::Connection;
 use super::output::{self, Format};
@@ -19,6 +22,7 @@ Examples:
   regcred rotate -f images.yaml --dry-run
   regcred rotate -f manifests/ -f - images --output json
   regcred rotate -f config.yaml
+  regcred rotate --wait images
 
 Environment:
   VAULT_TOKEN for a Vault whose `auth` names nothing else
@@ -47,6 +51,15 @@ pub struct Args {
     #[arg(long, requires = "dry_run")]
     exit_code: bool,
 
+    /// Ask the controller of the cluster instead, wait until it has answered, and print what it did and
+    /// how long each stage took. Reads no store.
+    #[arg(long, conflicts_with_all = ["filenames", "dry_run", "concurrency", "files"])]
+    wait: bool,
+
+    /// With --wait: for how long.
+    #[arg(long, value_name = "DURATION", default_value = "60s", requires = "wait", value_parser = super::duration)]
+    timeout: Duration,
+
     /// The shape of the report on stdout.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -65,7 +78,12 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
-    let Args { names, filenames, dry_run, exit_code, output, concurrency, files, connection } = args;
+    let Args { names, filenames, dry_run, exit_code, wait, timeout, output, concurrency, files, connection } =
+        args;
+    if wait {
+        let value = super::wall_clock().to_string();
+        return wait::run(connection.client().await?, &names, &value, timeout, output).await;
+    }
     let Manifests { stores, triggers: _, pull_secrets } = super::manifests(&filenames, &files)?;
     let mut pull_secrets = PullSecrets { good: pull_secrets, invalid: Vec::new() };
     let is_in_files = !pull_secrets.good.is_empty();

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -16,7 +15,7 @@ use tracing::info;
 use super::connection::Connection;
 use super::log::LogFormat;
 use super::sources::{Sources, Surroundings};
-use super::{Exit, Failure, manifests};
+use super::{Exit, Failure, manifests, wall_clock};
 use crate::admin::{self, Heartbeat, Readiness, Vitals};
 use crate::controller::{Controller, Settings};
 use crate::lease::fence::{self, Fence};
@@ -86,9 +85,7 @@ pub struct Args {
 }
 
 fn lease_duration(text: &str) -> Result<Duration, String> {
-    let duration: SignedDuration =
-        text.parse().map_err(|_| "must be a duration such as 20s or 1m".to_owned())?;
-    let duration = Duration::try_from(duration).map_err(|_| "must not be negative".to_owned())?;
+    let duration = super::duration(text)?;
     if (Duration::from_secs(3)..=Duration::from_mins(10)).contains(&duration) {
         Ok(duration)
     } else {
@@ -253,11 +250,6 @@ fn pod_namespace() -> String {
 
 fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-#[expect(clippy::disallowed_methods, reason = "this is the edge")]
-fn wall_clock() -> Timestamp {
-    Timestamp::now()
 }
 
 /// Enough for jitter: where the hasher of the standard library begins is random.

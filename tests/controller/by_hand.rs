@@ -1,6 +1,7 @@
 //! Somebody asks for a rotation by the annotation, and wants to know what came of it.
 
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use crate::stage::{Stage, is_write, until};
 
@@ -15,6 +16,19 @@ async fn rotate(stage: &Stage, value: &str) {
     let change = json!({"metadata": {"annotations": {"regcred.dev/rotate": value}}});
     let path = format!("{}/{}", crate::stage::PULL_SECRETS, stage.name);
     stage.kube.patch(&path, &change).await.expect("an annotation");
+}
+
+/// `regcred rotate --wait` as a person runs it: exit code, stdout and stderr.
+async fn wait(stage: &Stage, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_regcred"))
+        .args(["rotate", "--wait"])
+        .args(arguments)
+        .env("KUBECONFIG", stage.kube.kubeconfig())
+        .output()
+        .await
+        .expect("regcred runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
 async fn until_observed(stage: &Stage, value: &str) {
@@ -57,4 +71,44 @@ async fn who_asks_where_nothing_changed_is_told_so_by_one_write() {
         stage.condition(stage.name, "Ready").await.starts_with("True")
     })
     .await;
+}
+
+#[tokio::test]
+async fn rotate_wait_tells_what_the_controller_did() {
+    let stage = Stage::new("by-hand-wait", 5).await;
+    let _controller = stage.serve("one").await;
+    stage.put_password("two").await;
+    let (code, stdout, stderr) = wait(&stage, &["by-hand-wait"]).await;
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+    assert_eq!(stage.unserved("two").await, Vec::<String>::new());
+    let row = stdout.lines().nth(1).expect("a row");
+    assert!(row.starts_with("by-hand-wait  InSync  5/5") && row.contains("to the read"), "{stdout}");
+
+    let (code, stdout, _) = wait(&stage, &["-o", "json"]).await;
+    let answers: Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!((code, &answers["pullSecrets"][0]["rotation"]), (Some(0), &Value::Null), "{stdout}");
+
+    stage
+        .respec(
+            stage.name,
+            json!({"registries": [{"host": "ghcr.io", "from": {"store": "down", "key": "k"}}]}),
+        )
+        .await;
+    let (code, stdout, _) = wait(&stage, &[]).await;
+    assert_eq!(code, Some(1), "{stdout}");
+    assert!(stdout.contains("! by-hand-wait: ghcr.io: store down, key k: "), "{stdout}");
+}
+
+#[tokio::test]
+async fn rotate_wait_ends_where_nobody_answers() {
+    let stage = Stage::new("by-hand-alone", 1).await;
+    let (code, _, stderr) = wait(&stage, &["absent"]).await;
+    assert!(code == Some(1) && stderr.contains("has no ClusterPullSecret absent; it has: none"), "{stderr}");
+    stage.apply(&stage.pull_secret(stage.name)).await;
+    let (code, _, stderr) = wait(&stage, &["--timeout", "1s"]).await;
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        stderr,
+        "error: no answer within 1 s: does a controller run? `regcred rotate -f` does by itself what it was asked for\n"
+    );
 }

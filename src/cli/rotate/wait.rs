@@ -1,0 +1,237 @@
+//! `regcred rotate --wait`: asks the controller, and waits until it has answered.
+//!
+//! The request is the annotation `regcred.dev/rotate`, which anybody may set by hand; the answer is
+//! `status.observedRotate`. Nothing is read from a store here.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use futures::future;
+use kube::Client;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::runtime::wait::await_condition;
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+
+use super::super::output::{self, Format};
+use super::super::{Exit, Failure};
+use crate::cluster::error::{Error, within};
+use crate::cluster::{FIELD_MANAGER, pull_secret};
+use crate::manifest::object::{self, Object, ROTATE};
+use crate::manifest::status::reason::ReadyReason;
+use crate::manifest::status::{ConditionStatus, ConditionType, LastRotation};
+
+/// What the controller answered, one for each ClusterPullSecret.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answers {
+    pull_secrets: Vec<Answer>,
+}
+
+/// What became of one ClusterPullSecret.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    name: String,
+    ready: bool,
+    reason: String,
+    message: String,
+    /// `998/1000`, as `kubectl get` shows it.
+    namespaces: String,
+    /// The rotation that the request caused; none where nothing was new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rotation: Option<LastRotation>,
+}
+
+/// Asks for these ClusterPullSecrets, or for all, and prints what the controller answered. `value` has
+/// to be one that nobody asked with before.
+pub(super) async fn run(
+    (client, address): (Client, String),
+    names: &[String],
+    value: &str,
+    patience: Duration,
+    format: Format,
+) -> Result<Exit, Failure> {
+    let before = asked_for(&client, &address, names).await?;
+    ask(&client, &before, value).await?;
+    let answers = before.iter().map(|object| answer(&client, object, value));
+    let answers = tokio::time::timeout(patience, future::try_join_all(answers)).await;
+    let pull_secrets = answers
+        .map_err(|_| {
+            anyhow!(
+                "no answer within {} s: does a controller run? `regcred rotate -f` does by itself what it was asked for",
+                patience.as_secs()
+            )
+        })
+        .and_then(|answers| answers.context("failed to watch the ClusterPullSecrets"))
+        .map_err(Failure::World)?;
+    let is_in_sync = pull_secrets.iter().all(Answer::is_fine);
+    output::print(&Answers { pull_secrets }, format)?;
+    Ok(if is_in_sync { Exit::InSync } else { Exit::NotInSync })
+}
+
+/// The ClusterPullSecrets of these names, or all of them.
+async fn asked_for(client: &Client, address: &str, names: &[String]) -> Result<Vec<Json>, Failure> {
+    let listed = pull_secret::list(client).await.map_err(|error| {
+        let what = format!("failed to list the ClusterPullSecrets of the cluster at {address}");
+        Failure::World(anyhow::Error::new(error).context(what))
+    })?;
+    let all = listed.unwrap_or_default();
+    let has = |name: &String| all.iter().any(|it| object::name(it) == name);
+    if let Some(unknown) = names.iter().find(|name| !has(name)) {
+        let known: Vec<_> = all.iter().map(object::name).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        return Err(Failure::World(anyhow!(
+            "the cluster at {address} has no ClusterPullSecret {unknown}; it has: {known}"
+        )));
+    }
+    if all.is_empty() {
+        return Err(Failure::World(anyhow!("the cluster at {address} has no ClusterPullSecret to ask for")));
+    }
+    let is_wanted = |it: &Json| names.is_empty() || names.iter().any(|name| name == object::name(it));
+    Ok(all.into_iter().filter(is_wanted).collect())
+}
+
+async fn ask(client: &Client, objects: &[Json], value: &str) -> Result<(), Failure> {
+    let api = pull_secret::api(client.clone());
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    for name in objects.iter().map(object::name) {
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": { ROTATE: value } } }));
+        within(api.patch(name, &params, &patch)).await.map_err(|error: Error| {
+            let what = format!("failed to ask for the ClusterPullSecret {name}");
+            Failure::World(anyhow::Error::new(error).context(what))
+        })?;
+    }
+    Ok(())
+}
+
+/// Waits until one was answered, or never will be.
+async fn answer(client: &Client, before: &Json, value: &str) -> anyhow::Result<Answer> {
+    let name = object::name(before);
+    let is_answered = |seen: Option<&DynamicObject>| seen.is_none_or(|seen| is_answered(&of(seen), value));
+    let seen = await_condition(pull_secret::api(client.clone()), name, is_answered).await?;
+    Ok(Answer::new(name, &Object::of(before), seen.as_ref().map(of).as_ref()))
+}
+
+fn of(seen: &DynamicObject) -> Object {
+    Object::of(&serde_json::to_value(seen).unwrap_or_default())
+}
+
+/// Whether the controller has done what it was asked for, or says why it does not.
+fn is_answered(object: &Object, value: &str) -> bool {
+    let ready = object.status.condition(ConditionType::Ready);
+    let is_current = |generation: i64| generation == object.generation;
+    let is_left_alone = ready.is_some_and(|ready| {
+        let reasons = [ReadyReason::Suspended, ReadyReason::Invalid, ReadyReason::Deleting];
+        is_current(ready.observed_generation) && reasons.iter().any(|it| it.to_string() == ready.reason)
+    });
+    object.status.observed_rotate.as_deref() == Some(value) || is_left_alone
+}
+
+impl Answer {
+    fn new(name: &str, before: &Object, after: Option<&Object>) -> Self {
+        let status = after.map(|object| &object.status);
+        let ready = status.and_then(|status| status.condition(ConditionType::Ready));
+        let rotation = status.and_then(|status| status.last_rotation.clone());
+        Self {
+            name: name.to_owned(),
+            ready: ready.is_some_and(|ready| ready.status == ConditionStatus::True),
+            reason: ready.map_or_else(|| "Gone".to_owned(), |ready| ready.reason.clone()),
+            message: ready.map_or_else(|| "it was deleted meanwhile".to_owned(), |it| it.message.clone()),
+            namespaces: status.map(|status| status.summary.namespaces.clone()).unwrap_or_default(),
+            rotation: rotation.filter(|rotation| Some(rotation) != before.status.last_rotation.as_ref()),
+        }
+    }
+
+    /// Whether nothing is wrong with it; one that is left alone on purpose is fine.
+    fn is_fine(&self) -> bool {
+        self.ready || self.reason == ReadyReason::Suspended.to_string()
+    }
+
+    /// `0.84s: read after 0.02s, first write after 0.01s, last after 0.81s`.
+    fn took(&self) -> String {
+        let Some(LastRotation { propagation, fetch, first_write, last_write, .. }) = &self.rotation else {
+            return "nothing new".to_owned();
+        };
+        format!(
+            "{propagation}: {fetch} to the read, {first_write} to the first write, {last_write} to the last"
+        )
+    }
+}
+
+impl fmt::Display for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new();
+        table.load_style(NOTHING).set_header(["NAME", "READY", "NAMESPACES", "ROTATION"]);
+        for it in &self.pull_secrets {
+            table.add_row([&it.name, &it.reason, &it.namespaces, &it.took()]);
+        }
+        for line in table.lines() {
+            writeln!(f, "{}", line.trim())?;
+        }
+        for it in self.pull_secrets.iter().filter(|it| !it.is_fine()) {
+            writeln!(f, "! {}: {}", it.name, it.message)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(generation: i64, status: &Json) -> Object {
+        Object::of(&json!({"metadata": {"generation": generation}, "status": status}))
+    }
+
+    fn ready(status: &str, reason: &str) -> Json {
+        json!([{
+            "type": "Ready", "status": status, "reason": reason, "message": "why", "observedGeneration": 1,
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }])
+    }
+
+    #[test]
+    fn an_answer_is_one_to_this_request_or_the_reason_why_there_is_none() {
+        let check = |generation, status: Json, expect| {
+            assert_eq!(is_answered(&object(generation, &status), "now"), expect, "{status}");
+        };
+        check(1, json!({"observedRotate": "now"}), true);
+        check(1, json!({"observedRotate": "before", "conditions": ready("True", "InSync")}), false);
+        check(1, json!({"conditions": ready("False", "Suspended")}), true);
+        check(1, json!({"conditions": ready("False", "Invalid")}), true);
+        check(2, json!({"conditions": ready("False", "Invalid")}), false);
+    }
+
+    #[test]
+    fn the_table_tells_how_long_each_stage_took_and_what_is_wrong() {
+        let rotation = json!({
+            "trigger": "Annotation", "startedAt": "2026-01-01T00:00:00Z", "propagation": "0.84s",
+            "fetch": "0.02s", "firstWrite": "0.01s", "lastWrite": "0.81s",
+        });
+        let summary = json!({"registries": "1/1", "namespaces": "20/20"});
+        let before = object(1, &json!({}));
+        let rotated = object(
+            1,
+            &json!({"conditions": ready("True", "InSync"), "lastRotation": rotation, "summary": summary}),
+        );
+        let failed =
+            object(1, &json!({"conditions": ready("False", "FetchFailed"), "lastRotation": rotation}));
+        let pull_secrets = vec![
+            Answer::new("images", &before, Some(&rotated)),
+            Answer::new("others", &failed, Some(&failed)),
+            Answer::new("removed", &before, None),
+        ];
+        insta::assert_snapshot!(Answers { pull_secrets }, @r"
+        NAME     READY        NAMESPACES  ROTATION
+        images   InSync       20/20       0.84s: 0.02s to the read, 0.01s to the first write, 0.81s to the last
+        others   FetchFailed              nothing new
+        removed  Gone                     nothing new
+        ! others: why
+        ! removed: it was deleted meanwhile
+        ");
+    }
+}
