@@ -176,6 +176,12 @@ impl Record {
         std::iter::once(&self.wanted.secret_name).chain(self.wanted.former_names())
     }
 
+    /// Whether its keys are read at all.
+    #[must_use]
+    pub fn is_awake(&self) -> bool {
+        self.wanted.at_rest().is_none() && !self.wanted.is_going()
+    }
+
     /// Begins a pass, or lets the one under way run on: of triggers that come together the first tells
     /// the time, and the one that says most tells the reason. Drift alone does not tell the time.
     pub fn begin(&mut self, trigger: Trigger, since: Instant, at: Timestamp) {

@@ -54,7 +54,8 @@ impl Controller {
     fn concerned(&self, looks: &[Look]) -> BTreeMap<String, Looks> {
         let mut concerned: BTreeMap<String, Looks> = BTreeMap::new();
         for look in looks {
-            for (name, record) in &self.records {
+            // What one at rest misses it reads when it is no longer so.
+            for (name, record) in self.records.iter().filter(|(_, record)| record.is_awake()) {
                 for place in record.places() {
                     if let Some(version) = version_by(look, name, place, |store| self.home(store)) {
                         let looks = concerned.entry(name.clone()).or_default();
@@ -89,10 +90,6 @@ impl Controller {
     ) {
         let now = Instant::now();
         let Some(record) = self.records.get_mut(name) else { return };
-        // What it misses meanwhile it reads when it is no longer at rest.
-        if record.wanted.at_rest().is_some() || record.wanted.is_going() {
-            return;
-        }
         let is_new = |(place, version): &(&Place, &Option<Version>)| {
             version.as_ref().is_none_or(|version| !self.reading.is_at(place, version))
         };
@@ -127,7 +124,7 @@ impl Controller {
         if !self.leads {
             return;
         }
-        let Some(record) = self.records.get(name) else { return };
+        let Some(record) = self.records.get(name).filter(|record| record.is_awake()) else { return };
         let looks = record.places().map(|place| (place.clone(), None)).collect();
         let (now, wall) = (Instant::now(), (self.settings.wall_clock)());
         let age = Duration::try_from(wall.duration_since(at)).unwrap_or_default();
