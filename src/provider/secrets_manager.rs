@@ -24,7 +24,8 @@ use super::failure::{Asked, Failure, store_at};
 use super::patience::{CONCURRENT_READS, Patience, until};
 use super::silence::unheard;
 use super::{Error, Provider, log_read};
-use crate::credential::{Key, Place, StoreName, StoredValue, Version, arn};
+use crate::credential::arn::Arn;
+use crate::credential::{Key, Place, StoreName, StoredValue, Version};
 use crate::manifest::config::SecretsManagerStore;
 
 mod batch;
@@ -169,8 +170,8 @@ impl SecretsManager {
         if key.is_empty() {
             return Err(Failure::Misconfigured("the key is empty".to_owned()));
         }
-        match arn::region(key) {
-            Some(region) if region != self.region => Err(Failure::Misconfigured(format!(
+        match Arn::parse(key) {
+            Some(Arn { region, .. }) if region != self.region => Err(Failure::Misconfigured(format!(
                 "the ARN is of region {region}, the store reads {}",
                 self.region
             ))),
@@ -228,7 +229,7 @@ fn value(
         version: Version(version.to_owned()),
         bytes: bytes.to_vec().into(),
         expires_at: None,
-        account: arn.and_then(arn::account).map(str::to_owned),
+        account: arn.and_then(Arn::parse).map(|arn| arn.account.to_owned()),
     })
 }
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use aws_sdk_secretsmanager::operation::batch_get_secret_value::BatchGetSecretValueOutput;
 
-use super::{arn, failure, value};
-use crate::credential::{Key, StoredValue};
+use super::{failure, value};
+use crate::credential::{Key, StoredValue, arn};
 use crate::provider::failure::Failure;
 
 /// What a batch answers for each key that it answers for.
