@@ -1,7 +1,7 @@
 //! Where passwords come from.
 //!
-//! In go the keys of one store, out come their values with the version each was read at.
-//! A provider reads every key once per call, and again only where the failure may pass by itself: who
+//! In go the keys of one store, out come their values with the version each was read at, or the versions
+//! alone. A provider asks for every key once per call, and again only where the failure may pass by itself: who
 //! calls it need not retry. It quotes no response of its store in an error, and logs neither a value nor
 //! its own settings. A third store is written by copying the shape of `vault`.
 
@@ -11,9 +11,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{debug, trace};
 
-use crate::credential::{Key, Place, StoreName, StoredValue};
+use crate::credential::{Key, Place, StoreName, StoredValue, Version};
 use crate::manifest::config::{Backend, Store};
 
 pub mod file;
@@ -28,7 +28,7 @@ mod silence;
 /// How long one request to a store may take before it counts as [`Error::TimedOut`].
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long one [`Provider::read`] may take, retries included.
+/// How long one [`Provider::read`] or [`Provider::versions`] may take, retries included.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One store of registry credentials.
@@ -38,6 +38,10 @@ pub trait Provider: Send + Sync {
     ///
     /// Ends within [`READ_TIMEOUT`], retries included, however many keys there are.
     async fn read(&self, keys: &[Key]) -> Vec<Result<StoredValue, Error>>;
+
+    /// The versions at which [`Provider::read`] would read these keys now, in the same order and time; no
+    /// value is read. A store that keeps no versions answers [`Version::UNVERSIONED`], without a request.
+    async fn versions(&self, keys: &[Key]) -> Vec<Result<Version, Error>>;
 }
 
 /// What a provider takes from the process it runs in, read once at the edge.
@@ -165,5 +169,15 @@ fn log_read(at: &Place, outcome: &Result<StoredValue, Error>, since: Instant) {
     match outcome {
         Ok(StoredValue { version, .. }) => debug!(%store, %key, %version, ?elapsed, "read"),
         Err(error) => debug!(%store, %key, reason = error.reason(), ?elapsed, "not read"),
+    }
+}
+
+/// The same of a version that was asked for, which happens all the time.
+fn log_version(at: &Place, outcome: &Result<Version, Error>, since: Instant) {
+    let Place { store, key } = at;
+    let elapsed = since.elapsed();
+    match outcome {
+        Ok(version) => trace!(%store, %key, %version, ?elapsed, "version asked for"),
+        Err(error) => debug!(%store, %key, reason = error.reason(), ?elapsed, "no version"),
     }
 }

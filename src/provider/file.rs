@@ -4,6 +4,7 @@
 //! the file was last modified. Symbolic links are followed: a mounted Secret is a farm of them. A key
 //! never leads out of the directory by itself.
 
+use std::fs::Metadata;
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 
 use super::failure::{Asked, Failure};
 use super::patience::{CONCURRENT_READS, Patience, until};
-use super::{Error, Provider, log_read};
+use super::{Error, Provider, log_read, log_version};
 use crate::credential::{Key, Place, StoreName, StoredValue, Version};
 use crate::manifest::config::FileStore;
 
@@ -41,25 +42,43 @@ impl Directory {
     }
 
     async fn read_one(&self, key: &Key, deadline: Instant) -> Result<StoredValue, Error> {
-        let at = Place { store: self.store.clone(), key: key.clone() };
         let started = Instant::now();
-        let outcome = until(deadline, self.fetch(key)).await.map_err(|failure| {
-            let looked = format!("at {}", self.path.join(&key.0).display());
-            let asked = Asked { whom: "the store", looked, waited: started.elapsed(), attempts: None };
-            failure.at(at.clone(), &asked)
-        });
-        log_read(&at, &outcome, started);
+        let fetch = async { self.if_mounted(read_file(&self.path.join(path_of(key)?)).await).await };
+        let outcome = until(deadline, fetch).await.map_err(|failure| self.error(failure, key, started));
+        log_read(&self.place(key), &outcome, started);
         outcome
     }
 
-    async fn fetch(&self, key: &Key) -> Result<StoredValue, Failure> {
-        let path = self.path.join(path_of(key)?);
-        match read_file(&path).await {
+    async fn version_of(&self, key: &Key, deadline: Instant) -> Result<Version, Error> {
+        let started = Instant::now();
+        let look = async {
+            let path = self.path.join(path_of(key)?);
+            let metadata = self.if_mounted(look_up(&path).await).await?;
+            version(&metadata, &path)
+        };
+        let outcome = until(deadline, look).await.map_err(|failure| self.error(failure, key, started));
+        log_version(&self.place(key), &outcome, started);
+        outcome
+    }
+
+    /// Tells a file that is not there from a directory that is not.
+    async fn if_mounted<T>(&self, outcome: Result<T, Failure>) -> Result<T, Failure> {
+        match outcome {
             Err(Failure::NotFound) if !is_directory(&self.path).await => {
                 Err(Failure::Unavailable(format!("no directory {}", self.path.display())))
             }
             outcome => outcome,
         }
+    }
+
+    fn error(&self, failure: Failure, key: &Key, started: Instant) -> Error {
+        let looked = format!("at {}", self.path.join(&key.0).display());
+        let asked = Asked { whom: "the store", looked, waited: started.elapsed(), attempts: None };
+        failure.at(self.place(key), &asked)
+    }
+
+    fn place(&self, key: &Key) -> Place {
+        Place { store: self.store.clone(), key: key.clone() }
     }
 }
 
@@ -69,6 +88,12 @@ impl Provider for Directory {
         let deadline = Instant::now() + self.patience.total;
         let reads: Vec<_> = keys.iter().map(|key| self.read_one(key, deadline)).collect();
         futures::stream::iter(reads).buffered(CONCURRENT_READS).collect().await
+    }
+
+    async fn versions(&self, keys: &[Key]) -> Vec<Result<Version, Error>> {
+        let deadline = Instant::now() + self.patience.total;
+        let looks: Vec<_> = keys.iter().map(|key| self.version_of(key, deadline)).collect();
+        futures::stream::iter(looks).buffered(CONCURRENT_READS).collect().await
     }
 }
 
@@ -92,12 +117,9 @@ async fn is_directory(path: &Path) -> bool {
 async fn read_file(path: &Path) -> Result<StoredValue, Failure> {
     let explain = |error: io::Error| explain(&error, path);
     // Opening a pipe waits for its writer, so the kind of file is looked up first.
-    if !fs::metadata(path).await.map_err(explain)?.is_file() {
-        return Err(Failure::Misconfigured(format!("{} is not a file", path.display())));
-    }
+    look_up(path).await?;
     let file = File::open(path).await.map_err(explain)?;
     let metadata = file.metadata().await.map_err(explain)?;
-    let modified = metadata.modified().map_err(explain)?;
     // The whole buffer at once, for one that grows leaves copies of the value behind.
     let length = metadata.len().min(MAX_LENGTH) + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or_default()));
@@ -105,14 +127,28 @@ async fn read_file(path: &Path) -> Result<StoredValue, Failure> {
     if bytes.len() as u64 > MAX_LENGTH {
         return Err(Failure::Malformed(format!("{} is larger than 1 MiB", path.display())));
     }
-    let version = Timestamp::try_from(modified)
-        .map_err(|_| Failure::Malformed(format!("{} has an impossible modification time", path.display())))?;
     Ok(StoredValue {
-        version: Version(format!("{version:.9}")),
+        version: version(&metadata, path)?,
         bytes: SecretSlice::from(bytes.to_vec()),
         expires_at: None,
         account: None,
     })
+}
+
+/// What there is to know of a file without opening it.
+async fn look_up(path: &Path) -> Result<Metadata, Failure> {
+    let metadata = fs::metadata(path).await.map_err(|error| explain(&error, path))?;
+    if !metadata.is_file() {
+        return Err(Failure::Misconfigured(format!("{} is not a file", path.display())));
+    }
+    Ok(metadata)
+}
+
+fn version(metadata: &Metadata, path: &Path) -> Result<Version, Failure> {
+    let modified = metadata.modified().map_err(|error| explain(&error, path))?;
+    let modified = Timestamp::try_from(modified)
+        .map_err(|_| Failure::Malformed(format!("{} has an impossible modification time", path.display())))?;
+    Ok(Version(format!("{modified:.9}")))
 }
 
 fn explain(error: &io::Error, path: &Path) -> Failure {
@@ -157,6 +193,7 @@ mod tests {
         std::fs::File::open(&path).unwrap().set_modified(modified).unwrap();
         let value = read(&directory, "ghcr").await.unwrap();
         assert_eq!(value.version.0, "2023-11-14T22:13:20.000000120Z");
+        assert_eq!(directory.versions(&["ghcr".into()]).await.remove(0).unwrap(), value.version);
         assert_eq!(value.bytes.expose_secret(), b"hunter2\n");
     }
 

@@ -1,9 +1,9 @@
 //! AWS Secrets Manager in one region.
 //!
 //! A key is the name of a secret or its ARN, a value is the `SecretString` or `SecretBinary` that is
-//! labelled AWSCURRENT and its version the `VersionId`. More than one key is read by
-//! `BatchGetSecretValue`, in batches that `batch` takes apart again. The SDK retries by itself;
-//! `failure` says what an error means without quoting it.
+//! labelled AWSCURRENT and its version the `VersionId`, which `DescribeSecret` tells without the value.
+//! More than one key is read by `BatchGetSecretValue`, in batches that `batch` takes apart again. The
+//! SDK retries by itself; `failure` says what an error means without quoting it.
 
 use std::error::Error as StdError;
 
@@ -23,7 +23,7 @@ use self::batch::Answers;
 use super::failure::{Asked, Failure, store_at};
 use super::patience::{CONCURRENT_READS, Patience, until};
 use super::silence::unheard;
-use super::{Error, Provider, log_read};
+use super::{Error, Provider, log_read, log_version};
 use crate::credential::arn::Arn;
 use crate::credential::{Key, Place, StoreName, StoredValue, Version};
 use crate::manifest::config::SecretsManagerStore;
@@ -39,6 +39,9 @@ const ATTEMPTS: u32 = 3;
 
 /// How many batches are in flight.
 const CONCURRENT_BATCHES: usize = 4;
+
+/// The label of the version that is read.
+const CURRENT: &str = "AWSCURRENT";
 
 /// AWS Secrets Manager in one region.
 #[derive(Debug)]
@@ -137,7 +140,7 @@ impl SecretsManager {
     async fn get(&self, Key(key): &Key, deadline: Instant) -> Result<StoredValue, Failure> {
         let request = async {
             let answer = unheard(self.client.get_secret_value().secret_id(key).send()).await;
-            let secret = answer.map_err(|error| self.failure_of(&error))?;
+            let secret = answer.map_err(|error| self.failure_of(&error, failure::READ))?;
             value(secret.arn(), secret.version_id(), secret.secret_string(), secret.secret_binary())
         };
         until(deadline, request).await
@@ -152,17 +155,58 @@ impl SecretsManager {
                 Ok(batch) => Ok(batch::take_apart(keys, &batch)),
                 // Singly the keys may yet be read: with another right, or but for one bad key.
                 Err(error) if failure::is_of_the_batch(&error) => Ok(Answers::new()),
-                Err(error) => Err(self.failure_of(&error)),
+                Err(error) => Err(self.failure_of(&error, failure::READ)),
             }
         };
         until(deadline, request).await
     }
 
-    fn failure_of<E>(&self, error: &SdkError<E, HttpResponse>) -> Failure
+    /// The version that a read would find now.
+    async fn describe(&self, key: &Key, deadline: Instant) -> Result<Version, Failure> {
+        self.refuse_odd(key)?;
+        let request = async {
+            let answer = unheard(self.client.describe_secret().secret_id(&key.0).send()).await;
+            let secret = answer.map_err(|error| self.failure_of(&error, failure::DESCRIBE))?;
+            if secret.deleted_date().is_some() {
+                return Err(Failure::Deleted);
+            }
+            let is_current = |labels: &Vec<String>| labels.iter().any(|label| label == CURRENT);
+            let mut versions = secret.version_ids_to_stages().into_iter().flatten();
+            let current = versions.find(|(_, labels)| is_current(labels));
+            current.map(|(version, _)| Version(version.clone())).ok_or(Failure::NotFound)
+        };
+        until(deadline, request).await
+    }
+
+    async fn version_of(&self, key: &Key, started: Instant) -> Result<Version, Error> {
+        let outcome = self.describe(key, started + self.patience.total).await;
+        let at = self.place(key);
+        let outcome = outcome.map_err(|failure| failure.at(at.clone(), &self.asked(started)));
+        log_version(&at, &outcome, started);
+        outcome
+    }
+
+    /// `right` is what the request took.
+    fn failure_of<E>(&self, error: &SdkError<E, HttpResponse>, right: &str) -> Failure
     where
         E: ProvideErrorMetadata + StdError + 'static,
     {
-        failure::of(error, self.profile.as_deref())
+        failure::of(error, right, self.profile.as_deref())
+    }
+
+    fn place(&self, key: &Key) -> Place {
+        Place { store: self.store.clone(), key: key.clone() }
+    }
+
+    /// What an error tells of a request.
+    fn asked(&self, since: Instant) -> Asked<'_> {
+        Asked {
+            whom: &self.whom,
+            looked: format!("in {}", self.region),
+            waited: since.elapsed(),
+            // The SDK does not say how often it has tried.
+            attempts: None,
+        }
     }
 
     /// Refuses a key that AWS would only call invalid or not found.
@@ -191,17 +235,11 @@ impl Provider for SecretsManager {
         let chunks: Vec<_> = wanted.chunks(BATCH).map(|chunk| self.read_chunk(chunk, deadline)).collect();
         let chunks: Vec<_> = futures::stream::iter(chunks).buffered(CONCURRENT_BATCHES).collect().await;
         let mut read = chunks.into_iter().flatten();
-        let asked = Asked {
-            whom: &self.whom,
-            looked: format!("in {}", self.region),
-            waited: started.elapsed(),
-            // The SDK does not say how often it has tried.
-            attempts: None,
-        };
+        let asked = self.asked(started);
         keys.iter()
             .zip(refused)
             .map(|(key, refused)| {
-                let at = Place { store: self.store.clone(), key: key.clone() };
+                let at = self.place(key);
                 let outcome = match refused {
                     Some(failure) => Err(failure),
                     None => read.next().unwrap_or(Err(Failure::TimedOut)),
@@ -211,6 +249,12 @@ impl Provider for SecretsManager {
                 outcome
             })
             .collect()
+    }
+
+    async fn versions(&self, keys: &[Key]) -> Vec<Result<Version, Error>> {
+        let started = Instant::now();
+        let asked: Vec<_> = keys.iter().map(|key| self.version_of(key, started)).collect();
+        futures::stream::iter(asked).buffered(CONCURRENT_READS).collect().await
     }
 }
 

@@ -1,6 +1,6 @@
 //! The stores of a Config, opened.
 //!
-//! In go places, out come their values: each place is read once, however many ClusterPullSecrets and
+//! In go places, out come their values or their versions: each place is asked for once, however many ClusterPullSecrets and
 //! namespaces want it, and a key that a store's `keys` do not admit is refused before any request.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,11 +10,14 @@ use futures::future;
 use globset::GlobSet;
 
 use super::{Environment, Error, Provider, open};
-use crate::credential::{Place, StoreName, StoredValue};
+use crate::credential::{Key, Place, StoreName, StoredValue, Version};
 use crate::manifest::config::Store;
 
 /// What was read, place by place.
 pub type Values = BTreeMap<Place, Result<StoredValue, Error>>;
+
+/// Which versions there are, place by place.
+pub type Versions = BTreeMap<Place, Result<Version, Error>>;
 
 /// Every store that somebody reads from.
 pub struct Stores(BTreeMap<StoreName, Opened>);
@@ -24,6 +27,14 @@ struct Opened {
     provider: Result<Arc<dyn Provider>, String>,
     /// The only keys that may be read; `None` admits any.
     keys: Option<GlobSet>,
+}
+
+/// What one store is asked for.
+struct Wanted<'a> {
+    provider: &'a dyn Provider,
+    places: Vec<Place>,
+    /// The keys of `places`, in the same order.
+    keys: Vec<Key>,
 }
 
 impl Opened {
@@ -56,23 +67,54 @@ impl Stores {
         Self(opened)
     }
 
+    /// Stores of which a test opened the providers itself.
+    #[cfg(test)]
+    pub(crate) fn of(providers: impl IntoIterator<Item = (StoreName, Arc<dyn Provider>)>) -> Self {
+        let opened = |provider| Opened { provider: Ok(provider), keys: None };
+        Self(providers.into_iter().map(|(name, provider)| (name, opened(provider))).collect())
+    }
+
     /// Reads every place once, all stores at the same time.
     pub async fn read(&self, places: &BTreeSet<Place>) -> Values {
-        let mut values = Values::new();
-        let mut wanted: BTreeMap<&StoreName, (&dyn Provider, Vec<&Place>)> = BTreeMap::new();
+        let (wanted, refused) = self.sort(places);
+        let reads = wanted.into_iter().map(|Wanted { provider, places, keys }| async move {
+            places.into_iter().zip(provider.read(&keys).await)
+        });
+        let read = future::join_all(reads).await.into_iter().flatten();
+        read.chain(refused.into_iter().map(|(place, error)| (place, Err(error)))).collect()
+    }
+
+    /// Asks for the version of every place once, all stores at the same time; no value is read.
+    pub async fn versions(&self, places: &BTreeSet<Place>) -> Versions {
+        let (wanted, refused) = self.sort(places);
+        let asked = wanted.into_iter().map(|Wanted { provider, places, keys }| async move {
+            places.into_iter().zip(provider.versions(&keys).await)
+        });
+        let answered = future::join_all(asked).await.into_iter().flatten();
+        answered.chain(refused.into_iter().map(|(place, error)| (place, Err(error)))).collect()
+    }
+
+    /// The names of the stores.
+    pub fn names(&self) -> impl Iterator<Item = &StoreName> {
+        self.0.keys()
+    }
+
+    /// What each store is to be asked for, and what is refused before any request.
+    fn sort(&self, places: &BTreeSet<Place>) -> (Vec<Wanted<'_>>, Vec<(Place, Error)>) {
+        let mut wanted: BTreeMap<&StoreName, Wanted<'_>> = BTreeMap::new();
+        let mut refused = Vec::new();
         for place in places {
             match self.provider_for(place) {
-                Ok(provider) => wanted.entry(&place.store).or_insert((provider, Vec::new())).1.push(place),
-                Err(error) => drop(values.insert(place.clone(), Err(error))),
+                Ok(provider) => {
+                    let nothing = Wanted { provider, places: Vec::new(), keys: Vec::new() };
+                    let wanted = wanted.entry(&place.store).or_insert(nothing);
+                    wanted.places.push(place.clone());
+                    wanted.keys.push(place.key.clone());
+                }
+                Err(error) => refused.push((place.clone(), error)),
             }
         }
-        let reads = wanted.into_values().map(|(provider, places)| async move {
-            let keys: Vec<_> = places.iter().map(|place| place.key.clone()).collect();
-            let read = provider.read(&keys).await;
-            places.into_iter().cloned().zip(read).collect::<Vec<_>>()
-        });
-        values.extend(future::join_all(reads).await.into_iter().flatten());
-        values
+        (wanted.into_values().collect(), refused)
     }
 
     fn provider_for(&self, place: &Place) -> Result<&dyn Provider, Error> {
@@ -108,16 +150,18 @@ mod tests {
         keys.iter().map(|&key| Place { store: "files".into(), key: key.into() }).collect()
     }
 
+    fn reasons<T>(answers: &BTreeMap<Place, Result<T, Error>>) -> Vec<String> {
+        let reason = |answer: &Result<T, Error>| answer.as_ref().err().map_or("answered", Error::reason);
+        answers.iter().map(|(place, answer)| format!("{}: {}", place.key, reason(answer))).collect()
+    }
+
     #[tokio::test]
     async fn a_key_outside_the_stores_keys_is_refused_before_any_request() {
         let places = places(&["ci/ghcr", "prod/ghcr"]);
         let stores = Stores::open(&[store(Some("ci/*"))], &places, &Environment::default()).await;
-        let values = stores.read(&places).await;
-        let reasons: Vec<_> = values
-            .iter()
-            .map(|(place, value)| (place.key.0.as_str(), value.as_ref().err().map_or("read", Error::reason)))
-            .collect();
-        assert_eq!(reasons, [("ci/ghcr", "Unavailable"), ("prod/ghcr", "NotAllowed")]);
+        let expect = ["ci/ghcr: Unavailable", "prod/ghcr: NotAllowed"];
+        assert_eq!(reasons(&stores.read(&places).await), expect);
+        assert_eq!(reasons(&stores.versions(&places).await), expect);
     }
 
     #[tokio::test]
@@ -139,10 +183,9 @@ mod tests {
         let vault = Store { name: "vault".into(), keys: None, backend: Backend::Vault(settings) };
         let mut places = places(&["ci/ghcr"]);
         places.insert(Place { store: "vault".into(), key: "ci/ghcr".into() });
-        let values =
-            Stores::open(&[store(None), vault], &places, &Environment::default()).await.read(&places).await;
-        let reasons: Vec<_> =
-            values.values().map(|value| value.as_ref().err().map_or("read", Error::reason)).collect();
-        assert_eq!(reasons, ["Unavailable", "Misconfigured"]);
+        let stores = Stores::open(&[store(None), vault], &places, &Environment::default()).await;
+        let expect = ["ci/ghcr: Unavailable", "ci/ghcr: Misconfigured"];
+        assert_eq!(reasons(&stores.read(&places).await), expect);
+        assert_eq!(reasons(&stores.versions(&places).await), expect);
     }
 }

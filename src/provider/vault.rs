@@ -1,34 +1,38 @@
 //! A Vault or an `OpenBao`: the KV engines, versions 1 and 2.
 //!
-//! A value is the secret's data as JSON, its version the number KV v2 counts. `login` keeps the one
-//! token that all reads share, `lease` says when to renew it, `failure` what an answer means without
-//! quoting it.
+//! A value is the secret's data as JSON, its version the number KV v2 counts, which its metadata tell
+//! without the value. `login` keeps the one token that all requests share, `lease` says when to renew it,
+//! `answer` takes answers apart, and `failure` says what a refusal means without quoting it.
 
 use std::fmt;
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use jiff::Timestamp;
-use secrecy::zeroize::{Zeroize, Zeroizing};
-use secrecy::{ExposeSecret, SecretSlice};
-use serde::Deserialize;
-use serde_json::Value;
 use tokio::time::Instant;
 use vaultrs::api::kv1::requests::GetSecretRequest;
-use vaultrs::api::kv2::requests::ReadSecretRequest;
+use vaultrs::api::kv2::requests::{ReadSecretMetadataRequest, ReadSecretRequest};
 
-use self::connection::Connection;
+use self::connection::{Connection, Reply};
 use self::login::{Session, Sessions};
 use super::failure::{Asked, Failure, store_at};
 use super::patience::{CONCURRENT_READS, Patience};
-use super::{Environment, Error, OpenError, Provider, log_read};
+use super::{Environment, Error, OpenError, Provider, log_read, log_version};
 use crate::credential::{Key, Place, StoreName, StoredValue, Version};
 use crate::manifest::config::{KvVersion, VaultSettings};
 
+mod answer;
 mod connection;
 mod failure;
 mod lease;
 mod login;
+
+/// What is asked for of a key.
+#[derive(Clone, Copy)]
+enum Part {
+    Value,
+    /// What KV v2 knows of its versions.
+    Metadata,
+}
 
 /// A Vault.
 pub struct Vault {
@@ -77,62 +81,96 @@ impl Vault {
     }
 
     /// What an error tells of a request for a key.
-    fn asked(&self, key: &Key, since: Instant, attempts: usize) -> Asked<'_> {
-        let (path, mount) = (self.path(key), &self.mount);
+    fn asked(&self, key: &Key, part: Part, since: Instant, attempts: usize) -> Asked<'_> {
+        let (path, mount) = (self.path(key, part), &self.mount);
         let looked = format!("at {path} (mount {mount}, KV version {})", failure::number(self.kv));
         Asked { whom: &self.whom, looked, waited: since.elapsed(), attempts: Some(attempts) }
     }
 
     /// The path of a key as the Vault and its policies know it.
-    fn path(&self, Key(key): &Key) -> String {
-        match self.kv {
-            KvVersion::V1 => format!("{}/{key}", self.mount),
-            KvVersion::V2 => format!("{}/data/{key}", self.mount),
+    fn path(&self, Key(key): &Key, part: Part) -> String {
+        match (self.kv, part) {
+            (KvVersion::V1, _) => format!("{}/{key}", self.mount),
+            (KvVersion::V2, Part::Value) => format!("{}/data/{key}", self.mount),
+            (KvVersion::V2, Part::Metadata) => format!("{}/metadata/{key}", self.mount),
         }
     }
 
+    /// Logs in before anything is asked, so that a login that fails is tried for all the keys and not for
+    /// each; the error of each where it does.
+    async fn log_in_for(&self, keys: &[Key], part: Part, started: Instant) -> Result<(), Vec<Error>> {
+        let login = || async { self.sessions.current().await.map(drop) };
+        let deadline = started + self.patience.total;
+        let (outcome, attempts) = self.patience.retry(deadline, &self.store, None, login).await;
+        outcome.map_err(|failure| {
+            let error = |key| failure.clone().at(self.place(key), &self.asked(key, part, started, attempts));
+            keys.iter().map(error).collect()
+        })
+    }
+
     async fn read_one(&self, key: &Key, started: Instant) -> Result<StoredValue, Error> {
-        let at = self.place(key);
         let asked = Instant::now();
+        let parse = match self.kv {
+            KvVersion::V1 => answer::value_v1,
+            KvVersion::V2 => answer::value_v2,
+        };
+        let outcome = self.answer(key, Part::Value, started, parse).await;
+        log_read(&self.place(key), &outcome, asked);
+        outcome
+    }
+
+    async fn version_of(&self, key: &Key, started: Instant) -> Result<Version, Error> {
+        let asked = Instant::now();
+        let outcome = self.answer(key, Part::Metadata, started, answer::version).await;
+        log_version(&self.place(key), &outcome, asked);
+        outcome
+    }
+
+    /// The answer to a question for a key, as often as patience allows.
+    async fn answer<T>(
+        &self,
+        key: &Key,
+        part: Part,
+        started: Instant,
+        parse: fn(&Reply) -> Result<T, Failure>,
+    ) -> Result<T, Error> {
         let deadline = started + self.patience.total;
         let (outcome, attempts) = match refuse_odd(key) {
             Ok(()) => {
-                let fetch = || self.fetch(key, started);
+                let fetch = || self.fetch(key, part, started);
                 self.patience.retry(deadline, &self.store, Some(key), fetch).await
             }
             Err(failure) => (Err(failure), 0),
         };
-        let outcome = outcome.map_err(|failure| failure.at(at.clone(), &self.asked(key, started, attempts)));
-        log_read(&at, &outcome, asked);
-        outcome
+        let outcome = outcome.and_then(|reply| parse(&reply));
+        outcome.map_err(|failure| failure.at(self.place(key), &self.asked(key, part, started, attempts)))
     }
 
-    /// Reads a key, a second time with a new login where the Vault may no longer take the token.
-    async fn fetch(&self, key: &Key, started: Instant) -> Result<StoredValue, Failure> {
+    /// Asks for a key, a second time with a new login where the Vault may no longer take the token.
+    async fn fetch(&self, key: &Key, part: Part, started: Instant) -> Result<Reply, Failure> {
         let session = self.sessions.current().await?;
-        match self.ask(&session, key).await {
+        match self.ask(&session, key, part).await {
             // A token that this very call logged in for is good: then the policy does not admit us.
             Err(Failure::Denied(_)) if session.logged_in < started => {
                 let session = self.sessions.after(&session).await?;
-                self.ask(&session, key).await
+                self.ask(&session, key, part).await
             }
             outcome => outcome,
         }
     }
 
-    async fn ask(&self, session: &Session, key: &Key) -> Result<StoredValue, Failure> {
-        let (mount, path) = (self.mount.clone(), key.0.clone());
-        let answer = match self.kv {
-            KvVersion::V1 => session.client.send(GetSecretRequest { mount, path }).await,
-            KvVersion::V2 => session.client.send(ReadSecretRequest { mount, path, version: None }).await,
+    async fn ask(&self, session: &Session, key: &Key, part: Part) -> Result<Reply, Failure> {
+        let (client, mount, path) = (&session.client, self.mount.clone(), key.0.clone());
+        let answer = match (self.kv, part) {
+            (KvVersion::V1, _) => client.ask(GetSecretRequest { mount, path }).await,
+            (KvVersion::V2, Part::Value) => {
+                client.ask(ReadSecretRequest { mount, path, version: None }).await
+            }
+            (KvVersion::V2, Part::Metadata) => client.ask(ReadSecretMetadataRequest { mount, path }).await,
         };
-        let body = answer.map_err(|refusal| {
-            failure::of_read(refusal, self.kv, &self.mount, &self.path(key), session.is_proven)
-        })?;
-        match self.kv {
-            KvVersion::V1 => parse_v1(&body),
-            KvVersion::V2 => parse_v2(&body),
-        }
+        answer.map_err(|refusal| {
+            failure::of_read(refusal, self.kv, &self.mount, &self.path(key, part), session.is_proven)
+        })
     }
 }
 
@@ -143,16 +181,25 @@ impl Provider for Vault {
             return Vec::new();
         }
         let started = Instant::now();
-        // The login comes first, so that one that fails is tried for all the keys and not for each.
-        let login = || async { self.sessions.current().await.map(drop) };
-        let deadline = started + self.patience.total;
-        let (outcome, attempts) = self.patience.retry(deadline, &self.store, None, login).await;
-        if let Err(failure) = outcome {
-            let error = |key| failure.clone().at(self.place(key), &self.asked(key, started, attempts));
-            return keys.iter().map(|key| Err(error(key))).collect();
+        if let Err(errors) = self.log_in_for(keys, Part::Value, started).await {
+            return errors.into_iter().map(Err).collect();
         }
         let reads: Vec<_> = keys.iter().map(|key| self.read_one(key, started)).collect();
         futures::stream::iter(reads).buffered(CONCURRENT_READS).collect().await
+    }
+
+    async fn versions(&self, keys: &[Key]) -> Vec<Result<Version, Error>> {
+        match self.kv {
+            KvVersion::V1 => return keys.iter().map(|_| Ok(Version::UNVERSIONED.into())).collect(),
+            KvVersion::V2 if keys.is_empty() => return Vec::new(),
+            KvVersion::V2 => {}
+        }
+        let started = Instant::now();
+        if let Err(errors) = self.log_in_for(keys, Part::Metadata, started).await {
+            return errors.into_iter().map(Err).collect();
+        }
+        let asked: Vec<_> = keys.iter().map(|key| self.version_of(key, started)).collect();
+        futures::stream::iter(asked).buffered(CONCURRENT_READS).collect().await
     }
 }
 
@@ -170,70 +217,6 @@ fn refuse_odd(Key(key): &Key) -> Result<(), Failure> {
         ));
     }
     Ok(())
-}
-
-/// An answer to a read.
-#[derive(Deserialize)]
-struct Answer<T> {
-    data: T,
-}
-
-/// The `data` of an answer of KV v2.
-#[derive(Deserialize)]
-struct Versioned {
-    data: Value,
-    metadata: Metadata,
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    version: u64,
-    /// When this version was deleted or, with `delete_version_after`, will be; empty where it stays.
-    #[serde(default)]
-    deletion_time: String,
-}
-
-fn parse_v1(body: &SecretSlice<u8>) -> Result<StoredValue, Failure> {
-    let Answer { data } = serde_json::from_slice::<Answer<Value>>(body.expose_secret())
-        .map_err(|_| Failure::Misconfigured(failure::no_kv(1)))?;
-    Ok(StoredValue {
-        version: Version::UNVERSIONED.into(),
-        bytes: render(data),
-        expires_at: None,
-        account: None,
-    })
-}
-
-fn parse_v2(body: &SecretSlice<u8>) -> Result<StoredValue, Failure> {
-    let Answer { data } = serde_json::from_slice::<Answer<Versioned>>(body.expose_secret())
-        .map_err(|_| Failure::Misconfigured(failure::no_kv(2)))?;
-    if data.data.is_null() {
-        return Err(Failure::Deleted);
-    }
-    let Metadata { version, deletion_time } = data.metadata;
-    Ok(StoredValue {
-        version: Version(version.to_string()),
-        bytes: render(data.data),
-        // A time that is past by our clock only: it is the Vault's that counts, and it gave the value.
-        expires_at: deletion_time.parse::<Timestamp>().ok(),
-        account: None,
-    })
-}
-
-/// The JSON of a value, of which nothing else stays behind.
-fn render(mut value: Value) -> SecretSlice<u8> {
-    let json = Zeroizing::new(value.to_string());
-    wipe(&mut value);
-    json.as_bytes().to_vec().into()
-}
-
-fn wipe(value: &mut Value) {
-    match value {
-        Value::String(text) => text.zeroize(),
-        Value::Array(values) => values.iter_mut().for_each(wipe),
-        Value::Object(fields) => fields.values_mut().for_each(wipe),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
 }
 
 #[cfg(test)]

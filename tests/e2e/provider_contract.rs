@@ -10,12 +10,17 @@ mod secrets_manager;
 mod vault;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use regcred::credential::{Key, StoredValue, Version};
 use regcred::provider::{Error, Provider};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+/// How much later than a read a version may show that it is deleted: dates of HTTP have no fractions of a second.
+const LAG: Duration = Duration::from_secs(3);
 
 /// A real store, in which the keys below `prefix` belong to one test.
 #[async_trait]
@@ -39,6 +44,11 @@ trait Subject: Send + Sync {
     /// Deletes the current value, as a user of the store would.
     async fn delete(&self, key: &str);
 
+    /// Puts a value where one was deleted, as a user of the store would.
+    async fn restore(&self, key: &str, value: &Value) {
+        self.put(key, value).await;
+    }
+
     /// How often a key was read so far, where the store keeps count.
     fn reads_of(&self, _key: &str) -> Option<usize> {
         None
@@ -57,6 +67,9 @@ macro_rules! contract {
                 results_stand_in_the_order_of_the_keys
                 forty_five_keys_are_read_in_one_call
                 each_key_is_read_once
+                versions_are_those_that_a_read_finds
+                forty_five_versions_stand_in_the_order_of_the_keys
+                a_version_is_told_without_a_read
                 no_keys_are_no_results
                 a_store_that_is_not_there_is_unavailable
             );
@@ -168,8 +181,64 @@ async fn each_key_is_read_once<S: Subject>(prefix: &str) {
     assert_eq!(after, before.map(|reads| reads.map(|reads| reads + 1)));
 }
 
+async fn versions_are_those_that_a_read_finds<S: Subject>(prefix: &str) {
+    let subject = S::new().await;
+    let provider = subject.provider().await;
+    let key = Key(format!("{prefix}/key"));
+    let agree = async || {
+        let read = outcome(read(&*provider, &key.0).await.map(|value| value.version));
+        // Without versions nobody knows whether there is a value.
+        let expect = if S::HAS_VERSIONS { read } else { Version::UNVERSIONED.to_owned() };
+        let begin = Instant::now();
+        let version = async || outcome(provider.versions(std::slice::from_ref(&key)).await.remove(0));
+        while version().await != expect {
+            assert!(begin.elapsed() < LAG, "{} and not {expect}", version().await);
+            sleep(Duration::from_millis(50)).await;
+        }
+        expect
+    };
+    agree().await;
+    subject.put(&key.0, &password("old")).await;
+    let old = agree().await;
+    assert_eq!(agree().await, old);
+    subject.put(&key.0, &password("new")).await;
+    assert_eq!(agree().await != old, S::HAS_VERSIONS);
+    subject.delete(&key.0).await;
+    agree().await;
+    subject.restore(&key.0, &password("again")).await;
+    agree().await;
+}
+
+async fn forty_five_versions_stand_in_the_order_of_the_keys<S: Subject>(prefix: &str) {
+    let subject = S::new().await;
+    let keys: Vec<Key> = (0..45).rev().map(|i| Key(format!("{prefix}/{i}"))).collect();
+    for key in keys.iter().step_by(2) {
+        subject.put(&key.0, &password(&key.0)).await;
+    }
+    let provider = subject.provider().await;
+    let versions = provider.versions(&keys).await;
+    let values = provider.read(&keys).await;
+    assert_eq!((versions.len(), values.len()), (keys.len(), keys.len()));
+    for ((key, version), value) in keys.iter().zip(versions).zip(values) {
+        let read = outcome(value.map(|value| value.version));
+        let expect = if S::HAS_VERSIONS { &read } else { Version::UNVERSIONED };
+        assert_eq!(outcome(version), expect, "{key}");
+    }
+}
+
+async fn a_version_is_told_without_a_read<S: Subject>(prefix: &str) {
+    let subject = S::new().await;
+    let key = Key(format!("{prefix}/key"));
+    subject.put(&key.0, &password("hunter2")).await;
+    let before = subject.reads_of(&key.0);
+    assert!(subject.provider().await.versions(std::slice::from_ref(&key)).await[0].is_ok());
+    assert_eq!(subject.reads_of(&key.0), before);
+}
+
 async fn no_keys_are_no_results<S: Subject>(_: &str) {
-    assert!(S::new().await.unreachable().await.read(&[]).await.is_empty());
+    let provider = S::new().await.unreachable().await;
+    assert!(provider.read(&[]).await.is_empty());
+    assert!(provider.versions(&[]).await.is_empty());
 }
 
 async fn a_store_that_is_not_there_is_unavailable<S: Subject>(prefix: &str) {
@@ -179,6 +248,15 @@ async fn a_store_that_is_not_there_is_unavailable<S: Subject>(prefix: &str) {
         let error = value.unwrap_err();
         assert!(matches!(error, Error::Unavailable { .. }), "{error}");
     }
+    for version in provider.versions(&keys).await {
+        let expect = if S::HAS_VERSIONS { "Unavailable" } else { Version::UNVERSIONED };
+        assert_eq!(outcome(version), expect);
+    }
+}
+
+/// A version, or the reason why there is none.
+fn outcome(version: Result<Version, Error>) -> String {
+    version.map_or_else(|error| error.reason().to_owned(), |version| version.0)
 }
 
 /// A value as people store it.

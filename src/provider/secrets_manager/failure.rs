@@ -8,8 +8,13 @@ use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 
 use crate::provider::failure::Failure;
 
-/// What the refusal of a request means; `profile` is what `AWS_PROFILE` says.
-pub(super) fn of<E>(error: &SdkError<E, HttpResponse>, profile: Option<&str>) -> Failure
+/// The right to read a value.
+pub(super) const READ: &str = "secretsmanager:GetSecretValue";
+/// The right to look up which version is current.
+pub(super) const DESCRIBE: &str = "secretsmanager:DescribeSecret";
+
+/// What the refusal of a request means that took a `right`; `profile` is what `AWS_PROFILE` says.
+pub(super) fn of<E>(error: &SdkError<E, HttpResponse>, right: &str, profile: Option<&str>) -> Failure
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
@@ -17,7 +22,7 @@ where
         SdkError::TimeoutError(_) => Failure::TimedOut,
         SdkError::ServiceError(context) => {
             let status = context.raw().status().as_u16();
-            of_code(context.err().code(), context.err().message(), status)
+            of_code(context.err().code(), context.err().message(), status, right)
         }
         SdkError::ResponseError(_) => Failure::Unavailable("the answer cannot be read".to_owned()),
         // A request that was never sent: no credentials to sign it with, or no connection.
@@ -27,7 +32,7 @@ where
 
 /// What the error of one secret in a batch means.
 pub(super) fn of_part(code: Option<&str>, message: Option<&str>) -> Failure {
-    of_code(code, message, 400)
+    of_code(code, message, 400, READ)
 }
 
 /// Whether it may be the batch that was refused, where the same secrets can be read one by one.
@@ -38,10 +43,10 @@ where
     let SdkError::ServiceError(context) = error else {
         return false;
     };
-    !is_about_credentials(context.err().code().unwrap_or_default()) && !of(error, None).is_retryable()
+    !is_about_credentials(context.err().code().unwrap_or_default()) && !of(error, READ, None).is_retryable()
 }
 
-fn of_code(code: Option<&str>, message: Option<&str>, status: u16) -> Failure {
+fn of_code(code: Option<&str>, message: Option<&str>, status: u16, right: &str) -> Failure {
     let message = message.unwrap_or_default();
     let denied = |what: &str| Failure::Denied(what.to_owned());
     match code.unwrap_or_default() {
@@ -60,7 +65,7 @@ fn of_code(code: Option<&str>, message: Option<&str>, status: u16) -> Failure {
             denied(NO_KMS)
         }
         "AccessDeniedException" | "AccessDenied" => {
-            denied("no policy grants `secretsmanager:GetSecretValue` on the secret")
+            Failure::Denied(format!("no policy grants `{right}` on the secret"))
         }
         "ExpiredTokenException" | "ExpiredToken" => denied("the AWS credentials have expired"),
         code if is_about_credentials(code) => {

@@ -1,6 +1,7 @@
 //! A Secrets Manager that answers what neither AWS nor an emulator can be made to answer.
 
 mod batch;
+mod describe;
 
 use std::time::Duration;
 

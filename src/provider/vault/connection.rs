@@ -6,6 +6,9 @@
 use std::fs;
 use std::time::Duration;
 
+use http::header::DATE;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use reqwest::Certificate;
 use reqwest::redirect::Policy;
 use rustify::Endpoint;
@@ -32,6 +35,13 @@ pub(super) struct Connection {
 pub(super) struct Client {
     vault: VaultClient,
     mend: String,
+}
+
+/// An answer.
+pub(super) struct Reply {
+    pub(super) body: SecretSlice<u8>,
+    /// When it was given, by the clock of whoever gave it.
+    pub(super) date: Option<Timestamp>,
 }
 
 /// A token that fits into a header.
@@ -109,9 +119,18 @@ impl Connection {
 impl Client {
     /// Sends a request; the answer is a secret whatever it is.
     pub(super) async fn send(&self, request: impl Endpoint) -> Result<SecretSlice<u8>, Refusal> {
+        self.ask(request).await.map(|reply| reply.body)
+    }
+
+    /// The same, with what is known of the answer beside its body.
+    pub(super) async fn ask(&self, request: impl Endpoint) -> Result<Reply, Refusal> {
         let request = request.with_middleware(self.vault.middle());
         match unheard(request.exec(self.vault.http())).await {
-            Ok(answer) => Ok(answer.response.into_body().into()),
+            Ok(answer) => {
+                let date = answer.response.headers().get(DATE).and_then(|date| date.to_str().ok());
+                let date = date.and_then(|date| rfc2822::parse(date).ok()).map(|date| date.timestamp());
+                Ok(Reply { body: answer.response.into_body().into(), date })
+            }
             Err(error) => Err(Refusal::of(&error, &self.mend)),
         }
     }

@@ -1,6 +1,7 @@
 //! A Vault that answers what a real one cannot be made to answer.
 
 mod login;
+mod metadata;
 
 use std::time::Duration;
 

@@ -47,6 +47,11 @@ impl Subject for LocalStack {
         let in_a_week = json!({"SecretId": key, "RecoveryWindowInDays": 7});
         request("DeleteSecret", &in_a_week).await;
     }
+
+    async fn restore(&self, key: &str, value: &Value) {
+        request("RestoreSecret", &json!({"SecretId": key})).await;
+        self.put(key, value).await;
+    }
 }
 
 fn open(address: &str) -> Arc<dyn Provider> {
@@ -83,6 +88,25 @@ async fn a_secret_is_read_by_its_arn_and_by_its_partial_arn() {
 }
 
 #[tokio::test]
+async fn the_version_is_told_by_any_name_of_the_secret_and_of_one_that_was_made_anew() {
+    let localstack = &World::shared().await.localstack;
+    let arn = localstack.create_secret("anew/ghcr", "old").await.unwrap();
+    let keys = [arn.rsplit_once('-').unwrap().0.to_owned(), "anew/ghcr".to_owned()].map(Key);
+    let provider = LocalStack.provider().await;
+    let versions = async || {
+        let read = provider.read(&keys).await.into_iter().map(|value| value.unwrap().version.0);
+        let read: Vec<_> = read.collect();
+        let asked = provider.versions(&keys).await.into_iter().map(|version| version.unwrap().0);
+        assert_eq!(asked.collect::<Vec<_>>(), read);
+        read
+    };
+    let old = versions().await;
+    request("DeleteSecret", &json!({"SecretId": arn, "ForceDeleteWithoutRecovery": true})).await;
+    localstack.create_secret("anew/ghcr", "new").await.unwrap();
+    assert_ne!(versions().await, old);
+}
+
+#[tokio::test]
 async fn a_binary_secret_is_read_as_its_bytes() {
     let bytes = [0, 159, 146, 150];
     for name in ["binary/a", "binary/b"] {
@@ -110,8 +134,10 @@ async fn the_version_is_the_id_of_the_current_one() {
         "ClientRequestToken": "pending-0000000000000000000000000000",
     });
     request("PutSecretValue", &body).await;
-    let value = read(&*LocalStack.provider().await, "current").await.unwrap();
-    assert_eq!((value.version.0, value.bytes.expose_secret()), (new, &b"new"[..]));
+    let provider = LocalStack.provider().await;
+    let value = read(&*provider, "current").await.unwrap();
+    assert_eq!((&value.version.0, value.bytes.expose_secret()), (&new, &b"new"[..]));
+    assert_eq!(provider.versions(&["current".into()]).await.remove(0).unwrap().0, new);
 }
 
 #[tokio::test]
@@ -121,6 +147,8 @@ async fn a_secret_without_a_value_is_not_found() {
         &json!({"Name": "hollow", "ClientRequestToken": "hollow-0000000000000000000000000000"}),
     )
     .await;
-    let error = read(&*LocalStack.provider().await, "hollow").await.unwrap_err();
-    assert_eq!(error.to_string(), format!("store aws, key hollow: not found in {REGION}"));
+    let provider = LocalStack.provider().await;
+    let not_found = format!("store aws, key hollow: not found in {REGION}");
+    assert_eq!(read(&*provider, "hollow").await.unwrap_err().to_string(), not_found);
+    assert_eq!(provider.versions(&["hollow".into()]).await.remove(0).unwrap_err().to_string(), not_found);
 }

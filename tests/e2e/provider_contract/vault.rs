@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use world::World;
 
-use super::{Subject, closed_address, json_of, password, read};
+use super::{Subject, closed_address, json_of, outcome, password, read};
 
 /// How long a test waits for what time brings.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -126,6 +126,11 @@ async fn message(provider: &dyn Provider, key: &str) -> String {
     read(provider, key).await.unwrap_err().to_string()
 }
 
+/// The version of `key`, or the reason why there is none.
+async fn version(provider: &dyn Provider, key: &str) -> String {
+    outcome(provider.versions(&[key.into()]).await.remove(0))
+}
+
 #[tokio::test]
 async fn a_destroyed_version_is_deleted_and_a_key_without_versions_not_found() {
     let subject = Kv2::new().await;
@@ -134,10 +139,29 @@ async fn a_destroyed_version_is_deleted_and_a_key_without_versions_not_found() {
     subject.0.vault.write("secret/destroy/destroyed", &json!({"versions": [1]})).await.unwrap();
     let deleted = "store vault, key destroyed: the current version is deleted";
     assert_eq!(message(&*provider, "destroyed").await, deleted);
+    assert_eq!(version(&*provider, "destroyed").await, "Deleted");
     subject.0.vault.delete("secret/metadata/destroyed").await.unwrap();
     let absent =
         "store vault, key destroyed: not found at secret/data/destroyed (mount secret, KV version 2)";
     assert_eq!(message(&*provider, "destroyed").await, absent);
+    assert_eq!(version(&*provider, "destroyed").await, "NotFound");
+    subject.0.vault.write("secret/metadata/destroyed", &json!({"max_versions": 3})).await.unwrap();
+    assert_eq!(message(&*provider, "destroyed").await, absent);
+    assert_eq!(version(&*provider, "destroyed").await, "NotFound");
+}
+
+#[tokio::test]
+async fn the_version_of_a_key_that_was_made_anew_goes_backwards() {
+    let subject = Kv2::new().await;
+    let provider = subject.provider().await;
+    for expect in ["1", "2"] {
+        subject.put("anew", &password("hunter2")).await;
+        assert_eq!(version(&*provider, "anew").await, expect);
+    }
+    subject.0.vault.delete("secret/metadata/anew").await.unwrap();
+    subject.put("anew", &password("hunter2")).await;
+    assert_eq!(version(&*provider, "anew").await, "1");
+    assert_eq!(read(&*provider, "anew").await.unwrap().version.0, "1");
 }
 
 #[tokio::test]
@@ -158,6 +182,7 @@ async fn a_version_that_is_to_be_deleted_says_when_and_is_deleted_then() {
     let value = read(&*provider, "expiring/hour").await.unwrap();
     assert_eq!(value.expires_at, deletion);
     assert_eq!(value.expires_at, Some(created + Duration::from_hours(1)));
+    assert_eq!(version(&*provider, "expiring/hour").await, value.version.0);
     assert_eq!(put("expiring/never", "0s").await.1, None);
     assert_eq!(read(&*provider, "expiring/never").await.unwrap().expires_at, None);
 
@@ -172,6 +197,11 @@ async fn a_version_that_is_to_be_deleted_says_when_and_is_deleted_then() {
         sleep(Duration::from_millis(100)).await;
     };
     assert_eq!(error.to_string(), "store vault, key expiring/soon: the current version is deleted");
+    // The date of an answer has no fractions of a second.
+    while version(&*provider, "expiring/soon").await != "Deleted" {
+        assert!(begin.elapsed() < PATIENCE);
+        sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test]
@@ -182,6 +212,7 @@ async fn a_mount_may_have_slashes_and_a_key_any_letter() {
     for key in ["ci/ghcr.io", "ci/a b", "ci/größe", "ci/a+b@c:5000"] {
         vault.put_kv2("team/a/kv", key, &password(key)).await.unwrap();
         assert_eq!(json_of(&read(&*provider, key).await.unwrap()), password(key));
+        assert_eq!(version(&*provider, key).await, "1");
     }
 }
 

@@ -109,6 +109,21 @@ async fn a_policy_that_does_not_admit_us_is_denied_by_its_path() {
 }
 
 #[tokio::test]
+async fn a_policy_for_values_only_is_denied_the_versions_by_their_path() {
+    let mount = Mount::new("login-metadata", "approle").await;
+    let provider = open(&mount.app_role(json!({"token_policies": [mount.name], "token_ttl": "20m"})).await);
+    let keys = ["a", "b"].map(|key| Key(mount.key(key)));
+    for (key, version) in keys.iter().zip(provider.versions(&keys).await) {
+        let path = format!("secret/metadata/{key}");
+        let denied = format!("store vault, key {key}: access denied: no policy grants `read` on {path}");
+        assert_eq!(version.unwrap_err().to_string(), denied);
+        assert_eq!(mount.requests(&path), 1);
+    }
+    assert!(provider.read(&keys).await.iter().all(Result::is_ok));
+    assert_eq!(mount.logins(), 1);
+}
+
+#[tokio::test]
 async fn a_role_that_gets_another_policy_is_logged_in_anew() {
     let mount = Mount::new("login-role", "approle").await;
     let provider = open(&mount.app_role(json!({"token_policies": ["default"], "token_ttl": "20m"})).await);

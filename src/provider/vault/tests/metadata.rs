@@ -1,0 +1,94 @@
+//! What is known of the versions of a key, without its value.
+
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+
+use super::*;
+
+const NOW: &str = "2026-01-01T12:00:00Z";
+
+/// What is answered about a key whose third version is the current one.
+fn metadata(third: serde_json::Value) -> ResponseTemplate {
+    let gone = json!({"deletion_time": "2020-01-01T00:00:00Z", "destroyed": true});
+    let versions = json!({"1": gone, "2": gone, "3": third});
+    let date =
+        rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&NOW.parse::<Timestamp>().unwrap());
+    ResponseTemplate::new(200)
+        .insert_header("Date", date.unwrap().as_str())
+        .set_body_json(json!({"data": {"current_version": 3, "oldest_version": 1, "versions": versions}}))
+}
+
+async fn version(kv: KvVersion, answer: ResponseTemplate) -> (Result<Version, Error>, Vec<String>) {
+    let server = server(answer).await;
+    let vault = open(&VaultSettings { kv, ..settings(&server.uri(), VaultAuth::Environment) });
+    let version = vault.versions(&["ci/ghcr".into()]).await.remove(0);
+    let requests = server.received_requests().await.unwrap();
+    let is_login = |path: &String| path.ends_with("lookup-self");
+    let paths = requests.iter().map(|request| request.url.path().to_owned());
+    (version, paths.filter(|path| !is_login(path)).collect())
+}
+
+async fn check(answer: ResponseTemplate, expect: Result<&str, &str>) {
+    let (version, asked) = version(KvVersion::V2, answer).await;
+    assert_eq!(version.as_ref().map_err(Error::reason).map(|version| version.0.as_str()), expect);
+    assert!(asked.iter().all(|path| path == "/v1/secret/metadata/ci/ghcr"), "{asked:?}");
+}
+
+#[tokio::test]
+async fn the_version_is_the_one_that_a_read_would_find() {
+    let life = |deletion_time: &str, destroyed: bool| {
+        metadata(json!({"deletion_time": deletion_time, "destroyed": destroyed}))
+    };
+    check(life("", false), Ok("3")).await;
+    check(life("", true), Err("Deleted")).await;
+    check(life("2026-01-01T11:59:59.9Z", false), Err("Deleted")).await;
+    check(life("2026-01-01T12:00:01.5Z", false), Ok("3")).await;
+    let unwritten = json!({"data": {"current_version": 0, "versions": {}}});
+    check(ResponseTemplate::new(200).set_body_json(unwritten), Err("NotFound")).await;
+    let other = json!({"data": {"password": PASSWORD}});
+    check(ResponseTemplate::new(200).set_body_json(other), Err("Misconfigured")).await;
+    check(refused(404), Err("NotFound")).await;
+    check(refused(429), Err("Throttled")).await;
+    check(refused(500), Err("Unavailable")).await;
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_right_that_is_missing() {
+    let (version, asked) = version(KvVersion::V2, refused(403)).await;
+    assert_eq!(
+        version.unwrap_err().to_string(),
+        "store vault, key ci/ghcr: access denied: no policy grants `read` on secret/metadata/ci/ghcr"
+    );
+    assert_eq!(asked.len(), 1);
+}
+
+#[tokio::test]
+async fn version_1_has_no_versions_and_is_not_asked() {
+    let (version, asked) = version(KvVersion::V1, refused(500)).await;
+    assert_eq!(version.unwrap().0, Version::UNVERSIONED);
+    assert!(asked.is_empty(), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_login_that_fails_is_the_error_of_every_key() {
+    let server = MockServer::start().await;
+    Mock::given(any()).respond_with(refused(500)).mount(&server).await;
+    let vault = open(&settings(&server.uri(), VaultAuth::Environment));
+    for version in vault.versions(&keys(3)).await {
+        assert_eq!(version.unwrap_err().reason(), "Unavailable");
+    }
+    assert_eq!(server.received_requests().await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn nothing_of_an_answer_is_logged() {
+    let (log, _guard) = Log::listen();
+    let secretive = json!({"deletion_time": "", "destroyed": false, "created_time": PASSWORD});
+    for answer in [metadata(secretive), refused(403), refused(500)] {
+        let shown = format!("{:?} {}", version(KvVersion::V2, answer).await, log.text());
+        assert!(!shown.contains(PASSWORD) && !shown.contains("hvs.token"), "{shown}");
+    }
+    let text = log.text();
+    assert!(text.contains("version asked for store=vault key=ci/ghcr version=3 elapsed="), "{text}");
+    assert!(text.contains("no version store=vault key=ci/ghcr reason=\"Denied\" elapsed="), "{text}");
+}
