@@ -4,8 +4,6 @@
 //! happened. It reads what others share and changes nothing, asks neither a store nor the cluster, and
 //! whoever talks to it slowly, or often, costs it a bounded amount.
 
-use std::io::ErrorKind;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,33 +13,24 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
-use tracing::warn;
+use tokio::net::TcpListener;
 
 pub use self::heartbeat::Heartbeat;
 pub use self::readiness::Readiness;
+use crate::listener::{self, Bounds};
 use crate::metrics::{self, Metrics};
 
 mod heartbeat;
 mod readiness;
 
-/// How many connections may be under way at once; the others wait in the kernel's queue.
-const CONNECTIONS: usize = 32;
-
-/// How long a connection may last, from its first byte to the last of its answer. Each carries one
-/// request. It is less than a process has that was told to end.
-const CONNECTION_LIFE: Duration = Duration::from_secs(5);
-
-/// How much of a request is kept in memory; a probe's has a few hundred bytes.
-const MAX_HEAD: usize = 16 * 1024;
-
-/// How long to wait when none can be accepted, which is where there are no file descriptors left.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// How much the port takes on. The life of a connection is less than a process has that was told to end.
+const BOUNDS: Bounds = Bounds {
+    port: "admin port",
+    connections: 32,
+    life: Duration::from_secs(5),
+    crowded_life: Duration::from_secs(5),
+};
 
 /// What the server tells of.
 #[derive(Clone, Debug)]
@@ -57,34 +46,8 @@ pub struct Vitals {
 /// Answers on `listener` until `shutdown`, then finishes what is under way, for at most five seconds.
 pub async fn serve(listener: TcpListener, vitals: Vitals, shutdown: impl Future<Output = ()>) {
     let router = router(vitals);
-    let mut shutdown = pin!(shutdown);
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = &mut shutdown => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
-                Ok((stream, _)) => drop(connections.spawn(answer(stream, router.clone()))),
-                // One whose client left before it was answered to.
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    warn!(%error, "cannot accept a connection to the admin port");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-    drop(listener);
-    connections.join_all().await;
-}
-
-async fn answer(stream: TcpStream, router: Router) {
-    let connection = http1::Builder::new()
-        .keep_alive(false)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // A connection that breaks or dawdles is the business of its other end.
-    let _ = timeout(CONNECTION_LIFE, connection).await;
+    let answer = |stream, _| listener::answer(stream, TowerToHyperService::new(router.clone()));
+    listener::serve(listener, BOUNDS, answer, shutdown).await;
 }
 
 fn router(vitals: Vitals) -> Router {

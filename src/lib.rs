@@ -32,6 +32,7 @@ pub mod controller;
 pub mod lease;
 
 pub mod admin;
+mod listener;
 pub mod metrics;
 
 pub mod cli;

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use axum::body::{Body, to_bytes};
 use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, advance};
+use tokio::time::{Instant, advance, timeout};
 use tower::ServiceExt;
 
 use super::*;
+use crate::listener::MAX_HEAD;
 
 fn vitals() -> Vitals {
     Vitals {
@@ -144,9 +146,9 @@ async fn whoever_sends_half_a_request_is_left_after_a_while() {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET /live HTTP/1.1\r\n").await.unwrap();
     let mut byte = [0];
-    let end = timeout(2 * CONNECTION_LIFE, stream.read(&mut byte)).await.unwrap();
+    let end = timeout(2 * BOUNDS.life, stream.read(&mut byte)).await.unwrap();
     assert_eq!(end.unwrap(), 0);
-    assert!(begin.elapsed() >= CONNECTION_LIFE, "{:?}", begin.elapsed());
+    assert!(begin.elapsed() >= BOUNDS.life, "{:?}", begin.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,7 +157,7 @@ async fn a_shutdown_does_not_wait_for_who_dawdles() {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET /live HTTP/1.1\r\n").await.unwrap();
     stop.send(()).unwrap();
-    timeout(2 * CONNECTION_LIFE, server).await.unwrap().unwrap();
+    timeout(2 * BOUNDS.life, server).await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,10 +165,10 @@ async fn connections_beyond_the_bound_wait_for_one_to_end() {
     let (address, _stop, _server) = start(vitals()).await;
     let begin = Instant::now();
     let mut idle = Vec::new();
-    for _ in 0..CONNECTIONS {
+    for _ in 0..BOUNDS.connections {
         idle.push(TcpStream::connect(address).await.unwrap());
     }
     let answer = get_from(address, "/live").await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(begin.elapsed() >= CONNECTION_LIFE, "{:?}", begin.elapsed());
+    assert!(begin.elapsed() >= BOUNDS.life, "{:?}", begin.elapsed());
 }
