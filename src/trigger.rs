@@ -8,6 +8,7 @@ pub mod bell;
 pub mod event;
 pub mod poll;
 pub mod receipt;
+pub mod webhook;
 
 pub use bell::{Bell, Look, Wake, Wakes};
 pub use receipt::Receipt;

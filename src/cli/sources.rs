@@ -1,10 +1,12 @@
 //! What wakes the controller from outside, started beside it: the poll, the queues, the webhook.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -12,7 +14,7 @@ use super::Failure;
 use crate::manifest::config::triggers::Triggers;
 use crate::metrics::Metrics;
 use crate::provider::stores::Stores;
-use crate::trigger::{Bell, poll};
+use crate::trigger::{Bell, poll, webhook};
 
 /// How long sources may take to end.
 const FAREWELL: Duration = Duration::from_millis(1500);
@@ -39,9 +41,19 @@ pub(super) struct Sources {
 impl Sources {
     /// Starts what the Config describes; one that cannot be started keeps the process from starting.
     pub(super) async fn start(triggers: &Triggers, around: Surroundings) -> Result<Self, Failure> {
-        let (stop, _) = watch::channel(false);
-        let tasks = JoinSet::new();
-        let _ = (triggers, around);
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let Surroundings { bell, stores, held, leading, metrics, wall_clock, dice } = around;
+        let _ = (stores, held, leading, dice);
+        if let Some(webhook) = &triggers.webhook {
+            let listener = listen(webhook.listen).await?;
+            let settings = webhook::Settings::open(webhook, metrics, wall_clock).await;
+            let settings = settings.map_err(|unusable| Failure::World(unusable.into()))?;
+            tasks.spawn(async move {
+                webhook::serve(listener, settings, bell, until(stopped)).await;
+                "webhook"
+            });
+        }
         Ok(Self { tasks, stop })
     }
 
@@ -67,4 +79,18 @@ impl Sources {
         // What does not end in time goes with the process.
         let _ = tokio::time::timeout(FAREWELL, ended).await;
     }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| {
+            format!("the webhook cannot listen at {address}: give it another address in `listen`")
+        })
+        .map_err(Failure::World)
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }

@@ -1,0 +1,228 @@
+//! The webhook: others tell of a change by `POST /v1/rotate`.
+//!
+//! Every replica serves it, whoever leads. In come requests, out go [`Wake`]s for the controller, and
+//! the names it woke for whoever asked. Who asks is told apart before what they ask is read, and nothing
+//! of a request is ever told to anybody: not its headers, not its query, not its body.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::HttpBody as _;
+use axum::extract::{DefaultBodyLimit, Extension, FromRequest, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+use tower::Service as _;
+use tracing::{debug, info, warn};
+
+use self::caller::Caller;
+use self::complaints::Complaints;
+use self::door::Door;
+use self::refusal::Refusal;
+use self::tls::Certificate;
+pub use self::tls::Unusable;
+use super::{Bell, Look, Trigger, Wake};
+use crate::listener::{self, Bounds};
+use crate::manifest::config::triggers;
+use crate::metrics::Metrics;
+
+mod allowance;
+mod body;
+mod caller;
+mod complaints;
+mod door;
+mod keys;
+mod refusal;
+mod replay;
+mod signature;
+mod tls;
+mod watched;
+
+/// Where requests go.
+const PATH: &str = "/v1/rotate";
+
+/// How much the port takes on. A request that comes in one piece takes a few round trips.
+const BOUNDS: Bounds = Bounds {
+    port: "webhook",
+    connections: 128,
+    life: Duration::from_secs(8),
+    crowded_life: Duration::from_millis(500),
+};
+
+/// The largest body. An event of AWS has a few thousand bytes, and none more than this.
+const MAX_BODY: usize = 64 * 1024;
+
+/// How long the controller may take to say whom a request concerns. It says nothing before its caches
+/// are primed.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What the webhook needs, its files read for the first time.
+#[derive(Debug)]
+pub struct Settings {
+    door: Door,
+    certificate: Option<Certificate>,
+    metrics: Arc<Metrics>,
+    wall_clock: fn() -> Timestamp,
+}
+
+/// What requests are answered with.
+#[derive(Debug)]
+struct Desk {
+    door: Door,
+    bell: Bell,
+    metrics: Arc<Metrics>,
+    wall_clock: fn() -> Timestamp,
+    complaints: Mutex<Complaints>,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy)]
+struct Peer(IpAddr);
+
+impl Settings {
+    /// Reads the files. Keys may come later, and until then nobody may ask; a certificate has to be there.
+    pub async fn open(
+        webhook: &triggers::Webhook,
+        metrics: Arc<Metrics>,
+        wall_clock: fn() -> Timestamp,
+    ) -> Result<Self, Unusable> {
+        let certificate = match &webhook.tls {
+            Some(tls) => Some(Certificate::open(tls).await?),
+            None => None,
+        };
+        Ok(Self { door: Door::open(webhook).await, certificate, metrics, wall_clock })
+    }
+}
+
+/// Answers on `listener` until `stop`, and rings for what is asked.
+pub async fn serve(listener: TcpListener, settings: Settings, bell: Bell, stop: impl Future<Output = ()>) {
+    let Settings { door, certificate, metrics, wall_clock } = settings;
+    let (certificate, complaints) = (certificate.map(Arc::new), Mutex::default());
+    info!(
+        listening = listener.local_addr().ok().map(tracing::field::display),
+        tls = certificate.is_some(),
+        "the webhook listens"
+    );
+    let router = router(Desk { door, bell, metrics, wall_clock, complaints });
+    let answer = |stream, peer: SocketAddr| {
+        let (router, certificate) = (router.clone(), certificate.clone());
+        async move {
+            let peer = Peer(peer.ip());
+            match certificate {
+                None => answer(stream, router, peer).await,
+                Some(certificate) => match certificate.acceptor().await.accept(stream).await {
+                    Ok(stream) => answer(stream, router, peer).await,
+                    Err(error) => debug!(peer = %peer.0, %error, "no TLS with a client of the webhook"),
+                },
+            }
+        }
+    };
+    listener::serve(listener, BOUNDS, answer, stop).await;
+}
+
+async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, router: Router, peer: Peer) {
+    let requests = service_fn(|mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.clone().call(request)
+    });
+    listener::answer(stream, requests).await;
+}
+
+fn router(desk: Desk) -> Router {
+    Router::new().route(PATH, post(rotate)).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(Arc::new(desk))
+}
+
+async fn rotate(
+    State(desk): State<Arc<Desk>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    request: Request,
+) -> Response {
+    match desk.take(request).await {
+        Ok(woken) => {
+            debug!(?woken, "the webhook woke");
+            let body = json!({ "pullSecrets": woken }).to_string();
+            (StatusCode::ACCEPTED, [(CONTENT_TYPE, "application/json")], body).into_response()
+        }
+        Err(refusal) => {
+            desk.note(refusal, peer);
+            refusal.into_response()
+        }
+    }
+}
+
+impl Desk {
+    /// Takes a request to where it is carried out: whom it woke.
+    async fn take(&self, request: Request) -> Result<Vec<String>, Refusal> {
+        let now = (Instant::now(), (self.wall_clock)());
+        let caller = Caller::of(request.headers()).ok_or(Refusal::Unauthorized)?;
+        let body = match caller {
+            Caller::Token(token) => {
+                self.door.admit(token).await?;
+                whole(request).await?
+            }
+            Caller::Signature(signature) => {
+                if !signature.is_timely(now.1) {
+                    return Err(Refusal::Unauthorized);
+                }
+                let body = whole(request).await?;
+                self.door.admit_signed(&signature, &body, now.1).await?;
+                body
+            }
+        };
+        self.wake(body::read(&body)?, now).await
+    }
+
+    async fn wake(&self, looks: Vec<Look>, now: (Instant, Timestamp)) -> Result<Vec<String>, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        let wake = Wake { answer: Some(answer), ..Wake::new(Trigger::Webhook, looks, Duration::ZERO, now) };
+        let woken = async {
+            self.bell.ring(wake).await.ok()?;
+            // The controller logs what it cannot hand over.
+            answered.await.ok()?.ok()
+        };
+        timeout(PATIENCE, woken).await.ok().flatten().ok_or(Refusal::Unanswered)
+    }
+
+    fn note(&self, refusal: Refusal, peer: IpAddr) {
+        debug!(%peer, %refusal, "the webhook refused a request");
+        if let Some(outcome) = refusal.outcome() {
+            self.metrics.triggered(Trigger::Webhook, outcome);
+        }
+        if refusal == Refusal::Unauthorized {
+            let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(requests) = complaints.count(Instant::now()) {
+                warn!(
+                    requests, last_peer = %peer,
+                    "the webhook refused who has no valid token or signature: compare the sender's key with the \
+                     webhook's files, and its clock with this one"
+                );
+            }
+        }
+    }
+}
+
+/// The whole body, where it is not too long.
+async fn whole(request: Request) -> Result<Bytes, Refusal> {
+    // One that says so is not even waited for.
+    if request.body().size_hint().lower() > MAX_BODY as u64 {
+        return Err(Refusal::TooLarge);
+    }
+    Bytes::from_request(request, &()).await.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
+        _ => Refusal::Unreadable,
+    })
+}
+
+#[cfg(test)]
+mod tests;

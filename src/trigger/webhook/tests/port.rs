@@ -1,0 +1,153 @@
+//! The webhook over real sockets: who dawdles, who floods it, who is heard all the same.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::listener::MAX_HEAD;
+
+/// A webhook on a port of its own, which ends when it is told to.
+pub(super) struct Port {
+    pub(super) address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+}
+
+impl Port {
+    pub(super) async fn open(scene: &Scene) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let settings = scene.settings().await;
+        let server =
+            tokio::spawn(serve(listener, settings, scene.bell.clone(), async { drop(stopped.await) }));
+        Self { address, stop, server }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// All that is answered to these bytes, until the server closes the connection.
+    async fn answer_to(&self, bytes: &[u8]) -> String {
+        exchange(self.connect().await, bytes).await
+    }
+}
+
+/// All that is answered to these bytes, until the other end closes the connection.
+pub(super) async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> String {
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    // A connection that is reset ends as well.
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8(answer).unwrap()
+}
+
+/// A request with the token.
+pub(super) fn good(rest: &str) -> Vec<u8> {
+    format!("POST {PATH} HTTP/1.1\r\nHost: regcred\r\nAuthorization: Bearer {TOKEN}\r\n{rest}").into_bytes()
+}
+
+const LAST: &str = "Content-Length: 0\r\n\r\n";
+
+#[track_caller]
+fn assert_status(answer: &str, status: u16) {
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer:?} is no {status}");
+}
+
+#[tokio::test]
+async fn a_connection_carries_one_request() {
+    let (scene, wakes) = Scene::new();
+    let looks = play(wakes);
+    let port = Port::open(&scene).await;
+    let two = [good(LAST), good(LAST)].concat();
+    let answer = port.answer_to(&two).await;
+    assert_status(&answer, 202);
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n{\"pullSecrets\":[\"images\"]}"), "{answer}");
+    assert_eq!(*looks.lock().unwrap(), [Look::Everything]);
+}
+
+#[tokio::test]
+async fn a_body_in_chunks_is_as_good_and_no_longer() {
+    let (scene, wakes) = Scene::new();
+    let looks = play(wakes);
+    let port = Port::open(&scene).await;
+    let chunked = |body: &str| good(&format!("Transfer-Encoding: chunked\r\n\r\n{body}"));
+    let body = "c\r\n{\"pullSecret\r\nb\r\n\":\"images\"}\r\n0\r\n\r\n";
+    assert_status(&port.answer_to(&chunked(body)).await, 202);
+    assert_eq!(*looks.lock().unwrap(), [Look::PullSecret("images".to_owned())]);
+    let endless = format!("1000\r\n{}\r\n", " ".repeat(0x1000)).repeat(17);
+    assert_status(&port.answer_to(&chunked(&endless)).await, 413);
+    assert_status(&port.answer_to(&chunked("no length\r\n")).await, 400);
+    assert_eq!(looks.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn who_says_that_it_is_too_much_need_not_send_it() {
+    let (scene, _wakes) = Scene::new();
+    let port = Port::open(&scene).await;
+    let request = good("Content-Length: 65537\r\nExpect: 100-continue\r\n\r\n");
+    assert_status(&port.answer_to(&request).await, 413);
+    // Who sends it nevertheless is heard out, so that the answer arrives.
+    let request = [good("Content-Length: 900000\r\n\r\n"), b"x".repeat(900_000)].concat();
+    assert_status(&port.answer_to(&request).await, 413);
+}
+
+#[tokio::test]
+async fn who_has_no_key_is_refused_before_its_body_is_read() {
+    let (scene, _wakes) = Scene::new();
+    let port = Port::open(&scene).await;
+    let head = format!("POST {PATH} HTTP/1.1\r\nHost: regcred\r\n");
+    let rests = [
+        "Content-Length: 1000\r\n\r\n",
+        "Authorization: Bearer hunter2\r\nContent-Length: 1000\r\n\r\n",
+        "X-Regcred-Timestamp: 1\r\nContent-Length: 1000\r\n\r\n",
+    ];
+    for rest in rests {
+        assert_status(&port.answer_to((head.clone() + rest).as_bytes()).await, 401);
+    }
+    let endless = format!("{head}x: {}", "x".repeat(2 * MAX_HEAD));
+    assert_status(&port.answer_to(endless.as_bytes()).await, 431);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_sends_half_a_request_is_left_after_a_while() {
+    let (scene, _wakes) = Scene::new();
+    let port = Port::open(&scene).await;
+    for half in [&b""[..], b"POST", &good(""), &good("Content-Length: 2\r\n\r\n{")] {
+        let begin = Instant::now();
+        assert_eq!(port.answer_to(half).await, "", "{}", half.escape_ascii());
+        assert!((BOUNDS.life..2 * BOUNDS.life).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_everybody_dawdles_who_does_not_is_answered() {
+    let (scene, wakes) = Scene::new();
+    let _looks = play(wakes);
+    let port = Port::open(&scene).await;
+    let mut idle = Vec::new();
+    for _ in 0..BOUNDS.connections {
+        let mut stream = port.connect().await;
+        stream.write_all(b"POST /v1/rotate HTTP/1.1\r\n").await.unwrap();
+        idle.push(stream);
+    }
+    let begin = Instant::now();
+    assert_status(&port.answer_to(&good(LAST)).await, 202);
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_does_not_wait_for_who_dawdles() {
+    let (scene, _wakes) = Scene::new();
+    let port = Port::open(&scene).await;
+    let mut stream = port.connect().await;
+    stream.write_all(b"POST").await.unwrap();
+    let begin = Instant::now();
+    port.stop.send(()).unwrap();
+    port.server.await.unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    assert!(TcpStream::connect(port.address).await.is_err());
+}
