@@ -3,6 +3,7 @@
 //!
 //! The base and `deploy/rbac.yaml` are the chart rendered; `make base` renders them anew.
 
+mod aws;
 mod base;
 mod chart;
 mod cluster;

@@ -7,6 +7,7 @@
 
 mod guardian;
 mod http;
+mod infrastructure;
 pub mod keeper;
 mod keyring;
 mod kube;
@@ -24,6 +25,7 @@ use anyhow::Context as _;
 use tokio::sync::OnceCell;
 
 pub use guardian::Guardian;
+pub use infrastructure::{cfn_lint, cloudformation, terraform};
 pub use keyring::{KeyringAnswer, KeyringCredential, KeyringQuestion, ask_kubelet};
 pub use kube::{AuditEvent, AuditMark, Ending, Kube, service_account_user};
 pub use localstack::{LocalStack, REGION};

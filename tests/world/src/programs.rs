@@ -135,12 +135,18 @@ pub async fn build_all() -> anyhow::Result<()> {
         program.path().await?;
     }
     localstack_python().await?;
+    deploy_tools_python().await?;
     Ok(())
 }
 
 /// The Python interpreter of the LocalStack installation, installed first if it is missing.
 pub(crate) async fn localstack_python() -> anyhow::Result<PathBuf> {
     blocking(python::localstack).await
+}
+
+/// The Python interpreter of cfn-lint and python-hcl2, installed first if it is missing.
+pub(crate) async fn deploy_tools_python() -> anyhow::Result<PathBuf> {
+    blocking(python::deploy_tools).await
 }
 
 /// The first executable file called `name` on `PATH`.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::pins;
+use super::pins::{self, Pin};
 
 /// `$XDG_CACHE_HOME/regcred-world`, or `~/.cache/regcred-world`.
 pub(crate) fn root() -> anyhow::Result<PathBuf> {
@@ -19,7 +19,12 @@ pub(crate) fn root() -> anyhow::Result<PathBuf> {
 
 /// The part of the cache that belongs to the pins compiled into this crate.
 pub(crate) fn of_these_pins() -> anyhow::Result<PathBuf> {
-    Ok(root()?.join(pins::digest(pins::PINS)))
+    of(pins::PINS)
+}
+
+/// The part of the cache that belongs to `pins`.
+pub(crate) fn of(pins: &[Pin]) -> anyhow::Result<PathBuf> {
+    Ok(root()?.join(pins::digest(pins)))
 }
 
 /// Creates `directory` and everything above it.

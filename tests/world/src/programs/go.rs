@@ -93,7 +93,7 @@ pub(crate) fn build(program: Program) -> anyhow::Result<()> {
     }
     let go = compiler(on_path("go"))?;
     let sources = cache.join("src");
-    pins::write_to(&sources)?;
+    pins::write_to(&sources, pins::PINS)?;
 
     let names = missing.iter().map(|(member, _)| member.name()).collect::<Vec<_>>().join(", ");
     say(&format!("building {names} from pinned Go modules, about {} min the first time", unit.minutes));

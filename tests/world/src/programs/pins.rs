@@ -1,6 +1,7 @@
-//! The pins: every Go module file, the LocalStack requirements and our own Go source, compiled into this crate.
+//! The pins: every Go module file, the requirements of Python and our own Go source, compiled into this crate.
 //!
-//! Their digest names the cache directory, so a changed pin never meets a program built from an older one.
+//! Their digest names the cache directory, so a changed pin never meets a program built from an older one. The tools
+//! of [`DEPLOY_TOOLS`] have a digest and a directory of their own: no Go program waits for a newer linter.
 
 use std::path::Path;
 
@@ -20,7 +21,7 @@ macro_rules! pins {
     };
 }
 
-/// Everything that decides what gets built or installed.
+/// Everything that decides what gets built or installed for the world.
 pub(crate) const PINS: &[Pin] = pins![
     "go/etcd/go.mod",
     "go/etcd/go.sum",
@@ -36,6 +37,9 @@ pub(crate) const PINS: &[Pin] = pins![
     "localstack.lock",
 ];
 
+/// The same for what reads infrastructure as code.
+pub(crate) const DEPLOY_TOOLS: &[Pin] = pins!["deploy-tools.lock"];
+
 /// The first 16 hexadecimal digits of the SHA-256 over all paths and texts.
 pub(crate) fn digest(pins: &[Pin]) -> String {
     let mut all = Vec::new();
@@ -49,9 +53,9 @@ pub(crate) fn digest(pins: &[Pin]) -> String {
     hex(&sha256(&SHA256, &all).as_ref()[..8])
 }
 
-/// Writes the pins below `directory` under their own paths, so that a build needs no source checkout.
-pub(crate) fn write_to(directory: &Path) -> anyhow::Result<()> {
-    for pin in PINS {
+/// Writes pins below `directory` under their own paths, so that a build needs no source checkout.
+pub(crate) fn write_to(directory: &Path, pins: &[Pin]) -> anyhow::Result<()> {
+    for pin in pins {
         let path = directory.join(pin.path);
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
@@ -116,7 +120,7 @@ mod tests {
     #[test]
     fn pins_are_written_under_their_own_paths() {
         let directory = std::env::temp_dir().join(format!("regcred-world-pins-{}", std::process::id()));
-        write_to(&directory).unwrap();
+        write_to(&directory, PINS).unwrap();
         let written = std::fs::read_to_string(directory.join("go/kube/keyring/main.go")).unwrap();
         std::fs::remove_dir_all(&directory).unwrap();
         assert!(written.contains("package main"));

@@ -1,4 +1,4 @@
-//! Installs LocalStack from its hash-locked requirements into a Python 3.11 environment of its own.
+//! Installs what is written in Python, from hash-locked requirements, into environments of Python 3.11 of their own.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,36 +6,67 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 
-use super::{cache, go::last_lines, on_path, pins};
+use super::pins::{self, Pin};
+use super::{cache, go::last_lines, on_path};
 use crate::talk::say;
 
 /// Written last: an environment cannot be renamed into place, because its scripts name their own directory.
 const MARKER: &str = "installed";
 
+/// An environment: what people call it, its folder, and the file with its requirements among the pins.
+struct Environment {
+    name: &'static str,
+    folder: &'static str,
+    lock: &'static str,
+    pins: &'static [Pin],
+}
+
+const LOCALSTACK: Environment =
+    Environment { name: "LocalStack", folder: "localstack", lock: "localstack.lock", pins: pins::PINS };
+
+const DEPLOY_TOOLS: Environment = Environment {
+    name: "cfn-lint and python-hcl2",
+    folder: "deploy-tools",
+    lock: "deploy-tools.lock",
+    pins: pins::DEPLOY_TOOLS,
+};
+
 /// The interpreter that can run LocalStack, installed first if it is missing.
 pub(crate) fn localstack() -> anyhow::Result<PathBuf> {
-    let cache = cache::of_these_pins()?;
-    let home = cache.join("localstack");
+    python(&LOCALSTACK)
+}
+
+/// The interpreter that knows cfn-lint and python-hcl2, installed first if it is missing.
+pub(crate) fn deploy_tools() -> anyhow::Result<PathBuf> {
+    python(&DEPLOY_TOOLS)
+}
+
+fn python(environment: &Environment) -> anyhow::Result<PathBuf> {
+    let Environment { name, folder, lock, pins } = *environment;
+    let cache = cache::of(pins)?;
+    let home = cache.join(folder);
     let python = home.join("bin/python");
     if home.join(MARKER).is_file() {
         return Ok(python);
     }
-    let _lock = cache::lock(&cache, || say("waiting for another process that installs LocalStack"))?;
+    let _lock = cache::lock(&cache, || say(&format!("waiting for another process that installs {name}")))?;
     if home.join(MARKER).is_file() {
         return Ok(python);
     }
     let installer = Installer::find()?;
-    say("installing LocalStack, about 1 min the first time");
+    say(&format!("installing {name}, about 1 min the first time"));
     let begun = Instant::now();
     if home.exists() {
         // No marker: an earlier installation was cut short.
         std::fs::remove_dir_all(&home).with_context(|| format!("cannot remove {}", home.display()))?;
     }
-    pins::write_to(&cache.join("src"))?;
-    installer.install(&home, &cache.join("src/localstack.lock"))?;
+    pins::write_to(&cache.join("src"), pins)?;
+    installer
+        .install(&home, &cache.join("src").join(lock))
+        .with_context(|| format!("cannot install {name}"))?;
     std::fs::write(home.join(MARKER), "")
         .with_context(|| format!("cannot mark {} as complete", home.display()))?;
-    say(&format!("installed LocalStack in {} s", begun.elapsed().as_secs()));
+    say(&format!("installed {name} in {} s", begun.elapsed().as_secs()));
     Ok(python)
 }
 
@@ -103,7 +134,7 @@ fn run(command: &mut Command) -> anyhow::Result<()> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {program}"))?;
     if !output.status.success() {
         bail!(
-            "{program} could not install LocalStack; a package index must be reachable: {}",
+            "{program} failed; a package index must be reachable: {}",
             last_lines(&String::from_utf8_lossy(&output.stderr), 20)
         );
     }

@@ -1,0 +1,166 @@
+//! `deploy/aws/`: the CloudFormation template and the Terraform module are without a finding, and say the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::aws::statement::Statements;
+use crate::rendering::deploy;
+
+mod statement;
+mod terraform;
+
+/// What regcred may do in AWS, by statement; those that need no key of the reader's own.
+const RIGHTS: &[(&str, &[&str])] = &[
+    ("Batches", &["secretsmanager:BatchGetSecretValue"]),
+    ("Queue", &["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"]),
+    ("Secrets", &["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]),
+];
+
+/// The same for those that do.
+const RIGHTS_TO_KEYS: &[(&str, &[&str])] =
+    &[("QueueKey", &["kms:Decrypt"]), ("SecretsKey", &["kms:Decrypt"])];
+
+async fn template() -> Value {
+    world::cloudformation(&deploy("aws/events.yaml")).await.expect("a template")
+}
+
+/// The resources of the template of one type, by their names.
+fn resources<'a>(template: &'a Value, kind: &str) -> BTreeMap<&'a str, &'a Value> {
+    let all = template["Resources"].as_object().expect("resources");
+    let of_kind = all.iter().filter(|(_, resource)| resource["Type"] == kind);
+    of_kind.map(|(name, resource)| (name.as_str(), &resource["Properties"])).collect()
+}
+
+#[tokio::test]
+async fn cfn_lint_finds_nothing() {
+    let findings = world::cfn_lint(&deploy("aws/events.yaml")).await.expect("cfn-lint runs");
+    assert_eq!(findings, "");
+}
+
+#[tokio::test]
+async fn cfn_lint_would_find_something() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let wrong = directory.path().join("wrong.yaml");
+    let template = std::fs::read_to_string(deploy("aws/events.yaml")).expect("a template");
+    std::fs::write(&wrong, template.replace("VisibilityTimeout", "VisibilityTime")).expect("a file");
+    let findings = world::cfn_lint(&wrong).await.expect("cfn-lint runs");
+    assert!(findings.contains("'VisibilityTime' was unexpected"), "{findings}");
+}
+
+#[tokio::test]
+async fn every_name_in_terraform_is_declared_and_every_variable_and_local_is_used() {
+    let module = terraform::Module::read().await;
+    let (declared, used) = (module.declared(), module.used());
+    assert_eq!(used.difference(&declared).collect::<Vec<_>>(), Vec::<&String>::new());
+    let idle = declared.difference(&used).filter(|name| !name.starts_with("aws_"));
+    assert_eq!(idle.collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+#[tokio::test]
+async fn both_have_the_same_parameters() {
+    let (template, module) = (template().await, terraform::Module::read().await);
+    let parameters = template["Parameters"].as_object().expect("parameters");
+    let told = parameters.iter().map(|(name, parameter)| {
+        let default = parameter["Default"].as_str().map(str::to_owned);
+        (name.clone(), (default, parameter["Description"].as_str().unwrap_or_default().to_owned()))
+    });
+    assert_eq!(told.collect::<BTreeMap<_, _>>(), module.variables());
+    let outputs = template["Outputs"].as_object().expect("outputs").keys().cloned();
+    assert_eq!(outputs.collect::<BTreeSet<_>>(), module.outputs());
+}
+
+#[tokio::test]
+async fn both_send_the_same_events() {
+    let (template, module) = (template().await, terraform::Module::read().await);
+    let rules = resources(&template, "AWS::Events::Rule");
+    let patterns: BTreeMap<String, Value> = rules
+        .iter()
+        .map(|(name, rule)| ((*name).to_owned(), statement::resolve(&rule["EventPattern"])))
+        .collect();
+    assert_eq!(patterns, module.event_patterns());
+    assert_eq!(
+        patterns["LabelUpdated"],
+        json!({
+            "source": ["aws.secretsmanager"],
+            "detail-type": ["Secret Label Updated"],
+            "detail": {"name": [{"prefix": "${SecretNamePrefix}"}], "labelUpdated": ["AWSCURRENT"]},
+        })
+    );
+    for (name, rule) in rules {
+        assert_eq!(
+            rule["Targets"],
+            json!([{"Id": "queue", "Arn": {"Fn::GetAtt": ["Queue", "Arn"]}}]),
+            "{name}"
+        );
+    }
+    assert_eq!(module.targets(), patterns.keys().cloned().collect::<BTreeSet<_>>());
+}
+
+#[tokio::test]
+async fn both_grant_the_same_rights_and_no_more_than_are_used() {
+    let (template, module) = (template().await, terraform::Module::read().await);
+    let granted = Statements::of_template(&template["Resources"]);
+    assert_eq!(granted, Statements::of_module(&module));
+
+    let written = |names: &[(&str, &[&str])]| -> BTreeMap<String, Vec<String>> {
+        names
+            .iter()
+            .map(|(sid, actions)| ((*sid).to_owned(), actions.iter().map(|it| (*it).to_owned()).collect()))
+            .collect()
+    };
+    let expected = written(&[RIGHTS, RIGHTS_TO_KEYS].concat());
+    assert_eq!(granted.of_regcred(), expected);
+    for (sid, statement) in &granted.0 {
+        let everywhere = statement.resources.iter().any(|it| it == "*");
+        assert_eq!(everywhere, sid == "Batches", "{sid}: {statement:?}");
+    }
+    let optional = granted.0.iter().filter(|(_, it)| it.is_optional).map(|(sid, _)| sid.as_str());
+    assert_eq!(optional.collect::<Vec<_>>(), ["Batches", "QueueKey", "SecretsKey"]);
+    for (sid, via) in [("SecretsKey", "secretsmanager"), ("QueueKey", "sqs")] {
+        let service = format!("{via}.${{AWS::Region}}.amazonaws.com");
+        assert_eq!(granted.0[sid].conditions["StringEquals kms:ViaService"], [service], "{sid}");
+    }
+    assert_eq!(
+        granted.0["Send"].conditions["ArnEquals aws:SourceArn"],
+        ["${LabelUpdated.Arn}", "${RotationSucceeded.Arn}", "${SecretChanged.Arn}"]
+    );
+}
+
+#[tokio::test]
+async fn both_make_the_same_queues_and_the_same_alarm() {
+    let (template, module) = (template().await, terraform::Module::read().await);
+    for (name, attribute, property) in [
+        ("Queue", "visibility_timeout_seconds", "VisibilityTimeout"),
+        ("Queue", "receive_wait_time_seconds", "ReceiveMessageWaitTimeSeconds"),
+        ("Queue", "message_retention_seconds", "MessageRetentionPeriod"),
+        ("DeadLetterQueue", "message_retention_seconds", "MessageRetentionPeriod"),
+    ] {
+        let written = &template["Resources"][name]["Properties"][property];
+        assert!(written.is_u64(), "{name}: {property}");
+        assert_eq!(&module.resource("aws_sqs_queue", name)[attribute], written, "{name}: {property}");
+    }
+    let redrive = &template["Resources"]["Queue"]["Properties"]["RedrivePolicy"]["maxReceiveCount"];
+    let terraform = module.resource("aws_sqs_queue", "Queue")["redrive_policy"].clone();
+    assert!(
+        terraform.as_str().is_some_and(|it| it.contains(&format!("maxReceiveCount = {redrive}"))),
+        "{terraform}"
+    );
+
+    let alarm = &template["Resources"]["DeadLetterAlarm"]["Properties"];
+    let attributes = module.resource("aws_cloudwatch_metric_alarm", "DeadLetterAlarm");
+    for (attribute, property) in [
+        ("alarm_description", "AlarmDescription"),
+        ("namespace", "Namespace"),
+        ("metric_name", "MetricName"),
+        ("statistic", "Statistic"),
+        ("period", "Period"),
+        ("evaluation_periods", "EvaluationPeriods"),
+        ("threshold", "Threshold"),
+        ("comparison_operator", "ComparisonOperator"),
+        ("treat_missing_data", "TreatMissingData"),
+    ] {
+        assert!(!alarm[property].is_null(), "{property}");
+        assert_eq!(attributes[attribute], alarm[property], "{property}");
+    }
+}
