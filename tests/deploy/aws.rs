@@ -1,4 +1,4 @@
-//! `deploy/aws/`: the CloudFormation template and the Terraform module are without a finding, and say the same.
+//! `deploy/aws/`: the `CloudFormation` template and the Terraform module are without a finding, and say the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::aws::statement::Statements;
 use crate::rendering::deploy;
 
+mod stack;
 mod statement;
 mod terraform;
 

@@ -1,4 +1,4 @@
-//! Statements of IAM, from CloudFormation and from Terraform, in one form.
+//! Statements of IAM, from `CloudFormation` and from Terraform, in one form.
 
 use std::collections::BTreeMap;
 
@@ -65,7 +65,7 @@ impl Statements {
     }
 }
 
-/// A value of CloudFormation with its functions as text: `${Queue.Arn}`. What is there under a condition is there.
+/// A value of `CloudFormation` with its functions as text: `${Queue.Arn}`. What is there under a condition is there.
 pub(super) fn resolve(value: &Value) -> Value {
     let single = |name: &str| value.as_object().filter(|it| it.len() == 1).and_then(|it| it.get(name));
     if let Some(name) = single("Ref").and_then(Value::as_str) {

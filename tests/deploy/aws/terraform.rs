@@ -1,4 +1,4 @@
-//! The Terraform module, told in the words of the CloudFormation template.
+//! The Terraform module, told in the words of the `CloudFormation` template.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::rendering::deploy;
 
-/// What the data sources are called in CloudFormation.
+/// What the data sources are called in `CloudFormation`.
 const PSEUDO_PARAMETERS: &[(&str, &str)] = &[
     ("data.aws_partition.current.partition", "AWS::Partition"),
     ("data.aws_region.current.region", "AWS::Region"),
@@ -28,8 +28,8 @@ impl Module {
         };
         let typed = |kind: &str, prefix: &str| -> Vec<String> {
             let types = self.blocks(kind).flatten();
-            let names = types.flat_map(|(kind, named)| {
-                named.as_object().expect("a block").keys().map(move |name| format!("{prefix}{kind}.{name}"))
+            let names = types.flat_map(|(kind, blocks)| {
+                blocks.as_object().expect("a block").keys().map(move |name| format!("{prefix}{kind}.{name}"))
             });
             names.collect()
         };
@@ -97,7 +97,7 @@ impl Module {
         names.collect()
     }
 
-    /// The resource that has this name in CloudFormation.
+    /// The resource that has this name in `CloudFormation`.
     #[track_caller]
     pub(super) fn resource(&self, kind: &str, name: &str) -> &Value {
         let all = self.of_type("resource", kind);
@@ -113,7 +113,7 @@ impl Module {
         blocks.map(|(name, body)| (name.as_str(), body)).collect()
     }
 
-    /// A value with every expression in the words of CloudFormation: `${SecretNamePrefix}`, `${Queue.Arn}`.
+    /// A value with every expression in the words of `CloudFormation`: `${SecretNamePrefix}`, `${Queue.Arn}`.
     pub(super) fn resolve(&self, value: &Value) -> Value {
         match value {
             Value::String(text) => self.resolve_text(text).into(),
@@ -127,7 +127,7 @@ impl Module {
         }
     }
 
-    /// Every ARN that an expression refers to, in the words of CloudFormation.
+    /// Every ARN that an expression refers to, in the words of `CloudFormation`.
     pub(super) fn arns(expression: &str) -> Vec<String> {
         let resources = paths(expression).filter(|path| path.starts_with("aws_"));
         resources.filter_map(|path| Some(format!("${{{}.Arn}}", pascal(path.split('.').nth(1)?)))).collect()

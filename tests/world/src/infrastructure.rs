@@ -1,4 +1,4 @@
-//! What reads infrastructure as code, without a cloud: cfn-lint for CloudFormation, python-hcl2 for Terraform.
+//! What reads infrastructure as code, without a cloud: cfn-lint for `CloudFormation`, python-hcl2 for Terraform.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -55,7 +55,7 @@ pub async fn cfn_lint(template: &Path) -> anyhow::Result<String> {
     Ok(findings)
 }
 
-/// A CloudFormation template.
+/// A `CloudFormation` template.
 pub async fn cloudformation(template: &Path) -> anyhow::Result<Value> {
     read(CLOUDFORMATION, template).await
 }

@@ -1,4 +1,6 @@
-//! LocalStack in host mode: Secrets Manager.
+//! LocalStack in host mode: Secrets Manager, and what tells of its changes.
+
+mod stack;
 
 use anyhow::Context as _;
 use reqwest::Client;
@@ -11,6 +13,8 @@ use crate::{http, port, programs};
 
 /// The region that everything is made in.
 pub const REGION: &str = "us-east-1";
+/// What may be asked for; each is loaded by its first request.
+const SERVICES: &str = "secretsmanager,sqs,events,sns,cloudformation,cloudwatch,iam,sts";
 /// What LocalStack takes for an access key and its secret.
 const KEY: &str = "test";
 
@@ -42,7 +46,7 @@ impl LocalStack {
         let process = guardian.spawn("localstack", &directory, &python, |command| {
             command
                 .args(["-c", LAUNCHER])
-                .env("SERVICES", "secretsmanager")
+                .env("SERVICES", SERVICES)
                 .env("GATEWAY_LISTEN", &listen)
                 .env("LOCALSTACK_HOST", &listen)
                 // Nothing leaves the machine, and nothing listens but the gateway.
@@ -84,14 +88,7 @@ impl LocalStack {
             .post(format!("{}/", self.endpoint))
             .header("content-type", "application/x-amz-json-1.1")
             .header("x-amz-target", format!("{service}.{action}"))
-            // LocalStack reads service and region from here and checks no signature.
-            .header(
-                "authorization",
-                format!(
-                    "AWS4-HMAC-SHA256 Credential={KEY}/20260101/{REGION}/{service}/aws4_request, \
-                     SignedHeaders=host, Signature=0"
-                ),
-            )
+            .header("authorization", signed_for(service))
             .body(body.to_string());
         http::json(request).await
     }
@@ -109,6 +106,13 @@ impl LocalStack {
             json!({ "SecretId": secret, "SecretString": value, "ClientRequestToken": random_token()? });
         text(&self.request("secretsmanager", "PutSecretValue", &body).await?, "VersionId")
     }
+}
+
+/// LocalStack reads service and region from here and checks no signature.
+fn signed_for(service: &str) -> String {
+    format!(
+        "AWS4-HMAC-SHA256 Credential={KEY}/20260101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
+    )
 }
 
 fn text(answer: &Value, field: &str) -> anyhow::Result<String> {

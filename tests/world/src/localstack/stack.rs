@@ -1,0 +1,77 @@
+//! Stacks of `CloudFormation`, which speaks in forms and, when asked to, answers in JSON.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+use url::form_urlencoded::Serializer;
+
+use super::{LocalStack, signed_for};
+use crate::http;
+use crate::process::until;
+
+impl LocalStack {
+    /// Makes a stack of a template and these parameters, waits until all of it is there, and returns its outputs.
+    pub async fn create_stack(
+        &self,
+        name: &str,
+        template: &str,
+        parameters: &[(&str, &str)],
+    ) -> anyhow::Result<BTreeMap<String, String>> {
+        let mut form = vec![
+            ("StackName".to_owned(), name),
+            ("TemplateBody".to_owned(), template),
+            ("Capabilities.member.1".to_owned(), "CAPABILITY_IAM"),
+        ];
+        for (number, (key, value)) in (1..).zip(parameters) {
+            form.push((format!("Parameters.member.{number}.ParameterKey"), key));
+            form.push((format!("Parameters.member.{number}.ParameterValue"), value));
+        }
+        self.cloudformation("CreateStack", &form).await?;
+        until("a complete stack", || async {
+            let stack = self.stack(name).await?;
+            match stack["StackStatus"].as_str().unwrap_or_default() {
+                "CREATE_COMPLETE" => Ok(Some(outputs(&stack)?)),
+                "CREATE_IN_PROGRESS" => Ok(None),
+                other => bail!("stack {name} is {other}: {}", stack["StackStatusReason"]),
+            }
+        })
+        .await
+    }
+
+    async fn stack(&self, name: &str) -> anyhow::Result<Value> {
+        let answer = self.cloudformation("DescribeStacks", &[("StackName".to_owned(), name)]).await?;
+        let stacks = members(&answer["DescribeStacksResponse"]["DescribeStacksResult"]["Stacks"]);
+        Ok(stacks.first().with_context(|| format!("there is no stack {name}"))?.clone())
+    }
+
+    async fn cloudformation(&self, action: &str, form: &[(String, &str)]) -> anyhow::Result<Value> {
+        let mut body = Serializer::new(String::new());
+        body.append_pair("Action", action).append_pair("Version", "2010-05-15").extend_pairs(form);
+        let request = self
+            .client
+            .post(format!("{}/", self.endpoint))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("accept", "application/json")
+            .header("authorization", signed_for("cloudformation"))
+            .body(body.finish());
+        http::json(request).await
+    }
+}
+
+fn outputs(stack: &Value) -> anyhow::Result<BTreeMap<String, String>> {
+    let text = |output: &Value, field: &str| {
+        output[field].as_str().map(str::to_owned).with_context(|| format!("an output has no {field}"))
+    };
+    let outputs = members(&stack["Outputs"]);
+    outputs.iter().map(|output| Ok((text(output, "OutputKey")?, text(output, "OutputValue")?))).collect()
+}
+
+/// A list, which is written otherwise where it has one member.
+fn members(list: &Value) -> &[Value] {
+    match &list["member"] {
+        Value::Array(members) => members,
+        Value::Null => &[],
+        member => std::slice::from_ref(member),
+    }
+}
