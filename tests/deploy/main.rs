@@ -10,3 +10,4 @@ mod cluster;
 mod readme;
 mod rendering;
 mod values;
+mod vault;

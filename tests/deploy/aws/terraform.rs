@@ -28,10 +28,10 @@ impl Module {
         };
         let typed = |kind: &str, prefix: &str| -> Vec<String> {
             let types = self.blocks(kind).flatten();
-            let names = types.flat_map(|(kind, blocks)| {
+            let paths = types.flat_map(|(kind, blocks)| {
                 blocks.as_object().expect("a block").keys().map(move |name| format!("{prefix}{kind}.{name}"))
             });
-            names.collect()
+            paths.collect()
         };
         [named("variable", "var."), named("locals", "local."), typed("data", "data."), typed("resource", "")]
             .concat()

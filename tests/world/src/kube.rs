@@ -122,7 +122,7 @@ impl Kube {
     }
 
     /// The certificates to trust, as PEM text.
-    pub(crate) fn ca_pem(&self) -> anyhow::Result<String> {
+    pub fn ca_pem(&self) -> anyhow::Result<String> {
         read(&self.ca_file)
     }
 }

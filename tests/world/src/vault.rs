@@ -2,6 +2,7 @@
 
 mod audit;
 mod auth;
+mod cli;
 
 use std::path::{Path, PathBuf};
 
@@ -87,11 +88,20 @@ impl Vault {
 
     /// Any request with the root token; `path` comes after `/v1/`. An empty answer is `null`.
     pub async fn request(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        self.request_as(&self.root_token, method, path, body).await
+    }
+
+    /// The same with any token.
+    pub async fn request_as(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Value> {
         let method: Method = method.parse().map_err(|_| anyhow!("{method} is not an HTTP method"))?;
-        let mut request = self
-            .client
-            .request(method, format!("{}/v1/{path}", self.address))
-            .header("x-vault-token", &self.root_token);
+        let mut request =
+            self.client.request(method, format!("{}/v1/{path}", self.address)).header("x-vault-token", token);
         if let Some(body) = body {
             request = request.json(body);
         }
