@@ -15,7 +15,6 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-pub mod backoff;
 pub mod contest;
 pub mod memory;
 pub mod queue;
@@ -34,6 +33,7 @@ mod timers;
 mod wakes;
 
 use crate::admin::Vitals;
+use crate::backoff;
 use crate::cluster::Secret;
 use crate::cluster::error::Error;
 use crate::cluster::watch::{Address, Seen, Subject, Watch};

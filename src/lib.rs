@@ -13,6 +13,8 @@
 //! Every module that writes is observe → decide → act, and the decision is a pure function.
 
 pub mod manifest;
+
+pub mod backoff;
 pub mod trigger;
 
 pub mod credential;

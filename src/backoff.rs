@@ -1,4 +1,4 @@
-//! How long to wait before something that failed is tried again.
+//! How long to wait before something is tried again, or looked at again.
 //!
 //! Pure: the number of failures and a random number go in, a pause comes out.
 
@@ -14,7 +14,12 @@ const LONGEST: Duration = Duration::from_mins(5);
 #[must_use]
 pub fn after(failures: u32, dice: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
-    let pause = SHORTEST.saturating_mul(1 << doublings).min(LONGEST);
+    shortened(SHORTEST.saturating_mul(1 << doublings).min(LONGEST), dice)
+}
+
+/// A pause that may not be exceeded, shortened by up to a tenth.
+#[must_use]
+pub fn shortened(pause: Duration, dice: f64) -> Duration {
     pause.mul_f64(1.0 - dice.clamp(0.0, 1.0) / 10.0)
 }
 
@@ -26,7 +31,7 @@ pub fn jittered(interval: Duration, dice: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{after, jittered};
+    use super::{after, jittered, shortened};
     use std::time::Duration;
 
     #[test]
@@ -39,6 +44,8 @@ mod tests {
     #[test]
     fn what_failed_together_is_not_tried_together() {
         assert_eq!(after(4, 1.0), Duration::from_millis(7200));
+        assert_eq!(shortened(Duration::from_mins(1), 0.0), Duration::from_mins(1));
+        assert_eq!(shortened(Duration::from_mins(1), 1.0), Duration::from_secs(54));
         assert_eq!(jittered(Duration::from_mins(1), 0.0), Duration::from_secs(54));
         assert_eq!(jittered(Duration::from_mins(1), 1.0), Duration::from_secs(66));
     }
