@@ -17,16 +17,16 @@ use strum::VariantArray;
 use tokio::time::Instant;
 
 use self::labels::{
-    OfFetches, OfPasses, OfPlace, OfStore, OfTargets, OfTrigger, OfTriggers, OfWrites, TargetState,
-    fetch_outcomes,
+    OfFetches, OfPasses, OfPlace, OfPolls, OfStore, OfTargets, OfTrigger, OfTriggers, OfWrites, TargetState,
+    fetch_outcomes, poll_outcomes,
 };
-pub use self::labels::{PassOutcome, TriggerOutcome, WriteKind, WriteOutcome};
+pub use self::labels::{PassOutcome, PollOutcome, TriggerOutcome, WriteKind, WriteOutcome};
 use self::last_success::LastSuccess;
 use self::queue_age::QueueAge;
 pub use self::reference::reference;
 use self::reference::{
-    CREDENTIAL_EXPIRY, Description, FETCH_SECONDS, FETCHES, LEADER, PASSES, PREFIX, PROPAGATION_SECONDS,
-    QUEUE_DEPTH, TARGETS, TRIGGERS, WRITES,
+    CREDENTIAL_EXPIRY, Description, FETCH_SECONDS, FETCHES, LEADER, PASSES, POLLS, PREFIX,
+    PROPAGATION_SECONDS, QUEUE_DEPTH, TARGETS, TRIGGERS, WRITES,
 };
 use crate::credential::{Place, StoreName, StoredValue};
 use crate::provider;
@@ -51,6 +51,7 @@ type Histograms<Labels> = Family<Labels, Histogram, fn() -> Histogram>;
 pub struct Metrics {
     registry: Registry,
     triggers: Family<OfTriggers, Counter>,
+    polls: Family<OfPolls, Counter>,
     fetches: Family<OfFetches, Counter>,
     fetch_seconds: Histograms<OfStore>,
     passes: Family<OfPasses, Counter>,
@@ -75,6 +76,7 @@ impl Metrics {
         registry.register_collector(Box::new(queue_age.clone()));
         let metrics = Self {
             triggers: register(&mut registry, &TRIGGERS, Family::default()),
+            polls: register(&mut registry, &POLLS, Family::default()),
             fetches: register(&mut registry, &FETCHES, Family::default()),
             fetch_seconds: register(&mut registry, &FETCH_SECONDS, histograms()),
             passes: register(&mut registry, &PASSES, Family::default()),
@@ -99,6 +101,17 @@ impl Metrics {
     /// Something came from outside to say that something changed.
     pub fn triggered(&self, trigger: Trigger, outcome: TriggerOutcome) {
         self.triggers.get_or_create(&OfTriggers { trigger, outcome }).inc();
+    }
+
+    /// The version of a key of `store` was asked for.
+    pub fn polled(&self, store: &StoreName, outcome: Result<PollOutcome, &provider::Error>) {
+        let labels = |outcome| OfPolls { store: store.to_string(), outcome };
+        // As for reads, the first failure is to be an increase from 0.
+        for outcome in poll_outcomes() {
+            self.polls.get_or_create(&labels(outcome)).inc_by(0);
+        }
+        let outcome = outcome.map_or_else(provider::Error::reason, Into::into);
+        self.polls.get_or_create(&labels(outcome)).inc();
     }
 
     /// A key of `store` was read, or was not.

@@ -14,7 +14,7 @@ use tracing::info;
 
 use super::connection::Connection;
 use super::log::LogFormat;
-use super::sources::{Sources, Surroundings};
+use super::sources::{Sources, Surroundings, until};
 use super::{Exit, Failure, manifests, wall_clock};
 use crate::admin::{self, Heartbeat, Readiness, Vitals};
 use crate::controller::{Controller, Settings};
@@ -233,11 +233,6 @@ impl Signals {
             _ = self.interrupt.recv() => "SIGINT",
         }
     }
-}
-
-async fn until(mut end: watch::Receiver<bool>) {
-    // A sender that is gone means the same.
-    let _ = end.wait_for(|ended| *ended).await;
 }
 
 fn pod_namespace() -> String {

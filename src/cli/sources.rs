@@ -44,7 +44,15 @@ impl Sources {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let Surroundings { bell, stores, held, leading, metrics, wall_clock, dice } = around;
-        let _ = (stores, held, leading, dice);
+        if let Some(interval) = triggers.poll_interval {
+            let metrics = Arc::clone(&metrics);
+            let settings = poll::Settings { stores, interval, metrics, wall_clock, dice };
+            let polling = poll::run(settings, held, bell.clone(), leading.clone(), stopped.clone());
+            tasks.spawn(async {
+                polling.await;
+                "poll"
+            });
+        }
         if let Some(webhook) = &triggers.webhook {
             let listener = listen(webhook.listen).await?;
             let settings = webhook::Settings::open(webhook, metrics, wall_clock).await;
@@ -90,7 +98,8 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
         .map_err(Failure::World)
 }
 
-async fn until(mut stopped: watch::Receiver<bool>) {
+/// Waits until the process ends.
+pub(super) async fn until(mut stopped: watch::Receiver<bool>) {
     // A sender that is gone means the same.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }

@@ -28,6 +28,15 @@ pub enum TriggerOutcome {
     Refused,
 }
 
+/// What a version was to which a poll was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantNames)]
+pub enum PollOutcome {
+    /// The one that is held, or one that was told before.
+    Known,
+    /// Another one.
+    New,
+}
+
 /// How a pass over one ClusterPullSecret ended.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantNames, strum::VariantArray,
@@ -100,6 +109,17 @@ pub(super) fn fetch_outcomes() -> impl Iterator<Item = &'static str> {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct OfFetches {
+    pub(super) store: String,
+    pub(super) outcome: &'static str,
+}
+
+/// What the answer to a poll may be: a [`PollOutcome`], or the reason of a [`provider::Error`].
+pub(super) fn poll_outcomes() -> impl Iterator<Item = &'static str> {
+    PollOutcome::VARIANTS.iter().chain(provider::Error::VARIANTS).copied()
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfPolls {
     pub(super) store: String,
     pub(super) outcome: &'static str,
 }

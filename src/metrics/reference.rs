@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use strum::VariantNames;
 
-use super::labels::{PassOutcome, TargetState, TriggerOutcome, WriteKind, WriteOutcome, fetch_outcomes};
+use super::labels::{
+    PassOutcome, TargetState, TriggerOutcome, WriteKind, WriteOutcome, fetch_outcomes, poll_outcomes,
+};
 use crate::trigger::Trigger;
 
 /// What the names of all metrics begin with, before an underscore.
@@ -47,6 +49,13 @@ pub(super) const TRIGGERS: Description = Description {
         Label { name: "outcome", values: || TriggerOutcome::VARIANTS.to_vec() },
     ],
     meaning: "What came from outside to say that something changed, by what became of it",
+};
+
+pub(super) const POLLS: Description = Description {
+    name: "polls_total",
+    kind: Kind::Counter,
+    labels: &[STORE, Label { name: "outcome", values: || poll_outcomes().collect() }],
+    meaning: "Questions for the version of a key, by what became of them; no value is read for them",
 };
 
 pub(super) const FETCHES: Description = Description {
@@ -129,8 +138,9 @@ pub(super) const CREDENTIAL_EXPIRY: Description = Description {
     meaning: "When the store lets a credential expire, in Unix time; only where it says so, as KV v2 does with `delete_version_after`",
 };
 
-pub(super) const ALL: [Description; 12] = [
+pub(super) const ALL: [Description; 13] = [
     TRIGGERS,
+    POLLS,
     FETCHES,
     FETCH_SECONDS,
     PASSES,

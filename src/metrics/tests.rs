@@ -25,6 +25,7 @@ fn scraped(metrics: &Metrics, name: &str) -> Vec<String> {
 fn eventful() -> Metrics {
     let metrics = Metrics::new();
     metrics.triggered(Trigger::Webhook, TriggerOutcome::Woken);
+    metrics.polled(&"vault".into(), Ok(PollOutcome::New));
     metrics.fetched(&"vault".into(), Ok(&value()), Duration::from_millis(30));
     metrics.passed("images", PassOutcome::InSync);
     metrics.succeeded("images", Instant::now());
@@ -102,6 +103,26 @@ fn a_fetch_is_counted_by_its_outcome_and_the_others_stand_at_0() {
     assert!(text.contains(r#"regcred_fetches_total{store="vault",outcome="Denied"} 0"#), "{text}");
     assert!(text.contains(r#"regcred_fetch_seconds_bucket{le="0.05",store="vault"} 1"#), "{text}");
     assert!(text.contains(r#"regcred_fetch_seconds_count{store="vault"} 3"#), "{text}");
+}
+
+#[test]
+fn a_poll_is_counted_by_its_outcome_and_the_others_stand_at_0() {
+    let metrics = Metrics::new();
+    let store = "vault".into();
+    metrics.polled(&store, Ok(PollOutcome::Known));
+    metrics.polled(&store, Ok(PollOutcome::New));
+    metrics.polled(&store, Ok(PollOutcome::Known));
+    metrics.polled(&store, Err(&provider::Error::Sealed { at: place() }));
+    assert_eq!(
+        scraped(&metrics, "regcred_polls_total"),
+        [
+            r#"regcred_polls_total{store="vault",outcome="Known"} 2"#,
+            r#"regcred_polls_total{store="vault",outcome="New"} 1"#,
+            r#"regcred_polls_total{store="vault",outcome="Sealed"} 1"#
+        ]
+    );
+    let denied = r#"regcred_polls_total{store="vault",outcome="Denied"} 0"#;
+    assert!(metrics.encode().contains(denied));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TriggersDocument {
-    /// How often every store is asked for the versions of the keys, a tenth more or less: hours, minutes
+    /// How often every store is asked for the versions of the keys, up to a tenth sooner: hours, minutes
     /// and seconds, as in `30s`; at least `1s`, and `0s` for never. No value is read for it.
     pub poll_interval: String,
     /// Queues of Amazon SQS that tell of changes in AWS Secrets Manager.
