@@ -18,6 +18,7 @@ mod files;
 mod killing;
 mod lifecycle;
 mod newcomers;
+mod poll;
 mod rehearsal;
 mod rotation;
 mod secrecy;
