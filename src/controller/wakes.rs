@@ -57,10 +57,10 @@ impl Controller {
             // What one at rest misses it reads when it is no longer so.
             for (name, record) in self.records.iter().filter(|(_, record)| record.is_awake()) {
                 for place in record.places() {
-                    if let Some(version) = version_by(look, name, place, |store| self.home(store)) {
+                    if concerns(look, name, place, |store| self.home(store)) {
                         let looks = concerned.entry(name.clone()).or_default();
                         // Of several versions the last is the one that is expected.
-                        looks.insert(place.clone(), version);
+                        looks.insert(place.clone(), look.version().cloned());
                     }
                 }
             }
@@ -133,20 +133,19 @@ impl Controller {
     }
 }
 
-/// The version that a look expects of a key, where one is known; `None` where it does not concern it.
-fn version_by<'a>(
+/// Whether a look concerns a key of a ClusterPullSecret.
+fn concerns<'a>(
     look: &Look,
     name: &str,
     place: &Place,
     home: impl Fn(&StoreName) -> Option<Home<'a>>,
-) -> Option<Option<Version>> {
+) -> bool {
     match look {
-        Look::Everything => Some(None),
-        Look::PullSecret(wanted) => (wanted == name).then_some(None),
-        Look::Place(wanted, version) => (wanted == place).then(|| version.clone()),
+        Look::Everything => true,
+        Look::PullSecret(wanted) => wanted == name,
+        Look::Place(wanted, _) => wanted == place,
         Look::Secret(sighting) => {
-            let home = home(&place.store)?;
-            sighting.secret.is_key(&place.key, home).then(|| sighting.version.clone())
+            home(&place.store).is_some_and(|home| sighting.secret.is_key(&place.key, home))
         }
     }
 }
@@ -167,7 +166,7 @@ mod tests {
         let home = |store: &StoreName| {
             (store.0 == "aws").then_some(Home { region: "eu-west-1", account: Some("123456789012") })
         };
-        let concerned = places.iter().filter(|it| version_by(&look, "images", &place(it), home).is_some());
+        let concerned = places.iter().filter(|it| concerns(&look, "images", &place(it), home));
         assert_eq!(concerned.copied().collect::<Vec<_>>(), expect, "{look:?}");
     }
 

@@ -54,7 +54,7 @@ pub(crate) fn is_of_id(key: &str, id: &str) -> bool {
     match (Arn::parse(key), Arn::parse(id)) {
         (Some(key), Some(id)) => key.is_same(&id),
         (None, Some(id)) => id.is_named(key),
-        (Some(_), None) | (None, None) => key == id,
+        (_, None) => key == id,
     }
 }
 

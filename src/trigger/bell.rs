@@ -76,6 +76,18 @@ pub fn bell() -> (Bell, Wakes) {
     (Bell(sender), wakes)
 }
 
+impl Look {
+    /// The version that the key should answer, where one is known.
+    #[must_use]
+    pub fn version(&self) -> Option<&Version> {
+        match self {
+            Self::Everything | Self::PullSecret(_) => None,
+            Self::Place(_, version) => version.as_ref(),
+            Self::Secret(sighting) => sighting.version.as_ref(),
+        }
+    }
+}
+
 impl Bell {
     /// Rings; waits while too many wait already.
     pub async fn ring(&self, wake: Wake) -> Result<(), Gone> {
