@@ -119,6 +119,47 @@ async fn a_version_that_goes_backwards_is_picked_up() {
 }
 
 #[tokio::test]
+async fn a_file_that_changes_is_found_and_a_store_without_versions_is_left_to_the_refresh() {
+    let stage = Stage::new("poll-kinds", 1).await;
+    let file = stage.directory.path().join("files/ghcr");
+    std::fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
+    let put = |password: &str| {
+        let value = json!({"username": "robot", "password": password});
+        std::fs::write(&file, value.to_string()).expect("a file");
+    };
+    put("one");
+    let other = json!({"username": "robot", "password": "other"});
+    stage.vault.put_kv1("kv1", "poll-kinds", &other).await.expect("Vault takes a value");
+    let mut pull_secret = stage.pull_secret(stage.name);
+    pull_secret["spec"]["registries"] = json!([
+        {"host": "ghcr.io", "from": {"store": "files", "key": "ghcr"}},
+        {"host": "quay.io", "from": {"store": "kv1", "key": "poll-kinds"}},
+    ]);
+    stage.apply(&pull_secret).await;
+    let kv1 =
+        format!("- name: kv1\n  vault: {{address: \"{}\", mount: kv1, kvVersion: 1}}\n", stage.vault.address);
+    let config = stage.config(&format!("{kv1}triggers: {{pollInterval: 1s}}\n"));
+    let controller = stage.controller().of(&stage.write(&[&config])).start().await;
+    stage.until_served("one").await;
+    let is_about_kv1 = |line: &&Value| line["fields"]["store"] == "kv1" || line["store"] == "kv1";
+    until("the store without versions is told of", async || {
+        controller.lines().iter().any(|it| is_about_kv1(&it))
+    })
+    .await;
+    let vault_mark = stage.vault_mark();
+    for password in ["two", "three"] {
+        put(password);
+        stage.until_served(password).await;
+    }
+    assert_eq!(asked(&stage, vault_mark), []);
+    let lines = controller.lines();
+    let told: Vec<_> = lines.iter().filter(is_about_kv1).collect();
+    let [told] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!(told["level"], "INFO");
+    assert!(told.to_string().contains("refreshInterval"), "{told}");
+}
+
+#[tokio::test]
 async fn a_deleted_key_is_told_soon_and_the_cluster_keeps_what_it_has() {
     let stage = Stage::new("poll-gone", 2).await;
     stage.put_password("one").await;
