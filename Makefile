@@ -1,5 +1,5 @@
 # The two commands of the README, and what developers use beside them.
-.PHONY: demo test bench lint base skopeo
+.PHONY: demo test bench fuzz lint base skopeo
 
 # Tells the whole story on a world of its own: real Vault, Secrets Manager, API server and registries.
 demo:
@@ -12,6 +12,19 @@ test: skopeo
 # What a rotation costs beside the bare writes, measured in the same run: by the one-shot command, and by the controller.
 bench:
 	cargo bench --no-fail-fast --bench rotate --bench run
+
+# Inputs that nobody thought of, for so many seconds to each target of tests/fuzz: what is found lands in
+# tests/fuzz/artifacts. Without a sanitizer, since no code here is unsafe, the pinned toolchain is enough.
+FUZZ_SECONDS ?= 600
+fuzz:
+	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	cp Cargo.lock tests/fuzz/Cargo.lock
+	for target in $$(cargo fuzz list --fuzz-dir tests/fuzz); do \
+		mkdir -p tests/fuzz/corpus/$$target; \
+		cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none $$target \
+			tests/fuzz/corpus/$$target tests/fuzz/seeds/$$target \
+			-- -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -rss_limit_mb=2048 || exit 1; \
+	done
 
 lint:
 	cargo fmt --all --check

@@ -54,6 +54,12 @@ pub fn read(sources: &[PathBuf], default_files_directory: &Path) -> Result<Manif
     interpret(&texts, default_files_directory, mistakes)
 }
 
+/// Reads one text as if it were the file of this name.
+pub fn parse(file: &str, text: &str, default_files_directory: &Path) -> Result<Manifests, Mistakes> {
+    let text = Text { file: file.to_owned(), text: text.to_owned() };
+    interpret(&[text], default_files_directory, Mistakes::default())
+}
+
 /// What the texts say; `mistakes` are those that were made before there were texts.
 fn interpret(
     texts: &[Text],

@@ -10,10 +10,12 @@ mod triggers;
 use std::path::Path;
 
 use proptest::prelude::*;
+use serde_json::json;
 
+use super::cluster_pull_secret::PullSecret;
 use super::mistake::Mistakes;
 use super::source::Text;
-use super::{Manifests, interpret};
+use super::{Manifests, interpret, parse};
 
 fn files(files: &[(&str, &str)]) -> Result<Manifests, Mistakes> {
     let texts: Vec<Text> =
@@ -49,71 +51,11 @@ fn of_triggers(triggers: &str) -> String {
     mistakes(&format!("apiVersion: regcred.dev/v1alpha1\nkind: Config\nstores: []\ntriggers: {triggers}\n"))
 }
 
-const EXAMPLE: &str = r#"
-apiVersion: regcred.dev/v1alpha1
-kind: Config
-stores:
-  - name: vault
-    vault:   # in the cluster
-      address: https://vault.vault:8200
-      # where the passwords are
-      mount: /secret/
-      kvVersion: 1
-      namespace: team-a
-      caFile: /etc/ssl/vault.pem
-      auth:
-        kubernetes: {role: regcred, mount: kubernetes}
-  - name: approle
-    vault:
-      address: https://vault.vault:8200
-      auth:
-        appRole: {roleIdFile: /run/role, secretIdFile: /run/secret}
-  - name: token
-    vault: {address: "http://127.0.0.1:8200", auth: {tokenFile: /run/token}}
-  - name: environment
-    vault: {address: "http://127.0.0.1:8200"}
-  - name: aws
-    awsSecretsManager: {region: eu-west-1, endpointUrl: "http://127.0.0.1:4566"}
-    keys: ["ci/*", "prod/*"]
-  - name: files
-    file: {directory: /run/registry-credentials}
-triggers:
-  pollInterval: 1m30s
-  sqs: [{queueUrl: "https://sqs.eu-west-1.amazonaws.com/123456789012/regcred", region: eu-west-1}]
-  webhook:
-    tokenFile: /run/webhook/tokens
-    tls: {certificateFile: /run/webhook/tls.crt, keyFile: /run/webhook/tls.key}
----
-apiVersion: regcred.dev/v1alpha1
-kind: ClusterPullSecret
-metadata: {name: images}
-spec:
-  secretName: regcred
-  registries:
-    - host: ghcr.io
-      from: {store: vault, key: ci/ghcr, usernameKey: username, passwordKey: password}
-    - host: docker.io
-      from: {store: aws, key: prod/dockerhub}
-      username: robot
-    - from: {store: files, key: config.json}
-  namespaces:
-    selector:
-      matchLabels: {team: web}
-      matchExpressions: [{key: tier, operator: NotIn, values: ["1"]}]
-    include: ["team-*"]
-    exclude: ["*-sandbox"]
-  serviceAccounts: [default, builder]
-  existing: Adopt
-  refreshInterval: 1h30m
-  deletion: Retain
-  suspend: true
-"#;
+const EXAMPLE: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz/seeds/manifests/everything.yaml"));
 
-const SMALLEST: &str = "apiVersion: regcred.dev/v1alpha1
-kind: ClusterPullSecret
-metadata: {name: images}
-spec: {registries: [{host: ghcr.io, from: {store: files, key: ghcr}}]}
-";
+const SMALLEST: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz/seeds/manifests/smallest.yaml"));
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
@@ -121,6 +63,29 @@ proptest! {
     #[test]
     fn any_text_is_read_or_refused(text in any::<String>()) {
         let _ = files(&[("images.yaml", &text)]);
+    }
+
+    #[test]
+    fn what_a_file_may_say_an_object_may_say(
+        host in "[a-z]{1,3}[.:][a-z0-9]{1,3}(/[a-z]{1,2}|/A)?", name in "[a-z][a-z-]?[a-z]", account in "[a-z]{1,3}|\\*",
+        interval in "[1-9][0-9]?[smh]", include in "[a-z]{1,2}[a-z*?-]?", existing in "Adopt|Refuse|Refuse|adopt",
+    ) {
+        let json = json!({
+            "apiVersion": "regcred.dev/v1alpha1", "kind": "ClusterPullSecret", "metadata": {"name": "images"},
+            "spec": {
+                "secretName": name, "serviceAccounts": [account], "refreshInterval": interval, "existing": existing,
+                "namespaces": {"include": [include]}, "registries": [{"host": host, "from": {"store": "files", "key": "a"}}],
+            },
+        });
+        let file = parse("images.json", &json.to_string(), Path::new("credentials"));
+        let stores = file.as_ref().map_or_else(|_| good(SMALLEST).stores, |it| it.stores.clone());
+        match (file, super::object::read(&json, &stores)) {
+            (Ok(file), Ok(object)) => {
+                let object = PullSecret { object: None, ..object };
+                prop_assert_eq!(format!("{:?}", file.pull_secrets), format!("{:?}", [object]));
+            }
+            (file, object) => prop_assert!(file.is_err() && object.is_err(), "{:?}", object),
+        }
     }
 
     #[test]

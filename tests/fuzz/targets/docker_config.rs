@@ -1,0 +1,51 @@
+//! Stored values of every shape, and docker configs: what the spec of a registry says, one line each for
+//! host, username and the two fields, and then the value.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use regcred::credential::Place;
+use regcred::docker_config::host_key::HostKey;
+use regcred::docker_config::{DockerConfig, shapes};
+use regcred::manifest::cluster_pull_secret::RegistrySource;
+use secrecy::ExposeSecret;
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut lines = bytes.splitn(5, |byte| *byte == b'\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let (host, username, username_key, password_key, value) = (line(), line(), line(), line(), line());
+    let given = |line: &[u8]| str::from_utf8(line).ok().filter(|text| !text.is_empty()).map(str::to_owned);
+    let host = given(host).and_then(|host| HostKey::parse(&host).ok());
+    if let Some(host) = &host {
+        assert_eq!(HostKey::parse(host.as_str()).as_ref(), Ok(host), "a host key has two spellings");
+    }
+    survives(&DockerConfig::parse_lenient(value));
+    let registry = RegistrySource {
+        host,
+        place: Place { store: "files".into(), key: "ghcr".into() },
+        username: given(username),
+        username_key: given(username_key),
+        password_key: given(password_key),
+    };
+    match shapes::parse(&value.to_vec().into(), &registry) {
+        Ok(config) => {
+            assert!(!config.auths.is_empty(), "read for nothing");
+            if let Some(host) = &registry.host {
+                assert!(config.auths.keys().eq([host]), "another host than was asked for");
+            }
+            survives(&config);
+        }
+        Err(malformed) => assert!(!malformed.to_string().is_empty(), "refused for no reason"),
+    }
+});
+
+/// Rendered and parsed it is the same, and every reader of its two ways to say a credential sees one.
+fn survives(config: &DockerConfig) {
+    let bytes = config.render();
+    let again = DockerConfig::parse_lenient(bytes.expose_secret());
+    assert!(config.auths.keys().eq(again.auths.keys()), "other hosts than before");
+    for (before, after) in config.auths.values().zip(again.auths.values()) {
+        assert_eq!(before.username, after.username);
+        assert!(before.password.expose_secret() == after.password.expose_secret());
+    }
+}

@@ -1,0 +1,27 @@
+//! Manifests as people write them and as the API server sends them.
+
+#![no_main]
+
+use std::path::Path;
+
+use libfuzzer_sys::fuzz_target;
+use regcred::manifest::cluster_pull_secret::PullSecret;
+use regcred::manifest::{self, object};
+use serde_json::Value as Json;
+
+fuzz_target!(|text: &str| {
+    let read = manifest::parse("fuzz.yaml", text, Path::new("credentials"));
+    if let Err(mistakes) = &read {
+        assert!(!mistakes.to_string().is_empty(), "refused for no reason");
+    }
+    let Ok(json) = serde_json::from_str::<Json>(text) else { return };
+    let _ = object::Object::of(&json);
+    let stores = read.as_ref().map(|manifests| manifests.stores.clone()).unwrap_or_default();
+    let object = object::read(&json, &stores);
+    // JSON is YAML: what a file may say, an object may say, and it means the same.
+    if let Ok([pull_secret]) = read.as_ref().map(|manifests| manifests.pull_secrets.as_slice()) {
+        let object = object.unwrap_or_else(|mistakes| panic!("good as a file, but as an object: {mistakes}"));
+        let of_cluster = PullSecret { object: None, ..object };
+        assert_eq!(format!("{of_cluster:?}"), format!("{pull_secret:?}"));
+    }
+});
