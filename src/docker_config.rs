@@ -86,6 +86,9 @@ impl<'a> WrittenEntry<'a> {
     }
 }
 
+/// In `auth` and at the registry, such a username would end at its colon.
+const COLON: &str = "the username has a colon, which separates it from the password";
+
 /// A docker config as anyone may have written it.
 #[derive(Deserialize)]
 struct Read {
@@ -109,6 +112,7 @@ fn entry_credential(entry: serde_json::Value) -> Result<Credential, &'static str
         return decode_auth(auth.expose_secret());
     }
     match (entry.username, entry.password) {
+        (Some(username), Some(_)) if username.contains(':') => Err(COLON),
         (Some(username), Some(password)) => Ok(Credential { username, password }),
         _ if entry.identitytoken.is_some() || entry.registrytoken.is_some() => {
             Err("the entry holds only a token, which the kubelet does not use for pulls")
@@ -163,7 +167,7 @@ mod tests {
 
     #[test]
     fn what_is_malformed_is_left_out() {
-        let bytes = br#"{"auths":{"ghcr.io":{"auth":"YTpvbmU="},"quay.io":{"auth":"!"},"x y":{"auth":"YTpvbmU="},"q.io":{"auth":1}}}"#;
+        let bytes = br#"{"auths":{"ghcr.io":{"auth":"YTpvbmU="},"quay.io":{"auth":"!"},"x y":{"auth":"YTpvbmU="},"q.io":{"auth":1},"r.io":{"username":"a:b","password":"one"}}}"#;
         let hosts: Vec<_> =
             DockerConfig::parse_lenient(bytes).auths.into_keys().map(|host| host.to_string()).collect();
         assert_eq!(hosts, ["ghcr.io"]);
@@ -193,6 +197,18 @@ mod tests {
             prop_assert_eq!(credential.password.expose_secret(), &password);
             let again = after.render();
             prop_assert_eq!(again.expose_secret(), bytes.expose_secret());
+        }
+
+        #[test]
+        fn what_is_read_leniently_survives_a_round_trip(
+            host in "(ghcr.io|docker.io|\\[::1\\]:5000|a.b:1)(/[a-z]{0,3})?", username in "[a-z:]{0,4}", password in "[a-z:]{0,4}",
+            auth in proptest::option::of("[a-z:]{0,8}"),
+        ) {
+            let auth = auth.map(|text| STANDARD.encode(text));
+            let entry = serde_json::json!({"username": username, "password": password, "auth": auth});
+            let config = DockerConfig::parse_lenient(serde_json::json!({"auths": {host: entry}}).to_string().as_bytes());
+            prop_assert!(config.is_same_as(&DockerConfig::parse_lenient(config.render().expose_secret())));
+            prop_assert!(config.auths.values().all(|it| !it.username.contains(':')));
         }
 
         #[test]

@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use serde_json::{Map, Value};
 
 use super::host_key::HostKey;
-use super::{DockerConfig, decode_auth, entry_credential};
+use super::{COLON, DockerConfig, decode_auth, entry_credential};
 use crate::credential::Credential;
 use crate::manifest::cluster_pull_secret::RegistrySource;
 
@@ -167,7 +167,7 @@ fn without_line_end(text: &str) -> &str {
 /// What no registry takes, and what a template leaves behind when it finds nothing.
 fn check(credential: &Credential) -> Result<(), Malformed> {
     if credential.username.contains(':') {
-        return Err("the username has a colon, which separates it from the password".into());
+        return Err(COLON.into());
     }
     for (field, text) in
         [("username", credential.username.as_str()), ("password", credential.password.expose_secret())]
