@@ -104,7 +104,7 @@ pub fn parse(body: &[u8]) -> Result<Vec<Sighting>, Unreadable> {
     if body.len() > MAX_BYTES {
         return Err(Unreadable::TooLarge);
     }
-    let events = match Part::parse(body) {
+    let events = match str::from_utf8(body).ok().and_then(Part::parse) {
         Some(Part::List(events)) if !events.is_empty() => events,
         Some(event @ Part::Object(_)) => vec![event],
         _ => return Err(Unreadable::Malformed),
@@ -125,7 +125,7 @@ fn unwrapped(event: Part) -> Result<Part, Unreadable> {
     if !is_wrapped(&event) {
         return Ok(event);
     }
-    let message = event.text(&[Field::Message]).and_then(|message| Part::parse(message.as_bytes()));
+    let message = event.text(&[Field::Message]).and_then(Part::parse);
     let event = message.ok_or(Unreadable::Malformed)?;
     if is_wrapped(&event) { Err(Unreadable::Nested) } else { Ok(event) }
 }

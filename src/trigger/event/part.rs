@@ -51,8 +51,8 @@ pub(super) enum Part {
 
 impl Part {
     /// What a JSON text holds, which nests no deeper than `serde_json` follows.
-    pub(super) fn parse(json: &[u8]) -> Option<Self> {
-        serde_json::from_slice(json).ok()
+    pub(super) fn parse(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok()
     }
 
     /// The text at the end of a path; the first one where a name stands twice.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
+use serde_json::json;
 
 use super::*;
 
@@ -158,7 +159,10 @@ fn what_is_no_event_of_a_secret_is_unreadable() {
     ] {
         assert_eq!(outcome(body), expect, "{body}");
     }
-    assert_eq!(parse(b"\xff{}"), Err(Unreadable::Malformed));
+    // Nor in a text that nobody reads.
+    let bytes =
+        [br#"{"id":""#, &b"\xff"[..], seed!("label-updated").replacen('{', "\",", 1).as_bytes()].concat();
+    assert_eq!(parse(&bytes), Err(Unreadable::Malformed));
 }
 
 #[test]
@@ -193,6 +197,19 @@ proptest! {
     }
 
     #[test]
+    fn whatever_a_native_event_tells_is_seen(
+        id in "[a-zA-Z0-9/_+=.@-]{1,12}", account in proptest::option::of("[0-9]{12}"), region in proptest::option::of("[a-z]{2}-[a-z]{4}-[1-9]"),
+        version in proptest::option::of("[a-zA-Z0-9-]{1,64}"),
+    ) {
+        let event = json!({
+            "detail-type": NATIVE, "account": &account, "region": &region,
+            "detail": {"name": &id, "labelUpdated": CURRENT, "versionId": &version},
+        });
+        let sighting = Sighting { secret: SecretId { id, account, region }, version: version.map(Version) };
+        prop_assert_eq!(parse(event.to_string().as_bytes()), Ok(vec![sighting]));
+    }
+
+    #[test]
     fn any_mutilated_event_is_read_or_refused(
         seed in proptest::sample::select(MUTILATED),
         from in any::<Index>(), length in 0_usize..40, instead in "[\\[\\]{}:,\\\\\"a-zA-Z0-9-]{0,8}",
@@ -200,9 +217,14 @@ proptest! {
         let from = from.index(seed.len());
         let end = (from + length).min(seed.len());
         let body = format!("{}{instead}{}", &seed[..from], &seed[end..]);
-        for Sighting { secret, version } in parse(body.as_bytes()).unwrap_or_default() {
+        let Ok(sightings) = parse(body.as_bytes()) else { return Ok(()) };
+        for Sighting { secret, version } in &sightings {
             prop_assert!(SecretId::can_be(&secret.id));
-            prop_assert!(version.is_none_or(|Version(id)| (1..=64).contains(&id.len())));
+            prop_assert!(version.as_ref().is_none_or(|Version(id)| (1..=64).contains(&id.len())));
+        }
+        for wrapped in [json!({"Type": "Notification", "Message": body}).to_string(), format!("[{body}]")] {
+            // A batch and the envelope of SNS are not wrapped again.
+            prop_assert!(parse(wrapped.as_bytes()).is_ok_and(|seen| seen == sightings) || seed.contains("\"Notification\""));
         }
     }
 }
