@@ -31,9 +31,9 @@ lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo doc --workspace --no-deps --locked --quiet
 
-# Renders deploy/base and deploy/rbac.yaml anew from the chart, and tells its schema which stores there are.
+# Renders deploy/base and deploy/rbac.yaml anew from the chart, and tells its schema which stores and triggers there are.
 base:
-	REGCRED_RENEW=1 cargo test --quiet --test deploy -- what_is_rendered_is_what_is_committed the_stores_are_those_of_the_manifests
+	REGCRED_RENEW=1 cargo test --quiet --test deploy -- what_is_rendered_is_what_is_committed the_stores_and_triggers_are_those_of_the_manifests
 
 # One test pulls with skopeo; it is not a Go module that could be built here.
 skopeo:

@@ -1,13 +1,16 @@
 //! What the chart may be told, and what it refuses to hear.
 
 use regcred::manifest::config::StoreDocument;
+use regcred::manifest::config::triggers::TriggersDocument;
+use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use crate::rendering::{chart, deploy, objects, pod, read, refusal};
+use crate::rendering::{Objects, chart, deploy, objects, pod, read, refusal};
 
-/// Where the schema of the values speaks of one store.
+/// Where the schema of the values speaks of one store, and of the triggers.
 const STORE: &str = "/properties/config/properties/stores/items";
+const TRIGGERS: &str = "/properties/config/properties/triggers";
 
 #[tokio::test]
 async fn what_is_unknown_or_wrong_is_refused_with_its_place() {
@@ -15,7 +18,9 @@ async fn what_is_unknown_or_wrong_is_refused_with_its_place() {
         ("replica=3", "''", "additional properties 'replica' not allowed"),
         ("image.tga=1", "'/image'", "additional properties 'tga' not allowed"),
         ("metrics.serviceMonitor.on=true", "'/metrics/serviceMonitor'", "'on' not allowed"),
-        ("config.triggers=1", "'/config'", "additional properties 'triggers' not allowed"),
+        ("config.pull=1", "'/config'", "additional properties 'pull' not allowed"),
+        ("config.triggers.pollinterval=1s", "'/config/triggers'", "'pollinterval' not allowed"),
+        ("config.triggers.sqs[0].region=x", "'/config/triggers/sqs/0'", "missing property 'queueUrl'"),
         (
             "config.stores[0].name=v,config.stores[0].vualt.address=x",
             "'/config/stores/0'",
@@ -40,23 +45,54 @@ async fn no_secret_names_is_refused_for_it_would_mean_all_secrets() {
     assert!(said.contains("every Secret there is"), "{said}");
 }
 
-#[test]
-fn the_stores_are_those_of_the_manifests() {
+/// The schema of a part of a Config.
+fn schema_of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-    let mut store = settings.into_generator().into_root_schema_for::<StoreDocument>().to_value();
+    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
     // Said once, at the root.
-    store.as_object_mut().expect("a schema").remove("$schema");
-    let mut schema: Value = serde_json::from_str(&read("chart/values.schema.json")).expect("JSON");
-    let written = schema.pointer_mut(STORE).expect("a schema of a store");
+    schema.as_object_mut().expect("a schema").remove("$schema");
+    schema
+}
+
+#[test]
+fn the_stores_and_triggers_are_those_of_the_manifests() {
+    let written: Value = serde_json::from_str(&read("chart/values.schema.json")).expect("JSON");
+    let mut schema = written.clone();
+    *schema.pointer_mut(STORE).expect("a schema of a store") = schema_of::<StoreDocument>();
+    *schema.pointer_mut(TRIGGERS).expect("a schema of the triggers") = schema_of::<TriggersDocument>();
     if std::env::var_os("REGCRED_RENEW").is_some() {
-        *written = store;
         let text = serde_json::to_string_pretty(&schema).expect("JSON") + "\n";
         std::fs::write(deploy("chart/values.schema.json"), text).expect("a writable checkout");
     } else {
         assert!(
-            *written == store,
-            "chart/values.schema.json does not know the stores of now: run `make base`"
+            written == schema,
+            "chart/values.schema.json does not know the stores and triggers of now: run `make base`"
         );
+    }
+}
+
+#[tokio::test]
+async fn triggers_reach_the_config_and_a_webhook_opens_its_port() {
+    let port = |objects: &Objects, list: &str| -> Vec<Value> {
+        let ports = objects["Service regcred"]["spec"]["ports"].as_array().expect("ports");
+        ports.iter().filter(|it| it["name"] == list).cloned().collect()
+    };
+    let quiet = objects(&chart(&["--set", "config.triggers.pollInterval=30s"]).await);
+    assert_eq!(port(&quiet, "webhook"), Vec::<Value>::new());
+    assert_eq!(quiet["NetworkPolicy regcred"]["spec"]["ingress"].as_array().map(Vec::len), Some(1));
+    let config = quiet["ConfigMap regcred-config"]["data"]["config.yaml"].as_str().expect("a Config");
+    assert!(config.contains("\ntriggers:\n  pollInterval: 30s\n"), "{config}");
+
+    for (set, expected) in [("", 8081), (",config.triggers.webhook.listen=0.0.0.0:9000", 9000)] {
+        let set = format!("config.triggers.webhook.tokenFile=/run/webhook/tokens{set}");
+        let peers = r#"networkPolicy.webhookFrom=[{"podSelector":{}}]"#;
+        let objects = objects(&chart(&["--set", &set, "--set-json", peers]).await);
+        assert_eq!(port(&objects, "webhook")[0]["port"], expected);
+        let ports = &pod(&objects)["spec"]["containers"][0]["ports"];
+        assert_eq!(ports[1], json!({"name": "webhook", "containerPort": expected}));
+        let ingress = &objects["NetworkPolicy regcred"]["spec"]["ingress"][1];
+        assert_eq!(ingress["ports"], json!([{"protocol": "TCP", "port": expected}]));
+        assert_eq!(ingress["from"], json!([{"podSelector": {}}]));
     }
 }
 

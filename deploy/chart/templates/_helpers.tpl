@@ -9,6 +9,11 @@ app.kubernetes.io/name: regcred
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{/* The port of the webhook; nothing where there is none. */}}
+{{- define "regcred.webhookPort" -}}
+{{- with (.Values.config.triggers).webhook }}{{ .listen | default "0.0.0.0:8081" | regexFind "[0-9]+$" }}{{ end }}
+{{- end }}
+
 {{- define "regcred.image" -}}
 {{- with .Values.image -}}
 {{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
