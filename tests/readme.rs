@@ -44,3 +44,16 @@ fn the_manifests_of_the_readme_and_of_deploy_hold_no_mistake() {
         assert_eq!((manifests.stores.len(), manifests.pull_secrets.len()), (stores, 1), "{}", file.display());
     }
 }
+
+#[test]
+fn the_triggers_of_the_readme_hold_no_mistake() {
+    let (_, rest) = README.split_once("## Rotation events\n").expect("a section");
+    let (_, rest) = rest.split_once("```yaml\n").expect("a Config");
+    let (config, _) = rest.split_once("```").expect("its end");
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("config.yaml");
+    std::fs::write(&file, config).expect("a file");
+    let manifests = regcred::manifest::read(&[file], directory.path());
+    let triggers = manifests.unwrap_or_else(|mistakes| panic!("{mistakes}")).triggers;
+    assert_eq!((triggers.sqs.len(), triggers.webhook.is_some()), (1, true));
+}

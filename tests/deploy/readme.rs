@@ -2,9 +2,9 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::rendering::{chart, deploy, objects, pod};
+use crate::rendering::{chart, deploy, objects, pod, read};
 
 const README: &str = include_str!("../../README.md");
 
@@ -54,5 +54,30 @@ async fn the_values_bring_a_config_without_a_mistake_and_the_files_it_names() {
 
     let mounts = pod(&objects)["spec"]["containers"][0]["volumeMounts"].as_array().expect("mounts").clone();
     let paths: Vec<_> = mounts.iter().filter_map(|it| it["mountPath"].as_str()).collect();
-    assert!(paths.iter().any(|path| config.contains(&format!("{path}/role-id"))), "{paths:?}");
+    for file in ["role-id", "token"] {
+        assert!(paths.iter().any(|path| config.contains(&format!("{path}/{file}"))), "{file}: {paths:?}");
+    }
+    let volumes = pod(&objects)["spec"]["volumes"].as_array().expect("volumes").clone();
+    let token = volumes.iter().find(|it| it["name"] == "vault-token").expect("a token");
+    let role: Value = serde_json::from_str(&read("vault/role.json")).expect("JSON");
+    let audience = &token["projected"]["sources"][0]["serviceAccountToken"]["audience"];
+    assert_eq!(*audience, role["audience"], "Vault takes the token that is mounted for it");
+}
+
+#[tokio::test]
+async fn what_is_said_to_cloudformation_and_to_terraform_is_declared_there() {
+    let (_, section) = README.split_once("### AWS\n").expect("a section");
+    let (section, _) = section.split_once("### ").expect("its end");
+    let template = world::cloudformation(&deploy("aws/events.yaml")).await.expect("a template");
+    let parameters = template["Parameters"].as_object().expect("parameters");
+    let module = read("aws/terraform/variables.tf");
+    let mut seen = 0;
+    for word in section.split([' ', '`', '\n']) {
+        let is_name = |name: &&str| name.chars().all(|it| it.is_ascii_alphanumeric() || it == '_');
+        let Some(name) = word.split_once('=').map(|(name, _)| name).filter(is_name) else { continue };
+        let is_parameter = parameters.contains_key(name);
+        assert!(is_parameter || module.contains(&format!("variable \"{name}\"")), "{word}");
+        seen += 1;
+    }
+    assert_eq!(seen, 5, "SecretNamePrefix, the same for Terraform, Trust, OidcProvider, CloudTrailEvents");
 }
