@@ -4,6 +4,7 @@ use regcred::credential::Key;
 use regcred::manifest::config::{KubernetesAuth, KvVersion, VaultAuth, VaultSettings};
 use regcred::provider::{Environment, Provider, vault};
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 use world::{Guardian, Kube, Vault};
 
 use crate::rendering::{NAME, NAMESPACE, deploy, read};
@@ -19,6 +20,12 @@ struct Scene {
 }
 
 impl Scene {
+    /// The one that all tests share.
+    async fn shared() -> &'static Self {
+        static SHARED: OnceCell<Scene> = OnceCell::const_new();
+        SHARED.get_or_init(Self::new).await
+    }
+
     async fn new() -> Self {
         let guardian = Guardian::new().expect("a guardian");
         let (kube, vault) = tokio::join!(Kube::start(&guardian), Vault::start(&guardian));
@@ -81,7 +88,7 @@ impl Scene {
 
 #[tokio::test]
 async fn the_token_of_a_login_reads_values_and_versions_below_ci_and_nothing_else() {
-    let scene = Scene::new().await;
+    let scene = Scene::shared().await;
     let auth = scene.regcred().await;
     assert_eq!(auth["policies"], json!(["regcred"]));
     assert_eq!((&auth["lease_duration"], &auth["renewable"]), (&json!(1200), &json!(true)));
@@ -125,7 +132,7 @@ async fn the_token_of_a_login_reads_values_and_versions_below_ci_and_nothing_els
 
 #[tokio::test]
 async fn nobody_else_logs_in() {
-    let scene = Scene::new().await;
+    let scene = Scene::shared().await;
     for (namespace, account, audience) in [
         (NAMESPACE, "default", AUDIENCE),
         ("elsewhere", NAME, AUDIENCE),
@@ -143,7 +150,7 @@ async fn nobody_else_logs_in() {
 
 #[tokio::test]
 async fn regcred_reads_with_the_token_that_is_mounted_for_vault() {
-    let scene = Scene::new().await;
+    let scene = Scene::shared().await;
     let token_file = scene.guardian.new_directory("token").expect("a directory").join("token");
     let jwt = scene.account_token(NAMESPACE, NAME, &[AUDIENCE]).await;
     std::fs::write(&token_file, jwt).expect("a file");
@@ -168,7 +175,7 @@ async fn regcred_reads_with_the_token_that_is_mounted_for_vault() {
 
 #[tokio::test]
 async fn a_second_run_changes_nothing_and_what_was_there_stays() {
-    let scene = Scene::new().await;
+    let scene = Scene::shared().await;
     let vault = &scene.vault;
     let all = async || {
         let paths = ["auth/kubernetes/config", "auth/kubernetes/role/regcred", "sys/policies/acl/regcred"];
