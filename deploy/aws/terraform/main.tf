@@ -86,12 +86,13 @@ resource "aws_cloudwatch_event_target" "secret_changed" {
 
 resource "aws_sqs_queue" "queue" {
   name = "${var.name}-events"
-  # How soon a message comes again that regcred let go, or died with. While a pass runs it holds its own.
+  # How soon a message comes again that regcred died with. While a pass runs it hides its own.
   visibility_timeout_seconds = 30
   receive_wait_time_seconds  = 20
   # Four days. A start reads every secret anyway.
   message_retention_seconds = 345600
-  # Five minutes at least: a target that fails that long is retried by regcred without the message.
+  # Five minutes for what nobody can read. For a target that fails, an hour and a half: regcred lets its message
+  # rest for longer each time.
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead_letter_queue.arn
     maxReceiveCount     = 10
