@@ -4,7 +4,7 @@
 //! for a while and for one request; the others wait in the kernel's queue, and where they do, whoever
 //! dawdles makes room.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, sink};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -32,6 +32,10 @@ const REST: Duration = Duration::from_millis(500);
 /// How long to wait when none can be accepted, which is where there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// How many connections may wait in the kernel's queue; those beyond it are not answered, and try again
+/// by themselves after a second and more.
+const BACKLOG: u32 = 1024;
+
 /// How much a port takes on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -43,6 +47,14 @@ pub(crate) struct Bounds {
     pub(crate) life: Duration,
     /// The same where others wait for its place, or where the port closes.
     pub(crate) crowded_life: Duration,
+}
+
+/// Listens at an address.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Has `answer` answer on `listener` until `shutdown`, then finishes what is under way.

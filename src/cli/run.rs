@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use kube::Client;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tracing::info;
@@ -20,6 +19,7 @@ use crate::admin::{self, Heartbeat, Readiness, Vitals};
 use crate::controller::{Controller, Settings};
 use crate::lease::fence::{self, Fence};
 use crate::lease::{self, Campaign, Term};
+use crate::listener;
 use crate::manifest::Manifests;
 use crate::metrics::Metrics;
 use crate::provider::stores::Stores;
@@ -120,8 +120,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let talk = |error| Failure::World(anyhow!("cannot talk to the cluster at {address}: {error}"));
     let messenger = Client::try_from(config.clone()).map_err(talk)?;
     let client = fence::client(config, &Fence::new(&lease, term.clone())).map_err(talk)?;
-    let listener = TcpListener::bind(listen)
-        .await
+    let listener = listener::bind(listen)
         .with_context(|| format!("cannot listen at {listen}: choose another address with --listen"))
         .map_err(Failure::World)?;
     let listening = listener.local_addr().unwrap_or(listen);

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Failure;
+use crate::listener;
 use crate::manifest::config::triggers::Triggers;
 use crate::metrics::Metrics;
 use crate::provider::stores::Stores;
@@ -54,7 +55,7 @@ impl Sources {
             });
         }
         if let Some(webhook) = &triggers.webhook {
-            let listener = listen(webhook.listen).await?;
+            let listener = listen(webhook.listen)?;
             let settings = webhook::Settings::open(webhook, metrics, wall_clock).await;
             let settings = settings.map_err(|unusable| Failure::World(unusable.into()))?;
             tasks.spawn(async move {
@@ -89,9 +90,8 @@ impl Sources {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address)
-        .await
+fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    listener::bind(address)
         .with_context(|| {
             format!("the webhook cannot listen at {address}: give it another address in `listen`")
         })

@@ -55,7 +55,7 @@ const PATH: &str = "/v1/rotate";
 /// How much the port takes on. A request that comes in one piece takes a few round trips.
 const BOUNDS: Bounds = Bounds {
     port: "webhook",
-    connections: 128,
+    connections: 256,
     life: Duration::from_secs(8),
     crowded_life: Duration::from_millis(500),
 };
