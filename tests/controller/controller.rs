@@ -159,6 +159,18 @@ impl Controller {
         answer.text().await.ok()
     }
 
+    /// The bytes of it that are in memory.
+    pub(crate) fn resident(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).ok()?;
+        let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        Some(value.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+    }
+
+    /// How many files and connections it has open.
+    pub(crate) fn open_files(&self) -> Option<usize> {
+        Some(std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).ok()?.count())
+    }
+
     /// Everything it said.
     pub(crate) fn log(&self) -> String {
         String::from_utf8(std::fs::read(self.process.log()).expect("a log")).expect("logs are UTF-8")

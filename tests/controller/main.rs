@@ -24,3 +24,4 @@ mod rotation;
 mod secrecy;
 mod startup;
 mod status;
+mod webhook;

@@ -1,0 +1,227 @@
+//! Others tell of a change by `POST /v1/rotate`: it is everywhere within a second, whichever replica they ask, and who has
+//! no key costs nothing.
+
+mod hook;
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rcgen::generate_simple_self_signed;
+use serde_json::json;
+use tokio::task::JoinSet;
+use world::AuditEvent;
+
+use self::hook::{Hook, KEY, TOKEN, signature};
+use crate::stage::{PULL_SECRETS, REPLICAS, Stage, is_write, until};
+
+const CROWD: usize = 100;
+/// From a request to the last write of a target, beyond what the writes take.
+const BEYOND: Duration = Duration::from_secs(1);
+/// How many bad requests, and how many of them at once.
+const FLOOD: usize = 10_000;
+const AT_ONCE: usize = 50;
+/// How many keep a connection without an end to what they send, and come back when they are cut.
+const DAWDLERS: usize = 500;
+/// How much the memory of a process may vary by itself.
+const FLAT: u64 = 3 * 1024 * 1024;
+
+#[expect(clippy::disallowed_methods, reason = "the edge of this process is this test")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+fn woken(name: &str) -> (u16, String) {
+    (202, json!({"pullSecrets": [name]}).to_string())
+}
+
+impl Stage {
+    /// A password that is served by a controller with a webhook.
+    async fn serve_with_hook(&self, password: &str) -> Hook {
+        self.put_password(password).await;
+        self.apply(&self.pull_secret(self.name)).await;
+        let hook = Hook::start(self, self.controller(), "").await;
+        self.until_served(password).await;
+        hook
+    }
+
+    fn place(&self) -> String {
+        json!({"store": "vault", "key": self.key("ghcr")}).to_string()
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_is_everywhere_within_a_second_beyond_the_writes() {
+    let stage = Stage::with_crowd("hook", CROWD).await;
+    let hook = stage.serve_with_hook("one").await;
+    stage.until_quiet().await;
+    stage.put_password("two").await;
+    let (mark, vault_mark, asked) = (stage.mark(), stage.vault_mark(), now());
+    assert_eq!(hook.ask(&stage.place()).await, woken("hook"));
+    stage.until_served("two").await;
+
+    assert_eq!(stage.reads("ghcr", vault_mark), 1);
+    let requests = stage.requests(mark).await;
+    let writes: Vec<&AuditEvent> =
+        requests.iter().filter(|it| is_write(it) && it.resource == "secrets").collect();
+    assert_eq!(writes.len(), CROWD);
+    let first = writes.iter().map(|it| it.received).min().expect("writes");
+    let last = writes.iter().map(|it| it.answered).max().expect("writes");
+    let took =
+        |from: Timestamp, to: Timestamp| Duration::try_from(to.duration_since(from)).expect("in this order");
+    let beyond = took(asked, last).saturating_sub(took(first, last));
+    assert!(beyond < BEYOND, "{beyond:?} beyond the writes, which took {:?}", took(first, last));
+    until("the trigger is told", async || stage.status("hook").await["lastRotation"]["trigger"] == "Webhook")
+        .await;
+    assert_eq!(hook.counted("woken").await, 1);
+}
+
+#[tokio::test]
+async fn a_request_to_a_follower_is_stored_for_the_leader() {
+    let stage = Stage::new("hook-follower", 3).await;
+    stage.put_password("one").await;
+    stage.apply(&stage.pull_secret(stage.name)).await;
+    let leader = Hook::start(&stage, stage.controller().replica(REPLICAS[0]), "").await;
+    until("a leader", async || leader.controller.leads().await).await;
+    let follower = Hook::start(&stage, stage.controller().replica(REPLICAS[1]), "").await;
+    stage.until_served("one").await;
+    assert!(!follower.controller.leads().await);
+
+    stage.put_password("two").await;
+    let (mark, vault_mark) = (stage.mark(), stage.vault_mark());
+    assert_eq!(follower.ask(&stage.place()).await, woken(stage.name));
+    let object = stage.pull_secret_object(stage.name).await.expect("a ClusterPullSecret");
+    let request = object["metadata"]["annotations"]["regcred.dev/request"].as_str().expect("a request");
+    assert!(request.starts_with("Webhook 2"), "it is stored when it is answered: {request}");
+    stage.until_served("two").await;
+    assert_eq!(stage.reads("ghcr", vault_mark), 1, "by the leader alone");
+    until("the trigger is told", async || {
+        stage.status(stage.name).await["lastRotation"]["trigger"] == "Webhook"
+    })
+    .await;
+    let requests = stage.requests_as(REPLICAS[1], mark).await;
+    let writes: Vec<_> = requests.iter().filter(|it| it.is_write()).map(crate::stage::line).collect();
+    assert_eq!(writes, [format!("patch clusterpullsecrets {} 200", stage.name)]);
+}
+
+#[tokio::test]
+async fn who_signs_the_time_and_the_body_is_heard_once() {
+    let stage = Stage::new("hook-hmac", 1).await;
+    let hook = stage.serve_with_hook("one").await;
+    let body = json!({"pullSecret": stage.name}).to_string();
+    let at = now().as_second();
+    let signed = signature(KEY, at, &body);
+    assert_eq!(hook.ask_signed(at, &signed, &body).await, woken(stage.name));
+    assert_eq!(hook.ask_signed(at, &signed, &body).await.0, 401, "a replay");
+    assert_eq!(hook.ask_signed(at + 1, &signed, &body).await.0, 401, "another time");
+    assert_eq!(hook.ask_signed(at, &signed, "").await.0, 401, "another body");
+    for off in [-310, 310] {
+        let signed = signature(KEY, at + off, &body);
+        assert_eq!(hook.ask_signed(at + off, &signed, &body).await.0, 401, "{off} s off");
+    }
+    assert_eq!((hook.counted("woken").await, hook.counted("refused").await), (1, 5));
+
+    // A new key beside the old one, and then without it.
+    let ask = async |key: &str, body: &str| {
+        let at = now().as_second();
+        hook.ask_signed(at, &signature(key, at, body), body).await.0
+    };
+    hook.write("keys", &format!("{KEY}\nanother-key\n"));
+    until("the new key is taken", async || ask("another-key", "").await == 202).await;
+    assert_eq!(ask(KEY, " ").await, 202, "beside the old one");
+    hook.write("keys", "another-key\n");
+    until("the old key is gone", async || ask(KEY, "  ").await == 401).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_bad_requests_wakes_nobody_and_leaves_nothing_behind() {
+    let stage = Stage::new("hook-flood", 1).await;
+    let hook = stage.serve_with_hook("one").await;
+    hook.flood(FLOOD / 10, AT_ONCE).await;
+    let (before, place, mut good) = (hook.resident(), stage.place(), 0);
+    for _ in 0..10 {
+        let ((), (status, _)) = tokio::join!(hook.flood(FLOOD / 10, AT_ONCE), hook.ask(&place));
+        assert_eq!(status, 202, "in the middle of it");
+        good += 1;
+    }
+    let after = hook.resident();
+    assert!(after < before + FLAT, "{before} bytes before, {after} after");
+    assert_eq!(hook.counted("woken").await, good);
+    assert_eq!(hook.counted("unconcerned").await + hook.counted("unreadable").await, 0);
+    assert_eq!(hook.counted("refused").await, FLOOD + FLOOD / 10);
+    let log = hook.controller.log();
+    assert!(log.contains("the webhook refused"), "it is told");
+    assert!(log.lines().filter(|line| line.contains("the webhook refused")).count() < 10, "and not each");
+    for secret in [TOKEN, KEY, "hunter2"] {
+        assert!(!log.contains(secret), "the log holds {secret}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_dawdles_keeps_nobody_from_being_heard() {
+    let stage = Stage::new("hook-loris", 1).await;
+    let hook = stage.serve_with_hook("one").await;
+    let mut dawdlers = JoinSet::new();
+    for n in 0..DAWDLERS {
+        let address = hook.address.clone();
+        dawdlers.spawn(async move {
+            loop {
+                hook::dawdle(&address, n, now().as_second()).await;
+            }
+        });
+    }
+    // By then each place is taken by one of them.
+    until("the first of them are cut", async || hook.connections() > DAWDLERS / 2).await;
+    let place = stage.place();
+    for _ in 0..5 {
+        let begun = Instant::now();
+        assert_eq!(hook.ask(&place).await, woken(stage.name));
+        assert!(begun.elapsed() < Duration::from_secs(5), "a request took {:?}", begun.elapsed());
+    }
+    assert_eq!(hook.counted("woken").await, 5);
+}
+
+#[tokio::test]
+async fn a_certificate_is_replaced_while_it_runs() {
+    let stage = Stage::new("hook-tls", 1).await;
+    stage.put_password("one").await;
+    stage.apply(&stage.pull_secret(stage.name)).await;
+    let pairs =
+        ["one", "two"].map(|_| generate_simple_self_signed(["localhost".to_owned()]).expect("a pair"));
+    let [old, new] = &pairs;
+    hook::write(&stage, "tls.crt", &old.cert.pem());
+    hook::write(&stage, "tls.key", &old.signing_key.serialize_pem());
+    let files = format!(
+        ", tls: {{certificateFile: {}, keyFile: {}}}",
+        hook::path(&stage, "tls.crt").display(),
+        hook::path(&stage, "tls.key").display()
+    );
+    let hook = Hook::start(&stage, stage.controller(), &files).await;
+    stage.until_served("one").await;
+    assert_eq!(hook.ask_over_tls(&old.cert.pem(), &stage.place()).await, Some(woken(stage.name)));
+    assert_eq!(hook.ask_over_tls(&new.cert.pem(), "").await, None, "nobody knows this one yet");
+    hook.write("tls.crt", &new.cert.pem());
+    hook.write("tls.key", &new.signing_key.serialize_pem());
+    until("the new certificate", async || {
+        hook.ask_over_tls(&new.cert.pem(), &stage.place()).await == Some(woken(stage.name))
+    })
+    .await;
+    assert_eq!(hook.ask_over_tls(&old.cert.pem(), "").await, None);
+}
+
+#[tokio::test]
+async fn what_cannot_be_served_keeps_it_from_starting_and_says_why() {
+    let stage = Stage::new("hook-broken", 0).await;
+    let files = ", tls: {certificateFile: /nowhere/tls.crt, keyFile: /nowhere/tls.key}";
+    let hook = Hook::begin(&stage, stage.controller(), files).await;
+    assert_eq!(hook.controller.end().await, Some(1));
+    let log = hook.controller.log();
+    assert!(log.contains("/nowhere/tls.crt cannot be read: it is not there"), "{log}");
+
+    // Keys may come later: nobody may ask until then.
+    let hook = stage.serve_with_hook("one").await;
+    std::fs::remove_file(hook::path(&stage, "tokens")).expect("the file goes");
+    until("the token is gone", async || hook.ask("").await.0 == 401).await;
+    hook.write("tokens", TOKEN);
+    until("the token is back", async || hook.ask("").await.0 == 202).await;
+    assert!(stage.kube.get(&format!("{PULL_SECRETS}/{}", stage.name)).await.is_ok());
+}

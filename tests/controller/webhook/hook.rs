@@ -1,0 +1,163 @@
+//! A controller with a webhook, and those who ask it.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use futures::{StreamExt as _, stream};
+use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::controller::{Controller, Launch};
+use crate::stage::Stage;
+
+pub(super) const TOKEN: &str = "t0ken-of-the-stage";
+pub(super) const KEY: &str = "key-of-the-stage";
+/// How a request begins.
+const POST: &str = "POST /v1/rotate HTTP/1.1\r\nHost: regcred\r\n";
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A controller with a webhook.
+pub(super) struct Hook {
+    pub(super) controller: Controller,
+    pub(super) address: String,
+    port: u16,
+    client: Client,
+    directory: PathBuf,
+}
+
+impl Hook {
+    /// Starts a controller with a webhook, whose settings may be more than its files, and waits until it is ready.
+    pub(super) async fn start(stage: &Stage, launch: Launch<'_>, more: &str) -> Self {
+        Self::of(stage, more, async |manifests| launch.of(&manifests).start().await).await
+    }
+
+    /// The same without waiting.
+    pub(super) async fn begin(stage: &Stage, launch: Launch<'_>, more: &str) -> Self {
+        Self::of(stage, more, async |manifests| launch.of(&manifests).begin().await).await
+    }
+
+    async fn of(stage: &Stage, more: &str, start: impl AsyncFnOnce(PathBuf) -> Controller) -> Self {
+        let port = world::free_port().expect("a free port");
+        let address = format!("127.0.0.1:{port}");
+        write(stage, "tokens", TOKEN);
+        write(stage, "keys", KEY);
+        let files = format!(
+            "tokenFile: {}, hmacKeyFile: {}",
+            path(stage, "tokens").display(),
+            path(stage, "keys").display()
+        );
+        let triggers =
+            format!("triggers: {{pollInterval: 0s, webhook: {{listen: \"{address}\", {files}{more}}}}}\n");
+        let controller = start(stage.write(&[&stage.config(&triggers)])).await;
+        let client = builder().build().expect("a client");
+        Self { controller, address, port, client, directory: stage.directory.path().to_owned() }
+    }
+
+    /// Asks with the token: the status, and the body of the answer.
+    pub(super) async fn ask(&self, body: &str) -> (u16, String) {
+        let request = self.client.post(format!("http://{}/v1/rotate", self.address)).bearer_auth(TOKEN);
+        answer_to(request.body(body.to_owned())).await.expect("an answer")
+    }
+
+    /// Asks with a signature.
+    pub(super) async fn ask_signed(&self, at: i64, signature: &str, body: &str) -> (u16, String) {
+        let request = self.client.post(format!("http://{}/v1/rotate", self.address));
+        let request = request.header("X-Regcred-Timestamp", at).header("X-Regcred-Signature", signature);
+        answer_to(request.body(body.to_owned())).await.expect("an answer")
+    }
+
+    /// Asks with the token over TLS, trusting this certificate and no other; `None` where there is no connection.
+    pub(super) async fn ask_over_tls(&self, certificate: &str, body: &str) -> Option<(u16, String)> {
+        let trusted = Certificate::from_pem(certificate.as_bytes()).expect("a certificate");
+        let client = builder().tls_certs_only([trusted]).build().expect("a client");
+        let request = client.post(format!("https://localhost:{}/v1/rotate", self.port)).bearer_auth(TOKEN);
+        answer_to(request.body(body.to_owned())).await.ok()
+    }
+
+    /// That many requests that are refused, so many at once.
+    pub(super) async fn flood(&self, count: usize, at_once: usize) {
+        let one = |n: usize| async move {
+            let caller = match n % 3 {
+                0 => String::new(),
+                1 => format!("Authorization: Bearer hunter2-{n}\r\n"),
+                _ => {
+                    format!("X-Regcred-Timestamp: {n}\r\nX-Regcred-Signature: sha256={}\r\n", "0".repeat(64))
+                }
+            };
+            let body = "hunter2 ".repeat(n % 100);
+            let request = format!("{POST}{caller}Content-Length: {}\r\n\r\n{body}", body.len());
+            let mut stream = TcpStream::connect(&self.address).await.expect("a connection");
+            stream.write_all(request.as_bytes()).await.expect("it is taken in");
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer).await;
+            assert!(answer.starts_with(b"HTTP/1.1 401 "), "{}", answer.escape_ascii());
+        };
+        stream::iter((0..count).map(one)).buffer_unordered(at_once).collect::<()>().await;
+    }
+
+    /// How many requests had this outcome.
+    pub(super) async fn counted(&self, outcome: &str) -> usize {
+        let series = format!("regcred_triggers_total{{trigger=\"Webhook\",outcome=\"{outcome}\"}}");
+        let metrics = self.controller.metrics().await;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&series)?.trim().parse().ok());
+        value.unwrap_or_default()
+    }
+
+    /// The bytes of the process that are in memory.
+    pub(super) fn resident(&self) -> u64 {
+        self.controller.resident().expect("/proc tells it")
+    }
+
+    /// How many files and connections the process has open.
+    pub(super) fn connections(&self) -> usize {
+        self.controller.open_files().expect("/proc tells it")
+    }
+
+    pub(super) fn write(&self, name: &str, content: &str) {
+        std::fs::write(self.directory.join(name), content).expect("a writable directory");
+    }
+}
+
+/// Sends a part of a request and waits until the connection is closed: nothing, half a head, or half a body.
+pub(super) async fn dawdle(address: &str, which: usize, now: i64) {
+    let signature = "0".repeat(64);
+    let head = format!("{POST}X-Regcred-Timestamp: {now}\r\nX-Regcred-Signature: sha256={signature}\r\n");
+    let request = format!("{head}Content-Length: 10\r\n\r\n{{");
+    let part = [0, POST.len() - 5, request.len()][which % 3];
+    let Ok(mut stream) = TcpStream::connect(address).await else { return };
+    // It may have been cut already.
+    let _ = stream.write_all(&request.as_bytes()[..part]).await;
+    let _ = stream.read_to_end(&mut Vec::new()).await;
+}
+
+/// `sha256=` and the code of the time and the body.
+pub(super) fn signature(key: &str, at: i64, body: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
+    let code = hmac::sign(&key, format!("{at}.{body}").as_bytes());
+    code.as_ref().iter().fold("sha256=".to_owned(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a String takes it");
+        text
+    })
+}
+
+/// A file beside those of the stage.
+pub(super) fn path(stage: &Stage, name: &str) -> PathBuf {
+    stage.directory.path().join(name)
+}
+
+pub(super) fn write(stage: &Stage, name: &str, content: &str) {
+    std::fs::write(path(stage, name), content).expect("a writable directory");
+}
+
+fn builder() -> ClientBuilder {
+    Client::builder().no_proxy().tls_certs_only([]).timeout(PATIENCE)
+}
+
+async fn answer_to(request: RequestBuilder) -> reqwest::Result<(u16, String)> {
+    let answer = request.send().await?;
+    Ok((answer.status().as_u16(), answer.text().await?))
+}
