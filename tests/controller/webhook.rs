@@ -132,6 +132,37 @@ async fn who_signs_the_time_and_the_body_is_heard_once() {
     until("the old key is gone", async || ask(KEY, "  ").await == 401).await;
 }
 
+/// The commands of the section on the webhook, a block at a time.
+fn commands() -> Vec<String> {
+    let (_, section) = include_str!("../../README.md").split_once("### Webhook\n").expect("a section");
+    let (section, _) = section.split_once("\n### ").expect("its end");
+    let blocks = section.split("\n\n").filter(|block| block.starts_with("    "));
+    blocks.map(ToOwned::to_owned).collect()
+}
+
+#[tokio::test]
+async fn what_the_readme_tells_people_to_send_is_answered() {
+    let stage = Stage::new("hook-readme", 1).await;
+    let hook = stage.serve_with_hook("one").await;
+    let [keys, token, signature] = commands().try_into().expect("keys, a token and a signature");
+    let address = |command: &str| {
+        let command =
+            command.replace("https://regcred.regcred-system:8081", &format!("http://{}", hook.address));
+        command.replace("\"images\"", &format!("{:?}", stage.name)).replace("ci/ghcr", &stage.key("ghcr"))
+    };
+    let (keys, _) = keys.split_once("    kubectl").expect("what becomes of the files");
+    assert_eq!(hook.shell(keys).await, "");
+    for (file, name) in [("token", "tokens"), ("key", "keys")] {
+        let path = hook::path(&stage, file);
+        std::fs::rename(&path, hook::path(&stage, name)).expect("a file");
+        std::fs::copy(hook::path(&stage, name), &path).expect("a file");
+    }
+    until("the old token is gone", async || hook.ask("").await.0 == 401).await;
+    for command in [token, signature] {
+        assert_eq!(hook.shell(&address(&command)).await, woken(stage.name).1, "{command}");
+    }
+}
+
 #[tokio::test]
 async fn a_flood_of_bad_requests_wakes_nobody_and_leaves_nothing_behind() {
     let stage = Stage::new("hook-flood", 1).await;

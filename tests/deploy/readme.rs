@@ -65,6 +65,44 @@ async fn the_values_bring_a_config_without_a_mistake_and_the_files_it_names() {
 }
 
 #[tokio::test]
+async fn the_values_of_a_webhook_mount_the_files_they_name() {
+    let (_, section) = README.split_once("### Webhook\n").expect("a section");
+    let (_, example) = section.split_once("```yaml\n").expect("values");
+    let (example, _) = example.split_once("```").expect("their end");
+    let directory = tempfile::tempdir().expect("a directory");
+    let values = directory.path().join("values.yaml");
+    std::fs::write(&values, example).expect("a file");
+    let objects = objects(&chart(&["-f", &values.display().to_string()]).await);
+
+    let config = objects["ConfigMap regcred-config"]["data"]["config.yaml"].as_str().expect("a Config");
+    let file = directory.path().join("config.yaml");
+    std::fs::write(&file, config).expect("a file");
+    let manifests = regcred::manifest::read(&[file], directory.path());
+    let webhook =
+        manifests.unwrap_or_else(|mistakes| panic!("{mistakes}")).triggers.webhook.expect("a webhook");
+    let tls = webhook.tls.expect("a certificate");
+    // The keys that kubectl gives the Secret, and those that every Secret of TLS has.
+    assert!(section.contains("create secret generic regcred-webhook -n regcred-system --from-file=tokens=token --from-file=keys=key"));
+    let spec = &pod(&objects)["spec"];
+    for (secret, files) in [
+        (
+            "regcred-webhook",
+            [(webhook.token_file.as_ref(), "tokens"), (webhook.hmac_key_file.as_ref(), "keys")],
+        ),
+        ("regcred-webhook-tls", [(Some(&tls.certificate_file), "tls.crt"), (Some(&tls.key_file), "tls.key")]),
+    ] {
+        let is_it = |volume: &&Value| volume["secret"]["secretName"] == secret;
+        let volume = spec["volumes"].as_array().into_iter().flatten().find(is_it).expect("a volume");
+        let mounts = spec["containers"][0]["volumeMounts"].as_array();
+        let mount = mounts.into_iter().flatten().find(|it| it["name"] == volume["name"]).expect("a mount");
+        let path = Path::new(mount["mountPath"].as_str().expect("a path"));
+        for (file, key) in files {
+            assert_eq!(file, Some(&path.join(key)), "{secret}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_said_to_cloudformation_and_to_terraform_is_declared_there() {
     let (_, section) = README.split_once("### AWS\n").expect("a section");
     let (section, _) = section.split_once("### ").expect("its end");

@@ -97,6 +97,34 @@ async fn triggers_reach_the_config_and_a_webhook_opens_its_port() {
 }
 
 #[tokio::test]
+async fn a_webhook_has_its_files_and_where_there_is_none_nothing_is_mounted() {
+    let volumes = async |sets: &[&str]| -> Vec<Value> {
+        let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+        let objects = objects(&chart(&sets).await);
+        let spec = &pod(&objects)["spec"];
+        let mounts = spec["containers"][0]["volumeMounts"].as_array().expect("mounts");
+        let names = |list: &[Value]| list.iter().map(|it| it["name"].clone()).collect::<Vec<_>>();
+        let volumes = spec["volumes"].as_array().expect("volumes");
+        assert_eq!(names(mounts), names(volumes), "each is mounted");
+        volumes
+            .iter()
+            .filter(|it| it["name"].as_str().is_some_and(|name| name.starts_with("webhook")))
+            .cloned()
+            .collect()
+    };
+    let webhook = "config.triggers.webhook.tokenFile=/run/webhook/tokens";
+    let keys = json!({
+        "name": "webhook",
+        "secret": {"secretName": "regcred-webhook", "optional": true, "defaultMode": 0o440},
+    });
+    let tls = json!({"name": "webhook-tls", "secret": {"secretName": "ours", "defaultMode": 0o440}});
+    assert_eq!(volumes(&["webhookTlsSecret=ours"]).await, Vec::<Value>::new());
+    assert_eq!(volumes(&[webhook]).await, vec![keys.clone()]);
+    assert_eq!(volumes(&[webhook, "webhookTlsSecret=ours"]).await, vec![keys, tls]);
+    assert_eq!(volumes(&[webhook, "webhookSecret="]).await, Vec::<Value>::new());
+}
+
+#[tokio::test]
 async fn what_is_given_for_the_pod_reaches_it() {
     let given = json!({
         "secretNames": ["regcred"],

@@ -117,6 +117,15 @@ impl Hook {
         self.controller.open_files().expect("/proc tells it")
     }
 
+    /// What a command of a shell says, which runs where the files are.
+    pub(super) async fn shell(&self, command: &str) -> String {
+        let mut shell = tokio::process::Command::new("sh");
+        let output =
+            shell.args(["-euc", command]).current_dir(&self.directory).output().await.expect("a shell");
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
     pub(super) fn write(&self, name: &str, content: &str) {
         std::fs::write(self.directory.join(name), content).expect("a writable directory");
     }
