@@ -21,9 +21,11 @@ pub mod secrets_manager;
 pub mod stores;
 pub mod vault;
 
-mod failure;
+pub(crate) mod aws;
+pub(crate) mod failure;
+pub(crate) mod silence;
+
 mod patience;
-mod silence;
 
 /// How long one request to a store may take before it counts as [`Error::TimedOut`].
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

@@ -14,7 +14,7 @@ use crate::credential::Place;
 
 /// An [`Error`] without its [`Place`].
 #[derive(Clone, Debug, PartialEq, Eq, strum::IntoStaticStr)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     NotFound,
     Deleted,
     Denied(String),
@@ -64,7 +64,7 @@ pub(super) fn store_at(address: &Url) -> String {
 
 impl Failure {
     /// The variant's name.
-    pub(super) fn reason(&self) -> &'static str {
+    pub(crate) fn reason(&self) -> &'static str {
         self.into()
     }
 
@@ -85,7 +85,7 @@ impl Failure {
     }
 
     /// Whether the same request may succeed without anyone mending anything.
-    pub(super) fn is_retryable(&self) -> bool {
+    pub(crate) fn is_retryable(&self) -> bool {
         match self {
             Self::Throttled | Self::TimedOut | Self::Unavailable(_) => true,
             Self::NotFound

@@ -10,7 +10,7 @@ use std::error::Error as StdError;
 use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{Region, SdkConfig};
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::config::http::HttpResponse;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
@@ -23,7 +23,7 @@ use self::batch::Answers;
 use super::failure::{Asked, Failure, store_at};
 use super::patience::{CONCURRENT_READS, Patience, until};
 use super::silence::unheard;
-use super::{Error, Provider, log_read, log_version};
+use super::{Error, Provider, aws, log_read, log_version};
 use crate::credential::arn::Arn;
 use crate::credential::{Key, Place, StoreName, StoredValue, Version};
 use crate::manifest::config::SecretsManagerStore;
@@ -59,11 +59,7 @@ pub struct SecretsManager {
 impl SecretsManager {
     /// Makes no request. Credentials come from the SDK's default chain when the first read needs them.
     pub async fn open(store: StoreName, settings: &SecretsManagerStore) -> Self {
-        // The region is for the chain too, which may have to ask the STS of it.
-        let region = Region::new(settings.region.clone());
-        let shared = unheard(aws_config::defaults(BehaviorVersion::latest()).region(region).load()).await;
-        #[expect(clippy::disallowed_methods, reason = "only to say in an error what the SDK has just read")]
-        let profile = std::env::var("AWS_PROFILE").ok();
+        let (shared, profile) = aws::chain(&settings.region).await;
         Self { profile, ..Self::with_config(store, settings, &shared) }
     }
 

@@ -1,4 +1,4 @@
-//! The clients of the stores are used with nobody listening to what they log.
+//! The clients of the stores, and of a queue, are used with nobody listening to what they log.
 //!
 //! They log tokens, session credentials and error bodies at some level or other, and which and where
 //! changes with a release or an environment variable (`LOG_SENSITIVE_BODIES`). A filter by target
@@ -10,12 +10,12 @@ use tracing::Dispatch;
 use tracing::instrument::{WithDispatch, WithSubscriber};
 
 /// `talk`, unheard; boxed, for the futures of these clients are tens of kilobytes large.
-pub(super) fn unheard<F: Future>(talk: F) -> WithDispatch<Pin<Box<F>>> {
+pub(crate) fn unheard<F: Future>(talk: F) -> WithDispatch<Pin<Box<F>>> {
     Box::pin(talk).with_subscriber(Dispatch::none())
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::io::Write;
     use std::sync::{Arc, Mutex};
 
@@ -26,10 +26,10 @@ pub(super) mod tests {
 
     /// Everything that is logged on this thread, at any level, while the guard lives.
     #[derive(Clone, Default)]
-    pub(in crate::provider) struct Log(Arc<Mutex<Vec<u8>>>);
+    pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
     impl Log {
-        pub(in crate::provider) fn listen() -> (Self, DefaultGuard) {
+        pub(crate) fn listen() -> (Self, DefaultGuard) {
             let log = Self::default();
             let subscriber = tracing_subscriber::fmt()
                 .with_max_level(tracing::Level::TRACE)
@@ -39,7 +39,7 @@ pub(super) mod tests {
             (log, tracing::subscriber::set_default(subscriber))
         }
 
-        pub(in crate::provider) fn text(&self) -> String {
+        pub(crate) fn text(&self) -> String {
             String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
         }
     }
