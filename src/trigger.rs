@@ -10,6 +10,8 @@ pub mod poll;
 pub mod receipt;
 pub mod webhook;
 
+mod complaints;
+
 pub use bell::{Bell, Look, Wake, Wakes};
 pub use receipt::Receipt;
 

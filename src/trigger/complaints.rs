@@ -1,4 +1,4 @@
-//! How often it is said that requests are refused.
+//! How often it is said that what others send is refused or cannot be read.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 /// Time between two lines of the log.
 const PAUSE: Duration = Duration::from_mins(1);
 
-/// Refused requests that nobody was told of yet.
+/// Things refused that nobody was told of yet.
 #[derive(Debug, Default)]
 pub(super) struct Complaints {
     untold: u64,
