@@ -8,6 +8,7 @@ pub mod bell;
 pub mod event;
 pub mod poll;
 pub mod receipt;
+pub mod sqs;
 pub mod webhook;
 
 mod complaints;

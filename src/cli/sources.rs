@@ -15,7 +15,7 @@ use crate::listener;
 use crate::manifest::config::triggers::Triggers;
 use crate::metrics::Metrics;
 use crate::provider::stores::Stores;
-use crate::trigger::{Bell, poll, webhook};
+use crate::trigger::{Bell, poll, sqs, webhook};
 
 /// How long sources may take to end.
 const FAREWELL: Duration = Duration::from_millis(1500);
@@ -52,6 +52,15 @@ impl Sources {
             tasks.spawn(async {
                 polling.await;
                 "poll"
+            });
+        }
+        for queue in &triggers.sqs {
+            let (queue, metrics) = (queue.clone(), Arc::clone(&metrics));
+            let settings = sqs::Settings { queue, metrics, wall_clock, dice };
+            let reading = sqs::run(settings, bell.clone(), leading.clone(), stopped.clone());
+            tasks.spawn(async {
+                reading.await;
+                "reader of a queue"
             });
         }
         if let Some(webhook) = &triggers.webhook {
