@@ -2,7 +2,7 @@
 //!
 //! In go what watches see, what reads of stores and writes to the cluster came to, and the clock; out
 //! go reads, writes and errands. One loop owns everything that is known and decides by pure functions;
-//! whatever waits for somebody else runs beside it and comes back as [`Done`].
+//! whatever waits for somebody else runs beside it and comes back as `Done`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
