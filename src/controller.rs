@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 pub mod contest;
 pub mod memory;
+pub mod pass;
 pub mod queue;
 pub mod reading;
 pub mod record;
@@ -275,7 +276,7 @@ impl Controller {
             self.contests.forget(now);
         }
         let passes = self.records.values().filter_map(|record| record.pass.as_ref());
-        let oldest = passes.map(|pass| pass.since).min();
+        let oldest = passes.map(|pass| pass.cause.since).min();
         self.settings.vitals.metrics.queue(self.queue.depth(), oldest);
     }
 

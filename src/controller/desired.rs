@@ -109,7 +109,7 @@ impl Controller {
             it.object.as_ref().map(|object| (object.uid.clone(), object.generation, object.deleting))
         };
         let annotation = |it: &PullSecret| it.object.as_ref().and_then(|object| object.rotate.clone());
-        let request = |it: &PullSecret| it.object.as_ref().and_then(|object| object.request);
+        let request = |it: &PullSecret| it.object.as_ref().and_then(|object| object.request.clone());
         let names = |it: &PullSecret| it.former_names().cloned().collect::<Vec<_>>();
         if key(&before) != key(&wanted) {
             record.release();
@@ -122,7 +122,7 @@ impl Controller {
             record.release();
             self.begin_pass(&name, Trigger::Annotation);
         } else if let Some(request) = request(&wanted).filter(|_| request(&before) != request(&wanted)) {
-            self.requested(&name, request);
+            self.requested(&name, &request);
         }
         if names(&before) != names(&wanted) {
             self.is_claim_new = true;

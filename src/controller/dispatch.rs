@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::contest::Thing;
+use super::pass::Cause;
 use super::queue::{Item, Urgency};
 use super::record::{CONTESTED, Change, PUBLISH_AFTER, Record};
 use super::timers::Timer;
@@ -56,7 +57,7 @@ impl Controller {
     fn carry_out(&mut self, item: Item, plan: NamespacePlan, now: Instant) {
         let at = (self.settings.wall_clock)();
         if let Some(record) = self.records.get_mut(&item.pull_secret) {
-            record.begin(Trigger::Drift, now, at);
+            record.begin(Cause { trigger: Trigger::Drift, since: now, at }, now);
         }
         self.memory.begin(&item.namespace);
         let client = self.settings.client.clone();
@@ -168,12 +169,14 @@ impl Controller {
         self.count_repair(item, &applied, now);
         let Some(record) = self.records.get(pull_secret) else { return };
         let owner = plan::owner(&record.wanted, &record.wanted.secret_name);
+        let mut is_unsent = false;
         for (_, report) in &applied.reports {
             // A write that the fence refused says nothing of the target: either this process ends, or its
             // lease is renewed in time and the write is tried again.
             if report.reason == Some(NOT_LEADING) {
                 let again = now + backoff::after(1, self.dice());
                 self.timers.set(again, Timer::Retry(pull_secret.clone(), namespace.clone()));
+                is_unsent = true;
                 continue;
             }
             self.take_note(pull_secret, report, now);
@@ -184,12 +187,11 @@ impl Controller {
         let Some(record) = self.records.get_mut(pull_secret) else { return };
         if let Some(pass) = &mut record.pass {
             let failed = applied.writes.iter().any(|(_, outcome)| *outcome == WriteOutcome::Failed);
-            let is_written = !applied.writes.is_empty() && !failed;
-            pass.written += usize::from(is_written);
-            if is_written && pass.fetched.is_some() {
+            if !applied.writes.is_empty() && !failed {
                 pass.wrote(now);
             }
             pass.failed += usize::from(failed);
+            pass.is_unsent |= is_unsent;
         }
         if let Some(again) = record.standings.get(namespace).and_then(|standing| standing.not_before) {
             self.timers.set(again, Timer::Retry(pull_secret.clone(), namespace.clone()));
@@ -201,7 +203,7 @@ impl Controller {
         let Item { pull_secret, namespace } = item;
         let Some(record) = self.records.get(pull_secret) else { return };
         let was_in_place = record.standings.get(namespace).is_some_and(|it| it.trouble.is_none());
-        let is_drift = record.pass.as_ref().is_some_and(|pass| pass.trigger == Trigger::Drift);
+        let is_drift = record.pass.as_ref().is_some_and(|pass| pass.cause.trigger == Trigger::Drift);
         let is_repair = applied.writes.contains(&(WriteKind::Secret, WriteOutcome::Updated));
         if was_in_place && is_drift && is_repair {
             let thing = Thing::Secret(record.wanted.secret_name.clone());
@@ -232,7 +234,7 @@ impl Controller {
         for (name, record) in keepers {
             is_new |= !record.is_in_trouble(namespace, CONTESTED);
             record.hold(namespace, until, (CONTESTED, message.clone()));
-            record.begin(Trigger::Drift, now, at);
+            record.begin(Cause { trigger: Trigger::Drift, since: now, at }, now);
             self.timers.set(until, Timer::Retry(name.clone(), namespace.to_owned()));
         }
         if is_new {

@@ -3,7 +3,7 @@
 //! A request is stored on the ClusterPullSecret, where whoever leads sees it, and only then is it
 //! answered. One round at a time: what comes meanwhile goes together with the next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use futures::{StreamExt, stream};
 use kube::Client;
@@ -22,37 +22,57 @@ use crate::trigger::bell::{Answer, NotHandedOver};
 /// Requests to the API server that may be under way at once.
 const AT_ONCE: usize = 8;
 
+/// Who asked, and for which ClusterPullSecrets.
+type Waiting = Vec<(Vec<String>, oneshot::Sender<Answer>)>;
+
 /// What waits to be handed over.
 #[derive(Debug, Default)]
 pub(super) struct HandOvers {
     is_under_way: bool,
     requests: BTreeMap<String, Request>,
-    waiting: Vec<(Vec<String>, oneshot::Sender<Answer>)>,
+    waiting: Waiting,
+    /// It was said that what comes from files cannot be handed over.
+    is_said: bool,
 }
 
 /// A round of them that came to its end.
 #[derive(Debug)]
 pub(super) struct HandedOver {
-    waiting: Vec<(Vec<String>, oneshot::Sender<Answer>)>,
-    failed: BTreeMap<String, Error>,
-    stored: usize,
+    waiting: Waiting,
+    results: BTreeMap<String, Result<(), Error>>,
+}
+
+impl HandOvers {
+    /// Adds what somebody asked for; of several requests for one ClusterPullSecret the oldest tells the
+    /// time, and each the versions it knows.
+    fn add(&mut self, name: &str, request: Request) {
+        match self.requests.get_mut(name) {
+            Some(known) => known.expected.extend(request.expected),
+            None => drop(self.requests.insert(name.to_owned(), request)),
+        }
+    }
 }
 
 impl Controller {
-    /// Brings a request to whoever leads; answers when it is there.
-    pub(super) fn hand_over(
-        &mut self,
-        names: Vec<String>,
-        request: Request,
-        answer: oneshot::Sender<Answer>,
-    ) {
-        let is_object = |name: &&String| self.records.get(*name).is_some_and(|it| it.wanted.object.is_some());
-        for name in names.iter().filter(is_object) {
-            // The oldest tells the time.
-            self.hand_overs.requests.entry(name.clone()).or_insert(request);
+    /// Brings requests to whoever leads; answers when they are there.
+    pub(super) fn hand_over(&mut self, requests: BTreeMap<String, Request>, answer: oneshot::Sender<Answer>) {
+        let names: Vec<String> = requests.keys().cloned().collect();
+        for (name, request) in requests {
+            if self.is_object(&name) {
+                self.hand_overs.add(&name, request);
+            } else if !std::mem::replace(&mut self.hand_overs.is_said, true) {
+                warn!(
+                    pull_secret = name,
+                    "this replica does not lead and cannot hand a request over for what comes from a file: callers are told to try again, until they meet the one that leads; put the ClusterPullSecret into the cluster"
+                );
+            }
         }
         self.hand_overs.waiting.push((names, answer));
         self.begin_hand_over();
+    }
+
+    fn is_object(&self, name: &str) -> bool {
+        self.records.get(name).is_some_and(|record| record.wanted.object.is_some())
     }
 
     fn begin_hand_over(&mut self) {
@@ -63,58 +83,95 @@ impl Controller {
         let requests = std::mem::take(&mut self.hand_overs.requests);
         let waiting = std::mem::take(&mut self.hand_overs.waiting);
         let client = self.settings.messenger.clone();
-        self.write(async move { Done::HandedOver(store(&client, requests, waiting).await) });
+        self.write(async move {
+            let results = store(&client, requests).await;
+            Done::HandedOver(HandedOver { waiting, results })
+        });
     }
 
     /// A round came to its end.
-    pub(super) fn handed_over(&mut self, handed_over: HandedOver) {
+    pub(super) fn handed_over(&mut self, HandedOver { waiting, results }: HandedOver) {
         self.hand_overs.is_under_way = false;
-        let HandedOver { waiting, failed, stored } = handed_over;
         let metrics = &self.settings.vitals.metrics;
-        for _ in 0..stored {
-            metrics.wrote(WriteKind::ClusterPullSecret, WriteOutcome::Updated);
+        for (name, result) in &results {
+            let outcome = if result.is_ok() { WriteOutcome::Updated } else { WriteOutcome::Failed };
+            metrics.wrote(WriteKind::ClusterPullSecret, outcome);
+            if let Err(error) = result {
+                warn!(pull_secret = name, reason = error.reason(), "cannot hand a request over: {error}");
+            }
         }
-        for (name, error) in &failed {
-            metrics.wrote(WriteKind::ClusterPullSecret, WriteOutcome::Failed);
-            warn!(pull_secret = name, reason = error.reason(), "cannot hand a trigger over: {error}");
-        }
-        // Where it comes from a file, the one that leads cannot see it there.
-        let is_lost = |name: &String| {
-            failed.contains_key(name) || self.records.get(name).is_some_and(|it| it.wanted.object.is_none())
-        };
         for (names, answer) in waiting {
-            let lost: BTreeSet<String> = names.iter().filter(|name| is_lost(name)).cloned().collect();
-            let outcome = if lost.is_empty() {
-                Ok(names)
-            } else {
-                Err(NotHandedOver { pull_secrets: lost.into_iter().collect() })
-            };
             // Who asked may have gone.
-            let _ = answer.send(outcome);
+            let _ = answer.send(answer_to(names, &results));
         }
         self.begin_hand_over();
     }
 }
 
-async fn store(
-    client: &Client,
-    requests: BTreeMap<String, Request>,
-    waiting: Vec<(Vec<String>, oneshot::Sender<Answer>)>,
-) -> HandedOver {
-    let count = requests.len();
+/// What is answered to somebody who asked for these. One that is gone meanwhile has nothing to be told.
+fn answer_to(names: Vec<String>, results: &BTreeMap<String, Result<(), Error>>) -> Answer {
+    let is_lost = |name: &String| !matches!(results.get(name), Some(Ok(()) | Err(Error::NotFound(_))));
+    let lost: Vec<String> = names.iter().filter(|name| is_lost(name)).cloned().collect();
+    if !lost.is_empty() {
+        return Err(NotHandedOver { pull_secrets: lost });
+    }
+    Ok(names.into_iter().filter(|name| matches!(results.get(name), Some(Ok(())))).collect())
+}
+
+async fn store(client: &Client, requests: BTreeMap<String, Request>) -> BTreeMap<String, Result<(), Error>> {
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     let api = pull_secret::api(client.clone());
     let stored = requests.into_iter().map(|(name, request)| {
         let (api, params) = (&api, &params);
         async move {
-            let patch =
-                Patch::Merge(json!({ "metadata": { "annotations": { REQUEST: request.to_string() } } }));
-            let result = within(api.patch(&name, params, &patch)).await;
-            // One that is gone has nothing to be told.
-            result.err().filter(|error| !matches!(error, Error::NotFound(_))).map(|error| (name, error))
+            // Text and a time: there is nothing in it that JSON could not hold.
+            let request = serde_json::to_string(&request).unwrap_or_default();
+            let patch = Patch::Merge(json!({ "metadata": { "annotations": { REQUEST: request } } }));
+            let result = within(api.patch(&name, params, &patch)).await.map(drop);
+            (name, result)
         }
     });
-    let failed: BTreeMap<String, Error> =
-        stream::iter(stored).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
-    HandedOver { waiting, stored: count - failed.len(), failed }
+    stream::iter(stored).buffer_unordered(AT_ONCE).collect().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::object::Expected;
+
+    fn request(second: i64, versions: &[&str]) -> Request {
+        let expected =
+            |version: &&str| Expected { store: "aws".into(), key: "k".into(), version: (*version).into() };
+        let at = jiff::Timestamp::from_second(second).expect("a time");
+        Request { at, expected: versions.iter().map(expected).collect() }
+    }
+
+    #[test]
+    fn requests_that_wait_together_are_one_with_the_oldest_time_and_every_version() {
+        let mut waiting = HandOvers::default();
+        waiting.add("images", request(1, &["v1"]));
+        waiting.add("images", request(2, &["v2"]));
+        waiting.add("others", request(3, &[]));
+        assert_eq!(waiting.requests["images"], request(1, &["v1", "v2"]));
+        assert_eq!(waiting.requests["others"], request(3, &[]));
+    }
+
+    #[test]
+    fn who_asked_is_told_whether_every_request_was_stored() {
+        let results = BTreeMap::from([
+            ("stored".to_owned(), Ok(())),
+            ("gone".to_owned(), Err(Error::NotFound("gone".into()))),
+            ("failed".to_owned(), Err(Error::NotLeading)),
+        ]);
+        let check = |names: &[&str], expect: Result<&[&str], &[&str]>| {
+            let text = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let expect = expect.map(text).map_err(|lost| NotHandedOver { pull_secrets: text(lost) });
+            assert_eq!(answer_to(text(names), &results), expect, "{names:?}");
+        };
+        check(&["stored", "gone"], Ok(&["stored"]));
+        check(&["stored", "failed"], Err(&["failed"]));
+        // One of a file was never sent.
+        check(&["stored", "of-a-file"], Err(&["of-a-file"]));
+        check(&[], Ok(&[]));
+    }
 }

@@ -37,7 +37,7 @@ impl Controller {
             "a new version reached {} namespaces in {}, triggered by {}",
             standings.len(),
             status::seconds(rotation.took),
-            rotation.trigger
+            rotation.cause.trigger
         );
         let about = About::PullSecret { name: name.to_owned(), uid: object.uid.clone() };
         self.announce(&Notice { is_warning: false, reason: "Rotated".to_owned(), message, about });

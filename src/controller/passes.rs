@@ -7,17 +7,19 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::pass::{Cause, Pass};
 use super::queue::Urgency;
-use super::record::{PUBLISH_AFTER, PUBLISH_EVERY, Pass};
+use super::record::{PUBLISH_AFTER, PUBLISH_EVERY, Record};
 use super::timers::Timer;
 use super::{Controller, Done, backoff, status};
+use crate::cluster::error::Error;
 use crate::manifest::status::reason::ReadyReason;
 use crate::metrics::PassOutcome;
 use crate::pass::contents::Contents;
 use crate::pass::resolve;
 use crate::pass::scope::Scope;
 use crate::provider::stores::Values;
-use crate::trigger::{Receipt, Trigger, poll};
+use crate::trigger::{Trigger, poll};
 
 impl Controller {
     /// Something says to read a ClusterPullSecret's keys again.
@@ -32,7 +34,7 @@ impl Controller {
         debug!(pull_secret = name, %trigger, "triggered");
         let publish_at = *record.publish_at.get_or_insert(now + PUBLISH_EVERY);
         self.timers.set(publish_at, Timer::Errand(name.to_owned()));
-        record.begin(trigger, now, at);
+        record.begin(Cause { trigger, since: now, at }, now);
         self.reading.want(record.places(), now);
     }
 
@@ -97,8 +99,10 @@ impl Controller {
 
     /// The poll learns which keys there are, and which versions are known.
     pub(super) fn tell_held(&self) {
-        let held: poll::Held =
-            self.reading.held().map(|(place, version)| (place.clone(), version.cloned())).collect();
+        let awake = self.records.values().filter(|record| record.is_awake());
+        let used: BTreeSet<_> = awake.flat_map(Record::places).collect();
+        let held = self.reading.held().filter(|(place, _)| used.contains(place));
+        let held: poll::Held = held.map(|(place, version)| (place.clone(), version.cloned())).collect();
         self.settings.held.send_if_modified(|known| {
             let is_new = *known != held;
             *known = held;
@@ -121,10 +125,10 @@ impl Controller {
         let is_rotation = record.contents.as_ref().is_some_and(|before| before.is_rotated_by(&resolved));
         record.contents = Some(Contents::new(resolved, &self.memory.cluster));
         // While nobody led, or a registry could not be read, the status remembers what was there.
-        let is_rotation = is_rotation || record.is_newer_than_told();
-        if let Some(pass) = record.pass.as_mut().filter(|_| is_rotation) {
-            pass.rotates = true;
-            pass.fetched.get_or_insert(now);
+        if (is_rotation || record.is_newer_than_told()) && record.is_awake() {
+            // It may have been read for somebody else, whose key it is as well.
+            let cause = Cause { trigger: Trigger::Refresh, since: now, at: (self.settings.wall_clock)() };
+            record.begin(cause, now).rotate(now);
         }
         self.look_everywhere(name, Urgency::InTurn);
     }
@@ -133,27 +137,34 @@ impl Controller {
     fn schedule(&mut self, name: &str, now: Instant) {
         let dice = self.dice();
         let Some(record) = self.records.get_mut(name) else { return };
-        // What was read for somebody else is not what this one asked for.
-        if !record.awaits_read || !self.reading.is_settled(record.places()) {
+        if !self.reading.is_settled(record.places()) {
             return;
         }
-        record.awaits_read = false;
-        let pause = if record.has_failed_read() {
-            record.failed_reads += 1;
-            backoff::after(record.failed_reads, dice).min(record.wanted.refresh_interval)
+        let interval = record.wanted.refresh_interval;
+        let at = if record.awaits_read {
+            record.awaits_read = false;
+            record.failed_reads = if record.has_failed_read() { record.failed_reads + 1 } else { 0 };
+            let pause = match record.failed_reads {
+                0 => backoff::jittered(interval, dice),
+                failures => backoff::after(failures, dice).min(interval),
+            };
+            now + pause
+        } else if record.has_failed_read() {
+            // An event, or somebody else, had a part of its keys read: what is due sooner stays due.
+            let again = now + backoff::after(record.failed_reads.max(1), dice).min(interval);
+            record.refresh_at.map_or(again, |at| at.min(again))
         } else {
-            record.failed_reads = 0;
-            backoff::jittered(record.wanted.refresh_interval, dice)
+            return;
         };
-        let at = now + pause;
         record.refresh_at = Some(at);
         self.timers.set(at, Timer::Refresh(name.to_owned()));
     }
 
     /// Passes of which nothing waits and nothing is under way are over.
     pub(super) fn end_passes(&mut self, now: Instant) {
-        let is_over = |(name, record): &(&String, &super::record::Record)| {
-            record.pass.is_some() && self.queue.is_idle(name) && self.reading.is_settled(record.places())
+        let is_over = |(name, record): &(&String, &Record)| {
+            let is_read = |pass: &Pass| self.reading.is_done(record.places(), pass.begun);
+            record.pass.as_ref().is_some_and(is_read) && self.queue.is_idle(name)
         };
         let over: Vec<_> = self.records.iter().filter(is_over).map(|(name, _)| name.clone()).collect();
         for name in over {
@@ -183,15 +194,11 @@ impl Controller {
     fn end_pass(&mut self, name: &str, now: Instant) {
         let metrics = Arc::clone(&self.settings.vitals.metrics);
         let Some(record) = self.records.get_mut(name) else { return };
-        let Some(pass) = record.pass.take() else { return };
-        let rotation = pass.rotation(now);
-        let Pass { trigger, rotates, written, failed, receipts, .. } = pass;
-        let took = rotation.took;
+        let Some(mut pass) = record.pass.take() else { return };
+        let resting = self.reading.resting_since(record.places());
+        record.pass = resting.and_then(|since| Pass::of_late(pass.leave_late(since), now));
         record.passed = Some(record.generation());
         record.rotated = record.wanted.object.as_ref().and_then(|object| object.rotate.clone());
-        if record.is_answered(now) {
-            receipts.into_iter().for_each(Receipt::settle);
-        }
         record.publish_at = Some(now + PUBLISH_AFTER);
         self.timers.set(now + PUBLISH_AFTER, Timer::Errand(name.to_owned()));
         self.count(name);
@@ -202,16 +209,36 @@ impl Controller {
         if is_in_sync {
             metrics.succeeded(name, now);
         }
-        let namespaces = record.standings.len();
+        let (namespaces, took) = (record.standings.len(), now.saturating_duration_since(pass.cause.since));
+        let Pass { cause: Cause { trigger, .. }, rotates, written, failed, .. } = pass;
         if written + failed > 0 || rotates {
             info!(pull_secret = name, %trigger, rotates, namespaces, written, failed, behind, ?took, "pass finished");
         } else {
             debug!(pull_secret = name, %trigger, namespaces, behind, ?took, "pass finished, nothing to do");
         }
         if rotates && written > 0 {
-            metrics.propagated(trigger, took);
+            let rotation = pass.rotation();
+            metrics.propagated(trigger, rotation.took);
             record.last_rotation = Some(rotation);
             self.announce_rotation(name);
         }
+        if self.is_answered(name, &pass, now) {
+            pass.settle();
+        }
+    }
+
+    /// Whether everything was done that the events of a pass ask for. Where it was not, their sources tell
+    /// of them again.
+    fn is_answered(&self, name: &str, pass: &Pass, now: Instant) -> bool {
+        let Some(record) = self.records.get(name) else { return false };
+        // Where Secrets could not be listed, nobody knows yet whether one has to be written.
+        let is_unseen = |name: &String| match self.memory.cluster.unreadable.get(name) {
+            None | Some(Error::Forbidden(_)) => false,
+            Some(_) => true,
+        };
+        !pass.is_unsent
+            && !record.secret_names().any(is_unseen)
+            && !self.reading.is_overdue(record.places())
+            && record.is_answered(now)
     }
 }

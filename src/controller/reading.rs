@@ -2,22 +2,17 @@
 //!
 //! Pure. A key that several ClusterPullSecrets name is read once for all of them: who wants it as of an
 //! instant is served by any read that began after it. Each store is asked by itself, so that one that
-//! hangs delays no other. Events come by the thousand: after a read that brought nothing new the next
-//! for their sake waits, and where one names a version, an older answer is read again for a while.
+//! hangs delays no other. `slot` knows of each key when it is to be read next.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::slot::{Slot, State};
 use crate::credential::{Place, StoreName, Version};
 use crate::provider::stores::Values;
 
-/// The least time from the beginning of a read that brought nothing new to the next for an event's sake.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// The pause before an answer of an older version than an event named is read again; it doubles.
-const STALE_PAUSE: Duration = Duration::from_millis(200);
+mod slot;
 
 /// Keys and what is known of them.
 #[derive(Default)]
@@ -28,50 +23,17 @@ pub struct Reading {
     accounts: BTreeMap<StoreName, String>,
 }
 
-#[derive(Debug, Default)]
-struct Slot {
-    /// Somebody wants a read that began at this instant or later.
-    wanted: Option<Instant>,
-    /// It does not begin before this instant.
-    not_before: Option<Instant>,
-    /// When the read began that is under way.
-    under_way: Option<Instant>,
-    /// When the last read began, where it brought nothing new.
-    fruitless: Option<Instant>,
-    /// The version that an event named.
-    expected: Option<Expected>,
-}
-
-/// A version that a store should answer soon.
-#[derive(Debug)]
-struct Expected {
-    version: Version,
-    /// From then on whatever it answers is taken.
-    until: Instant,
-    /// How often it answered an older one.
-    stale: u32,
-}
-
 impl Reading {
     /// Somebody wants these keys as of an instant.
     pub fn want<'a>(&mut self, places: impl IntoIterator<Item = &'a Place>, since: Instant) {
         for place in places {
-            let slot = self.slots.entry(place.clone()).or_default();
-            slot.wanted = slot.wanted.max(Some(since));
-            slot.not_before = None;
+            self.slots.entry(place.clone()).or_default().want(since);
         }
     }
 
     /// An event says to look at a key again, which until an instant should answer the version it names.
     pub fn expect(&mut self, place: &Place, version: Option<(Version, Instant)>, now: Instant) {
-        let slot = self.slots.entry(place.clone()).or_default();
-        if let Some((version, until)) = version.filter(|(_, until)| *until > now) {
-            slot.expected = Some(Expected { version, until, stale: 0 });
-        }
-        if slot.wanted.is_none() {
-            slot.not_before = slot.fruitless.map(|began| began + PAUSE).filter(|at| *at > now);
-        }
-        slot.wanted = slot.wanted.max(Some(now));
+        self.slots.entry(place.clone()).or_default().expect(version, now);
     }
 
     /// Whether a key was last read at this version.
@@ -95,18 +57,14 @@ impl Reading {
     /// When the next read may begin that waits.
     #[must_use]
     pub fn next(&self) -> Option<Instant> {
-        let waits =
-            |slot: &Slot| slot.not_before.filter(|_| slot.wanted.is_some() && slot.under_way.is_none());
-        self.slots.values().filter_map(waits).min()
+        self.slots.values().filter_map(Slot::next).min()
     }
 
     /// The reads to begin now, one for each store; they are under way from now on.
     pub fn begin(&mut self, now: Instant) -> Vec<BTreeSet<Place>> {
         let mut reads: BTreeMap<String, BTreeSet<Place>> = BTreeMap::new();
         for (place, slot) in &mut self.slots {
-            let is_early = slot.not_before.is_some_and(|at| at > now);
-            if slot.wanted.is_some() && slot.under_way.is_none() && !is_early {
-                (slot.under_way, slot.not_before) = (Some(now), None);
+            if slot.begin(now) {
                 reads.entry(place.store.0.clone()).or_default().insert(place.clone());
             }
         }
@@ -118,14 +76,7 @@ impl Reading {
         for (place, value) in values {
             // Nobody names it any more.
             let Some(slot) = self.slots.get_mut(&place) else { continue };
-            let began = slot.under_way.take();
-            // Who asked after it began is not served by it.
-            slot.wanted = slot.wanted.filter(|since| began.is_none_or(|began| *since > began));
-            let version = value.as_ref().ok().map(|value| &value.version);
-            let before = self.values.get(&place).and_then(|it| it.as_ref().ok()).map(|value| &value.version);
-            let is_new = version != before;
-            slot.fruitless = began.filter(|_| !is_new);
-            slot.wait_for_expected(version, is_new, now);
+            slot.end(value.as_ref().ok().map(|value| &value.version), now);
             // An ARN may be of somebody else's account.
             if let Some(account) = value.as_ref().ok().and_then(|value| value.account.as_ref())
                 && !place.key.is_arn()
@@ -139,8 +90,35 @@ impl Reading {
     /// Whether every one of these keys was read as often as somebody wanted it.
     #[must_use]
     pub fn is_settled<'a>(&self, places: impl IntoIterator<Item = &'a Place>) -> bool {
-        let is_settled = |slot: &Slot| slot.wanted.is_none() && slot.under_way.is_none();
-        places.into_iter().all(|place| self.slots.get(place).is_none_or(is_settled))
+        self.states(places).all(|state| state == State::Settled)
+    }
+
+    /// Whether every one of these keys was read as often as somebody wanted it who came before the read
+    /// that began last; for the others the next one waits, and for a pass that began before that read.
+    #[must_use]
+    pub fn is_done<'a>(&self, places: impl IntoIterator<Item = &'a Place>, begun: Instant) -> bool {
+        self.states(places).all(|state| match state {
+            State::Settled => true,
+            State::Resting(since) => since >= begun,
+            State::Owed => false,
+        })
+    }
+
+    /// When the read began after which a key rests, where one does: who came later waits for the next.
+    #[must_use]
+    pub fn resting_since<'a>(&self, places: impl IntoIterator<Item = &'a Place>) -> Option<Instant> {
+        let since = |state| if let State::Resting(since) = state { Some(since) } else { None };
+        self.states(places).filter_map(since).min()
+    }
+
+    /// Whether one of these keys never answered the version that an event named.
+    #[must_use]
+    pub fn is_overdue<'a>(&self, places: impl IntoIterator<Item = &'a Place>) -> bool {
+        places.into_iter().any(|place| self.slots.get(place).is_some_and(Slot::is_overdue))
+    }
+
+    fn states<'a>(&self, places: impl IntoIterator<Item = &'a Place>) -> impl Iterator<Item = State> {
+        places.into_iter().map(|place| self.slots.get(place).map_or(State::Settled, Slot::state))
     }
 
     /// What was read last, once every one of these keys was read at all.
@@ -160,29 +138,11 @@ impl Reading {
     }
 }
 
-impl Slot {
-    /// Where a store still answers the version from before the event, it is asked again.
-    fn wait_for_expected(&mut self, version: Option<&Version>, is_new: bool, now: Instant) {
-        let Some(expected) = &mut self.expected else { return };
-        // What could not be read is tried again by those who want it.
-        let is_stale = version.is_some_and(|version| *version != expected.version) && !is_new;
-        if !is_stale || expected.until <= now {
-            self.expected = None;
-            return;
-        }
-        let pause = STALE_PAUSE.saturating_mul(1 << expected.stale.min(16));
-        expected.stale += 1;
-        if self.wanted.is_none() {
-            self.not_before = Some((now + pause).min(expected.until));
-            self.wanted = Some(now);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::credential::StoredValue;
+    use std::time::Duration;
 
     fn places(keys: &[&str]) -> BTreeSet<Place> {
         let place = |key: &&str| {
@@ -241,84 +201,6 @@ mod tests {
         reading.end(values(&["vault:a"]), now);
         assert_eq!(reading.retain(&BTreeSet::new()), Vec::from_iter(places(&["vault:a"])));
         assert!(reading.values(&places(&["vault:a"])).is_none());
-    }
-
-    fn at(version: &str) -> Values {
-        let mut values = values(&["aws:a"]);
-        for value in values.values_mut().flatten() {
-            value.version = version.into();
-        }
-        values
-    }
-
-    /// One read that ends at once.
-    fn read(reading: &mut Reading, version: &str, now: Instant) {
-        assert_eq!(reading.begin(now).len(), 1, "a read begins");
-        reading.end(at(version), now);
-    }
-
-    fn place() -> Place {
-        places(&["aws:a"]).pop_first().expect("a place")
-    }
-
-    #[test]
-    fn an_older_answer_than_an_event_named_is_read_again_for_a_while() {
-        let (now, mut reading) = (Instant::now(), Reading::default());
-        reading.want([&place()], now);
-        read(&mut reading, "1", now);
-        let until = now + Duration::from_secs(30);
-        reading.expect(&place(), Some(("2".into(), until)), now);
-        let mut at = now;
-        let mut reads = 0;
-        loop {
-            read(&mut reading, "1", at);
-            reads += 1;
-            if reading.is_settled([&place()]) {
-                break;
-            }
-            at = reading.next().expect("it is read again");
-        }
-        assert_eq!((at, reads), (until, 9));
-        assert!(reading.is_at(&place(), &"1".into()));
-    }
-
-    #[test]
-    fn the_version_that_an_event_named_ends_the_waiting() {
-        let (now, mut reading) = (Instant::now(), Reading::default());
-        reading.want([&place()], now);
-        read(&mut reading, "1", now);
-        for answered in ["2", "3"] {
-            reading.expect(&place(), Some((answered.into(), now + Duration::from_secs(30))), now);
-            let at = reading.next().unwrap_or(now);
-            read(&mut reading, answered, at);
-            assert!(reading.is_settled([&place()]), "{answered}");
-        }
-    }
-
-    #[test]
-    fn another_version_than_before_is_no_older_answer() {
-        let (now, mut reading) = (Instant::now(), Reading::default());
-        reading.want([&place()], now);
-        read(&mut reading, "1", now);
-        reading.expect(&place(), Some(("2".into(), now + Duration::from_secs(30))), now);
-        let at = reading.next().unwrap_or(now);
-        read(&mut reading, "3", at);
-        assert!(reading.is_settled([&place()]));
-    }
-
-    #[test]
-    fn after_a_read_that_brought_nothing_new_an_event_waits_and_a_person_does_not() {
-        let (now, mut reading) = (Instant::now(), Reading::default());
-        reading.want([&place()], now);
-        read(&mut reading, "1", now);
-        reading.expect(&place(), None, now);
-        assert_eq!(reading.next(), None, "the first read brought something");
-        read(&mut reading, "1", now);
-        reading.expect(&place(), None, now);
-        assert!(reading.begin(now).is_empty());
-        assert_eq!(reading.next(), Some(now + PAUSE));
-        reading.want([&place()], now);
-        assert_eq!(reading.begin(now).len(), 1);
     }
 
     #[test]

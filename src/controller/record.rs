@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::pass::{Cause, Pass, Rotation};
 use crate::cluster::Namespace;
 use crate::credential::Place;
 use crate::manifest::cluster_pull_secret::PullSecret;
@@ -17,7 +18,6 @@ use crate::manifest::status::reason::ReadyReason;
 use crate::manifest::status::{Condition, ConditionType};
 use crate::pass::contents::Contents;
 use crate::report::{NamespaceReport, Problem, RegistryReport, ResultKind};
-use crate::trigger::{Receipt, Trigger};
 
 /// The least time from one status to the next while a pass is under way.
 pub const PUBLISH_EVERY: Duration = Duration::from_secs(5);
@@ -92,46 +92,6 @@ pub enum Change {
     Other,
 }
 
-/// A pass under way.
-#[derive(Debug)]
-pub struct Pass {
-    /// Why it runs.
-    pub trigger: Trigger,
-    /// Since when, by the clock that measures.
-    pub since: Instant,
-    /// Since when, by the clock on the wall.
-    pub at: Timestamp,
-    /// It found a new version of a credential.
-    pub rotates: bool,
-    /// Namespaces in which something was written.
-    pub written: usize,
-    /// Namespaces in which something failed.
-    pub failed: usize,
-    /// When its keys were read.
-    pub fetched: Option<Instant>,
-    /// When the first of its writes came to its end, and the last.
-    pub wrote: Option<(Instant, Instant)>,
-    /// Shares in the triggers that wait for its end.
-    pub receipts: Vec<Receipt>,
-}
-
-/// A rotation that came to its end.
-#[derive(Clone, Debug)]
-pub struct Rotation {
-    /// What started it.
-    pub trigger: Trigger,
-    /// When.
-    pub at: Timestamp,
-    /// From then to the last namespace.
-    pub took: Duration,
-    /// From then until its keys were read.
-    pub fetch: Duration,
-    /// From then on to the first write.
-    pub first_write: Duration,
-    /// From the first write to the last.
-    pub last_write: Duration,
-}
-
 /// Requests about a ClusterPullSecret itself, one at a time.
 #[derive(Clone, Debug, Default)]
 pub struct Attempts {
@@ -182,16 +142,11 @@ impl Record {
         self.wanted.at_rest().is_none() && !self.wanted.is_going()
     }
 
-    /// Begins a pass, or lets the one under way run on: of triggers that come together the first tells
-    /// the time, and the one that says most tells the reason. Drift alone does not tell the time.
-    pub fn begin(&mut self, trigger: Trigger, since: Instant, at: Timestamp) {
-        let pass = self.pass.get_or_insert_with(|| Pass::new(trigger, since, at));
-        if pass.trigger == Trigger::Drift {
-            (pass.since, pass.at) = (since, at);
-        } else if trigger != Trigger::Drift {
-            pass.date_back(since, at);
-        }
-        pass.trigger = pass.trigger.min(trigger);
+    /// Begins a pass, or joins the one under way.
+    pub fn begin(&mut self, cause: Cause, now: Instant) -> &mut Pass {
+        let pass = self.pass.get_or_insert_with(|| Pass::new(cause, now));
+        pass.join(cause);
+        pass
     }
 
     /// Whether everything was done that a trigger can ask for: its keys were read, or can never be, and
@@ -331,51 +286,6 @@ impl Record {
     #[must_use]
     pub fn has_failed_read(&self) -> bool {
         self.contents.as_ref().is_some_and(|contents| !contents.is_complete())
-    }
-}
-
-impl Pass {
-    fn new(trigger: Trigger, since: Instant, at: Timestamp) -> Self {
-        Self {
-            trigger,
-            since,
-            at,
-            rotates: false,
-            written: 0,
-            failed: 0,
-            fetched: None,
-            wrote: None,
-            receipts: Vec::new(),
-        }
-    }
-
-    /// What it is if a new version went out, and it ends now.
-    #[must_use]
-    pub fn rotation(&self, now: Instant) -> Rotation {
-        let Self { trigger, since, at, .. } = *self;
-        let fetched = self.fetched.unwrap_or(since);
-        let (first, last) = self.wrote.unwrap_or((fetched, fetched));
-        Rotation {
-            trigger,
-            at,
-            took: now.saturating_duration_since(since),
-            fetch: fetched.saturating_duration_since(since),
-            first_write: first.saturating_duration_since(fetched),
-            last_write: last.saturating_duration_since(first),
-        }
-    }
-
-    /// An older trigger joins it: the oldest tells the time.
-    pub fn date_back(&mut self, since: Instant, at: Timestamp) {
-        if since < self.since {
-            (self.since, self.at) = (since, at);
-        }
-    }
-
-    /// A namespace was written.
-    pub fn wrote(&mut self, now: Instant) {
-        let first = self.wrote.map_or(now, |(first, _)| first);
-        self.wrote = Some((first, now));
     }
 }
 

@@ -44,9 +44,9 @@ pub(super) fn of(record: &Record, are_former_gone: bool, now: Timestamp) -> Clus
     };
     if let Some(rotation) = &record.last_rotation {
         status.last_rotation = Some(LastRotation {
-            trigger: rotation.trigger.to_string(),
+            trigger: rotation.cause.trigger.to_string(),
             // Statuses tell seconds: what is told is to be what is read back.
-            started_at: Time(whole_seconds(rotation.at)),
+            started_at: Time(whole_seconds(rotation.cause.at)),
             propagation: seconds(rotation.took),
             fetch: seconds(rotation.fetch),
             first_write: seconds(rotation.first_write),

@@ -8,14 +8,18 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::Controller;
+use super::pass::Cause;
 use super::record::PUBLISH_EVERY;
 use super::timers::Timer;
 use crate::credential::{Place, StoreName, Version};
 use crate::manifest::config::Backend;
-use crate::manifest::object::Request;
+use crate::manifest::object::{Expected, Request};
 use crate::metrics::TriggerOutcome;
 use crate::trigger::event::Home;
 use crate::trigger::{Look, Receipt, Trigger, Wake};
+
+/// The oldest that a request which was handed over can be.
+const OLDEST: Duration = Duration::from_hours(1);
 
 /// How long after an event a store may go on answering the version from before it.
 const STALENESS: Duration = Duration::from_secs(30);
@@ -30,23 +34,23 @@ impl Controller {
         let Wake { trigger, since, at, receipt, answer, .. } = wake;
         let outcome = if concerned.is_empty() { TriggerOutcome::Unconcerned } else { TriggerOutcome::Woken };
         self.settings.vitals.metrics.triggered(trigger, outcome);
-        let names: Vec<String> = concerned.keys().cloned().collect();
         if !self.leads {
             // What is read only by those who lead comes to whoever leads next.
             if let Some(answer) = answer {
-                self.hand_over(names, Request { trigger, at }, answer);
+                let requests = concerned.iter().map(|(name, looks)| (name.clone(), request(looks, at)));
+                self.hand_over(requests.collect(), answer);
             }
             return;
         }
         for (name, looks) in &concerned {
-            self.look_at(name, looks, trigger, (since, at), receipt.as_ref());
+            self.look_at(name, looks, Cause { trigger, since, at }, receipt.as_ref());
         }
         if let Some(receipt) = receipt {
             receipt.settle();
         }
         if let Some(answer) = answer {
             // Who asked may have gone.
-            let _ = answer.send(Ok(names));
+            let _ = answer.send(Ok(concerned.into_keys().collect()));
         }
     }
 
@@ -60,7 +64,8 @@ impl Controller {
                     if concerns(look, name, place, |store| self.home(store)) {
                         let looks = concerned.entry(name.clone()).or_default();
                         // Of several versions the last is the one that is expected.
-                        looks.insert(place.clone(), look.version().cloned());
+                        let expected: &mut Option<Version> = looks.entry(place.clone()).or_default();
+                        *expected = look.version().cloned().or(expected.take());
                     }
                 }
             }
@@ -80,14 +85,7 @@ impl Controller {
     }
 
     /// Keys of a ClusterPullSecret are to be read again, unless they are at the version already that is told of.
-    pub(super) fn look_at(
-        &mut self,
-        name: &str,
-        looks: &Looks,
-        trigger: Trigger,
-        (since, at): (Instant, Timestamp),
-        receipt: Option<&Receipt>,
-    ) {
+    pub(super) fn look_at(&mut self, name: &str, looks: &Looks, cause: Cause, receipt: Option<&Receipt>) {
         let now = Instant::now();
         let Some(record) = self.records.get_mut(name) else { return };
         let is_new = |(place, version): &(&Place, &Option<Version>)| {
@@ -98,39 +96,51 @@ impl Controller {
             let is_answered = record.is_answered(now);
             let share = receipt.map(Receipt::share);
             if let Some(pass) = &mut record.pass {
-                pass.date_back(since, at);
-                pass.receipts.extend(share);
+                pass.join(cause);
+                pass.note(cause, share, now);
             } else if is_answered {
                 share.into_iter().for_each(Receipt::settle);
             }
             return;
         }
-        debug!(pull_secret = name, %trigger, "triggered");
-        record.awaits_read = true;
-        record.begin(trigger, since, at);
-        if let Some(pass) = &mut record.pass {
-            pass.receipts.extend(receipt.map(Receipt::share));
-        }
+        debug!(pull_secret = name, trigger = %cause.trigger, "triggered");
+        record.begin(cause, now).note(cause, receipt.map(Receipt::share), now);
         let publish_at = *record.publish_at.get_or_insert(now + PUBLISH_EVERY);
         self.timers.set(publish_at, Timer::Errand(name.to_owned()));
         for (place, version) in new {
-            let expected = version.clone().map(|version| (version, since + STALENESS));
+            let expected = version.clone().map(|version| (version, cause.since + STALENESS));
             self.reading.expect(place, expected, now);
         }
     }
 
-    /// Another replica handed a trigger over.
-    pub(super) fn requested(&mut self, name: &str, Request { trigger, at }: Request) {
+    /// Another replica handed over what the webhook told it.
+    pub(super) fn requested(&mut self, name: &str, request: &Request) {
         if !self.leads {
             return;
         }
         let Some(record) = self.records.get(name).filter(|record| record.is_awake()) else { return };
-        let looks = record.places().map(|place| (place.clone(), None)).collect();
+        let looks = record.places().map(|place| (place.clone(), expected(request, place))).collect();
         let (now, wall) = (Instant::now(), (self.settings.wall_clock)());
-        let age = Duration::try_from(wall.duration_since(at)).unwrap_or_default();
+        let age = Duration::try_from(wall.duration_since(request.at)).unwrap_or_default().min(OLDEST);
         let since = now.checked_sub(age).unwrap_or(now);
-        self.look_at(name, &looks, trigger, (since, at.min(wall)), None);
+        let at = wall.checked_sub(age).unwrap_or(wall);
+        self.look_at(name, &looks, Cause { trigger: Trigger::Webhook, since, at }, None);
     }
+}
+
+/// What is handed over of looks at a ClusterPullSecret.
+fn request(looks: &Looks, at: Timestamp) -> Request {
+    let expected = looks.iter().filter_map(|(place, version)| {
+        let Place { store, key } = place.clone();
+        Some(Expected { store: store.0, key: key.0, version: version.clone()?.0 })
+    });
+    Request { at, expected: expected.collect() }
+}
+
+/// The version that a key should answer, by what was handed over.
+fn expected(request: &Request, place: &Place) -> Option<Version> {
+    let is_of = |it: &&Expected| it.store == place.store.0 && it.key == place.key.0;
+    request.expected.iter().rev().find(is_of).map(|it| Version(it.version.clone()))
 }
 
 /// Whether a look concerns a key of a ClusterPullSecret.
@@ -189,5 +199,16 @@ mod tests {
         check(secret("123456789012", "eu-west-1"), &["aws:ci/ghcr"]);
         check(secret("999999999999", "eu-west-1"), &[]);
         check(secret("123456789012", "us-east-1"), &[]);
+    }
+
+    #[test]
+    fn what_is_handed_over_comes_out_as_it_went_in() {
+        let looks = Looks::from([(place("aws:ci/ghcr"), Some("v2".into())), (place("vault:ci/ghcr"), None)]);
+        let written = serde_json::to_string(&request(&looks, Timestamp::UNIX_EPOCH)).expect("JSON");
+        let read: Request = serde_json::from_str(&written).expect("a request");
+        for (place, version) in &looks {
+            assert_eq!(expected(&read, place), *version);
+        }
+        assert_eq!(read.at, Timestamp::UNIX_EPOCH);
     }
 }

@@ -4,12 +4,9 @@
 //! knows of it, or every mistake: a CRD of another version may have let it in, and no CRD knows the
 //! stores of a Config. Nothing here asks the cluster.
 
-use std::fmt;
-use std::str::FromStr;
-
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::check;
@@ -18,22 +15,32 @@ use super::config::Store;
 use super::mistake::{Mistakes, Origin, Spot};
 use super::node::Node;
 use super::status::ClusterPullSecretStatus;
-use crate::trigger::Trigger;
 
 /// The annotation by which people ask for a pass: any value that was not there before.
 pub const ROTATE: &str = "regcred.dev/rotate";
 
-/// The annotation by which a replica that does not lead hands a trigger over to the one that does: the
-/// trigger and its time, as in `Webhook 2026-11-24T09:10:11.123456Z`.
+/// The annotation by which a replica that does not lead hands on what the webhook told it, as JSON.
 pub const REQUEST: &str = "regcred.dev/request";
 
-/// A trigger that came to a replica which does not lead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the webhook told a replica that does not lead: every key is to be looked at again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// Where it came from.
-    pub trigger: Trigger,
     /// When.
     pub at: Timestamp,
+    /// The versions that keys should answer, where they were told.
+    #[serde(default)]
+    pub expected: Vec<Expected>,
+}
+
+/// A version that a key should answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expected {
+    /// The store.
+    pub store: String,
+    /// The key inside it.
+    pub key: String,
+    /// The version.
+    pub version: String,
 }
 
 /// What the API server knows of a ClusterPullSecret.
@@ -99,27 +106,12 @@ impl Object {
             deleting: metadata.deletion_timestamp.is_some(),
             finalizers: metadata.finalizers.unwrap_or_default(),
             rotate: annotations.get(ROTATE).cloned(),
-            request: annotations.get(REQUEST).and_then(|text| text.parse().ok()),
+            request: annotations.get(REQUEST).and_then(|text| serde_json::from_str(text).ok()),
             // By itself: a newer regcred may have written words beside it that this one does not know.
             secret_names: part(&object["status"]["secretNames"]),
             status: part(&object["status"]),
             created: metadata.creation_timestamp.unwrap_or(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH)),
         }
-    }
-}
-
-impl fmt::Display for Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.trigger, self.at)
-    }
-}
-
-impl FromStr for Request {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (trigger, at) = text.split_once(' ').ok_or(())?;
-        Ok(Self { trigger: trigger.parse().map_err(drop)?, at: at.parse().map_err(drop)? })
     }
 }
 

@@ -130,11 +130,7 @@ async fn a_status_is_written_only_when_it_says_something_new() {
     until("it is ready", async || stage.condition("status-quiet", "Ready").await.starts_with("True")).await;
     stage.until_quiet().await;
     let (mark, vault_mark) = (stage.mark(), stage.vault_mark());
-    until("a refresh and five requests by hand", async || {
-        stage.ask("status-quiet").await;
-        stage.reads("ghcr", vault_mark) > 5
-    })
-    .await;
+    until("a refresh", async || stage.reads("ghcr", vault_mark) > 0).await;
     tokio::time::sleep(QUIET).await;
     assert_eq!(stage.writes(mark).await, Vec::<String>::new());
 }

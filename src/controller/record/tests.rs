@@ -75,19 +75,6 @@ fn only_what_is_new_is_a_change() {
 }
 
 #[test]
-fn of_triggers_that_come_together_the_first_tells_the_time_and_drift_does_not() {
-    let (mut record, now) = (record(), Instant::now());
-    let at = Timestamp::UNIX_EPOCH;
-    let second = |n| now + Duration::from_secs(n);
-    record.begin(Trigger::Drift, now, at);
-    record.begin(Trigger::Refresh, second(1), at);
-    record.begin(Trigger::Annotation, second(2), at);
-    record.begin(Trigger::Drift, second(3), at);
-    let pass = record.pass.expect("a pass");
-    assert_eq!((pass.trigger, pass.since), (Trigger::Annotation, second(1)));
-}
-
-#[test]
 fn a_namespace_is_of_concern_while_it_is_selected_or_something_is_left_there() {
     let mut wanted = pull_secret("images", &["ghcr.io"]);
     wanted.selection.include = Some(crate::manifest::selection::Patterns::default());
@@ -101,33 +88,6 @@ fn a_namespace_is_of_concern_while_it_is_selected_or_something_is_left_there() {
     record.stands(&report(ResultKind::Updated, None), Instant::now(), |_| Duration::ZERO);
     assert!(record.is_concerned("web", Some(&bare)) && record.is_concerned("web", None));
     assert!(super::tests::record().is_concerned("web", Some(&bare)));
-}
-
-#[test]
-fn the_oldest_of_the_triggers_that_come_together_tells_the_time() {
-    let (mut record, now) = (record(), Instant::now());
-    let second = |n| (now + Duration::from_secs(n), Timestamp::from_second(n.cast_signed()).expect("a time"));
-    for (trigger, (since, at)) in [(Trigger::Poll, second(2)), (Trigger::Sqs, second(1))] {
-        record.begin(trigger, since, at);
-    }
-    let mut pass = record.pass.expect("a pass");
-    assert_eq!((pass.trigger, pass.since, pass.at), (Trigger::Sqs, second(1).0, second(1).1));
-    pass.date_back(second(3).0, second(3).1);
-    assert_eq!(pass.since, second(1).0);
-}
-
-#[test]
-fn a_rotation_tells_how_long_each_of_its_stages_took() {
-    let (mut record, now) = (record(), Instant::now());
-    let second = |n| now + Duration::from_secs(n);
-    record.begin(Trigger::Sqs, now, Timestamp::UNIX_EPOCH);
-    let mut pass = record.pass.expect("a pass");
-    pass.fetched = Some(second(2));
-    for n in [3, 5, 9] {
-        pass.wrote(second(n));
-    }
-    let Rotation { took, fetch, first_write, last_write, .. } = pass.rotation(second(10));
-    assert_eq!([took, fetch, first_write, last_write].map(|it| it.as_secs()), [10, 2, 1, 6]);
 }
 
 /// Whether a trigger is answered by a pass that read this and left this behind in a namespace.

@@ -1,0 +1,357 @@
+//! One key: when it is to be read next.
+//!
+//! Pure. Events come by the thousand: after a read that brought nothing new the next one for their sake
+//! waits, while a person, a clock or a new spec is served at once. Where an event names a version, an
+//! older answer is read again for a while.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::credential::Version;
+
+/// The least time from the beginning of a read that brought nothing new to the next for an event's sake.
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
+
+/// The pause before an answer of an older version than an event named is read again; it doubles.
+const STALE_PAUSE: Duration = Duration::from_millis(200);
+
+/// How many versions are known as older ones.
+const MOST_SEEN: usize = 16;
+
+/// One key.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    /// Somebody wants a read that began at this instant or later.
+    wanted: Option<Instant>,
+    /// Only events want it.
+    is_patient: bool,
+    /// It does not begin before this instant.
+    not_before: Option<Instant>,
+    /// When the read began that is under way.
+    under_way: Option<Instant>,
+    /// When the last read began, where it brought nothing new.
+    fruitless: Option<Instant>,
+    /// What the last read answered; none where it failed.
+    answered: Option<Version>,
+    /// Versions that were answered, the latest last.
+    seen: VecDeque<Version>,
+    /// The version that an event named.
+    expected: Option<Expected>,
+    /// It was never answered.
+    is_overdue: bool,
+}
+
+/// A version that a store should answer soon.
+#[derive(Debug)]
+struct Expected {
+    version: Version,
+    /// From then on whatever it answers is taken.
+    until: Instant,
+    /// How often it answered an older one.
+    stale: u32,
+}
+
+/// Whether a key was read as often as somebody wanted it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It was.
+    Settled,
+    /// It will be again after a pause, for the sake of events that came after the read that began then.
+    Resting(Instant),
+    /// It was not, or is being read.
+    Owed,
+}
+
+impl Slot {
+    /// Somebody wants it as of an instant, and at once.
+    pub(super) fn want(&mut self, since: Instant) {
+        self.wanted = self.wanted.max(Some(since));
+        (self.is_patient, self.not_before) = (false, None);
+    }
+
+    /// An event says to look again, and which version should be answered until when.
+    pub(super) fn expect(&mut self, version: Option<(Version, Instant)>, now: Instant) {
+        // One that was answered before tells of something that is over.
+        let version = version.filter(|(version, until)| *until > now && !self.seen.contains(version));
+        if let Some((version, until)) = version {
+            let (until, stale) = match &self.expected {
+                // Else events without end would be waited for without end.
+                Some(expected) => (until.min(expected.until), expected.stale),
+                None => (until, 0),
+            };
+            self.expected = Some(Expected { version, until, stale });
+        }
+        let rested = self.rested(now);
+        match (self.wanted, self.not_before) {
+            (None, _) => (self.is_patient, self.not_before) = (true, rested),
+            (Some(_), Some(at)) => self.not_before = rested.map(|rested| rested.min(at)),
+            (Some(_), None) => {}
+        }
+        self.wanted = self.wanted.max(Some(now));
+    }
+
+    /// When it may be read again for an event's sake; none for at once.
+    fn rested(&self, now: Instant) -> Option<Instant> {
+        self.fruitless.map(|began| began + PAUSE).filter(|at| *at > now)
+    }
+
+    /// When the next read may begin, where one waits.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.not_before.filter(|_| self.wanted.is_some() && self.under_way.is_none())
+    }
+
+    /// Begins a read, if one is due.
+    pub(super) fn begin(&mut self, now: Instant) -> bool {
+        let is_early = self.not_before.is_some_and(|at| at > now);
+        let begins = self.wanted.is_some() && self.under_way.is_none() && !is_early;
+        if begins {
+            (self.under_way, self.not_before, self.is_overdue) = (Some(now), None, false);
+        }
+        begins
+    }
+
+    /// A read came to its end, with this version or none.
+    pub(super) fn end(&mut self, version: Option<&Version>, now: Instant) {
+        let began = self.under_way.take();
+        let is_known = version.is_none_or(|version| self.seen.is_empty() || self.seen.contains(version));
+        self.fruitless = began.filter(|_| version == self.answered.as_ref());
+        self.answered = version.cloned();
+        self.remember(version);
+        // Who asked after it began is not served by it.
+        self.wanted = self.wanted.filter(|since| began.is_none_or(|began| *since > began));
+        if self.wanted.is_some() && self.is_patient {
+            self.not_before = self.rested(now);
+        }
+        if let Some(version) = version {
+            self.meet(version, is_known, now);
+        }
+    }
+
+    fn remember(&mut self, version: Option<&Version>) {
+        let Some(version) = version else { return };
+        self.seen.retain(|seen| seen != version);
+        self.seen.push_back(version.clone());
+        if self.seen.len() > MOST_SEEN {
+            self.seen.pop_front();
+        }
+    }
+
+    /// Where a store still answers a version from before the event, it is asked again.
+    fn meet(&mut self, version: &Version, is_known: bool, now: Instant) {
+        let Some(expected) = &mut self.expected else { return };
+        if *version == expected.version {
+            self.expected = None;
+        } else if self.wanted.is_some() {
+            // The event may have come after this read began: the next one answers it.
+        } else if !is_known || expected.until <= now {
+            self.is_overdue = is_known;
+            self.expected = None;
+        } else {
+            let pause = STALE_PAUSE.saturating_mul(1 << expected.stale.min(16));
+            expected.stale += 1;
+            self.not_before = Some((now + pause).min(expected.until));
+            (self.wanted, self.is_patient) = (Some(now), false);
+        }
+    }
+
+    pub(super) fn is_overdue(&self) -> bool {
+        self.is_overdue
+    }
+
+    pub(super) fn state(&self) -> State {
+        match (self.under_way, self.wanted, self.fruitless) {
+            (None, None, _) => State::Settled,
+            (None, Some(_), Some(began)) if self.is_patient && self.not_before.is_some() => {
+                State::Resting(began)
+            }
+            _ => State::Owed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A key whose clock goes on by what is done with it.
+    struct Key {
+        slot: Slot,
+        now: Instant,
+    }
+
+    impl Key {
+        /// One that was read at these versions, one after the other.
+        fn read_at(versions: &[&str]) -> Self {
+            let mut key = Self { slot: Slot::default(), now: Instant::now() };
+            for version in versions {
+                key.slot.want(key.now);
+                key.read(version);
+            }
+            key
+        }
+
+        /// An event that names a version, or none.
+        fn event(&mut self, version: &str) {
+            let until = self.now + Duration::from_secs(30);
+            self.slot.expect((!version.is_empty()).then(|| (version.into(), until)), self.now);
+        }
+
+        fn begin(&mut self) {
+            self.now = self.slot.next().unwrap_or(self.now);
+            assert!(self.slot.begin(self.now), "a read begins");
+        }
+
+        fn end(&mut self, version: &str) {
+            let version = (!version.is_empty()).then(|| version.into());
+            self.slot.end(version.as_ref(), self.now);
+        }
+
+        /// One read that ends at once.
+        fn read(&mut self, version: &str) {
+            self.begin();
+            self.end(version);
+        }
+
+        /// Reads until nobody wants it any more, and the store always answers the same: how often, and
+        /// how many seconds it takes.
+        fn read_on(&mut self, version: &str) -> (u32, u64) {
+            let since = self.now;
+            let mut reads = 0;
+            while self.slot.state() != State::Settled {
+                self.read(version);
+                reads += 1;
+            }
+            (reads, (self.now - since).as_secs())
+        }
+
+        #[track_caller]
+        fn check(&self, expect: State) {
+            assert_eq!(self.slot.state(), expect);
+        }
+    }
+
+    #[test]
+    fn an_older_answer_than_an_event_named_is_read_again_for_a_while() {
+        let mut key = Key::read_at(&["1"]);
+        key.event("2");
+        assert_eq!(key.read_on("1"), (9, 30));
+        assert!(key.slot.is_overdue());
+        key.slot.want(key.now);
+        key.read("1");
+        assert!(!key.slot.is_overdue(), "the next read is of another pass");
+    }
+
+    #[test]
+    fn the_version_that_an_event_named_ends_the_waiting() {
+        let mut key = Key::read_at(&["1"]);
+        for version in ["2", "3"] {
+            key.event(version);
+            key.read(version);
+            key.check(State::Settled);
+            assert!(!key.slot.is_overdue());
+        }
+    }
+
+    #[test]
+    fn a_version_that_was_never_answered_before_is_no_older_one() {
+        let mut key = Key::read_at(&["1"]);
+        key.event("2");
+        key.read("3");
+        key.check(State::Settled);
+    }
+
+    #[test]
+    fn a_version_that_was_answered_before_is_not_waited_for() {
+        let mut key = Key::read_at(&["1", "2"]);
+        key.event("1");
+        assert_eq!(key.read_on("2"), (1, 0));
+    }
+
+    #[test]
+    fn an_event_that_comes_while_an_older_read_is_under_way_is_not_forgotten() {
+        let mut key = Key::read_at(&["1"]);
+        key.event("2");
+        key.begin();
+        key.now += Duration::from_millis(1);
+        key.event("3");
+        key.end("2");
+        key.check(State::Owed);
+        key.read("2");
+        key.check(State::Owed);
+        key.read("3");
+        key.check(State::Settled);
+    }
+
+    #[test]
+    fn an_event_that_comes_before_anything_was_read_is_waited_for_too() {
+        let mut key = Key::read_at(&[]);
+        key.slot.want(key.now);
+        key.begin();
+        key.now += Duration::from_millis(1);
+        key.event("2");
+        key.end("1");
+        key.read("1");
+        key.check(State::Owed);
+        key.read("2");
+        key.check(State::Settled);
+    }
+
+    #[test]
+    fn a_read_that_fails_leaves_the_expectation_to_the_next() {
+        let mut key = Key::read_at(&["1"]);
+        key.event("2");
+        key.read("");
+        key.check(State::Settled);
+        key.slot.want(key.now);
+        key.read("1");
+        key.check(State::Owed);
+    }
+
+    #[test]
+    fn after_a_read_that_brought_nothing_new_an_event_waits_and_a_person_does_not() {
+        let mut key = Key::read_at(&["1"]);
+        key.event("");
+        assert_eq!(key.slot.next(), None, "the first read brought something");
+        key.read("1");
+        let began = key.now;
+        key.event("");
+        assert_eq!(key.slot.next(), Some(began + PAUSE));
+        key.check(State::Resting(began));
+        assert!(!key.slot.begin(key.now));
+        key.slot.want(key.now);
+        key.check(State::Owed);
+        assert!(key.slot.begin(key.now));
+    }
+
+    #[test]
+    fn events_without_end_cost_one_read_in_a_pause() {
+        let mut key = Key::read_at(&["1", "1"]);
+        let since = key.now;
+        for _ in 0..10 {
+            key.event("");
+            key.begin();
+            key.now += Duration::from_millis(10);
+            key.event("");
+            key.end("1");
+            assert!(matches!(key.slot.state(), State::Resting(_)));
+        }
+        assert_eq!((key.now - since).as_secs(), 10);
+    }
+
+    #[test]
+    fn events_of_ever_newer_versions_are_not_waited_for_without_end() {
+        let mut key = Key::read_at(&["0", "0"]);
+        let since = key.now;
+        for n in 1..100 {
+            key.event(&n.to_string());
+            key.read("0");
+            if key.slot.state() == State::Settled {
+                break;
+            }
+        }
+        assert!((key.now - since).as_secs() <= 30);
+        key.check(State::Settled);
+    }
+}
