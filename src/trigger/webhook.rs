@@ -32,7 +32,7 @@ use self::refusal::Refusal;
 use self::tls::Certificate;
 pub use self::tls::Unusable;
 use super::complaints::Complaints;
-use super::{Bell, Look, Trigger, Wake};
+use super::{Bell, Trigger, Wake};
 use crate::listener::{self, Bounds};
 use crate::manifest::config::triggers;
 use crate::metrics::Metrics;
@@ -165,10 +165,10 @@ impl Desk {
     async fn take(&self, request: Request) -> Result<Vec<String>, Refusal> {
         let now = (Instant::now(), (self.wall_clock)());
         let caller = Caller::of(request.headers()).ok_or(Refusal::Unauthorized)?;
-        let body = match caller {
+        match caller {
             Caller::Token(token) => {
                 self.door.admit(token).await?;
-                whole(request).await?
+                self.wake(&whole(request).await?, now).await
             }
             Caller::Signature(signature) => {
                 if !signature.is_timely(now.1) {
@@ -176,13 +176,18 @@ impl Desk {
                 }
                 let body = whole(request).await?;
                 self.door.admit_signed(&signature, &body, now.1).await?;
-                body
+                let woken = self.wake(&body, now).await;
+                if woken == Err(Refusal::Unanswered) {
+                    // Who is asked to send the same again is not refused when they do.
+                    self.door.forget(&signature);
+                }
+                woken
             }
-        };
-        self.wake(body::read(&body)?, now).await
+        }
     }
 
-    async fn wake(&self, looks: Vec<Look>, now: (Instant, Timestamp)) -> Result<Vec<String>, Refusal> {
+    async fn wake(&self, body: &[u8], now: (Instant, Timestamp)) -> Result<Vec<String>, Refusal> {
+        let looks = body::read(body)?;
         let (answer, answered) = oneshot::channel();
         let wake = Wake { answer: Some(answer), ..Wake::new(Trigger::Webhook, looks, Duration::ZERO, now) };
         let woken = async {

@@ -71,6 +71,11 @@ impl Door {
         Ok(())
     }
 
+    /// What was signed was not carried out, and may come again.
+    pub(super) fn forget(&self, signature: &Signature) {
+        self.book().replays.forget(signature);
+    }
+
     /// How many keys and signatures are kept in memory.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> (usize, usize) {

@@ -31,6 +31,11 @@ impl Replays {
         self.0.insert(entry(signature));
     }
 
+    /// This signature may be used once more.
+    pub(super) fn forget(&mut self, signature: &Signature) {
+        self.0.remove(&entry(signature));
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.0.len()

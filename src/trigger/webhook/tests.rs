@@ -11,6 +11,7 @@ use super::signature::Signature;
 use super::*;
 use crate::credential::Place;
 use crate::manifest::config::triggers::Webhook;
+use crate::trigger::Look;
 use crate::trigger::bell::{self, NotHandedOver, Wakes};
 
 mod port;
@@ -283,6 +284,20 @@ async fn what_could_not_be_handed_over_is_not_said_to_be_woken() {
         wake.answer.unwrap().send(Err(lost)).unwrap();
     });
     assert_eq!(answer_to(&router, with_token("")).await, (503, "not ready: try again\n".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_signed_and_not_carried_out_may_come_again() {
+    let (scene, mut wakes) = Scene::new();
+    let router = scene.router().await;
+    let request = || signed(KEY, NOW, "");
+    assert_eq!(status_of(&router, request()).await, 503);
+    // Whoever sent it no longer waits.
+    drop(wakes.recv().await);
+    let looks = play(wakes);
+    assert_eq!(status_of(&router, request()).await, 202);
+    assert_eq!(status_of(&router, request()).await, 401, "once it is carried out it is used");
+    assert_eq!(*looks.lock().unwrap(), [Look::Everything]);
 }
 
 #[tokio::test]
