@@ -1,7 +1,8 @@
 //! Signatures that were used.
 //!
 //! They are remembered for as long as they would be taken, and only those that were valid: whoever has no
-//! key fills no memory, and who has one fills no more than its allowance.
+//! key fills no memory, and who has one fills no more than its allowance. No other replica hears of them,
+//! and none after a restart: what one brings a second time is one look too many.
 
 use std::collections::BTreeSet;
 
