@@ -17,8 +17,8 @@ const REMINDER: Duration = Duration::from_mins(5);
 
 /// How long a key rests whose version we may not see; it doubles.
 const REST: Duration = Duration::from_mins(1);
-/// The rest that none exceeds.
-const LONGEST_REST: Duration = Duration::from_hours(1);
+/// The rest that none exceeds: nobody tells us when a login is good again.
+const LONGEST_REST: Duration = Duration::from_mins(5);
 
 /// What is remembered of the keys of a store from one round to the next.
 #[derive(Debug, Default)]
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denied_key_is_told_once_and_rests_ever_longer_up_to_an_hour() {
+    fn a_denied_key_is_told_once_and_rests_ever_longer_up_to_five_minutes() {
         let mut key = Key::new();
         let mut rests = Vec::new();
         for n in 0..8 {
@@ -225,7 +225,7 @@ mod tests {
             }
             rests.push((key.now - since).as_secs() / 60);
         }
-        assert_eq!(rests, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(rests, [1, 2, 4, 5, 5, 5, 5, 5]);
         assert_eq!(key.judge("1", "1"), Verdict::Known);
         assert_eq!(key.judge("1", "Denied"), Verdict::Denied, "it was well in between");
     }
