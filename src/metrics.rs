@@ -170,7 +170,7 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
-    /// So much waits to be looked at, and the oldest trigger since then.
+    /// So many namespaces wait to be looked at, and the oldest trigger since then.
     pub fn queue(&self, waiting: usize, oldest: Option<Instant>) {
         self.queue_depth.set(whole(waiting));
         self.queue_age.since(oldest);

@@ -121,7 +121,7 @@ pub(super) const QUEUE_DEPTH: Description = Description {
     name: "queue_depth",
     kind: Kind::Gauge,
     labels: &[],
-    meaning: "What waits to be looked at",
+    meaning: "Namespaces that wait to be looked at",
 };
 
 pub(super) const QUEUE_AGE: Description = Description {
