@@ -22,8 +22,10 @@ pub(super) fn take_apart<'a>(keys: &[&'a Key], batch: &BatchGetSecretValueOutput
             let (version, arn) = (secret.version_id(), secret.arn());
             return Some(value(arn, version, secret.secret_string(), secret.secret_binary()));
         }
-        let error =
-            batch.errors().iter().find(|error| error.secret_id().is_some_and(|id| arn::is_of_id(key, id)))?;
+        let errors = batch.errors().iter();
+        let of_key = errors.filter(|error| error.secret_id().is_some_and(|id| arn::is_of_id(key, id)));
+        // The one that repeats the key, since of `…:secret:ghcr-backup` nobody can tell that it is not `ghcr`.
+        let error = of_key.min_by_key(|error| error.secret_id() != Some(key.as_str()))?;
         Some(Err(failure::of_part(error.error_code(), error.message())))
     };
     keys.iter().filter_map(|key| Some((*key, answer(key)?))).collect()

@@ -130,3 +130,15 @@ async fn a_batch_that_fails_for_all_is_not_read_one_by_one() {
         assert_eq!(count(&server, GET).await, 0);
     }
 }
+
+#[tokio::test]
+async fn an_error_is_that_of_the_key_it_repeats() {
+    let partial = format!("{ARN}ghcr-backup");
+    let body = json!({"SecretValues": [], "Errors": [
+        {"SecretId": &partial, "ErrorCode": "AccessDeniedException", "Message": PASSWORD},
+        {"SecretId": "ghcr", "ErrorCode": "ResourceNotFoundException", "Message": PASSWORD},
+    ]});
+    let server = server(BATCH_GET, ResponseTemplate::new(200).set_body_json(body)).await;
+    let values = open(&server.uri(), credentials()).read(&keys(&["ghcr", &partial])).await;
+    assert_eq!(outcomes(&values), ["NotFound", "Denied"]);
+}
