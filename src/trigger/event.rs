@@ -21,6 +21,9 @@ pub const MAX_BYTES: usize = 256 * 1024;
 /// How many secrets one body may tell of.
 pub const MAX_SECRETS: usize = 256;
 
+/// The most letters AWS gives to the name of a region, the number of an account or the id of a version.
+const MAX_NAME: usize = 64;
+
 /// What names the kind of event that Secrets Manager sends by itself.
 const NATIVE: &str = "Secret Label Updated";
 
@@ -169,12 +172,17 @@ fn is_change(event: &Part) -> bool {
 
 /// The secrets among the resources, or else the one that the first place names.
 fn secrets(event: &Part) -> Vec<SecretId> {
-    let mut ids: Vec<&str> = event.texts(&[Field::Resources]).filter(|id| Arn::parse(id).is_some()).collect();
+    let resources = event.texts(&[Field::Resources]).filter(|id| Arn::parse(id).is_some());
+    let mut ids: Vec<&str> = resources.take(MAX_SECRETS + 1).collect();
     if ids.is_empty() {
         let texts = PLACES.iter().filter_map(|place| event.text(place));
         ids.extend(texts.filter(|id| SecretId::can_be(id)).take(1));
     }
-    let first = |places: [&[Field]; 2]| places.iter().find_map(|place| event.text(place)).map(str::to_owned);
+    // A copy goes with each secret, so a text that is longer than any of AWS must not.
+    let is_short = |text: &&str| text.len() <= MAX_NAME;
+    let first = |places: [&[Field]; 2]| {
+        places.iter().filter_map(|place| event.text(place)).find(is_short).map(str::to_owned)
+    };
     let account = first([&[Field::Account], &[Field::Detail, Field::RecipientAccountId]]);
     let region = first([&[Field::Region], &[Field::Detail, Field::AwsRegion]]);
     let secret = |id: &str| SecretId { id: id.to_owned(), account: account.clone(), region: region.clone() };
@@ -184,7 +192,8 @@ fn secrets(event: &Part) -> Vec<SecretId> {
 /// The version that is current since. What AWS would not call one is none: it may be shown to anyone.
 fn version(event: &Part) -> Option<Version> {
     let is_id = |id: &&str| {
-        (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        (1..=MAX_NAME).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
     let id = VERSIONS.iter().find_map(|place| event.text(place));
     id.filter(is_id).map(Version::from)

@@ -176,6 +176,11 @@ fn a_body_is_bounded_in_length_depth_and_number() {
     let events = |n| parse(format!("[{}]", vec![event; n].join(",")).as_bytes()).map(|seen| seen.len());
     assert_eq!(events(MAX_SECRETS), Ok(MAX_SECRETS));
     assert_eq!(events(MAX_SECRETS + 1), Err(Unreadable::TooMany));
+    let resources = vec![format!("{ARN:?}"); MAX_SECRETS + 1].join(",");
+    let body = seed!("label-updated").replace(&format!("{ARN:?}"), &resources);
+    assert_eq!(outcome(&body), "TooMany");
+    let body = seed!("put-secret-value").replace("\"us-west-2\"", &format!("{:?}", "x".repeat(65)));
+    assert_eq!(outcome(&body), "mySecret 012345678901/- -");
 }
 
 #[test]
