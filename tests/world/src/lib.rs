@@ -28,7 +28,7 @@ pub use guardian::Guardian;
 pub use infrastructure::{cfn_lint, cloudformation, terraform};
 pub use keyring::{KeyringAnswer, KeyringCredential, KeyringQuestion, ask_kubelet};
 pub use kube::{AuditEvent, AuditMark, Ending, Kube, service_account_user};
-pub use localstack::{LocalStack, REGION};
+pub use localstack::{LocalStack, Queue, REGION};
 pub use port::free as free_port;
 pub use process::Process;
 pub use programs::build_all;

@@ -1,10 +1,15 @@
 //! LocalStack in host mode: Secrets Manager, and what tells of its changes.
 
+mod bus;
+mod queue;
 mod stack;
 
-use anyhow::Context as _;
-use reqwest::Client;
+use anyhow::{Context as _, ensure};
+use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
+use url::form_urlencoded::Serializer;
+
+pub use queue::Queue;
 
 use crate::guardian::Guardian;
 use crate::kube::credentials::random_token;
@@ -83,13 +88,36 @@ impl LocalStack {
 
     /// Any request of a service that speaks JSON 1.1 under its own name, as `secretsmanager` does.
     pub async fn request(&self, service: &str, action: &str, body: &Value) -> anyhow::Result<Value> {
-        let request = self
-            .client
+        http::json(self.ask(&self.client, service, action, body)).await
+    }
+
+    /// The same by a client of one's own.
+    fn ask(&self, client: &Client, service: &str, action: &str, body: &Value) -> RequestBuilder {
+        client
             .post(format!("{}/", self.endpoint))
             .header("content-type", "application/x-amz-json-1.1")
             .header("x-amz-target", format!("{service}.{action}"))
             .header("authorization", signed_for(service))
-            .body(body.to_string());
+            .body(body.to_string())
+    }
+
+    /// Any request of a service that speaks in forms and, when asked to, answers in JSON.
+    async fn form(
+        &self,
+        service: &str,
+        version: &str,
+        action: &str,
+        form: &[(String, &str)],
+    ) -> anyhow::Result<Value> {
+        let mut body = Serializer::new(String::new());
+        body.append_pair("Action", action).append_pair("Version", version).extend_pairs(form);
+        let request = self
+            .client
+            .post(format!("{}/", self.endpoint))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("accept", "application/json")
+            .header("authorization", signed_for(service))
+            .body(body.finish());
         http::json(request).await
     }
 
@@ -102,9 +130,17 @@ impl LocalStack {
 
     /// Puts a new current value and returns its version id; `secret` is a name or an ARN.
     pub async fn put_secret(&self, secret: &str, value: &str) -> anyhow::Result<String> {
-        let body =
-            json!({ "SecretId": secret, "SecretString": value, "ClientRequestToken": random_token()? });
-        text(&self.request("secretsmanager", "PutSecretValue", &body).await?, "VersionId")
+        let version = random_token()?;
+        self.put_secret_version(secret, value, &version).await?;
+        Ok(version)
+    }
+
+    /// Puts a new current value of which the version id was known before.
+    pub async fn put_secret_version(&self, secret: &str, value: &str, version: &str) -> anyhow::Result<()> {
+        let body = json!({ "SecretId": secret, "SecretString": value, "ClientRequestToken": version });
+        let answer = self.request("secretsmanager", "PutSecretValue", &body).await?;
+        ensure!(answer["VersionId"] == version, "LocalStack made up another version: {answer}");
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use world::{KeyringQuestion, Registry, World, ask_kubelet, service_account_user};
+use world::{KeyringQuestion, LocalStack, Queue, Registry, World, ask_kubelet, service_account_user};
 
 /// Holds the compiler to it: tests run worlds on spawned tasks, too.
 fn assert_send<T: Send>(value: T) -> T {
@@ -110,6 +110,46 @@ async fn a_new_value_of_a_secret_is_the_current_one() {
         (value["SecretString"].as_str(), value["VersionId"].as_str()),
         (Some("two"), Some(version.as_str()))
     );
+}
+
+#[tokio::test]
+async fn an_event_on_the_bus_comes_to_a_queue_and_by_a_topic_in_an_envelope() {
+    let localstack = &World::shared().await.localstack;
+    let pattern = json!({ "source": ["aws.secretsmanager"], "detail": { "name": ["world/ghcr"] } });
+    let (straight, by_topic) = (queue(localstack, "straight").await, queue(localstack, "by-topic").await);
+    localstack.create_rule("straight", &pattern, &straight.arn).await.unwrap();
+    let topic = localstack.create_topic("topic", &by_topic.arn).await.unwrap();
+    localstack.create_rule("by-topic", &pattern, &topic).await.unwrap();
+    localstack.put_event("Secret Label Updated", &["arn"], &json!({ "name": "world/ghcr" })).await.unwrap();
+    let event = receive(localstack, &straight).await;
+    assert_eq!((&event["source"], &event["resources"]), (&json!("aws.secretsmanager"), &json!(["arn"])));
+    let envelope = receive(localstack, &by_topic).await;
+    let inside: Value = serde_json::from_str(envelope["Message"].as_str().unwrap()).unwrap();
+    assert_eq!((&envelope["Type"], &inside["detail"]), (&json!("Notification"), &event["detail"]));
+    assert_eq!(localstack.messages(&straight.dead_letter_url).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn many_messages_can_be_received_at_the_same_time() {
+    let localstack = &World::shared().await.localstack;
+    let queue = queue(localstack, "many").await;
+    let bodies: Vec<_> = (0..35).map(|n| n.to_string()).collect();
+    let begun = Instant::now();
+    localstack.send(&queue, &bodies, Duration::from_secs(2)).await.unwrap();
+    assert_eq!(localstack.messages(&queue.url).await.unwrap(), 35);
+    receive(localstack, &queue).await;
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+async fn queue(localstack: &LocalStack, name: &str) -> Queue {
+    localstack.create_queue(name, 10).await.unwrap()
+}
+
+/// The body of the next message.
+async fn receive(localstack: &LocalStack, queue: &Queue) -> Value {
+    let body = json!({ "QueueUrl": queue.url, "WaitTimeSeconds": 20 });
+    let answer = localstack.request("sqs", "ReceiveMessage", &body).await.unwrap();
+    serde_json::from_str(answer["Messages"][0]["Body"].as_str().unwrap()).unwrap()
 }
 
 #[tokio::test]

@@ -1,13 +1,11 @@
-//! Stacks of `CloudFormation`, which speaks in forms and, when asked to, answers in JSON.
+//! Stacks of `CloudFormation`.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
-use url::form_urlencoded::Serializer;
 
-use super::{LocalStack, signed_for};
-use crate::http;
+use super::LocalStack;
 use crate::process::until;
 
 impl LocalStack {
@@ -46,16 +44,7 @@ impl LocalStack {
     }
 
     async fn cloudformation(&self, action: &str, form: &[(String, &str)]) -> anyhow::Result<Value> {
-        let mut body = Serializer::new(String::new());
-        body.append_pair("Action", action).append_pair("Version", "2010-05-15").extend_pairs(form);
-        let request = self
-            .client
-            .post(format!("{}/", self.endpoint))
-            .header("content-type", "application/x-www-form-urlencoded")
-            .header("accept", "application/json")
-            .header("authorization", signed_for("cloudformation"))
-            .body(body.finish());
-        http::json(request).await
+        self.form("cloudformation", "2010-05-15", action, form).await
     }
 }
 
