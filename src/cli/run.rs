@@ -13,7 +13,7 @@ use tracing::info;
 
 use super::connection::Connection;
 use super::log::LogFormat;
-use super::sources::{Sources, Surroundings, until};
+use super::sources::{Port, Sources, Surroundings, until};
 use super::{Exit, Failure, manifests, wall_clock};
 use crate::admin::{self, Heartbeat, Readiness, Vitals};
 use crate::controller::{Controller, Settings};
@@ -131,6 +131,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         readiness: Readiness::awaiting("waiting for the first lists"),
         metrics: Arc::new(Metrics::new()),
     };
+    let port = Port::open(&triggers, &vitals.metrics, wall_clock).await?;
     let (bell, wakes) = bell::bell();
     let (held, known_versions) = watch::channel(poll::Held::new());
     let metrics = Arc::clone(&vitals.metrics);
@@ -160,7 +161,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         wall_clock,
         dice,
     };
-    let sources = Sources::start(&triggers, around).await?;
+    let sources = Sources::start(&triggers, port, around);
     let outcome = lead(controller, campaign, sources, &mut signals).await;
     // Whoever waits for it is gone if this fails.
     let _ = ended.send(true);

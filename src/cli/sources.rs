@@ -39,9 +39,31 @@ pub(super) struct Sources {
     stop: watch::Sender<bool>,
 }
 
+/// The webhook, open but not served yet.
+pub(super) struct Port {
+    listener: TcpListener,
+    settings: webhook::Settings,
+}
+
+impl Port {
+    /// Opens the webhook that the Config describes, if it does: one that cannot be opened keeps the
+    /// process from starting, before it asks to lead.
+    pub(super) async fn open(
+        triggers: &Triggers,
+        metrics: &Arc<Metrics>,
+        wall_clock: fn() -> Timestamp,
+    ) -> Result<Option<Self>, Failure> {
+        let Some(webhook) = &triggers.webhook else { return Ok(None) };
+        let listener = listen(webhook.listen)?;
+        let settings = webhook::Settings::open(webhook, Arc::clone(metrics), wall_clock).await;
+        let settings = settings.map_err(|unusable| Failure::World(unusable.into()))?;
+        Ok(Some(Self { listener, settings }))
+    }
+}
+
 impl Sources {
-    /// Starts what the Config describes; one that cannot be started keeps the process from starting.
-    pub(super) async fn start(triggers: &Triggers, around: Surroundings) -> Result<Self, Failure> {
+    /// Starts what the Config describes.
+    pub(super) fn start(triggers: &Triggers, port: Option<Port>, around: Surroundings) -> Self {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let Surroundings { bell, stores, held, leading, metrics, wall_clock, dice } = around;
@@ -63,16 +85,13 @@ impl Sources {
                 "reader of a queue"
             });
         }
-        if let Some(webhook) = &triggers.webhook {
-            let listener = listen(webhook.listen)?;
-            let settings = webhook::Settings::open(webhook, metrics, wall_clock).await;
-            let settings = settings.map_err(|unusable| Failure::World(unusable.into()))?;
+        if let Some(Port { listener, settings }) = port {
             tasks.spawn(async move {
                 webhook::serve(listener, settings, bell, until(stopped)).await;
                 "webhook"
             });
         }
-        Ok(Self { tasks, stop })
+        Self { tasks, stop }
     }
 
     /// Waits until one ends that should not; for ever where all is well.

@@ -3,18 +3,22 @@
 //! The request is the annotation `regcred.dev/rotate`, which anybody may set by hand; the answer is
 //! `status.observedRotate`. Nothing is read from a store here.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::pin::pin;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
-use futures::future;
-use kube::Client;
+use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 use kube::api::{DynamicObject, Patch, PatchParams};
-use kube::runtime::wait::await_condition;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Client, ResourceExt as _};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
+use tracing::debug;
 
 use super::super::output::{self, Format};
 use super::super::{Exit, Failure};
@@ -23,6 +27,9 @@ use crate::cluster::{FIELD_MANAGER, pull_secret};
 use crate::manifest::object::{self, Object, ROTATE};
 use crate::manifest::status::reason::ReadyReason;
 use crate::manifest::status::{ConditionStatus, ConditionType, LastRotation};
+
+/// Requests to the API server that may be under way at once.
+const AT_ONCE: usize = 16;
 
 /// What the controller answered, one for each ClusterPullSecret.
 #[derive(Debug, Serialize)]
@@ -41,7 +48,7 @@ struct Answer {
     message: String,
     /// `998/1000`, as `kubectl get` shows it.
     namespaces: String,
-    /// The rotation that the request caused; none where nothing was new.
+    /// The rotation since the request; none where nothing was new.
     #[serde(skip_serializing_if = "Option::is_none")]
     rotation: Option<LastRotation>,
 }
@@ -57,17 +64,13 @@ pub(super) async fn run(
 ) -> Result<Exit, Failure> {
     let before = asked_for(&client, &address, names).await?;
     ask(&client, &before, value).await?;
-    let answers = before.iter().map(|object| answer(&client, object, value));
-    let answers = tokio::time::timeout(patience, future::try_join_all(answers)).await;
-    let pull_secrets = answers
-        .map_err(|_| {
-            anyhow!(
-                "no answer within {} s: does a controller run? `regcred rotate -f` does by itself what it was asked for",
-                patience.as_secs()
-            )
-        })
-        .and_then(|answers| answers.context("failed to watch the ClusterPullSecrets"))
-        .map_err(Failure::World)?;
+    let answered = tokio::time::timeout(patience, answers(&client, &before, value)).await;
+    let pull_secrets = answered.map_err(|_| {
+        Failure::World(anyhow!(
+            "no answer within {} s: does a controller run? `regcred rotate -f` does by itself what it was asked for",
+            patience.as_secs()
+        ))
+    })?;
     let is_in_sync = pull_secrets.iter().all(Answer::is_fine);
     output::print(&Answers { pull_secrets }, format)?;
     Ok(if is_in_sync { Exit::InSync } else { Exit::NotInSync })
@@ -98,22 +101,57 @@ async fn asked_for(client: &Client, address: &str, names: &[String]) -> Result<V
 async fn ask(client: &Client, objects: &[Json], value: &str) -> Result<(), Failure> {
     let api = pull_secret::api(client.clone());
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    for name in objects.iter().map(object::name) {
-        let patch = Patch::Merge(json!({ "metadata": { "annotations": { ROTATE: value } } }));
-        within(api.patch(name, &params, &patch)).await.map_err(|error: Error| {
-            let what = format!("failed to ask for the ClusterPullSecret {name}");
-            Failure::World(anyhow::Error::new(error).context(what))
-        })?;
-    }
-    Ok(())
+    let patch = Patch::Merge(json!({ "metadata": { "annotations": { ROTATE: value } } }));
+    let asked = objects.iter().map(object::name).map(|name| {
+        let (api, params, patch) = (&api, &params, &patch);
+        async move {
+            within(api.patch(name, params, patch)).await.map_err(|error: Error| {
+                let what = format!("failed to ask for the ClusterPullSecret {name}");
+                Failure::World(anyhow::Error::new(error).context(what))
+            })
+        }
+    });
+    stream::iter(asked).buffer_unordered(AT_ONCE).try_for_each(|_| future::ready(Ok(()))).await
 }
 
-/// Waits until one was answered, or never will be.
-async fn answer(client: &Client, before: &Json, value: &str) -> anyhow::Result<Answer> {
-    let name = object::name(before);
-    let is_answered = |seen: Option<&DynamicObject>| seen.is_none_or(|seen| is_answered(&of(seen), value));
-    let seen = await_condition(pull_secret::api(client.clone()), name, is_answered).await?;
-    Ok(Answer::new(name, &Object::of(before), seen.as_ref().map(of).as_ref()))
+/// Waits until each was answered, or never will be, by one watch of them all.
+async fn answers(client: &Client, before: &[Json], value: &str) -> Vec<Answer> {
+    let mut answers: BTreeMap<&str, Option<Answer>> =
+        before.iter().map(|it| (object::name(it), None)).collect();
+    let earlier: BTreeMap<&str, Object> =
+        before.iter().map(|it| (object::name(it), Object::of(it))).collect();
+    let mut events =
+        pin!(watcher(pull_secret::api(client.clone()), watcher::Config::default()).default_backoff());
+    let mut listed = BTreeSet::new();
+    while answers.values().any(Option::is_none)
+        && let Some(event) = events.next().await
+    {
+        let mut note = |name: &str, after: Option<&Object>| {
+            if let (Some(answer), Some(before)) = (answers.get_mut(name), earlier.get(name))
+                && after.is_none_or(|after| is_answered(after, value))
+            {
+                *answer = Some(Answer::new(name, before, after));
+            }
+        };
+        match event {
+            Ok(Event::Init) => listed.clear(),
+            Ok(Event::InitApply(seen) | Event::Apply(seen)) => {
+                note(&seen.name_any(), Some(&of(&seen)));
+                listed.insert(seen.name_any());
+            }
+            Ok(Event::Delete(seen)) => note(&seen.name_any(), None),
+            Ok(Event::InitDone) => {
+                before
+                    .iter()
+                    .map(object::name)
+                    .filter(|name| !listed.contains(*name))
+                    .for_each(|name| note(name, None));
+            }
+            // It is tried again for as long as there is patience.
+            Err(error) => debug!(%error, "cannot watch the ClusterPullSecrets"),
+        }
+    }
+    answers.into_values().flatten().collect()
 }
 
 fn of(seen: &DynamicObject) -> Object {
