@@ -46,7 +46,7 @@ pub struct Vitals {
 /// Answers on `listener` until `shutdown`, then finishes what is under way, for at most five seconds.
 pub async fn serve(listener: TcpListener, vitals: Vitals, shutdown: impl Future<Output = ()>) {
     let router = router(vitals);
-    let answer = |stream, _| listener::answer(stream, TowerToHyperService::new(router.clone()));
+    let answer = |stream, _, _| listener::answer(stream, TowerToHyperService::new(router.clone()));
     listener::serve(listener, BOUNDS, answer, shutdown).await;
 }
 

@@ -7,6 +7,8 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -45,8 +47,23 @@ pub(crate) struct Bounds {
     pub(crate) connections: usize,
     /// How long a connection may last, from its first byte to the last of its answer.
     pub(crate) life: Duration,
-    /// The same where others wait for its place, or where the port closes.
+    /// The same for one that is not welcome yet, where others wait for its place, or where the port closes.
     pub(crate) crowded_life: Duration,
+}
+
+/// Whether the caller of a connection has said all that it has to, and may: who waits is the caller then.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Welcome(Arc<AtomicBool>);
+
+impl Welcome {
+    /// The connection makes room for nobody any more.
+    pub(crate) fn give(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_given(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Listens at an address.
@@ -61,7 +78,7 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 pub(crate) async fn serve<Answer>(
     listener: TcpListener,
     bounds: Bounds,
-    answer: impl Fn(TcpStream, SocketAddr) -> Answer,
+    answer: impl Fn(TcpStream, SocketAddr, Welcome) -> Answer,
     shutdown: impl Future<Output = ()>,
 ) where
     Answer: Future<Output = ()> + Send + 'static,
@@ -87,7 +104,9 @@ pub(crate) async fn serve<Answer>(
         if connections.len() < bounds.connections
             && let Some((stream, peer)) = waiting.take()
         {
-            connections.spawn(for_a_while(answer(stream, peer), bounds, crowded.clone()));
+            let welcome = Welcome::default();
+            let answer = answer(stream, peer, welcome.clone());
+            connections.spawn(for_a_while(answer, bounds, welcome, crowded.clone()));
         }
         crowd.send_if_modified(|crowd| std::mem::replace(crowd, waiting.is_some()) != waiting.is_some());
     }
@@ -100,11 +119,12 @@ pub(crate) async fn serve<Answer>(
 async fn for_a_while(
     connection: impl Future<Output = ()>,
     bounds: Bounds,
+    welcome: Welcome,
     mut crowded: watch::Receiver<bool>,
 ) {
     let is_in_the_way = async {
         sleep(bounds.crowded_life).await;
-        if crowded.wait_for(|crowded| *crowded).await.is_err() {
+        if crowded.wait_for(|crowded| *crowded).await.is_err() || welcome.is_given() {
             std::future::pending::<()>().await;
         }
     };

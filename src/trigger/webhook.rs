@@ -33,7 +33,7 @@ use self::tls::Certificate;
 pub use self::tls::Unusable;
 use super::complaints::Complaints;
 use super::{Bell, Trigger, Wake};
-use crate::listener::{self, Bounds};
+use crate::listener::{self, Bounds, Welcome};
 use crate::manifest::config::triggers;
 use crate::metrics::Metrics;
 
@@ -69,6 +69,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// What the webhook needs, its files read for the first time.
 #[derive(Debug)]
 pub struct Settings {
+    bounds: Bounds,
     door: Door,
     certificate: Option<Certificate>,
     metrics: Arc<Metrics>,
@@ -86,8 +87,11 @@ struct Desk {
 }
 
 /// Who is at the other end of a connection.
-#[derive(Clone, Copy)]
-struct Peer(IpAddr);
+#[derive(Clone)]
+struct Peer {
+    address: IpAddr,
+    welcome: Welcome,
+}
 
 impl Settings {
     /// Reads the files. Keys may come later, and until then nobody may ask; a certificate has to be there.
@@ -100,13 +104,13 @@ impl Settings {
             Some(tls) => Some(Certificate::open(tls).await?),
             None => None,
         };
-        Ok(Self { door: Door::open(webhook).await, certificate, metrics, wall_clock })
+        Ok(Self { bounds: BOUNDS, door: Door::open(webhook).await, certificate, metrics, wall_clock })
     }
 }
 
 /// Answers on `listener` until `stop`, and rings for what is asked.
 pub async fn serve(listener: TcpListener, settings: Settings, bell: Bell, stop: impl Future<Output = ()>) {
-    let Settings { door, certificate, metrics, wall_clock } = settings;
+    let Settings { bounds, door, certificate, metrics, wall_clock } = settings;
     let (certificate, complaints) = (certificate.map(Arc::new), Mutex::default());
     info!(
         listening = listener.local_addr().ok().map(tracing::field::display),
@@ -114,25 +118,25 @@ pub async fn serve(listener: TcpListener, settings: Settings, bell: Bell, stop: 
         "the webhook listens"
     );
     let router = router(Desk { door, bell, metrics, wall_clock, complaints });
-    let answer = |stream, peer: SocketAddr| {
+    let answer = |stream, peer: SocketAddr, welcome| {
         let (router, certificate) = (router.clone(), certificate.clone());
         async move {
-            let peer = Peer(peer.ip());
+            let peer = Peer { address: peer.ip(), welcome };
             match certificate {
                 None => answer(stream, router, peer).await,
                 Some(certificate) => match certificate.acceptor().await.accept(stream).await {
                     Ok(stream) => answer(stream, router, peer).await,
-                    Err(error) => debug!(peer = %peer.0, %error, "no TLS with a client of the webhook"),
+                    Err(error) => debug!(peer = %peer.address, %error, "no TLS with a client of the webhook"),
                 },
             }
         }
     };
-    listener::serve(listener, BOUNDS, answer, stop).await;
+    listener::serve(listener, bounds, answer, stop).await;
 }
 
 async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, router: Router, peer: Peer) {
     let requests = service_fn(|mut request: http::Request<Incoming>| {
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(peer.clone());
         router.clone().call(request)
     });
     listener::answer(stream, requests).await;
@@ -144,17 +148,17 @@ fn router(desk: Desk) -> Router {
 
 async fn rotate(
     State(desk): State<Arc<Desk>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Response {
-    match desk.take(request).await {
+    match desk.take(request, &peer.welcome).await {
         Ok(woken) => {
             debug!(?woken, "the webhook woke");
             let body = json!({ "pullSecrets": woken }).to_string();
             (StatusCode::ACCEPTED, [(CONTENT_TYPE, "application/json")], body).into_response()
         }
         Err(refusal) => {
-            desk.note(refusal, peer);
+            desk.note(refusal, peer.address);
             refusal.into_response()
         }
     }
@@ -162,13 +166,15 @@ async fn rotate(
 
 impl Desk {
     /// Takes a request to where it is carried out: whom it woke.
-    async fn take(&self, request: Request) -> Result<Vec<String>, Refusal> {
+    async fn take(&self, request: Request, welcome: &Welcome) -> Result<Vec<String>, Refusal> {
         let now = (Instant::now(), (self.wall_clock)());
         let caller = Caller::of(request.headers()).ok_or(Refusal::Unauthorized)?;
         match caller {
             Caller::Token(token) => {
                 self.door.admit(token).await?;
-                self.wake(&whole(request).await?, now).await
+                let body = whole(request).await?;
+                welcome.give();
+                self.wake(&body, now).await
             }
             Caller::Signature(signature) => {
                 if !signature.is_timely(now.1) {
@@ -176,6 +182,7 @@ impl Desk {
                 }
                 let body = whole(request).await?;
                 self.door.admit_signed(&signature, &body, now.1).await?;
+                welcome.give();
                 let woken = self.wake(&body, now).await;
                 if woken == Err(Refusal::Unanswered) {
                     // Who is asked to send the same again is not refused when they do.

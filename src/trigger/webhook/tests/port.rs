@@ -16,12 +16,16 @@ pub(super) struct Port {
 
 impl Port {
     pub(super) async fn open(scene: &Scene) -> Self {
+        Self::open_within(BOUNDS, scene).await
+    }
+
+    async fn open_within(bounds: Bounds, scene: &Scene) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let settings = scene.settings().await;
-        let server =
-            tokio::spawn(serve(listener, settings, scene.bell.clone(), async { drop(stopped.await) }));
+        let settings = Settings { bounds, ..scene.settings().await };
+        let stopped = async { drop(stopped.await) };
+        let server = tokio::spawn(serve(listener, settings, scene.bell.clone(), stopped));
         Self { address, stop, server }
     }
 
@@ -47,6 +51,16 @@ pub(super) async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, by
 /// A request with the token.
 pub(super) fn good(rest: &str) -> Vec<u8> {
     format!("POST {PATH} HTTP/1.1\r\nHost: regcred\r\nAuthorization: Bearer {TOKEN}\r\n{rest}").into_bytes()
+}
+
+/// Longer than any of these tests.
+const LONG: Duration = Duration::from_mins(1);
+/// Not worth waiting for.
+const SHORT: Duration = Duration::from_millis(50);
+
+/// A port with few places.
+fn bounds(life: Duration, crowded_life: Duration) -> Bounds {
+    Bounds { connections: 2, life, crowded_life, ..BOUNDS }
 }
 
 const LAST: &str = "Content-Length: 0\r\n\r\n";
@@ -137,6 +151,27 @@ async fn where_everybody_dawdles_who_does_not_is_answered() {
     let begin = Instant::now();
     assert_status(&port.answer_to(&good(LAST)).await, 202);
     assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn who_waits_for_an_answer_is_in_nobodys_way() {
+    let (scene, mut wakes) = Scene::new();
+    let port = Port::open_within(bounds(LONG, SHORT), &scene).await;
+    let signature = Signature::by(KEY, NOW, b"");
+    let signed = format!(
+        "POST {PATH} HTTP/1.1\r\nHost: regcred\r\nX-Regcred-Timestamp: {NOW}\r\n\
+         X-Regcred-Signature: {signature}\r\n{LAST}"
+    );
+    for request in [good(LAST), signed.into_bytes()] {
+        let mut stream = port.connect().await;
+        stream.write_all(&request).await.unwrap();
+        let wake = wakes.recv().await.unwrap();
+        // One dawdles at the other place, and one more waits for it.
+        let (dawdler, _waiting) = (port.connect().await, port.connect().await);
+        assert_eq!(exchange(dawdler, b"").await, "");
+        wake.answer.unwrap().send(Ok(vec!["images".to_owned()])).unwrap();
+        assert_status(&exchange(stream, b"").await, 202);
+    }
 }
 
 #[tokio::test(start_paused = true)]
