@@ -1,12 +1,12 @@
 # The two commands of the README, and what developers use beside them.
-.PHONY: demo test bench fuzz lint base skopeo
+.PHONY: demo test bench fuzz lint base tools
 
 # Tells the whole story on a world of its own: real Vault, Secrets Manager, API server and registries.
 demo:
 	cargo test --quiet --test demo
 
 # Every test, unit to end-to-end.
-test: skopeo
+test: tools
 	cargo test --workspace
 
 # What a rotation costs beside the bare writes, measured in the same run: by the one-shot command, and by the controller.
@@ -35,10 +35,12 @@ lint:
 base:
 	REGCRED_RENEW=1 cargo test --quiet --test deploy -- what_is_rendered_is_what_is_committed the_stores_and_triggers_are_those_of_the_manifests
 
-# One test pulls with skopeo; it is not a Go module that could be built here.
-skopeo:
-	@command -v skopeo >/dev/null || { \
-		echo "installing skopeo with apt-get" >&2; \
+# Programs that tests call, and that are no Go modules which could be built here.
+tools:
+	@for tool in skopeo curl openssl; do \
+		command -v $$tool >/dev/null && continue; \
+		echo "installing $$tool with apt-get" >&2; \
 		sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-		{ $$sudo apt-get -qq update && $$sudo apt-get -qq -y install skopeo >/dev/null; } || { \
-			echo "error: skopeo is missing, and one test pulls with it: install skopeo with your package manager" >&2; exit 1; }; }
+		{ $$sudo apt-get -qq update && $$sudo apt-get -qq -y install $$tool >/dev/null; } || { \
+			echo "error: $$tool is missing, and a test calls it: install it with your package manager" >&2; exit 1; }; \
+	done
