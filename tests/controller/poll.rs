@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use world::{AuditMark, VaultAuditEvent, VaultAuditMark};
+use world::{VaultAuditEvent, VaultAuditMark};
 
 use crate::controller::Controller;
-use crate::stage::{REPLICAS, Stage, is_write, line, until};
+use crate::stage::{REPLICAS, Stage, line, until};
 
 const CROWD: usize = 100;
-/// How much later than the poll interval the first write may come.
+/// From a rotation to the last write of a target, beyond the poll interval and what the writes take.
 const BEYOND: Duration = Duration::from_secs(1);
 
 /// A controller that polls every second.
@@ -37,14 +37,6 @@ fn polls(stage: &Stage, key: &str, mark: VaultAuditMark) -> usize {
     asked(stage, mark).iter().filter(|it| it.operation == "read" && it.path == path).count()
 }
 
-/// From an instant to the first write of a Secret.
-async fn delay(stage: &Stage, mark: AuditMark, since: Timestamp) -> Duration {
-    let requests = stage.requests(mark).await;
-    let mut writes = requests.iter().filter(|it| is_write(it) && it.resource == "secrets");
-    let first = writes.next().expect("a write").received;
-    Duration::try_from(first.duration_since(since)).expect("it came later")
-}
-
 #[tokio::test]
 async fn a_rotation_that_nobody_tells_of_reaches_every_namespace_within_the_interval_and_a_second() {
     let stage = Stage::with_crowd("poll", CROWD).await;
@@ -64,7 +56,7 @@ async fn a_rotation_that_nobody_tells_of_reaches_every_namespace_within_the_inte
             stage.put_password(&version.to_string()).await;
             let since = now();
             stage.until_served(&version.to_string()).await;
-            let delay = delay(&stage, mark, since).await;
+            let delay = stage.delay_beyond_writes(mark, since).await;
             assert!(delay < Duration::from_secs(interval) + BEYOND, "every {interval} s: {delay:?}");
             assert_eq!(stage.reads("ghcr", vault_mark), 1);
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 use serde_json::Value;
 use world::{AuditEvent, AuditMark, service_account_user};
 
@@ -135,6 +136,22 @@ impl Stage {
             let delay = last(effect, true).duration_since(last(change, false));
             Duration::try_from(delay).unwrap_or_else(|_| panic!("{effect} came before {change}, at {caller}"))
         }
+    }
+
+    /// From an instant to the answer to the last write of a Secret, without the time in which the API server had one to
+    /// answer. There is one write for each namespace of the stage.
+    pub(crate) async fn delay_beyond_writes(&self, mark: AuditMark, since: Timestamp) -> Duration {
+        let mut writes = self.requests(mark).await;
+        writes.retain(|it| is_write(it) && it.resource == "secrets");
+        assert_eq!(writes.len(), self.namespaces.len(), "writes of Secrets");
+        writes.sort_by_key(|it| it.received);
+        let (mut delay, mut busy_until) = (Duration::ZERO, since);
+        for AuditEvent { received, answered, .. } in &writes {
+            // Negative where another one is under way.
+            delay += Duration::try_from(received.duration_since(busy_until)).unwrap_or_default();
+            busy_until = busy_until.max(*answered);
+        }
+        delay
     }
 
     /// How often the key of a stage was read since a mark of Vault's audit log.
