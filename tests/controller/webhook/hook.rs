@@ -59,8 +59,13 @@ impl Hook {
 
     /// Asks with the token: the status, and the body of the answer.
     pub(super) async fn ask(&self, body: &str) -> (u16, String) {
+        self.try_to_ask(body).await.expect("an answer")
+    }
+
+    /// The same; `None` where the connection is cut.
+    pub(super) async fn try_to_ask(&self, body: &str) -> Option<(u16, String)> {
         let request = self.client.post(format!("http://{}/v1/rotate", self.address)).bearer_auth(TOKEN);
-        answer_to(request.body(body.to_owned())).await.expect("an answer")
+        answer_to(request.body(body.to_owned())).await.ok()
     }
 
     /// Asks with a signature.
