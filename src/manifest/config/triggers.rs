@@ -24,7 +24,7 @@ pub struct TriggersDocument {
 
 impl Default for TriggersDocument {
     fn default() -> Self {
-        Self { poll_interval: "10s".to_owned(), sqs: Vec::new(), webhook: None }
+        Self { poll_interval: format!("{}s", DEFAULT_POLL_INTERVAL.as_secs()), sqs: Vec::new(), webhook: None }
     }
 }
 
@@ -83,7 +83,7 @@ pub struct Triggers {
 impl Default for Triggers {
     /// What there is where no Config has any.
     fn default() -> Self {
-        Self { poll_interval: Some(Duration::from_secs(10)), sqs: Vec::new(), webhook: None }
+        Self { poll_interval: Some(DEFAULT_POLL_INTERVAL), sqs: Vec::new(), webhook: None }
     }
 }
 
@@ -101,6 +101,9 @@ pub struct Webhook {
     /// Requests a second of each token or key.
     pub requests_per_second: u32,
 }
+
+/// How often versions are asked for where nobody says how often.
+const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Where the webhook listens that does not say where.
 pub const DEFAULT_LISTEN: &str = "0.0.0.0:8081";
