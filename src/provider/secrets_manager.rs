@@ -40,8 +40,8 @@ const ATTEMPTS: u32 = 3;
 /// How many batches are in flight.
 const CONCURRENT_BATCHES: usize = 4;
 
-/// The label of the version that is read.
-const CURRENT: &str = "AWSCURRENT";
+/// The label of the version that is read, which is the only one that anybody need tell of.
+pub(crate) const CURRENT: &str = "AWSCURRENT";
 
 /// AWS Secrets Manager in one region.
 #[derive(Debug)]

@@ -7,6 +7,7 @@
 
 use crate::credential::Version;
 use crate::credential::arn::Arn;
+use crate::provider::secrets_manager::CURRENT;
 
 use part::{Field, Part};
 
@@ -64,9 +65,6 @@ const STAGES: [&[Field]; 2] = [
     &[Field::Detail, Field::RequestParameters, Field::VersionStages],
     &[Field::Detail, Field::RequestParameters, Field::VersionStage],
 ];
-
-/// The label of the version that is read.
-const CURRENT: &str = "AWSCURRENT";
 
 /// A secret that changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
