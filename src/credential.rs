@@ -15,10 +15,10 @@ use secrecy::{SecretSlice, SecretString};
 pub struct Key(pub String);
 
 impl Key {
-    /// Whether this is an ARN rather than a name.
+    /// Whether this is the ARN of a secret rather than a name.
     #[must_use]
     pub fn is_arn(&self) -> bool {
-        self.0.starts_with("arn:")
+        arn::Arn::parse(&self.0).is_some()
     }
 }
 

@@ -24,7 +24,11 @@ pub struct TriggersDocument {
 
 impl Default for TriggersDocument {
     fn default() -> Self {
-        Self { poll_interval: format!("{}s", DEFAULT_POLL_INTERVAL.as_secs()), sqs: Vec::new(), webhook: None }
+        Self {
+            poll_interval: format!("{}s", DEFAULT_POLL_INTERVAL.as_secs()),
+            sqs: Vec::new(),
+            webhook: None,
+        }
     }
 }
 

@@ -24,9 +24,10 @@ pub struct Home<'a> {
 }
 
 impl SecretId {
-    /// Whether a text may name a secret: any name, but no ARN of something else.
+    /// Whether a text may name a secret: by its ARN, or by a name, which has no colon as an ARN of something
+    /// else has.
     pub(super) fn can_be(text: &str) -> bool {
-        !text.is_empty() && (!text.starts_with("arn:") || Arn::parse(text).is_some())
+        Arn::parse(text).is_some() || !text.is_empty() && !text.contains(':')
     }
 
     /// Whether a key of a store means this secret. A name is one of the store's home; an ARN says itself
