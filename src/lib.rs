@@ -19,6 +19,7 @@ pub mod trigger;
 
 pub mod credential;
 pub mod provider;
+mod secret_file;
 
 pub mod docker_config;
 

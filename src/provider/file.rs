@@ -5,16 +5,13 @@
 //! never leads out of the directory by itself.
 
 use std::fs::Metadata;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 use async_trait::async_trait;
 use futures::StreamExt;
 use jiff::Timestamp;
-use secrecy::SecretSlice;
-use secrecy::zeroize::Zeroizing;
-use tokio::fs::{self, File};
-use tokio::io::AsyncReadExt;
+use tokio::fs;
 use tokio::time::Instant;
 
 use super::failure::{Asked, Failure};
@@ -22,6 +19,7 @@ use super::patience::{CONCURRENT_READS, Patience, until};
 use super::{Error, Provider, log_read, log_version};
 use crate::credential::{Key, Place, StoreName, StoredValue, Version};
 use crate::manifest::config::FileStore;
+use crate::secret_file::{self, Unread};
 
 /// The largest value: what a Kubernetes Secret holds.
 const MAX_LENGTH: u64 = 1024 * 1024;
@@ -115,47 +113,32 @@ async fn is_directory(path: &Path) -> bool {
 }
 
 async fn read_file(path: &Path) -> Result<StoredValue, Failure> {
-    let explain = |error: io::Error| explain(&error, path);
-    // Opening a pipe waits for its writer, so the kind of file is looked up first.
-    look_up(path).await?;
-    let file = File::open(path).await.map_err(explain)?;
-    let metadata = file.metadata().await.map_err(explain)?;
-    // The whole buffer at once, for one that grows leaves copies of the value behind.
-    let length = metadata.len().min(MAX_LENGTH) + 1;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or_default()));
-    file.take(MAX_LENGTH + 1).read_to_end(&mut bytes).await.map_err(explain)?;
-    if bytes.len() as u64 > MAX_LENGTH {
-        return Err(Failure::Malformed(format!("{} is larger than 1 MiB", path.display())));
-    }
-    Ok(StoredValue {
-        version: version(&metadata, path)?,
-        bytes: SecretSlice::from(bytes.to_vec()),
-        expires_at: None,
-        account: None,
-    })
+    let (bytes, metadata) = secret_file::read(path, MAX_LENGTH).await.map_err(|why| explain(&why, path))?;
+    Ok(StoredValue { version: version(&metadata, path)?, bytes, expires_at: None, account: None })
 }
 
-/// What there is to know of a file without opening it.
 async fn look_up(path: &Path) -> Result<Metadata, Failure> {
-    let metadata = fs::metadata(path).await.map_err(|error| explain(&error, path))?;
-    if !metadata.is_file() {
-        return Err(Failure::Misconfigured(format!("{} is not a file", path.display())));
-    }
-    Ok(metadata)
+    secret_file::look_up(path).await.map_err(|why| explain(&why, path))
 }
 
 fn version(metadata: &Metadata, path: &Path) -> Result<Version, Failure> {
-    let modified = metadata.modified().map_err(|error| explain(&error, path))?;
+    let modified = metadata.modified().map_err(|error| explain(&error.into(), path))?;
     let modified = Timestamp::try_from(modified)
         .map_err(|_| Failure::Malformed(format!("{} has an impossible modification time", path.display())))?;
     Ok(Version(format!("{modified:.9}")))
 }
 
-fn explain(error: &io::Error, path: &Path) -> Failure {
+fn explain(why: &Unread, path: &Path) -> Failure {
+    let no_file = || Failure::Misconfigured(format!("{} is not a file", path.display()));
+    let error = match why {
+        Unread::Refused(error) => error,
+        Unread::NoFile => return no_file(),
+        Unread::TooLong => return Failure::Malformed(format!("{} is larger than 1 MiB", path.display())),
+    };
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => Failure::NotFound,
         ErrorKind::PermissionDenied => Failure::Denied(format!("no permission to read {}", path.display())),
-        ErrorKind::IsADirectory => Failure::Misconfigured(format!("{} is not a file", path.display())),
+        ErrorKind::IsADirectory => no_file(),
         ErrorKind::InvalidInput | ErrorKind::InvalidFilename => {
             Failure::Misconfigured(format!("{} cannot be read: {error}", path.display()))
         }
@@ -165,6 +148,7 @@ fn explain(error: &io::Error, path: &Path) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::os::unix::fs::symlink;
     use std::time::{Duration, SystemTime};
 
@@ -266,7 +250,7 @@ mod tests {
     #[test]
     fn every_refusal_of_the_kernel_is_explained() {
         let check = |kind: ErrorKind, expect: Failure| {
-            assert_eq!(explain(&io::Error::from(kind), Path::new("/d/k")), expect, "{kind}");
+            assert_eq!(explain(&io::Error::from(kind).into(), Path::new("/d/k")), expect, "{kind}");
         };
         check(ErrorKind::NotFound, Failure::NotFound);
         check(ErrorKind::NotADirectory, Failure::NotFound);
@@ -274,7 +258,7 @@ mod tests {
         check(ErrorKind::IsADirectory, Failure::Misconfigured("/d/k is not a file".to_owned()));
         let disk = io::Error::other("disk on fire");
         assert_eq!(
-            explain(&disk, Path::new("/d/k")),
+            explain(&disk.into(), Path::new("/d/k")),
             Failure::Unavailable("/d/k cannot be read: disk on fire".to_owned())
         );
     }

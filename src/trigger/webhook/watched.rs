@@ -3,17 +3,16 @@
 //! They are looked at when they are needed, at most once a second, and by their content: what is mounted
 //! into a pod is replaced by a link that changes, which times and lengths tell nothing of.
 
-use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{self, SHA256};
-use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretSlice};
-use tokio::fs::File;
-use tokio::io::AsyncReadExt;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+
+use crate::secret_file::{self, Unread};
 
 /// Time between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -70,7 +69,8 @@ impl<const N: usize> Watched<N> {
     async fn read(&self) -> Result<[SecretSlice<u8>; N], Unreadable> {
         let mut contents = [const { Vec::new() }; N].map(SecretSlice::from);
         for (content, path) in contents.iter_mut().zip(&self.paths) {
-            *content = read(path).await.map_err(|why| Unreadable { path: path.clone(), why })?;
+            let unreadable = |why| Unreadable { path: path.clone(), why: explain(&why) };
+            (*content, _) = secret_file::read(path, MAX_LENGTH).await.map_err(unreadable)?;
         }
         Ok(contents)
     }
@@ -94,27 +94,15 @@ fn print<const N: usize>(contents: &[SecretSlice<u8>; N]) -> Print {
     print
 }
 
-async fn read(path: &Path) -> Result<SecretSlice<u8>, String> {
-    // Opening a pipe waits for its writer, so the kind of file is looked up first.
-    if !tokio::fs::metadata(path).await.map_err(explain)?.is_file() {
-        return Err("it is not a file".to_owned());
-    }
-    let file = File::open(path).await.map_err(explain)?;
-    let length = file.metadata().await.map_err(explain)?.len().min(MAX_LENGTH) + 1;
-    // The whole buffer at once, for one that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or_default()));
-    file.take(MAX_LENGTH + 1).read_to_end(&mut bytes).await.map_err(explain)?;
-    if bytes.len() as u64 > MAX_LENGTH {
-        return Err("it is larger than 256 KiB".to_owned());
-    }
-    Ok(SecretSlice::from(bytes.to_vec()))
-}
-
-fn explain(error: io::Error) -> String {
-    match error.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => "it is not there".to_owned(),
-        ErrorKind::PermissionDenied => "no permission".to_owned(),
-        _ => error.to_string(),
+fn explain(why: &Unread) -> String {
+    match why {
+        Unread::NoFile => "it is not a file".to_owned(),
+        Unread::TooLong => "it is larger than 256 KiB".to_owned(),
+        Unread::Refused(error) => match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => "it is not there".to_owned(),
+            ErrorKind::PermissionDenied => "no permission".to_owned(),
+            _ => error.to_string(),
+        },
     }
 }
 
