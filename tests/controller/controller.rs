@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use world::{Process, Proxy};
+use world::{LocalStack, Process, Proxy};
 
 use crate::stage::{NAMESPACE, SERVICE_ACCOUNT, Stage, until};
 
@@ -19,6 +19,7 @@ pub(crate) struct Launch<'a> {
     account: &'a str,
     proxy: Option<&'a Proxy>,
     arguments: Vec<String>,
+    aws: Option<&'a LocalStack>,
 }
 
 /// A running `regcred run`; dropping it kills it.
@@ -36,6 +37,7 @@ impl<'a> Launch<'a> {
             account: SERVICE_ACCOUNT,
             proxy: None,
             arguments: Vec::new(),
+            aws: None,
         }
     }
 
@@ -55,6 +57,12 @@ impl<'a> Launch<'a> {
     /// Through a proxy to the API server.
     pub(crate) fn through(mut self, proxy: &'a Proxy) -> Self {
         self.proxy = Some(proxy);
+        self
+    }
+
+    /// With credentials for this AWS.
+    pub(crate) fn in_aws(mut self, localstack: &'a LocalStack) -> Self {
+        self.aws = Some(localstack);
         self
     }
 
@@ -94,6 +102,7 @@ impl<'a> Launch<'a> {
             // Nothing of the machine the tests run on, not even a PATH.
             command.env_remove("PATH");
             command.env("KUBECONFIG", &kubeconfig).env("VAULT_TOKEN", &stage.vault.root_token);
+            command.envs(self.aws.map(LocalStack::env).unwrap_or_default());
         });
         Controller { process: process.expect("regcred runs"), port }
     }
@@ -161,8 +170,17 @@ impl Controller {
 
     /// The bytes of it that are in memory.
     pub(crate) fn resident(&self) -> Option<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most bytes of it that ever were in memory.
+    pub(crate) fn most_resident(&self) -> Option<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, field: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).ok()?;
-        let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let value = status.lines().find_map(|line| line.strip_prefix(field))?;
         Some(value.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
     }
 

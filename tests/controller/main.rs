@@ -19,6 +19,7 @@ mod killing;
 mod lifecycle;
 mod newcomers;
 mod poll;
+mod queue;
 mod rehearsal;
 mod rotation;
 mod secrecy;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
-use world::{Guardian, Kube, Vault};
+use world::{Guardian, Kube, LocalStack, Vault};
 
 use crate::controller::Launch;
 
@@ -80,6 +80,11 @@ impl Stage {
         furniture::clear(kube, vault).await.expect("the stage can be cleared");
         let directory = tempfile::tempdir().expect("a directory");
         Self { kube, vault, guardian, name, namespaces: Vec::new(), directory, _turn: turn }
+    }
+
+    /// An AWS for all tests that need one, started by the first.
+    pub(crate) async fn localstack(&self) -> &'static LocalStack {
+        furniture::localstack(self.guardian).await
     }
 
     /// Adds one namespace that is selected, and its `default` ServiceAccount.

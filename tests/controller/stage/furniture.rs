@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
-use world::{Guardian, Kube, Vault, service_account_user};
+use world::{Guardian, Kube, LocalStack, Vault, service_account_user};
 
 use super::{NAMESPACE, PULL_SECRETS, REPLICAS, SECOND_SECRET, SECRET, SERVICE_ACCOUNT, until};
 
@@ -28,6 +28,13 @@ pub(super) async fn shared() -> (&'static Kube, &'static Vault, &'static Guardia
     let shared = SHARED.get_or_try_init(start).await;
     let (kube, vault, guardian) = shared.unwrap_or_else(|error| panic!("the world did not start: {error:#}"));
     (kube, vault, guardian)
+}
+
+/// What some tests share, started by the first of them.
+pub(super) async fn localstack(guardian: &Guardian) -> &'static LocalStack {
+    static SHARED: OnceCell<LocalStack> = OnceCell::const_new();
+    let localstack = SHARED.get_or_try_init(|| LocalStack::start(guardian)).await;
+    localstack.unwrap_or_else(|error| panic!("LocalStack did not start: {error:#}"))
 }
 
 /// Applies a file of `deploy/` as an administrator does.

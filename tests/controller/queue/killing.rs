@@ -1,0 +1,45 @@
+//! Killed at any instant while messages flow: every rotation lands, and no message is lost or left.
+
+use std::time::Instant;
+
+use super::cloud::Cloud;
+use crate::dice::Dice;
+use crate::stage::Stage;
+
+const KILLS: usize = 50;
+
+#[tokio::test]
+async fn fifty_kills_while_messages_flow_lose_none_and_leave_none() {
+    let stage = Stage::with_crowd("queue-killing", 50).await;
+    let mut dice = Dice::new();
+    let cloud = Cloud::new(&stage, "0").await;
+    cloud.route(&cloud.queue.arn).await;
+    cloud.serve("0").await.kill().await;
+    // How long a start and a rotation take here.
+    rotate(&cloud, 1).await;
+    let begun = Instant::now();
+    let mut controller = cloud.controller().begin().await;
+    stage.until_served("1").await;
+    let whole_rotation = begun.elapsed();
+
+    let mut met = 0;
+    for round in 2..2 + KILLS {
+        rotate(&cloud, round).await;
+        tokio::time::sleep(dice.time(whole_rotation)).await;
+        controller.kill().await;
+        // Some of them were received before.
+        met += usize::from(cloud.messages(&cloud.queue.url).await > 0);
+        controller = cloud.controller().begin().await;
+    }
+    let last = (1 + KILLS).to_string();
+    stage.until_served(&last).await;
+    cloud.until_empty().await;
+    assert!(met >= KILLS / 10, "{met} of {KILLS} kills met a message");
+    assert_eq!(stage.unserved(&last).await, Vec::<String>::new());
+    drop(controller);
+}
+
+async fn rotate(cloud: &Cloud<'_>, round: usize) {
+    let version = cloud.put(&round.to_string()).await;
+    cloud.tell(&version).await;
+}
