@@ -54,6 +54,8 @@ impl LocalStack {
                 .env("SERVICES", SERVICES)
                 .env("GATEWAY_LISTEN", &listen)
                 .env("LOCALSTACK_HOST", &listen)
+                // The host of a queue's URL would be a name that nobody knows.
+                .env("SQS_ENDPOINT_STRATEGY", "path")
                 // Nothing leaves the machine, and nothing listens but the gateway.
                 .env("DISABLE_EVENTS", "1")
                 .env("SKIP_SSL_CERT_DOWNLOAD", "1")
