@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 
 use self::appetite::Appetite;
 use self::held::{Errand, Held, Id};
-use self::queue::{BATCH, Message, Queue};
+use self::queue::{BATCH, BRIEF_WAIT, Message, Queue, WAIT};
 use self::trouble::{News, Right, Trouble};
 use super::bell::Gone;
 use super::complaints::Complaints;
@@ -165,8 +165,9 @@ impl Reader {
 
     fn ask_for_messages(&mut self, now: Instant) {
         while self.appetite.allows(self.receives.len(), self.held.room(), now) {
+            let wait = if self.held.is_empty() { WAIT } else { BRIEF_WAIT };
             let queue = Arc::clone(&self.queue);
-            self.receives.push(Box::pin(async move { queue.receive().await }));
+            self.receives.push(Box::pin(async move { queue.receive(wait).await }));
         }
     }
 
@@ -253,8 +254,9 @@ impl Reader {
         }
     }
 
-    /// Gives back whatever is not done yet: others may have it at once.
+    /// Gives back whatever is not done yet: others may have it as soon as no request of ours can take it.
     async fn give_back(&mut self) {
+        let after = if self.receives.is_empty() { Duration::ZERO } else { BRIEF_WAIT };
         self.receives.clear();
         while let Some(Some(Ok(settled))) = self.waiting.next().now_or_never() {
             if settled.is_done {
@@ -262,7 +264,7 @@ impl Reader {
             }
         }
         self.waiting.clear();
-        self.held.release();
+        self.held.release(after);
         let last = async {
             self.begin_errands(1, LAST_ERRANDS, Instant::now());
             while let Some((right, outcome)) = self.errands.next().await {

@@ -133,3 +133,19 @@ async fn a_store_that_still_answers_the_old_version_is_read_again() {
     stage.until_served("two").await;
     cloud.until_empty().await;
 }
+
+#[tokio::test]
+async fn at_the_end_nothing_is_waited_for_and_what_is_held_is_given_back() {
+    let stage = Stage::new("queue-end", 1).await;
+    let cloud = Cloud::new(&stage, "one").await;
+    let controller = cloud.serve("one").await;
+    let reads = cloud.reads(&controller).await;
+    // It waits for a version that never comes.
+    cloud.send(&cloud.queue, &[cloud.event("AWSCURRENT", "v2").to_string()], Duration::ZERO).await;
+    until("the message is held", async || cloud.reads(&controller).await > reads).await;
+    let (code, took) = controller.terminate().await;
+    assert!(code == Some(0) && took < Duration::from_secs(3), "{code:?} after {took:?}");
+    let body = json!({"QueueUrl": cloud.queue.url, "WaitTimeSeconds": 5});
+    let answer = cloud.localstack.request("sqs", "ReceiveMessage", &body).await.expect("an answer");
+    assert_eq!(answer["Messages"].as_array().map(Vec::len), Some(1), "others may have it: {answer}");
+}

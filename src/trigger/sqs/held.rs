@@ -104,12 +104,17 @@ impl Held {
         batch(self.hidden.len()).map(|length| Errand::Hide(self.hidden.drain(..length).collect()))
     }
 
-    /// Gives up all that wait, to be shown to others at once.
-    pub(super) fn release(&mut self) {
+    /// Whether no message waits for what it caused.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Gives up all that wait, to be shown to others after so long.
+    pub(super) fn release(&mut self, after: Duration) {
         self.extensions.clear();
         let waiting = std::mem::take(&mut self.waiting).into_values().map(|message| message.handle);
         let hidden = std::mem::take(&mut self.hidden).into_iter().map(|(handle, _)| handle);
-        self.hidden = waiting.chain(hidden).map(|handle| (handle, Duration::ZERO)).collect();
+        self.hidden = waiting.chain(hidden).map(|handle| (handle, after)).collect();
     }
 
     /// Those that wait since long enough are to be hidden anew.
@@ -196,14 +201,14 @@ mod tests {
     }
 
     #[test]
-    fn at_the_end_what_waits_is_shown_to_others_at_once() {
+    fn at_the_end_what_waits_is_shown_to_others_soon() {
         let (now, mut held) = (Instant::now(), Held::default());
         let ids: Vec<_> = (0..3).map(|n| held.hold(&message(n, 1), now)).collect();
         held.settle(ids[0]);
         held.postpone(ids[1]);
-        held.release();
+        held.release(Duration::from_secs(2));
         assert_eq!(told(held.errand(1, now)), "delete 0");
-        assert_eq!(told(held.errand(1, now)), "hide 2:0 1:0");
+        assert_eq!(told(held.errand(1, now)), "hide 2:2 1:2");
         assert_eq!(held.next(), None);
     }
 

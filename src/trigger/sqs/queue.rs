@@ -31,7 +31,11 @@ pub(super) const BATCH: usize = 10;
 pub(super) const VISIBILITY: Duration = Duration::from_secs(30);
 
 /// How long a request waits for a message: the longest that SQS allows.
-const WAIT: Duration = Duration::from_secs(20);
+pub(super) const WAIT: Duration = Duration::from_secs(20);
+
+/// The same while messages are held. A request that nobody waits for any more may still take a message,
+/// and hide it from everybody: what is given back should not end there.
+pub(super) const BRIEF_WAIT: Duration = Duration::from_secs(2);
 
 /// How often the SDK tries a request.
 const ATTEMPTS: u32 = 3;
@@ -80,20 +84,20 @@ impl Queue {
         Self { url: queue_url.clone(), client: Client::from_conf(config.build()), profile: None }
     }
 
-    /// Waits for messages; none where none came in time.
-    pub(super) async fn receive(&self) -> Result<Vec<Message>, Failure> {
+    /// Waits so long for messages; none where none came.
+    pub(super) async fn receive(&self, wait: Duration) -> Result<Vec<Message>, Failure> {
         let request = self
             .client
             .receive_message()
             .queue_url(&self.url)
             .max_number_of_messages(whole(BATCH as u64))
-            .wait_time_seconds(whole(WAIT.as_secs()))
+            .wait_time_seconds(whole(wait.as_secs()))
             .visibility_timeout(whole(VISIBILITY.as_secs()))
             .message_system_attribute_names(Attribute::SentTimestamp)
             .message_system_attribute_names(Attribute::ApproximateReceiveCount)
             .customize()
             .config_override(
-                aws_sdk_sqs::config::Builder::new().timeout_config(patience(WAIT + REQUEST_TIMEOUT)),
+                aws_sdk_sqs::config::Builder::new().timeout_config(patience(wait + REQUEST_TIMEOUT)),
             );
         let answer = unheard(request.send()).await;
         let answer = answer.map_err(|error| trouble::of(&error, Right::Receive, self.profile.as_deref()))?;

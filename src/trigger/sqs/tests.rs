@@ -160,6 +160,8 @@ async fn a_message_is_deleted_when_everything_it_caused_is_done_and_not_before()
     let asked = scene.asked(RECEIVE).await;
     assert_eq!((&asked[0]["WaitTimeSeconds"], &asked[0]["VisibilityTimeout"]), (&json!(20), &json!(30)));
     assert_eq!(scene.errands().await, Vec::<String>::new());
+    until(async || scene.asked(RECEIVE).await.len() == 2).await;
+    assert_eq!(scene.asked(RECEIVE).await[1]["WaitTimeSeconds"], 2, "while it is held");
     wake.receipt.unwrap().settle();
     scene.until(&["delete handle-1"]).await;
     assert_eq!(scene.end().await, ["delete handle-1"]);
@@ -200,7 +202,7 @@ async fn what_is_no_work_is_deleted_and_what_nobody_can_read_is_left_there() {
 }
 
 #[tokio::test]
-async fn what_is_held_at_the_end_is_given_back_at_once() {
+async fn what_is_held_at_the_end_is_given_back() {
     let body = event("AWSCURRENT");
     let mut scene = Scene::new(messages(&[received(1, &body, 1), received(2, &body, 1)])).await;
     let (first, _second) = (scene.wakes.recv().await.unwrap(), scene.wakes.recv().await.unwrap());
@@ -210,7 +212,7 @@ async fn what_is_held_at_the_end_is_given_back_at_once() {
     assert!(begun.elapsed() < FAREWELL, "{:?}", begun.elapsed());
     errands.sort_unstable();
     let [deleted, hidden] = errands.as_slice() else { panic!("{errands:?}") };
-    assert!(deleted.starts_with("delete ") && hidden.starts_with("hide ") && hidden.ends_with(" 0"));
+    assert!(deleted.starts_with("delete ") && hidden.starts_with("hide ") && hidden.ends_with(" 2"));
 }
 
 #[tokio::test]
@@ -218,7 +220,7 @@ async fn only_who_leads_reads() {
     let mut scene = Scene::new(messages(&[received(1, &event("AWSCURRENT"), 1)])).await;
     let _wake = scene.wakes.recv().await.unwrap();
     scene.leading.send(false).unwrap();
-    scene.until(&["hide handle-1 0"]).await;
+    scene.until(&["hide handle-1 2"]).await;
     let asked = scene.asked(RECEIVE).await.len();
     scene.leading.send(true).unwrap();
     until(async || scene.asked(RECEIVE).await.len() > asked).await;
@@ -256,7 +258,7 @@ async fn every_refusal_says_what_to_mend() {
             region: "eu-west-1".to_owned(),
             endpoint_url: Some(server.uri()),
         };
-        let answer = Queue::with_config(&queue, &shared()).receive().await;
+        let answer = Queue::with_config(&queue, &shared()).receive(WAIT).await;
         let failure = answer.err().unwrap();
         assert_eq!(trouble::told(&failure), expect);
     };
