@@ -136,8 +136,8 @@ pub struct Controller {
 enum Done {
     /// The work in one namespace.
     Applied(Item, Applied),
-    /// A read of a store.
-    Read(Values),
+    /// A read of a store, which began at that instant.
+    Read(Instant, Values),
     /// The Secrets of a name with their bytes.
     Bodies(String, Result<Vec<(Address, Secret)>, Error>),
     /// A request about a ClusterPullSecret itself.
@@ -152,7 +152,7 @@ impl Done {
     fn is_write(&self) -> bool {
         match self {
             Self::Applied(..) | Self::Errand(..) | Self::Told(_) | Self::HandedOver(_) => true,
-            Self::Read(_) | Self::Bodies(..) => false,
+            Self::Read(..) | Self::Bodies(..) => false,
         }
     }
 }
@@ -298,6 +298,11 @@ impl Controller {
             let (now, at) = (Instant::now(), (self.settings.wall_clock)());
             for name in self.records.keys().cloned().collect::<Vec<_>>() {
                 self.trigger(&name, Trigger::Start, now, at);
+                // What was handed over last, whoever led may not have seen.
+                let object = self.records.get(&name).and_then(|record| record.wanted.object.as_ref());
+                if let Some(request) = object.and_then(|object| object.request.clone()) {
+                    self.requested(&name, &request);
+                }
             }
         } else {
             warn!("not leading any more");
@@ -309,7 +314,7 @@ impl Controller {
         self.writes_under_way -= usize::from(done.is_write());
         match done {
             Done::Applied(item, applied) => self.applied(&item, applied),
-            Done::Read(values) => self.read(values),
+            Done::Read(began, values) => self.read(began, values),
             Done::Bodies(name, secrets) => self.bodies_are(&name, secrets),
             Done::Errand(name, errand, result) => self.errand_done(&name, &errand, result),
             Done::Told(result) => self.told(&result),

@@ -3,14 +3,14 @@
 //! In goes a path, out come the whole content and what the kernel says of the file. Nothing but a file is
 //! opened: to open a pipe is to wait for whoever writes into it.
 
-use std::fs::Metadata;
-use std::io;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
 use std::path::Path;
 
 use secrecy::SecretSlice;
 use secrecy::zeroize::Zeroizing;
-use tokio::fs::{self, File};
-use tokio::io::AsyncReadExt;
+use tokio::fs;
+use tokio::task::spawn_blocking;
 
 /// Why there is no content.
 #[derive(Debug)]
@@ -26,12 +26,19 @@ pub(crate) enum Unread {
 /// The content, where it has so many bytes at most.
 pub(crate) async fn read(path: &Path, max_length: u64) -> Result<(SecretSlice<u8>, Metadata), Unread> {
     look_up(path).await?;
-    let file = File::open(path).await?;
-    let metadata = file.metadata().await?;
+    let path = path.to_owned();
+    // Not by tokio's own file, whose buffer would keep a copy.
+    let read = spawn_blocking(move || read_at_once(&path, max_length)).await;
+    read.unwrap_or_else(|error| Err(Unread::Refused(io::Error::other(error))))
+}
+
+fn read_at_once(path: &Path, max_length: u64) -> Result<(SecretSlice<u8>, Metadata), Unread> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
     // The whole buffer at once, for one that grows leaves copies behind.
     let length = metadata.len().min(max_length) + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or_default()));
-    file.take(max_length + 1).read_to_end(&mut bytes).await?;
+    file.take(max_length + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_length {
         return Err(Unread::TooLong);
     }

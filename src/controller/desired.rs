@@ -121,7 +121,8 @@ impl Controller {
         } else if annotation(&wanted).is_some() && annotation(&before) != annotation(&wanted) {
             record.release();
             self.begin_pass(&name, Trigger::Annotation);
-        } else if let Some(request) = request(&wanted).filter(|_| request(&before) != request(&wanted)) {
+        }
+        if let Some(request) = request(&wanted).filter(|_| request(&before) != request(&wanted)) {
             self.requested(&name, &request);
         }
         if names(&before) != names(&wanted) {

@@ -15,7 +15,7 @@ use tracing::warn;
 use super::{Controller, Done};
 use crate::cluster::error::{Error, within};
 use crate::cluster::{FIELD_MANAGER, pull_secret};
-use crate::manifest::object::{REQUEST, Request};
+use crate::manifest::object::{Expected, REQUEST, Request};
 use crate::metrics::{WriteKind, WriteOutcome};
 use crate::trigger::bell::{Answer, NotHandedOver};
 
@@ -44,10 +44,16 @@ pub(super) struct HandedOver {
 
 impl HandOvers {
     /// Adds what somebody asked for; of several requests for one ClusterPullSecret the oldest tells the
-    /// time, and each the versions it knows.
+    /// time, and the last of each key its version.
     fn add(&mut self, name: &str, request: Request) {
         match self.requests.get_mut(name) {
-            Some(known) => known.expected.extend(request.expected),
+            Some(known) => {
+                let stays = |it: &Expected| {
+                    !request.expected.iter().any(|new| (&new.store, &new.key) == (&it.store, &it.key))
+                };
+                known.expected.retain(stays);
+                known.expected.extend(request.expected);
+            }
             None => drop(self.requests.insert(name.to_owned(), request)),
         }
     }
@@ -137,22 +143,24 @@ async fn store(client: &Client, requests: BTreeMap<String, Request>) -> BTreeMap
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::object::Expected;
 
+    /// Each of these is `key=version`.
     fn request(second: i64, versions: &[&str]) -> Request {
-        let expected =
-            |version: &&str| Expected { store: "aws".into(), key: "k".into(), version: (*version).into() };
+        let expected = |text: &&str| {
+            let (key, version) = text.split_once('=').expect("key=version");
+            Expected { store: "aws".into(), key: key.into(), version: version.into() }
+        };
         let at = jiff::Timestamp::from_second(second).expect("a time");
         Request { at, expected: versions.iter().map(expected).collect() }
     }
 
     #[test]
-    fn requests_that_wait_together_are_one_with_the_oldest_time_and_every_version() {
+    fn requests_that_wait_together_are_one_with_the_oldest_time_and_the_last_version_of_each_key() {
         let mut waiting = HandOvers::default();
-        waiting.add("images", request(1, &["v1"]));
-        waiting.add("images", request(2, &["v2"]));
+        waiting.add("images", request(1, &["a=1", "b=1"]));
+        waiting.add("images", request(2, &["a=2"]));
         waiting.add("others", request(3, &[]));
-        assert_eq!(waiting.requests["images"], request(1, &["v1", "v2"]));
+        assert_eq!(waiting.requests["images"], request(1, &["b=1", "a=2"]));
         assert_eq!(waiting.requests["others"], request(3, &[]));
     }
 

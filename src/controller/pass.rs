@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::credential::Place;
 use crate::trigger::{Receipt, Trigger};
 
 /// Why a pass runs, and since when.
@@ -50,8 +51,16 @@ pub struct Joined {
     /// When.
     at: Instant,
     cause: Cause,
-    /// A share in the trigger.
-    receipt: Option<Receipt>,
+    share: Option<Share>,
+}
+
+/// Who waits for what an event asked for.
+#[derive(Debug)]
+pub struct Share {
+    /// What is told to whoever waits.
+    pub receipt: Receipt,
+    /// The keys the event is about.
+    pub places: Vec<Place>,
 }
 
 /// A rotation that came to its end.
@@ -67,6 +76,15 @@ pub struct Rotation {
     pub first_write: Duration,
     /// From the first write to the last.
     pub last_write: Duration,
+}
+
+impl Share {
+    /// What the event asked for is done if its keys are. Else its source tells of it again.
+    pub fn settle(self, is_done: impl Fn(&Place) -> bool) {
+        if self.places.iter().all(is_done) {
+            self.receipt.settle();
+        }
+    }
 }
 
 impl Pass {
@@ -95,9 +113,18 @@ impl Pass {
         self.cause.trigger = self.cause.trigger.min(cause.trigger);
     }
 
-    /// Takes note of an event that joined it, and of who waits for its end.
-    pub fn note(&mut self, cause: Cause, receipt: Option<Receipt>, now: Instant) {
-        self.joined.push(Joined { at: now, cause, receipt });
+    /// Takes note of an event that joined it, and of who waits until its keys and every target are done.
+    pub fn note(&mut self, cause: Cause, share: Option<Share>, now: Instant) {
+        match self.joined.last_mut() {
+            // Those for whom nobody waits are one: there may be any number of them.
+            Some(last) if last.share.is_none() && share.is_none() => {
+                last.at = now;
+                if cause.since < last.cause.since {
+                    last.cause = cause;
+                }
+            }
+            _ => self.joined.push(Joined { at: now, cause, share }),
+        }
     }
 
     /// The events that came after an instant leave it for the next pass.
@@ -108,8 +135,9 @@ impl Pass {
 
     /// The pass of events that were too late for the one before; none where there are none.
     #[must_use]
-    pub fn of_late(late: Vec<Joined>, now: Instant) -> Option<Self> {
-        let mut pass = Self::new(late.first()?.cause, now);
+    pub fn of_late(late: Vec<Joined>) -> Option<Self> {
+        let first = late.first()?;
+        let mut pass = Self::new(first.cause, first.at);
         for Joined { cause, .. } in &late {
             pass.join(*cause);
         }
@@ -117,9 +145,11 @@ impl Pass {
         Some(pass)
     }
 
-    /// Everything that the events asked for is done.
-    pub fn settle(self) {
-        self.joined.into_iter().filter_map(|joined| joined.receipt).for_each(Receipt::settle);
+    /// Every target is done, and with it what those events asked for whose keys are.
+    pub fn settle(self, is_done: impl Fn(&Place) -> bool) {
+        for share in self.joined.into_iter().filter_map(|joined| joined.share) {
+            share.settle(&is_done);
+        }
     }
 
     /// Its keys were read, and something was new.
@@ -156,6 +186,8 @@ impl Pass {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot::error::TryRecvError;
+
     use super::*;
 
     fn cause(trigger: Trigger, since: Instant) -> Cause {
@@ -192,26 +224,60 @@ mod tests {
         assert_eq!(pass.written, 4);
     }
 
-    #[tokio::test]
-    async fn who_came_after_the_last_read_began_waits_for_the_next_pass() {
-        let second = seconds(Instant::now());
+    fn place(key: &str) -> Place {
+        Place { store: "aws".into(), key: key.into() }
+    }
+
+    /// A pass that four events joined, at the first to the fourth second, each about a key of its own;
+    /// and how each of them is told.
+    fn joined(second: impl Fn(u64) -> Instant) -> (Pass, impl FnMut() -> Vec<Option<bool>>) {
         let mut pass = Pass::new(cause(Trigger::Sqs, second(0)), second(0));
-        let mut done = Vec::new();
-        for n in [1, 2, 3, 4] {
-            let (receipt, ended) = Receipt::new();
-            pass.note(cause(Trigger::Sqs, second(n)), Some(receipt), second(n));
-            done.push(ended);
+        let mut ended = Vec::new();
+        for n in 1..=4 {
+            let (receipt, done) = Receipt::new();
+            let share = Share { receipt, places: vec![place(&n.to_string())] };
+            pass.note(cause(Trigger::Sqs, second(n)), Some(share), second(n));
+            ended.push(done);
         }
-        let late = pass.leave_late(second(2));
-        pass.settle();
-        let next = Pass::of_late(late, second(5)).expect("another pass");
-        assert_eq!((next.cause.since, next.begun), (second(3), second(5)));
-        let states = |done: &mut Vec<tokio::sync::oneshot::Receiver<()>>| {
-            done.iter_mut().map(|it| it.try_recv().is_ok()).collect::<Vec<_>>()
+        let told = move || {
+            let told = ended.iter_mut().map(|done| match done.try_recv() {
+                Ok(()) => Some(true),
+                Err(TryRecvError::Closed) => Some(false),
+                Err(TryRecvError::Empty) => None,
+            });
+            told.collect()
         };
-        assert_eq!(states(&mut done), [true, true, false, false]);
-        next.settle();
-        assert_eq!(states(&mut done)[2..], [true, true]);
-        assert!(Pass::of_late(Vec::new(), second(5)).is_none());
+        (pass, told)
+    }
+
+    #[test]
+    fn who_came_after_the_last_read_began_waits_for_the_next_pass() {
+        let second = seconds(Instant::now());
+        let (mut pass, mut told) = joined(&second);
+        let late = pass.leave_late(second(2));
+        pass.settle(|_| true);
+        assert_eq!(told(), [Some(true), Some(true), None, None]);
+        let next = Pass::of_late(late).expect("another pass");
+        assert_eq!((next.cause.since, next.begun), (second(3), second(3)));
+        drop(next);
+        assert!(Pass::of_late(Vec::new()).is_none());
+    }
+
+    #[test]
+    fn an_event_is_answered_by_its_own_keys_and_not_by_those_of_others() {
+        let (pass, mut told) = joined(seconds(Instant::now()));
+        pass.settle(|it| *it != place("2"));
+        assert_eq!(told(), [Some(true), Some(false), Some(true), Some(true)]);
+    }
+
+    #[test]
+    fn events_for_which_nobody_waits_take_no_room() {
+        let second = seconds(Instant::now());
+        let mut pass = Pass::new(cause(Trigger::Webhook, second(0)), second(0));
+        for n in [3, 2, 4] {
+            pass.note(cause(Trigger::Webhook, second(n)), None, second(n));
+        }
+        assert_eq!(pass.joined.len(), 1);
+        assert_eq!(Pass::of_late(pass.leave_late(second(3))).map(|it| it.cause.since), Some(second(2)));
     }
 }

@@ -13,6 +13,7 @@ use super::record::{PUBLISH_AFTER, PUBLISH_EVERY, Record};
 use super::timers::Timer;
 use super::{Controller, Done, backoff, status};
 use crate::cluster::error::Error;
+use crate::credential::Place;
 use crate::manifest::status::reason::ReadyReason;
 use crate::metrics::PassOutcome;
 use crate::pass::contents::Contents;
@@ -69,13 +70,13 @@ impl Controller {
                     metrics.fetched(&place.store, value.as_ref(), took);
                     metrics.credential_expires(place, value.as_ref().ok().and_then(|value| value.expires_at));
                 }
-                Done::Read(values)
+                Done::Read(now, values)
             });
         }
     }
 
     /// A read came to its end: whoever names one of its keys decides anew what its Secrets are to hold.
-    pub(super) fn read(&mut self, values: Values) {
+    pub(super) fn read(&mut self, began: Instant, values: Values) {
         let at = (self.settings.wall_clock)();
         let (mut read, mut fetched) = (BTreeSet::new(), BTreeSet::new());
         for (place, value) in &values {
@@ -84,7 +85,7 @@ impl Controller {
                 fetched.insert(place.clone());
             }
         }
-        self.reading.end(values, Instant::now());
+        self.reading.end(values, began, Instant::now());
         self.tell_held();
         let concerned = self.records.iter().filter(|(_, record)| record.places().any(|it| read.contains(it)));
         for name in concerned.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
@@ -195,8 +196,8 @@ impl Controller {
         let metrics = Arc::clone(&self.settings.vitals.metrics);
         let Some(record) = self.records.get_mut(name) else { return };
         let Some(mut pass) = record.pass.take() else { return };
-        let resting = self.reading.resting_since(record.places());
-        record.pass = resting.and_then(|since| Pass::of_late(pass.leave_late(since), now));
+        let served = self.reading.served_until(record.places());
+        record.pass = served.and_then(|last| Pass::of_late(pass.leave_late(last)));
         record.passed = Some(record.generation());
         record.rotated = record.wanted.object.as_ref().and_then(|object| object.rotate.clone());
         record.publish_at = Some(now + PUBLISH_AFTER);
@@ -222,23 +223,25 @@ impl Controller {
             record.last_rotation = Some(rotation);
             self.announce_rotation(name);
         }
-        if self.is_answered(name, &pass, now) {
-            pass.settle();
+        if !pass.is_unsent && self.is_written(name, now) {
+            pass.settle(|place| self.is_read(name, place));
         }
     }
 
-    /// Whether everything was done that the events of a pass ask for. Where it was not, their sources tell
-    /// of them again.
-    fn is_answered(&self, name: &str, pass: &Pass, now: Instant) -> bool {
+    /// Whether every target of a ClusterPullSecret was written, as far as anybody can know.
+    pub(super) fn is_written(&self, name: &str, now: Instant) -> bool {
         let Some(record) = self.records.get(name) else { return false };
         // Where Secrets could not be listed, nobody knows yet whether one has to be written.
         let is_unseen = |name: &String| match self.memory.cluster.unreadable.get(name) {
             None | Some(Error::Forbidden(_)) => false,
             Some(_) => true,
         };
-        !pass.is_unsent
-            && !record.secret_names().any(is_unseen)
-            && !self.reading.is_overdue(record.places())
-            && record.is_answered(now)
+        !record.secret_names().any(is_unseen) && record.is_written(now)
+    }
+
+    /// Whether a key was read for a ClusterPullSecret, or can never be, at the version that was told of.
+    pub(super) fn is_read(&self, name: &str, place: &Place) -> bool {
+        let is_unread = |record: &Record| record.is_unread(place);
+        !self.reading.is_overdue(place) && !self.records.get(name).is_some_and(is_unread)
     }
 }

@@ -71,12 +71,14 @@ impl Reading {
         reads.into_values().collect()
     }
 
-    /// A read came to its end.
-    pub fn end(&mut self, values: Values, now: Instant) {
+    /// The read that began at an instant came to its end.
+    pub fn end(&mut self, values: Values, began: Instant, now: Instant) {
         for (place, value) in values {
-            // Nobody names it any more.
+            // Nobody names it any more, or somebody does again who did not when it began.
             let Some(slot) = self.slots.get_mut(&place) else { continue };
-            slot.end(value.as_ref().ok().map(|value| &value.version), now);
+            if !slot.end(began, value.as_ref().ok().map(|value| &value.version), now) {
+                continue;
+            }
             // An ARN may be of somebody else's account.
             if let Some(account) = value.as_ref().ok().and_then(|value| value.account.as_ref())
                 && !place.key.is_arn()
@@ -93,28 +95,28 @@ impl Reading {
         self.states(places).all(|state| state == State::Settled)
     }
 
-    /// Whether every one of these keys was read as often as somebody wanted it who came before the read
-    /// that began last; for the others the next one waits, and for a pass that began before that read.
+    /// Whether every one of these keys was read for a pass that began at an instant; it may have to be
+    /// again for those who came later.
     #[must_use]
     pub fn is_done<'a>(&self, places: impl IntoIterator<Item = &'a Place>, begun: Instant) -> bool {
         self.states(places).all(|state| match state {
             State::Settled => true,
-            State::Resting(since) => since >= begun,
+            State::Later(last) => last >= begun,
             State::Owed => false,
         })
     }
 
-    /// When the read began after which a key rests, where one does: who came later waits for the next.
+    /// When the last read of a key began that will be read again: who came after that waits for it.
     #[must_use]
-    pub fn resting_since<'a>(&self, places: impl IntoIterator<Item = &'a Place>) -> Option<Instant> {
-        let since = |state| if let State::Resting(since) = state { Some(since) } else { None };
-        self.states(places).filter_map(since).min()
+    pub fn served_until<'a>(&self, places: impl IntoIterator<Item = &'a Place>) -> Option<Instant> {
+        let last = |state| if let State::Later(last) = state { Some(last) } else { None };
+        self.states(places).filter_map(last).min()
     }
 
-    /// Whether one of these keys never answered the version that an event named.
+    /// Whether a key never answered the version that an event named.
     #[must_use]
-    pub fn is_overdue<'a>(&self, places: impl IntoIterator<Item = &'a Place>) -> bool {
-        places.into_iter().any(|place| self.slots.get(place).is_some_and(Slot::is_overdue))
+    pub fn is_overdue(&self, place: &Place) -> bool {
+        self.slots.get(place).is_some_and(Slot::is_overdue)
     }
 
     fn states<'a>(&self, places: impl IntoIterator<Item = &'a Place>) -> impl Iterator<Item = State> {
@@ -171,10 +173,10 @@ mod tests {
         reading.want(&places(&["vault:a"]), now);
         assert_eq!(reading.begin(now), [places(&["aws:b"]), places(&["vault:a"])]);
         assert!(reading.begin(now).is_empty());
-        reading.end(values(&["vault:a"]), now);
+        reading.end(values(&["vault:a"]), now, now);
         assert!(reading.is_settled(&places(&["vault:a"])) && !reading.is_settled(&places(&["aws:b"])));
         assert!(reading.values(&places(&["vault:a", "aws:b"])).is_none());
-        reading.end(values(&["aws:b"]), now);
+        reading.end(values(&["aws:b"]), now, now);
         assert!(reading.values(&places(&["vault:a", "aws:b"])).is_some());
         assert!(reading.begin(now).is_empty());
     }
@@ -186,10 +188,11 @@ mod tests {
         reading.want(&key, now);
         reading.begin(now);
         reading.want(&key, now + Duration::from_millis(1));
-        reading.end(values(&["vault:a"]), now);
+        reading.end(values(&["vault:a"]), now, now);
         assert!(!reading.is_settled(&key));
-        assert_eq!(reading.begin(now + Duration::from_millis(2)), std::slice::from_ref(&key));
-        reading.end(values(&["vault:a"]), now);
+        let later = now + Duration::from_millis(2);
+        assert_eq!(reading.begin(later), std::slice::from_ref(&key));
+        reading.end(values(&["vault:a"]), later, later);
         assert!(reading.is_settled(&key));
     }
 
@@ -198,7 +201,7 @@ mod tests {
         let (now, mut reading) = (Instant::now(), Reading::default());
         reading.want(&places(&["vault:a"]), now);
         reading.begin(now);
-        reading.end(values(&["vault:a"]), now);
+        reading.end(values(&["vault:a"]), now, now);
         assert_eq!(reading.retain(&BTreeSet::new()), Vec::from_iter(places(&["vault:a"])));
         assert!(reading.values(&places(&["vault:a"])).is_none());
     }
@@ -214,7 +217,7 @@ mod tests {
             let value = value.as_mut().expect("a value");
             value.account = Some(if place.key.is_arn() { "2" } else { "1" }.to_owned());
         }
-        reading.end(read, now);
+        reading.end(read, now, now);
         assert_eq!(reading.account(&"aws".into()), Some("1"));
         assert_eq!(reading.account(&"other".into()), None);
     }

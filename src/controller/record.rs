@@ -149,16 +149,21 @@ impl Record {
         pass
     }
 
-    /// Whether everything was done that a trigger can ask for: its keys were read, or can never be, and
-    /// every namespace was written, or may not be.
+    /// Whether every namespace was written, or may not be.
     #[must_use]
-    pub fn is_answered(&self, now: Instant) -> bool {
+    pub fn is_written(&self, now: Instant) -> bool {
         let is_left = |standing: &Standing| {
             standing.failures > 0 || standing.not_before.is_some_and(|instant| instant > now)
         };
-        let is_unread = |read: &RegistryReport| PASSING.contains(&read.result);
+        !self.standings.values().any(is_left)
+    }
+
+    /// Whether a key could not be read this time, and may be the next.
+    #[must_use]
+    pub fn is_unread(&self, place: &Place) -> bool {
         let registries = self.contents.as_ref().map(Contents::registries).unwrap_or_default();
-        !registries.iter().any(is_unread) && !self.standings.values().any(is_left)
+        let is_of = |it: &RegistryReport| it.store == place.store.0 && it.key == place.key.0;
+        registries.iter().any(|it| is_of(it) && PASSING.contains(&it.result))
     }
 
     /// Takes note of how it stands in a namespace, and tells what of that is new.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::Controller;
-use super::pass::Cause;
+use super::pass::{Cause, Share};
 use super::record::PUBLISH_EVERY;
 use super::timers::Timer;
 use crate::credential::{Place, StoreName, Version};
@@ -18,8 +18,8 @@ use crate::metrics::TriggerOutcome;
 use crate::trigger::event::Home;
 use crate::trigger::{Look, Receipt, Trigger, Wake};
 
-/// The oldest that a request which was handed over can be.
-const OLDEST: Duration = Duration::from_hours(1);
+/// The oldest that a request can be which was handed over; one that seems older is of another clock.
+const OLDEST: Duration = Duration::from_mins(5);
 
 /// How long after an event a store may go on answering the version from before it.
 const STALENESS: Duration = Duration::from_secs(30);
@@ -92,19 +92,19 @@ impl Controller {
             version.as_ref().is_none_or(|version| !self.reading.is_at(place, version))
         };
         let new: Vec<_> = looks.iter().filter(is_new).collect();
+        let share = receipt
+            .map(|receipt| Share { receipt: receipt.share(), places: looks.keys().cloned().collect() });
         if new.is_empty() {
-            let is_answered = record.is_answered(now);
-            let share = receipt.map(Receipt::share);
+            // It waits for the pass under way, and has no say in when that began: it may be an old one.
             if let Some(pass) = &mut record.pass {
-                pass.join(cause);
                 pass.note(cause, share, now);
-            } else if is_answered {
-                share.into_iter().for_each(Receipt::settle);
+            } else if let Some(share) = share.filter(|_| self.is_written(name, now)) {
+                share.settle(|place| self.is_read(name, place));
             }
             return;
         }
         debug!(pull_secret = name, trigger = %cause.trigger, "triggered");
-        record.begin(cause, now).note(cause, receipt.map(Receipt::share), now);
+        record.begin(cause, now).note(cause, share, now);
         let publish_at = *record.publish_at.get_or_insert(now + PUBLISH_EVERY);
         self.timers.set(publish_at, Timer::Errand(name.to_owned()));
         for (place, version) in new {

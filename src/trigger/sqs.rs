@@ -141,7 +141,7 @@ impl Reader {
             self.ask_for_messages(now);
             self.begin_errands(BATCH, ERRANDS, now);
             let until = self.wake_at(now);
-            let is_idle = self.errands.len() < ERRANDS && self.held.has_errand();
+            let is_a_part_due = self.errands.len() < ERRANDS && self.held.has_errand();
             tokio::select! {
                 biased;
                 Some(settled) = self.waiting.next() => match settled {
@@ -151,7 +151,7 @@ impl Reader {
                 Some((right, outcome)) = self.errands.next() => self.note(right, outcome),
                 Some(messages) = self.receives.next() => self.received(messages),
                 // Nothing else comes just now, so a batch need not wait until it is full.
-                () = std::future::ready(()), if is_idle => self.begin_errands(1, ERRANDS, now),
+                () = std::future::ready(()), if is_a_part_due => self.begin_errands(1, ERRANDS, now),
                 () = sleep_until(until) => {}
             }
         }
@@ -165,7 +165,7 @@ impl Reader {
 
     fn ask_for_messages(&mut self, now: Instant) {
         while self.appetite.allows(self.receives.len(), self.held.room(), now) {
-            let wait = if self.held.is_empty() { WAIT } else { BRIEF_WAIT };
+            let wait = if self.held.nothing_waits() && self.receives.is_empty() { WAIT } else { BRIEF_WAIT };
             let queue = Arc::clone(&self.queue);
             self.receives.push(Box::pin(async move { queue.receive(wait).await }));
         }
@@ -254,7 +254,7 @@ impl Reader {
         }
     }
 
-    /// Gives back whatever is not done yet: others may have it as soon as no request of ours can take it.
+    /// Gives back whatever is not done yet: others may have it when requests of ours that were begun since are over.
     async fn give_back(&mut self) {
         let after = if self.receives.is_empty() { Duration::ZERO } else { BRIEF_WAIT };
         self.receives.clear();

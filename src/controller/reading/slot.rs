@@ -25,14 +25,16 @@ const MOST_SEEN: usize = 16;
 pub(super) struct Slot {
     /// Somebody wants a read that began at this instant or later.
     wanted: Option<Instant>,
-    /// Only events want it.
-    is_patient: bool,
-    /// It does not begin before this instant.
+    /// The same of those who do not wait for any pause.
+    hurried: Option<Instant>,
+    /// The next read does not begin before this instant.
     not_before: Option<Instant>,
     /// When the read began that is under way.
     under_way: Option<Instant>,
-    /// When the last read began, where it brought nothing new.
-    fruitless: Option<Instant>,
+    /// When the last read began that came to its end.
+    last: Option<Instant>,
+    /// The last read brought nothing new.
+    is_fruitless: bool,
     /// What the last read answered; none where it failed.
     answered: Option<Version>,
     /// Versions that were answered, the latest last.
@@ -53,14 +55,14 @@ struct Expected {
     stale: u32,
 }
 
-/// Whether a key was read as often as somebody wanted it.
+/// For whom a key was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// It was.
+    /// For everybody who wanted it.
     Settled,
-    /// It will be again after a pause, for the sake of events that came after the read that began then.
-    Resting(Instant),
-    /// It was not, or is being read.
+    /// For everybody who came before the read that began then; it will be again for events that came later.
+    Later(Instant),
+    /// Somebody else waits, or the version that an event named.
     Owed,
 }
 
@@ -68,7 +70,8 @@ impl Slot {
     /// Somebody wants it as of an instant, and at once.
     pub(super) fn want(&mut self, since: Instant) {
         self.wanted = self.wanted.max(Some(since));
-        (self.is_patient, self.not_before) = (false, None);
+        self.hurried = self.hurried.max(Some(since));
+        self.not_before = None;
     }
 
     /// An event says to look again, and which version should be answered until when.
@@ -76,7 +79,7 @@ impl Slot {
         // One that was answered before tells of something that is over.
         let version = version.filter(|(version, until)| *until > now && !self.seen.contains(version));
         if let Some((version, until)) = version {
-            let (until, stale) = match &self.expected {
+            let (until, stale) = match self.expected.as_ref().filter(|it| it.until > now) {
                 // Else events without end would be waited for without end.
                 Some(expected) => (until.min(expected.until), expected.stale),
                 None => (until, 0),
@@ -85,7 +88,7 @@ impl Slot {
         }
         let rested = self.rested(now);
         match (self.wanted, self.not_before) {
-            (None, _) => (self.is_patient, self.not_before) = (true, rested),
+            (None, _) => self.not_before = rested,
             (Some(_), Some(at)) => self.not_before = rested.map(|rested| rested.min(at)),
             (Some(_), None) => {}
         }
@@ -94,7 +97,7 @@ impl Slot {
 
     /// When it may be read again for an event's sake; none for at once.
     fn rested(&self, now: Instant) -> Option<Instant> {
-        self.fruitless.map(|began| began + PAUSE).filter(|at| *at > now)
+        self.last.filter(|_| self.is_fruitless).map(|began| began + PAUSE).filter(|at| *at > now)
     }
 
     /// When the next read may begin, where one waits.
@@ -112,21 +115,25 @@ impl Slot {
         begins
     }
 
-    /// A read came to its end, with this version or none.
-    pub(super) fn end(&mut self, version: Option<&Version>, now: Instant) {
-        let began = self.under_way.take();
+    /// The read that began at an instant came to its end, with this version or none. Says whether it was
+    /// this slot's.
+    pub(super) fn end(&mut self, began: Instant, version: Option<&Version>, now: Instant) -> bool {
+        if self.under_way != Some(began) {
+            return false;
+        }
+        (self.under_way, self.last) = (None, Some(began));
         let is_known = version.is_none_or(|version| self.seen.is_empty() || self.seen.contains(version));
-        self.fruitless = began.filter(|_| version == self.answered.as_ref());
+        self.is_fruitless = version == self.answered.as_ref();
         self.answered = version.cloned();
         self.remember(version);
         // Who asked after it began is not served by it.
-        self.wanted = self.wanted.filter(|since| began.is_none_or(|began| *since > began));
-        if self.wanted.is_some() && self.is_patient {
-            self.not_before = self.rested(now);
-        }
+        self.wanted = self.wanted.filter(|since| *since > began);
+        self.hurried = self.hurried.filter(|since| *since > began);
+        self.not_before = self.rested(now).filter(|_| self.wanted.is_some() && self.hurried.is_none());
         if let Some(version) = version {
             self.meet(version, is_known, now);
         }
+        true
     }
 
     fn remember(&mut self, version: Option<&Version>) {
@@ -143,16 +150,17 @@ impl Slot {
         let Some(expected) = &mut self.expected else { return };
         if *version == expected.version {
             self.expected = None;
-        } else if self.wanted.is_some() {
-            // The event may have come after this read began: the next one answers it.
-        } else if !is_known || expected.until <= now {
+        } else if expected.until <= now {
             self.is_overdue = is_known;
             self.expected = None;
-        } else {
+        } else if self.wanted.is_some() {
+            // The event may have come after this read began: the next one answers it.
+        } else if is_known {
             let pause = STALE_PAUSE.saturating_mul(1 << expected.stale.min(16));
             expected.stale += 1;
-            self.not_before = Some((now + pause).min(expected.until));
-            (self.wanted, self.is_patient) = (Some(now), false);
+            (self.wanted, self.not_before) = (Some(now), Some((now + pause).min(expected.until)));
+        } else {
+            self.expected = None;
         }
     }
 
@@ -161,11 +169,9 @@ impl Slot {
     }
 
     pub(super) fn state(&self) -> State {
-        match (self.under_way, self.wanted, self.fruitless) {
-            (None, None, _) => State::Settled,
-            (None, Some(_), Some(began)) if self.is_patient && self.not_before.is_some() => {
-                State::Resting(began)
-            }
+        match (self.under_way.or(self.wanted), self.last) {
+            (None, _) => State::Settled,
+            (Some(_), Some(last)) if self.hurried.is_none() && self.expected.is_none() => State::Later(last),
             _ => State::Owed,
         }
     }
@@ -205,7 +211,8 @@ mod tests {
 
         fn end(&mut self, version: &str) {
             let version = (!version.is_empty()).then(|| version.into());
-            self.slot.end(version.as_ref(), self.now);
+            let began = self.slot.under_way.expect("a read");
+            assert!(self.slot.end(began, version.as_ref(), self.now));
         }
 
         /// One read that ends at once.
@@ -318,26 +325,73 @@ mod tests {
         let began = key.now;
         key.event("");
         assert_eq!(key.slot.next(), Some(began + PAUSE));
-        key.check(State::Resting(began));
+        key.check(State::Later(began));
         assert!(!key.slot.begin(key.now));
         key.slot.want(key.now);
         key.check(State::Owed);
         assert!(key.slot.begin(key.now));
     }
 
-    #[test]
-    fn events_without_end_cost_one_read_in_a_pause() {
-        let mut key = Key::read_at(&["1", "1"]);
+    /// Events that come during each of ten reads, which take so long: how many seconds it takes, while
+    /// whoever came before a read is served by it.
+    fn stream(mut key: Key, read: Duration) -> u64 {
         let since = key.now;
         for _ in 0..10 {
             key.event("");
             key.begin();
-            key.now += Duration::from_millis(10);
+            let began = key.now;
+            key.now += read;
             key.event("");
             key.end("1");
-            assert!(matches!(key.slot.state(), State::Resting(_)));
+            key.check(State::Later(began));
         }
-        assert_eq!((key.now - since).as_secs(), 10);
+        (key.now - since).as_secs()
+    }
+
+    #[test]
+    fn events_without_end_cost_one_read_in_a_pause_and_keep_nobody_waiting() {
+        assert_eq!(stream(Key::read_at(&["1", "1"]), Duration::from_millis(10)), 10);
+        assert_eq!(stream(Key::read_at(&["1", "1"]), Duration::from_millis(1500)), 16);
+        // The first of the reads is one that nobody but a person wanted.
+        let mut key = Key::read_at(&["1", "1"]);
+        key.slot.want(key.now);
+        assert_eq!(stream(key, Duration::from_millis(10)), 9);
+    }
+
+    #[test]
+    fn an_older_answer_during_which_another_event_came_keeps_the_first_one_waiting() {
+        let mut key = Key::read_at(&["1"]);
+        key.event("2");
+        key.begin();
+        key.now += Duration::from_millis(1);
+        key.event("");
+        key.end("1");
+        key.check(State::Owed);
+        key.read("2");
+        key.check(State::Settled);
+    }
+
+    #[test]
+    fn an_expectation_that_is_over_cuts_no_later_one_short() {
+        let mut key = Key::read_at(&["1"]);
+        key.event("2");
+        key.read("");
+        key.now += Duration::from_mins(1);
+        key.event("3");
+        key.read("1");
+        key.check(State::Owed);
+        assert_eq!(key.read_on("1").1, 30);
+    }
+
+    #[test]
+    fn a_read_that_is_not_this_ones_says_nothing() {
+        let mut key = Key::read_at(&["1"]);
+        key.slot.want(key.now);
+        key.begin();
+        let another = key.now + Duration::from_secs(1);
+        assert!(!key.slot.end(another, Some(&"2".into()), another));
+        key.end("2");
+        key.check(State::Settled);
     }
 
     #[test]

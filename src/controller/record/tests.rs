@@ -1,7 +1,9 @@
 //! How a ClusterPullSecret stands, step by step.
 
 use super::*;
-use crate::pass::fixture::{namespace, pull_secret, secret, service_account};
+use crate::cluster::Cluster;
+use crate::pass::fixture::{namespace, place, pull_secret, secret, service_account, values};
+use crate::pass::resolve::resolve;
 
 fn record() -> Record {
     Record::new(Arc::new(pull_secret("images", &["ghcr.io"])))
@@ -90,24 +92,26 @@ fn a_namespace_is_of_concern_while_it_is_selected_or_something_is_left_there() {
     assert!(super::tests::record().is_concerned("web", Some(&bare)));
 }
 
-/// Whether a trigger is answered by a pass that read this and left this behind in a namespace.
+/// Whether a pass that left this behind wrote every namespace.
 #[track_caller]
-fn check_answered(password: &str, left: &NamespaceReport, expect: bool) {
-    use crate::cluster::Cluster;
-    use crate::pass::fixture::values;
-    use crate::pass::resolve::resolve;
+fn check_written(left: &NamespaceReport, expect: bool) {
     let (mut record, now) = (record(), Instant::now());
-    let resolved = resolve(&record.wanted, &values(&[("ghcr.io", "7", password)]));
-    record.contents = Some(Contents::new(resolved, &Cluster::default()));
     record.stands(left, now, |_| Duration::from_secs(1));
-    assert_eq!(record.is_answered(now), expect, "{left:?}");
+    assert_eq!(record.is_written(now), expect, "{left:?}");
 }
 
 #[test]
-fn a_trigger_is_answered_when_all_was_read_and_written_that_may_be() {
-    check_answered("pw", &report(ResultKind::Updated, None), true);
-    check_answered("pw", &report(ResultKind::Refused, Some("Conflict")), true);
-    check_answered("pw", &report(ResultKind::Failed, Some("QuotaExceeded")), false);
-    // The store is sealed, which may pass.
-    check_answered("", &report(ResultKind::Unchanged, None), false);
+fn all_is_written_where_nothing_is_left_that_may_be() {
+    check_written(&report(ResultKind::Updated, None), true);
+    check_written(&report(ResultKind::Refused, Some("Conflict")), true);
+    check_written(&report(ResultKind::Failed, Some("QuotaExceeded")), false);
+}
+
+#[test]
+fn a_key_whose_store_is_sealed_is_not_read_yet_and_the_others_are() {
+    let mut record = Record::new(Arc::new(pull_secret("images", &["ghcr.io", "quay.io"])));
+    let values = values(&[("ghcr.io", "7", "pw"), ("quay.io", "", "")]);
+    record.contents = Some(Contents::new(resolve(&record.wanted, &values), &Cluster::default()));
+    let unread = ["ghcr.io", "quay.io"].map(|key| record.is_unread(&place(key)));
+    assert_eq!(unread, [false, true]);
 }

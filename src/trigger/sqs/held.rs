@@ -105,7 +105,7 @@ impl Held {
     }
 
     /// Whether no message waits for what it caused.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(super) fn nothing_waits(&self) -> bool {
         self.waiting.is_empty()
     }
 

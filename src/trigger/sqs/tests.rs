@@ -209,7 +209,7 @@ async fn what_is_held_at_the_end_is_given_back() {
     first.receipt.unwrap().settle();
     let begun = Instant::now();
     let mut errands = scene.end().await;
-    assert!(begun.elapsed() < FAREWELL, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     errands.sort_unstable();
     let [deleted, hidden] = errands.as_slice() else { panic!("{errands:?}") };
     assert!(deleted.starts_with("delete ") && hidden.starts_with("hide ") && hidden.ends_with(" 2"));

@@ -33,8 +33,9 @@ async fn a_thousand_messages_at_once_are_one_pass() {
     let stage = Stage::new("queue-thousand", 20).await;
     let cloud = Cloud::new(&stage, "one").await;
     let controller = cloud.serve("one").await;
+    stage.until_quiet().await;
     let before = passes(&controller, stage.name).await;
-    let reads = burst(&cloud, &controller, 1000, Duration::from_secs(5)).await;
+    let reads = burst(&cloud, &controller, 1000, Duration::from_secs(10)).await;
     stage.until_served("two").await;
     assert_eq!(passes(&controller, stage.name).await, before + 1);
     assert!(reads <= 2, "one, and one more for what came during it: {reads}");
@@ -51,8 +52,9 @@ async fn ten_thousand_messages_are_one_pass_of_each_cluster_pull_secret_or_two_a
     let controller = cloud.serve("one").await;
     let names = [stage.name, SECOND];
     until("both were looked at", async || passes(&controller, SECOND).await > 0).await;
+    stage.until_quiet().await;
     let before = [passes(&controller, names[0]).await, passes(&controller, names[1]).await];
-    let reads = burst(&cloud, &controller, 10_000, Duration::from_secs(20)).await;
+    let reads = burst(&cloud, &controller, 10_000, Duration::from_secs(45)).await;
     stage.until_served("two").await;
     for (name, before) in names.into_iter().zip(before) {
         let passes = passes(&controller, name).await - before;
