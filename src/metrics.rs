@@ -17,8 +17,8 @@ use strum::VariantArray;
 use tokio::time::Instant;
 
 use self::labels::{
-    OfFetches, OfPasses, OfPlace, OfPolls, OfStore, OfTargets, OfTrigger, OfTriggers, OfWrites, TargetState,
-    fetch_outcomes, poll_outcomes,
+    OfFetches, OfPasses, OfPlace, OfPolls, OfReceives, OfStore, OfTargets, OfTrigger, OfTriggers, OfWrites,
+    RECEIVED, TargetState, fetch_outcomes, poll_outcomes, receive_outcomes,
 };
 pub use self::labels::{PassOutcome, PollOutcome, TriggerOutcome, WriteKind, WriteOutcome};
 use self::last_success::LastSuccess;
@@ -26,7 +26,7 @@ use self::queue_age::QueueAge;
 pub use self::reference::reference;
 use self::reference::{
     CREDENTIAL_EXPIRY, Description, FETCH_SECONDS, FETCHES, LEADER, PASSES, POLLS, PREFIX,
-    PROPAGATION_SECONDS, QUEUE_DEPTH, TARGETS, TRIGGERS, WRITES,
+    PROPAGATION_SECONDS, QUEUE_DEPTH, RECEIVES, TARGETS, TRIGGERS, WRITES,
 };
 use crate::credential::{Place, StoreName, StoredValue};
 use crate::provider;
@@ -52,6 +52,7 @@ pub struct Metrics {
     registry: Registry,
     triggers: Family<OfTriggers, Counter>,
     polls: Family<OfPolls, Counter>,
+    receives: Family<OfReceives, Counter>,
     fetches: Family<OfFetches, Counter>,
     fetch_seconds: Histograms<OfStore>,
     passes: Family<OfPasses, Counter>,
@@ -77,6 +78,7 @@ impl Metrics {
         let metrics = Self {
             triggers: register(&mut registry, &TRIGGERS, Family::default()),
             polls: register(&mut registry, &POLLS, Family::default()),
+            receives: register(&mut registry, &RECEIVES, Family::default()),
             fetches: register(&mut registry, &FETCHES, Family::default()),
             fetch_seconds: register(&mut registry, &FETCH_SECONDS, histograms()),
             passes: register(&mut registry, &PASSES, Family::default()),
@@ -90,6 +92,11 @@ impl Metrics {
             credential_expiry: register(&mut registry, &CREDENTIAL_EXPIRY, Family::default()),
             registry,
         };
+        for trigger in Trigger::OUTSIDE {
+            for &outcome in TriggerOutcome::VARIANTS {
+                metrics.triggers.get_or_create(&OfTriggers { trigger, outcome }).inc_by(0);
+            }
+        }
         for &kind in WriteKind::VARIANTS {
             for &outcome in WriteOutcome::VARIANTS {
                 metrics.writes.get_or_create(&OfWrites { kind, outcome }).inc_by(0);
@@ -101,6 +108,16 @@ impl Metrics {
     /// Something came from outside to say that something changed.
     pub fn triggered(&self, trigger: Trigger, outcome: TriggerOutcome) {
         self.triggers.get_or_create(&OfTriggers { trigger, outcome }).inc();
+    }
+
+    /// A queue was asked for messages; `Err` has the reason why it did not answer.
+    pub fn received(&self, queue: &str, outcome: Result<(), &'static str>) {
+        let labels = |outcome| OfReceives { queue: queue.to_owned(), outcome };
+        for outcome in receive_outcomes() {
+            self.receives.get_or_create(&labels(outcome)).inc_by(0);
+        }
+        let outcome = outcome.map_or_else(|reason| reason, |()| RECEIVED);
+        self.receives.get_or_create(&labels(outcome)).inc();
     }
 
     /// The version of a key of `store` was asked for.

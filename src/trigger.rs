@@ -51,3 +51,8 @@ pub enum Trigger {
     /// Something in the cluster changed: a namespace, a ServiceAccount, a Secret. Nothing is read.
     Drift,
 }
+
+impl Trigger {
+    /// Those that come from outside.
+    pub const OUTSIDE: [Self; 3] = [Self::Sqs, Self::Webhook, Self::Poll];
+}

@@ -121,6 +121,8 @@ impl Controller {
         } else if annotation(&wanted).is_some() && annotation(&before) != annotation(&wanted) {
             record.release();
             self.begin_pass(&name, Trigger::Annotation);
+            // Who asks may have mended what failed.
+            self.look_everywhere(&name, Urgency::InTurn);
         }
         if let Some(request) = request(&wanted).filter(|_| request(&before) != request(&wanted)) {
             self.requested(&name, &request);

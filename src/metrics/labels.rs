@@ -118,6 +118,21 @@ pub(super) fn poll_outcomes() -> impl Iterator<Item = &'static str> {
     PollOutcome::VARIANTS.iter().chain(provider::Error::VARIANTS).copied()
 }
 
+/// What a request for messages may come to: `Received`, or the reason why not, which has a name that
+/// [`provider::Error`] has too.
+pub(super) fn receive_outcomes() -> impl Iterator<Item = &'static str> {
+    std::iter::once(RECEIVED).chain(provider::Error::VARIANTS.iter().copied())
+}
+
+/// A queue answered, with messages or without.
+pub(super) const RECEIVED: &str = "Received";
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfReceives {
+    pub(super) queue: String,
+    pub(super) outcome: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct OfPolls {
     pub(super) store: String,

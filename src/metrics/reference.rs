@@ -6,6 +6,7 @@ use strum::VariantNames;
 
 use super::labels::{
     PassOutcome, TargetState, TriggerOutcome, WriteKind, WriteOutcome, fetch_outcomes, poll_outcomes,
+    receive_outcomes,
 };
 use crate::trigger::Trigger;
 
@@ -38,6 +39,7 @@ pub(super) struct Label {
 }
 
 const STORE: Label = Label { name: "store", values: Vec::new };
+const QUEUE: Label = Label { name: "queue", values: Vec::new };
 const KEY: Label = Label { name: "key", values: Vec::new };
 const PULL_SECRET: Label = Label { name: "pull_secret", values: Vec::new };
 
@@ -45,7 +47,7 @@ pub(super) const TRIGGERS: Description = Description {
     name: "triggers_total",
     kind: Kind::Counter,
     labels: &[
-        Label { name: "trigger", values: || Trigger::VARIANTS.to_vec() },
+        Label { name: "trigger", values: || Trigger::OUTSIDE.map(Into::into).to_vec() },
         Label { name: "outcome", values: || TriggerOutcome::VARIANTS.to_vec() },
     ],
     meaning: "What came from outside to say that something changed, by what became of it",
@@ -56,6 +58,13 @@ pub(super) const POLLS: Description = Description {
     kind: Kind::Counter,
     labels: &[STORE, Label { name: "outcome", values: || poll_outcomes().collect() }],
     meaning: "Questions for the version of a key, by what became of them; no value is read for them",
+};
+
+pub(super) const RECEIVES: Description = Description {
+    name: "receives_total",
+    kind: Kind::Counter,
+    labels: &[QUEUE, Label { name: "outcome", values: || receive_outcomes().collect() }],
+    meaning: "Requests for messages of a queue, by what became of them; one that brings none takes 20 s",
 };
 
 pub(super) const FETCHES: Description = Description {
@@ -138,9 +147,10 @@ pub(super) const CREDENTIAL_EXPIRY: Description = Description {
     meaning: "When the store lets a credential expire, in Unix time; only where it says so, as KV v2 does with `delete_version_after`",
 };
 
-pub(super) const ALL: [Description; 13] = [
+pub(super) const ALL: [Description; 14] = [
     TRIGGERS,
     POLLS,
+    RECEIVES,
     FETCHES,
     FETCH_SECONDS,
     PASSES,

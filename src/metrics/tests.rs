@@ -26,6 +26,7 @@ fn eventful() -> Metrics {
     let metrics = Metrics::new();
     metrics.triggered(Trigger::Webhook, TriggerOutcome::Woken);
     metrics.polled(&"vault".into(), Ok(PollOutcome::New));
+    metrics.received("https://sqs.eu-west-1.amazonaws.com/1/q", Ok(()));
     metrics.fetched(&"vault".into(), Ok(&value()), Duration::from_millis(30));
     metrics.passed("images", PassOutcome::InSync);
     metrics.succeeded("images", Instant::now());

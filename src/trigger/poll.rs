@@ -126,7 +126,7 @@ impl Rounds<'_> {
     fn tell(&self, denied: &[&Error]) {
         if let Some(first) = denied.first() {
             let (store, keys) = (self.store, denied.len());
-            warn!(%store, keys, "cannot be polled: {first}; until it can, refreshInterval picks changes up");
+            warn!(%store, keys, "cannot be polled: {first}; until it can, refreshInterval picks changes up, and it is asked again after one to five minutes");
         }
     }
 }

@@ -88,6 +88,8 @@ struct Reader {
     errands: FuturesUnordered<BoxFuture<'static, (Right, Result<(), Failure>)>>,
     troubles: [Trouble; 3],
     unreadable: Complaints,
+    /// The queue answered once.
+    is_read: bool,
 }
 
 /// What became of a message.
@@ -109,6 +111,7 @@ impl Reader {
             errands: FuturesUnordered::new(),
             troubles: Default::default(),
             unreadable: Complaints::default(),
+            is_read: false,
         }
     }
 
@@ -200,6 +203,11 @@ impl Reader {
                 Err(failure)
             }
         };
+        let told = outcome.as_ref().copied().map_err(Failure::reason);
+        self.settings.metrics.received(&self.settings.queue.queue_url, told);
+        if outcome.is_ok() && !std::mem::replace(&mut self.is_read, true) {
+            info!(queue = self.settings.queue.queue_url, "the queue is read");
+        }
         self.note(Right::Receive, outcome);
     }
 

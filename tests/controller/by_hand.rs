@@ -102,7 +102,12 @@ async fn rotate_wait_tells_what_the_controller_did() {
 async fn rotate_wait_ends_where_nobody_answers() {
     let stage = Stage::new("by-hand-alone", 1).await;
     let (code, _, stderr) = wait(&stage, &["absent"]).await;
-    assert!(code == Some(1) && stderr.contains("has no ClusterPullSecret absent; it has: none"), "{stderr}");
+    assert!(
+        code == Some(1)
+            && stderr.contains("has no ClusterPullSecret absent,")
+            && stderr.contains("it has: none"),
+        "{stderr}"
+    );
     stage.apply(&stage.pull_secret(stage.name)).await;
     let (code, _, stderr) = wait(&stage, &["--timeout", "1s"]).await;
     assert_eq!(code, Some(1));
@@ -110,4 +115,39 @@ async fn rotate_wait_ends_where_nobody_answers() {
         stderr,
         "error: no answer within 1 s: does a controller run? `regcred rotate -f` does by itself what it was asked for\n"
     );
+}
+
+#[tokio::test]
+async fn who_mended_what_failed_and_asks_is_answered_by_another_try() {
+    let stage = Stage::new("by-hand-mended", 2).await;
+    let quota = stage.forbid_secrets(&stage.namespaces[0]).await;
+    stage.put_password("one").await;
+    stage.apply(&stage.pull_secret(stage.name)).await;
+    let mark = stage.mark();
+    let _controller = stage.controller().start().await;
+    // By then it is not tried again for several seconds.
+    until("the quota is met several times", async || {
+        let mut requests = stage.requests(mark).await;
+        requests.retain(|it| it.verb == "create" && it.resource == "secrets" && it.code == 403);
+        requests.len() >= 4
+    })
+    .await;
+    stage.kube.delete(&quota).await.expect("the quota goes");
+    let (code, stdout, stderr) = wait(&stage, &[]).await;
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+    assert_eq!(stage.unserved("one").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn who_asks_for_one_that_is_suspended_is_told_so() {
+    let stage = Stage::new("by-hand-asleep", 1).await;
+    let _controller = stage.serve("one").await;
+    stage.respec(stage.name, json!({"suspend": true})).await;
+    let (code, stdout, _) = wait(&stage, &["by-hand-asleep"]).await;
+    assert_eq!(code, Some(1), "{stdout}");
+    assert!(
+        stdout.contains("! by-hand-asleep: nothing is read or written while `suspend` is true"),
+        "{stdout}"
+    );
+    assert_eq!(wait(&stage, &[]).await.0, Some(0), "it is so on purpose");
 }

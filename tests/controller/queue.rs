@@ -77,14 +77,7 @@ async fn what_cannot_be_done_yet_is_kept_and_what_cannot_be_read_is_given_up() {
     const SENTINEL: &str = "s3ntinel-in-a-message";
     let mut stage = Stage::new("queue-kept", 2).await;
     let full = stage.namespaces.pop().expect("a namespace");
-    let quotas = format!("/api/v1/namespaces/{full}/resourcequotas");
-    let quota = json!({"metadata": {"name": "none"}, "spec": {"hard": {"count/secrets": "0"}}});
-    stage.kube.post(&quotas, &quota).await.expect("a quota");
-    let path = format!("{quotas}/none");
-    until("the quota binds", async || {
-        stage.kube.get(&path).await.is_ok_and(|it| it["status"]["hard"]["count/secrets"] == "0")
-    })
-    .await;
+    let path = stage.forbid_secrets(&full).await;
     let mut cloud = Cloud::new(&stage, "one").await;
     let strict = cloud.localstack.create_queue("queue-strict", 1).await.expect("a queue");
     cloud.more.push(strict.clone());

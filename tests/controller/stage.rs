@@ -144,6 +144,19 @@ impl Stage {
         self.kube.apply(&format!("{PULL_SECRETS}/{name}"), pull_secret).await.expect("a ClusterPullSecret");
     }
 
+    /// Lets nobody create a Secret in a namespace, until the quota at the path that is returned goes.
+    pub(crate) async fn forbid_secrets(&self, namespace: &str) -> String {
+        let quotas = format!("/api/v1/namespaces/{namespace}/resourcequotas");
+        let quota = json!({"metadata": {"name": "none"}, "spec": {"hard": {"count/secrets": "0"}}});
+        self.kube.post(&quotas, &quota).await.expect("a quota");
+        let path = format!("{quotas}/none");
+        until("the quota binds", async || {
+            self.kube.get(&path).await.is_ok_and(|it| it["status"]["hard"]["count/secrets"] == "0")
+        })
+        .await;
+        path
+    }
+
     /// Changes the spec of a ClusterPullSecret by a merge patch.
     pub(crate) async fn respec(&self, name: &str, spec: Value) {
         let change = json!({"spec": spec});

@@ -68,13 +68,7 @@ async fn the_status_names_the_namespaces_that_failed_and_why() {
     let stage = Stage::new("status-fail", 3).await;
     let foreign = json!({"metadata": {"name": SECRET}, "stringData": {"theirs": "x"}});
     stage.kube.post("/api/v1/namespaces/status-fail-000/secrets", &foreign).await.expect("a Secret");
-    let quota = json!({"metadata": {"name": "none"}, "spec": {"hard": {"count/secrets": "0"}}});
-    stage.kube.post("/api/v1/namespaces/status-fail-001/resourcequotas", &quota).await.expect("a quota");
-    let path = "/api/v1/namespaces/status-fail-001/resourcequotas/none";
-    until("the quota binds", async || {
-        stage.kube.get(path).await.is_ok_and(|it| it["status"]["hard"].is_object())
-    })
-    .await;
+    let quota = stage.forbid_secrets("status-fail-001").await;
     stage.put_password("one").await;
     stage.apply(&stage.pull_secret(stage.name)).await;
     let _controller = stage.controller().start().await;
@@ -92,7 +86,7 @@ async fn the_status_names_the_namespaces_that_failed_and_why() {
 
     // What was in the way goes away: the foreign Secret is seen at once, the quota by the back-off.
     stage.kube.delete("/api/v1/namespaces/status-fail-000/secrets/regcred").await.expect("a deletion");
-    stage.kube.delete(path).await.expect("a deletion");
+    stage.kube.delete(&quota).await.expect("a deletion");
     stage.until_served("one").await;
     until("it is ready", async || stage.condition("status-fail", "Ready").await.starts_with("True")).await;
 }

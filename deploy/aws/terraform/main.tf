@@ -150,7 +150,7 @@ resource "aws_cloudwatch_metric_alarm" "dead_letter_alarm" {
   count = var.alarm_topic_arn == "" ? 0 : 1
 
   alarm_name          = "${var.name}-events-dead"
-  alarm_description   = "regcred could not handle a message in ten attempts. Its log tells why."
+  alarm_description   = "regcred could not handle a message in ten attempts. kubectl describe clusterpullsecrets tells which target failed, the log which message cannot be read."
   namespace           = "AWS/SQS"
   metric_name         = "ApproximateNumberOfMessagesVisible"
   dimensions          = { QueueName = aws_sqs_queue.dead_letter_queue.name }

@@ -71,7 +71,8 @@ pub(super) async fn run(
             patience.as_secs()
         ))
     })?;
-    let is_in_sync = pull_secrets.iter().all(Answer::is_fine);
+    // One that is suspended is fine unless it was asked for by its name.
+    let is_in_sync = pull_secrets.iter().all(|it| if names.is_empty() { it.is_fine() } else { it.ready });
     output::print(&Answers { pull_secrets }, format)?;
     Ok(if is_in_sync { Exit::InSync } else { Exit::NotInSync })
 }
@@ -88,7 +89,7 @@ async fn asked_for(client: &Client, address: &str, names: &[String]) -> Result<V
         let known: Vec<_> = all.iter().map(object::name).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         return Err(Failure::World(anyhow!(
-            "the cluster at {address} has no ClusterPullSecret {unknown}; it has: {known}"
+            "the cluster at {address} has no ClusterPullSecret {unknown}, and what a controller has from files cannot be asked for; it has: {known}"
         )));
     }
     if all.is_empty() {
@@ -210,7 +211,7 @@ impl fmt::Display for Answers {
         for line in table.lines() {
             writeln!(f, "{}", line.trim())?;
         }
-        for it in self.pull_secrets.iter().filter(|it| !it.is_fine()) {
+        for it in self.pull_secrets.iter().filter(|it| !it.ready) {
             writeln!(f, "! {}: {}", it.name, it.message)?;
         }
         Ok(())

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 
 use super::super::config::triggers::{DEFAULT_LISTEN, Triggers, TriggersDocument, Webhook, WebhookDocument};
+use url::Url;
+
 use super::super::mistake::{Mistakes, Spot};
 use super::super::{interval, shape};
 use super::store::{check_path, check_region, check_url};
@@ -23,7 +25,8 @@ pub(super) fn check(spot: &Spot<'_>, mistakes: &mut Mistakes) -> Option<Triggers
         None => Triggers::default().poll_interval,
     };
     for queue in spot.field("sqs").items() {
-        check_url(&queue.field("queueUrl"), QUEUE_URL, mistakes);
+        let url = check_url(&queue.field("queueUrl"), QUEUE_URL, mistakes);
+        check_region_of(&queue, url.as_ref(), mistakes);
         check_region(&queue.field("region"), mistakes);
         check_url(&queue.field("endpointUrl"), ENDPOINT_URL, mistakes);
     }
@@ -41,6 +44,17 @@ pub(super) fn check(spot: &Spot<'_>, mistakes: &mut Mistakes) -> Option<Triggers
 fn settings(written: WebhookDocument, listen: SocketAddr) -> Webhook {
     let WebhookDocument { listen: _, token_file, hmac_key_file, tls, requests_per_second } = written;
     Webhook { listen, token_file, hmac_key_file, tls, requests_per_second }
+}
+
+/// A queue of another region is not there in this one.
+fn check_region_of(queue: &Spot<'_>, url: Option<&Url>, mistakes: &mut Mistakes) {
+    let (spot, host) = (queue.field("region"), url.and_then(Url::host_str));
+    let told = host.and_then(|host| host.strip_prefix("sqs.")?.split_once(".amazonaws."));
+    if let (Some((told, _)), Some(region)) = (told, spot.text())
+        && told != region
+    {
+        mistakes.push(spot.mistake(format!("is not the region of the queue, which is in {told}")));
+    }
 }
 
 /// Two readers of one queue would each get a part of its messages.

@@ -36,7 +36,8 @@ impl Default for TriggersDocument {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SqsQueue {
-    /// URL of the queue, as `aws sqs get-queue-url` tells it.
+    /// URL of the queue, as `aws sqs get-queue-url` tells it. Where to ask is told by the region, or by
+    /// `endpointUrl`; the host here is not.
     pub queue_url: String,
     /// The region it is in, such as `eu-west-1`.
     pub region: String,
