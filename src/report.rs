@@ -84,6 +84,12 @@ pub struct RegistryReport {
 impl RegistryReport {
     /// The result of a registry whose credential was read.
     pub const FETCHED: &str = "Fetched";
+
+    /// Whether what kept it from being read may pass by itself.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        ["Sealed", "Throttled", "TimedOut", "Unavailable"].contains(&self.result)
+    }
 }
 
 /// What became of one namespace.

@@ -1,14 +1,15 @@
 //! The ClusterPullSecrets of the cluster.
 //!
 //! In goes a client, out come the objects as the API server sends them: what they mean, and whether
-//! they are right, is for [`manifest::object`](crate::manifest::object) to say.
+//! they are right, is for [`manifest::object`](crate::manifest::object) to say. By their annotations one
+//! process leaves word for another.
 
-use kube::api::{Api, DynamicObject, ListParams};
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Client, Resource};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
-use super::error::Error;
-use super::pages;
+use super::error::{Error, within};
+use super::{FIELD_MANAGER, pages};
 use crate::manifest::crd;
 
 /// Every ClusterPullSecret, in pages; `None` where the API server does not know the kind, because
@@ -26,6 +27,13 @@ pub async fn list(client: &Client) -> Result<Option<Vec<Json>>, Error> {
 #[must_use]
 pub fn api(client: Client) -> Api<DynamicObject> {
     Api::all_with(client, &crd::api_resource())
+}
+
+/// Sets one annotation of a ClusterPullSecret, and leaves the others alone.
+pub async fn annotate(client: &Client, name: &str, annotation: &str, value: &str) -> Result<(), Error> {
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let patch = Patch::Merge(json!({ "metadata": { "annotations": { annotation: value } } }));
+    within(api(client.clone()).patch(name, &params, &patch)).await.map(drop)
 }
 
 #[cfg(test)]

@@ -7,14 +7,12 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt, stream};
 use kube::Client;
-use kube::api::{Patch, PatchParams};
-use serde_json::json;
 use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::{Controller, Done};
-use crate::cluster::error::{Error, within};
-use crate::cluster::{FIELD_MANAGER, pull_secret};
+use crate::cluster::error::Error;
+use crate::cluster::pull_secret;
 use crate::manifest::object::{Expected, REQUEST, Request};
 use crate::metrics::{WriteKind, WriteOutcome};
 use crate::trigger::bell::{Answer, NotHandedOver};
@@ -125,17 +123,11 @@ fn answer_to(names: Vec<String>, results: &BTreeMap<String, Result<(), Error>>) 
 }
 
 async fn store(client: &Client, requests: BTreeMap<String, Request>) -> BTreeMap<String, Result<(), Error>> {
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    let api = pull_secret::api(client.clone());
-    let stored = requests.into_iter().map(|(name, request)| {
-        let (api, params) = (&api, &params);
-        async move {
-            // Text and a time: there is nothing in it that JSON could not hold.
-            let request = serde_json::to_string(&request).unwrap_or_default();
-            let patch = Patch::Merge(json!({ "metadata": { "annotations": { REQUEST: request } } }));
-            let result = within(api.patch(&name, params, &patch)).await.map(drop);
-            (name, result)
-        }
+    let stored = requests.into_iter().map(|(name, request)| async move {
+        // Text and a time: there is nothing in it that JSON could not hold.
+        let request = serde_json::to_string(&request).unwrap_or_default();
+        let result = pull_secret::annotate(client, &name, REQUEST, &request).await;
+        (name, result)
     });
     stream::iter(stored).buffer_unordered(AT_ONCE).collect().await
 }

@@ -32,11 +32,17 @@ impl Controller {
             return;
         }
         record.awaits_read = true;
-        debug!(pull_secret = name, %trigger, "triggered");
+        self.reading.want(record.places(), now);
+        self.join_pass(name, Cause { trigger, since: now, at }, now);
+    }
+
+    /// Begins a pass, or joins the one under way, whose status is told now and then while it lasts.
+    pub(super) fn join_pass(&mut self, name: &str, cause: Cause, now: Instant) -> Option<&mut Pass> {
+        let record = self.records.get_mut(name)?;
+        debug!(pull_secret = name, trigger = %cause.trigger, "triggered");
         let publish_at = *record.publish_at.get_or_insert(now + PUBLISH_EVERY);
         self.timers.set(publish_at, Timer::Errand(name.to_owned()));
-        record.begin(Cause { trigger, since: now, at }, now);
-        self.reading.want(record.places(), now);
+        Some(record.begin(cause, now))
     }
 
     /// A timer is due.

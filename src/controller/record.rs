@@ -31,9 +31,6 @@ pub const CONTESTED: &str = "Contested";
 /// away for seconds, a quota is full for days.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// Why a key could not be read this time, and may be the next.
-const PASSING: [&str; 4] = ["Sealed", "Throttled", "TimedOut", "Unavailable"];
-
 /// One ClusterPullSecret as the controller knows it.
 pub struct Record {
     /// What is wanted.
@@ -163,7 +160,7 @@ impl Record {
     pub fn is_unread(&self, place: &Place) -> bool {
         let registries = self.contents.as_ref().map(Contents::registries).unwrap_or_default();
         let is_of = |it: &RegistryReport| it.store == place.store.0 && it.key == place.key.0;
-        registries.iter().any(|it| is_of(it) && PASSING.contains(&it.result))
+        registries.iter().any(|it| is_of(it) && it.is_passing())
     }
 
     /// Takes note of how it stands in a namespace, and tells what of that is new.

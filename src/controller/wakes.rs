@@ -5,12 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
-use tracing::debug;
 
 use super::Controller;
 use super::pass::{Cause, Share};
-use super::record::PUBLISH_EVERY;
-use super::timers::Timer;
 use crate::credential::{Place, StoreName, Version};
 use crate::manifest::config::Backend;
 use crate::manifest::object::{Expected, Request};
@@ -103,10 +100,9 @@ impl Controller {
             }
             return;
         }
-        debug!(pull_secret = name, trigger = %cause.trigger, "triggered");
-        record.begin(cause, now).note(cause, share, now);
-        let publish_at = *record.publish_at.get_or_insert(now + PUBLISH_EVERY);
-        self.timers.set(publish_at, Timer::Errand(name.to_owned()));
+        if let Some(pass) = self.join_pass(name, cause, now) {
+            pass.note(cause, share, now);
+        }
         for (place, version) in new {
             let expected = version.clone().map(|version| (version, cause.since + STALENESS));
             self.reading.expect(place, expected, now);

@@ -116,7 +116,8 @@ fn namespaces(groups: &[Group<'_>]) -> Table {
     table
 }
 
-fn plain_table() -> Table {
+/// A table without lines, for whoever has rows to show.
+pub(crate) fn plain_table() -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING);
     table

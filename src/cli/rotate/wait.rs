@@ -9,24 +9,22 @@ use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use comfy_table::Table;
-use comfy_table::presets::NOTHING;
-use futures::{StreamExt as _, TryStreamExt as _, future, stream};
-use kube::api::{DynamicObject, Patch, PatchParams};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use kube::api::DynamicObject;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt as _};
 use serde::Serialize;
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use tracing::debug;
 
 use super::super::output::{self, Format};
 use super::super::{Exit, Failure};
-use crate::cluster::error::{Error, within};
-use crate::cluster::{FIELD_MANAGER, pull_secret};
+use crate::cluster::pull_secret;
 use crate::manifest::object::{self, Object, ROTATE};
 use crate::manifest::status::reason::ReadyReason;
 use crate::manifest::status::{ConditionStatus, ConditionType, LastRotation};
+use crate::report::table::plain_table;
 
 /// Requests to the API server that may be under way at once.
 const AT_ONCE: usize = 16;
@@ -100,19 +98,13 @@ async fn asked_for(client: &Client, address: &str, names: &[String]) -> Result<V
 }
 
 async fn ask(client: &Client, objects: &[Json], value: &str) -> Result<(), Failure> {
-    let api = pull_secret::api(client.clone());
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    let patch = Patch::Merge(json!({ "metadata": { "annotations": { ROTATE: value } } }));
-    let asked = objects.iter().map(object::name).map(|name| {
-        let (api, params, patch) = (&api, &params, &patch);
-        async move {
-            within(api.patch(name, params, patch)).await.map_err(|error: Error| {
-                let what = format!("failed to ask for the ClusterPullSecret {name}");
-                Failure::World(anyhow::Error::new(error).context(what))
-            })
-        }
+    let asked = objects.iter().map(object::name).map(|name| async move {
+        pull_secret::annotate(client, name, ROTATE, value).await.map_err(|error| {
+            let what = format!("failed to ask for the ClusterPullSecret {name}");
+            Failure::World(anyhow::Error::new(error).context(what))
+        })
     });
-    stream::iter(asked).buffer_unordered(AT_ONCE).try_for_each(|_| future::ready(Ok(()))).await
+    stream::iter(asked).buffer_unordered(AT_ONCE).try_collect().await
 }
 
 /// Waits until each was answered, or never will be, by one watch of them all.
@@ -190,7 +182,7 @@ impl Answer {
         self.ready || self.reason == ReadyReason::Suspended.to_string()
     }
 
-    /// `0.84s: read after 0.02s, first write after 0.01s, last after 0.81s`.
+    /// `0.84s: 0.02s to the read, 0.01s to the first write, 0.81s to the last`.
     fn took(&self) -> String {
         let Some(LastRotation { propagation, fetch, first_write, last_write, .. }) = &self.rotation else {
             return "nothing new".to_owned();
@@ -203,8 +195,8 @@ impl Answer {
 
 impl fmt::Display for Answers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = Table::new();
-        table.load_style(NOTHING).set_header(["NAME", "READY", "NAMESPACES", "ROTATION"]);
+        let mut table = plain_table();
+        table.set_header(["NAME", "READY", "NAMESPACES", "ROTATION"]);
         for it in &self.pull_secrets {
             table.add_row([&it.name, &it.reason, &it.namespaces, &it.took()]);
         }
@@ -220,6 +212,8 @@ impl fmt::Display for Answers {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn object(generation: i64, status: &Json) -> Object {
