@@ -1,5 +1,5 @@
 # The two commands of the README, and what developers use beside them.
-.PHONY: demo test bench fuzz lint base tools
+.PHONY: demo test bench fuzz lint deny base tools
 
 # Tells the whole story on a world of its own: real Vault, Secrets Manager, API server and registries.
 demo:
@@ -17,7 +17,7 @@ bench:
 # tests/fuzz/artifacts. Without a sanitizer, since no code here is unsafe, the pinned toolchain is enough.
 FUZZ_SECONDS ?= 600
 fuzz:
-	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz@0.13.2
 	cp Cargo.lock tests/fuzz/Cargo.lock
 	for target in $$(cargo fuzz list --fuzz-dir tests/fuzz); do \
 		mkdir -p tests/fuzz/corpus/$$target; \
@@ -30,6 +30,11 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo doc --workspace --no-deps --locked --quiet
+
+# What comes into the build, by deny.toml: which crates, under which licences, from where.
+deny:
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny@0.20.2
+	cargo deny check bans licenses sources
 
 # Renders deploy/base and deploy/rbac.yaml anew from the chart, and tells its schema which stores and triggers there are.
 base:
