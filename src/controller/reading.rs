@@ -31,15 +31,28 @@ impl Reading {
         }
     }
 
-    /// An event says to look at a key again, which until an instant should answer the version it names.
-    pub fn expect(&mut self, place: &Place, version: Option<(Version, Instant)>, now: Instant) {
-        self.slots.entry(place.clone()).or_default().expect(version, now);
+    /// An event tells of what was there before an instant, so that any read serves it that began since; and
+    /// perhaps of the version that should be answered, until when.
+    pub fn expect(
+        &mut self,
+        place: &Place,
+        version: Option<(Version, Instant)>,
+        before: Instant,
+        now: Instant,
+    ) {
+        self.slots.entry(place.clone()).or_default().expect(version, before, now);
     }
 
     /// Whether a key was last read at this version.
     #[must_use]
     pub fn is_at(&self, place: &Place, version: &Version) -> bool {
         matches!(self.values.get(place), Some(Ok(value)) if value.version == *version)
+    }
+
+    /// Whether a key was last read at an instant or later.
+    #[must_use]
+    pub fn is_read_since(&self, place: &Place, since: Instant) -> bool {
+        self.slots.get(place).is_some_and(|slot| slot.is_read_since(since))
     }
 
     /// Every key with the version it was last read at; none where it could not be read.

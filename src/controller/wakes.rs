@@ -28,7 +28,7 @@ impl Controller {
     /// Something outside says to look again.
     pub(super) fn wake(&mut self, wake: Wake) {
         let concerned = self.concerned(&wake.looks);
-        let Wake { trigger, since, at, receipt, answer, .. } = wake;
+        let Wake { trigger, since, at, before, receipt, answer, looks: _ } = wake;
         let outcome = if concerned.is_empty() { TriggerOutcome::Unconcerned } else { TriggerOutcome::Woken };
         self.settings.vitals.metrics.triggered(trigger, outcome);
         if !self.leads {
@@ -40,7 +40,7 @@ impl Controller {
             return;
         }
         for (name, looks) in &concerned {
-            self.look_at(name, looks, Cause { trigger, since, at }, receipt.as_ref());
+            self.look_at(name, looks, Cause { trigger, since, at }, before, receipt.as_ref());
         }
         if let Some(receipt) = receipt {
             receipt.settle();
@@ -81,12 +81,21 @@ impl Controller {
         }
     }
 
-    /// Keys of a ClusterPullSecret are to be read again, unless they are at the version already that is told of.
-    pub(super) fn look_at(&mut self, name: &str, looks: &Looks, cause: Cause, receipt: Option<&Receipt>) {
+    /// Keys of a ClusterPullSecret are to be read again, unless what was read last has seen what is told of:
+    /// it is that version, or was read since.
+    pub(super) fn look_at(
+        &mut self,
+        name: &str,
+        looks: &Looks,
+        cause: Cause,
+        before: Instant,
+        receipt: Option<&Receipt>,
+    ) {
         let now = Instant::now();
         let Some(record) = self.records.get_mut(name) else { return };
-        let is_new = |(place, version): &(&Place, &Option<Version>)| {
-            version.as_ref().is_none_or(|version| !self.reading.is_at(place, version))
+        let is_new = |(place, version): &(&Place, &Option<Version>)| match version {
+            Some(version) => !self.reading.is_at(place, version),
+            None => !self.reading.is_read_since(place, before),
         };
         let new: Vec<_> = looks.iter().filter(is_new).collect();
         let share = receipt
@@ -105,7 +114,7 @@ impl Controller {
         }
         for (place, version) in new {
             let expected = version.clone().map(|version| (version, cause.since + STALENESS));
-            self.reading.expect(place, expected, now);
+            self.reading.expect(place, expected, before, now);
         }
     }
 
@@ -120,7 +129,7 @@ impl Controller {
         let age = Duration::try_from(wall.duration_since(request.at)).unwrap_or_default().min(OLDEST);
         let since = now.checked_sub(age).unwrap_or(now);
         let at = wall.checked_sub(age).unwrap_or(wall);
-        self.look_at(name, &looks, Cause { trigger: Trigger::Webhook, since, at }, None);
+        self.look_at(name, &looks, Cause { trigger: Trigger::Webhook, since, at }, now, None);
     }
 }
 

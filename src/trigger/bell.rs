@@ -27,6 +27,9 @@ pub struct Wake {
     pub since: Instant,
     /// When it came to be, by the clock on the wall.
     pub at: Timestamp,
+    /// What it tells of was there before this instant, by no other clock than ours: a read that began since
+    /// has seen it.
+    pub before: Instant,
     /// Who wants to know when everything it caused is done.
     pub receipt: Option<Receipt>,
     /// Who wants to know what it woke.
@@ -106,6 +109,7 @@ impl Wake {
             // A clock that measures may not reach back that far.
             since: now.checked_sub(age).unwrap_or(now),
             at: at.checked_sub(age).unwrap_or(at),
+            before: now,
             receipt: None,
             answer: None,
         }

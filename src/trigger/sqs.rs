@@ -46,6 +46,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// The longest that SQS keeps a message; one that is older was sent by another clock.
 const OLDEST: Duration = Duration::from_hours(14 * 24);
 
+/// How far apart the clocks of a queue's servers may be, and what they call approximate.
+const SKEW: Duration = Duration::from_secs(1);
+
 /// How long nothing at all may happen.
 const IDLE: Duration = Duration::from_hours(1);
 
@@ -244,6 +247,7 @@ impl Reader {
         let (receipt, done) = Receipt::new();
         let wake = Wake {
             receipt: Some(receipt),
+            before: before(message.waited, now.0),
             ..Wake::new(Trigger::Sqs, looks, age(message.sent_at, now.1), now)
         };
         let id = self.held.hold(message, now.0);
@@ -310,6 +314,12 @@ impl Reader {
 fn age(sent_at: Option<Timestamp>, now: Timestamp) -> Duration {
     let age = sent_at.and_then(|sent_at| Duration::try_from(now.duration_since(sent_at)).ok());
     age.unwrap_or_default().min(OLDEST)
+}
+
+/// When at the latest a message was sent that is received now, and had waited so long when it was first
+/// received.
+fn before(waited: Duration, now: Instant) -> Instant {
+    now.checked_sub(waited.saturating_sub(SKEW)).unwrap_or(now)
 }
 
 #[cfg(test)]

@@ -74,8 +74,8 @@ impl Slot {
         self.not_before = None;
     }
 
-    /// An event says to look again, and which version should be answered until when.
-    pub(super) fn expect(&mut self, version: Option<(Version, Instant)>, now: Instant) {
+    /// An event tells of what was there before an instant, and which version should be answered until when.
+    pub(super) fn expect(&mut self, version: Option<(Version, Instant)>, before: Instant, now: Instant) {
         // One that was answered before tells of something that is over.
         let version = version.filter(|(version, until)| *until > now && !self.seen.contains(version));
         if let Some((version, until)) = version {
@@ -92,7 +92,12 @@ impl Slot {
             (Some(_), Some(at)) => self.not_before = rested.map(|rested| rested.min(at)),
             (Some(_), None) => {}
         }
-        self.wanted = self.wanted.max(Some(now));
+        self.wanted = self.wanted.max(Some(before));
+    }
+
+    /// Whether the last read began at an instant or later, and did not fail.
+    pub(super) fn is_read_since(&self, since: Instant) -> bool {
+        self.answered.is_some() && self.last >= Some(since)
     }
 
     /// When it may be read again for an event's sake; none for at once.
@@ -201,7 +206,8 @@ mod tests {
         /// An event that names a version, or none.
         fn event(&mut self, version: &str) {
             let until = self.now + Duration::from_secs(30);
-            self.slot.expect((!version.is_empty()).then(|| (version.into(), until)), self.now);
+            let version = (!version.is_empty()).then(|| (version.into(), until));
+            self.slot.expect(version, self.now, self.now);
         }
 
         fn begin(&mut self) {
@@ -356,6 +362,24 @@ mod tests {
         let mut key = Key::read_at(&["1", "1"]);
         key.slot.want(key.now);
         assert_eq!(stream(key, Duration::from_millis(10)), 9);
+    }
+
+    #[test]
+    fn an_event_that_is_older_than_a_read_under_way_is_served_by_it() {
+        let mut key = Key::read_at(&["1"]);
+        let sent = key.now;
+        key.now += Duration::from_secs(5);
+        assert!(!key.slot.is_read_since(key.now));
+        key.event("");
+        key.begin();
+        key.now += Duration::from_millis(10);
+        key.slot.expect(None, sent, key.now);
+        key.end("1");
+        key.check(State::Settled);
+        assert!(key.slot.is_read_since(sent) && !key.slot.is_read_since(key.now));
+        key.slot.want(key.now);
+        key.read("");
+        assert!(!key.slot.is_read_since(sent), "the last read failed");
     }
 
     #[test]

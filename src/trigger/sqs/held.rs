@@ -140,7 +140,8 @@ mod tests {
 
     fn message(n: usize, receives: u32) -> Message {
         let handle = Handle(n.to_string());
-        Message { id: String::new(), body: String::new(), sent_at: None, receives, handle }
+        let (id, body) = Default::default();
+        Message { id, body, sent_at: None, waited: Duration::ZERO, receives, handle }
     }
 
     /// The errand in words.

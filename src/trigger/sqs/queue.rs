@@ -58,6 +58,8 @@ pub(super) struct Message {
     pub(super) id: String,
     pub(super) body: String,
     pub(super) sent_at: Option<Timestamp>,
+    /// How long it had been in the queue when it was first received, by the queue's own clock.
+    pub(super) waited: Duration,
     /// How often it was received, this time included.
     pub(super) receives: u32,
     pub(super) handle: Handle,
@@ -94,6 +96,7 @@ impl Queue {
             .wait_time_seconds(whole(wait.as_secs()))
             .visibility_timeout(whole(VISIBILITY.as_secs()))
             .message_system_attribute_names(Attribute::SentTimestamp)
+            .message_system_attribute_names(Attribute::ApproximateFirstReceiveTimestamp)
             .message_system_attribute_names(Attribute::ApproximateReceiveCount)
             .customize()
             .config_override(
@@ -165,10 +168,15 @@ fn complete<T>(entries: impl Iterator<Item = Result<T, BuildError>>) -> Vec<T> {
 /// A message, unless it is one that nobody could delete.
 fn message(message: aws_sdk_sqs::types::Message) -> Option<Message> {
     let number = |name: &Attribute| message.attributes()?.get(name)?.parse::<i64>().ok();
-    let sent_at = number(&Attribute::SentTimestamp);
+    let moment = |name: &Attribute| Timestamp::from_millisecond(number(name)?).ok();
+    let sent_at = moment(&Attribute::SentTimestamp);
+    let waited = moment(&Attribute::ApproximateFirstReceiveTimestamp)
+        .zip(sent_at)
+        .and_then(|(received_at, sent_at)| Duration::try_from(received_at.duration_since(sent_at)).ok());
     let receives = number(&Attribute::ApproximateReceiveCount);
     Some(Message {
-        sent_at: sent_at.and_then(|millis| Timestamp::from_millisecond(millis).ok()),
+        sent_at,
+        waited: waited.unwrap_or_default(),
         receives: receives.and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
         id: message.message_id.unwrap_or_default(),
         body: message.body.unwrap_or_default(),

@@ -133,6 +133,7 @@ fn received(n: usize, body: &str, receives: u32) -> Value {
         "MessageId": format!("message-{n}"), "ReceiptHandle": format!("handle-{n}"), "Body": body,
         "Attributes": {
             "SentTimestamp": (SENT * 1000).to_string(), "ApproximateReceiveCount": receives.to_string(),
+            "ApproximateFirstReceiveTimestamp": ((SENT + 20) * 1000).to_string(),
         },
     })
 }
@@ -151,9 +152,12 @@ fn error(status: u16, code: &str) -> ResponseTemplate {
 
 #[tokio::test]
 async fn a_message_is_deleted_when_everything_it_caused_is_done_and_not_before() {
+    let begun = Instant::now();
     let mut scene = Scene::new(messages(&[received(1, &event("AWSCURRENT"), 1)])).await;
     let wake = scene.wakes.recv().await.unwrap();
     assert_eq!(wake.trigger, Trigger::Sqs);
+    let spare = Duration::from_secs(19);
+    assert!((begun..=Instant::now()).contains(&(wake.before + spare)), "by the queue's clock, 20 s ago");
     assert_eq!(wake.at, Timestamp::from_second(SENT).unwrap());
     let Some(Look::Secret(sighting)) = wake.looks.first() else { panic!("{:?}", wake.looks) };
     assert_eq!(sighting.version, Some("v2".into()));

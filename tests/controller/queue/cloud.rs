@@ -110,6 +110,19 @@ impl<'a> Cloud<'a> {
         })
     }
 
+    /// What CloudTrail tells of a rotation, as it comes to a queue.
+    pub(super) fn rotated(&self) -> Value {
+        json!({
+            "version": "0", "detail-type": "AWS Service Event via CloudTrail", "source": "aws.secretsmanager",
+            "account": ACCOUNT, "region": REGION, "resources": [],
+            "detail": {
+                "eventSource": "secretsmanager.amazonaws.com", "eventName": "RotationSucceeded",
+                "requestParameters": null, "responseElements": null,
+                "additionalEventData": {"SecretId": self.arn},
+            },
+        })
+    }
+
     /// Sends messages to a queue, to be received so long from now.
     pub(super) async fn send(&self, queue: &Queue, bodies: &[String], after: Duration) {
         self.localstack.send(queue, bodies, after).await.expect("messages are sent");
