@@ -181,7 +181,7 @@ impl Desk {
                     return Err(Refusal::Unauthorized);
                 }
                 let body = whole(request).await?;
-                self.door.admit_signed(&signature, &body, now.1).await?;
+                self.door.admit_signed(&signature, &body, self.wall_clock).await?;
                 welcome.give();
                 let woken = self.wake(&body, now).await;
                 if woken == Err(Refusal::Unanswered) {

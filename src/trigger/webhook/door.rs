@@ -57,11 +57,16 @@ impl Door {
         &self,
         signature: &Signature,
         body: &[u8],
-        now: Timestamp,
+        wall_clock: fn() -> Timestamp,
     ) -> Result<(), Refusal> {
         let keys = self.hmac_keys.as_ref().ok_or(Refusal::Unauthorized)?;
         let signer = keys.signer(signature, body).await.ok_or(Refusal::Unauthorized)?;
         let mut book = self.book();
+        // Read in turn, for what one forgets as too old has to be too old for the next.
+        let now = wall_clock();
+        if !signature.is_timely(now) {
+            return Err(Refusal::Unauthorized);
+        }
         // First, so that nobody uses up an allowance with what somebody else sent.
         if book.replays.holds(signature) {
             return Err(Refusal::Unauthorized);

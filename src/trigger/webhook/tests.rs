@@ -1,8 +1,10 @@
 //! What is rung for, and what is not.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use axum::body::{Body, to_bytes};
+use futures::stream;
 use http::header::{ALLOW, AUTHORIZATION, RETRY_AFTER};
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -62,11 +64,14 @@ impl Scene {
         Settings::open(&self.webhook, Arc::clone(&self.metrics), wall_clock).await.unwrap()
     }
 
+    async fn desk(&self, wall_clock: fn() -> Timestamp) -> Desk {
+        let Settings { door, metrics, .. } = self.settings().await;
+        Desk { door, bell: self.bell.clone(), metrics, wall_clock, complaints: Mutex::default() }
+    }
+
     async fn router(&self) -> Router {
-        let Settings { door, metrics, wall_clock, .. } = self.settings().await;
-        let desk = Desk { door, bell: self.bell.clone(), metrics, wall_clock, complaints: Mutex::default() };
         let peer = Peer { address: [192, 0, 2, 7].into(), welcome: Welcome::default() };
-        router(desk).layer(Extension(peer))
+        router(self.desk(wall_clock).await).layer(Extension(peer))
     }
 
     /// How many requests of the webhook had this outcome.
@@ -174,6 +179,30 @@ async fn a_wrong_key_a_replay_and_a_wrong_time_ring_for_nothing() {
     for at in [NOW - 300, NOW + 300] {
         assert_eq!(status_of(&router, signed(KEY, at, "")).await, 202, "{at}");
     }
+}
+
+#[tokio::test]
+async fn a_body_that_comes_late_makes_no_signature_younger() {
+    static CLOCK: AtomicI64 = AtomicI64::new(NOW);
+    let wall_clock = || Timestamp::from_second(CLOCK.load(Ordering::Relaxed)).unwrap();
+    let (scene, wakes) = Scene::new();
+    let looks = play(wakes);
+    let desk = scene.desk(wall_clock).await;
+    let admit = async |at| desk.door.admit_signed(&Signature::by(KEY, at, b""), b"", wall_clock).await;
+    assert_eq!(admit(NOW - 300).await, Ok(()));
+    // The same again, whose body waits until the first is forgotten.
+    let (forgotten, waits) = oneshot::channel();
+    let mut replay = signed(KEY, NOW - 300, "");
+    *replay.body_mut() = Body::from_stream(stream::once(async { waits.await.map(|()| Bytes::new()) }));
+    let meanwhile = async {
+        CLOCK.store(NOW + 1, Ordering::Relaxed);
+        assert_eq!(admit(NOW).await, Ok(()));
+        forgotten.send(()).unwrap();
+    };
+    let welcome = Welcome::default();
+    let (outcome, ()) = tokio::join!(desk.take(replay, &welcome), meanwhile);
+    assert_eq!(outcome, Err(Refusal::Unauthorized));
+    assert_eq!(*looks.lock().unwrap(), []);
 }
 
 #[tokio::test]
@@ -305,8 +334,7 @@ async fn what_was_signed_and_not_carried_out_may_come_again() {
 async fn ten_thousand_bad_requests_leave_nothing_behind() {
     let (scene, wakes) = Scene::new();
     let looks = play(wakes);
-    let Settings { door, metrics, wall_clock, .. } = scene.settings().await;
-    let desk = Desk { door, bell: scene.bell.clone(), metrics, wall_clock, complaints: Mutex::default() };
+    let desk = scene.desk(wall_clock).await;
     let take = async |request| desk.take(request, &Welcome::default()).await;
     let wrong = |n: i64| match n % 4 {
         0 => Request::post(PATH).body(Body::from(vec![b'x'; 1000])).unwrap(),
