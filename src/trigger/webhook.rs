@@ -29,9 +29,9 @@ use tracing::{debug, info, warn};
 use self::caller::Caller;
 use self::door::Door;
 use self::refusal::Refusal;
+use self::stranger::Strangers;
 use self::tls::Certificate;
 pub use self::tls::Unusable;
-use super::complaints::Complaints;
 use super::{Bell, Trigger, Wake};
 use crate::listener::{self, Bounds, Welcome};
 use crate::manifest::config::triggers;
@@ -45,6 +45,7 @@ mod keys;
 mod refusal;
 mod replay;
 mod signature;
+mod stranger;
 mod tls;
 mod watched;
 
@@ -83,7 +84,7 @@ struct Desk {
     bell: Bell,
     metrics: Arc<Metrics>,
     wall_clock: fn() -> Timestamp,
-    complaints: Mutex<Complaints>,
+    strangers: Mutex<Strangers>,
 }
 
 /// Who is at the other end of a connection.
@@ -111,13 +112,13 @@ impl Settings {
 /// Answers on `listener` until `stop`, and rings for what is asked.
 pub async fn serve(listener: TcpListener, settings: Settings, bell: Bell, stop: impl Future<Output = ()>) {
     let Settings { bounds, door, certificate, metrics, wall_clock } = settings;
-    let (certificate, complaints) = (certificate.map(Arc::new), Mutex::default());
+    let (certificate, strangers) = (certificate.map(Arc::new), Mutex::default());
     info!(
         listening = listener.local_addr().ok().map(tracing::field::display),
         tls = certificate.is_some(),
         "the webhook listens"
     );
-    let router = router(Desk { door, bell, metrics, wall_clock, complaints });
+    let router = router(Desk { door, bell, metrics, wall_clock, strangers });
     let answer = |stream, peer: SocketAddr, welcome| {
         let (router, certificate) = (router.clone(), certificate.clone());
         async move {
@@ -168,8 +169,7 @@ impl Desk {
     /// Takes a request to where it is carried out: whom it woke.
     async fn take(&self, request: Request, welcome: &Welcome) -> Result<Vec<String>, Refusal> {
         let now = (Instant::now(), (self.wall_clock)());
-        let caller = Caller::of(request.headers()).ok_or(Refusal::Unauthorized)?;
-        match caller {
+        match Caller::of(request.headers())? {
             Caller::Token(token) => {
                 self.door.admit(token).await?;
                 let body = whole(request).await?;
@@ -177,9 +177,7 @@ impl Desk {
                 self.wake(&body, now).await
             }
             Caller::Signature(signature) => {
-                if !signature.is_timely(now.1) {
-                    return Err(Refusal::Unauthorized);
-                }
+                // What it says of its time is believed when it is known whose it is, which takes the body.
                 let body = whole(request).await?;
                 self.door.admit_signed(&signature, &body, self.wall_clock).await?;
                 welcome.give();
@@ -206,18 +204,14 @@ impl Desk {
     }
 
     fn note(&self, refusal: Refusal, peer: IpAddr) {
-        debug!(%peer, %refusal, "the webhook refused a request");
+        debug!(%peer, ?refusal, "the webhook refused a request");
         if let Some(outcome) = refusal.outcome() {
             self.metrics.triggered(Trigger::Webhook, outcome);
         }
-        if refusal == Refusal::Unauthorized {
-            let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(requests) = complaints.count(Instant::now()) {
-                warn!(
-                    requests, last_peer = %peer,
-                    "the webhook refused who has no valid token or signature: compare the sender's key with the \
-                     webhook's files, and its clock with this one"
-                );
+        if let Refusal::Unauthorized(stranger) = refusal {
+            let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(requests) = strangers.count(stranger, Instant::now()) {
+                warn!(requests, last_peer = %peer, "the webhook refused {stranger}");
             }
         }
     }

@@ -124,6 +124,10 @@ async fn who_signs_the_time_and_the_body_is_heard_once() {
         assert_eq!(hook.ask_signed(at + off, &signed, &body).await.0, 401, "{off} s off");
     }
     assert_eq!((hook.counted("woken").await, hook.counted("refused").await), (1, 5));
+    let log = hook.controller.log();
+    for cause in ["a signature that was taken before", "something else than what arrived", "both clocks"] {
+        assert_eq!(log.matches(cause).count(), 1, "{cause}: {log}");
+    }
 
     // A new key beside the old one, and then without it.
     let count = AtomicI64::new(0);
@@ -187,9 +191,14 @@ async fn a_flood_of_bad_requests_wakes_nobody_and_leaves_nothing_behind() {
     assert_eq!(hook.counted("woken").await, good);
     assert_eq!(hook.counted("unconcerned").await + hook.counted("unreadable").await, 0);
     assert_eq!(hook.counted("refused").await, FLOOD + FLOOD / 10);
+    let lines = hook.controller.lines();
     let is_told = |line: &&Value| line["level"] == "WARN" && line["requests"].is_u64();
-    let told = hook.controller.lines().iter().filter(is_told).count();
-    assert!((1..5).contains(&told), "once a minute, not {told} times");
+    for cause in
+        ["who shows neither a token nor a signature", "who shows a token that", "who signs with no key"]
+    {
+        let told = lines.iter().filter(is_told).filter(|line| line.to_string().contains(cause)).count();
+        assert!((1..5).contains(&told), "{cause}: once a minute, not {told} times");
+    }
     assert_silent(&hook, &[]);
 }
 

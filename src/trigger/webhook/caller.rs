@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName};
 
 use super::keys::KeyId;
 use super::signature::Signature;
+use super::stranger::Stranger;
 
 /// When a request was signed, in Unix time.
 const TIMESTAMP: HeaderName = HeaderName::from_static("x-regcred-timestamp");
@@ -21,13 +22,25 @@ pub(super) enum Caller {
 
 impl Caller {
     /// What the headers say, where it is one thing.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        if headers.contains_key(AUTHORIZATION) {
-            let (scheme, token) = split(only(headers, &AUTHORIZATION)?)?;
-            return scheme.eq_ignore_ascii_case(b"bearer").then(|| Self::Token(KeyId::of(token)));
-        }
-        Signature::new(only(headers, &TIMESTAMP)?, only(headers, &SIGNATURE)?).map(Self::Signature)
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Stranger> {
+        let caller = if headers.contains_key(AUTHORIZATION) {
+            token(headers)
+        } else if headers.contains_key(TIMESTAMP) || headers.contains_key(SIGNATURE) {
+            signature(headers)
+        } else {
+            return Err(Stranger::ShowsNothing);
+        };
+        caller.ok_or(Stranger::Garbled)
     }
+}
+
+fn token(headers: &HeaderMap) -> Option<Caller> {
+    let (scheme, token) = split(only(headers, &AUTHORIZATION)?)?;
+    scheme.eq_ignore_ascii_case(b"bearer").then(|| Caller::Token(KeyId::of(token)))
+}
+
+fn signature(headers: &HeaderMap) -> Option<Caller> {
+    Signature::new(only(headers, &TIMESTAMP)?, only(headers, &SIGNATURE)?).map(Caller::Signature)
 }
 
 /// The value of a header that is there once.
@@ -55,7 +68,7 @@ mod tests {
         ("x-regcred-signature", "sha256=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"),
     ];
 
-    fn caller(headers: &[(&'static str, &str)]) -> Option<Caller> {
+    fn caller(headers: &[(&'static str, &str)]) -> Result<Caller, Stranger> {
         let header = |(name, value): &(&'static str, &str)| {
             (HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap())
         };
@@ -64,7 +77,7 @@ mod tests {
     }
 
     fn is_token(headers: &[(&'static str, &str)], token: &str) -> bool {
-        matches!(caller(headers), Some(Caller::Token(id)) if id.is(KeyId::of(token.as_bytes())))
+        matches!(caller(headers), Ok(Caller::Token(id)) if id.is(KeyId::of(token.as_bytes())))
     }
 
     #[test]
@@ -78,27 +91,27 @@ mod tests {
     #[test]
     fn a_signature_is_two_headers() {
         assert!(
-            matches!(caller(&SIGNED), Some(Caller::Signature(signature)) if signature.at() == 1_732_441_811)
+            matches!(caller(&SIGNED), Ok(Caller::Signature(signature)) if signature.at() == 1_732_441_811)
         );
-        assert!(caller(&SIGNED[..1]).is_none());
-        assert!(caller(&SIGNED[1..]).is_none());
     }
 
     #[test]
     fn who_says_two_things_or_something_else_is_nobody() {
         let [timestamp, signature] = SIGNED;
-        let cases: [&[(&str, &str)]; 8] = [
-            &[],
+        assert_eq!(caller(&[]).err(), Some(Stranger::ShowsNothing));
+        let cases: [&[(&str, &str)]; 9] = [
             &[("authorization", "hunter2")],
             &[("authorization", "Basic aHVudGVyMg==")],
             &[("authorization", "Bearer one"), ("authorization", "Bearer two")],
             &[("authorization", "Basic aHVudGVyMg=="), timestamp, signature],
+            &[timestamp],
+            &[signature],
             &[timestamp, timestamp, signature],
             &[timestamp, signature, signature],
             &[("authorization", "")],
         ];
         for headers in cases {
-            assert!(caller(headers).is_none(), "{headers:?}");
+            assert_eq!(caller(headers).err(), Some(Stranger::Garbled), "{headers:?}");
         }
     }
 }

@@ -11,6 +11,7 @@ use super::keys::{KeyFile, KeyId};
 use super::refusal::Refusal;
 use super::replay::Replays;
 use super::signature::Signature;
+use super::stranger::Stranger;
 use crate::manifest::config::triggers::Webhook;
 
 /// Lets in whoever has a key.
@@ -45,9 +46,9 @@ impl Door {
 
     /// Lets the owner of a token in.
     pub(super) async fn admit(&self, token: KeyId) -> Result<(), Refusal> {
-        let tokens = self.tokens.as_ref().ok_or(Refusal::Unauthorized)?;
+        let tokens = self.tokens.as_ref().ok_or(Stranger::NoTokenFile)?;
         if !tokens.holds(token).await {
-            return Err(Refusal::Unauthorized);
+            return Err(Stranger::WrongToken.into());
         }
         self.book().spend(token)
     }
@@ -59,17 +60,17 @@ impl Door {
         body: &[u8],
         wall_clock: fn() -> Timestamp,
     ) -> Result<(), Refusal> {
-        let keys = self.hmac_keys.as_ref().ok_or(Refusal::Unauthorized)?;
-        let signer = keys.signer(signature, body).await.ok_or(Refusal::Unauthorized)?;
+        let keys = self.hmac_keys.as_ref().ok_or(Stranger::NoKeyFile)?;
+        let signer = keys.signer(signature, body).await.ok_or(Stranger::WrongSignature)?;
         let mut book = self.book();
         // Read in turn, for what one forgets as too old has to be too old for the next.
         let now = wall_clock();
         if !signature.is_timely(now) {
-            return Err(Refusal::Unauthorized);
+            return Err(Stranger::WrongTime.into());
         }
         // First, so that nobody uses up an allowance with what somebody else sent.
         if book.replays.holds(signature) {
-            return Err(Refusal::Unauthorized);
+            return Err(Stranger::Repeated.into());
         }
         book.spend(signer)?;
         book.replays.remember(signature, now);

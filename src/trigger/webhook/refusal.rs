@@ -4,14 +4,15 @@ use axum::response::{IntoResponse, Response};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, StatusCode};
 
+use super::stranger::Stranger;
 use crate::metrics::TriggerOutcome;
 
 /// Why a request is not carried out. The message is the body of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
-    /// Whoever sent it may not, or sent it before.
+    /// Whoever sent it may not, or sent it before. Why is for the log alone.
     #[error("unauthorized")]
-    Unauthorized,
+    Unauthorized(Stranger),
     /// Its body is too long.
     #[error("the body is too long")]
     TooLarge,
@@ -30,7 +31,7 @@ impl Refusal {
     /// What it counts as.
     pub(super) fn outcome(self) -> Option<TriggerOutcome> {
         match self {
-            Self::Unauthorized | Self::TooLarge | Self::TooMany => Some(TriggerOutcome::Refused),
+            Self::Unauthorized(_) | Self::TooLarge | Self::TooMany => Some(TriggerOutcome::Refused),
             Self::Unreadable => Some(TriggerOutcome::Unreadable),
             // The controller counts what comes to it.
             Self::Unanswered => None,
@@ -39,7 +40,7 @@ impl Refusal {
 
     fn status(self) -> StatusCode {
         match self {
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::Unreadable => StatusCode::BAD_REQUEST,
@@ -50,12 +51,18 @@ impl Refusal {
     /// A header that HTTP wants beside the status.
     fn header(self) -> Option<(HeaderName, &'static str)> {
         match self {
-            Self::Unauthorized => Some((WWW_AUTHENTICATE, "Bearer")),
+            Self::Unauthorized(_) => Some((WWW_AUTHENTICATE, "Bearer")),
             // The next is allowed within a second, whatever the rate.
             Self::TooMany => Some((RETRY_AFTER, "1")),
             Self::Unanswered => Some((RETRY_AFTER, "5")),
             Self::TooLarge | Self::Unreadable => None,
         }
+    }
+}
+
+impl From<Stranger> for Refusal {
+    fn from(stranger: Stranger) -> Self {
+        Self::Unauthorized(stranger)
     }
 }
 
@@ -67,6 +74,8 @@ impl IntoResponse for Refusal {
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray as _;
+
     use super::*;
 
     fn check(refusal: Refusal, status: u16, header: Option<(&str, &str)>) {
@@ -81,7 +90,9 @@ mod tests {
 
     #[test]
     fn every_refusal_has_its_status_and_header() {
-        check(Refusal::Unauthorized, 401, Some(("www-authenticate", "Bearer")));
+        for stranger in Stranger::VARIANTS {
+            check(Refusal::Unauthorized(*stranger), 401, Some(("www-authenticate", "Bearer")));
+        }
         check(Refusal::TooLarge, 413, None);
         check(Refusal::TooMany, 429, Some(("retry-after", "1")));
         check(Refusal::Unreadable, 400, None);

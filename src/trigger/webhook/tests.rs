@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 use super::signature::Signature;
+use super::stranger::Stranger;
 use super::*;
 use crate::credential::Place;
 use crate::manifest::config::triggers::Webhook;
@@ -17,6 +18,7 @@ use crate::trigger::Look;
 use crate::trigger::bell::{self, NotHandedOver, Wakes};
 
 mod port;
+mod stranger;
 mod tls;
 
 const TOKEN: &str = "t0ken-of-CI";
@@ -66,7 +68,7 @@ impl Scene {
 
     async fn desk(&self, wall_clock: fn() -> Timestamp) -> Desk {
         let Settings { door, metrics, .. } = self.settings().await;
-        Desk { door, bell: self.bell.clone(), metrics, wall_clock, complaints: Mutex::default() }
+        Desk { door, bell: self.bell.clone(), metrics, wall_clock, strangers: Mutex::default() }
     }
 
     async fn router(&self) -> Router {
@@ -201,7 +203,7 @@ async fn a_body_that_comes_late_makes_no_signature_younger() {
     };
     let welcome = Welcome::default();
     let (outcome, ()) = tokio::join!(desk.take(replay, &welcome), meanwhile);
-    assert_eq!(outcome, Err(Refusal::Unauthorized));
+    assert_eq!(outcome, Err(Refusal::Unauthorized(Stranger::WrongTime)));
     assert_eq!(*looks.lock().unwrap(), []);
 }
 
@@ -342,8 +344,10 @@ async fn ten_thousand_bad_requests_leave_nothing_behind() {
         2 => signed("another-key", NOW - n % 300, ""),
         _ => signed(KEY, NOW + 301 + n, ""),
     };
-    for n in 0..10_000 {
-        assert_eq!(take(wrong(n)).await, Err(Refusal::Unauthorized));
+    let strangers =
+        [Stranger::ShowsNothing, Stranger::WrongToken, Stranger::WrongSignature, Stranger::WrongTime];
+    for (n, stranger) in (0..10_000).zip(strangers.into_iter().cycle()) {
+        assert_eq!(take(wrong(n)).await, Err(Refusal::Unauthorized(stranger)));
         if n % 2000 == 0 {
             assert_eq!(take(with_token("")).await, Ok(vec!["images".to_owned()]));
         }

@@ -1,0 +1,61 @@
+//! Who is refused: the log tells why, and the answer does not.
+
+use strum::VariantArray as _;
+
+use super::*;
+use crate::provider::silence::tests::Log;
+
+/// The headers of every refusal of a stranger.
+const UNAUTHORIZED: &str =
+    r#"{"content-type": "text/plain; charset=utf-8", "www-authenticate": "Bearer", "content-length": "13"}"#;
+
+#[tokio::test]
+async fn why_somebody_is_refused_is_in_the_log_and_in_no_answer() {
+    let (log, _guard) = Log::listen();
+    let (scene, wakes) = Scene::new();
+    let _looks = play(wakes);
+    let router = scene.router().await;
+    let (mut scene, _wakes) = Scene::new();
+    let tokens = std::mem::take(&mut scene.webhook.token_file);
+    let without_tokens = scene.router().await;
+    (scene.webhook.token_file, scene.webhook.hmac_key_file) = (tokens, None);
+    let without_keys = scene.router().await;
+
+    let token =
+        |token: &str| Request::post(PATH).header(AUTHORIZATION, token).body(Body::from("hunter2")).unwrap();
+    assert_eq!(status_of(&router, signed(KEY, NOW, "")).await, 202);
+    let bare = || Request::post(PATH).body(Body::from("hunter2")).unwrap();
+    let refused: [(Stranger, &Router, &dyn Fn() -> Request); 8] = [
+        (Stranger::ShowsNothing, &router, &bare),
+        (Stranger::Garbled, &router, &|| token("Basic hunter2")),
+        (Stranger::NoTokenFile, &without_tokens, &|| with_token("hunter2")),
+        (Stranger::WrongToken, &router, &|| token("Bearer hunter2")),
+        (Stranger::NoKeyFile, &without_keys, &|| signed(KEY, NOW, "hunter2")),
+        (Stranger::WrongSignature, &router, &|| signed("hunter2", NOW, "hunter2")),
+        (Stranger::WrongTime, &router, &|| signed(KEY, NOW - 301, "hunter2")),
+        (Stranger::Repeated, &router, &|| signed(KEY, NOW, "")),
+    ];
+    assert_eq!(refused.len(), Stranger::VARIANTS.len());
+    for (stranger, router, request) in refused {
+        for _ in 0..2 {
+            let response = router.clone().oneshot(request()).await.unwrap();
+            assert_eq!(format!("{:?}", response.headers()), UNAUTHORIZED, "{stranger:?}");
+        }
+        let told = format!("the webhook refused {stranger} requests=1 last_peer=192.0.2.7\n");
+        assert_eq!(log.text().matches(&told).count(), 1, "{stranger:?}: {}", log.text());
+    }
+    assert_eq!(log.text().matches(" WARN ").count(), refused.len());
+    let signature = Signature::by(KEY, NOW, b"").to_string();
+    for part in ["hunter2", TOKEN, KEY, &NOW.to_string(), &(NOW - 301).to_string(), &signature] {
+        assert!(!log.text().contains(part), "{part}: {}", log.text());
+    }
+}
+
+/// Whose signature nobody vouches for may say any time.
+#[tokio::test]
+async fn a_time_is_believed_when_the_signature_is_right() {
+    let (scene, _wakes) = Scene::new();
+    let desk = scene.desk(wall_clock).await;
+    let outcome = desk.take(signed("another-key", NOW - 301, ""), &Welcome::default()).await;
+    assert_eq!(outcome, Err(Refusal::Unauthorized(Stranger::WrongSignature)));
+}
