@@ -31,7 +31,6 @@ use self::door::Door;
 use self::refusal::Refusal;
 use self::stranger::Strangers;
 use self::tls::Certificate;
-pub use self::tls::Unusable;
 use super::{Bell, Trigger, Wake};
 use crate::listener::{self, Bounds, Welcome};
 use crate::manifest::config::triggers;
@@ -77,6 +76,17 @@ pub struct Settings {
     wall_clock: fn() -> Timestamp,
 }
 
+/// Why the webhook cannot start.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Unusable {
+    /// Its certificate cannot be served.
+    #[error(transparent)]
+    Certificate(#[from] tls::Unusable),
+    /// One of its keys can be guessed.
+    #[error(transparent)]
+    Key(#[from] keys::Weak),
+}
+
 /// What requests are answered with.
 #[derive(Debug)]
 struct Desk {
@@ -95,7 +105,8 @@ struct Peer {
 }
 
 impl Settings {
-    /// Reads the files. Keys may come later, and until then nobody may ask; a certificate has to be there.
+    /// Reads the files. Keys may come later, and until then nobody may ask, but none may be weak; a certificate
+    /// has to be there.
     pub async fn open(
         webhook: &triggers::Webhook,
         metrics: Arc<Metrics>,
@@ -105,7 +116,8 @@ impl Settings {
             Some(tls) => Some(Certificate::open(tls).await?),
             None => None,
         };
-        Ok(Self { bounds: BOUNDS, door: Door::open(webhook).await, certificate, metrics, wall_clock })
+        let door = Door::open(webhook).await?;
+        Ok(Self { bounds: BOUNDS, door, certificate, metrics, wall_clock })
     }
 }
 

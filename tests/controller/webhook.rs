@@ -136,12 +136,12 @@ async fn who_signs_the_time_and_the_body_is_heard_once() {
         let at = now().as_second() - count.fetch_add(1, Ordering::Relaxed) % 250;
         hook.ask_signed(at, &signature(key, at, SENTINEL), SENTINEL).await.0
     };
-    hook.write("keys", &format!("{KEY}\nanother-key\n"));
-    until("the new key is taken", async || ask("another-key").await == 400).await;
+    hook.write("keys", &format!("{KEY}\nanother-key-of-the-stage\n"));
+    until("the new key is taken", async || ask("another-key-of-the-stage").await == 400).await;
     assert_eq!(ask(KEY).await, 400, "beside the old one");
-    hook.write("keys", "another-key\n");
+    hook.write("keys", "another-key-of-the-stage\n");
     until("the old key is gone", async || ask(KEY).await == 401).await;
-    assert_silent(&hook, &[&signed, "another-key"]);
+    assert_silent(&hook, &[&signed, "another-key-of-the-stage"]);
 }
 
 /// The commands of the section on the webhook, a block at a time.
@@ -262,11 +262,30 @@ async fn what_cannot_be_served_keeps_it_from_starting_and_says_why() {
     let log = hook.controller.log();
     assert!(log.contains("/nowhere/tls.crt cannot be read: it is not there"), "{log}");
 
+    hook::write(&stage, "tokens", &format!("{TOKEN}\n{SENTINEL}\n"));
+    let hook = Hook::begin(&stage, stage.controller(), "").await;
+    assert_eq!(hook.controller.end().await, Some(1));
+    let (log, tokens) = (hook.controller.log(), hook::path(&stage, "tokens"));
+    assert!(
+        log.contains(&format!("the key on line 2 of {} has fewer than 16 bytes", tokens.display())),
+        "{log}"
+    );
+    assert!(!log.contains(SENTINEL), "{log}");
+    hook.write("tokens", TOKEN);
+
     // Keys may come later: nobody may ask until then.
     let hook = stage.serve_with_hook("one").await;
     std::fs::remove_file(hook::path(&stage, "tokens")).expect("the file goes");
     until("the token is gone", async || hook.ask("").await.0 == 401).await;
     hook.write("tokens", TOKEN);
     until("the token is back", async || hook.ask("").await.0 == 202).await;
+    // One that can be guessed is not taken, and what was good stays.
+    hook.write("tokens", SENTINEL);
+    until("it is told", async || {
+        assert_ne!(hook.ask("").await.0, 401);
+        hook.controller.log().contains("goes on with the keys it has")
+    })
+    .await;
+    assert_silent(&hook, &[]);
     assert!(stage.kube.get(&format!("{PULL_SECRETS}/{}", stage.name)).await.is_ok());
 }

@@ -52,9 +52,11 @@ pub struct WebhookDocument {
     /// The address to listen at.
     #[serde(default = "default_listen")]
     pub listen: String,
-    /// File with a bearer token on each line, any of which is taken; read anew when it changes.
+    /// File with a bearer token of 16 bytes and more on each line, any of which is taken; read anew when it
+    /// changes.
     pub token_file: Option<PathBuf>,
-    /// File with a key on each line, any of which may have signed a request; read anew when it changes.
+    /// File with a key of 16 bytes and more on each line, any of which may have signed a request; read anew
+    /// when it changes.
     pub hmac_key_file: Option<PathBuf>,
     /// The server's certificate. Absent: plain HTTP, for a proxy in front that speaks TLS.
     pub tls: Option<Tls>,

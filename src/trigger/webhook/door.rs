@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::allowance::Allowances;
-use super::keys::{KeyFile, KeyId};
+use super::keys::{KeyFile, KeyId, Weak};
 use super::refusal::Refusal;
 use super::replay::Replays;
 use super::signature::Signature;
@@ -31,17 +31,17 @@ struct Book {
 
 impl Door {
     /// Reads the files.
-    pub(super) async fn open(webhook: &Webhook) -> Self {
+    pub(super) async fn open(webhook: &Webhook) -> Result<Self, Weak> {
         let open = async |path: &Option<PathBuf>| match path {
-            Some(path) => Some(KeyFile::open(path).await),
-            None => None,
+            Some(path) => KeyFile::open(path).await.map(Some),
+            None => Ok(None),
         };
         let allowances = Allowances::new(webhook.requests_per_second);
-        Self {
-            tokens: open(&webhook.token_file).await,
-            hmac_keys: open(&webhook.hmac_key_file).await,
+        Ok(Self {
+            tokens: open(&webhook.token_file).await?,
+            hmac_keys: open(&webhook.hmac_key_file).await?,
             book: Mutex::new(Book { allowances, replays: Replays::default() }),
-        }
+        })
     }
 
     /// Lets the owner of a token in.

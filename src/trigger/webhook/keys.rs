@@ -1,7 +1,7 @@
 //! The keys of those who may ask, from a file that is read anew when it changes.
 //!
 //! A key on each line, so that a new one can be handed out before the old one is taken away. Blank lines
-//! and those that begin with `#` are passed over.
+//! and those that begin with `#` are passed over. One that can be guessed makes the whole file unusable.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,21 @@ use tracing::{info, warn};
 
 use super::signature::Signature;
 use super::watched::Watched;
+
+/// The fewest bytes of a key, which are 128 bits where all of them are random.
+const MIN_LENGTH: usize = 16;
+
+/// A key is so short that it can be guessed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the key on line {line} of {} has fewer than {MIN_LENGTH} bytes, and can be guessed: make a new one with \
+     `openssl rand -hex 32`",
+    path.display()
+)]
+pub struct Weak {
+    path: PathBuf,
+    line: usize,
+}
 
 /// Which key it is: its digest, by which keys are told apart without being kept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,11 +50,11 @@ pub(super) struct KeyFile {
 
 impl KeyFile {
     /// Reads the file, which may come later.
-    pub(super) async fn open(path: &Path) -> Self {
+    pub(super) async fn open(path: &Path) -> Result<Self, Weak> {
         let file = Watched::new([path.to_owned()]);
         let file = Self { path: path.to_owned(), file, keys: RwLock::new(Arc::from([])) };
-        file.keys().await;
-        file
+        file.renew().await?;
+        Ok(file)
     }
 
     /// Whether a token is one of these; every one of them is compared.
@@ -53,14 +68,20 @@ impl KeyFile {
         keys.iter().fold(None, |signer, key| signature.is_by(&key.mac, body).then_some(key.id).or(signer))
     }
 
-    /// The keys by what the file holds now.
+    /// The keys by what the file holds now, or the last good ones.
     async fn keys(&self) -> Arc<[Key]> {
-        let Some(news) = self.file.news().await else {
-            return Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner));
-        };
-        let keys: Arc<[Key]> = match news {
-            Ok([content]) => {
-                let keys: Arc<[Key]> = keys(&content).collect();
+        if let Err(weak) = self.renew().await {
+            warn!("{weak}; until then the webhook goes on with the keys it has");
+        }
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the file where it changed.
+    async fn renew(&self) -> Result<(), Weak> {
+        let keys: Arc<[Key]> = match self.file.news().await {
+            None => return Ok(()),
+            Some(Ok([content])) => {
+                let keys = keys(&self.path, &content)?;
                 let file = self.path.display();
                 if keys.is_empty() {
                     warn!(%file, "there is no key in the webhook's file, and until there is one nobody may ask by it");
@@ -69,13 +90,13 @@ impl KeyFile {
                 }
                 keys
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 warn!("{error}; until it can, nobody may ask the webhook by a key of it");
                 Arc::from([])
             }
         };
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&keys);
-        keys
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
     }
 }
 
@@ -105,10 +126,16 @@ impl fmt::Debug for KeyId {
     }
 }
 
-fn keys(content: &SecretSlice<u8>) -> impl Iterator<Item = Key> {
-    let lines = content.expose_secret().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    let is_key = |line: &&[u8]| !line.is_empty() && !line.starts_with(b"#");
-    lines.filter(is_key).map(|key| Key { id: KeyId::of(key), mac: hmac::Key::new(hmac::HMAC_SHA256, key) })
+fn keys(path: &Path, content: &SecretSlice<u8>) -> Result<Arc<[Key]>, Weak> {
+    let lines = content.expose_secret().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).zip(1..);
+    let is_key = |(line, _): &(&[u8], usize)| !line.is_empty() && !line.starts_with(b"#");
+    let key = |(key, line): (&[u8], usize)| {
+        if key.len() < MIN_LENGTH {
+            return Err(Weak { path: path.to_owned(), line });
+        }
+        Ok(Key { id: KeyId::of(key), mac: hmac::Key::new(hmac::HMAC_SHA256, key) })
+    };
+    lines.filter(is_key).map(key).collect()
 }
 
 #[cfg(test)]
@@ -119,13 +146,17 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
+    use crate::provider::silence::tests::Log;
+
+    const ONE: &str = "one-0123456789abcdef";
+    const TWO: &str = "two-0123456789abcdef";
 
     /// A file with that content, and the directory it lies in.
     async fn file(content: &str) -> (TempDir, PathBuf, KeyFile) {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("tokens");
         std::fs::write(&path, content).unwrap();
-        let file = KeyFile::open(&path).await;
+        let file = KeyFile::open(&path).await.unwrap();
         (directory, path, file)
     }
 
@@ -135,44 +166,82 @@ mod tests {
         }
     }
 
+    /// The file becomes this, and is looked at again.
+    async fn become_(path: &Path, content: &str) {
+        std::fs::write(path, content).unwrap();
+        advance(Duration::from_secs(1)).await;
+    }
+
     #[tokio::test]
     async fn there_is_a_key_on_each_line() {
-        let (_directory, _, file) = file("# of CI\none\n\n  two \r\n#three\nfour#4").await;
-        check(&file, &["one", "two", "four#4"], true).await;
-        check(&file, &["", "three", "#three", "# of CI", "One", "on", "onee", "one\ntwo"], false).await;
+        let content = format!("# of CI\n{ONE}\n\n  {TWO} \r\n#three-0123456789abcdef\nfour#0123456789abcdef");
+        let (_directory, _, file) = file(&content).await;
+        check(&file, &[ONE, TWO, "four#0123456789abcdef"], true).await;
+        let three = "three-0123456789abcdef";
+        let others = ["", three, &format!("#{three}"), "# of CI", "One-0123456789abcdef", &ONE[1..]];
+        check(&file, &others, false).await;
+        check(&file, &[&format!("{ONE}e"), &format!("{ONE}\n{TWO}")], false).await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_key_comes_and_goes_with_the_file() {
-        let (_directory, path, file) = file("one").await;
-        let become_ = async |content: &str| {
-            std::fs::write(&path, content).unwrap();
-            advance(Duration::from_secs(1)).await;
-        };
-        become_("one\ntwo").await;
-        check(&file, &["one", "two"], true).await;
-        become_("two").await;
-        check(&file, &["two"], true).await;
-        check(&file, &["one"], false).await;
-        become_("# none").await;
-        check(&file, &["one", "two", ""], false).await;
+        let (_directory, path, file) = file(ONE).await;
+        become_(&path, &format!("{ONE}\n{TWO}")).await;
+        check(&file, &[ONE, TWO], true).await;
+        become_(&path, TWO).await;
+        check(&file, &[TWO], true).await;
+        check(&file, &[ONE], false).await;
+        become_(&path, "# none").await;
+        check(&file, &[ONE, TWO, ""], false).await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_file_that_is_not_there_lets_nobody_in_until_it_is() {
-        let (_directory, path, file) = file("one").await;
+        let (_directory, path, file) = file(ONE).await;
         std::fs::remove_file(&path).unwrap();
         advance(Duration::from_secs(1)).await;
-        check(&file, &["one", ""], false).await;
-        std::fs::write(&path, "one").unwrap();
+        check(&file, &[ONE, ""], false).await;
+        become_(&path, ONE).await;
+        check(&file, &[ONE], true).await;
+    }
+
+    #[tokio::test]
+    async fn a_key_has_16_bytes_and_no_fewer() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("keys");
+        std::fs::write(&path, "# of CI\n0123456789abcdef\n\n  0123456789abcde \nshort\n").unwrap();
+        let weak = KeyFile::open(&path).await.unwrap_err();
+        let told = format!(
+            "the key on line 4 of {} has fewer than 16 bytes, and can be guessed: make a new one with \
+             `openssl rand -hex 32`",
+            path.display()
+        );
+        assert_eq!(weak.to_string(), told);
+        std::fs::write(&path, "0123456789abcdef").unwrap();
+        check(&KeyFile::open(&path).await.unwrap(), &["0123456789abcdef"], true).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_a_key_becomes_weak_the_last_good_ones_stay_and_it_is_told_once() {
+        let (log, _guard) = Log::listen();
+        let (_directory, path, file) = file(ONE).await;
+        become_(&path, &format!("{TWO}\nhunter2")).await;
+        check(&file, &[ONE], true).await;
         advance(Duration::from_secs(1)).await;
-        check(&file, &["one"], true).await;
+        check(&file, &[TWO, "hunter2"], false).await;
+        let told = "`openssl rand -hex 32`; until then the webhook goes on with the keys it has\n";
+        assert_eq!(log.text().matches(told).count(), 1, "{}", log.text());
+        assert!(!log.text().contains("hunter2") && !log.text().contains(TWO), "{}", log.text());
+        become_(&path, TWO).await;
+        check(&file, &[TWO], true).await;
+        check(&file, &[ONE], false).await;
     }
 
     #[tokio::test]
     async fn a_signature_is_of_the_key_that_made_it() {
-        let (_directory, _, file) = file("one\ntwo\nthree").await;
-        for key in ["one", "two", "three", "four"] {
+        let three = "three-0123456789abcdef";
+        let (_directory, _, file) = file(&format!("{ONE}\n{TWO}\n{three}")).await;
+        for key in [ONE, TWO, three, "four"] {
             let signature = Signature::by(key, 1000, b"{}");
             let expect = (key != "four").then(|| KeyId::of(key.as_bytes()));
             assert_eq!(file.signer(&signature, b"{}").await, expect, "{key}");
@@ -181,7 +250,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_key_is_shown() {
-        let (_directory, _, file) = file("hunter2").await;
+        let (_directory, _, file) = file("hunter2-hunter2-hunter2").await;
         let id = KeyId::of(b"hunter2");
         let shown = format!("{file:?} {id:?} {:?}", file.keys().await[0].mac);
         assert!(!shown.contains("hunter2") && !shown.contains("104, 117"), "{shown}");

@@ -21,8 +21,8 @@ mod port;
 mod stranger;
 mod tls;
 
-const TOKEN: &str = "t0ken-of-CI";
-const KEY: &str = "key-of-vault";
+const TOKEN: &str = "t0ken-of-CI-0123456789";
+const KEY: &str = "key-of-vault-0123456789";
 /// By the clock of these tests it is always then.
 const NOW: i64 = 1_732_441_811;
 
@@ -64,6 +64,13 @@ impl Scene {
 
     async fn settings(&self) -> Settings {
         Settings::open(&self.webhook, Arc::clone(&self.metrics), wall_clock).await.unwrap()
+    }
+
+    /// What keeps the webhook from starting, without the directory.
+    async fn unusable(&self) -> String {
+        let outcome = Settings::open(&self.webhook, Arc::clone(&self.metrics), wall_clock).await;
+        let directory = format!("{}/", self.directory.path().display());
+        outcome.expect_err("it cannot be used").to_string().replace(&directory, "")
     }
 
     async fn desk(&self, wall_clock: fn() -> Timestamp) -> Desk {
@@ -283,12 +290,13 @@ async fn a_key_that_is_rotated_is_taken_beside_the_old_one_until_that_goes() {
         tokio::time::advance(Duration::from_secs(1)).await;
         status_of(&router, signed(key, NOW + at, "")).await
     };
-    std::fs::write(scene.path("keys"), format!("{KEY}\nnew-key\n")).unwrap();
-    assert_eq!((ask(KEY, 1).await, ask("new-key", 2).await), (202, 202));
-    std::fs::write(scene.path("keys"), "new-key\n").unwrap();
-    assert_eq!((ask(KEY, 3).await, ask("new-key", 4).await), (401, 202));
+    let new = "new-key-0123456789";
+    std::fs::write(scene.path("keys"), format!("{KEY}\n{new}\n")).unwrap();
+    assert_eq!((ask(KEY, 1).await, ask(new, 2).await), (202, 202));
+    std::fs::write(scene.path("keys"), format!("{new}\n")).unwrap();
+    assert_eq!((ask(KEY, 3).await, ask(new, 4).await), (401, 202));
     std::fs::remove_file(scene.path("keys")).unwrap();
-    assert_eq!((ask(KEY, 5).await, ask("new-key", 6).await), (401, 401));
+    assert_eq!((ask(KEY, 5).await, ask(new, 6).await), (401, 401));
 }
 
 #[tokio::test(start_paused = true)]
@@ -373,6 +381,19 @@ async fn there_is_one_path_and_one_method() {
             (response.status().as_u16(), &response.headers()[ALLOW]),
             (405, &"POST".parse().unwrap()),
             "{method}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_can_be_guessed_keeps_the_webhook_from_starting() {
+    for name in ["tokens", "keys"] {
+        let (scene, _wakes) = Scene::new();
+        std::fs::write(scene.path(name), "hunter2").unwrap();
+        let unusable = scene.unusable().await;
+        assert!(
+            unusable.starts_with(&format!("the key on line 1 of {name} has fewer than 16 bytes")),
+            "{unusable}"
         );
     }
 }

@@ -31,6 +31,7 @@ pub(super) struct Hook {
 
 impl Hook {
     /// Starts a controller with a webhook, whose settings may be more than its files, and waits until it is ready.
+    /// Keys are made where there are none.
     pub(super) async fn start(stage: &Stage, launch: Launch<'_>, more: &str) -> Self {
         Self::of(stage, more, async |manifests| launch.of(&manifests).start().await).await
     }
@@ -43,8 +44,11 @@ impl Hook {
     async fn of(stage: &Stage, more: &str, start: impl AsyncFnOnce(PathBuf) -> Controller) -> Self {
         let port = world::free_port().expect("a free port");
         let address = format!("127.0.0.1:{port}");
-        write(stage, "tokens", TOKEN);
-        write(stage, "keys", KEY);
+        for (name, key) in [("tokens", TOKEN), ("keys", KEY)] {
+            if !path(stage, name).exists() {
+                write(stage, name, key);
+            }
+        }
         let files = format!(
             "tokenFile: {}, hmacKeyFile: {}",
             path(stage, "tokens").display(),

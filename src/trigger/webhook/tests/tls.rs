@@ -32,13 +32,6 @@ impl Scene {
     fn secure_with(&mut self, pair: &Pair) {
         self.secure(&pair.cert.pem(), &pair.signing_key.serialize_pem());
     }
-
-    /// What keeps the webhook from starting, without the directory.
-    async fn unusable(&self) -> String {
-        let outcome = Settings::open(&self.webhook, Arc::clone(&self.metrics), wall_clock).await;
-        let directory = format!("{}/", self.directory.path().display());
-        outcome.expect_err("it cannot be used").to_string().replace(&directory, "")
-    }
 }
 
 /// A connection of a client who trusts this certificate and no other.
