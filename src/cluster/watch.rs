@@ -181,7 +181,8 @@ fn report(subject: &Subject, error: &Error) {
     }
 }
 
-fn cause(error: &watcher::Error) -> Error {
+/// Why a watch failed, as a decision.
+pub(crate) fn cause(error: &watcher::Error) -> Error {
     match error {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)

@@ -1,10 +1,9 @@
 //! `regcred rotate --wait`: asks the controller, and waits until it has answered.
 //!
 //! The request is the annotation `regcred.dev/rotate`, which anybody may set by hand; the answer is
-//! `status.observedRotate`. Nothing is read from a store here.
+//! `status.observedRotate`. Nothing is read from a store here. `answers` is what is printed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -14,41 +13,30 @@ use kube::api::DynamicObject;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt as _};
-use serde::Serialize;
 use serde_json::Value as Json;
-use tracing::debug;
 
+use self::answers::Answers;
 use super::super::output::{self, Format};
 use super::super::{Exit, Failure};
-use crate::cluster::pull_secret;
+use crate::cluster::error::Error;
+use crate::cluster::{pull_secret, watch};
 use crate::manifest::object::{self, Object, ROTATE};
+use crate::manifest::status::ConditionType;
 use crate::manifest::status::reason::ReadyReason;
-use crate::manifest::status::{ConditionStatus, ConditionType, LastRotation};
-use crate::report::table::plain_table;
+
+mod answers;
 
 /// Requests to the API server that may be under way at once.
 const AT_ONCE: usize = 16;
 
-/// What the controller answered, one for each ClusterPullSecret.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Answers {
-    pull_secrets: Vec<Answer>,
-}
-
-/// What became of one ClusterPullSecret.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer {
-    name: String,
-    ready: bool,
-    reason: String,
-    message: String,
-    /// `998/1000`, as `kubectl get` shows it.
-    namespaces: String,
-    /// The rotation since the request; none where nothing was new.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rotation: Option<LastRotation>,
+/// One ClusterPullSecret that is asked for.
+struct Asked {
+    /// As it stood before.
+    before: Object,
+    /// As it was last seen, at its answer or without one; none where it is gone.
+    last: Option<Object>,
+    /// The controller did what it was asked for, or says why it does not.
+    is_answered: bool,
 }
 
 /// Asks for these ClusterPullSecrets, or for all, and prints what the controller answered. `value` has
@@ -62,17 +50,15 @@ pub(super) async fn run(
 ) -> Result<Exit, Failure> {
     let before = asked_for(&client, &address, names).await?;
     ask(&client, &before, value).await?;
-    let answered = tokio::time::timeout(patience, answers(&client, &before, value)).await;
-    let pull_secrets = answered.map_err(|_| {
-        Failure::World(anyhow!(
-            "no answer within {} s: does a controller run? `regcred rotate -f` does by itself what it was asked for",
-            patience.as_secs()
-        ))
-    })?;
-    // One that is suspended is fine unless it was asked for by its name.
-    let is_in_sync = pull_secrets.iter().all(|it| if names.is_empty() { it.is_fine() } else { it.ready });
-    output::print(&Answers { pull_secrets }, format)?;
-    Ok(if is_in_sync { Exit::InSync } else { Exit::NotInSync })
+    let mut watched = Watched::of(&before);
+    let in_time = tokio::time::timeout(patience, watched.until_answered(&client, value)).await;
+    let answers = Answers::of(&watched.asked);
+    output::print(&answers, format)?;
+    if in_time.is_err() {
+        let silence = answers.silence(patience, watched.trouble.as_ref());
+        return Err(Failure::World(anyhow!(silence)));
+    }
+    Ok(if answers.are_in_sync(names) { Exit::InSync } else { Exit::NotInSync })
 }
 
 /// The ClusterPullSecrets of these names, or all of them.
@@ -107,48 +93,72 @@ async fn ask(client: &Client, objects: &[Json], value: &str) -> Result<(), Failu
     stream::iter(asked).buffer_unordered(AT_ONCE).try_collect().await
 }
 
-/// Waits until each was answered, or never will be, by one watch of them all.
-async fn answers(client: &Client, before: &[Json], value: &str) -> Vec<Answer> {
-    let mut answers: BTreeMap<&str, Option<Answer>> =
-        before.iter().map(|it| (object::name(it), None)).collect();
-    let earlier: BTreeMap<&str, Object> =
-        before.iter().map(|it| (object::name(it), Object::of(it))).collect();
-    let mut events =
-        pin!(watcher(pull_secret::api(client.clone()), watcher::Config::default()).default_backoff());
-    let mut listed = BTreeSet::new();
-    while answers.values().any(Option::is_none)
-        && let Some(event) = events.next().await
-    {
-        let mut note = |name: &str, after: Option<&Object>| {
-            if let (Some(answer), Some(before)) = (answers.get_mut(name), earlier.get(name))
-                && after.is_none_or(|after| is_answered(after, value))
-            {
-                *answer = Some(Answer::new(name, before, after));
+/// What is seen of the ClusterPullSecrets that are asked for.
+struct Watched {
+    /// By name.
+    asked: BTreeMap<String, Asked>,
+    /// Why they cannot be watched.
+    trouble: Option<Error>,
+}
+
+impl Watched {
+    fn of(objects: &[Json]) -> Self {
+        let asked = |it: &Json| (object::name(it).to_owned(), Asked::new(Object::of(it)));
+        Self { asked: objects.iter().map(asked).collect(), trouble: None }
+    }
+
+    /// Waits until each was answered, or never will be, by one watch of them all.
+    async fn until_answered(&mut self, client: &Client, value: &str) {
+        let config = watcher::Config::default();
+        let mut events = pin!(watcher(pull_secret::api(client.clone()), config).default_backoff());
+        let mut listed = BTreeSet::new();
+        while !self.asked.values().all(|asked| asked.is_answered)
+            && let Some(event) = events.next().await
+        {
+            // Only what was seen shows that it works: every try begins with `Init`.
+            if !matches!(event, Err(_) | Ok(Event::Init)) {
+                self.trouble = None;
             }
-        };
-        match event {
-            Ok(Event::Init) => listed.clear(),
-            Ok(Event::InitApply(seen) | Event::Apply(seen)) => {
-                note(&seen.name_any(), Some(&of(&seen)));
-                listed.insert(seen.name_any());
+            match event {
+                Ok(Event::Init) => listed.clear(),
+                Ok(Event::InitApply(seen) | Event::Apply(seen)) => {
+                    self.note(&seen.name_any(), Some(of(&seen)), value);
+                    listed.insert(seen.name_any());
+                }
+                Ok(Event::Delete(seen)) => self.note(&seen.name_any(), None, value),
+                Ok(Event::InitDone) => {
+                    let unlisted = self.asked.iter_mut().filter(|(name, _)| !listed.contains(*name));
+                    unlisted.for_each(|(_, asked)| asked.note(None, value));
+                }
+                // It is tried again for as long as there is patience.
+                Err(error) => self.trouble = Some(watch::cause(&error)),
             }
-            Ok(Event::Delete(seen)) => note(&seen.name_any(), None),
-            Ok(Event::InitDone) => {
-                before
-                    .iter()
-                    .map(object::name)
-                    .filter(|name| !listed.contains(*name))
-                    .for_each(|name| note(name, None));
-            }
-            // It is tried again for as long as there is patience.
-            Err(error) => debug!(%error, "cannot watch the ClusterPullSecrets"),
         }
     }
-    answers.into_values().flatten().collect()
+
+    fn note(&mut self, name: &str, seen: Option<Object>, value: &str) {
+        if let Some(asked) = self.asked.get_mut(name) {
+            asked.note(seen, value);
+        }
+    }
 }
 
 fn of(seen: &DynamicObject) -> Object {
     Object::of(&serde_json::to_value(seen).unwrap_or_default())
+}
+
+impl Asked {
+    fn new(before: Object) -> Self {
+        Self { last: Some(before.clone()), before, is_answered: false }
+    }
+
+    /// Takes note of how it stands, until it is answered; one that is gone never will be.
+    fn note(&mut self, seen: Option<Object>, value: &str) {
+        if !self.is_answered {
+            self.is_answered = seen.as_ref().is_none_or(|seen| is_answered(seen, value));
+            self.last = seen;
+        }
+    }
 }
 
 /// Whether the controller has done what it was asked for, or says why it does not.
@@ -162,65 +172,24 @@ fn is_answered(object: &Object, value: &str) -> bool {
     object.status.observed_rotate.as_deref() == Some(value) || is_left_alone
 }
 
-impl Answer {
-    fn new(name: &str, before: &Object, after: Option<&Object>) -> Self {
-        let status = after.map(|object| &object.status);
-        let ready = status.and_then(|status| status.condition(ConditionType::Ready));
-        let rotation = status.and_then(|status| status.last_rotation.clone());
-        Self {
-            name: name.to_owned(),
-            ready: ready.is_some_and(|ready| ready.status == ConditionStatus::True),
-            reason: ready.map_or_else(|| "Gone".to_owned(), |ready| ready.reason.clone()),
-            message: ready.map_or_else(|| "it was deleted meanwhile".to_owned(), |it| it.message.clone()),
-            namespaces: status.map(|status| status.summary.namespaces.clone()).unwrap_or_default(),
-            rotation: rotation.filter(|rotation| Some(rotation) != before.status.last_rotation.as_ref()),
-        }
-    }
-
-    /// Whether nothing is wrong with it; one that is left alone on purpose is fine.
-    fn is_fine(&self) -> bool {
-        self.ready || self.reason == ReadyReason::Suspended.to_string()
-    }
-
-    /// `0.84s: 0.02s to the read, 0.01s to the first write, 0.81s to the last`.
-    fn took(&self) -> String {
-        let Some(LastRotation { propagation, fetch, first_write, last_write, .. }) = &self.rotation else {
-            return "nothing new".to_owned();
-        };
-        format!(
-            "{propagation}: {fetch} to the read, {first_write} to the first write, {last_write} to the last"
-        )
-    }
-}
-
-impl fmt::Display for Answers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = plain_table();
-        table.set_header(["NAME", "READY", "NAMESPACES", "ROTATION"]);
-        for it in &self.pull_secrets {
-            table.add_row([&it.name, &it.reason, &it.namespaces, &it.took()]);
-        }
-        for line in table.lines() {
-            writeln!(f, "{}", line.trim())?;
-        }
-        for it in self.pull_secrets.iter().filter(|it| !it.ready) {
-            writeln!(f, "! {}: {}", it.name, it.message)?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn object(generation: i64, status: &Json) -> Object {
-        Object::of(&json!({"metadata": {"generation": generation}, "status": status}))
+    impl Asked {
+        /// One that was asked for with `now`, as it stood before and as it was last seen, each by its status.
+        pub(super) fn example(before: &Json, last: Option<&Json>) -> Self {
+            let object = |status| Object::of(&json!({"metadata": {"generation": 1}, "status": status}));
+            let mut asked = Self::new(object(before));
+            asked.note(last.map(object), "now");
+            asked
+        }
     }
 
-    fn ready(status: &str, reason: &str) -> Json {
+    /// A condition of generation 1.
+    pub(super) fn ready(status: &str, reason: &str) -> Json {
         json!([{
             "type": "Ready", "status": status, "reason": reason, "message": "why", "observedGeneration": 1,
             "lastTransitionTime": "2026-01-01T00:00:00Z",
@@ -229,8 +198,9 @@ mod tests {
 
     #[test]
     fn an_answer_is_one_to_this_request_or_the_reason_why_there_is_none() {
-        let check = |generation, status: Json, expect| {
-            assert_eq!(is_answered(&object(generation, &status), "now"), expect, "{status}");
+        let check = |generation: i64, status: Json, expect| {
+            let object = Object::of(&json!({"metadata": {"generation": generation}, "status": status}));
+            assert_eq!(is_answered(&object, "now"), expect, "{status}");
         };
         check(1, json!({"observedRotate": "now"}), true);
         check(1, json!({"observedRotate": "before", "conditions": ready("True", "InSync")}), false);
@@ -240,31 +210,10 @@ mod tests {
     }
 
     #[test]
-    fn the_table_tells_how_long_each_stage_took_and_what_is_wrong() {
-        let rotation = json!({
-            "trigger": "Annotation", "startedAt": "2026-01-01T00:00:00Z", "propagation": "0.84s",
-            "fetch": "0.02s", "firstWrite": "0.01s", "lastWrite": "0.81s",
-        });
-        let summary = json!({"registries": "1/1", "namespaces": "20/20"});
-        let before = object(1, &json!({}));
-        let rotated = object(
-            1,
-            &json!({"conditions": ready("True", "InSync"), "lastRotation": rotation, "summary": summary}),
-        );
-        let failed =
-            object(1, &json!({"conditions": ready("False", "FetchFailed"), "lastRotation": rotation}));
-        let pull_secrets = vec![
-            Answer::new("images", &before, Some(&rotated)),
-            Answer::new("others", &failed, Some(&failed)),
-            Answer::new("removed", &before, None),
-        ];
-        insta::assert_snapshot!(Answers { pull_secrets }, @r"
-        NAME     READY        NAMESPACES  ROTATION
-        images   InSync       20/20       0.84s: 0.02s to the read, 0.01s to the first write, 0.81s to the last
-        others   FetchFailed              nothing new
-        removed  Gone                     nothing new
-        ! others: why
-        ! removed: it was deleted meanwhile
-        ");
+    fn what_is_seen_after_the_answer_takes_nothing_from_it() {
+        let mut asked = Asked::example(&json!({}), Some(&json!({"observedRotate": "now"})));
+        asked.note(Some(Object::of(&json!({"status": {"observedRotate": "later"}}))), "now");
+        assert!(asked.is_answered);
+        assert_eq!(asked.last.and_then(|last| last.status.observed_rotate).as_deref(), Some("now"));
     }
 }
