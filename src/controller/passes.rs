@@ -9,8 +9,10 @@ use tracing::{debug, info, warn};
 
 use super::pass::{Cause, Pass};
 use super::queue::Urgency;
+use super::reading::Late;
 use super::record::{PUBLISH_AFTER, PUBLISH_EVERY, Record};
 use super::timers::Timer;
+use super::wakes::STALENESS;
 use super::{Controller, Done, backoff, status};
 use crate::cluster::error::Error;
 use crate::credential::Place;
@@ -92,6 +94,9 @@ impl Controller {
             }
         }
         self.reading.end(values, began, Instant::now());
+        for place in &read {
+            self.reading.late(place).inspect(|late| tell_late(place, late));
+        }
         self.tell_held();
         let concerned = self.records.iter().filter(|(_, record)| record.places().any(|it| read.contains(it)));
         for name in concerned.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
@@ -249,5 +254,15 @@ impl Controller {
     pub(super) fn is_read(&self, name: &str, place: &Place) -> bool {
         let is_unread = |record: &Record| record.is_unread(place);
         !self.reading.is_overdue(place) && !self.records.get(name).is_some_and(is_unread)
+    }
+}
+
+/// Somebody waits for a rotation of which the store does not know.
+fn tell_late(Place { store, key }: &Place, Late { expected, answered, is_over }: &Late) {
+    let seconds = STALENESS.as_secs();
+    if *is_over {
+        warn!(%store, %key, %expected, %answered, "the store did not answer the version that an event named within {seconds} s: a replica of it lags behind, or that version is current no more, or of another secret; poll and refresh look again");
+    } else {
+        info!(%store, %key, %expected, %answered, "the store answers an older version than an event named: it is asked again for up to {seconds} s");
     }
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
+pub use self::slot::Late;
 use self::slot::{Slot, State};
 use crate::credential::{Place, StoreName, Version};
 use crate::provider::stores::Values;
@@ -126,10 +127,16 @@ impl Reading {
         self.states(places).filter_map(last).min()
     }
 
+    /// What there is to say of a key that was just read at an older version than an event named.
+    #[must_use]
+    pub fn late(&self, place: &Place) -> Option<&Late> {
+        self.slots.get(place)?.late()
+    }
+
     /// Whether a key never answered the version that an event named.
     #[must_use]
     pub fn is_overdue(&self, place: &Place) -> bool {
-        self.slots.get(place).is_some_and(Slot::is_overdue)
+        self.late(place).is_some_and(|late| late.is_over)
     }
 
     fn states<'a>(&self, places: impl IntoIterator<Item = &'a Place>) -> impl Iterator<Item = State> {

@@ -19,7 +19,7 @@ use crate::trigger::{Look, Receipt, Trigger, Wake};
 const OLDEST: Duration = Duration::from_mins(5);
 
 /// How long after an event a store may go on answering the version from before it.
-const STALENESS: Duration = Duration::from_secs(30);
+pub(super) const STALENESS: Duration = Duration::from_secs(30);
 
 /// The keys to look at, each with the version it should answer, where one is known.
 type Looks = BTreeMap<Place, Option<Version>>;

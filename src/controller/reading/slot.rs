@@ -17,6 +17,9 @@ pub(super) const PAUSE: Duration = Duration::from_secs(1);
 /// The pause before an answer of an older version than an event named is read again; it doubles.
 const STALE_PAUSE: Duration = Duration::from_millis(200);
 
+/// The older answer in a row at which it is told that there are any; it comes after three seconds.
+const TOLD_AT: u32 = 5;
+
 /// How many versions are known as older ones.
 const MOST_SEEN: usize = 16;
 
@@ -41,8 +44,8 @@ pub(super) struct Slot {
     seen: VecDeque<Version>,
     /// The version that an event named.
     expected: Option<Expected>,
-    /// It was never answered.
-    is_overdue: bool,
+    /// The last read answered an older one, and it is time to say so.
+    late: Option<Late>,
 }
 
 /// A version that a store should answer soon.
@@ -53,6 +56,17 @@ struct Expected {
     until: Instant,
     /// How often it answered an older one.
     stale: u32,
+}
+
+/// A store that goes on answering an older version than an event named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// What the event named.
+    pub expected: Version,
+    /// What the store answers.
+    pub answered: Version,
+    /// Its time is over: it is not asked again for that.
+    pub is_over: bool,
 }
 
 /// For whom a key was read.
@@ -115,7 +129,7 @@ impl Slot {
         let is_early = self.not_before.is_some_and(|at| at > now);
         let begins = self.wanted.is_some() && self.under_way.is_none() && !is_early;
         if begins {
-            (self.under_way, self.not_before, self.is_overdue) = (Some(now), None, false);
+            (self.under_way, self.not_before, self.late) = (Some(now), None, None);
         }
         begins
     }
@@ -153,24 +167,26 @@ impl Slot {
     /// Where a store still answers a version from before the event, it is asked again.
     fn meet(&mut self, version: &Version, is_known: bool, now: Instant) {
         let Some(expected) = &mut self.expected else { return };
+        let late = |is_over| Late { expected: expected.version.clone(), answered: version.clone(), is_over };
         if *version == expected.version {
             self.expected = None;
         } else if expected.until <= now {
-            self.is_overdue = is_known;
+            self.late = is_known.then(|| late(true));
             self.expected = None;
         } else if self.wanted.is_some() {
             // The event may have come after this read began: the next one answers it.
         } else if is_known {
             let pause = STALE_PAUSE.saturating_mul(1 << expected.stale.min(16));
             expected.stale += 1;
+            self.late = (expected.stale == TOLD_AT).then(|| late(false));
             (self.wanted, self.not_before) = (Some(now), Some((now + pause).min(expected.until)));
         } else {
             self.expected = None;
         }
     }
 
-    pub(super) fn is_overdue(&self) -> bool {
-        self.is_overdue
+    pub(super) fn late(&self) -> Option<&Late> {
+        self.late.as_ref()
     }
 
     pub(super) fn state(&self) -> State {
@@ -250,10 +266,24 @@ mod tests {
         let mut key = Key::read_at(&["1"]);
         key.event("2");
         assert_eq!(key.read_on("1"), (9, 30));
-        assert!(key.slot.is_overdue());
+        assert!(key.slot.late().is_some_and(|late| late.is_over));
         key.slot.want(key.now);
         key.read("1");
-        assert!(!key.slot.is_overdue(), "the next read is of another pass");
+        assert_eq!(key.slot.late(), None, "the next read is of another pass");
+    }
+
+    #[test]
+    fn an_older_answer_is_told_once_after_three_seconds_and_once_when_its_time_is_over() {
+        let mut key = Key::read_at(&["1"]);
+        let since = key.now;
+        key.event("2");
+        let mut told = Vec::new();
+        while key.slot.state() != State::Settled {
+            key.read("1");
+            told.extend(key.slot.late().cloned().map(|late| ((key.now - since).as_secs(), late)));
+        }
+        let late = |is_over| Late { expected: "2".into(), answered: "1".into(), is_over };
+        assert_eq!(told, [(3, late(false)), (30, late(true))]);
     }
 
     #[test]
@@ -263,7 +293,7 @@ mod tests {
             key.event(version);
             key.read(version);
             key.check(State::Settled);
-            assert!(!key.slot.is_overdue());
+            assert_eq!(key.slot.late(), None);
         }
     }
 
