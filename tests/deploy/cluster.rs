@@ -69,6 +69,12 @@ async fn helm_and_kustomize_bring_what_runs_and_no_more_rights_than_needed() {
     kube.kubectl(&["apply", "-f", &namespace]).await.expect("a Namespace");
     kube.helm(&["install", NAME, &chart, "-n", NAMESPACE]).await.expect("helm installs");
     check_controller(&kube).await;
+    let keys = "config.triggers.webhook.tokenFile=/run/webhook/tokens,config.triggers.webhook.hmacKeyFile=/run/webhook/keys";
+    let notes =
+        kube.helm(&["upgrade", NAME, &chart, "-n", NAMESPACE, "--set", keys]).await.expect("helm upgrades");
+    let command =
+        format!("create secret generic regcred-webhook -n {NAMESPACE} --from-file=tokens --from-file=keys\n");
+    assert!(notes.contains(&command), "{notes}");
     let crd = deploy("crd.yaml").display().to_string();
     kube.kubectl(&["apply", "-f", &crd]).await.expect("kubectl changes the CRD that Helm made");
     let uninstalled = kube.helm(&["uninstall", NAME, "-n", NAMESPACE]).await;

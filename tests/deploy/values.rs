@@ -113,6 +113,8 @@ async fn a_webhook_has_its_files_and_where_there_is_none_nothing_is_mounted() {
             .collect()
     };
     let webhook = "config.triggers.webhook.tokenFile=/run/webhook/tokens";
+    let files = "config.triggers.webhook.tls.certificateFile=/run/webhook-tls/tls.crt,\
+                 config.triggers.webhook.tls.keyFile=/run/webhook-tls/tls.key";
     let keys = json!({
         "name": "webhook",
         "secret": {"secretName": "regcred-webhook", "optional": true, "defaultMode": 0o440},
@@ -120,8 +122,44 @@ async fn a_webhook_has_its_files_and_where_there_is_none_nothing_is_mounted() {
     let tls = json!({"name": "webhook-tls", "secret": {"secretName": "ours", "defaultMode": 0o440}});
     assert_eq!(volumes(&["webhookTlsSecret=ours"]).await, Vec::<Value>::new());
     assert_eq!(volumes(&[webhook]).await, vec![keys.clone()]);
-    assert_eq!(volumes(&[webhook, "webhookTlsSecret=ours"]).await, vec![keys, tls]);
-    assert_eq!(volumes(&[webhook, "webhookSecret="]).await, Vec::<Value>::new());
+    assert_eq!(volumes(&[webhook, files, "webhookTlsSecret=ours"]).await, vec![keys, tls]);
+    let elsewhere = "config.triggers.webhook.tokenFile=/vault/secrets/tokens";
+    assert_eq!(volumes(&[elsewhere, "webhookSecret="]).await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_webhook_that_cannot_work_is_refused_with_what_to_set() {
+    const AT: &str = "config.triggers.webhook";
+    let token = format!("{AT}.tokenFile=/run/webhook/tokens");
+    let tls = format!("{AT}.tls.certificateFile=/run/webhook-tls/tls.crt,{AT}.tls.keyFile=/tls.key");
+    let keys_mounted = "extraVolumeMounts[0].name=keys,extraVolumeMounts[0].mountPath";
+    for (set, what) in [
+        (
+            "webhookSecret=".to_owned(),
+            "webhook.tokenFile is in /run/webhook/, where nothing is mounted: set webhookSecret to",
+        ),
+        (
+            format!("webhookSecret=,{keys_mounted}=/run/webhook-keys"),
+            "webhook.tokenFile is in /run/webhook/, where nothing is mounted: set webhookSecret to",
+        ),
+        (
+            tls,
+            "webhook.tls.certificateFile is in /run/webhook-tls/, where nothing is mounted: set webhookTlsSecret to",
+        ),
+        (
+            "webhookTlsSecret=ours".to_owned(),
+            "webhookTlsSecret is of no use without config.triggers.webhook.tls",
+        ),
+        (format!("{AT}.listen=0.0.0.0"), "webhook.listen must be an address and a port"),
+        (format!("{AT}.listen=0.0.0.0:8080"), "webhook.listen must have another port than 8080"),
+    ] {
+        let said = refusal(&["--set", &token, "--set", &set]).await;
+        assert!(said.contains(what), "{set}: {said}");
+    }
+    // What others mount there is there.
+    for at in ["/run/webhook", "/run/webhook/", "/run/webhook/tokens", "/run"] {
+        chart(&["--set", &token, "--set", &format!("webhookSecret=,{keys_mounted}={at}")]).await;
+    }
 }
 
 #[tokio::test]
