@@ -55,6 +55,9 @@ pub(crate) fn check(
         stores.add_default(default_files_directory);
     }
     let known_stores = (are_stores_known && !stores.have_nameless).then(|| stores.names());
+    if let Some(spot) = stores.first_triggers.as_ref().filter(|_| are_stores_known && !stores.may_be_of_aws) {
+        triggers::check_queues_concern_a_store(spot, mistakes);
+    }
 
     let mut pull_secrets = Vec::new();
     let mut first_uses: BTreeMap<String, Spot<'_>> = BTreeMap::new();
@@ -89,6 +92,8 @@ struct Stores<'a> {
     first_uses: BTreeMap<String, Spot<'a>>,
     /// Whether some store, or a whole list of them, is there without its name.
     have_nameless: bool,
+    /// Whether some store is of AWS, or says of itself no other kind.
+    may_be_of_aws: bool,
     /// What the one Config says that has `triggers`.
     triggers: Option<Triggers>,
     /// Where that is.
@@ -101,8 +106,10 @@ impl<'a> Stores<'a> {
         shape::check::<Config>(spot, &[], mistakes);
         let list = spot.field("stores");
         self.have_nameless |= !is_list(&list);
+        self.may_be_of_aws |= !is_list(&list);
         for store in list.items() {
             self.have_nameless |= store.field("name").text().is_none();
+            self.may_be_of_aws |= store::may_be_of_aws(&store);
             check_is_new(&store.field("name"), "a store", &mut self.first_uses, mistakes);
             self.checked.extend(store::check(&store, mistakes));
         }

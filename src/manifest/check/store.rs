@@ -37,6 +37,12 @@ pub(super) fn check(spot: &Spot<'_>, mistakes: &mut Mistakes) -> Option<Store> {
     Some(Store { name: written.name, keys, backend })
 }
 
+/// Whether it is one of AWS, or says of itself no other kind.
+pub(super) fn may_be_of_aws(spot: &Spot<'_>) -> bool {
+    let has = |name| spot.field(name).node().is_some();
+    has("awsSecretsManager") || !(has("vault") || has("file"))
+}
+
 /// How many of these fields there are, right or wrong, where there can be fields at all.
 fn given(spot: &Spot<'_>, names: [&str; 3]) -> Option<usize> {
     let node = spot.node().filter(|node| matches!(node.value, Value::Map(_)))?;

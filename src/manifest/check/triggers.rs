@@ -71,6 +71,16 @@ fn check_queues_differ(spot: &Spot<'_>, mistakes: &mut Mistakes) {
     }
 }
 
+/// Notes queues where no store is of AWS: what they tell of is never a key of another one.
+pub(super) fn check_queues_concern_a_store(spot: &Spot<'_>, mistakes: &mut Mistakes) {
+    let sqs = spot.field("sqs");
+    if sqs.items().next().is_some() {
+        mistakes.push(sqs.mistake(
+            "tells of AWS Secrets Manager alone, and no store is one: give a store with awsSecretsManager, or remove the queues",
+        ));
+    }
+}
+
 /// The address to listen at, where it is one.
 fn check_webhook(spot: &Spot<'_>, mistakes: &mut Mistakes) -> Option<SocketAddr> {
     let node = spot.node()?;
