@@ -64,7 +64,8 @@ impl Seat {
         Ok(lease.map(Record::from))
     }
 
-    /// Creates the lease in our name; where another came first, that is `AlreadyExists`.
+    /// Creates the lease in our name; where another came first, that is `AlreadyExists`, and where its
+    /// namespace is not there, `NotFound`.
     pub(super) async fn create(&self, now: MicroTime, limit: Duration) -> Result<Record, Error> {
         let lease = Lease {
             metadata: ObjectMeta { name: Some(self.settings.name.clone()), ..ObjectMeta::default() },
@@ -78,7 +79,17 @@ impl Seat {
             }),
         };
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        Ok(ask(limit, self.api.create(&params, &lease)).await?.into())
+        let created = ask(limit, self.api.create(&params, &lease)).await;
+        created.map(Record::from).map_err(|error| self.with_mend(error))
+    }
+
+    /// What is not there when something is created can only be its namespace.
+    fn with_mend(&self, error: Error) -> Error {
+        let Error::NotFound(_) = error else { return error };
+        let namespace = &self.settings.namespace;
+        Error::NotFound(format!(
+            "the namespace {namespace}, where the lease belongs: create it (`kubectl create namespace {namespace}`), or name another one with --namespace"
+        ))
     }
 
     /// Puts our name into a lease that is free.
@@ -187,6 +198,16 @@ mod tests {
         let script = refused(CREATE, 409, "AlreadyExists");
         let (outcome, _) = check(script, async |seat| seat.create(now(), LIMIT).await).await;
         assert_eq!(outcome.unwrap_err().reason(), "AlreadyExists");
+    }
+
+    #[tokio::test]
+    async fn a_namespace_that_is_not_there_is_named_with_the_mend() {
+        let script = refused(CREATE, 404, "NotFound");
+        let (outcome, _) = check(script, async |seat| seat.create(now(), LIMIT).await).await;
+        assert_eq!(
+            outcome.unwrap_err().to_string(),
+            "not found: the namespace regcred-system, where the lease belongs: create it (`kubectl create namespace regcred-system`), or name another one with --namespace"
+        );
     }
 
     #[tokio::test]
