@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 pub mod error;
 mod object;
+pub(crate) mod params;
 pub mod pull_secret;
 #[cfg(test)]
 pub(crate) mod script;

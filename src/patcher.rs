@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1 as core;
 use kube::Client;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch};
 use serde_json::json;
 use tracing::debug;
 
 use crate::cluster;
 use crate::cluster::error::{Error, conflict_backoff, within};
-use crate::cluster::{ADDED, FIELD_MANAGER, ServiceAccount, render_added};
+use crate::cluster::{ADDED, ServiceAccount, params, render_added};
 use crate::rotator::Owner;
 
 /// Whether a ServiceAccount should name the pull secret.
@@ -135,8 +135,8 @@ async fn patch(
         },
         "imagePullSecrets": references,
     });
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    let written = within(service_accounts.patch_metadata(name, &params, &Patch::Merge(patch))).await?;
+    let written =
+        within(service_accounts.patch_metadata(name, &params::patch(), &Patch::Merge(patch))).await?;
     Ok(written.metadata.resource_version.unwrap_or_default())
 }
 

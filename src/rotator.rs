@@ -14,7 +14,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Client;
-use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, ObjectMeta, Patch, Preconditions};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use tracing::debug;
@@ -23,7 +23,7 @@ use crate::cluster;
 use crate::cluster::error::{Error, conflict_backoff, within};
 use crate::cluster::{
     Body, DOCKER_CONFIG_KEY, DockerConfigBytes, FIELD_MANAGER, MANAGED_BY, PULL_SECRET, PULL_SECRET_TYPE,
-    Secret, VERSIONS,
+    Secret, VERSIONS, params,
 };
 use crate::docker_config::versions;
 use crate::manifest::cluster_pull_secret::Existing;
@@ -306,8 +306,7 @@ async fn create(secrets: &Api<core::Secret>, content: &Content, owner: &Owner) -
         data: Some(data),
         ..core::Secret::default()
     };
-    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    match within(secrets.create(&params, &secret)).await {
+    match within(secrets.create(&params::create(), &secret)).await {
         Ok(secret) => Ok(secret.metadata),
         // What is missing for a creation is the namespace: it was deleted since it was observed.
         Err(Error::NotFound(_)) => Err(Error::NamespaceTerminating),
@@ -333,8 +332,7 @@ async fn update(
     if let Some(owners) = owners {
         patch["metadata"]["ownerReferences"] = json!(owners);
     }
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    match within(secrets.patch_metadata(&owner.secret_name, &params, &Patch::Merge(patch))).await {
+    match within(secrets.patch_metadata(&owner.secret_name, &params::patch(), &Patch::Merge(patch))).await {
         Ok(secret) => Ok(secret.metadata),
         // It was there when it was observed, so somebody deleted it since.
         Err(Error::NotFound(message)) => Err(Error::Changed(message)),

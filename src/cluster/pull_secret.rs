@@ -4,12 +4,12 @@
 //! they are right, is for [`manifest::object`](crate::manifest::object) to say. By their annotations one
 //! process leaves word for another.
 
-use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, ListParams, Patch};
 use kube::{Client, Resource};
 use serde_json::{Value as Json, json};
 
 use super::error::{Error, within};
-use super::{FIELD_MANAGER, pages};
+use super::{pages, params};
 use crate::manifest::crd;
 
 /// Every ClusterPullSecret, in pages; `None` where the API server does not know the kind, because
@@ -31,9 +31,8 @@ pub fn api(client: Client) -> Api<DynamicObject> {
 
 /// Sets one annotation of a ClusterPullSecret, and leaves the others alone.
 pub async fn annotate(client: &Client, name: &str, annotation: &str, value: &str) -> Result<(), Error> {
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     let patch = Patch::Merge(json!({ "metadata": { "annotations": { annotation: value } } }));
-    within(api(client.clone()).patch(name, &params, &patch)).await.map(drop)
+    within(api(client.clone()).patch(name, &params::patch(), &patch)).await.map(drop)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use kube::Client;
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 use tracing::warn;
@@ -15,7 +15,7 @@ use super::record::{Attempts, PUBLISH_EVERY, Record};
 use super::timers::Timer;
 use super::{Controller, Done, backoff, status};
 use crate::cluster::error::{Error, within};
-use crate::cluster::{FIELD_MANAGER, pull_secret};
+use crate::cluster::{params, pull_secret};
 use crate::manifest::cluster_pull_secret::Deletion;
 use crate::manifest::object::Object;
 use crate::manifest::status::ClusterPullSecretStatus;
@@ -274,12 +274,13 @@ impl Errand {
 
 async fn send(client: Client, name: &str, errand: &Errand, patch: Json) -> Result<(), Error> {
     let api = pull_secret::api(client);
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     let patch = Patch::Merge(patch);
     match errand {
-        Errand::Register | Errand::Release => within(api.patch(name, &params, &patch)).await.map(drop),
+        Errand::Register | Errand::Release => {
+            within(api.patch(name, &params::patch(), &patch)).await.map(drop)
+        }
         Errand::Name(_) | Errand::Tell { .. } => {
-            within(api.patch_status(name, &params, &patch)).await.map(drop)
+            within(api.patch_status(name, &params::patch(), &patch)).await.map(drop)
         }
     }
 }

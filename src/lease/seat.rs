@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt, future};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
-use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Api, ObjectMeta, Patch};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{ExponentialBackoff, watch_object};
 use serde_json::{Value, json};
@@ -19,8 +19,8 @@ use tracing::debug;
 
 use super::Settings;
 use super::record::Record;
-use crate::cluster::FIELD_MANAGER;
 use crate::cluster::error::Error;
+use crate::cluster::params;
 
 /// The shortest pause after a failed request.
 pub(super) const MIN_PAUSE: Duration = Duration::from_millis(500);
@@ -78,8 +78,7 @@ impl Seat {
                 ..LeaseSpec::default()
             }),
         };
-        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        let created = ask(limit, self.api.create(&params, &lease)).await;
+        let created = ask(limit, self.api.create(&params::create(), &lease)).await;
         created.map(Record::from).map_err(|error| self.with_mend(error))
     }
 
@@ -136,8 +135,7 @@ impl Seat {
     async fn write(&self, resource_version: &str, spec: Value, limit: Duration) -> Result<Record, Error> {
         let patch =
             Patch::Merge(json!({ "metadata": { "resourceVersion": resource_version }, "spec": spec }));
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        Ok(ask(limit, self.api.patch(&self.settings.name, &params, &patch)).await?.into())
+        Ok(ask(limit, self.api.patch(&self.settings.name, &params::patch(), &patch)).await?.into())
     }
 }
 
