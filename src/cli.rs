@@ -22,8 +22,6 @@ pub mod pull_secrets;
 pub mod rotate;
 pub mod run;
 
-mod sources;
-
 use crate::manifest::mistake::Mistakes;
 use crate::manifest::{self, Manifests};
 use crate::provider::Environment;

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::Failure;
+use super::super::Failure;
 use crate::listener;
 use crate::manifest::config::triggers::Triggers;
 use crate::metrics::Metrics;
