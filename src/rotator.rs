@@ -22,36 +22,14 @@ use tracing::debug;
 use crate::cluster;
 use crate::cluster::error::{Error, conflict_backoff, within};
 use crate::cluster::{
-    Body, DOCKER_CONFIG_KEY, DockerConfigBytes, FIELD_MANAGER, MANAGED_BY, PULL_SECRET, PULL_SECRET_TYPE,
-    Secret, VERSIONS, params,
+    Body, DOCKER_CONFIG_KEY, DockerConfigBytes, PULL_SECRET_TYPE, Secret, VERSIONS, params,
 };
 use crate::docker_config::versions;
 use crate::manifest::cluster_pull_secret::Existing;
-use crate::manifest::{API_VERSION, CLUSTER_PULL_SECRET};
 
-/// What the pull secrets of one ClusterPullSecret are called and how they are marked.
-#[derive(Clone, Debug)]
-pub struct Owner {
-    /// Name of the ClusterPullSecret.
-    pub pull_secret: String,
-    /// Name of the Secret in every namespace.
-    pub secret_name: String,
-    /// What to do with a Secret that regcred did not make.
-    pub existing: Existing,
-    /// Whether the garbage collector is to remove the Secrets with the ClusterPullSecret.
-    pub collection: Collection,
-}
+mod owner;
 
-/// Whether the garbage collector is to remove a Secret together with its ClusterPullSecret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Collection {
-    /// It is: the ClusterPullSecret is the object with this UID.
-    With(String),
-    /// It is not: `deletion: Retain`.
-    Never,
-    /// The ClusterPullSecret comes from a file, so that nobody knows its UID: what is there stays.
-    Unknown,
-}
+pub use owner::{Collection, Owner};
 
 /// What a pull secret should hold.
 #[derive(Debug)]
@@ -186,43 +164,6 @@ fn is_same(held: &DockerConfigBytes, content: &Content) -> bool {
     Arc::ptr_eq(held, &content.docker_config) || held.expose_secret() == content.docker_config.expose_secret()
 }
 
-impl Owner {
-    /// The owner references that a Secret with these should have, where they differ. Those of other
-    /// kinds keep their places; of ClusterPullSecrets there is at most the one that owns it now.
-    pub(crate) fn references(&self, observed: &[OwnerReference]) -> Option<Vec<OwnerReference>> {
-        let ours = match &self.collection {
-            Collection::Unknown => return None,
-            Collection::Never => None,
-            Collection::With(uid) => Some(OwnerReference {
-                api_version: API_VERSION.to_owned(),
-                kind: CLUSTER_PULL_SECRET.to_owned(),
-                name: self.pull_secret.clone(),
-                uid: uid.clone(),
-                block_owner_deletion: None,
-                controller: None,
-            }),
-        };
-        let is_other = |it: &&OwnerReference| it.kind != CLUSTER_PULL_SECRET || it.api_version != API_VERSION;
-        let wanted: Vec<_> = observed.iter().filter(is_other).cloned().chain(ours).collect();
-        (wanted != observed).then_some(wanted)
-    }
-
-    /// What a Secret is that was just written with this content.
-    fn written(&self, metadata: ObjectMeta, content: &Content) -> Secret {
-        Secret {
-            managed: true,
-            pull_secret: Some(self.pull_secret.clone()),
-            versions: Some(content.versions.clone()),
-            body: Some(Body {
-                type_: PULL_SECRET_TYPE.to_owned(),
-                immutable: false,
-                docker_config: Some(Arc::clone(&content.docker_config)),
-            }),
-            ..Secret::of_metadata(metadata)
-        }
-    }
-}
-
 /// Makes the Secret what it should be, in at most one write; afterwards `observed` is what the cluster
 /// holds. Where another writer came first, the Secret is read and decided on anew.
 pub async fn act(
@@ -297,7 +238,7 @@ async fn create(secrets: &Api<core::Secret>, content: &Content, owner: &Owner) -
     let secret = core::Secret {
         metadata: ObjectMeta {
             name: Some(owner.secret_name.clone()),
-            labels: Some(labels(owner).map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
+            labels: Some(owner.labels().map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
             annotations: Some([(VERSIONS.to_owned(), content.versions.clone())].into()),
             owner_references: owner.references(&[]),
             ..ObjectMeta::default()
@@ -324,7 +265,7 @@ async fn update(
     let mut patch = json!({
         "metadata": {
             "resourceVersion": resource_version,
-            "labels": BTreeMap::from(labels(owner)),
+            "labels": BTreeMap::from(owner.labels()),
             "annotations": { VERSIONS: content.versions },
         },
         "data": { DOCKER_CONFIG_KEY: STANDARD.encode(content.docker_config.expose_secret()) },
@@ -338,10 +279,6 @@ async fn update(
         Err(Error::NotFound(message)) => Err(Error::Changed(message)),
         Err(error) => Err(error),
     }
-}
-
-fn labels(owner: &Owner) -> [(&str, &str); 2] {
-    [(MANAGED_BY, FIELD_MANAGER), (PULL_SECRET, &owner.pull_secret)]
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::pass::apply::{self, Applied};
 use crate::pass::plan::{self, NamespacePlan, Part, Target};
 use crate::pass::scope::Scope;
 use crate::report::{NamespaceReport, ResultKind};
-use crate::rotator::Collection;
+use crate::rotator::{Collection, Owner};
 use crate::trigger::Trigger;
 
 /// Items that are looked at in one turn of the loop.
@@ -90,7 +90,7 @@ impl Controller {
         namespace: &Namespace,
     ) -> Option<Target> {
         let wanted = &record.wanted;
-        let mut owner = plan::owner(wanted, &wanted.secret_name);
+        let mut owner = Owner::of(wanted, &wanted.secret_name);
         // An object of the same name that goes must not take along what a file wants.
         if wanted.object.is_none() && self.invalid.get(&wanted.name).is_some_and(|it| it.object.deleting) {
             owner.collection = Collection::Never;
@@ -168,7 +168,7 @@ impl Controller {
         }
         self.count_repair(item, &applied, now);
         let Some(record) = self.records.get(pull_secret) else { return };
-        let owner = plan::owner(&record.wanted, &record.wanted.secret_name);
+        let owner = Owner::of(&record.wanted, &record.wanted.secret_name);
         let mut is_unsent = false;
         for (_, report) in &applied.reports {
             // A write that the fence refused says nothing of the target: either this process ends, or its

@@ -11,10 +11,10 @@ use super::contents::Contents;
 use super::last_good;
 use super::scope::Scope;
 use crate::cluster::{Cluster, Namespace, Secret, ServiceAccount};
-use crate::manifest::cluster_pull_secret::{Deletion, PullSecret, ServiceAccounts};
+use crate::manifest::cluster_pull_secret::{PullSecret, ServiceAccounts};
 use crate::patcher::{self, Wanted};
 use crate::report::{Problem, RegistryReport};
-use crate::rotator::{self, Collection, Content, Decision, Owner, Refusal};
+use crate::rotator::{self, Content, Decision, Owner, Refusal};
 
 /// What a pass is to do.
 pub struct Plan {
@@ -126,7 +126,7 @@ pub fn plan(pull_secrets: &[Arc<PullSecret>], contents: &[Contents], cluster: &C
     let scopes: Vec<_> = contents.iter().map(|it| Scope::of(it.pull_secret(), cluster)).collect();
     let part = |(contents, scope)| {
         let pull_secret = Contents::pull_secret(contents);
-        let owner = Arc::new(owner(pull_secret, &pull_secret.secret_name));
+        let owner = Arc::new(Owner::of(pull_secret, &pull_secret.secret_name));
         Part { pull_secret, owner, contents: Some(contents), scope }
     };
     let parts: Vec<_> = contents.iter().zip(&scopes).map(part).collect();
@@ -173,21 +173,6 @@ pub fn target(
         return None;
     }
     Some(Target { pull_secret: index, owner: Arc::clone(owner), step: step.unwrap_or(Step::Absent), former })
-}
-
-/// How the Secrets of a ClusterPullSecret are marked that have this name.
-#[must_use]
-pub fn owner(pull_secret: &PullSecret, secret_name: &str) -> Owner {
-    Owner {
-        pull_secret: pull_secret.name.clone(),
-        secret_name: secret_name.to_owned(),
-        existing: pull_secret.existing,
-        collection: match (&pull_secret.object, pull_secret.deletion) {
-            (None, _) => Collection::Unknown,
-            (Some(object), Deletion::Delete) => Collection::With(object.uid.clone()),
-            (Some(_), Deletion::Retain) => Collection::Never,
-        },
-    }
 }
 
 fn keep(namespace: &Namespace, part: &Part<'_>, heir_of: Option<&str>) -> Step {
@@ -263,7 +248,7 @@ pub fn former(claims: &Claims, pull_secret: &PullSecret, name: &str, namespace: 
     }
     let nobodys = pull_secret.former_names().filter(|it| claims.holder(it, name, namespace).is_none());
     let left = nobodys.filter_map(|secret_name| {
-        let owner = owner(pull_secret, secret_name);
+        let owner = Owner::of(pull_secret, secret_name);
         let wishes = farewells(namespace, &owner);
         (has_ours(namespace, &owner) || !wishes.is_empty()).then_some(Former { owner, wishes })
     });

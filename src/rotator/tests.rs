@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cluster::script::{conflict, exchange, play, refused};
+use crate::cluster::{FIELD_MANAGER, MANAGED_BY, PULL_SECRET};
 
 fn owner(existing: Existing) -> Owner {
     Owner {
@@ -187,26 +188,6 @@ async fn a_secret_of_which_only_the_metadata_was_seen_is_read_before_it_is_writt
     let (outcome, bodies) = play(script, async |client| carry_out(client, seen).await).await;
     assert_eq!(outcome, Ok(Outcome::Updated));
     assert_eq!(bodies[1]["metadata"]["resourceVersion"], "9");
-}
-
-#[test]
-fn the_pull_secret_that_is_an_object_owns_its_secrets_beside_other_owners() {
-    let reference = |kind: &str, uid: &str| OwnerReference {
-        api_version: if kind == CLUSTER_PULL_SECRET { API_VERSION.into() } else { "v1".into() },
-        kind: kind.into(),
-        name: "images".into(),
-        uid: uid.into(),
-        ..OwnerReference::default()
-    };
-    let other = reference("ConfigMap", "c");
-    let owned = |uid: &str| vec![other.clone(), reference(CLUSTER_PULL_SECRET, uid)];
-    let of = |collection: Collection| Owner { collection, ..owner(Existing::Refuse) };
-    let with = |uid: &str| of(Collection::With(uid.into()));
-    assert_eq!(with("u").references(std::slice::from_ref(&other)), Some(owned("u")));
-    assert_eq!(with("u").references(&owned("u")), None);
-    assert_eq!(with("u").references(&owned("an older one")), Some(owned("u")));
-    assert_eq!(of(Collection::Never).references(&owned("u")), Some(vec![other.clone()]));
-    assert_eq!(of(Collection::Unknown).references(&owned("u")), None);
 }
 
 #[tokio::test(start_paused = true)]

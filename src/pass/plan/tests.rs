@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::manifest::cluster_pull_secret::Deletion;
 use crate::manifest::object::Object;
 use crate::manifest::selection::Patterns;
 use crate::pass::fixture::{cluster, namespace, pull_secret, secret, service_account, values};
@@ -177,7 +178,7 @@ fn object(former: &[&str], deleting: bool, deletion: Deletion) -> PullSecret {
 
 /// The Secret as it stands once its ClusterPullSecret owns it.
 fn owned() -> Secret {
-    let owners = owner(&object(&[], false, Deletion::Delete), "regcred").references(&[]);
+    let owners = Owner::of(&object(&[], false, Deletion::Delete), "regcred").references(&[]);
     Secret { owners: owners.expect("one reference"), ..current() }
 }
 
