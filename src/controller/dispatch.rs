@@ -16,8 +16,9 @@ use crate::cluster::watch::Subject;
 use crate::manifest::status::reason::ReadyReason;
 use crate::metrics::{WriteKind, WriteOutcome};
 use crate::pass::apply::{self, Applied};
-use crate::pass::plan::{self, NamespacePlan, Part, Target};
+use crate::pass::plan::NamespacePlan;
 use crate::pass::scope::Scope;
+use crate::pass::target::{self, Part, Target};
 use crate::report::{NamespaceReport, ResultKind};
 use crate::rotator::{Collection, Owner};
 use crate::trigger::Trigger;
@@ -97,7 +98,7 @@ impl Controller {
         }
         let part =
             Part { pull_secret: wanted, owner: Arc::new(owner), contents: record.contents.as_ref(), scope };
-        plan::target(&self.claims, 0, &part, name, namespace)
+        target::target(&self.claims, 0, &part, name, namespace)
     }
 
     /// What there is to do for an item; `None` where that is nothing.

@@ -20,8 +20,8 @@ use crate::manifest::cluster_pull_secret::Deletion;
 use crate::manifest::object::Object;
 use crate::manifest::status::ClusterPullSecretStatus;
 use crate::metrics::{WriteKind, WriteOutcome};
-use crate::pass::plan;
 use crate::pass::scope::Scope;
+use crate::pass::target;
 
 /// Lets a ClusterPullSecret go only after what was made for it.
 const FINALIZER: &str = "regcred.dev/cleanup";
@@ -167,7 +167,7 @@ impl Controller {
         let wanted = &record.wanted;
         let mut namespaces = self.memory.cluster.namespaces.iter();
         wanted.former_names().all(|name| self.is_readable(name))
-            && !namespaces.any(|(name, it)| !plan::former(&self.claims, wanted, name, it).is_empty())
+            && !namespaces.any(|(name, it)| !target::former(&self.claims, wanted, name, it).is_empty())
     }
 
     /// A request about a ClusterPullSecret came to its end.

@@ -9,7 +9,8 @@ use futures::{StreamExt, stream};
 use kube::Client;
 use tracing::{debug, info};
 
-use super::plan::{NamespacePlan, Plan, PullSecretPlan, Step, Target, Wish};
+use super::plan::{NamespacePlan, Plan, PullSecretPlan};
+use super::target::{Step, Target, Wish};
 use super::{Progress, Watcher};
 use crate::cluster;
 use crate::cluster::{Secret, ServiceAccount};
@@ -287,8 +288,7 @@ pub fn pretend_target(plan: &NamespacePlan, target: &Target) -> NamespaceReport 
             report
         }
     };
-    let former_wishes = former.iter().flat_map(|it| it.wishes.iter().map(|wish| (&it.owner, wish)));
-    for (owner, wish) in step.wishes().iter().map(|wish| (owner.as_ref(), wish)).chain(former_wishes) {
+    for (owner, wish) in target.wishes() {
         let change = plan.change(wish, owner);
         let outcome = if change.is_some() { patcher::Outcome::Patched } else { patcher::Outcome::Unchanged };
         report.add_service_account(&wish.service_account, Ok(outcome));

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::cluster::Secret;
 use crate::docker_config::{DockerConfig, versions};
-use crate::pass::plan::Wish;
+use crate::pass::target::Wish;
 use crate::patcher::Wanted;
 use crate::rotator::Content;
 

@@ -3,11 +3,13 @@
 use serde_json::json;
 
 use super::*;
-use crate::manifest::cluster_pull_secret::Deletion;
+use crate::manifest::cluster_pull_secret::{Deletion, ServiceAccounts};
 use crate::manifest::object::Object;
 use crate::manifest::selection::Patterns;
 use crate::pass::fixture::{cluster, namespace, pull_secret, secret, service_account, values};
 use crate::pass::resolve;
+use crate::pass::target::Former;
+use crate::rotator::Refusal;
 
 const READ: [(&str, &str, &str); 1] = [("ghcr.io", "2", "new")];
 
