@@ -27,6 +27,7 @@ pub mod last_good;
 pub mod plan;
 pub mod resolve;
 pub mod scope;
+pub mod site;
 pub mod target;
 
 /// How a pass is carried out.

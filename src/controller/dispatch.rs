@@ -15,9 +15,10 @@ use crate::cluster::Namespace;
 use crate::cluster::watch::Subject;
 use crate::manifest::status::reason::ReadyReason;
 use crate::metrics::{WriteKind, WriteOutcome};
-use crate::pass::apply::{self, Applied};
+use crate::pass::apply;
 use crate::pass::plan::NamespacePlan;
 use crate::pass::scope::Scope;
+use crate::pass::site::{self, Applied};
 use crate::pass::target::{self, Part, Target};
 use crate::report::{NamespaceReport, ResultKind};
 use crate::rotator::{Collection, Owner};
@@ -63,7 +64,7 @@ impl Controller {
         self.memory.begin(&item.namespace);
         let client = self.settings.client.clone();
         self.write(async move {
-            let applied = apply::apply_namespace(&client, plan).await;
+            let applied = site::apply(&client, plan).await;
             Done::Applied(item, applied)
         });
     }

@@ -12,7 +12,7 @@ use secrecy::ExposeSecret;
 use super::contest::Thing;
 use crate::cluster::watch::{Address, Object, Subject};
 use crate::cluster::{Cluster, DockerConfigBytes, Namespace, Secret, ServiceAccount, age};
-use crate::pass::apply::{Applied, Left};
+use crate::pass::site::{Applied, Left};
 
 /// The cluster as it is remembered.
 #[derive(Debug, Default)]
