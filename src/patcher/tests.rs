@@ -1,0 +1,160 @@
+//! What is done with the `imagePullSecrets` of a ServiceAccount, case by case.
+
+use super::*;
+use crate::cluster::script::{conflict, exchange, play, refused};
+use crate::manifest::cluster_pull_secret::Existing;
+use crate::rotator::Collection;
+use proptest::prelude::*;
+
+fn owner(secret_name: &str) -> Owner {
+    Owner {
+        pull_secret: "images".into(),
+        secret_name: secret_name.into(),
+        existing: Existing::Refuse,
+        collection: Collection::Unknown,
+    }
+}
+
+/// `added` as the annotation has it; a name alone was added for us.
+fn service_account(list: &[&str], added: &[&str]) -> ServiceAccount {
+    let entry = |entry: &&str| {
+        let (name, added_for) = entry.split_once('=').unwrap_or((entry, "images"));
+        (name.to_owned(), Some(added_for.to_owned()).filter(|it| !it.is_empty()))
+    };
+    ServiceAccount {
+        resource_version: "7".into(),
+        image_pull_secrets: list.iter().map(ToString::to_string).collect(),
+        added: added.iter().map(entry).collect(),
+    }
+}
+
+/// From `(list, added)` to `(list, added)`, or to no write.
+#[track_caller]
+fn check(before: (&[&str], &[&str]), wanted: Wanted, after: Option<(&[&str], &[&str])>) {
+    let change = decide(&service_account(before.0, before.1), &owner("regcred"), wanted);
+    let expect = after.map(|(list, added)| {
+        let ServiceAccount { resource_version, image_pull_secrets, added } = service_account(list, added);
+        Change { resource_version, image_pull_secrets, added }
+    });
+    assert_eq!(change, expect);
+}
+
+#[test]
+fn an_entry_that_was_added_for_another_pull_secret_becomes_ours() {
+    check((&["regcred"], &["regcred=other"]), Wanted::Named, Some((&["regcred"], &["regcred=images"])));
+    check((&["regcred"], &["regcred="]), Wanted::Named, Some((&["regcred"], &["regcred=images"])));
+}
+
+#[test]
+fn our_name_is_added_behind_every_other_entry() {
+    check((&[], &[]), Wanted::Named, Some((&["regcred"], &["regcred"])));
+    check((&["b", "a", "b"], &[]), Wanted::Named, Some((&["b", "a", "b", "regcred"], &["regcred"])));
+}
+
+#[test]
+fn an_entry_that_is_there_is_no_write() {
+    check((&["regcred", "a"], &["regcred"]), Wanted::Named, None);
+    // Somebody else added it: it is not ours to record, so it is not ours to remove.
+    check((&["regcred", "a"], &[]), Wanted::Named, None);
+}
+
+#[test]
+fn only_what_we_added_is_removed() {
+    check((&["a", "regcred", "b"], &["regcred"]), Wanted::Absent, Some((&["a", "b"], &[])));
+    check((&["a", "regcred"], &[]), Wanted::Absent, None);
+    check((&["regcred"], &["other", "regcred"]), Wanted::Absent, Some((&[], &["other"])));
+}
+
+#[test]
+fn an_entry_that_somebody_removed_is_put_back() {
+    check((&["a"], &["regcred"]), Wanted::Named, Some((&["a", "regcred"], &["regcred"])));
+}
+
+#[test]
+fn an_entry_that_is_gone_already_leaves_only_the_annotation_to_mend() {
+    check((&["a"], &["regcred"]), Wanted::Absent, Some((&["a"], &[])));
+}
+
+const GET: &str = "GET /api/v1/namespaces/web/serviceaccounts/default";
+const PATCH: &str = "PATCH /api/v1/namespaces/web/serviceaccounts/default?&fieldManager=regcred";
+
+/// The ServiceAccount as the API server shows it.
+fn shown(resource_version: &str, list: &[&str]) -> serde_json::Value {
+    let list: Vec<_> = list.iter().map(|name| json!({"name": name})).collect();
+    json!({"metadata": {"name": "default", "resourceVersion": resource_version}, "imagePullSecrets": list})
+}
+
+async fn add(client: Client) -> Result<Outcome, Error> {
+    act(&client, "web", "default", &mut service_account(&["a"], &[]), &owner("regcred"), Wanted::Named).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn conflict_rereads_and_keeps_others_entries() {
+    let script = vec![
+        conflict(PATCH),
+        exchange(GET, 200, shown("9", &["a", "b"])),
+        exchange(PATCH, 200, shown("10", &[])),
+    ];
+    let (outcome, bodies) = play(script, add).await;
+    assert_eq!(outcome, Ok(Outcome::Patched));
+    assert_eq!(bodies[0]["metadata"]["resourceVersion"], "7");
+    let expect = json!({
+        "metadata": {"resourceVersion": "9", "annotations": {ADDED: "regcred=images"}},
+        "imagePullSecrets": [{"name": "a"}, {"name": "b"}, {"name": "regcred"}],
+    });
+    assert_eq!(bodies[2], expect);
+}
+
+#[tokio::test]
+async fn a_second_wish_for_the_same_list_builds_on_the_first() {
+    let script = vec![exchange(PATCH, 200, shown("8", &[])), exchange(PATCH, 200, shown("9", &[]))];
+    let ((), bodies) = play(script, async |client| {
+        let mut observed = service_account(&["a"], &[]);
+        for secret_name in ["one", "two"] {
+            act(&client, "web", "default", &mut observed, &owner(secret_name), Wanted::Named)
+                .await
+                .expect("a patch");
+        }
+    })
+    .await;
+    assert_eq!(bodies[1]["metadata"]["resourceVersion"], "8");
+    assert_eq!(bodies[1]["imagePullSecrets"], json!([{"name": "a"}, {"name": "one"}, {"name": "two"}]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_with_somebody_who_added_our_name_is_no_second_write() {
+    let script = vec![conflict(PATCH), exchange(GET, 200, shown("9", &["regcred"]))];
+    assert_eq!(play(script, add).await.0, Ok(Outcome::Unchanged));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_account_that_is_gone_is_no_failure() {
+    assert_eq!(play(vec![refused(PATCH, 404, "NotFound")], add).await.0, Ok(Outcome::Gone));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_who_never_rests_is_given_up_on_and_told() {
+    let mut script = Vec::new();
+    for _ in 0..12 {
+        script.extend([conflict(PATCH), exchange(GET, 200, shown("9", &["a"]))]);
+    }
+    script.push(conflict(PATCH));
+    assert_eq!(play(script, add).await.0.map_err(|error| error.reason()), Err("Changed"));
+}
+
+proptest! {
+    #[test]
+    fn everyone_elses_entries_keep_their_place(list in proptest::collection::vec("[a-d]|regcred", 0..8), ours in any::<bool>(), named in any::<bool>()) {
+        let mut before = ServiceAccount { image_pull_secrets: list, ..ServiceAccount::default() };
+        if ours {
+            before.added.insert("regcred".into(), Some("images".into()));
+        }
+        let others = |names: &[String]| names.iter().filter(|name| *name != "regcred").cloned().collect::<Vec<_>>();
+        let wanted = if named { Wanted::Named } else { Wanted::Absent };
+        if let Some(change) = decide(&before, &owner("regcred"), wanted) {
+            prop_assert_eq!(others(&change.image_pull_secrets), others(&before.image_pull_secrets));
+            let after = ServiceAccount { resource_version: String::new(), image_pull_secrets: change.image_pull_secrets, added: change.added };
+            prop_assert_eq!(decide(&after, &owner("regcred"), wanted), None, "a second pass writes nothing");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The table as people see it.
+
+use super::*;
+use crate::manifest::mistake::{Mistake, Mistakes};
+use crate::manifest::status::reason::ReadyReason;
+use crate::pass::fixture::pull_secret;
+use crate::report::ServiceAccountReport;
+use crate::report::diff::CredentialChange;
+
+fn registry(
+    host: &str,
+    version: Option<&str>,
+    result: &'static str,
+    message: Option<&str>,
+) -> RegistryReport {
+    RegistryReport {
+        host: host.into(),
+        store: "vault".into(),
+        key: "ci/ghcr".into(),
+        version: version.map(str::to_owned),
+        result,
+        message: message.map(str::to_owned),
+    }
+}
+
+fn namespace(name: &str, result: ResultKind) -> NamespaceReport {
+    let service_accounts = vec![ServiceAccountReport { name: "default".into(), result: "unchanged" }];
+    NamespaceReport { service_accounts, ..NamespaceReport::new(name.into(), result) }
+}
+
+fn failed(name: &str) -> NamespaceReport {
+    NamespaceReport {
+        reason: Some("QuotaExceeded"),
+        message: Some(format!("secrets is forbidden in {name}: exceeded quota: none")),
+        service_accounts: Vec::new(),
+        ..namespace(name, ResultKind::Failed)
+    }
+}
+
+fn report(dry_run: bool, registries: Vec<RegistryReport>, namespaces: Vec<NamespaceReport>) -> Report {
+    let pull_secrets = vec![PullSecretReport {
+        name: "images".into(),
+        secret_name: "regcred".into(),
+        left_alone: None,
+        problems: Vec::new(),
+        registries,
+        namespaces,
+    }];
+    Report::new(dry_run, pull_secrets)
+}
+
+#[test]
+fn a_thousand_equal_rows_are_one_line() {
+    let mut namespaces: Vec<_> =
+        (0..998).map(|n| namespace(&format!("team-{n:03}"), ResultKind::Updated)).collect();
+    namespaces.extend([failed("web-a"), failed("web-b")]);
+    let registries = vec![registry("ghcr.io", Some("7"), RegistryReport::FETCHED, None)];
+    insta::assert_snapshot!(report(false, registries, namespaces), @r"
+    images: Secret regcred in each namespace
+
+      REGISTRY  STORE  KEY      VERSION  RESULT
+      ghcr.io   vault  ci/ghcr  7        Fetched
+
+      NAMESPACES                           RESULT   REASON         SERVICEACCOUNTS
+      998 namespaces: team-000 … team-997  updated  -              998 unchanged
+      web-a, web-b                         failed   QuotaExceeded  -
+
+      ! web-a, web-b: QuotaExceeded: secrets is forbidden in web-a: exceeded quota: none
+
+    1000 namespaces: 998 updated, 2 failed
+    ");
+}
+
+#[test]
+fn a_dry_run_shows_what_would_change_and_no_password() {
+    let changes = vec![
+        Change::EntryChanged {
+            host: "ghcr.io".into(),
+            from: "vault:6".into(),
+            to: "vault:7".into(),
+            credential: CredentialChange::Password,
+        },
+        Change::EntryAdded { host: "quay.io".into(), to: "aws:6a7e".into(), username: "robot".into() },
+        Change::ReferenceAdded { service_account: "default".into(), secret: "regcred".into() },
+    ];
+    let updated = |name| NamespaceReport { changes: changes.clone(), ..namespace(name, ResultKind::Updated) };
+    let namespaces = vec![updated("a"), updated("b"), namespace("c", ResultKind::Unchanged)];
+    let registries = vec![registry("ghcr.io", Some("7"), RegistryReport::FETCHED, None)];
+    insta::assert_snapshot!(report(true, registries, namespaces), @r"
+    images: Secret regcred in each namespace (dry run)
+
+      REGISTRY  STORE  KEY      VERSION  RESULT
+      ghcr.io   vault  ci/ghcr  7        Fetched
+
+      NAMESPACES  RESULT     REASON  SERVICEACCOUNTS
+      a, b        updated    -       2 unchanged
+      c           unchanged  -       1 unchanged
+
+      a, b would change:
+        ~ ghcr.io  vault:6 → vault:7  password (changed)
+        + quay.io  aws:6a7e  username robot  password (new)
+        + regcred in ServiceAccount default
+
+    dry run, nothing was written: 3 namespaces: 2 updated, 1 unchanged
+    ");
+}
+
+#[test]
+fn those_that_were_left_alone_come_last_and_say_why() {
+    let mistake = Mistake {
+        file: "ClusterPullSecret broken".into(),
+        document: None,
+        path: "spec.registries[0].from.store".into(),
+        line: None,
+        what: "no store has this name; known: vault".into(),
+    };
+    let registries = || vec![registry("ghcr.io", Some("7"), RegistryReport::FETCHED, None)];
+    let suspended =
+        || PullSecretReport::at_rest(&pull_secret("paused", &["ghcr.io"]), ReadyReason::Suspended);
+    let active = report(false, registries(), vec![namespace("web", ResultKind::Unchanged)]);
+    assert!(active.clone().beside(vec![suspended()]).in_sync);
+    let all = active.beside(vec![suspended(), PullSecretReport::invalid("broken", &Mistakes(vec![mistake]))]);
+    assert!(!all.in_sync);
+    insta::assert_snapshot!(all, @r"
+    images: Secret regcred in each namespace
+
+      REGISTRY  STORE  KEY      VERSION  RESULT
+      ghcr.io   vault  ci/ghcr  7        Fetched
+
+      NAMESPACES  RESULT     REASON  SERVICEACCOUNTS
+      web         unchanged  -       1 unchanged
+
+    paused: left alone
+
+      Suspended: `suspend` is true: nothing is read and nothing is written.
+
+    broken: left alone
+
+      ! Invalid: spec.registries[0].from.store: no store has this name; known: vault
+
+    1 namespace: 1 unchanged; 2 ClusterPullSecrets were left alone
+    ");
+    let nothing = Report::new(false, vec![suspended()]);
+    assert_eq!(nothing.summary, "nothing was done; 1 ClusterPullSecret was left alone");
+}
+
+#[test]
+fn what_could_not_be_read_is_told_with_store_and_key() {
+    let message = "store vault, key ci/ghcr: the Vault is sealed";
+    let registries = vec![registry("ghcr.io", None, "Sealed", Some(message))];
+    insta::assert_snapshot!(report(false, registries, Vec::new()), @r"
+    images: Secret regcred in each namespace
+
+      REGISTRY  STORE  KEY      VERSION  RESULT
+      ghcr.io   vault  ci/ghcr  -        Sealed
+
+      ! ghcr.io: Sealed: store vault, key ci/ghcr: the Vault is sealed; what the cluster has of it stays
+
+    no namespace is selected; 1 registry could not be read
+    ");
+}
