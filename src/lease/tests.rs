@@ -1,14 +1,12 @@
 //! A candidate against an API server that the test plays, under a paused clock.
 
-use futures::channel::mpsc::{self, UnboundedSender};
-use http::{Request, Response, StatusCode};
-use kube::client::Body;
 use serde_json::{Value, json};
-use tokio::time::Instant;
-use tower_test::mock::{self, Handle, SendResponse};
 
-use super::record::Record;
 use super::*;
+
+mod stage;
+
+use stage::{Stage, lease};
 
 pub(super) const CREATE: &str =
     "POST /apis/coordination.k8s.io/v1/namespaces/regcred-system/leases?&fieldManager=regcred";
@@ -26,157 +24,6 @@ impl Settings {
             duration: Duration::from_secs(20),
         }
     }
-}
-
-/// A candidate, and the world as far as it sees it.
-struct Stage {
-    start: Instant,
-    server: Handle<Request<Body>, Response<Body>>,
-    /// The Lease, as the last write that was granted left it.
-    lease: Value,
-    watch: UnboundedSender<Option<Record>>,
-    term: Term,
-    leading: watch::Receiver<bool>,
-    retire: Option<oneshot::Sender<()>>,
-    task: JoinHandle<Result<(), Lost>>,
-}
-
-/// A request that waits for its answer.
-struct Asked {
-    /// Milliseconds after the start.
-    at: u64,
-    body: Value,
-    send: SendResponse<Response<Body>>,
-}
-
-impl Asked {
-    fn answer(self, code: u16, body: &Value) {
-        let status = StatusCode::from_u16(code).expect("a status code");
-        let body = Body::from(serde_json::to_vec(body).expect("JSON"));
-        self.send.send_response(Response::builder().status(status).body(body).expect("a response"));
-    }
-
-    fn refuse(self, code: u16, reason: &str) {
-        self.answer(code, &json!({"status": "Failure", "code": code, "reason": reason, "message": reason}));
-    }
-
-    /// The version under which it writes.
-    fn version(&self) -> &str {
-        self.body["metadata"]["resourceVersion"].as_str().unwrap_or_default()
-    }
-}
-
-impl Stage {
-    fn new() -> Self {
-        let settings = Settings::example();
-        let term = Term::new(&settings);
-        let (service, server) = mock::pair::<Request<Body>, Response<Body>>();
-        let (watch, sightings) = mpsc::unbounded();
-        let (leading, is_leading) = tokio::sync::watch::channel(false);
-        let (retire, retired) = oneshot::channel();
-        let seat = Seat::new(Client::new(service, "default"), settings);
-        let candidate = Candidate::new(seat, term.clone(), leading);
-        let task = tokio::spawn(candidate.run(sightings, retired));
-        Self {
-            start: Instant::now(),
-            server,
-            lease: Value::Null,
-            watch,
-            term,
-            leading: is_leading,
-            retire: Some(retire),
-            task,
-        }
-    }
-
-    /// A stage on which the candidate has created the lease, at second 0.
-    async fn leading() -> Self {
-        let mut stage = Self::new();
-        stage.asked(READ).await.refuse(404, "NotFound");
-        let asked = stage.asked(CREATE).await;
-        stage.grant(asked, 1);
-        stage.leading.wait_for(|leads| *leads).await.expect("a campaign");
-        stage
-    }
-
-    /// A stage on which another replica leads, seen at second 0.
-    async fn following() -> Self {
-        let mut stage = Self::new();
-        let asked = stage.asked(READ).await;
-        stage.lease = lease("other", 1);
-        asked.answer(200, &stage.lease);
-        stage
-    }
-
-    /// The next request, which has to be this one.
-    async fn asked(&mut self, expect: &str) -> Asked {
-        self.asked_at_all(expect).await.expect("a request")
-    }
-
-    /// The same; `None` where there is none and the candidate has ended.
-    async fn asked_at_all(&mut self, expect: &str) -> Option<Asked> {
-        let (request, send) = self.server.next_request().await?;
-        assert_eq!(format!("{} {}", request.method(), request.uri()), expect);
-        let bytes = request.into_body().collect_bytes().await.expect("a body in memory");
-        let body = serde_json::from_slice(&bytes).unwrap_or_default();
-        Some(Asked { at: self.milliseconds(), body, send })
-    }
-
-    /// Answers a write as the API server does which has done it.
-    fn grant(&mut self, asked: Asked, version: u32) {
-        for (field, value) in asked.body["spec"].as_object().expect("a spec") {
-            self.lease["spec"][field] = value.clone();
-        }
-        self.lease["metadata"] = json!({"name": "regcred", "resourceVersion": version.to_string()});
-        asked.answer(200, &self.lease);
-    }
-
-    fn tell(&self, lease: &Value) {
-        let record: k8s_openapi::api::coordination::v1::Lease =
-            serde_json::from_value(lease.clone()).expect("a Lease");
-        self.watch.unbounded_send(Some(record.into())).expect("the candidate watches");
-    }
-
-    fn retire(&mut self) {
-        self.retire.take().expect("it did not retire before").send(()).expect("a campaign");
-    }
-
-    /// How the task ended, at which millisecond, and that it asked nothing more.
-    async fn end(mut self) -> (Result<(), Lost>, u64) {
-        let outcome = (&mut self.task).await.expect("no panic");
-        let at = self.milliseconds();
-        assert!(!self.term.is_current());
-        assert!(!*self.leading.borrow());
-        if let Some((request, _)) = self.server.next_request().await {
-            panic!("asked beyond the end: {} {}", request.method(), request.uri());
-        }
-        (outcome, at)
-    }
-
-    fn milliseconds(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).expect("a short test")
-    }
-
-    /// Advances the clock to so many milliseconds after the start; nothing may be asked meanwhile.
-    async fn silence_until(&mut self, milliseconds: u64) {
-        let until = self.start + Duration::from_millis(milliseconds);
-        tokio::select! {
-            biased;
-            request = self.server.next_request() => panic!("asked: {:?}", request.map(|(request, _)| request)),
-            () = tokio::time::sleep_until(until) => {}
-        }
-    }
-}
-
-fn lease(holder: &str, version: u32) -> Value {
-    let time = format!("2026-11-24T06:00:00.{version:06}Z");
-    json!({
-        "metadata": {"name": "regcred", "resourceVersion": version.to_string()},
-        "spec": {
-            "holderIdentity": holder, "leaseDurationSeconds": 20, "leaseTransitions": 1,
-            "acquireTime": "2026-11-24T06:00:00.000000Z", "renewTime": time,
-        },
-    })
 }
 
 /// At once but for the pause after a conflict.
