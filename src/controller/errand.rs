@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::record::{Attempts, PUBLISH_EVERY, Record};
+use super::record::{PUBLISH_EVERY, Record};
 use super::timers::Timer;
 use super::{Controller, Done, backoff, status};
 use crate::cluster::error::{Error, within};
@@ -232,13 +232,6 @@ impl Controller {
 /// Whether an errand has to be done before any status is told.
 fn is_before_all(errand: Option<&Errand>) -> bool {
     matches!(errand, Some(Errand::Register | Errand::Name(_)))
-}
-
-impl Attempts {
-    /// Whether another one may begin.
-    fn is_free(&self, now: Instant) -> bool {
-        !self.under_way && self.not_before.is_none_or(|instant| instant <= now)
-    }
 }
 
 impl Errand {

@@ -17,7 +17,11 @@ use crate::manifest::cluster_pull_secret::PullSecret;
 use crate::manifest::status::reason::ReadyReason;
 use crate::manifest::status::{Condition, ConditionType};
 use crate::pass::contents::Contents;
-use crate::report::{NamespaceReport, Problem, RegistryReport, ResultKind};
+use crate::report::{NamespaceReport, Problem, RegistryReport};
+
+mod standing;
+
+pub use standing::{Change, Standing};
 
 /// The least time from one status to the next while a pass is under way.
 pub const PUBLISH_EVERY: Duration = Duration::from_secs(5);
@@ -65,30 +69,6 @@ pub struct Record {
     pub rotated: Option<String>,
 }
 
-/// How a ClusterPullSecret stands in one namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Why it is not as it should be: reason and message.
-    pub trouble: Option<(&'static str, String)>,
-    /// Requests that failed in a row.
-    pub failures: u32,
-    /// Nothing is tried before this instant.
-    pub not_before: Option<Instant>,
-    /// ServiceAccounts that should name the Secret, and that do.
-    pub service_accounts: (usize, usize),
-}
-
-/// What of a standing is new.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Nothing that a status tells.
-    None,
-    /// A trouble that was not there.
-    Trouble,
-    /// Something else.
-    Other,
-}
-
 /// Requests about a ClusterPullSecret itself, one at a time.
 #[derive(Clone, Debug, Default)]
 pub struct Attempts {
@@ -98,6 +78,14 @@ pub struct Attempts {
     pub failures: u32,
     /// None is begun before this instant.
     pub not_before: Option<Instant>,
+}
+
+impl Attempts {
+    /// Whether another one may begin.
+    #[must_use]
+    pub fn is_free(&self, now: Instant) -> bool {
+        !self.under_way && self.not_before.is_none_or(|instant| instant <= now)
+    }
 }
 
 impl Record {
@@ -288,36 +276,6 @@ impl Record {
     #[must_use]
     pub fn has_failed_read(&self) -> bool {
         self.contents.as_ref().is_some_and(|contents| !contents.is_complete())
-    }
-}
-
-impl Standing {
-    /// Whether a status tells the same of both.
-    fn is_as(&self, other: &Self) -> bool {
-        self.trouble == other.trouble && self.service_accounts == other.service_accounts
-    }
-
-    fn in_sync() -> Self {
-        Self { trouble: None, failures: 0, not_before: None, service_accounts: (0, 0) }
-    }
-
-    /// `None` where there is nothing of it in the namespace, and nothing to be.
-    fn of(report: &NamespaceReport, failures: u32) -> Option<Self> {
-        let named = |it: &&crate::report::ServiceAccountReport| matches!(it.result, "patched" | "unchanged");
-        let service_accounts = &report.service_accounts;
-        let trouble = || Some((report.reason?, report.message.clone().unwrap_or_default()));
-        let standing = Self {
-            service_accounts: (service_accounts.len(), service_accounts.iter().filter(named).count()),
-            ..Self::in_sync()
-        };
-        match report.result {
-            ResultKind::Created | ResultKind::Updated | ResultKind::Unchanged => Some(standing),
-            ResultKind::Removed | ResultKind::Skipped => None,
-            ResultKind::Refused => Some(Self { trouble: trouble(), ..standing }),
-            // What waits for something else is looked at again when that comes, not by the clock.
-            ResultKind::Failed if report.is_waiting() => Some(Self { trouble: trouble(), ..standing }),
-            ResultKind::Failed => Some(Self { trouble: trouble(), failures: failures + 1, ..standing }),
-        }
     }
 }
 

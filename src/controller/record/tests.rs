@@ -4,6 +4,7 @@ use super::*;
 use crate::cluster::Cluster;
 use crate::pass::fixture::{namespace, place, pull_secret, secret, service_account, values};
 use crate::pass::resolve::resolve;
+use crate::report::ResultKind;
 
 fn record() -> Record {
     Record::new(Arc::new(pull_secret("images", &["ghcr.io"])))
