@@ -11,7 +11,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
@@ -31,30 +30,28 @@ mod notice;
 mod passes;
 mod status;
 mod timers;
+mod under_way;
 mod wakes;
 
 use crate::admin::Vitals;
 use crate::backoff;
-use crate::cluster::Secret;
-use crate::cluster::error::Error;
-use crate::cluster::watch::{Address, Seen, Subject, Watch};
+use crate::cluster::watch::{Seen, Subject, Watch};
 use crate::manifest::Mistakes;
 use crate::manifest::cluster_pull_secret::PullSecret;
 use crate::manifest::config::Store;
 use crate::pass::claims::Claims;
-use crate::pass::site::Applied;
-use crate::provider::stores::{Stores, Values};
+use crate::provider::stores::Stores;
 use crate::report::event::Events;
 use crate::trigger::{Trigger, Wakes, poll};
 use contest::Contests;
 use desired::Invalid;
-use errand::Errand;
-use hand_over::{HandOvers, HandedOver};
+use hand_over::HandOvers;
 use memory::Memory;
-use queue::{Item, Queue};
+use queue::Queue;
 use reading::Reading;
 use record::Record;
 use timers::Timers;
+use under_way::{Done, UnderWay};
 
 /// How often the loop shows that it lives, whatever else happens.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -122,39 +119,12 @@ pub struct Controller {
     bodies_under_way: BTreeSet<String>,
     /// Names of Secrets that could not be listed, and when that is tried again.
     bodies_not_before: BTreeMap<String, Instant>,
-    under_way: JoinSet<Done>,
-    /// How many of those are writes, which are waited for at the end.
-    writes_under_way: usize,
+    under_way: UnderWay,
     /// There is more to look at than fits into one turn of the loop.
     is_unfinished: bool,
     /// When contests of long ago were forgotten.
     tidied_at: Instant,
     leads: bool,
-}
-
-/// What came to its end beside the loop.
-enum Done {
-    /// The work in one namespace.
-    Applied(Item, Applied),
-    /// A read of a store, which began at that instant.
-    Read(Instant, Values),
-    /// The Secrets of a name with their bytes.
-    Bodies(String, Result<Vec<(Address, Secret)>, Error>),
-    /// A request about a ClusterPullSecret itself.
-    Errand(String, Errand, Result<(), Error>),
-    /// An Event was published, or could not be.
-    Told(Result<(), Error>),
-    /// Triggers were left for whoever leads, or could not be.
-    HandedOver(HandedOver),
-}
-
-impl Done {
-    fn is_write(&self) -> bool {
-        match self {
-            Self::Applied(..) | Self::Errand(..) | Self::Told(_) | Self::HandedOver(_) => true,
-            Self::Read(..) | Self::Bodies(..) => false,
-        }
-    }
 }
 
 /// A part of the controller ended that never should: a defect of regcred.
@@ -187,8 +157,7 @@ impl Controller {
             bodies: BTreeSet::new(),
             bodies_under_way: BTreeSet::new(),
             bodies_not_before: BTreeMap::new(),
-            under_way: JoinSet::new(),
-            writes_under_way: 0,
+            under_way: UnderWay::default(),
             is_unfinished: false,
             tidied_at: Instant::now(),
             leads: false,
@@ -218,15 +187,15 @@ impl Controller {
                 biased;
                 () = &mut stop => return self.finish().await,
                 Ok(()) = leading.changed() => self.lead(*leading.borrow_and_update()),
-                Some(done) = self.under_way.join_next() => self.done(done.map_err(|_| Panicked)?),
+                Some(done) = self.under_way.next() => self.done(done?),
                 Some(seen) = self.seen.1.recv() => self.see(seen),
                 // Whom it concerns is known once everything was listed.
                 Some(wake) = self.settings.wakes.recv(), if is_primed => self.wake(wake),
                 () = sleep_until(until) => {}
             }
             // What else is there already is dealt with before anything is decided.
-            while let Some(done) = self.under_way.try_join_next() {
-                self.done(done.map_err(|_| Panicked)?);
+            while let Some(done) = self.under_way.try_next() {
+                self.done(done?);
             }
             while let Ok(seen) = self.seen.1.try_recv() {
                 self.see(seen);
@@ -311,7 +280,6 @@ impl Controller {
     }
 
     fn done(&mut self, done: Done) {
-        self.writes_under_way -= usize::from(done.is_write());
         match done {
             Done::Applied(item, applied) => self.applied(&item, applied),
             Done::Read(began, values) => self.read(began, values),
@@ -322,26 +290,17 @@ impl Controller {
         }
     }
 
-    /// Carries out a write beside the loop.
-    fn write(&mut self, write: impl Future<Output = Done> + Send + 'static) {
-        self.writes_under_way += 1;
-        self.under_way.spawn(write);
-    }
-
     /// Ends: nothing is begun any more, and the writes that are under way are waited for.
     async fn finish(mut self) -> Result<(), Panicked> {
-        info!(writes = self.writes_under_way, "ending: finishing what is under way");
+        info!(writes = self.under_way.writes(), "ending: finishing what is under way");
         let deadline = Instant::now() + FAREWELL;
-        while self.writes_under_way > 0 {
+        while self.under_way.writes() > 0 {
             self.settings.vitals.heartbeat.beat();
-            match tokio::time::timeout_at(deadline, self.under_way.join_next()).await {
-                Ok(Some(done)) => {
-                    let done = done.map_err(|_| Panicked)?;
-                    self.writes_under_way -= usize::from(done.is_write());
-                }
+            match tokio::time::timeout_at(deadline, self.under_way.next()).await {
+                Ok(Some(done)) => drop(done?),
                 Ok(None) => break,
                 Err(_) => {
-                    let abandoned = self.writes_under_way;
+                    let abandoned = self.under_way.writes();
                     warn!(abandoned, "abandoned what did not end in time; whoever leads next finishes it");
                     break;
                 }

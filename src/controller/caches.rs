@@ -150,7 +150,7 @@ impl Controller {
                 continue;
             }
             let client = self.settings.client.clone();
-            self.under_way.spawn(async move {
+            self.under_way.read(async move {
                 let secrets = cluster::secrets(&client, &name).await;
                 Done::Bodies(name, secrets)
             });

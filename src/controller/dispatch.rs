@@ -63,7 +63,7 @@ impl Controller {
         }
         self.memory.begin(&item.namespace);
         let client = self.settings.client.clone();
-        self.write(async move {
+        self.under_way.write(async move {
             let applied = site::apply(&client, plan).await;
             Done::Applied(item, applied)
         });

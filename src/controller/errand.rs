@@ -81,7 +81,7 @@ impl Controller {
 
     fn run_errand(&mut self, name: String, errand: Errand, object: &Object) {
         let (client, patch) = (self.settings.client.clone(), errand.patch(object));
-        self.write(async move {
+        self.under_way.write(async move {
             let result = send(client, &name, &errand, patch).await;
             Done::Errand(name, errand, result)
         });

@@ -87,7 +87,7 @@ impl Controller {
         let requests = std::mem::take(&mut self.hand_overs.requests);
         let waiting = std::mem::take(&mut self.hand_overs.waiting);
         let client = self.settings.messenger.clone();
-        self.write(async move {
+        self.under_way.write(async move {
             let results = store(&client, requests).await;
             Done::HandedOver(HandedOver { waiting, results })
         });

@@ -58,7 +58,7 @@ impl Controller {
     fn announce(&mut self, notice: &Notice) {
         let (now, at) = (Instant::now(), (self.settings.wall_clock)());
         if let Some(request) = self.events.publish(notice, now, at) {
-            self.write(async move { Done::Told(request.await) });
+            self.under_way.write(async move { Done::Told(request.await) });
         }
     }
 

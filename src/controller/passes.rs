@@ -71,7 +71,7 @@ impl Controller {
         for places in self.reading.begin(now) {
             let (stores, metrics) =
                 (Arc::clone(&self.settings.stores), Arc::clone(&self.settings.vitals.metrics));
-            self.under_way.spawn(async move {
+            self.under_way.read(async move {
                 let values = stores.read(&places).await;
                 let took = now.elapsed();
                 for (place, value) in &values {
