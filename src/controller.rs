@@ -21,6 +21,7 @@ pub mod queue;
 pub mod reading;
 pub mod record;
 
+mod bodies;
 mod caches;
 mod desired;
 mod dispatch;
@@ -43,6 +44,7 @@ use crate::pass::claims::Claims;
 use crate::provider::stores::Stores;
 use crate::report::event::Events;
 use crate::trigger::{Trigger, Wakes, poll};
+use bodies::Bodies;
 use contest::Contests;
 use desired::Invalid;
 use hand_over::HandOvers;
@@ -113,12 +115,7 @@ pub struct Controller {
     seen: (mpsc::Sender<Seen>, mpsc::Receiver<Seen>),
     /// What was listed at least once.
     primed: BTreeSet<Subject>,
-    /// Names of Secrets whose bytes were read since this process leads.
-    bodies: BTreeSet<String>,
-    /// Names of Secrets whose bytes are being read.
-    bodies_under_way: BTreeSet<String>,
-    /// Names of Secrets that could not be listed, and when that is tried again.
-    bodies_not_before: BTreeMap<String, Instant>,
+    bodies: Bodies,
     under_way: UnderWay,
     /// There is more to look at than fits into one turn of the loop.
     is_unfinished: bool,
@@ -154,9 +151,7 @@ impl Controller {
             watches: BTreeMap::new(),
             seen: mpsc::channel(BACKLOG),
             primed: BTreeSet::new(),
-            bodies: BTreeSet::new(),
-            bodies_under_way: BTreeSet::new(),
-            bodies_not_before: BTreeMap::new(),
+            bodies: Bodies::default(),
             under_way: UnderWay::default(),
             is_unfinished: false,
             tidied_at: Instant::now(),
@@ -262,7 +257,7 @@ impl Controller {
         self.settings.vitals.metrics.leading(leads);
         if leads {
             info!("leading");
-            self.bodies.clear();
+            self.bodies.doubt();
             self.is_claim_new = true;
             let (now, at) = (Instant::now(), (self.settings.wall_clock)());
             for name in self.records.keys().cloned().collect::<Vec<_>>() {

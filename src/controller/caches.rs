@@ -100,7 +100,7 @@ impl Controller {
             self.watches.remove(&subject);
             self.primed.remove(&subject);
             if let Subject::Secrets(name) = subject {
-                self.bodies.remove(&name);
+                self.bodies.forget(&name);
                 self.memory.forget(&name);
             }
         }
@@ -138,15 +138,8 @@ impl Controller {
     pub(super) fn begin_bodies(&mut self, now: Instant) {
         let used: BTreeSet<String> = self.records.values().flat_map(Record::secret_names).cloned().collect();
         for name in used {
-            if self.bodies_under_way.len() >= cluster::LISTS_AT_ONCE {
-                return;
-            }
             let is_primed = self.primed.contains(&Subject::Secrets(name.clone()));
-            let is_early = self.bodies_not_before.get(&name).is_some_and(|at| *at > now);
-            if !is_primed || is_early || self.bodies.contains(&name) {
-                continue;
-            }
-            if !self.bodies_under_way.insert(name.clone()) {
+            if !is_primed || !self.bodies.begin(&name, now) {
                 continue;
             }
             let client = self.settings.client.clone();
@@ -158,11 +151,10 @@ impl Controller {
     }
 
     pub(super) fn bodies_are(&mut self, name: &str, secrets: Result<Vec<(Address, Secret)>, Error>) {
-        self.bodies_under_way.remove(name);
         match secrets {
             Ok(secrets) => {
                 debug!(secret = name, count = secrets.len(), "read the Secrets of this name");
-                self.bodies.insert(name.to_owned());
+                self.bodies.are_read(name);
                 self.memory.cluster.unreadable.remove(name);
                 for news in self.memory.read(secrets) {
                     self.hear(news);
@@ -183,7 +175,7 @@ impl Controller {
                 );
                 self.memory.cluster.unreadable.insert(name.to_owned(), error);
                 let again = Instant::now() + backoff::after(LIST_AGAIN, self.dice());
-                self.bodies_not_before.insert(name.to_owned(), again);
+                self.bodies.failed(name, again);
                 self.timers.set(again, Timer::Bodies(name.to_owned()));
                 self.look_everywhere_for(name);
             }

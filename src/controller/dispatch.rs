@@ -73,7 +73,7 @@ impl Controller {
     fn may_write(&self, record: &Record) -> bool {
         let is_known = |name: &String| {
             self.memory.cluster.unreadable.contains_key(name)
-                || (self.bodies.contains(name) && self.primed.contains(&Subject::Secrets(name.clone())))
+                || (self.bodies.has(name) && self.primed.contains(&Subject::Secrets(name.clone())))
         };
         let is_suspended = record.wanted.at_rest() == Some(ReadyReason::Suspended);
         let has_contents = record.contents.is_some() || record.wanted.is_going();

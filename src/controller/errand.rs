@@ -159,7 +159,7 @@ impl Controller {
 
     /// Whether the Secrets of this name were listed, so that one that is not known is not there.
     fn is_readable(&self, secret_name: &str) -> bool {
-        self.bodies.contains(secret_name) && !self.memory.cluster.unreadable.contains_key(secret_name)
+        self.bodies.has(secret_name) && !self.memory.cluster.unreadable.contains_key(secret_name)
     }
 
     /// Whether every Secret under a name of before is gone.

@@ -62,7 +62,7 @@ impl Controller {
             Timer::Retry(..) => {}
             // The errands themselves are looked through in every round.
             Timer::Errand(name) => self.count(&name),
-            Timer::Bodies(name) => drop(self.bodies_not_before.remove(&name)),
+            Timer::Bodies(name) => self.bodies.release(&name),
         }
     }
 
