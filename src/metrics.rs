@@ -17,8 +17,8 @@ use strum::VariantArray;
 use tokio::time::Instant;
 
 use self::labels::{
-    OfFetches, OfPasses, OfPlace, OfPolls, OfReceives, OfStore, OfTargets, OfTrigger, OfTriggers, OfWrites,
-    RECEIVED, TargetState, fetch_outcomes, poll_outcomes, receive_outcomes,
+    OfFetches, OfPasses, OfPlace, OfPolls, OfPullSecret, OfReceives, OfStore, OfTargets, OfTrigger,
+    OfTriggers, OfWrites, RECEIVED, TargetState, fetch_outcomes, poll_outcomes, receive_outcomes,
 };
 pub use self::labels::{PassOutcome, PollOutcome, TriggerOutcome, WriteKind, WriteOutcome};
 use self::last_success::LastSuccess;
@@ -26,7 +26,7 @@ use self::queue_age::QueueAge;
 pub use self::reference::reference;
 use self::reference::{
     CREDENTIAL_EXPIRY, Description, FETCH_SECONDS, FETCHES, LEADER, PASSES, POLLS, PREFIX,
-    PROPAGATION_SECONDS, QUEUE_DEPTH, RECEIVES, TARGETS, TRIGGERS, WRITES,
+    PROPAGATION_SECONDS, QUEUE_DEPTH, READY, RECEIVES, TARGETS, TRIGGERS, WRITES,
 };
 use crate::credential::{Place, StoreName, StoredValue};
 use crate::provider;
@@ -58,6 +58,7 @@ pub struct Metrics {
     passes: Family<OfPasses, Counter>,
     writes: Family<OfWrites, Counter>,
     propagation_seconds: Histograms<OfTrigger>,
+    ready: Family<OfPullSecret, Gauge>,
     targets: Family<OfTargets, Gauge>,
     last_success: LastSuccess,
     leader: Gauge,
@@ -84,6 +85,7 @@ impl Metrics {
             passes: register(&mut registry, &PASSES, Family::default()),
             writes: register(&mut registry, &WRITES, Family::default()),
             propagation_seconds: register(&mut registry, &PROPAGATION_SECONDS, histograms()),
+            ready: register(&mut registry, &READY, Family::default()),
             targets: register(&mut registry, &TARGETS, Family::default()),
             last_success,
             leader: register(&mut registry, &LEADER, Gauge::default()),
@@ -169,6 +171,16 @@ impl Metrics {
         self.propagation_seconds.get_or_create(&OfTrigger { trigger }).observe(took.as_secs_f64());
     }
 
+    /// Whether `pull_secret` is ready; `None` where nobody wants it to be.
+    pub fn ready(&self, pull_secret: &str, is_ready: Option<bool>) {
+        let labels = OfPullSecret { pull_secret: pull_secret.to_owned() };
+        if let Some(is_ready) = is_ready {
+            self.ready.get_or_create(&labels).set(i64::from(is_ready));
+        } else {
+            self.ready.remove(&labels);
+        }
+    }
+
     /// So many targets of `pull_secret` are as they should be, and so many are not.
     pub fn targets(&self, pull_secret: &str, in_sync: usize, out_of_sync: usize) {
         for (state, count) in [(TargetState::InSync, in_sync), (TargetState::OutOfSync, out_of_sync)] {
@@ -212,6 +224,7 @@ impl Metrics {
         for state in [TargetState::InSync, TargetState::OutOfSync] {
             self.targets.remove(&OfTargets { pull_secret: name(), state });
         }
+        self.ready(pull_secret, None);
         self.last_success.forget(pull_secret);
     }
 

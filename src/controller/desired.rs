@@ -74,10 +74,13 @@ impl Controller {
     /// A ClusterPullSecret is gone for good.
     pub(super) fn pull_secret_is_gone(&mut self, name: &str) {
         self.invalid.remove(name);
-        if !self.is_of_a_file(name) && self.records.remove(name).is_some() {
-            info!(pull_secret = name, "ClusterPullSecret gone");
-            self.forget(name);
+        if self.is_of_a_file(name) {
+            return;
         }
+        if self.records.remove(name).is_some() {
+            info!(pull_secret = name, "ClusterPullSecret gone");
+        }
+        self.forget(name);
     }
 
     /// All that there are: the others are gone.

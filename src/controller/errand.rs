@@ -71,6 +71,10 @@ impl Controller {
         let free = self.invalid.iter().filter(|(_, it)| it.attempts.is_free(now));
         for name in free.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             let object = self.invalid[&name].object.clone();
+            // Where a file has one of the same name, that is the one in use.
+            if !self.records.contains_key(&name) {
+                self.settings.vitals.metrics.ready(&name, Some(false));
+            }
             let Some(errand) = self.errand_of_invalid(&name) else { continue };
             if let Some(invalid) = self.invalid.get_mut(&name) {
                 invalid.attempts.under_way = true;

@@ -31,6 +31,7 @@ impl Controller {
         if record.wanted.at_rest() == Some(ReadyReason::Suspended) || record.wanted.is_going() {
             record.pass = None;
             record.publish_at = Some(now);
+            self.count(name);
             return;
         }
         record.awaits_read = true;
@@ -191,6 +192,7 @@ impl Controller {
         let behind = record.behind();
         self.settings.vitals.metrics.targets(name, record.standings.len() - behind, behind);
         let ready = status::ready(record);
+        self.settings.vitals.metrics.ready(name, status::is_ready(&ready));
         let before = record.said.replace(ready.clone());
         if before.as_ref().is_some_and(|before| status::says_the_same(before, &ready)) {
             return;

@@ -11,8 +11,8 @@ use super::record::{Record, Standing};
 use crate::manifest::object::Object;
 use crate::manifest::status::reason::{AppliedReason, FetchedReason, ReadyReason, Reason};
 use crate::manifest::status::{
-    ClusterPullSecretStatus, Condition, ConditionType, LastRotation, NamespaceCounts, RegistryStatus,
-    ServiceAccountCounts, Summary, TargetFailure,
+    ClusterPullSecretStatus, Condition, ConditionStatus, ConditionType, LastRotation, NamespaceCounts,
+    RegistryStatus, ServiceAccountCounts, Summary, TargetFailure,
 };
 use crate::report::RegistryReport;
 
@@ -113,6 +113,13 @@ pub(super) fn change<'a>(
 #[must_use]
 pub(super) fn says_the_same(before: &Condition, ready: &Condition) -> bool {
     before.reason == ready.reason && (!is_bad(ready) || before.message == ready.message)
+}
+
+/// Whether it is ready, for those who are alerted: of one that is suspended nobody wants it to be.
+#[must_use]
+pub(super) fn is_ready(ready: &Condition) -> Option<bool> {
+    let is_suspended = ready.reason == ReadyReason::Suspended.to_string();
+    (!is_suspended).then_some(ready.status == ConditionStatus::True)
 }
 
 /// Whether `Ready` tells of something that somebody has to mend.

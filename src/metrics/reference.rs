@@ -105,6 +105,13 @@ pub(super) const PROPAGATION_SECONDS: Description = Description {
     meaning: "From the trigger of a rotation until the last of its targets was written",
 };
 
+pub(super) const READY: Description = Description {
+    name: "ready",
+    kind: Kind::Gauge,
+    labels: &[PULL_SECRET],
+    meaning: "1 while the condition `Ready` of a ClusterPullSecret is True, 0 while it is not; none while it is suspended",
+};
+
 pub(super) const TARGETS: Description = Description {
     name: "targets",
     kind: Kind::Gauge,
@@ -147,7 +154,7 @@ pub(super) const CREDENTIAL_EXPIRY: Description = Description {
     meaning: "When the store lets a credential expire, in Unix time; only where it says so, as KV v2 does with `delete_version_after`",
 };
 
-pub(super) const ALL: [Description; 14] = [
+pub(super) const ALL: [Description; 15] = [
     TRIGGERS,
     POLLS,
     RECEIVES,
@@ -156,6 +163,7 @@ pub(super) const ALL: [Description; 14] = [
     PASSES,
     WRITES,
     PROPAGATION_SECONDS,
+    READY,
     TARGETS,
     SECONDS_SINCE_LAST_SUCCESS,
     LEADER,

@@ -32,6 +32,7 @@ fn eventful() -> Metrics {
     metrics.succeeded("images", Instant::now());
     metrics.wrote(WriteKind::Secret, WriteOutcome::Created);
     metrics.propagated(Trigger::Annotation, Duration::from_secs(3));
+    metrics.ready("images", Some(true));
     metrics.targets("images", 998, 2);
     metrics.leading(true);
     metrics.queue(4, None);
@@ -172,6 +173,20 @@ async fn what_never_succeeded_ages_from_its_first_pass() {
         scraped(&metrics, "regcred_seconds_since_last_success"),
         [r#"regcred_seconds_since_last_success{pull_secret="images"} 60.0"#]
     );
+}
+
+#[test]
+fn one_that_nobody_wants_to_be_ready_is_neither_ready_nor_not() {
+    let metrics = Metrics::new();
+    let check = |is_ready, expect| {
+        metrics.ready("images", is_ready);
+        let text = metrics.encode();
+        let line = text.lines().find_map(|line| line.strip_prefix(r#"regcred_ready{pull_secret="images"} "#));
+        assert_eq!(line, expect);
+    };
+    check(Some(true), Some("1"));
+    check(Some(false), Some("0"));
+    check(None, None);
 }
 
 #[test]

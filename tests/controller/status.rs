@@ -165,3 +165,24 @@ async fn a_key_that_is_missing_is_told_and_heals_when_it_is_there() {
     stage.until_served("one").await;
     until("it is ready", async || stage.condition("status-key", "Ready").await.starts_with("True")).await;
 }
+
+#[tokio::test]
+async fn the_metrics_say_who_is_ready_and_nothing_of_who_is_suspended_or_gone() {
+    let stage = Stage::new("status-ready", 1).await;
+    let controller = stage.serve("one").await;
+    let until_it_is = async |expect: Option<f64>| {
+        let metric = r#"regcred_ready{pull_secret="status-ready"}"#;
+        until("the metric says so", async || controller.metric(metric).await == expect).await;
+    };
+    until_it_is(Some(1.0)).await;
+    stage.respec(stage.name, json!({"suspend": true})).await;
+    until_it_is(None).await;
+    stage.respec(stage.name, json!({"suspend": false})).await;
+    until_it_is(Some(1.0)).await;
+    // A mistake that the API server cannot know.
+    let unknown = json!([{"host": "ghcr.io", "from": {"store": "nowhere", "key": "k"}}]);
+    stage.respec(stage.name, json!({"registries": unknown})).await;
+    until_it_is(Some(0.0)).await;
+    stage.kube.delete(&format!("{}/{}", crate::stage::PULL_SECRETS, stage.name)).await.expect("a deletion");
+    until_it_is(None).await;
+}

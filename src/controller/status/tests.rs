@@ -164,6 +164,17 @@ fn a_change_of_ready_is_worth_an_event_and_progress_is_not() {
 }
 
 #[test]
+fn what_is_suspended_is_neither_ready_nor_not() {
+    let check = |record: &Record, expect| assert_eq!(is_ready(&ready(record)), expect);
+    let mut record = record(&GOOD);
+    check(&record, Some(true));
+    record.passed = None;
+    check(&record, Some(false));
+    Arc::make_mut(&mut record.wanted).suspend = true;
+    check(&record, None);
+}
+
+#[test]
 fn a_mistake_is_told_once_and_what_was_told_before_stays() {
     let mut object = Object::of(&json!({"metadata": {"generation": 3}}));
     *object.status = of(&record(&GOOD), true, NOW);
