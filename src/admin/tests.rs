@@ -146,9 +146,9 @@ async fn whoever_sends_half_a_request_is_left_after_a_while() {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET /live HTTP/1.1\r\n").await.unwrap();
     let mut byte = [0];
-    let end = timeout(2 * BOUNDS.life, stream.read(&mut byte)).await.unwrap();
-    assert_eq!(end.unwrap(), 0);
-    assert!(begin.elapsed() >= BOUNDS.life, "{:?}", begin.elapsed());
+    // No timer but the server's: a clock that is paused goes on to the next, accepted or not.
+    assert_eq!(stream.read(&mut byte).await.unwrap(), 0);
+    assert!((BOUNDS.life..2 * BOUNDS.life).contains(&begin.elapsed()), "{:?}", begin.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
