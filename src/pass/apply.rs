@@ -114,7 +114,9 @@ pub fn pretend_target(plan: &NamespacePlan, target: &Target) -> NamespaceReport 
         let change = plan.change(wish, owner);
         let outcome = if change.is_some() { patcher::Outcome::Patched } else { patcher::Outcome::Unchanged };
         report.add_service_account(&wish.service_account, Ok(outcome));
-        report.changes.extend(change.map(|_| diff::of_wish(wish, &owner.secret_name)));
+        report.changes.extend(
+            change.map(|_| diff::of_reference(&wish.service_account, wish.wanted, &owner.secret_name)),
+        );
     }
     report.changes.extend(former.iter().map(|_| diff::Change::SecretRemoved));
     if let Step::Keep { missing, .. } = step {

@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use crate::cluster::Secret;
 use crate::docker_config::{DockerConfig, versions};
-use crate::pass::target::Wish;
 use crate::patcher::Wanted;
 use crate::rotator::Content;
 
@@ -128,11 +127,11 @@ pub fn of_secret(observed: Option<&Secret>, content: &Content) -> Vec<Change> {
     if changes.is_empty() { vec![Change::Layout] } else { changes }
 }
 
-/// The reference that granting a wish would change.
+/// What would change in the ServiceAccount that is to name the Secret, or not.
 #[must_use]
-pub fn of_wish(wish: &Wish, secret_name: &str) -> Change {
-    let (service_account, secret) = (wish.service_account.clone(), secret_name.to_owned());
-    match wish.wanted {
+pub fn of_reference(service_account: &str, wanted: Wanted, secret_name: &str) -> Change {
+    let (service_account, secret) = (service_account.to_owned(), secret_name.to_owned());
+    match wanted {
         Wanted::Named => Change::ReferenceAdded { service_account, secret },
         Wanted::Absent => Change::ReferenceRemoved { service_account, secret },
     }
