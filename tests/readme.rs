@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-const README: &str = include_str!("../README.md");
+use world::readme;
 
 /// What stands between the two marks of that name.
 #[track_caller]
 fn check(mark: &str, expect: &str) {
-    let (_, rest) = README.split_once(&format!("<!-- {mark}: begin -->\n")).expect("a begin");
+    let text = readme::text();
+    let (_, rest) = text.split_once(&format!("<!-- {mark}: begin -->\n")).expect("a begin");
     let (written, _) = rest.split_once(&format!("<!-- {mark}: end -->")).expect("an end");
     assert!(written == expect, "put this between the two marks {mark} of README.md:\n{expect}");
 }
@@ -30,11 +31,9 @@ fn the_metrics_are_those_of_the_registry() {
 
 #[test]
 fn the_manifests_of_the_readme_and_of_deploy_hold_no_mistake() {
-    let (_, rest) = README.split_once("```yaml\n").expect("a manifest");
-    let (manifest, _) = rest.split_once("```").expect("its end");
     let directory = tempfile::tempdir().expect("a directory");
     let images = directory.path().join("images.yaml");
-    std::fs::write(&images, manifest).expect("a file");
+    std::fs::write(&images, readme::yaml(&readme::text())[0]).expect("a file");
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
     for (file, stores) in
         [(images, 2), (deploy.join("first.yaml"), 1), (deploy.join("compose/manifests.yaml"), 2)]
@@ -47,12 +46,10 @@ fn the_manifests_of_the_readme_and_of_deploy_hold_no_mistake() {
 
 #[test]
 fn the_triggers_of_the_readme_hold_no_mistake() {
-    let (_, rest) = README.split_once("## Rotation events\n").expect("a section");
-    let (_, rest) = rest.split_once("```yaml\n").expect("a Config");
-    let (config, _) = rest.split_once("```").expect("its end");
+    let section = readme::section("## Rotation events");
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("config.yaml");
-    std::fs::write(&file, config).expect("a file");
+    std::fs::write(&file, readme::yaml(&section)[0]).expect("a file");
     let manifests = regcred::manifest::read(&[file], directory.path());
     let triggers = manifests.unwrap_or_else(|mistakes| panic!("{mistakes}")).triggers;
     assert_eq!((triggers.sqs.len(), triggers.webhook.is_some()), (1, true));

@@ -146,8 +146,7 @@ async fn who_signs_the_time_and_the_body_is_heard_once() {
 
 /// The commands of the section on the webhook, a block at a time.
 fn commands() -> Vec<String> {
-    let (_, section) = include_str!("../../README.md").split_once("### Webhook\n").expect("a section");
-    let (section, _) = section.split_once("\n### ").expect("its end");
+    let section = world::readme::section("### Webhook");
     let blocks = section.split("\n\n").filter(|block| block.starts_with("    "));
     blocks.map(ToOwned::to_owned).collect()
 }

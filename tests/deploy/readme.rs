@@ -2,17 +2,31 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use regcred::manifest::Manifests;
 use serde_json::{Value, json};
+use world::readme;
 
-use crate::rendering::{chart, deploy, objects, pod, read};
+use crate::rendering::{Objects, chart, deploy, objects, pod, read};
 
-const README: &str = include_str!("../../README.md");
+const IN_THE_CLUSTER: &str = "## In the cluster";
 
-/// The overlay and the values of the section, in that order.
-fn examples() -> (&'static str, &'static str) {
-    let (_, section) = README.split_once("## In the cluster\n").expect("a section");
-    let mut blocks = section.split("```yaml\n").skip(1).filter_map(|it| Some(it.split_once("```")?.0));
-    (blocks.next().expect("an overlay"), blocks.next().expect("values"))
+/// The Config that the chart mounts, as a text and as it is read.
+#[track_caller]
+fn config(objects: &Objects) -> (&str, Manifests) {
+    let config = objects["ConfigMap regcred-config"]["data"]["config.yaml"].as_str().expect("a Config");
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("config.yaml");
+    std::fs::write(&file, config).expect("a file");
+    let manifests = regcred::manifest::read(&[file], directory.path());
+    (config, manifests.unwrap_or_else(|mistakes| panic!("{mistakes}")))
+}
+
+/// The chart with these values.
+async fn chart_of(values: &str) -> Objects {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("values.yaml");
+    std::fs::write(&file, values).expect("a file");
+    objects(&chart(&["-f", &file.display().to_string()]).await)
 }
 
 #[tokio::test]
@@ -23,7 +37,8 @@ async fn the_overlay_brings_its_image_its_config_and_its_name() {
     let up: PathBuf = at.components().filter(|it| matches!(it, Component::Normal(_))).map(|_| "..").collect();
     let base = deploy("base").canonicalize().expect("a real path");
     let base = up.join(base.strip_prefix(Path::new("/")).expect("an absolute path")).display().to_string();
-    let overlay = examples().0.replace("deploy/base", &base);
+    let section = readme::section(IN_THE_CLUSTER);
+    let overlay = readme::yaml(&section)[0].replace("deploy/base", &base);
     std::fs::write(at.join("kustomization.yaml"), overlay).expect("a file");
     std::fs::write(at.join("config.yaml"), "stores: []\n").expect("a file");
 
@@ -39,16 +54,8 @@ async fn the_overlay_brings_its_image_its_config_and_its_name() {
 
 #[tokio::test]
 async fn the_values_bring_a_config_without_a_mistake_and_the_files_it_names() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let values = directory.path().join("values.yaml");
-    std::fs::write(&values, examples().1).expect("a file");
-    let objects = objects(&chart(&["-f", &values.display().to_string()]).await);
-
-    let config = objects["ConfigMap regcred-config"]["data"]["config.yaml"].as_str().expect("a Config");
-    let file = directory.path().join("config.yaml");
-    std::fs::write(&file, config).expect("a file");
-    let manifests = regcred::manifest::read(&[file], directory.path());
-    let manifests = manifests.unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let objects = chart_of(readme::yaml(&readme::section(IN_THE_CLUSTER))[1]).await;
+    let (config, manifests) = config(&objects);
     let stores: Vec<&str> = manifests.stores.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(stores, ["vault", "vault-emea", "aws"]);
 
@@ -66,20 +73,9 @@ async fn the_values_bring_a_config_without_a_mistake_and_the_files_it_names() {
 
 #[tokio::test]
 async fn the_values_of_a_webhook_mount_the_files_they_name() {
-    let (_, section) = README.split_once("### Webhook\n").expect("a section");
-    let (_, example) = section.split_once("```yaml\n").expect("values");
-    let (example, _) = example.split_once("```").expect("their end");
-    let directory = tempfile::tempdir().expect("a directory");
-    let values = directory.path().join("values.yaml");
-    std::fs::write(&values, example).expect("a file");
-    let objects = objects(&chart(&["-f", &values.display().to_string()]).await);
-
-    let config = objects["ConfigMap regcred-config"]["data"]["config.yaml"].as_str().expect("a Config");
-    let file = directory.path().join("config.yaml");
-    std::fs::write(&file, config).expect("a file");
-    let manifests = regcred::manifest::read(&[file], directory.path());
-    let webhook =
-        manifests.unwrap_or_else(|mistakes| panic!("{mistakes}")).triggers.webhook.expect("a webhook");
+    let section = readme::section("### Webhook");
+    let objects = chart_of(readme::yaml(&section)[0]).await;
+    let webhook = config(&objects).1.triggers.webhook.expect("a webhook");
     let tls = webhook.tls.expect("a certificate");
     // The keys that kubectl gives the Secret, and those that every Secret of TLS has.
     assert!(section.contains("create secret generic regcred-webhook -n regcred-system --from-file=tokens=token --from-file=keys=key"));
@@ -104,8 +100,7 @@ async fn the_values_of_a_webhook_mount_the_files_they_name() {
 
 #[tokio::test]
 async fn what_is_said_to_cloudformation_and_to_terraform_is_declared_there() {
-    let (_, section) = README.split_once("### AWS\n").expect("a section");
-    let (section, _) = section.split_once("### ").expect("its end");
+    let section = readme::section("### AWS");
     let template = world::cloudformation(&deploy("aws/events.yaml")).await.expect("a template");
     let parameters = template["Parameters"].as_object().expect("parameters");
     let module = read("aws/terraform/variables.tf");

@@ -16,6 +16,7 @@ mod port;
 mod process;
 mod programs;
 mod proxy;
+pub mod readme;
 mod registry;
 mod talk;
 mod tool;
