@@ -8,6 +8,7 @@
 mod guardian;
 mod http;
 mod infrastructure;
+mod journal;
 pub mod keeper;
 mod keyring;
 mod kube;

@@ -3,8 +3,6 @@
 //! A line is written when a request is complete; a watch is complete when it ends. After a long answer the line can come an
 //! instant later than the answer itself: a test polls for lines that it expects.
 
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,6 +10,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::Kube;
+use crate::journal;
 
 /// Name of the audit log in the control plane's directory.
 pub(super) const AUDIT_LOG: &str = "audit.log";
@@ -24,7 +23,8 @@ const SETTLING: Duration = Duration::from_secs(20);
 pub struct AuditMark(u64);
 
 /// One complete request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "Line")]
 pub struct AuditEvent {
     /// Who asked, for example `system:serviceaccount:NAMESPACE:NAME` or `admin`.
     pub user: String,
@@ -59,9 +59,7 @@ impl AuditEvent {
 impl Kube {
     /// The end of the audit log as of now.
     pub fn audit_mark(&self) -> anyhow::Result<AuditMark> {
-        let path = self.directory.join(AUDIT_LOG);
-        let file = path.metadata().with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(AuditMark(file.len()))
+        Ok(AuditMark(journal::length(&self.directory.join(AUDIT_LOG))?))
     }
 
     /// Waits until every request that was answered so far stands in the log: a line can be written an
@@ -81,15 +79,7 @@ impl Kube {
 
     /// Every complete request since a mark.
     pub fn audit_events_since(&self, mark: AuditMark) -> anyhow::Result<Vec<AuditEvent>> {
-        let path = self.directory.join(AUDIT_LOG);
-        let mut text = String::new();
-        File::open(&path)
-            .and_then(|mut file| {
-                file.seek(SeekFrom::Start(mark.0))?;
-                file.read_to_string(&mut text)
-            })
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        parse(&text)
+        journal::lines_since(&self.directory.join(AUDIT_LOG), mark.0)
     }
 
     /// Every complete request by `user` since a mark.
@@ -104,18 +94,6 @@ impl Kube {
 #[must_use]
 pub fn service_account_user(namespace: &str, name: &str) -> String {
     format!("system:serviceaccount:{namespace}:{name}")
-}
-
-fn parse(text: &str) -> anyhow::Result<Vec<AuditEvent>> {
-    text.split_inclusive('\n')
-        // A last line without its end is still being written.
-        .filter(|line| line.ends_with('\n'))
-        .map(|line| {
-            let line: Line =
-                serde_json::from_str(line).context("a line of the API server's audit log is not JSON")?;
-            Ok(line.into())
-        })
-        .collect()
 }
 
 #[derive(Deserialize)]
@@ -180,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_line_tells_who_did_what() {
-        let events = parse(PATCH).unwrap();
+        let events: Vec<AuditEvent> = journal::parse(PATCH).unwrap();
         let [event] = events.as_slice() else { panic!("{events:?}") };
         assert_eq!(event.user, service_account_user("a", "b"));
         assert_eq!(
@@ -195,13 +173,8 @@ mod tests {
     #[test]
     fn a_line_without_an_object_is_read_too() {
         let line = r#"{"requestURI":"/readyz","verb":"get","user":{},"requestReceivedTimestamp":"2026-01-01T00:00:00.000000Z","stageTimestamp":"2026-01-01T00:00:00.000000Z"}"#;
-        let events = parse(&format!("{line}\n")).unwrap();
+        let events: Vec<AuditEvent> = journal::parse(&format!("{line}\n")).unwrap();
         assert_eq!(events[0].request_uri, "/readyz");
         assert!(!events[0].is_write());
-    }
-
-    #[test]
-    fn a_line_that_is_still_being_written_waits() {
-        assert_eq!(parse(&format!("{PATCH}{{\"verb\":")).unwrap().len(), 1);
     }
 }

@@ -1,19 +1,17 @@
 //! Vault's audit file: which paths were touched, and how.
 
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
-
-use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::Vault;
+use crate::journal;
 
 /// A place in the audit file: its length in bytes when the mark was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct VaultAuditMark(u64);
 
 /// One line: a request as it came in, or the response to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "Line")]
 pub struct VaultAuditEvent {
     /// `request` or `response`.
     pub kind: String,
@@ -35,21 +33,12 @@ impl Vault {
 
     /// The end of the audit file as of now.
     pub fn audit_mark(&self) -> anyhow::Result<VaultAuditMark> {
-        let file =
-            self.audit_log.metadata().with_context(|| format!("cannot read {}", self.audit_log.display()))?;
-        Ok(VaultAuditMark(file.len()))
+        Ok(VaultAuditMark(journal::length(&self.audit_log)?))
     }
 
     /// Every line since a mark.
     pub fn audit_events_since(&self, mark: VaultAuditMark) -> anyhow::Result<Vec<VaultAuditEvent>> {
-        let mut text = String::new();
-        File::open(&self.audit_log)
-            .and_then(|mut file| {
-                file.seek(SeekFrom::Start(mark.0))?;
-                file.read_to_string(&mut text)
-            })
-            .with_context(|| format!("cannot read {}", self.audit_log.display()))?;
-        parse(&text)
+        journal::lines_since(&self.audit_log, mark.0)
     }
 
     /// How often `path` was read with success since a mark.
@@ -63,18 +52,6 @@ impl Vault {
         };
         Ok(events.iter().filter(is_read).count())
     }
-}
-
-fn parse(text: &str) -> anyhow::Result<Vec<VaultAuditEvent>> {
-    text.split_inclusive('\n')
-        // A last line without its end is still being written.
-        .filter(|line| line.ends_with('\n'))
-        .map(|line| {
-            let line: Line =
-                serde_json::from_str(line).context("a line of Vault's audit file is not JSON")?;
-            Ok(line.into())
-        })
-        .collect()
 }
 
 #[derive(Deserialize)]
@@ -121,7 +98,7 @@ mod tests {
     #[test]
     fn a_line_tells_what_was_read() {
         let line = r#"{"time":"2026-01-01T00:00:00Z","type":"response","auth":{"display_name":"root"},"request":{"id":"1","operation":"read","mount_type":"kv","path":"secret/data/ci/ghcr"},"response":{"data":{}}}"#;
-        let events = parse(&format!("{line}\n{line}")).unwrap();
+        let events: Vec<VaultAuditEvent> = journal::parse(&format!("{line}\n{line}")).unwrap();
         let [event] = events.as_slice() else { panic!("{events:?}") };
         assert_eq!((event.kind.as_str(), event.operation.as_str()), ("response", "read"));
         assert_eq!((event.path.as_str(), event.display_name.as_str()), ("secret/data/ci/ghcr", "root"));
