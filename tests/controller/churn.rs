@@ -232,12 +232,7 @@ fn differences(found: &BTreeMap<String, View>, expected: &BTreeMap<String, View>
 #[tokio::test]
 async fn an_hour_of_churn_ends_in_the_state_that_the_model_predicts() {
     let stage = Stage::with_crowd("churn", CROWD).await;
-    stage.put_password("password-0").await;
-    let mut pull_secret = stage.pull_secret(stage.name);
-    pull_secret["spec"]["serviceAccounts"] = json!(ACCOUNTS[..2]);
-    stage.apply(&pull_secret).await;
-    let controller = stage.controller().start().await;
-    stage.until_served("password-0").await;
+    let controller = stage.serve_with("password-0", "serviceAccounts", json!(ACCOUNTS[..2])).await;
 
     let accounts = BTreeMap::from([("default".to_owned(), Vec::new())]);
     let namespace = Namespace { selected: true, foreign: false, accounts };

@@ -119,12 +119,7 @@ async fn deletion_takes_away_what_was_made_and_then_the_finalizer() {
 #[tokio::test]
 async fn deletion_with_retain_leaves_everything_where_it_is() {
     let stage = Stage::new("retain", 2).await;
-    stage.put_password("one").await;
-    let mut pull_secret = stage.pull_secret(stage.name);
-    pull_secret["spec"]["deletion"] = json!("Retain");
-    stage.apply(&pull_secret).await;
-    let _controller = stage.controller().start().await;
-    stage.until_served("one").await;
+    let _controller = stage.serve_with("one", "deletion", json!("Retain")).await;
     for secret in stage.secrets().await.values() {
         assert_eq!(secret["metadata"].get("ownerReferences"), None, "the garbage collector would take it");
     }

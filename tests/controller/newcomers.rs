@@ -26,12 +26,7 @@ async fn a_new_namespace_is_served_at_once_without_a_read_of_the_store() {
 #[tokio::test]
 async fn a_new_service_account_is_served_at_once_without_a_read_of_the_store() {
     let stage = Stage::new("new-account", 1).await;
-    stage.put_password("one").await;
-    let mut pull_secret = stage.pull_secret(stage.name);
-    pull_secret["spec"]["serviceAccounts"] = json!(["default", "builder"]);
-    stage.apply(&pull_secret).await;
-    let _controller = stage.controller().start().await;
-    stage.until_served("one").await;
+    let _controller = stage.serve_with("one", "serviceAccounts", json!(["default", "builder"])).await;
     let (mark, vault_mark) = (stage.mark(), stage.vault_mark());
 
     for name in ["builder", "stranger"] {

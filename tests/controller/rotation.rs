@@ -37,12 +37,7 @@ async fn a_rotation_reaches_every_namespace_with_one_read_and_one_write_each() {
 #[tokio::test]
 async fn the_refresh_picks_up_a_new_version_without_any_trigger() {
     let stage = Stage::new("refresh", 2).await;
-    stage.put_password("one").await;
-    let mut pull_secret = stage.pull_secret(stage.name);
-    pull_secret["spec"]["refreshInterval"] = json!("10s");
-    stage.apply(&pull_secret).await;
-    let _controller = stage.controller().start().await;
-    stage.until_served("one").await;
+    let _controller = stage.serve_with("one", "refreshInterval", json!("10s")).await;
     for password in ["two", "three"] {
         stage.put_password(password).await;
         let begun = Instant::now();

@@ -193,8 +193,24 @@ impl Stage {
 
     /// The most common beginning: a password, a ClusterPullSecret named like the stage, and a controller that has served it.
     pub(crate) async fn serve(&self, password: &str) -> crate::controller::Controller {
+        self.serve_object(password, &self.pull_secret(self.name)).await
+    }
+
+    /// The same with a field of the spec that is set to something of its own.
+    pub(crate) async fn serve_with(
+        &self,
+        password: &str,
+        field: &str,
+        value: Value,
+    ) -> crate::controller::Controller {
+        let mut pull_secret = self.pull_secret(self.name);
+        pull_secret["spec"][field] = value;
+        self.serve_object(password, &pull_secret).await
+    }
+
+    async fn serve_object(&self, password: &str, pull_secret: &Value) -> crate::controller::Controller {
         self.put_password(password).await;
-        self.apply(&self.pull_secret(self.name)).await;
+        self.apply(pull_secret).await;
         let controller = self.controller().start().await;
         self.until_served(password).await;
         controller

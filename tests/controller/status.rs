@@ -115,12 +115,7 @@ async fn of_many_failures_ten_are_named_and_all_are_counted() {
 #[tokio::test]
 async fn a_status_is_written_only_when_it_says_something_new() {
     let stage = Stage::new("status-quiet", 2).await;
-    stage.put_password("one").await;
-    let mut pull_secret = stage.pull_secret(stage.name);
-    pull_secret["spec"]["refreshInterval"] = json!("10s");
-    stage.apply(&pull_secret).await;
-    let _controller = stage.controller().start().await;
-    stage.until_served("one").await;
+    let _controller = stage.serve_with("one", "refreshInterval", json!("10s")).await;
     until("it is ready", async || stage.condition("status-quiet", "Ready").await.starts_with("True")).await;
     stage.until_quiet().await;
     let (mark, vault_mark) = (stage.mark(), stage.vault_mark());
