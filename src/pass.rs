@@ -83,9 +83,7 @@ pub async fn run(
     if ours.is_empty() {
         return Ok(Report::new(options.dry_run, Vec::new()));
     }
-    let secret_names = ours.iter().map(|pull_secret| pull_secret.secret_name.clone());
-    let former_names = ours.iter().flat_map(|pull_secret| pull_secret.former_names().cloned());
-    let secret_names = secret_names.chain(former_names).collect();
+    let secret_names = ours.iter().flat_map(|pull_secret| pull_secret.secret_names().cloned()).collect();
     let places = places(ours.iter().map(AsRef::as_ref));
     let (values, cluster) = tokio::join!(stores.read(&places), cluster::observe(client, &secret_names));
     let cluster: Cluster = cluster?;

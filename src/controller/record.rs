@@ -118,7 +118,7 @@ impl Record {
 
     /// The names under which Secrets of it may be.
     pub fn secret_names(&self) -> impl Iterator<Item = &String> {
-        std::iter::once(&self.wanted.secret_name).chain(self.wanted.former_names())
+        self.wanted.secret_names()
     }
 
     /// Whether its keys are read at all.

@@ -28,6 +28,11 @@ impl PullSecret {
         names.filter(|name| **name != self.secret_name)
     }
 
+    /// Every name under which Secrets of it may be: the one they have, then those they had before.
+    pub fn secret_names(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.secret_name).chain(self.former_names())
+    }
+
     /// What sorts the older before the younger: those of files first, in the order given, then those of
     /// the cluster by the time and the name they were created with.
     #[must_use]

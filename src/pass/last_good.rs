@@ -44,8 +44,8 @@ pub fn of_secret(secret: &Secret) -> Entries {
 /// The Secret of a namespace that regcred made for `pull_secret`, under the name it has now or had before.
 #[must_use]
 pub fn own<'a>(namespace: &'a Namespace, pull_secret: &PullSecret) -> Option<&'a Secret> {
-    let mut names = std::iter::once(&pull_secret.secret_name).chain(pull_secret.former_names());
-    names.find_map(|name| namespace.secrets.get(name).filter(|it| it.is_made_for(&pull_secret.name)))
+    let made_for_it = |name| namespace.secrets.get(name).filter(|it| it.is_made_for(&pull_secret.name));
+    pull_secret.secret_names().find_map(made_for_it)
 }
 
 /// For every host the entry that most namespaces of `pull_secret` hold, and of equals the newest.
