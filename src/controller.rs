@@ -37,7 +37,6 @@ mod wakes;
 use crate::admin::Vitals;
 use crate::backoff;
 use crate::cluster::watch::{Seen, Subject, Watch};
-use crate::manifest::Mistakes;
 use crate::manifest::cluster_pull_secret::PullSecret;
 use crate::manifest::config::Store;
 use crate::pass::claims::Claims;
@@ -303,9 +302,4 @@ impl Controller {
         }
         Ok(())
     }
-}
-
-/// Mistakes in a ClusterPullSecret of the cluster, as one text.
-fn in_one_line(mistakes: &Mistakes) -> String {
-    mistakes.to_string().replace('\n', "; ")
 }

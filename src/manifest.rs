@@ -1,7 +1,7 @@
 //! What the user wants.
 //!
 //! In: files of YAML or JSON, and objects as the API server sends them. Out: [`Manifests`] in which every
-//! choice is made and every name is valid, or every [`Mistake`] of all files at once. Nothing here asks
+//! choice is made and every name is valid, or every [`Mistake`](mistake::Mistake) of all files at once. Nothing here asks
 //! a store or a cluster. [`crd`] says the same to the API server.
 
 pub mod cluster_pull_secret;
@@ -30,10 +30,10 @@ use std::path::{Path, PathBuf};
 use cluster_pull_secret::PullSecret;
 use config::Store;
 use config::triggers::Triggers;
+use mistake::Mistakes;
 use source::Text;
 
 pub use check::{API_VERSION, CLUSTER_PULL_SECRET};
-pub use mistake::{Mistake, Mistakes};
 pub use reference::reference;
 
 /// Everything the manifests say, after every check.

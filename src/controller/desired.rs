@@ -7,9 +7,9 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::Controller;
 use super::queue::Urgency;
 use super::record::{Attempts, Record};
-use super::{Controller, in_one_line};
 use crate::cluster::watch::Address;
 use crate::manifest::cluster_pull_secret::PullSecret;
 use crate::manifest::object::{self, Object};
@@ -47,7 +47,7 @@ impl Controller {
                     self.invalid.remove(name);
                     self.want(Arc::new(PullSecret::gone(name, known, object)));
                 } else {
-                    self.refuse(name, known, in_one_line(&mistakes));
+                    self.refuse(name, known, mistakes.in_one_line());
                 }
             }
         }

@@ -56,6 +56,11 @@ impl Mistakes {
         self.0.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
         Err(self)
     }
+
+    /// As one text, where there is no room for lines.
+    pub(crate) fn in_one_line(&self) -> String {
+        self.to_string().replace('\n', "; ")
+    }
 }
 
 impl fmt::Display for Mistakes {
