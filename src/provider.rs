@@ -1,9 +1,9 @@
 //! Where passwords come from.
 //!
 //! In go the keys of one store, out come their values with the version each was read at, or the versions
-//! alone. A provider asks for every key once per call, and again only where the failure may pass by itself: who
-//! calls it need not retry. It quotes no response of its store in an error, and logs neither a value nor
-//! its own settings. A third store is written by copying the shape of `vault`.
+//! alone. A provider asks for every key once per call, and again only where the failure may pass by
+//! itself: who calls it need not retry. It quotes no response of its store in an error, and logs neither
+//! a value nor its own settings. A third store is written by copying the shape of `vault`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! The stores of a Config, opened.
 //!
-//! In go places, out come their values or their versions: each place is asked for once, however many ClusterPullSecrets and
-//! namespaces want it, and a key that a store's `keys` do not admit is refused before any request.
+//! In go places, out come their values or their versions: each place is asked for once, however many
+//! ClusterPullSecrets and namespaces want it, and a key that a store's `keys` do not admit is refused
+//! before any request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -48,18 +49,16 @@ impl Stores {
     /// Opens those of `stores` that `places` name. Makes no request yet; a store that cannot be opened
     /// fails each of its reads, and leaves the others alone.
     pub async fn open(stores: &[Store], places: &BTreeSet<Place>, environment: &Environment) -> Self {
-        let mut opened = BTreeMap::new();
-        for store in stores {
-            let name = StoreName(store.name.clone());
-            if places.iter().any(|place| place.store == name) {
-                opened.insert(name, Opened::of(store, environment).await);
-            }
-        }
-        Self(opened)
+        let is_named = |store: &&Store| places.iter().any(|place| place.store.0 == store.name);
+        Self::open_each(stores.iter().filter(is_named), environment).await
     }
 
     /// Opens them all: which keys are read is only known later.
     pub async fn open_all(stores: &[Store], environment: &Environment) -> Self {
+        Self::open_each(stores, environment).await
+    }
+
+    async fn open_each(stores: impl IntoIterator<Item = &Store>, environment: &Environment) -> Self {
         let mut opened = BTreeMap::new();
         for store in stores {
             opened.insert(StoreName(store.name.clone()), Opened::of(store, environment).await);
