@@ -81,6 +81,9 @@ pub struct RegistryReport {
     pub message: Option<String>,
 }
 
+/// Failures of a read that may pass by themselves: reasons of [`crate::provider::Error`].
+const PASSING: [&str; 4] = ["Sealed", "Throttled", "TimedOut", "Unavailable"];
+
 impl RegistryReport {
     /// The result of a registry whose credential was read.
     pub const FETCHED: &str = "Fetched";
@@ -88,7 +91,7 @@ impl RegistryReport {
     /// Whether what kept it from being read may pass by itself.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        ["Sealed", "Throttled", "TimedOut", "Unavailable"].contains(&self.result)
+        PASSING.contains(&self.result)
     }
 }
 

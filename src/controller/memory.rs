@@ -84,7 +84,7 @@ impl Memory {
         if age(&object.resource_version) <= age(&known.resource_version) {
             return News::Known;
         }
-        let undone = undone_entries(&name, known, Some(&object));
+        let undone = undone_entries(&name, known, &object);
         let is_same =
             (&known.image_pull_secrets, &known.added) == (&object.image_pull_secrets, &object.added);
         *known = object;
@@ -280,16 +280,15 @@ fn share(copies: &mut Vec<DockerConfigBytes>, secret: &mut Secret) {
 }
 
 /// The entries that regcred added and that are not in the list any more.
-fn undone_entries(name: &str, before: &ServiceAccount, after: Option<&ServiceAccount>) -> Vec<Thing> {
-    let was_there = |secret_name: &&String| before.image_pull_secrets.contains(*secret_name);
-    let is_there = |secret_name: &String| after.is_some_and(|it| it.image_pull_secrets.contains(secret_name));
-    let undone = before.added.keys().filter(was_there).filter(|secret_name| !is_there(secret_name));
-    undone
-        .map(|secret_name| Thing::Entry {
-            service_account: name.to_owned(),
-            secret_name: secret_name.clone(),
-        })
-        .collect()
+fn undone_entries(name: &str, before: &ServiceAccount, after: &ServiceAccount) -> Vec<Thing> {
+    let is_undone = |secret_name: &&String| {
+        before.image_pull_secrets.contains(*secret_name) && !after.image_pull_secrets.contains(*secret_name)
+    };
+    let entry = |secret_name: &String| Thing::Entry {
+        service_account: name.to_owned(),
+        secret_name: secret_name.clone(),
+    };
+    before.added.keys().filter(is_undone).map(entry).collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::last_good::{self, Entries, Entry};
-use super::resolve::{Resolved, ResolvedRegistry};
+use super::resolve::{Fresh, Resolved, ResolvedRegistry};
 use crate::cluster::{Cluster, Namespace};
 use crate::docker_config::host_key::HostKey;
 use crate::docker_config::{DockerConfig, versions};
@@ -64,26 +64,31 @@ impl Contents {
     /// Whether every registry gives what it gave: the same credentials, or none again.
     #[must_use]
     pub fn gives_the_same(&self, resolved: &Resolved) -> bool {
-        let pairs = self.resolved.registries.iter().zip(&resolved.registries);
-        let is_same =
-            |(before, after): (&ResolvedRegistry, &ResolvedRegistry)| match (&before.fresh, &after.fresh) {
-                (Some(before), Some(after)) => before.config.is_same_as(&after.config),
-                (None, None) => true,
-                _ => false,
-            };
-        self.resolved.registries.len() == resolved.registries.len() && pairs.into_iter().all(is_same)
+        let is_same = |(before, after): (Option<&Fresh>, Option<&Fresh>)| match (before, after) {
+            (Some(before), Some(after)) => before.config.is_same_as(&after.config),
+            (None, None) => true,
+            _ => false,
+        };
+        self.resolved.registries.len() == resolved.registries.len() && self.beside(resolved).all(is_same)
     }
 
     /// Whether a registry that gave a credential gives another one.
     #[must_use]
     pub fn is_rotated_by(&self, resolved: &Resolved) -> bool {
+        let is_other = |(before, after): (Option<&Fresh>, Option<&Fresh>)| match (before, after) {
+            (Some(before), Some(after)) => !before.config.is_same_as(&after.config),
+            _ => false,
+        };
+        self.beside(resolved).any(is_other)
+    }
+
+    /// What each registry gave, and what it gives.
+    fn beside<'a>(
+        &'a self,
+        resolved: &'a Resolved,
+    ) -> impl Iterator<Item = (Option<&'a Fresh>, Option<&'a Fresh>)> {
         let pairs = self.resolved.registries.iter().zip(&resolved.registries);
-        let is_other =
-            |(before, after): (&ResolvedRegistry, &ResolvedRegistry)| match (&before.fresh, &after.fresh) {
-                (Some(before), Some(after)) => !before.config.is_same_as(&after.config),
-                _ => false,
-            };
-        pairs.into_iter().any(is_other)
+        pairs.map(|(before, after)| (before.fresh.as_ref(), after.fresh.as_ref()))
     }
 
     /// Takes over what the stores said this time, where that gives the same.
@@ -134,9 +139,7 @@ impl Contents {
             }
         }
     }
-}
 
-impl Contents {
     /// Whether a registry names this host by itself.
     fn is_named(&self, host: &HostKey) -> bool {
         self.resolved.pull_secret.registries.iter().any(|registry| registry.host.as_ref() == Some(host))
