@@ -8,6 +8,7 @@ use super::Failure;
 use crate::cluster;
 use crate::manifest::cluster_pull_secret::PullSecret;
 use crate::manifest::config::Store;
+use crate::manifest::life::sort_by_age;
 use crate::manifest::mistake::Mistakes;
 use crate::manifest::object;
 use crate::report::PullSecretReport;
@@ -52,7 +53,7 @@ impl PullSecrets {
                 Err(mistakes) => pull_secrets.invalid.push((object::name(json).to_owned(), mistakes)),
             }
         }
-        object::sort_by_age(&mut pull_secrets.good);
+        sort_by_age(&mut pull_secrets.good);
         Ok(pull_secrets)
     }
 

@@ -12,6 +12,7 @@ use super::queue::Urgency;
 use super::record::{Attempts, Record};
 use crate::cluster::watch::Address;
 use crate::manifest::cluster_pull_secret::PullSecret;
+use crate::manifest::life::sort_by_age;
 use crate::manifest::object::{self, Object};
 use crate::pass::claims::Claims;
 use crate::trigger::Trigger;
@@ -149,8 +150,7 @@ impl Controller {
             return;
         }
         let mut wanted: Vec<_> = self.records.values().map(|record| Arc::clone(&record.wanted)).collect();
-        // Those of files were given first; of equals the name decides, so that it is the same every time.
-        wanted.sort_by_cached_key(|it| it.age());
+        sort_by_age(&mut wanted);
         self.claims = Claims::new(&wanted);
         let places = self.records.values().flat_map(Record::places).cloned().collect();
         for place in self.reading.retain(&places) {

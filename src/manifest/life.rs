@@ -1,5 +1,6 @@
 //! The life of a ClusterPullSecret: how old it is, what it was called before, and whether it goes.
 
+use std::borrow::Borrow;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -8,6 +9,12 @@ use serde_json::Value as Json;
 use super::cluster_pull_secret::{Deletion, Existing, PullSecret, ServiceAccounts};
 use super::object::Object;
 use super::selection::{Patterns, Selection};
+
+/// Sorts the older before the younger: those of files first, in the order given, then those of the
+/// cluster by the time and the name they were created with.
+pub fn sort_by_age(pull_secrets: &mut [impl Borrow<PullSecret>]) {
+    pull_secrets.sort_by_cached_key(|it| it.borrow().age());
+}
 
 impl PullSecret {
     /// Whether somebody deleted it, and it waits for its finalizers.
@@ -33,10 +40,7 @@ impl PullSecret {
         std::iter::once(&self.secret_name).chain(self.former_names())
     }
 
-    /// What sorts the older before the younger: those of files first, in the order given, then those of
-    /// the cluster by the time and the name they were created with.
-    #[must_use]
-    pub fn age(&self) -> Option<(Time, String)> {
+    fn age(&self) -> Option<(Time, String)> {
         self.object.as_ref().map(|object| (object.created.clone(), self.name.clone()))
     }
 

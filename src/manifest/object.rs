@@ -87,12 +87,6 @@ pub fn name(object: &Json) -> &str {
     object["metadata"]["name"].as_str().unwrap_or_default()
 }
 
-/// The older before the younger: those of files in the order given, then those of the cluster by the
-/// time and the name they were created with.
-pub fn sort_by_age(pull_secrets: &mut [PullSecret]) {
-    pull_secrets.sort_by_cached_key(PullSecret::age);
-}
-
 impl Object {
     /// What the JSON of an object says of it, whatever is wrong with its spec.
     #[must_use]

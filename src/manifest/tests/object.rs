@@ -5,8 +5,9 @@ use serde_json::{Value as Json, json};
 
 use super::super::Manifests;
 use super::super::cluster_pull_secret::PullSecret;
+use super::super::life::sort_by_age;
 use super::super::mistake::Mistakes;
-use super::super::object::{Object, read, sort_by_age};
+use super::super::object::{Object, read};
 use super::super::status::reason::ReadyReason;
 use super::{SMALLEST, good};
 
