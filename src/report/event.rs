@@ -11,11 +11,11 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
-use kube::api::{Api, ObjectMeta, PostParams};
+use kube::api::{Api, ObjectMeta};
 use tokio::time::Instant;
 
-use crate::cluster::FIELD_MANAGER;
 use crate::cluster::error::{Error, within};
+use crate::cluster::{FIELD_MANAGER, params};
 use crate::manifest::{API_VERSION, CLUSTER_PULL_SECRET};
 
 /// Events that may be told at once.
@@ -84,7 +84,7 @@ impl Events {
         let event = notice.event(&self.instance, at);
         let namespace = event.metadata.namespace.clone().unwrap_or_default();
         let events = Api::<Event>::namespaced(self.client.clone(), &namespace);
-        Some(async move { within(events.create(&PostParams::default(), &event)).await.map(drop) })
+        Some(async move { within(events.create(&params::create(), &event)).await.map(drop) })
     }
 }
 
