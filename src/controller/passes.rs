@@ -260,11 +260,13 @@ impl Controller {
 }
 
 /// Somebody waits for a rotation of which the store does not know.
-fn tell_late(Place { store, key }: &Place, Late { expected, answered, is_over }: &Late) {
+///
+/// What it should answer is not told: that may come from the body of a request.
+fn tell_late(Place { store, key }: &Place, Late { answered, is_over }: &Late) {
     let seconds = STALENESS.as_secs();
     if *is_over {
-        warn!(%store, %key, %expected, %answered, "the store did not answer the version that an event named within {seconds} s: a replica of it lags behind, or that version is current no more, or of another secret; poll and refresh look again");
+        warn!(%store, %key, %answered, "the store did not answer the version that an event named within {seconds} s: a replica of it lags behind, or that version is current no more, or of another secret; poll and refresh look again");
     } else {
-        info!(%store, %key, %expected, %answered, "the store answers an older version than an event named: it is asked again for up to {seconds} s");
+        info!(%store, %key, %answered, "the store answers an older version than an event named: it is asked again for up to {seconds} s");
     }
 }

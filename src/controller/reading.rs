@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
-pub use self::slot::Late;
+pub use self::slot::{Late, Told};
 use self::slot::{Slot, State};
 use crate::credential::{Place, StoreName, Version};
 use crate::provider::stores::Values;
@@ -32,16 +32,9 @@ impl Reading {
         }
     }
 
-    /// An event tells of what was there before an instant, so that any read serves it that began since; and
-    /// perhaps of the version that should be answered, until when.
-    pub fn expect(
-        &mut self,
-        place: &Place,
-        version: Option<(Version, Instant)>,
-        before: Instant,
-        now: Instant,
-    ) {
-        self.slots.entry(place.clone()).or_default().expect(version, before, now);
+    /// An event tells of something about a key.
+    pub fn expect(&mut self, place: &Place, told: Told, now: Instant) {
+        self.slots.entry(place.clone()).or_default().expect(told, now);
     }
 
     /// Whether a key was last read at this version.
@@ -50,7 +43,7 @@ impl Reading {
         matches!(self.values.get(place), Some(Ok(value)) if value.version == *version)
     }
 
-    /// Whether a key was last read at an instant or later.
+    /// Whether a key was last read at an instant or later, and answered nothing that is known to be old.
     #[must_use]
     pub fn is_read_since(&self, place: &Place, since: Instant) -> bool {
         self.slots.get(place).is_some_and(|slot| slot.is_read_since(since))

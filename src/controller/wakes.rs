@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Controller;
 use super::pass::{Cause, Share};
+use super::reading::Told;
 use crate::credential::{Place, StoreName, Version};
 use crate::manifest::config::Backend;
 use crate::manifest::object::{Expected, Request};
@@ -113,8 +114,8 @@ impl Controller {
             pass.note(cause, share, now);
         }
         for (place, version) in new {
-            let expected = version.clone().map(|version| (version, cause.since + STALENESS));
-            self.reading.expect(place, expected, before, now);
+            let version = version.clone().map(|version| (version, cause.since + STALENESS));
+            self.reading.expect(place, Told { before, version }, now);
         }
     }
 

@@ -27,8 +27,8 @@ pub struct Wake {
     pub since: Instant,
     /// When it came to be, by the clock on the wall.
     pub at: Timestamp,
-    /// What it tells of was there before this instant, by no other clock than ours: a read that began since
-    /// has seen it.
+    /// What it tells of was so before this instant of the clock that measures, however other clocks go: a
+    /// read that began since has seen it.
     pub before: Instant,
     /// Who wants to know when everything it caused is done.
     pub receipt: Option<Receipt>,

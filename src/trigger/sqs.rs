@@ -49,6 +49,10 @@ const OLDEST: Duration = Duration::from_hours(14 * 24);
 /// How far apart the clocks of a queue's servers may be, and what they call approximate.
 const SKEW: Duration = Duration::from_secs(1);
 
+/// The longest that a message is believed to have waited. Our clock stands still while the machine is
+/// suspended, and the queue's does not; a burst is over long before.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+
 /// How long nothing at all may happen.
 const IDLE: Duration = Duration::from_hours(1);
 
@@ -319,7 +323,7 @@ fn age(sent_at: Option<Timestamp>, now: Timestamp) -> Duration {
 /// When at the latest a message was sent that is received now, and had waited so long when it was first
 /// received.
 fn before(waited: Duration, now: Instant) -> Instant {
-    now.checked_sub(waited.saturating_sub(SKEW)).unwrap_or(now)
+    now.checked_sub(waited.min(LONGEST_WAIT).saturating_sub(SKEW)).unwrap_or(now)
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ async fn a_store_that_still_answers_the_old_version_is_read_again() {
     until("the old version is read again", async || cloud.reads(&controller).await >= reads + 2).await;
     assert_eq!(cloud.messages(&cloud.queue.url).await, 1, "what it tells of is not there yet");
     until("it is told so", async || {
-        let is_told = |line: &&str| line.contains("answers an older version") && line.contains(VERSION);
+        let is_told = |line: &&str| line.contains("answers an older version");
         controller.log().lines().filter(is_told).count() == 1
     })
     .await;

@@ -48,6 +48,15 @@ pub(super) struct Slot {
     late: Option<Late>,
 }
 
+/// What an event tells of a key.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// It was so before this instant.
+    pub before: Instant,
+    /// The version that is current since, and until when a store may go on answering an older one.
+    pub version: Option<(Version, Instant)>,
+}
+
 /// A version that a store should answer soon.
 #[derive(Debug)]
 struct Expected {
@@ -61,8 +70,6 @@ struct Expected {
 /// A store that goes on answering an older version than an event named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Late {
-    /// What the event named.
-    pub expected: Version,
     /// What the store answers.
     pub answered: Version,
     /// Its time is over: it is not asked again for that.
@@ -88,8 +95,10 @@ impl Slot {
         self.not_before = None;
     }
 
-    /// An event tells of what was there before an instant, and which version should be answered until when.
-    pub(super) fn expect(&mut self, version: Option<(Version, Instant)>, before: Instant, now: Instant) {
+    /// An event tells of something. Where it names no version, a read that began since has seen it; else
+    /// only that version tells which of the answers after it has.
+    pub(super) fn expect(&mut self, Told { before, version }: Told, now: Instant) {
+        let since = if version.is_some() { now } else { before };
         // One that was answered before tells of something that is over.
         let version = version.filter(|(version, until)| *until > now && !self.seen.contains(version));
         if let Some((version, until)) = version {
@@ -106,12 +115,13 @@ impl Slot {
             (Some(_), Some(at)) => self.not_before = rested.map(|rested| rested.min(at)),
             (Some(_), None) => {}
         }
-        self.wanted = self.wanted.max(Some(before));
+        self.wanted = self.wanted.max(Some(since));
     }
 
-    /// Whether the last read began at an instant or later, and did not fail.
+    /// Whether the last read began at an instant or later, and answered nothing that is known to be old.
     pub(super) fn is_read_since(&self, since: Instant) -> bool {
-        self.answered.is_some() && self.last >= Some(since)
+        let is_overdue = self.late.as_ref().is_some_and(|late| late.is_over);
+        self.answered.is_some() && self.last >= Some(since) && !is_overdue
     }
 
     /// When it may be read again for an event's sake; none for at once.
@@ -167,7 +177,7 @@ impl Slot {
     /// Where a store still answers a version from before the event, it is asked again.
     fn meet(&mut self, version: &Version, is_known: bool, now: Instant) {
         let Some(expected) = &mut self.expected else { return };
-        let late = |is_over| Late { expected: expected.version.clone(), answered: version.clone(), is_over };
+        let late = |is_over| Late { answered: version.clone(), is_over };
         if *version == expected.version {
             self.expected = None;
         } else if expected.until <= now {

@@ -23,7 +23,7 @@ impl Key {
     fn event(&mut self, version: &str) {
         let until = self.now + Duration::from_secs(30);
         let version = (!version.is_empty()).then(|| (version.into(), until));
-        self.slot.expect(version, self.now, self.now);
+        self.slot.expect(Told { before: self.now, version }, self.now);
     }
 
     fn begin(&mut self) {
@@ -82,7 +82,7 @@ fn an_older_answer_is_told_once_after_three_seconds_and_once_when_its_time_is_ov
         key.read("1");
         told.extend(key.slot.late().cloned().map(|late| ((key.now - since).as_secs(), late)));
     }
-    let late = |is_over| Late { expected: "2".into(), answered: "1".into(), is_over };
+    let late = |is_over| Late { answered: "1".into(), is_over };
     assert_eq!(told, [(3, late(false)), (30, late(true))]);
 }
 
@@ -203,13 +203,42 @@ fn an_event_that_is_older_than_a_read_under_way_is_served_by_it() {
     key.event("");
     key.begin();
     key.now += Duration::from_millis(10);
-    key.slot.expect(None, sent, key.now);
+    key.slot.expect(Told { before: sent, version: None }, key.now);
     key.end("1");
     key.check(State::Settled);
     assert!(key.slot.is_read_since(sent) && !key.slot.is_read_since(key.now));
     key.slot.want(key.now);
     key.read("");
     assert!(!key.slot.is_read_since(sent), "the last read failed");
+}
+
+#[test]
+fn an_event_that_names_a_version_is_served_by_no_read_that_was_under_way() {
+    let mut key = Key::read_at(&["1"]);
+    let sent = key.now;
+    key.now += Duration::from_secs(1);
+    key.slot.want(key.now);
+    key.begin();
+    key.now += Duration::from_millis(1);
+    let version = Some(("3".into(), key.now + Duration::from_secs(30)));
+    key.slot.expect(Told { before: sent, version }, key.now);
+    // One in between, which was never answered before.
+    key.end("2");
+    key.check(State::Owed);
+    key.read("3");
+    key.check(State::Settled);
+}
+
+#[test]
+fn an_answer_that_is_known_to_be_old_serves_no_event() {
+    let mut key = Key::read_at(&["1"]);
+    key.event("2");
+    key.read_on("1");
+    let sent = key.now - Duration::from_secs(10);
+    assert!(!key.slot.is_read_since(sent));
+    key.slot.expect(Told { before: sent, version: None }, key.now);
+    key.read("1");
+    assert!(key.slot.is_read_since(sent), "whoever reads again takes what there is");
 }
 
 #[test]
