@@ -261,11 +261,7 @@ impl Controller {
             let (now, at) = (Instant::now(), (self.settings.wall_clock)());
             for name in self.records.keys().cloned().collect::<Vec<_>>() {
                 self.trigger(&name, Trigger::Start, now, at);
-                // What was handed over last, whoever led may not have seen.
-                let object = self.records.get(&name).and_then(|record| record.wanted.object.as_ref());
-                if let Some(request) = object.and_then(|object| object.request.clone()) {
-                    self.requested(&name, &request);
-                }
+                self.take_over(&name);
             }
         } else {
             warn!("not leading any more");

@@ -105,7 +105,10 @@ impl Controller {
         let Some(record) = self.records.get_mut(&name) else {
             self.records.insert(name.clone(), Record::new(wanted));
             self.is_claim_new = true;
-            self.begin_pass(&name, Trigger::Spec);
+            // It was there before this process was.
+            let trigger = if self.is_primed() { Trigger::Spec } else { Trigger::Start };
+            self.begin_pass(&name, trigger);
+            self.take_over(&name);
             return;
         };
         let before = std::mem::replace(&mut record.wanted, Arc::clone(&wanted));

@@ -45,7 +45,7 @@ impl Controller {
         debug!(pull_secret = name, trigger = %cause.trigger, "triggered");
         let publish_at = *record.publish_at.get_or_insert(now + PUBLISH_EVERY);
         self.timers.set(publish_at, Timer::Errand(name.to_owned()));
-        Some(record.begin(cause, now))
+        Some(record.begin_read(cause, now))
     }
 
     /// A timer is due.
@@ -132,13 +132,14 @@ impl Controller {
         if let Some(contents) = record.contents.as_mut().filter(|it| it.gives_the_same(&resolved)) {
             // What everybody holds is kept; only what is told of the registries may be new.
             contents.tell(resolved);
+            record.note_versions();
             self.tell_soon(name, now);
             return;
         }
+        // A store without versions has nothing but the credential to tell by.
         let is_rotation = record.contents.as_ref().is_some_and(|before| before.is_rotated_by(&resolved));
         record.contents = Some(Contents::new(resolved, &self.memory.cluster));
-        // While nobody led, or a registry could not be read, the status remembers what was there.
-        if (is_rotation || record.is_newer_than_told()) && record.is_awake() {
+        if (record.note_versions() || is_rotation) && record.is_awake() {
             // It may have been read for somebody else, whose key it is as well.
             let cause = Cause { trigger: Trigger::Refresh, since: now, at: (self.settings.wall_clock)() };
             record.begin(cause, now).rotate(now);
@@ -212,7 +213,7 @@ impl Controller {
         let served = self.reading.served_until(record.places());
         record.pass = served.and_then(|last| Pass::of_late(pass.leave_late(last)));
         record.passed = Some(record.generation());
-        record.rotated = record.wanted.object.as_ref().and_then(|object| object.rotate.clone());
+        record.answer(pass.cause, served.is_none());
         record.publish_at = Some(now + PUBLISH_AFTER);
         self.timers.set(now + PUBLISH_AFTER, Timer::Errand(name.to_owned()));
         self.count(name);

@@ -15,7 +15,7 @@ use crate::cluster::Namespace;
 use crate::credential::Place;
 use crate::manifest::cluster_pull_secret::PullSecret;
 use crate::manifest::status::reason::ReadyReason;
-use crate::manifest::status::{Condition, ConditionType};
+use crate::manifest::status::{Condition, ConditionType, RegistryStatus};
 use crate::pass::contents::Contents;
 use crate::report::{NamespaceReport, Problem, RegistryReport};
 
@@ -43,6 +43,8 @@ pub struct Record {
     pub contents: Option<Contents>,
     /// When each key was last read with success.
     pub fetched_at: BTreeMap<Place, Timestamp>,
+    /// The version at which each key was last read with success.
+    versions: BTreeMap<Place, String>,
     /// How it stands in each namespace that it has to do with.
     pub standings: BTreeMap<String, Standing>,
     /// What is wrong with it as a whole.
@@ -67,6 +69,10 @@ pub struct Record {
     pub passed: Option<i64>,
     /// The annotation `regcred.dev/rotate` that a pass came to its end for.
     pub rotated: Option<String>,
+    /// When that was handed over which a pass came to its end for.
+    pub requested: Option<String>,
+    /// What told of a change, where the read that followed failed: the next one is for its sake as well.
+    pub owed: Option<Cause>,
 }
 
 /// Requests about a ClusterPullSecret itself, one at a time.
@@ -96,6 +102,7 @@ impl Record {
             wanted,
             contents: None,
             fetched_at: BTreeMap::new(),
+            versions: BTreeMap::new(),
             standings: BTreeMap::new(),
             problems: Vec::new(),
             pass: None,
@@ -108,6 +115,8 @@ impl Record {
             said: None,
             passed: None,
             rotated: None,
+            requested: None,
+            owed: None,
         }
     }
 
@@ -132,6 +141,30 @@ impl Record {
         let pass = self.pass.get_or_insert_with(|| Pass::new(cause, now));
         pass.join(cause);
         pass
+    }
+
+    /// As [`Record::begin`], with a read: what could not be read before is read for whoever told of it then.
+    pub fn begin_read(&mut self, cause: Cause, now: Instant) -> &mut Pass {
+        let owed = self.owed.take();
+        let pass = self.begin(cause, now);
+        if let Some(owed) = owed {
+            pass.join(owed);
+        }
+        pass
+    }
+
+    /// Takes note, at the end of a pass, of what it was for; `is_settled` says that nobody waits for another read.
+    pub fn answer(&mut self, cause: Cause, is_settled: bool) {
+        let object = self.wanted.object.as_ref();
+        self.rotated = object.and_then(|object| object.rotate.clone());
+        if self.has_failed_read() {
+            self.owed = Some(cause).filter(|cause| cause.trigger.tells_of_change()).or(self.owed);
+            return;
+        }
+        self.owed = None;
+        if is_settled {
+            self.requested = object.and_then(|it| it.request.as_ref()).map(|request| request.at.to_string());
+        }
     }
 
     /// Whether every namespace was written, or may not be.
@@ -258,18 +291,31 @@ impl Record {
         self.wanted.object.as_ref().map_or(0, |object| object.generation)
     }
 
-    /// Whether a registry was read at another version than the status tells.
+    /// The version at which a key was last read: by this process, or by whoever wrote the status.
     #[must_use]
-    pub fn is_newer_than_told(&self) -> bool {
-        let (Some(contents), Some(object)) = (&self.contents, &self.wanted.object) else { return false };
-        let told = |host: &str| object.status.registries.iter().find(|it| it.host == host);
-        let is_newer = |read: &RegistryReport| {
-            let told = told(&read.host).and_then(|told| told.version.as_ref());
-            told.is_some_and(|told| {
-                read.result == RegistryReport::FETCHED && read.version.as_ref() != Some(told)
-            })
+    pub fn last_version(&self, place: &Place) -> Option<&String> {
+        let told = || {
+            let is_it = |it: &&RegistryStatus| it.store == place.store.0 && it.key == place.key.0;
+            let status = &self.wanted.object.as_ref()?.status;
+            status.registries.iter().find(is_it)?.version.as_ref()
         };
-        contents.registries().iter().any(is_newer)
+        self.versions.get(place).or_else(told)
+    }
+
+    /// Takes note of the versions that were read: whether one is another than before.
+    pub fn note_versions(&mut self) -> bool {
+        let reports = self.contents.as_ref().map(Contents::registries).unwrap_or_default();
+        let read = self.places().cloned().zip(reports).filter_map(|(place, report)| {
+            let is_good = report.result == RegistryReport::FETCHED;
+            report.version.filter(|_| is_good).map(|version| (place, version))
+        });
+        let read: Vec<_> = read.collect();
+        let is_other = |(place, version): &(Place, String)| {
+            self.last_version(place).is_some_and(|before| before != version)
+        };
+        let is_any_other = read.iter().any(is_other);
+        self.versions.extend(read);
+        is_any_other
     }
 
     /// Whether a registry could not be read.

@@ -35,6 +35,7 @@ pub(super) fn of(record: &Record, are_former_gone: bool, now: Timestamp) -> Clus
         conditions: object.status.conditions.clone(),
         last_rotation: object.status.last_rotation.clone(),
         observed_rotate: record.rotated.clone().or_else(|| object.status.observed_rotate.clone()),
+        observed_request: record.requested.clone().or_else(|| object.status.observed_request.clone()),
         secret_names: if are_former_gone {
             vec![record.wanted.secret_name.clone()]
         } else {
@@ -151,10 +152,12 @@ fn registries(record: &Record) -> Vec<RegistryStatus> {
     let reports = contents.registries();
     let sources = &record.wanted.registries;
     let of_one = |(report, place): (RegistryReport, &crate::credential::Place)| RegistryStatus {
+        // The one that was read last, though it could not be this time: what is new when it can be again is
+        // told by it.
+        version: report.version.clone().or_else(|| record.last_version(place).cloned()),
         host: report.host,
         store: report.store,
         key: report.key,
-        version: report.version,
         fetched_at: record.fetched_at.get(place).map(|at| Time(whole_seconds(*at))),
         result: report.result.parse().unwrap_or(FetchedReason::Unavailable),
         message: report.message,

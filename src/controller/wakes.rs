@@ -11,7 +11,7 @@ use super::pass::{Cause, Share};
 use super::reading::Told;
 use crate::credential::{Place, StoreName, Version};
 use crate::manifest::config::Backend;
-use crate::manifest::object::{Expected, Request};
+use crate::manifest::object::{Expected, Object, Request};
 use crate::metrics::TriggerOutcome;
 use crate::trigger::event::Home;
 use crate::trigger::{Look, Receipt, Trigger, Wake};
@@ -116,6 +116,14 @@ impl Controller {
         for (place, version) in new {
             let version = version.clone().map(|version| (version, cause.since + STALENESS));
             self.reading.expect(place, Told { before, version }, now);
+        }
+    }
+
+    /// What was handed over last, whoever led may not have seen.
+    pub(super) fn take_over(&mut self, name: &str) {
+        let object = self.records.get(name).and_then(|record| record.wanted.object.as_ref());
+        if let Some(request) = object.and_then(Object::open_request).cloned() {
+            self.requested(name, &request);
         }
     }
 

@@ -88,6 +88,13 @@ pub fn name(object: &Json) -> &str {
 }
 
 impl Object {
+    /// What was handed over, unless it was answered already.
+    #[must_use]
+    pub fn open_request(&self) -> Option<&Request> {
+        let is_open = |request: &&Request| self.status.observed_request != Some(request.at.to_string());
+        self.request.as_ref().filter(is_open)
+    }
+
     /// What the JSON of an object says of it, whatever is wrong with its spec.
     #[must_use]
     pub fn of(object: &Json) -> Self {

@@ -31,6 +31,10 @@ pub struct ClusterPullSecretStatus {
     /// The annotation `regcred.dev/rotate` that was last answered: everything it asked for was tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_rotate: Option<String>,
+    /// When the request of the webhook was made that was last answered, of those that another replica handed
+    /// over: the keys it asked for were read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_request: Option<String>,
     /// What failed, at most ten of them.
     pub failures: Vec<TargetFailure>,
     /// The names under which Secrets of it may exist: the current one, and earlier ones until they are gone.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::stage::{Stage, docker_config, is_write};
+use crate::stage::{Stage, docker_config, is_write, until};
 
 const CROWD: usize = 300;
 /// Requests beyond one write for each namespace: the status, the annotation, a Lease.
@@ -47,6 +47,48 @@ async fn the_refresh_picks_up_a_new_version_without_any_trigger() {
 }
 
 #[tokio::test]
+async fn a_rotation_that_cannot_be_read_at_first_is_told_when_it_can_be() {
+    let stage = Stage::new("late", 2).await;
+    let mut pull_secret = stage.pull_secret(stage.name);
+    pull_secret["spec"]["registries"][0]["from"] = json!({"store": "files", "key": "ghcr"});
+    let directory = stage.directory.path().join("files");
+    std::fs::create_dir(&directory).expect("a directory");
+    let file = directory.join("ghcr");
+    let put = |password: &str| {
+        let value = json!({"username": "robot", "password": password});
+        std::fs::write(&file, value.to_string()).expect("a file");
+    };
+    put("one");
+    stage.apply(&pull_secret).await;
+    let mut controller = stage.controller().start().await;
+    stage.until_served("one").await;
+    let mut before = json!(null);
+    for (password, is_restarted) in [("two", false), ("three", true)] {
+        std::fs::remove_file(&file).expect("the file goes");
+        stage.ask(stage.name).await;
+        until("the read fails", async || stage.condition(stage.name, "Ready").await.contains("FetchFailed"))
+            .await;
+        assert!(
+            stage.status(stage.name).await["registries"][0]["version"].is_string(),
+            "what it holds is told"
+        );
+        if is_restarted {
+            controller.terminate().await;
+            controller = stage.controller().start().await;
+        }
+        put(password);
+        stage.ask(stage.name).await;
+        stage.until_served(password).await;
+        until("the rotation is told", async || {
+            let told = stage.status(stage.name).await["lastRotation"].clone();
+            told.is_object() && told != before
+        })
+        .await;
+        before = stage.status(stage.name).await["lastRotation"].clone();
+    }
+}
+
+#[tokio::test]
 async fn a_change_of_the_spec_is_carried_out_at_once() {
     let stage = Stage::new("respec", 2).await;
     let _controller = stage.serve("one").await;
@@ -57,7 +99,7 @@ async fn a_change_of_the_spec_is_carried_out_at_once() {
         {"host": "quay.io", "from": {"store": "vault", "key": stage.key("quay")}},
     ]);
     stage.respec(stage.name, json!({"registries": registries})).await;
-    crate::stage::until("both registries in each Secret", async || {
+    until("both registries in each Secret", async || {
         stage.secrets().await.values().all(|it| docker_config(it)["auths"]["quay.io"]["password"] == "quay")
     })
     .await;

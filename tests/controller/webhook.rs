@@ -103,6 +103,8 @@ async fn a_request_to_a_follower_is_stored_for_the_leader() {
         stage.status(stage.name).await["lastRotation"]["trigger"] == "Webhook"
     })
     .await;
+    let told = stage.status(stage.name).await["observedRequest"].as_str().map(str::to_owned);
+    assert!(told.is_some_and(|at| request.contains(&at)), "whoever leads next knows that it is answered");
     let requests = stage.requests_as(REPLICAS[1], mark).await;
     let writes: Vec<_> = requests.iter().filter(|it| it.is_write()).map(crate::stage::line).collect();
     assert_eq!(writes, [format!("patch clusterpullsecrets {} 200", stage.name)]);

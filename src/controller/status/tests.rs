@@ -68,6 +68,33 @@ fn a_registry_that_cannot_be_read_is_told_with_store_and_key() {
 }
 
 #[test]
+fn a_registry_that_cannot_be_read_keeps_the_version_that_was_read_last() {
+    const FAILING: [(&str, &str, &str); 2] = [("ghcr.io", "7", "pw"), ("quay.io", "1", "")];
+    const ROTATED: [(&str, &str, &str); 2] = [("ghcr.io", "7", "pw"), ("quay.io", "2", "pw")];
+    let read = |record: &mut Record, values: &[(&str, &str, &str)]| {
+        record.contents = super::tests::record(values).contents;
+        record.note_versions()
+    };
+    let versions = |record: &Record| {
+        of(record, true, NOW).registries.into_iter().map(|it| it.version.unwrap()).collect::<Vec<_>>()
+    };
+    let mut record = record(&GOOD);
+    assert!(!read(&mut record, &GOOD) && !read(&mut record, &FAILING));
+    assert_eq!(versions(&record), ["7", "1"]);
+    // Another process goes on from the status.
+    let status = of(&record, true, NOW);
+    let mut next = super::tests::record(&FAILING);
+    let mut wanted = (*next.wanted).clone();
+    *wanted.object.as_mut().unwrap().status = status;
+    next.wanted = Arc::new(wanted);
+    assert_eq!(versions(&next), ["7", "1"]);
+    for record in [&mut record, &mut next] {
+        assert!(read(record, &ROTATED) && !read(record, &ROTATED));
+        assert_eq!(versions(record), ["7", "2"]);
+    }
+}
+
+#[test]
 fn a_namespace_in_trouble_is_named_and_the_others_are_counted() {
     let mut record = record(&GOOD);
     stand(&mut record, "web", ResultKind::Refused, Some("Conflict"));
