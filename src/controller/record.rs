@@ -88,8 +88,7 @@ pub struct Attempts {
 
 impl Attempts {
     /// Whether another one may begin.
-    #[must_use]
-    pub fn is_free(&self, now: Instant) -> bool {
+    pub(super) fn is_free(&self, now: Instant) -> bool {
         !self.under_way && self.not_before.is_none_or(|instant| instant <= now)
     }
 }

@@ -233,7 +233,7 @@ impl Step {
 
 impl Target {
     /// Every wish, with the name of the Secret it is about.
-    pub fn wishes(&self) -> impl Iterator<Item = (&Owner, &Wish)> {
+    pub(super) fn wishes(&self) -> impl Iterator<Item = (&Owner, &Wish)> {
         let step = self.step.wishes().iter().map(|wish| (self.owner.as_ref(), wish));
         let former = self.former.iter().flat_map(|it| it.wishes.iter().map(|wish| (&it.owner, wish)));
         step.chain(former)
