@@ -106,9 +106,7 @@ impl Controller {
             return Some(Errand::Name(names.cloned().collect()));
         }
         let is_due = record.publish_at.is_some_and(|at| at <= now);
-        // Until it has looked for itself, what the leader before told is nearer to the truth.
-        let is_blind = record.passed.is_none() && record.is_told() && wanted.at_rest().is_none();
-        if !is_due || is_blind {
+        if !is_due || record.hearsay().is_some() {
             return None;
         }
         let are_former_gone = record.pass.is_none() && self.are_former_gone(record);

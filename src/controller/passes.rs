@@ -192,6 +192,10 @@ impl Controller {
         record.problems = Scope::of(&record.wanted, &self.memory.cluster).problems;
         let behind = record.behind();
         self.settings.vitals.metrics.targets(name, record.standings.len() - behind, behind);
+        if let Some(told) = record.hearsay() {
+            self.settings.vitals.metrics.ready(name, status::is_ready(told));
+            return;
+        }
         let ready = status::ready(record);
         self.settings.vitals.metrics.ready(name, status::is_ready(&ready));
         let before = record.said.replace(ready.clone());

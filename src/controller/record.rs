@@ -270,18 +270,22 @@ impl Record {
     /// Whether the first pass over the spec as it is now has not come to its end, under whoever led.
     #[must_use]
     pub fn is_progressing(&self) -> bool {
-        self.passed != Some(self.generation()) && !self.is_told()
+        self.passed != Some(self.generation()) && self.told().is_none()
     }
 
-    /// Whether the status tells of a pass over the spec as it is now.
+    /// What the leader before told, where this one has not looked for itself yet: that is nearer to the
+    /// truth than what is known here.
     #[must_use]
-    pub fn is_told(&self) -> bool {
-        let object = self.wanted.object.as_ref();
-        let ready = object.and_then(|object| object.status.condition(ConditionType::Ready));
-        ready.is_some_and(|ready| {
-            ready.observed_generation == self.generation()
-                && ready.reason != ReadyReason::Progressing.to_string()
-        })
+    pub fn hearsay(&self) -> Option<&Condition> {
+        let is_blind = self.passed.is_none() && self.wanted.at_rest().is_none();
+        self.told().filter(|_| is_blind)
+    }
+
+    /// `Ready`, where the status tells of a pass over the spec as it is now.
+    fn told(&self) -> Option<&Condition> {
+        let ready = self.wanted.object.as_ref()?.status.condition(ConditionType::Ready)?;
+        let is_current = ready.observed_generation == self.generation();
+        (is_current && ready.reason != ReadyReason::Progressing.to_string()).then_some(ready)
     }
 
     /// The generation of the spec; 0 where it comes from a file.

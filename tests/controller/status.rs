@@ -1,5 +1,7 @@
 //! What `kubectl get clusterpullsecrets` shows, and that it is written only when there is something to say.
 
+use std::net::TcpListener;
+
 use serde_json::{Value, json};
 
 use crate::stage::{QUIET, SECRET, Stage, until};
@@ -180,4 +182,24 @@ async fn the_metrics_say_who_is_ready_and_nothing_of_who_is_suspended_or_gone() 
     until_it_is(Some(0.0)).await;
     stage.kube.delete(&format!("{}/{}", crate::stage::PULL_SECRETS, stage.name)).await.expect("a deletion");
     until_it_is(None).await;
+}
+
+#[tokio::test]
+async fn the_metric_of_a_leader_that_has_read_nothing_yet_is_that_of_the_one_before() {
+    let stage = Stage::new("status-blind", 1).await;
+    stage.apply(&stage.pull_secret(stage.name)).await;
+    let before = stage.controller().start().await;
+    until("the missing key is told", async || {
+        stage.condition(stage.name, "Ready").await == "False FetchFailed"
+    })
+    .await;
+    before.terminate().await;
+    // Connections are taken and never answered.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = format!("http://{}", silent.local_addr().expect("an address"));
+    let config = stage.config("").replace(&stage.vault.address, &address);
+    let controller = stage.controller().of(&stage.write(&[&config])).start().await;
+    let ready = async || controller.metric(r#"regcred_ready{pull_secret="status-blind"}"#).await;
+    until("it is measured", async || ready().await.is_some()).await;
+    assert_eq!(ready().await, Some(0.0));
 }

@@ -1,7 +1,10 @@
 //! How a ClusterPullSecret stands, step by step.
 
+use serde_json::json;
+
 use super::*;
 use crate::cluster::Cluster;
+use crate::manifest::object::Object;
 use crate::pass::fixture::{namespace, place, pull_secret, secret, service_account, values};
 use crate::pass::resolve::resolve;
 use crate::report::ResultKind;
@@ -92,6 +95,37 @@ fn a_namespace_is_of_concern_while_it_is_selected_or_something_is_left_there() {
     record.stands(&report(ResultKind::Updated, None), Instant::now(), |_| Duration::ZERO);
     assert!(record.is_concerned("web", Some(&bare)) && record.is_concerned("web", None));
     assert!(super::tests::record().is_concerned("web", Some(&bare)));
+}
+
+/// Why it was not ready under the leader before, in the words of its status, where only that is known.
+#[track_caller]
+fn check_hearsay(change: impl FnOnce(&mut Record), expect: Option<&str>) {
+    let told = json!([{
+        "type": "Ready", "status": "False", "reason": "ApplyFailed", "message": "why",
+        "observedGeneration": 2, "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }]);
+    let object = json!({"metadata": {"generation": 2}, "status": {"conditions": told}});
+    let mut wanted = pull_secret("images", &["ghcr.io"]);
+    wanted.object = Some(Object::of(&object));
+    let mut record = Record::new(Arc::new(wanted));
+    change(&mut record);
+    assert_eq!(record.hearsay().map(|told| told.reason.as_str()), expect);
+}
+
+#[test]
+fn what_the_leader_before_told_is_believed_until_it_was_looked_at() {
+    fn wanted(record: &mut Record) -> &mut PullSecret {
+        Arc::make_mut(&mut record.wanted)
+    }
+    fn object(record: &mut Record) -> &mut Object {
+        wanted(record).object.as_mut().expect("an object")
+    }
+    check_hearsay(|_| (), Some("ApplyFailed"));
+    check_hearsay(|record| record.passed = Some(1), None);
+    check_hearsay(|record| object(record).generation = 3, None);
+    check_hearsay(|record| object(record).status.conditions.clear(), None);
+    check_hearsay(|record| wanted(record).suspend = true, None);
+    check_hearsay(|record| wanted(record).object = None, None);
 }
 
 /// Whether a pass that left this behind wrote every namespace.
