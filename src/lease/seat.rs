@@ -60,7 +60,7 @@ impl Seat {
     }
 
     pub(super) async fn read(&self, limit: Duration) -> Result<Option<Record>, Error> {
-        let lease = ask(limit, self.api.get_opt(&self.settings.name)).await?;
+        let lease = self.ask(limit, self.api.get_opt(&self.settings.name)).await?;
         Ok(lease.map(Record::from))
     }
 
@@ -78,17 +78,7 @@ impl Seat {
                 ..LeaseSpec::default()
             }),
         };
-        let created = ask(limit, self.api.create(&params::create(), &lease)).await;
-        created.map(Record::from).map_err(|error| self.with_mend(error))
-    }
-
-    /// What is not there when something is created can only be its namespace.
-    fn with_mend(&self, error: Error) -> Error {
-        let Error::NotFound(_) = error else { return error };
-        let namespace = &self.settings.namespace;
-        Error::NotFound(format!(
-            "the namespace {namespace}, where the lease belongs: create it (`kubectl create namespace {namespace}`), or name another one with --namespace"
-        ))
+        Ok(self.ask(limit, self.api.create(&params::create(), &lease)).await?.into())
     }
 
     /// Puts our name into a lease that is free.
@@ -135,7 +125,26 @@ impl Seat {
     async fn write(&self, resource_version: &str, spec: Value, limit: Duration) -> Result<Record, Error> {
         let patch =
             Patch::Merge(json!({ "metadata": { "resourceVersion": resource_version }, "spec": spec }));
-        Ok(ask(limit, self.api.patch(&self.settings.name, &params::patch(), &patch)).await?.into())
+        Ok(self.ask(limit, self.api.patch(&self.settings.name, &params::patch(), &patch)).await?.into())
+    }
+
+    /// Waits for one request, at most `limit`; where the namespace may be the wrong one, the mend is told.
+    async fn ask<T>(
+        &self,
+        limit: Duration,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Error> {
+        let namespace = &self.settings.namespace;
+        ask(limit, request).await.map_err(|error| match error {
+            Error::NotFound(said) if said.contains("namespaces") => Error::NotFound(format!(
+                "the namespace {namespace}, where the lease belongs: create it (`kubectl create namespace {namespace}`), or name another one with --namespace"
+            )),
+            // Who may not look is told no more than this where there is no such namespace.
+            Error::Forbidden(said) => Error::Forbidden(format!(
+                "{said}: the Role and the RoleBinding of the lease belong into the namespace {namespace}; if they are in another one, name that with --namespace"
+            )),
+            error => error,
+        })
     }
 }
 
@@ -198,14 +207,27 @@ mod tests {
         assert_eq!(outcome.unwrap_err().reason(), "AlreadyExists");
     }
 
+    /// What is told of a creation that is refused with these words.
+    async fn told(code: u16, said: &str) -> String {
+        let status = json!({"kind": "Status", "status": "Failure", "code": code, "message": said});
+        let script = exchange(CREATE, code, status);
+        check(script, async |seat| seat.create(now(), LIMIT).await).await.0.unwrap_err().to_string()
+    }
+
     #[tokio::test]
     async fn a_namespace_that_is_not_there_is_named_with_the_mend() {
-        let script = refused(CREATE, 404, "NotFound");
-        let (outcome, _) = check(script, async |seat| seat.create(now(), LIMIT).await).await;
-        assert_eq!(
-            outcome.unwrap_err().to_string(),
-            "not found: the namespace regcred-system, where the lease belongs: create it (`kubectl create namespace regcred-system`), or name another one with --namespace"
-        );
+        insta::assert_snapshot!(told(404, r#"namespaces "regcred-system" not found"#).await, @"not found: the namespace regcred-system, where the lease belongs: create it (`kubectl create namespace regcred-system`), or name another one with --namespace");
+        let other = "the server could not find the requested resource";
+        assert_eq!(told(404, other).await, format!("not found: {other}"));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_comes_with_where_the_rights_belong() {
+        const MEND: &str = "the Role and the RoleBinding of the lease belong into the namespace regcred-system; if they are in another one, name that with --namespace";
+        assert_eq!(told(403, "leases is forbidden").await, format!("leases is forbidden: {MEND}"));
+        let script = refused(READ, 403, "Forbidden");
+        let (outcome, _) = check(script, async |seat| seat.read(LIMIT).await).await;
+        assert_eq!(outcome, Err(Error::Forbidden(format!("Forbidden: {MEND}"))));
     }
 
     #[tokio::test]
