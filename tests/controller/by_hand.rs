@@ -113,7 +113,7 @@ async fn rotate_wait_ends_where_nobody_answers() {
     assert_eq!(code, Some(1));
     let row = "! by-hand-alone: no answer; last seen as Unknown: nothing was ever said of it";
     assert!(stdout.contains(row), "{stdout}");
-    let silence = "error: no answer within 1 s from by-hand-alone, and no status changed meanwhile: does a controller run";
+    let silence = "error: no answer within 1 s from by-hand-alone, and no status changed meanwhile: a store that does not answer";
     assert!(stderr.starts_with(silence), "{stderr}");
 }
 

@@ -54,18 +54,27 @@ pub(super) async fn run(
     let in_time = tokio::time::timeout(patience, watched.until_answered(&client, value)).await;
     let answers = Answers::of(&watched.asked);
     output::print(&answers, format)?;
-    if in_time.is_err() {
-        let silence = answers.silence(patience, watched.trouble.as_ref());
-        return Err(Failure::World(anyhow!(silence)));
+    match in_time {
+        Ok(Ok(())) if answers.are_in_sync(names) => Ok(Exit::InSync),
+        Ok(Ok(())) => Ok(Exit::NotInSync),
+        Ok(Err(error)) => Err(failed("failed to watch the ClusterPullSecrets", &error)),
+        Err(_) => Err(Failure::World(anyhow!(answers.silence(patience, watched.trouble.as_ref())))),
     }
-    Ok(if answers.are_in_sync(names) { Exit::InSync } else { Exit::NotInSync })
+}
+
+/// What failed and why; where it was refused, the rights that are needed.
+fn failed(what: &str, error: &Error) -> Failure {
+    let rights = match error {
+        Error::Forbidden(_) => ": --wait needs the rights list, watch and patch of clusterpullsecrets",
+        _ => "",
+    };
+    Failure::World(anyhow!("{what}: {error}{rights}"))
 }
 
 /// The ClusterPullSecrets of these names, or all of them.
 async fn asked_for(client: &Client, address: &str, names: &[String]) -> Result<Vec<Json>, Failure> {
     let listed = pull_secret::list(client).await.map_err(|error| {
-        let what = format!("failed to list the ClusterPullSecrets of the cluster at {address}");
-        Failure::World(anyhow::Error::new(error).context(what))
+        failed(&format!("failed to list the ClusterPullSecrets of the cluster at {address}"), &error)
     })?;
     let all = listed.unwrap_or_default();
     let has = |name: &String| all.iter().any(|it| object::name(it) == name);
@@ -85,10 +94,8 @@ async fn asked_for(client: &Client, address: &str, names: &[String]) -> Result<V
 
 async fn ask(client: &Client, objects: &[Json], value: &str) -> Result<(), Failure> {
     let asked = objects.iter().map(object::name).map(|name| async move {
-        pull_secret::annotate(client, name, ROTATE, value).await.map_err(|error| {
-            let what = format!("failed to ask for the ClusterPullSecret {name}");
-            Failure::World(anyhow::Error::new(error).context(what))
-        })
+        let asked = pull_secret::annotate(client, name, ROTATE, value).await;
+        asked.map_err(|error| failed(&format!("failed to ask for the ClusterPullSecret {name}"), &error))
     });
     stream::iter(asked).buffer_unordered(AT_ONCE).try_collect().await
 }
@@ -97,7 +104,7 @@ async fn ask(client: &Client, objects: &[Json], value: &str) -> Result<(), Failu
 struct Watched {
     /// By name.
     asked: BTreeMap<String, Asked>,
-    /// Why they cannot be watched.
+    /// Why they could not be watched for a while, or still cannot: no event shows that a watch goes on.
     trouble: Option<Error>,
 }
 
@@ -107,8 +114,9 @@ impl Watched {
         Self { asked: objects.iter().map(asked).collect(), trouble: None }
     }
 
-    /// Waits until each was answered, or never will be, by one watch of them all.
-    async fn until_answered(&mut self, client: &Client, value: &str) {
+    /// Waits until each was answered, or never will be, by one watch of them all; who may not watch them
+    /// never will see it.
+    async fn until_answered(&mut self, client: &Client, value: &str) -> Result<(), Error> {
         let config = watcher::Config::default();
         let mut events = pin!(watcher(pull_secret::api(client.clone()), config).default_backoff());
         let mut listed = BTreeSet::new();
@@ -130,10 +138,14 @@ impl Watched {
                     let unlisted = self.asked.iter_mut().filter(|(name, _)| !listed.contains(*name));
                     unlisted.for_each(|(_, asked)| asked.note(None, value));
                 }
-                // It is tried again for as long as there is patience.
-                Err(error) => self.trouble = Some(watch::cause(&error)),
+                Err(error) => match watch::cause(&error) {
+                    error @ Error::Forbidden(_) => return Err(error),
+                    // It is tried again for as long as there is patience.
+                    error => self.trouble = Some(error),
+                },
             }
         }
+        Ok(())
     }
 
     fn note(&mut self, name: &str, seen: Option<Object>, value: &str) {
@@ -177,6 +189,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cluster::script::{Exchange, exchange, play, refused};
+
+    const LIST: &str = "GET /apis/regcred.dev/v1alpha1/clusterpullsecrets?&limit=500";
+    const WATCH: &str = "GET /apis/regcred.dev/v1alpha1/clusterpullsecrets?&watch=true&timeoutSeconds=290&allowWatchBookmarks=true&resourceVersion=7";
 
     impl Asked {
         /// One that was asked for with `now`, as it stood before and as it was last seen, each by its status.
@@ -207,6 +223,50 @@ mod tests {
         check(1, json!({"conditions": ready("False", "Suspended")}), true);
         check(1, json!({"conditions": ready("False", "Invalid")}), true);
         check(2, json!({"conditions": ready("False", "Invalid")}), false);
+    }
+
+    /// One that is asked for and never answered, as this is played to its watch.
+    async fn watched(script: Vec<Exchange>) -> (Watched, Result<(), Error>) {
+        let mut watched = Watched::of(&[json!({"metadata": {"name": "images"}})]);
+        let watching = async |client| watched.until_answered(&client, "now").await;
+        let outcome = play(script, watching).await.0;
+        (watched, outcome)
+    }
+
+    fn listed() -> Exchange {
+        let images = json!({"metadata": {"name": "images", "resourceVersion": "7"}});
+        exchange(LIST, 200, json!({"metadata": {"resourceVersion": "7"}, "items": [images]}))
+    }
+
+    #[tokio::test]
+    async fn who_may_not_list_or_watch_is_told_so_at_once() {
+        let forbidden = Err(Error::Forbidden("Forbidden".to_owned()));
+        assert_eq!(watched(vec![refused(LIST, 403, "Forbidden")]).await.1, forbidden);
+        assert_eq!(watched(vec![listed(), refused(WATCH, 403, "Forbidden")]).await.1, forbidden);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_breaks_is_taken_up_again_and_remembered() {
+        let script = vec![
+            refused(LIST, 500, "InternalError"),
+            listed(),
+            refused(WATCH, 500, "InternalError"),
+            refused(WATCH, 403, "Forbidden"),
+        ];
+        let (watched, _) = watched(script).await;
+        assert_eq!(watched.trouble, Some(Error::Unavailable("InternalError".to_owned())));
+    }
+
+    #[test]
+    fn a_refusal_names_the_rights_that_are_needed() {
+        let check = |error: Error| match failed("failed to watch", &error) {
+            Failure::World(error) | Failure::Broken(error) => format!("{error:#}"),
+        };
+        assert_eq!(
+            check(Error::Forbidden("may not".to_owned())),
+            "failed to watch: may not: --wait needs the rights list, watch and patch of clusterpullsecrets"
+        );
+        assert_eq!(check(Error::Expired), "failed to watch: the list expired");
     }
 
     #[test]

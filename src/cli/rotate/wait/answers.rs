@@ -12,7 +12,14 @@ use super::Asked;
 use crate::cluster::error::Error;
 use crate::manifest::status::reason::ReadyReason;
 use crate::manifest::status::{ConditionStatus, ConditionType, LastRotation};
+use crate::provider::READ_TIMEOUT;
 use crate::report::table::plain_table;
+
+/// Where the controller runs: in whichever namespace it was installed.
+const PODS: &str =
+    "`kubectl get pods -A -l app.kubernetes.io/name=regcred` shows the NAMESPACE in which it runs";
+/// What it says there.
+const LOG: &str = "`kubectl logs -n NAMESPACE -l app.kubernetes.io/name=regcred --prefix --tail=100`";
 
 /// What the controller answered, one for each ClusterPullSecret.
 #[derive(Debug, Serialize)]
@@ -52,23 +59,24 @@ impl Answers {
     }
 
     /// Who did not answer in time, and what to look at: where no status changed, nobody may be there
-    /// to answer.
+    /// to answer. What became of the watch may be why nothing was seen, and may be over.
     pub(super) fn silence(&self, patience: Duration, trouble: Option<&Error>) -> String {
         let silent = self.pull_secrets.iter().filter(|it| !it.answered);
         let silent: Vec<_> = silent.map(|it| it.name.as_str()).collect();
         let silence = format!("no answer within {} s from {}", patience.as_secs(), silent.join(", "));
-        if let Some(error) = trouble {
-            return format!("{silence}: the ClusterPullSecrets cannot be watched: {error}");
-        }
-        let log = "`kubectl logs -n regcred-system -l app.kubernetes.io/name=regcred --prefix`";
-        if self.pull_secrets.iter().any(|it| it.is_told) {
-            return format!(
-                "{silence}: a controller is at work and not done; its log tells what it waits for: {log}, and --timeout waits longer"
-            );
-        }
-        format!(
-            "{silence}, and no status changed meanwhile: does a controller run, and does it lead? `kubectl get lease regcred -n regcred-system` names who leads, {log} tells why not; `regcred rotate -f` does by itself what it was asked for"
-        )
+        let hint = if self.pull_secrets.iter().any(|it| it.is_told) {
+            format!(
+                ": a controller is at work and not done, and --timeout waits longer; {PODS}, {LOG} tells what it waits for"
+            )
+        } else {
+            let longest = READ_TIMEOUT.as_secs();
+            format!(
+                ", and no status changed meanwhile: a store that does not answer is waited for up to {longest} s; does a controller run, and does it lead? {PODS}, `kubectl get lease regcred -n NAMESPACE` names who leads, {LOG} tells why not; `regcred rotate -f` does by itself what it was asked for"
+            )
+        };
+        let blind =
+            trouble.map(|error| format!("; the watch of the ClusterPullSecrets broke meanwhile: {error}"));
+        format!("{silence}{hint}{}", blind.unwrap_or_default())
     }
 }
 
@@ -187,15 +195,20 @@ mod tests {
             answers([unseen, ("b", before.clone(), Some(last))]).silence(Duration::from_mins(1), error)
         };
         let working = json!({"conditions": ready("Unknown", "Progressing")});
-        insta::assert_snapshot!(check(&working, working.clone(), None), @"no answer within 60 s from a, b, and no status changed meanwhile: does a controller run, and does it lead? `kubectl get lease regcred -n regcred-system` names who leads, `kubectl logs -n regcred-system -l app.kubernetes.io/name=regcred --prefix` tells why not; `regcred rotate -f` does by itself what it was asked for");
-        let slow = "a controller is at work and not done; its log tells what it waits for: `kubectl logs -n regcred-system -l app.kubernetes.io/name=regcred --prefix`, and --timeout waits longer";
+        insta::assert_snapshot!(check(&working, working.clone(), None), @"no answer within 60 s from a, b, and no status changed meanwhile: a store that does not answer is waited for up to 30 s; does a controller run, and does it lead? `kubectl get pods -A -l app.kubernetes.io/name=regcred` shows the NAMESPACE in which it runs, `kubectl get lease regcred -n NAMESPACE` names who leads, `kubectl logs -n NAMESPACE -l app.kubernetes.io/name=regcred --prefix --tail=100` tells why not; `regcred rotate -f` does by itself what it was asked for");
+        let slow = "a controller is at work and not done, and --timeout waits longer; `kubectl get pods -A -l app.kubernetes.io/name=regcred` shows the NAMESPACE in which it runs, `kubectl logs -n NAMESPACE -l app.kubernetes.io/name=regcred --prefix --tail=100` tells what it waits for";
         let answered = json!({"observedRotate": "now"});
         assert_eq!(
             check(&json!({}), working.clone(), None),
             format!("no answer within 60 s from a, b: {slow}")
         );
         assert_eq!(check(&json!({}), answered, None), format!("no answer within 60 s from a: {slow}"));
-        let error = Error::Forbidden("regcred may not watch".to_owned());
-        insta::assert_snapshot!(check(&json!({}), working, Some(&error)), @"no answer within 60 s from a, b: the ClusterPullSecrets cannot be watched: regcred may not watch");
+        let error = Error::Unavailable("etcd".to_owned());
+        assert_eq!(
+            check(&json!({}), working, Some(&error)),
+            format!(
+                "no answer within 60 s from a, b: {slow}; the watch of the ClusterPullSecrets broke meanwhile: the API server is unavailable: etcd"
+            )
+        );
     }
 }
