@@ -268,7 +268,7 @@ async fn what_cannot_be_served_keeps_it_from_starting_and_says_why() {
     assert_eq!(hook.controller.end().await, Some(1));
     let (log, tokens) = (hook.controller.log(), hook::path(&stage, "tokens"));
     assert!(
-        log.contains(&format!("the key on line 2 of {} has fewer than 16 bytes", tokens.display())),
+        log.contains(&format!("the key on line 2 of {} is not taken: it has fewer", tokens.display())),
         "{log}"
     );
     assert!(!log.contains(SENTINEL), "{log}");
@@ -280,13 +280,17 @@ async fn what_cannot_be_served_keeps_it_from_starting_and_says_why() {
     until("the token is gone", async || hook.ask("").await.0 == 401).await;
     hook.write("tokens", TOKEN);
     until("the token is back", async || hook.ask("").await.0 == 202).await;
-    // One that can be guessed is not taken, and what was good stays.
-    hook.write("tokens", SENTINEL);
+    // One that can be guessed is passed over, and what is gone is gone.
+    hook.write("tokens", &format!("{SENTINEL}\n{TOKEN}\n"));
+    let told = format!("the key on line 1 of {} is not taken", tokens.display());
     until("it is told", async || {
-        assert_ne!(hook.ask("").await.0, 401);
-        hook.controller.log().contains("goes on with the keys it has")
+        hook.ask("").await;
+        hook.controller.log().contains(&told)
     })
     .await;
+    assert_ne!(hook.ask("").await.0, 401, "beside it");
+    hook.write("tokens", SENTINEL);
+    until("the token is gone", async || hook.ask("").await.0 == 401).await;
     assert_silent(&hook, &[]);
     assert!(stage.kube.get(&format!("{PULL_SECRETS}/{}", stage.name)).await.is_ok());
 }

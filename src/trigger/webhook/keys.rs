@@ -1,7 +1,8 @@
 //! The keys of those who may ask, from a file that is read anew when it changes.
 //!
 //! A key on each line, so that a new one can be handed out before the old one is taken away. Blank lines
-//! and those that begin with `#` are passed over. One that can be guessed makes the whole file unusable.
+//! and those that begin with `#` are passed over. With a key that can be guessed nothing starts; one that comes
+//! later is passed over, and told.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -21,8 +22,8 @@ const MIN_LENGTH: usize = 16;
 /// A key is so short that it can be guessed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the key on line {line} of {} has fewer than {MIN_LENGTH} bytes, and can be guessed: make a new one with \
-     `openssl rand -hex 32`",
+    "the key on line {line} of {} is not taken: it has fewer than {MIN_LENGTH} bytes; `openssl rand -hex 32` \
+     makes one",
     path.display()
 )]
 pub struct Weak {
@@ -49,12 +50,11 @@ pub(super) struct KeyFile {
 }
 
 impl KeyFile {
-    /// Reads the file, which may come later.
+    /// Reads the file, which may come later, but not with a weak key.
     pub(super) async fn open(path: &Path) -> Result<Self, Weak> {
         let file = Watched::new([path.to_owned()]);
         let file = Self { path: path.to_owned(), file, keys: RwLock::new(Arc::from([])) };
-        file.renew().await?;
-        Ok(file)
+        file.renew().await.into_iter().next().map_or(Ok(file), Err)
     }
 
     /// Whether a token is one of these; every one of them is compared.
@@ -68,35 +68,35 @@ impl KeyFile {
         keys.iter().fold(None, |signer, key| signature.is_by(&key.mac, body).then_some(key.id).or(signer))
     }
 
-    /// The keys by what the file holds now, or the last good ones.
+    /// The keys that the file holds now.
     async fn keys(&self) -> Arc<[Key]> {
-        if let Err(weak) = self.renew().await {
-            warn!("{weak}; until then the webhook goes on with the keys it has");
+        for weak in self.renew().await {
+            warn!("{weak}");
         }
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the file where it changed.
-    async fn renew(&self) -> Result<(), Weak> {
-        let keys: Arc<[Key]> = match self.file.news().await {
-            None => return Ok(()),
+    /// Reads the file where it changed: what is weak of it, and not taken.
+    async fn renew(&self) -> Vec<Weak> {
+        let (keys, weak) = match self.file.news().await {
+            None => return Vec::new(),
             Some(Ok([content])) => {
-                let keys = keys(&self.path, &content)?;
+                let (keys, weak) = keys(&self.path, &content);
                 let file = self.path.display();
                 if keys.is_empty() {
-                    warn!(%file, "there is no key in the webhook's file, and until there is one nobody may ask by it");
+                    warn!(%file, "no key of the webhook's file can be taken, and until one can nobody may ask by it");
                 } else {
                     info!(%file, keys = keys.len(), "read the webhook's keys");
                 }
-                keys
+                (keys, weak)
             }
             Some(Err(error)) => {
                 warn!("{error}; until it can, nobody may ask the webhook by a key of it");
-                Arc::from([])
+                Default::default()
             }
         };
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
-        Ok(())
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::from(keys);
+        weak
     }
 }
 
@@ -126,16 +126,18 @@ impl fmt::Debug for KeyId {
     }
 }
 
-fn keys(path: &Path, content: &SecretSlice<u8>) -> Result<Arc<[Key]>, Weak> {
+/// The keys of a file, and those that are too weak to be any.
+fn keys(path: &Path, content: &SecretSlice<u8>) -> (Vec<Key>, Vec<Weak>) {
+    let (mut keys, mut weak) = (Vec::new(), Vec::new());
     let lines = content.expose_secret().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).zip(1..);
-    let is_key = |(line, _): &(&[u8], usize)| !line.is_empty() && !line.starts_with(b"#");
-    let key = |(key, line): (&[u8], usize)| {
+    for (key, line) in lines.filter(|(line, _)| !line.is_empty() && !line.starts_with(b"#")) {
         if key.len() < MIN_LENGTH {
-            return Err(Weak { path: path.to_owned(), line });
+            weak.push(Weak { path: path.to_owned(), line });
+        } else {
+            keys.push(Key { id: KeyId::of(key), mac: hmac::Key::new(hmac::HMAC_SHA256, key) });
         }
-        Ok(Key { id: KeyId::of(key), mac: hmac::Key::new(hmac::HMAC_SHA256, key) })
-    };
-    lines.filter(is_key).map(key).collect()
+    }
+    (keys, weak)
 }
 
 #[cfg(test)]
@@ -212,8 +214,7 @@ mod tests {
         std::fs::write(&path, "# of CI\n0123456789abcdef\n\n  0123456789abcde \nshort\n").unwrap();
         let weak = KeyFile::open(&path).await.unwrap_err();
         let told = format!(
-            "the key on line 4 of {} has fewer than 16 bytes, and can be guessed: make a new one with \
-             `openssl rand -hex 32`",
+            "the key on line 4 of {} is not taken: it has fewer than 16 bytes; `openssl rand -hex 32` makes one",
             path.display()
         );
         assert_eq!(weak.to_string(), told);
@@ -222,19 +223,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_a_key_becomes_weak_the_last_good_ones_stay_and_it_is_told_once() {
+    async fn a_weak_key_that_comes_later_is_passed_over_and_told_once() {
         let (log, _guard) = Log::listen();
         let (_directory, path, file) = file(ONE).await;
-        become_(&path, &format!("{TWO}\nhunter2")).await;
-        check(&file, &[ONE], true).await;
+        become_(&path, &format!("hunter2\n{TWO}\n\nhunter3")).await;
+        check(&file, &[TWO], true).await;
         advance(Duration::from_secs(1)).await;
-        check(&file, &[TWO, "hunter2"], false).await;
-        let told = "`openssl rand -hex 32`; until then the webhook goes on with the keys it has\n";
-        assert_eq!(log.text().matches(told).count(), 1, "{}", log.text());
-        assert!(!log.text().contains("hunter2") && !log.text().contains(TWO), "{}", log.text());
+        check(&file, &[ONE, "hunter2", "hunter3"], false).await;
+        for line in [1, 4] {
+            let told = format!("the key on line {line} of {} is not taken: it has", path.display());
+            assert_eq!(log.text().matches(&told).count(), 1, "{}", log.text());
+        }
+        assert!(!log.text().contains("hunter") && !log.text().contains(TWO), "{}", log.text());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_all_keys_become_weak_nobody_may_ask() {
+        let (log, _guard) = Log::listen();
+        let (_directory, path, file) = file(ONE).await;
+        become_(&path, "hunter2").await;
+        check(&file, &[ONE, "hunter2", ""], false).await;
+        let told = "no key of the webhook's file can be taken, and until one can nobody may ask by it";
+        assert!(log.text().contains(told) && log.text().contains("the key on line 1 of"), "{}", log.text());
         become_(&path, TWO).await;
         check(&file, &[TWO], true).await;
-        check(&file, &[ONE], false).await;
     }
 
     #[tokio::test]

@@ -392,7 +392,9 @@ async fn a_key_that_can_be_guessed_keeps_the_webhook_from_starting() {
         std::fs::write(scene.path(name), "hunter2").unwrap();
         let unusable = scene.unusable().await;
         assert!(
-            unusable.starts_with(&format!("the key on line 1 of {name} has fewer than 16 bytes")),
+            unusable.starts_with(&format!(
+                "the key on line 1 of {name} is not taken: it has fewer than 16 bytes"
+            )),
             "{unusable}"
         );
     }
