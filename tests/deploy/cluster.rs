@@ -69,12 +69,7 @@ async fn helm_and_kustomize_bring_what_runs_and_no_more_rights_than_needed() {
     kube.kubectl(&["apply", "-f", &namespace]).await.expect("a Namespace");
     kube.helm(&["install", NAME, &chart, "-n", NAMESPACE]).await.expect("helm installs");
     check_controller(&kube).await;
-    let keys = "config.triggers.webhook.tokenFile=/run/webhook/tokens,config.triggers.webhook.hmacKeyFile=/run/webhook/keys";
-    let notes =
-        kube.helm(&["upgrade", NAME, &chart, "-n", NAMESPACE, "--set", keys]).await.expect("helm upgrades");
-    let command =
-        format!("create secret generic regcred-webhook -n {NAMESPACE} --from-file=tokens --from-file=keys\n");
-    assert!(notes.contains(&command), "{notes}");
+    check_notes(&kube, &chart).await;
     let crd = deploy("crd.yaml").display().to_string();
     kube.kubectl(&["apply", "-f", &crd]).await.expect("kubectl changes the CRD that Helm made");
     let uninstalled = kube.helm(&["uninstall", NAME, "-n", NAMESPACE]).await;
@@ -89,6 +84,25 @@ async fn helm_and_kustomize_bring_what_runs_and_no_more_rights_than_needed() {
     let rbac = deploy("rbac.yaml").display().to_string();
     kube.kubectl(&["apply", "-f", &rbac]).await.expect("kubectl applies the rights of rotate");
     check_rights(&kube, ROTATE, &[CONTROLLER, NOBODY].concat()).await;
+}
+
+/// The notes name each file that is to come from the Secret, once, and no other.
+async fn check_notes(kube: &Kube, chart: &str) {
+    const TOKENS: &str = "config.triggers.webhook.tokenFile";
+    const KEYS: &str = "config.triggers.webhook.hmacKeyFile";
+    for (set, files) in [
+        (
+            format!("{TOKENS}=/run/webhook/tokens,{KEYS}=/run/webhook/keys"),
+            "--from-file=tokens --from-file=keys",
+        ),
+        (format!("{TOKENS}=/run/webhook/tokens,{KEYS}=/vault/secrets/keys"), "--from-file=tokens"),
+        (format!("{TOKENS}=/run/webhook/both,{KEYS}=/run/webhook/both"), "--from-file=both"),
+    ] {
+        let upgrade = ["upgrade", NAME, chart, "-n", NAMESPACE, "--set", &set];
+        let notes = kube.helm(&upgrade).await.expect("helm upgrades");
+        let command = format!("create secret generic regcred-webhook -n {NAMESPACE} {files}\n");
+        assert!(notes.contains(&command), "{set}: {notes}");
+    }
 }
 
 async fn check_controller(kube: &Kube) {
