@@ -147,6 +147,10 @@ async fn a_webhook_that_cannot_work_is_refused_with_what_to_set() {
             "webhook.tls.certificateFile is in /run/webhook-tls/, where nothing is mounted: set webhookTlsSecret to",
         ),
         (
+            "webhookSecret=".to_owned(),
+            "holds it, mount it by extraVolumeMounts, or name a file elsewhere where an injector brings it",
+        ),
+        (
             "webhookTlsSecret=ours".to_owned(),
             "webhookTlsSecret is of no use without config.triggers.webhook.tls",
         ),

@@ -23,7 +23,7 @@ come by other means. */}}
 {{- $mounted = or $mounted (hasPrefix (printf "%s/" (toString .mountPath | trimSuffix "/")) (printf "%s/" $file)) }}
 {{- end }}
 {{- if not $mounted }}
-{{- fail (printf "%s.%s is in %s, where nothing is mounted: set %s to the name of the Secret that holds it" $at $field $directory $secret) }}
+{{- fail (printf "%s.%s is in %s, where nothing is mounted: set %s to the name of the Secret that holds it, mount it by extraVolumeMounts, or name a file elsewhere where an injector brings it" $at $field $directory $secret) }}
 {{- end }}
 {{- end }}
 {{- end }}
