@@ -154,11 +154,20 @@ async fn a_webhook_that_cannot_work_is_refused_with_what_to_set() {
             "webhookTlsSecret=ours".to_owned(),
             "webhookTlsSecret is of no use without config.triggers.webhook.tls",
         ),
-        (format!("{AT}.listen=0.0.0.0"), "webhook.listen must be an address and a port"),
+        (format!("{AT}.tokenFile="), "webhook has neither tokenFile nor hmacKeyFile"),
         (format!("{AT}.listen=0.0.0.0:8080"), "webhook.listen must have another port than 8080"),
     ] {
         let said = refusal(&["--set", &token, "--set", &set]).await;
         assert!(said.contains(what), "{set}: {said}");
+    }
+    let said = refusal(&["--set-json", &format!("{AT}={{}}")]).await;
+    assert!(said.contains("webhook has neither tokenFile nor hmacKeyFile"), "{said}");
+    for listen in ["", "0.0.0.0", ":8443", "localhost:8443", "::1:8443", "0.0.0.0:0", "0.0.0.0:65536"] {
+        let said = refusal(&["--set", &token, "--set-string", &format!("{AT}.listen={listen}")]).await;
+        assert!(said.contains("webhook.listen must be an address and a port"), "{listen}: {said}");
+    }
+    for listen in ["0.0.0.0:65535", "[::]:8443", "[::ffff:10.0.0.1]:1"] {
+        chart(&["--set", &token, "--set-json", &format!("{AT}.listen={listen:?}")]).await;
     }
     // What others mount there is there.
     for at in ["/run/webhook", "/run/webhook/", "/run/webhook/tokens", "/run"] {

@@ -2,12 +2,17 @@
 come by other means. */}}
 {{- define "regcred.checkWebhook" -}}
 {{- $values := .Values }}
-{{- with (.Values.config.triggers).webhook }}
 {{- $at := "config.triggers.webhook" }}
-{{- $port := .listen | default "0.0.0.0:8081" | regexFind ":[0-9]+$" }}
-{{- if not $port }}
+{{- $webhook := (.Values.config.triggers).webhook }}
+{{- if and (kindIs "map" $webhook) (not (or $webhook.tokenFile $webhook.hmacKeyFile)) }}
+{{- fail (printf "%s has neither tokenFile nor hmacKeyFile, and anyone could wake regcred: give one of them" $at) }}
+{{- end }}
+{{- with $webhook }}
+{{- $listen := hasKey . "listen" | ternary .listen "0.0.0.0:8081" }}
+{{- $port := regexFind "[0-9]+$" $listen | int }}
+{{- if or (not (regexMatch "^([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]+$" $listen)) (lt $port 1) (gt $port 65535) }}
 {{- fail (printf "%s.listen must be an address and a port, such as 0.0.0.0:8081" $at) }}
-{{- else if eq $port ":8080" }}
+{{- else if eq $port 8080 }}
 {{- fail (printf "%s.listen must have another port than 8080, which metrics and probes have" $at) }}
 {{- end }}
 {{- $tls := .tls | default dict }}
