@@ -138,11 +138,16 @@ impl Watched {
                     let unlisted = self.asked.iter_mut().filter(|(name, _)| !listed.contains(*name));
                     unlisted.for_each(|(_, asked)| asked.note(None, value));
                 }
-                Err(error) => match watch::cause(&error) {
-                    error @ Error::Forbidden(_) => return Err(error),
-                    // It is tried again for as long as there is patience.
-                    error => self.trouble = Some(error),
-                },
+                Err(error) => {
+                    let error = watch::cause(&error);
+                    // Once is no answer: an API server that has just started refuses everything for an instant.
+                    let is_final =
+                        matches!((&self.trouble, &error), (Some(Error::Forbidden(_)), Error::Forbidden(_)));
+                    if is_final {
+                        return Err(error);
+                    }
+                    self.trouble = Some(error);
+                }
             }
         }
         Ok(())
@@ -238,11 +243,12 @@ mod tests {
         exchange(LIST, 200, json!({"metadata": {"resourceVersion": "7"}, "items": [images]}))
     }
 
-    #[tokio::test]
-    async fn who_may_not_list_or_watch_is_told_so_at_once() {
+    #[tokio::test(start_paused = true)]
+    async fn who_may_not_list_or_watch_is_told_so_when_it_is_refused_twice() {
         let forbidden = Err(Error::Forbidden("Forbidden".to_owned()));
-        assert_eq!(watched(vec![refused(LIST, 403, "Forbidden")]).await.1, forbidden);
-        assert_eq!(watched(vec![listed(), refused(WATCH, 403, "Forbidden")]).await.1, forbidden);
+        let refused = |request| refused(request, 403, "Forbidden");
+        assert_eq!(watched(vec![refused(LIST), refused(LIST)]).await.1, forbidden);
+        assert_eq!(watched(vec![listed(), refused(WATCH), refused(WATCH)]).await.1, forbidden);
     }
 
     #[tokio::test(start_paused = true)]
@@ -250,11 +256,14 @@ mod tests {
         let script = vec![
             refused(LIST, 500, "InternalError"),
             listed(),
+            refused(WATCH, 403, "Forbidden"),
             refused(WATCH, 500, "InternalError"),
             refused(WATCH, 403, "Forbidden"),
+            refused(WATCH, 403, "Forbidden"),
         ];
-        let (watched, _) = watched(script).await;
-        assert_eq!(watched.trouble, Some(Error::Unavailable("InternalError".to_owned())));
+        let (watched, outcome) = watched(script).await;
+        let forbidden = Error::Forbidden("Forbidden".to_owned());
+        assert_eq!((watched.trouble, outcome), (Some(forbidden.clone()), Err(forbidden)));
     }
 
     #[test]
