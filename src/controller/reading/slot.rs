@@ -120,8 +120,8 @@ impl Slot {
 
     /// Whether the last read began at an instant or later, and answered nothing that is known to be old.
     pub(super) fn is_read_since(&self, since: Instant) -> bool {
-        let is_overdue = self.late.as_ref().is_some_and(|late| late.is_over);
-        self.answered.is_some() && self.last >= Some(since) && !is_overdue
+        let is_old = self.expected.is_some() || self.late.as_ref().is_some_and(|late| late.is_over);
+        self.answered.is_some() && self.last >= Some(since) && !is_old
     }
 
     /// When it may be read again for an event's sake; none for at once.
