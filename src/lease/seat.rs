@@ -136,7 +136,7 @@ impl Seat {
     ) -> Result<T, Error> {
         let namespace = &self.settings.namespace;
         ask(limit, request).await.map_err(|error| match error {
-            Error::NotFound(said) if said.contains("namespaces") => Error::NotFound(format!(
+            Error::NotFound(said) if said.starts_with("namespaces ") => Error::NotFound(format!(
                 "the namespace {namespace}, where the lease belongs: create it (`kubectl create namespace {namespace}`), or name another one with --namespace"
             )),
             // Who may not look is told no more than this where there is no such namespace.

@@ -9,7 +9,7 @@ come by other means. */}}
 {{- end }}
 {{- with $webhook }}
 {{- $listen := hasKey . "listen" | ternary .listen "0.0.0.0:8081" }}
-{{- $port := regexFind "[0-9]+$" $listen | int }}
+{{- $port := regexFind "[0-9]+$" $listen | atoi }}
 {{- if or (not (regexMatch "^([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]+$" $listen)) (lt $port 1) (gt $port 65535) }}
 {{- fail (printf "%s.listen must be an address and a port, such as 0.0.0.0:8081" $at) }}
 {{- else if eq $port 8080 }}
