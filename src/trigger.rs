@@ -55,10 +55,4 @@ pub enum Trigger {
 impl Trigger {
     /// Those that come from outside.
     pub const OUTSIDE: [Self; 3] = [Self::Sqs, Self::Webhook, Self::Poll];
-
-    /// Whether somebody says by it that a credential changed, and not only that it may have.
-    #[must_use]
-    pub fn tells_of_change(self) -> bool {
-        self == Self::Annotation || Self::OUTSIDE.contains(&self)
-    }
 }

@@ -122,6 +122,7 @@ impl Controller {
             record.release();
             // What was read before the change is as good as it was; a key that is new has to be read first.
             record.contents = None;
+            record.forget_keys();
             self.is_claim_new = true;
             self.resolve(&name);
             self.begin_pass(&name, Trigger::Spec);

@@ -45,7 +45,7 @@ impl Controller {
         debug!(pull_secret = name, trigger = %cause.trigger, "triggered");
         let publish_at = *record.publish_at.get_or_insert(now + PUBLISH_EVERY);
         self.timers.set(publish_at, Timer::Errand(name.to_owned()));
-        Some(record.begin_read(cause, now))
+        Some(record.begin(cause, now))
     }
 
     /// A timer is due.
@@ -136,10 +136,10 @@ impl Controller {
             self.tell_soon(name, now);
             return;
         }
-        // A store without versions has nothing but the credential to tell by.
+        // Where a store has no versions, the credential of the read before tells, if that was good.
         let is_rotation = record.contents.as_ref().is_some_and(|before| before.is_rotated_by(&resolved));
         record.contents = Some(Contents::new(resolved, &self.memory.cluster));
-        if (record.note_versions() || is_rotation) && record.is_awake() {
+        if record.note_versions() || (is_rotation && record.is_awake()) {
             // It may have been read for somebody else, whose key it is as well.
             let cause = Cause { trigger: Trigger::Refresh, since: now, at: (self.settings.wall_clock)() };
             record.begin(cause, now).rotate(now);
@@ -217,7 +217,7 @@ impl Controller {
         let served = self.reading.served_until(record.places());
         record.pass = served.and_then(|last| Pass::of_late(pass.leave_late(last)));
         record.passed = Some(record.generation());
-        record.answer(pass.cause, served.is_none());
+        record.answer(served.is_some());
         record.publish_at = Some(now + PUBLISH_AFTER);
         self.timers.set(now + PUBLISH_AFTER, Timer::Errand(name.to_owned()));
         self.count(name);

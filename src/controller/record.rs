@@ -3,7 +3,7 @@
 //! Pure: what is wanted, what its Secrets are to hold, and how it stands in each namespace. Times are
 //! parameters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,11 +68,9 @@ pub struct Record {
     /// The generation of the spec that a pass came to its end for.
     pub passed: Option<i64>,
     /// The annotation `regcred.dev/rotate` that a pass came to its end for.
-    pub rotated: Option<String>,
+    pub observed_rotate: Option<String>,
     /// When that was handed over which a pass came to its end for.
-    pub requested: Option<String>,
-    /// What told of a change, where the read that followed failed: the next one is for its sake as well.
-    pub owed: Option<Cause>,
+    pub observed_request: Option<String>,
 }
 
 /// Requests about a ClusterPullSecret itself, one at a time.
@@ -113,9 +111,8 @@ impl Record {
             publish_at: None,
             said: None,
             passed: None,
-            rotated: None,
-            requested: None,
-            owed: None,
+            observed_rotate: None,
+            observed_request: None,
         }
     }
 
@@ -142,27 +139,13 @@ impl Record {
         pass
     }
 
-    /// As [`Record::begin`], with a read: what could not be read before is read for whoever told of it then.
-    pub fn begin_read(&mut self, cause: Cause, now: Instant) -> &mut Pass {
-        let owed = self.owed.take();
-        let pass = self.begin(cause, now);
-        if let Some(owed) = owed {
-            pass.join(owed);
-        }
-        pass
-    }
-
-    /// Takes note, at the end of a pass, of what it was for; `is_settled` says that nobody waits for another read.
-    pub fn answer(&mut self, cause: Cause, is_settled: bool) {
-        let object = self.wanted.object.as_ref();
-        self.rotated = object.and_then(|object| object.rotate.clone());
-        if self.has_failed_read() {
-            self.owed = Some(cause).filter(|cause| cause.trigger.tells_of_change()).or(self.owed);
-            return;
-        }
-        self.owed = None;
-        if is_settled {
-            self.requested = object.and_then(|it| it.request.as_ref()).map(|request| request.at.to_string());
+    /// Takes note, at the end of a pass, of what it was asked for. Where it leaves something to the next,
+    /// a request that was handed over may be of that.
+    pub fn answer(&mut self, leaves_something: bool) {
+        let Some(object) = &self.wanted.object else { return };
+        self.observed_rotate.clone_from(&object.rotate);
+        if !leaves_something {
+            self.observed_request = object.request.as_ref().map(|request| request.at.to_string());
         }
     }
 
@@ -305,8 +288,12 @@ impl Record {
         self.versions.get(place).or_else(told)
     }
 
-    /// Takes note of the versions that were read: whether one is another than before.
+    /// Takes note of the versions that were read: whether one is another than before. One at rest does so when
+    /// it is awake again, since what was read meanwhile, for others, went nowhere.
     pub fn note_versions(&mut self) -> bool {
+        if !self.is_awake() {
+            return false;
+        }
         let reports = self.contents.as_ref().map(Contents::registries).unwrap_or_default();
         let read = self.places().cloned().zip(reports).filter_map(|(place, report)| {
             let is_good = report.result == RegistryReport::FETCHED;
@@ -319,6 +306,13 @@ impl Record {
         let is_any_other = read.iter().any(is_other);
         self.versions.extend(read);
         is_any_other
+    }
+
+    /// Forgets what was read of keys that it does not read any more.
+    pub fn forget_keys(&mut self) {
+        let places: BTreeSet<_> = self.places().cloned().collect();
+        self.versions.retain(|place, _| places.contains(place));
+        self.fetched_at.retain(|place, _| places.contains(place));
     }
 
     /// Whether a registry could not be read.

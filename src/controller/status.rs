@@ -34,8 +34,8 @@ pub(super) fn of(record: &Record, are_former_gone: bool, now: Timestamp) -> Clus
         failures: failures(record),
         conditions: object.status.conditions.clone(),
         last_rotation: object.status.last_rotation.clone(),
-        observed_rotate: record.rotated.clone().or_else(|| object.status.observed_rotate.clone()),
-        observed_request: record.requested.clone().or_else(|| object.status.observed_request.clone()),
+        observed_rotate: record.observed_rotate.clone().or_else(|| object.status.observed_rotate.clone()),
+        observed_request: record.observed_request.clone().or_else(|| object.status.observed_request.clone()),
         secret_names: if are_former_gone {
             vec![record.wanted.secret_name.clone()]
         } else {

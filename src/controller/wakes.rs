@@ -16,8 +16,9 @@ use crate::metrics::TriggerOutcome;
 use crate::trigger::event::Home;
 use crate::trigger::{Look, Receipt, Trigger, Wake};
 
-/// The oldest that a request can be which was handed over; one that seems older is of another clock.
-const OLDEST: Duration = Duration::from_mins(5);
+/// The oldest that a request can be which was handed over and that nobody took up yet. One that seems older is
+/// of another clock, or was taken up by somebody who could not say so any more.
+const OLDEST: Duration = Duration::from_mins(1);
 
 /// How long after an event a store may go on answering the version from before it.
 pub(super) const STALENESS: Duration = Duration::from_secs(30);
@@ -135,7 +136,8 @@ impl Controller {
         let Some(record) = self.records.get(name).filter(|record| record.is_awake()) else { return };
         let looks = record.places().map(|place| (place.clone(), expected(request, place))).collect();
         let (now, wall) = (Instant::now(), (self.settings.wall_clock)());
-        let age = Duration::try_from(wall.duration_since(request.at)).unwrap_or_default().min(OLDEST);
+        let age = Duration::try_from(wall.duration_since(request.at)).ok().filter(|age| *age <= OLDEST);
+        let age = age.unwrap_or_default();
         let since = now.checked_sub(age).unwrap_or(now);
         let at = wall.checked_sub(age).unwrap_or(wall);
         self.look_at(name, &looks, Cause { trigger: Trigger::Webhook, since, at }, now, None);

@@ -32,7 +32,7 @@ pub struct ClusterPullSecretStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_rotate: Option<String>,
     /// When the request of the webhook was made that was last answered, of those that another replica handed
-    /// over: the keys it asked for were read.
+    /// over: everything it asked for was tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_request: Option<String>,
     /// What failed, at most ten of them.

@@ -8,7 +8,6 @@ use crate::manifest::object::Object;
 use crate::pass::fixture::{namespace, place, pull_secret, secret, service_account, values};
 use crate::pass::resolve::resolve;
 use crate::report::ResultKind;
-use crate::trigger::Trigger;
 
 fn record() -> Record {
     Record::new(Arc::new(pull_secret("images", &["ghcr.io"])))
@@ -150,38 +149,4 @@ fn a_key_whose_store_is_sealed_is_not_read_yet_and_the_others_are() {
     record.contents = Some(Contents::new(resolve(&record.wanted, &values), &Cluster::default()));
     let unread = ["ghcr.io", "quay.io"].map(|key| record.is_unread(&place(key)));
     assert_eq!(unread, [false, true]);
-}
-
-/// A record whose only key could be read, or not.
-fn read(is_good: bool) -> Contents {
-    let wanted = Arc::new(pull_secret("images", &["ghcr.io"]));
-    let values = values(&[("ghcr.io", "7", if is_good { "pw" } else { "" })]);
-    Contents::new(resolve(&wanted, &values), &Cluster::default())
-}
-
-#[test]
-fn who_told_of_a_change_that_could_not_be_read_is_the_cause_of_the_read_that_can() {
-    let (mut record, now) = (record(), Instant::now());
-    let cause = |trigger, seconds| Cause {
-        trigger,
-        since: now + Duration::from_secs(seconds),
-        at: Timestamp::UNIX_EPOCH,
-    };
-    let mut pass = |trigger, seconds, is_good| {
-        let pass = record.begin_read(cause(trigger, seconds), now);
-        let told = pass.cause;
-        record.contents = Some(read(is_good));
-        record.pass = None;
-        record.answer(told, true);
-        (told.trigger, told.since.duration_since(now).as_secs())
-    };
-    assert_eq!(pass(Trigger::Refresh, 0, false), (Trigger::Refresh, 0));
-    assert_eq!(
-        pass(Trigger::Webhook, 1, false),
-        (Trigger::Webhook, 1),
-        "whoever only looks tells of nothing"
-    );
-    assert_eq!(pass(Trigger::Refresh, 2, false), (Trigger::Webhook, 1));
-    assert_eq!(pass(Trigger::Refresh, 3, true), (Trigger::Webhook, 1));
-    assert_eq!(pass(Trigger::Refresh, 4, true), (Trigger::Refresh, 4));
 }

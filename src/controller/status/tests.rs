@@ -95,6 +95,28 @@ fn a_registry_that_cannot_be_read_keeps_the_version_that_was_read_last() {
 }
 
 #[test]
+fn what_is_read_while_nobody_wants_it_is_told_when_somebody_does() {
+    let mut record = record(&GOOD);
+    assert!(!record.note_versions());
+    record.contents = self::record(&[("ghcr.io", "8", "pw"), ("quay.io", "1", "pw")]).contents;
+    let awake = Arc::clone(&record.wanted);
+    let mut resting = (*awake).clone();
+    resting.suspend = true;
+    record.wanted = Arc::new(resting);
+    assert!(!record.note_versions());
+    record.wanted = awake;
+    assert!(record.note_versions());
+    // A key that comes back to the spec was nobody's meanwhile.
+    let mut other = (*record.wanted).clone();
+    other.registries.clear();
+    let wanted = std::mem::replace(&mut record.wanted, Arc::new(other));
+    record.forget_keys();
+    record.wanted = wanted;
+    record.contents = self::record(&[("ghcr.io", "9", "pw"), ("quay.io", "1", "pw")]).contents;
+    assert!(!record.note_versions());
+}
+
+#[test]
 fn a_namespace_in_trouble_is_named_and_the_others_are_counted() {
     let mut record = record(&GOOD);
     stand(&mut record, "web", ResultKind::Refused, Some("Conflict"));
