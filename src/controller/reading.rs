@@ -37,16 +37,16 @@ impl Reading {
         self.slots.entry(place.clone()).or_default().expect(told, now);
     }
 
-    /// Whether a key was last read at this version.
+    /// Whether what a key was last read at has seen what an event tells of: it is that version, or, where it
+    /// names none, was read since.
     #[must_use]
-    pub fn is_at(&self, place: &Place, version: &Version) -> bool {
-        matches!(self.values.get(place), Some(Ok(value)) if value.version == *version)
-    }
-
-    /// Whether a key was last read at an instant or later, and answered nothing that is known to be old.
-    #[must_use]
-    pub fn is_read_since(&self, place: &Place, since: Instant) -> bool {
-        self.slots.get(place).is_some_and(|slot| slot.is_read_since(since))
+    pub fn has_seen(&self, place: &Place, told: &Told) -> bool {
+        match &told.version {
+            Some((version, _)) => {
+                matches!(self.values.get(place), Some(Ok(value)) if value.version == *version)
+            }
+            None => self.slots.get(place).is_some_and(|slot| slot.is_read_since(told.before)),
+        }
     }
 
     /// Every key with the version it was last read at; none where it could not be read.

@@ -83,8 +83,7 @@ impl Controller {
         }
     }
 
-    /// Keys of a ClusterPullSecret are to be read again, unless what was read last has seen what is told of:
-    /// it is that version, or was read since.
+    /// Keys of a ClusterPullSecret are to be read again, unless what was read last has seen what is told of.
     pub(super) fn look_at(
         &mut self,
         name: &str,
@@ -95,11 +94,12 @@ impl Controller {
     ) {
         let now = Instant::now();
         let Some(record) = self.records.get_mut(name) else { return };
-        let is_new = |(place, version): &(&Place, &Option<Version>)| match version {
-            Some(version) => !self.reading.is_at(place, version),
-            None => !self.reading.is_read_since(place, before),
+        let told = |(place, version): (_, &Option<Version>)| {
+            let version = version.clone().map(|version| (version, cause.since + STALENESS));
+            (place, Told { before, version })
         };
-        let new: Vec<_> = looks.iter().filter(is_new).collect();
+        let is_new = |(place, told): &(&Place, Told)| !self.reading.has_seen(place, told);
+        let new: Vec<_> = looks.iter().map(told).filter(is_new).collect();
         let share = receipt
             .map(|receipt| Share { receipt: receipt.share(), places: looks.keys().cloned().collect() });
         if new.is_empty() {
@@ -114,9 +114,8 @@ impl Controller {
         if let Some(pass) = self.join_pass(name, cause, now) {
             pass.note(cause, share, now);
         }
-        for (place, version) in new {
-            let version = version.clone().map(|version| (version, cause.since + STALENESS));
-            self.reading.expect(place, Told { before, version }, now);
+        for (place, told) in new {
+            self.reading.expect(place, told, now);
         }
     }
 

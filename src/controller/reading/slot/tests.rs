@@ -21,9 +21,14 @@ impl Key {
 
     /// An event that names a version, or none.
     fn event(&mut self, version: &str) {
+        self.event_before(self.now, version);
+    }
+
+    /// The same of one that tells of what was so before an instant.
+    fn event_before(&mut self, before: Instant, version: &str) {
         let until = self.now + Duration::from_secs(30);
         let version = (!version.is_empty()).then(|| (version.into(), until));
-        self.slot.expect(Told { before: self.now, version }, self.now);
+        self.slot.expect(Told { before, version }, self.now);
     }
 
     fn begin(&mut self) {
@@ -203,7 +208,7 @@ fn an_event_that_is_older_than_a_read_under_way_is_served_by_it() {
     key.event("");
     key.begin();
     key.now += Duration::from_millis(10);
-    key.slot.expect(Told { before: sent, version: None }, key.now);
+    key.event_before(sent, "");
     key.end("1");
     key.check(State::Settled);
     assert!(key.slot.is_read_since(sent) && !key.slot.is_read_since(key.now));
@@ -220,8 +225,7 @@ fn an_event_that_names_a_version_is_served_by_no_read_that_was_under_way() {
     key.slot.want(key.now);
     key.begin();
     key.now += Duration::from_millis(1);
-    let version = Some(("3".into(), key.now + Duration::from_secs(30)));
-    key.slot.expect(Told { before: sent, version }, key.now);
+    key.event_before(sent, "3");
     // One in between, which was never answered before.
     key.end("2");
     key.check(State::Owed);
@@ -238,7 +242,7 @@ fn an_answer_that_is_known_to_be_old_serves_no_event() {
     assert!(!key.slot.is_read_since(sent), "it is read again");
     key.read_on("1");
     assert!(!key.slot.is_read_since(sent), "it was read again to no avail");
-    key.slot.expect(Told { before: sent, version: None }, key.now);
+    key.event_before(sent, "");
     key.read("1");
     assert!(key.slot.is_read_since(sent), "whoever reads again takes what there is");
 }
