@@ -115,22 +115,15 @@ impl Metrics {
     /// A queue was asked for messages; `Err` has the reason why it did not answer.
     pub fn received(&self, queue: &str, outcome: Result<(), &'static str>) {
         let labels = |outcome| OfReceives { queue: queue.to_owned(), outcome };
-        for outcome in receive_outcomes() {
-            self.receives.get_or_create(&labels(outcome)).inc_by(0);
-        }
         let outcome = outcome.map_or_else(|reason| reason, |()| RECEIVED);
-        self.receives.get_or_create(&labels(outcome)).inc();
+        count(&self.receives, labels, receive_outcomes(), outcome);
     }
 
     /// The version of a key of `store` was asked for.
     pub fn polled(&self, store: &StoreName, outcome: Result<PollOutcome, &provider::Error>) {
         let labels = |outcome| OfPolls { store: store.to_string(), outcome };
-        // As for reads, the first failure is to be an increase from 0.
-        for outcome in poll_outcomes() {
-            self.polls.get_or_create(&labels(outcome)).inc_by(0);
-        }
         let outcome = outcome.map_or_else(provider::Error::reason, Into::into);
-        self.polls.get_or_create(&labels(outcome)).inc();
+        count(&self.polls, labels, poll_outcomes(), outcome);
     }
 
     /// A key of `store` was read, or was not.
@@ -141,12 +134,8 @@ impl Metrics {
         took: Duration,
     ) {
         let labels = |outcome| OfFetches { store: store.to_string(), outcome };
-        // The first failure is to be an increase from 0: one of a series that just began is none.
-        for outcome in fetch_outcomes() {
-            self.fetches.get_or_create(&labels(outcome)).inc_by(0);
-        }
         let outcome = outcome.map_or_else(provider::Error::reason, |_| RegistryReport::FETCHED);
-        self.fetches.get_or_create(&labels(outcome)).inc();
+        count(&self.fetches, labels, fetch_outcomes(), outcome);
         let labels = OfStore { store: store.to_string() };
         self.fetch_seconds.get_or_create(&labels).observe(took.as_secs_f64());
     }
@@ -154,10 +143,7 @@ impl Metrics {
     /// A pass over `pull_secret` ended.
     pub fn passed(&self, pull_secret: &str, outcome: PassOutcome) {
         let labels = |outcome| OfPasses { pull_secret: pull_secret.to_owned(), outcome };
-        for &outcome in PassOutcome::VARIANTS {
-            self.passes.get_or_create(&labels(outcome)).inc_by(0);
-        }
-        self.passes.get_or_create(&labels(outcome)).inc();
+        count(&self.passes, labels, PassOutcome::VARIANTS.iter().copied(), outcome);
         self.last_success.begin(pull_secret, Instant::now());
     }
 
@@ -251,6 +237,20 @@ fn register<M: Metric + Clone>(registry: &mut Registry, description: &Descriptio
 
 fn histograms<Labels: Clone + Eq + std::hash::Hash>() -> Histograms<Labels> {
     Family::new_with_constructor(|| Histogram::new(SECONDS))
+}
+
+/// Counts one of these outcomes, and begins the series of the others: the first failure is to be an increase
+/// from 0, and one of a series that just began is none.
+fn count<Labels: Clone + Eq + std::hash::Hash, Outcome>(
+    family: &Family<Labels, Counter>,
+    labels: impl Fn(Outcome) -> Labels,
+    outcomes: impl Iterator<Item = Outcome>,
+    outcome: Outcome,
+) {
+    for other in outcomes {
+        family.get_or_create(&labels(other)).inc_by(0);
+    }
+    family.get_or_create(&labels(outcome)).inc();
 }
 
 fn whole(count: usize) -> i64 {
