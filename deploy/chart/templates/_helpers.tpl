@@ -9,9 +9,14 @@ app.kubernetes.io/name: regcred
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* The port of the webhook; nothing where there is none. */}}
+{{/* The address of the webhook; nothing where there is none. */}}
+{{- define "regcred.webhookListen" -}}
+{{- with (.Values.config.triggers).webhook }}{{ hasKey . "listen" | ternary .listen "0.0.0.0:8081" }}{{ end }}
+{{- end }}
+
+{{/* Its port. */}}
 {{- define "regcred.webhookPort" -}}
-{{- with (.Values.config.triggers).webhook }}{{ .listen | default "0.0.0.0:8081" | regexFind "[0-9]+$" }}{{ end }}
+{{- include "regcred.webhookListen" . | regexFind "[0-9]+$" }}
 {{- end }}
 
 {{- define "regcred.image" -}}

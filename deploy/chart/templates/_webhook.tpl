@@ -8,8 +8,8 @@ come by other means. */}}
 {{- fail (printf "%s has neither tokenFile nor hmacKeyFile, and anyone could wake regcred: give one of them" $at) }}
 {{- end }}
 {{- with $webhook }}
-{{- $listen := hasKey . "listen" | ternary .listen "0.0.0.0:8081" }}
-{{- $port := regexFind "[0-9]+$" $listen | atoi }}
+{{- $listen := include "regcred.webhookListen" $ }}
+{{- $port := include "regcred.webhookPort" $ | atoi }}
 {{- if or (not (regexMatch "^([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]+$" $listen)) (lt $port 1) (gt $port 65535) }}
 {{- fail (printf "%s.listen must be an address and a port, such as 0.0.0.0:8081" $at) }}
 {{- else if eq $port 8080 }}
