@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 
 pub use self::heartbeat::Heartbeat;
 pub use self::readiness::Readiness;
-use crate::listener::{self, Bounds};
+use crate::http_server::{self, Bounds};
 use crate::metrics::{self, Metrics};
 
 mod heartbeat;
@@ -34,7 +34,7 @@ const BOUNDS: Bounds = Bounds {
 
 /// What the server tells of.
 #[derive(Clone, Debug)]
-pub struct Vitals {
+pub struct Health {
     /// Beaten by the sync loop.
     pub heartbeat: Heartbeat,
     /// Set by whoever primes the caches.
@@ -44,37 +44,37 @@ pub struct Vitals {
 }
 
 /// Answers on `listener` until `shutdown`, then finishes what is under way, for at most five seconds.
-pub async fn serve(listener: TcpListener, vitals: Vitals, shutdown: impl Future<Output = ()>) {
-    let router = router(vitals);
-    let answer = |stream, _, _| listener::answer(stream, TowerToHyperService::new(router.clone()));
-    listener::serve(listener, BOUNDS, answer, shutdown).await;
+pub async fn serve(listener: TcpListener, health: Health, shutdown: impl Future<Output = ()>) {
+    let router = router(health);
+    let answer = |stream, _, _| http_server::answer(stream, TowerToHyperService::new(router.clone()));
+    http_server::serve(listener, BOUNDS, answer, shutdown).await;
 }
 
-fn router(vitals: Vitals) -> Router {
+fn router(health: Health) -> Router {
     Router::new()
         .route("/live", get(live))
         .route("/ready", get(ready))
         .route("/metrics", get(scrape))
-        .with_state(vitals)
+        .with_state(health)
 }
 
-async fn live(State(vitals): State<Vitals>) -> Response {
-    let silence = vitals.heartbeat.silence();
+async fn live(State(health): State<Health>) -> Response {
+    let silence = health.heartbeat.silence();
     if silence <= heartbeat::PATIENCE {
         return line(StatusCode::OK, "alive");
     }
     line(StatusCode::SERVICE_UNAVAILABLE, &format!("the sync loop last ticked {} s ago", silence.as_secs()))
 }
 
-async fn ready(State(vitals): State<Vitals>) -> Response {
-    match vitals.readiness.awaited() {
+async fn ready(State(health): State<Health>) -> Response {
+    match health.readiness.awaited() {
         None => line(StatusCode::OK, "ready"),
         Some(what) => line(StatusCode::SERVICE_UNAVAILABLE, &format!("waiting for {what}")),
     }
 }
 
-async fn scrape(State(vitals): State<Vitals>) -> Response {
-    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], vitals.metrics.encode()).into_response()
+async fn scrape(State(health): State<Health>) -> Response {
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], health.metrics.encode()).into_response()
 }
 
 fn line(status: StatusCode, text: &str) -> Response {

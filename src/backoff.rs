@@ -10,23 +10,23 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(5);
 
 /// The pause after that many failures in a row, from a second to five minutes. It doubles with each and
-/// is shortened by up to a tenth, by `dice` from 0 to 1, so that what failed together is not tried together.
+/// is shortened by up to a tenth, by `jitter` from 0 to 1, so that what failed together is not tried together.
 #[must_use]
-pub fn after(failures: u32, dice: f64) -> Duration {
+pub fn after(failures: u32, jitter: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
-    shortened(SHORTEST.saturating_mul(1 << doublings).min(LONGEST), dice)
+    shortened(SHORTEST.saturating_mul(1 << doublings).min(LONGEST), jitter)
 }
 
 /// A pause that may not be exceeded, shortened by up to a tenth.
 #[must_use]
-pub fn shortened(pause: Duration, dice: f64) -> Duration {
-    pause.mul_f64(1.0 - dice.clamp(0.0, 1.0) / 10.0)
+pub fn shortened(pause: Duration, jitter: f64) -> Duration {
+    pause.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 10.0)
 }
 
 /// The time from one refresh to the next: the interval, a tenth more or less.
 #[must_use]
-pub fn jittered(interval: Duration, dice: f64) -> Duration {
-    interval.mul_f64(0.9 + dice.clamp(0.0, 1.0) / 5.0)
+pub fn jittered(interval: Duration, jitter: f64) -> Duration {
+    interval.mul_f64(0.9 + jitter.clamp(0.0, 1.0) / 5.0)
 }
 
 #[cfg(test)]

@@ -13,16 +13,16 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::log::LogFormat;
 
+pub mod cluster_pull_secrets;
 pub mod connection;
 pub mod crd;
 pub mod log;
 pub mod output;
 pub mod progress;
-pub mod pull_secrets;
 pub mod rotate;
 pub mod run;
 
-use crate::manifest::mistake::Mistakes;
+use crate::manifest::field::FieldErrors;
 use crate::manifest::{self, Manifests};
 use crate::provider::Environment;
 
@@ -117,7 +117,7 @@ fn manifests(filenames: &[PathBuf], files: &Path) -> Result<Manifests, Failure> 
 }
 
 /// All mistakes, a line each, under one that counts them.
-fn told(mistakes: &Mistakes) -> anyhow::Error {
+fn told(mistakes: &FieldErrors) -> anyhow::Error {
     let lines = mistakes.to_string().replace('\n', "\n  ");
     match mistakes.0.len() {
         1 => anyhow!("a mistake in the manifests; nothing was read or written\n  {lines}"),

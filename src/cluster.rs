@@ -15,10 +15,10 @@ use kube::{Client, Resource};
 use secrecy::SecretSlice;
 use serde::de::DeserializeOwned;
 
+pub mod cluster_pull_secret;
 pub mod error;
 mod object;
 pub(crate) mod params;
-pub mod pull_secret;
 #[cfg(test)]
 pub(crate) mod script;
 pub mod watch;
@@ -83,7 +83,7 @@ pub struct Secret {
     /// regcred made or adopted it.
     pub managed: bool,
     /// The ClusterPullSecret it says it was made for.
-    pub pull_secret: Option<String>,
+    pub cluster_pull_secret: Option<String>,
     /// The versions annotation as it stands.
     pub versions: Option<String>,
     /// The objects on whose deletion the garbage collector removes it.
@@ -162,7 +162,7 @@ pub async fn service_account(
 }
 
 /// The Secrets of one name in all namespaces with their bytes, by namespace and name.
-pub async fn secrets(client: &Client, name: &str) -> Result<Vec<(watch::Address, Secret)>, Error> {
+pub async fn secrets(client: &Client, name: &str) -> Result<Vec<(watch::ObjectRef, Secret)>, Error> {
     let listed = list_secrets(client, name).await?;
     Ok(listed.into_iter().map(|Listed { namespace, name, object }| ((namespace, name), object)).collect())
 }
@@ -242,8 +242,8 @@ impl Secret {
 
     /// Whether regcred made this Secret for that ClusterPullSecret.
     #[must_use]
-    pub fn is_made_for(&self, pull_secret: &str) -> bool {
-        self.managed && self.pull_secret.as_deref() == Some(pull_secret)
+    pub fn is_made_for(&self, cluster_pull_secret: &str) -> bool {
+        self.managed && self.cluster_pull_secret.as_deref() == Some(cluster_pull_secret)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! In go what watches see, what reads of stores and writes to the cluster came to, and the clock; out
 //! go reads, writes and errands. One loop owns everything that is known and decides by pure functions;
-//! whatever waits for somebody else runs beside it and comes back as `Done`.
+//! whatever waits for somebody else runs beside it and comes back as `TaskResult`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,45 +14,45 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-pub mod contest;
-pub mod memory;
-pub mod pass;
+pub mod cache;
+pub mod drift;
+pub mod fetches;
+pub mod object_state;
 pub mod queue;
-pub mod reading;
-pub mod record;
+pub mod reconciliation;
 
-mod bodies;
-mod caches;
-mod desired;
 mod dispatch;
-mod errand;
-mod hand_over;
+mod forward;
 mod notice;
-mod passes;
+mod object_writes;
+mod reconciliations;
+mod secret_lists;
+mod specs;
 mod status;
+mod tasks;
 mod timers;
-mod under_way;
-mod wakes;
+mod triggers;
+mod watch_events;
 
-use crate::admin::Vitals;
+use crate::admin::Health;
 use crate::backoff;
-use crate::cluster::watch::{Seen, Subject, Watch};
-use crate::manifest::cluster_pull_secret::PullSecret;
+use crate::cluster::watch::{Watch, WatchEvent, WatchedResource};
+use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::config::Store;
-use crate::pass::claims::Claims;
 use crate::provider::stores::Stores;
+use crate::reconcile::claims::Claims;
 use crate::report::event::Events;
-use crate::trigger::{Trigger, Wakes, poll};
-use bodies::Bodies;
-use contest::Contests;
-use desired::Invalid;
-use hand_over::HandOvers;
-use memory::Memory;
+use crate::trigger::{Trigger, TriggerReceiver, poll};
+use cache::Cache;
+use drift::Contests;
+use fetches::Fetches;
+use forward::ForwardedRequests;
+use object_state::ObjectState;
 use queue::Queue;
-use reading::Reading;
-use record::Record;
+use secret_lists::SecretLists;
+use specs::Invalid;
+use tasks::{TaskResult, Tasks};
 use timers::Timers;
-use under_way::{Done, UnderWay};
 
 /// How often the loop shows that it lives, whatever else happens.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -71,9 +71,9 @@ pub struct Settings {
     /// Where writes and reads go; refuses writes while this process does not lead.
     pub client: Client,
     /// Where a replica that does not lead leaves word for the one that does.
-    pub messenger: Client,
+    pub unfenced_client: Client,
     /// What comes from outside.
-    pub wakes: Wakes,
+    pub trigger_receiver: TriggerReceiver,
     /// Where the poll learns which keys there are, and which versions are known.
     pub held: watch::Sender<poll::Held>,
     /// Every store of the Config.
@@ -81,41 +81,41 @@ pub struct Settings {
     /// The same as the Config describes them, for ClusterPullSecrets that come later.
     pub stores_known: Vec<Store>,
     /// The ClusterPullSecrets of the files, the oldest first.
-    pub files: Vec<Arc<PullSecret>>,
+    pub files: Vec<Arc<ClusterPullSecret>>,
     /// Requests to the API server that may be under way at once for one ClusterPullSecret.
     pub concurrency: usize,
     /// What probes and Prometheus are told.
-    pub vitals: Vitals,
+    pub health: Health,
     /// Who this replica is, for Events.
     pub identity: String,
     /// The clock on the wall.
     pub wall_clock: fn() -> Timestamp,
     /// A random number from 0 to 1.
-    pub dice: fn() -> f64,
+    pub jitter: fn() -> f64,
 }
 
 /// Everything that is known, and what is under way.
 pub struct Controller {
     settings: Settings,
-    memory: Memory,
-    records: BTreeMap<String, Record>,
+    memory: Cache,
+    records: BTreeMap<String, ObjectState>,
     /// ClusterPullSecrets in which something is wrong: they are left as they are, and told so.
     invalid: BTreeMap<String, Invalid>,
     claims: Claims,
     /// The claims, or who may make some, changed.
     is_claim_new: bool,
     queue: Queue,
-    reading: Reading,
+    reading: Fetches,
     contests: Contests,
     timers: Timers,
-    hand_overs: HandOvers,
+    hand_overs: ForwardedRequests,
     events: Events,
-    watches: BTreeMap<Subject, Watch>,
-    seen: (mpsc::Sender<Seen>, mpsc::Receiver<Seen>),
+    watches: BTreeMap<WatchedResource, Watch>,
+    seen: (mpsc::Sender<WatchEvent>, mpsc::Receiver<WatchEvent>),
     /// What was listed at least once.
-    primed: BTreeSet<Subject>,
-    bodies: Bodies,
-    under_way: UnderWay,
+    primed: BTreeSet<WatchedResource>,
+    bodies: SecretLists,
+    under_way: Tasks,
     /// There is more to look at than fits into one turn of the loop.
     is_unfinished: bool,
     /// When contests of long ago were forgotten.
@@ -136,28 +136,28 @@ impl Controller {
         let queue = Queue::new(settings.concurrency);
         let mut controller = Self {
             settings,
-            memory: Memory::default(),
+            memory: Cache::default(),
             records: BTreeMap::new(),
             invalid: BTreeMap::new(),
             claims: Claims::default(),
             is_claim_new: true,
             queue,
-            reading: Reading::default(),
+            reading: Fetches::default(),
             contests: Contests::default(),
             timers: Timers::default(),
-            hand_overs: HandOvers::default(),
+            hand_overs: ForwardedRequests::default(),
             events,
             watches: BTreeMap::new(),
             seen: mpsc::channel(BACKLOG),
             primed: BTreeSet::new(),
-            bodies: Bodies::default(),
-            under_way: UnderWay::default(),
+            bodies: SecretLists::default(),
+            under_way: Tasks::default(),
             is_unfinished: false,
             tidied_at: Instant::now(),
             leads: false,
         };
-        for pull_secret in std::mem::take(&mut controller.settings.files) {
-            controller.want(pull_secret);
+        for cluster_pull_secret in std::mem::take(&mut controller.settings.files) {
+            controller.want(cluster_pull_secret);
         }
         controller
     }
@@ -170,7 +170,11 @@ impl Controller {
         stop: impl Future<Output = ()>,
     ) -> Result<(), Panicked> {
         let mut stop = std::pin::pin!(stop);
-        for subject in [Subject::Namespaces, Subject::ServiceAccounts, Subject::PullSecrets] {
+        for subject in [
+            WatchedResource::Namespaces,
+            WatchedResource::ServiceAccounts,
+            WatchedResource::ClusterPullSecrets,
+        ] {
             self.watch(subject);
         }
         loop {
@@ -184,7 +188,7 @@ impl Controller {
                 Some(done) = self.under_way.next() => self.done(done?),
                 Some(seen) = self.seen.1.recv() => self.see(seen),
                 // Whom it concerns is known once everything was listed.
-                Some(wake) = self.settings.wakes.recv(), if is_primed => self.wake(wake),
+                Some(wake) = self.settings.trigger_receiver.recv(), if is_primed => self.wake(wake),
                 () = sleep_until(until) => {}
             }
             // What else is there already is dealt with before anything is decided.
@@ -195,9 +199,9 @@ impl Controller {
                 self.see(seen);
             }
             // As many as fit into the backlog, so that a turn of the loop has an end.
-            let waiting = if is_primed { self.settings.wakes.len() } else { 0 };
+            let waiting = if is_primed { self.settings.trigger_receiver.len() } else { 0 };
             for _ in 0..waiting {
-                if let Ok(wake) = self.settings.wakes.try_recv() {
+                if let Ok(wake) = self.settings.trigger_receiver.try_recv() {
                     self.wake(wake);
                 }
             }
@@ -219,7 +223,7 @@ impl Controller {
     /// written, what is told.
     fn advance(&mut self) {
         let now = Instant::now();
-        self.settings.vitals.heartbeat.beat();
+        self.settings.health.heartbeat.beat();
         self.keep_watches();
         self.tell_readiness();
         if !self.leads || !self.is_primed() {
@@ -240,11 +244,11 @@ impl Controller {
         }
         let passes = self.records.values().filter_map(|record| record.pass.as_ref());
         let oldest = passes.map(|pass| pass.cause.since).min();
-        self.settings.vitals.metrics.queue(self.queue.depth(), oldest);
+        self.settings.health.metrics.queue(self.queue.depth(), oldest);
     }
 
-    fn dice(&self) -> f64 {
-        (self.settings.dice)()
+    fn jitter(&self) -> f64 {
+        (self.settings.jitter)()
     }
 
     /// This process leads from now on, or no longer.
@@ -253,7 +257,7 @@ impl Controller {
             return;
         }
         self.leads = leads;
-        self.settings.vitals.metrics.leading(leads);
+        self.settings.health.metrics.leading(leads);
         if leads {
             info!("leading");
             self.bodies.doubt();
@@ -269,14 +273,14 @@ impl Controller {
         }
     }
 
-    fn done(&mut self, done: Done) {
+    fn done(&mut self, done: TaskResult) {
         match done {
-            Done::Applied(item, applied) => self.applied(&item, applied),
-            Done::Read(began, values) => self.read(began, values),
-            Done::Bodies(name, secrets) => self.bodies_are(&name, secrets),
-            Done::Errand(name, errand, result) => self.errand_done(&name, &errand, result),
-            Done::Told(result) => self.told(&result),
-            Done::HandedOver(handed_over) => self.handed_over(handed_over),
+            TaskResult::Applied(item, applied) => self.applied(&item, applied),
+            TaskResult::Read(began, values) => self.read(began, values),
+            TaskResult::SecretLists(name, secrets) => self.bodies_are(&name, secrets),
+            TaskResult::ObjectPatch(name, errand, result) => self.errand_done(&name, &errand, result),
+            TaskResult::ChangeNotice(result) => self.told(&result),
+            TaskResult::HandedOver(handed_over) => self.handed_over(handed_over),
         }
     }
 
@@ -285,7 +289,7 @@ impl Controller {
         info!(writes = self.under_way.writes(), "ending: finishing what is under way");
         let deadline = Instant::now() + FAREWELL;
         while self.under_way.writes() > 0 {
-            self.settings.vitals.heartbeat.beat();
+            self.settings.health.heartbeat.beat();
             match tokio::time::timeout_at(deadline, self.under_way.next()).await {
                 Ok(Some(done)) => drop(done?),
                 Ok(None) => break,

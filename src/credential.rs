@@ -38,7 +38,7 @@ impl Version {
 
 /// One key of one store: what an error about a read has to name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct StoreKey {
     /// The store.
     pub store: StoreName,
     /// The key inside it.
@@ -86,7 +86,7 @@ macro_rules! shown_as_is {
 
 shown_as_is!(Key, StoreName, Version);
 
-impl fmt::Display for Place {
+impl fmt::Display for StoreKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "store {}, key {}", self.store, self.key)
     }

@@ -8,8 +8,8 @@
 //! wanted                 per key     kubelet reads    each ns    each SA    and why not
 //! ```
 //!
-//! [`pass`] is the only module that sees the whole line, [`cli`] the only one that sees the terminal.
-//! [`controller`] keeps it running for ever, while [`lease`] says who leads.
+//! [`reconcile`] is the only module that sees the whole line, [`cli`] the only one that sees the terminal.
+//! [`controller`] keeps it running for ever, while [`leader_election`] says who leads.
 //! Every module that writes is observe → decide → act, and the decision is a pure function.
 
 pub mod manifest;
@@ -28,14 +28,15 @@ pub mod rotator;
 
 pub mod patcher;
 
-pub mod pass;
+pub mod reconcile;
 pub mod report;
 
 pub mod controller;
-pub mod lease;
+pub mod leader_election;
 
 pub mod admin;
-mod listener;
+mod http_server;
+mod log_throttle;
 pub mod metrics;
 
 pub mod cli;

@@ -17,7 +17,7 @@ use strum::VariantArray;
 use tokio::time::Instant;
 
 use self::labels::{
-    OfFetches, OfPasses, OfPlace, OfPolls, OfPullSecret, OfReceives, OfStore, OfTargets, OfTrigger,
+    OfClusterPullSecret, OfFetches, OfPasses, OfPlace, OfPolls, OfReceives, OfStore, OfTargets, OfTrigger,
     OfTriggers, OfWrites, RECEIVED, TargetState, fetch_outcomes, poll_outcomes, receive_outcomes,
 };
 pub use self::labels::{PassOutcome, PollOutcome, TriggerOutcome, WriteKind, WriteOutcome};
@@ -28,7 +28,7 @@ use self::reference::{
     CREDENTIAL_EXPIRY, Description, FETCH_SECONDS, FETCHES, LEADER, PASSES, POLLS, PREFIX,
     PROPAGATION_SECONDS, QUEUE_DEPTH, READY, RECEIVES, TARGETS, TRIGGERS, WRITES,
 };
-use crate::credential::{Place, StoreName, StoredValue};
+use crate::credential::{StoreKey, StoreName, StoredValue};
 use crate::provider;
 use crate::report::RegistryReport;
 use crate::trigger::Trigger;
@@ -58,7 +58,7 @@ pub struct Metrics {
     passes: Family<OfPasses, Counter>,
     writes: Family<OfWrites, Counter>,
     propagation_seconds: Histograms<OfTrigger>,
-    ready: Family<OfPullSecret, Gauge>,
+    ready: Family<OfClusterPullSecret, Gauge>,
     targets: Family<OfTargets, Gauge>,
     last_success: LastSuccess,
     leader: Gauge,
@@ -140,11 +140,11 @@ impl Metrics {
         self.fetch_seconds.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// A pass over `pull_secret` ended.
-    pub fn passed(&self, pull_secret: &str, outcome: PassOutcome) {
-        let labels = |outcome| OfPasses { pull_secret: pull_secret.to_owned(), outcome };
+    /// A pass over `cluster_pull_secret` ended.
+    pub fn passed(&self, cluster_pull_secret: &str, outcome: PassOutcome) {
+        let labels = |outcome| OfPasses { cluster_pull_secret: cluster_pull_secret.to_owned(), outcome };
         count(&self.passes, labels, PassOutcome::VARIANTS.iter().copied(), outcome);
-        self.last_success.begin(pull_secret, Instant::now());
+        self.last_success.begin(cluster_pull_secret, Instant::now());
     }
 
     /// The API server answered a write request, or failed to.
@@ -157,9 +157,9 @@ impl Metrics {
         self.propagation_seconds.get_or_create(&OfTrigger { trigger }).observe(took.as_secs_f64());
     }
 
-    /// Whether `pull_secret` is ready; `None` where nobody wants it to be.
-    pub fn ready(&self, pull_secret: &str, is_ready: Option<bool>) {
-        let labels = OfPullSecret { pull_secret: pull_secret.to_owned() };
+    /// Whether `cluster_pull_secret` is ready; `None` where nobody wants it to be.
+    pub fn ready(&self, cluster_pull_secret: &str, is_ready: Option<bool>) {
+        let labels = OfClusterPullSecret { cluster_pull_secret: cluster_pull_secret.to_owned() };
         if let Some(is_ready) = is_ready {
             self.ready.get_or_create(&labels).set(i64::from(is_ready));
         } else {
@@ -167,17 +167,17 @@ impl Metrics {
         }
     }
 
-    /// So many targets of `pull_secret` are as they should be, and so many are not.
-    pub fn targets(&self, pull_secret: &str, in_sync: usize, out_of_sync: usize) {
+    /// So many targets of `cluster_pull_secret` are as they should be, and so many are not.
+    pub fn targets(&self, cluster_pull_secret: &str, in_sync: usize, out_of_sync: usize) {
         for (state, count) in [(TargetState::InSync, in_sync), (TargetState::OutOfSync, out_of_sync)] {
-            let labels = OfTargets { pull_secret: pull_secret.to_owned(), state };
+            let labels = OfTargets { cluster_pull_secret: cluster_pull_secret.to_owned(), state };
             self.targets.get_or_create(&labels).set(whole(count));
         }
     }
 
-    /// `pull_secret` was in sync at that time.
-    pub fn succeeded(&self, pull_secret: &str, at: Instant) {
-        self.last_success.renew(pull_secret, at);
+    /// `cluster_pull_secret` was in sync at that time.
+    pub fn succeeded(&self, cluster_pull_secret: &str, at: Instant) {
+        self.last_success.renew(cluster_pull_secret, at);
     }
 
     /// This replica leads, or stands by.
@@ -192,7 +192,7 @@ impl Metrics {
     }
 
     /// The credential at `place` expires then; `None` where it does not, or is used no more.
-    pub fn credential_expires(&self, place: &Place, at: Option<Timestamp>) {
+    pub fn credential_expires(&self, place: &StoreKey, at: Option<Timestamp>) {
         let labels = OfPlace { store: place.store.to_string(), key: place.key.to_string() };
         if let Some(at) = at {
             self.credential_expiry.get_or_create(&labels).set(at.as_second());
@@ -202,16 +202,16 @@ impl Metrics {
     }
 
     /// There is no ClusterPullSecret of that name any more.
-    pub fn forget(&self, pull_secret: &str) {
-        let name = || pull_secret.to_owned();
+    pub fn forget(&self, cluster_pull_secret: &str) {
+        let name = || cluster_pull_secret.to_owned();
         for &outcome in PassOutcome::VARIANTS {
-            self.passes.remove(&OfPasses { pull_secret: name(), outcome });
+            self.passes.remove(&OfPasses { cluster_pull_secret: name(), outcome });
         }
         for state in [TargetState::InSync, TargetState::OutOfSync] {
-            self.targets.remove(&OfTargets { pull_secret: name(), state });
+            self.targets.remove(&OfTargets { cluster_pull_secret: name(), state });
         }
-        self.ready(pull_secret, None);
-        self.last_success.forget(pull_secret);
+        self.ready(cluster_pull_secret, None);
+        self.last_success.forget(cluster_pull_secret);
     }
 
     /// All of them as text of type [`CONTENT_TYPE`].

@@ -18,13 +18,13 @@ use tracing::debug;
 use crate::cluster;
 use crate::cluster::error::{Error, conflict_backoff, within};
 use crate::cluster::{ADDED, ServiceAccount, params, render_added};
-use crate::rotator::Owner;
+use crate::rotator::Ownership;
 
 /// Whether a ServiceAccount should name the pull secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum DesiredEntry {
     /// It should.
-    Named,
+    Present,
     /// It should not: where regcred added the name, it goes.
     Absent,
 }
@@ -53,8 +53,8 @@ pub enum Outcome {
 
 /// What to write, given what is there; `None` is no write.
 #[must_use]
-pub fn decide(observed: &ServiceAccount, owner: &Owner, wanted: Wanted) -> Option<Change> {
-    let Owner { secret_name, pull_secret, .. } = owner;
+pub fn decide(observed: &ServiceAccount, owner: &Ownership, wanted: DesiredEntry) -> Option<Change> {
+    let Ownership { secret_name, cluster_pull_secret, .. } = owner;
     let mut change = Change {
         resource_version: observed.resource_version.clone(),
         image_pull_secrets: observed.image_pull_secrets.clone(),
@@ -63,16 +63,18 @@ pub fn decide(observed: &ServiceAccount, owner: &Owner, wanted: Wanted) -> Optio
     let is_named = observed.image_pull_secrets.iter().any(|name| name == secret_name);
     match (wanted, observed.added.get(secret_name)) {
         // Somebody else's entry is as good as ours.
-        (Wanted::Named, None) if is_named => return None,
-        (Wanted::Named, Some(Some(added_for))) if is_named && added_for == pull_secret => return None,
-        (Wanted::Named, _) => {
+        (DesiredEntry::Present, None) if is_named => return None,
+        (DesiredEntry::Present, Some(Some(added_for))) if is_named && added_for == cluster_pull_secret => {
+            return None;
+        }
+        (DesiredEntry::Present, _) => {
             if !is_named {
                 change.image_pull_secrets.push(secret_name.to_owned());
             }
-            change.added.insert(secret_name.to_owned(), Some(pull_secret.to_owned()));
+            change.added.insert(secret_name.to_owned(), Some(cluster_pull_secret.to_owned()));
         }
-        (Wanted::Absent, None) => return None,
-        (Wanted::Absent, Some(_)) => {
+        (DesiredEntry::Absent, None) => return None,
+        (DesiredEntry::Absent, Some(_)) => {
             change.added.remove(secret_name);
             // Where somebody added the name a second time, ours is the last one.
             if let Some(ours) = change.image_pull_secrets.iter().rposition(|name| name == secret_name) {
@@ -90,8 +92,8 @@ pub async fn act(
     namespace: &str,
     name: &str,
     observed: &mut ServiceAccount,
-    owner: &Owner,
-    wanted: Wanted,
+    owner: &Ownership,
+    wanted: DesiredEntry,
 ) -> Result<Outcome, Error> {
     let service_accounts = Api::<core::ServiceAccount>::namespaced(client.clone(), namespace);
     let mut backoff = conflict_backoff();

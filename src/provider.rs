@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 use tracing::{debug, trace};
 
-use crate::credential::{Key, Place, StoreName, StoredValue, Version};
+use crate::credential::{Key, StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::config::{Backend, Store};
 
 pub mod file;
@@ -23,9 +23,9 @@ pub mod vault;
 
 pub(crate) mod aws;
 pub(crate) mod failure;
-pub(crate) mod silence;
+pub(crate) mod without_tracing;
 
-mod patience;
+mod retry;
 
 /// How long one request to a store may take before it counts as [`Error::TimedOut`].
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,7 +60,7 @@ pub enum Error {
     #[error("{at}: not found {looked}")]
     NotFound {
         /// What was read.
-        at: Place,
+        at: StoreKey,
         /// The path, the region or whatever else the store was asked, such as `in eu-west-1`.
         looked: String,
     },
@@ -68,13 +68,13 @@ pub enum Error {
     #[error("{at}: the current version is deleted")]
     Deleted {
         /// What was read.
-        at: Place,
+        at: StoreKey,
     },
     /// The store refused us. `what` says which right is missing.
     #[error("{at}: access denied: {what}")]
     Denied {
         /// What was read.
-        at: Place,
+        at: StoreKey,
         /// The right that is missing, or the login that failed; never a response.
         what: String,
     },
@@ -82,13 +82,13 @@ pub enum Error {
     #[error("{at}: not allowed by the store's `keys`")]
     NotAllowed {
         /// What was asked for.
-        at: Place,
+        at: StoreKey,
     },
     /// The key, or a setting of the store, can never be right. `what` says which and how to mend it.
     #[error("{at}: {what}")]
     Misconfigured {
         /// What was read.
-        at: Place,
+        at: StoreKey,
         /// The key or the setting, and what is wrong with it.
         what: String,
     },
@@ -96,19 +96,19 @@ pub enum Error {
     #[error("{at}: the Vault is sealed")]
     Sealed {
         /// What was read.
-        at: Place,
+        at: StoreKey,
     },
     /// The store asked for fewer requests.
     #[error("{at}: the store is throttling requests")]
     Throttled {
         /// What was read.
-        at: Place,
+        at: StoreKey,
     },
     /// The value is not one of the known shapes. `what` names the field, never its content.
     #[error("{at}: malformed: {what}")]
     Malformed {
         /// What was read.
-        at: Place,
+        at: StoreKey,
         /// The field and what is wrong with it.
         what: String,
     },
@@ -116,7 +116,7 @@ pub enum Error {
     #[error("{at}: no answer from {whom} within {patience}")]
     TimedOut {
         /// What was read.
-        at: Place,
+        at: StoreKey,
         /// The store, with its address where it has one.
         whom: String,
         /// How long it was waited for, and how many attempts that were.
@@ -126,7 +126,7 @@ pub enum Error {
     #[error("{at}: {whom} is unavailable: {what}")]
     Unavailable {
         /// What was read.
-        at: Place,
+        at: StoreKey,
         /// The store, with its address where it has one.
         whom: String,
         /// What happened to the connection or which status came back; never a body.
@@ -165,8 +165,8 @@ pub async fn open(store: &Store, environment: &Environment) -> Result<Arc<dyn Pr
 }
 
 /// Says that a read ended, and how; beside a retry and a login the only thing a provider logs.
-fn log_read(at: &Place, outcome: &Result<StoredValue, Error>, since: Instant) {
-    let Place { store, key } = at;
+fn log_read(at: &StoreKey, outcome: &Result<StoredValue, Error>, since: Instant) {
+    let StoreKey { store, key } = at;
     let elapsed = since.elapsed();
     match outcome {
         Ok(StoredValue { version, .. }) => debug!(%store, %key, %version, ?elapsed, "read"),
@@ -175,8 +175,8 @@ fn log_read(at: &Place, outcome: &Result<StoredValue, Error>, since: Instant) {
 }
 
 /// The same of a version that was asked for, which happens all the time.
-fn log_version(at: &Place, outcome: &Result<Version, Error>, since: Instant) {
-    let Place { store, key } = at;
+fn log_version(at: &StoreKey, outcome: &Result<Version, Error>, since: Instant) {
+    let StoreKey { store, key } = at;
     let elapsed = since.elapsed();
     match outcome {
         Ok(version) => trace!(%store, %key, %version, ?elapsed, "version asked for"),

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use strum::EnumMessage;
 
-use crate::manifest::cluster_pull_secret::PullSecret;
-use crate::manifest::mistake::{Mistake, Mistakes};
+use crate::manifest::cluster_pull_secret::ClusterPullSecret;
+use crate::manifest::field::{FieldError, FieldErrors};
 use crate::manifest::status::reason::ReadyReason;
 
 pub mod diff;
@@ -28,13 +28,13 @@ pub struct Report {
     /// How many namespaces had which result, in one line.
     pub summary: String,
     /// One for each ClusterPullSecret, the oldest first, and those that were left alone after them.
-    pub pull_secrets: Vec<PullSecretReport>,
+    pub cluster_pull_secrets: Vec<ClusterPullSecretReport>,
 }
 
 /// What became of one ClusterPullSecret.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct PullSecretReport {
+pub struct ClusterPullSecretReport {
     /// Name of the ClusterPullSecret.
     pub name: String,
     /// Name of its Secret in every namespace; empty where a mistake keeps it from being known.
@@ -168,35 +168,35 @@ pub struct ServiceAccountReport {
 impl Report {
     /// A report over these pull secrets.
     #[must_use]
-    pub fn new(dry_run: bool, pull_secrets: Vec<PullSecretReport>) -> Self {
-        let in_sync = pull_secrets.iter().all(PullSecretReport::is_in_sync);
-        let summary = summary(dry_run, &pull_secrets);
-        Self { dry_run, in_sync, summary, pull_secrets }
+    pub fn new(dry_run: bool, cluster_pull_secrets: Vec<ClusterPullSecretReport>) -> Self {
+        let in_sync = cluster_pull_secrets.iter().all(ClusterPullSecretReport::is_in_sync);
+        let summary = summary(dry_run, &cluster_pull_secrets);
+        Self { dry_run, in_sync, summary, cluster_pull_secrets }
     }
 
     /// The same with those that were left alone.
     #[must_use]
-    pub fn beside(self, left_alone: Vec<PullSecretReport>) -> Self {
-        Self::new(self.dry_run, self.pull_secrets.into_iter().chain(left_alone).collect())
+    pub fn beside(self, left_alone: Vec<ClusterPullSecretReport>) -> Self {
+        Self::new(self.dry_run, self.cluster_pull_secrets.into_iter().chain(left_alone).collect())
     }
 
     /// Whether anything was written, or would be.
     #[must_use]
     pub fn has_changes(&self) -> bool {
         let writes = [ResultKind::Created, ResultKind::Updated, ResultKind::Removed];
-        let mut namespaces = self.pull_secrets.iter().flat_map(|it| &it.namespaces);
+        let mut namespaces = self.cluster_pull_secrets.iter().flat_map(|it| &it.namespaces);
         namespaces.any(|namespace| writes.contains(&namespace.result))
     }
 }
 
-impl PullSecretReport {
+impl ClusterPullSecretReport {
     /// Of one that is suspended or being deleted: that is as it should be.
     #[must_use]
-    pub fn at_rest(pull_secret: &PullSecret, reason: ReadyReason) -> Self {
+    pub fn at_rest(cluster_pull_secret: &ClusterPullSecret, reason: ReadyReason) -> Self {
         let message = reason.get_documentation().unwrap_or_default().to_owned();
         Self {
-            name: pull_secret.name.clone(),
-            secret_name: pull_secret.secret_name.clone(),
+            name: cluster_pull_secret.name.clone(),
+            secret_name: cluster_pull_secret.secret_name.clone(),
             left_alone: Some(Problem { reason: reason.into(), message }),
             problems: Vec::new(),
             registries: Vec::new(),
@@ -206,8 +206,8 @@ impl PullSecretReport {
 
     /// Of an object of the cluster that holds mistakes.
     #[must_use]
-    pub fn invalid(name: &str, mistakes: &Mistakes) -> Self {
-        let problem = |mistake: &Mistake| Problem {
+    pub fn invalid(name: &str, mistakes: &FieldErrors) -> Self {
+        let problem = |mistake: &FieldError| Problem {
             reason: ReadyReason::Invalid.into(),
             message: format!("{}: {}", mistake.path, mistake.what),
         };
@@ -235,15 +235,15 @@ impl PullSecretReport {
 }
 
 /// `1000 namespaces: 998 updated, 2 refused`.
-fn summary(dry_run: bool, pull_secrets: &[PullSecretReport]) -> String {
+fn summary(dry_run: bool, cluster_pull_secrets: &[ClusterPullSecretReport]) -> String {
     let mut tally: BTreeMap<ResultKind, usize> = BTreeMap::new();
-    for namespace in pull_secrets.iter().flat_map(|it| &it.namespaces) {
+    for namespace in cluster_pull_secrets.iter().flat_map(|it| &it.namespaces) {
         *tally.entry(namespace.result).or_default() += 1;
     }
     let counts: Vec<_> = tally.iter().map(|(result, count)| format!("{count} {result}")).collect();
     let dry_run = if dry_run { "dry run, nothing was written: " } else { "" };
-    let left_alone = pull_secrets.iter().filter(|it| it.is_left_alone()).count();
-    let active = pull_secrets.len() - left_alone;
+    let left_alone = cluster_pull_secrets.iter().filter(|it| it.is_left_alone()).count();
+    let active = cluster_pull_secrets.len() - left_alone;
     // A namespace that several ClusterPullSecrets select is a target of each.
     let noun = if active > 1 { "target" } else { "namespace" };
     let targets = match tally.values().sum::<usize>() {
@@ -252,7 +252,7 @@ fn summary(dry_run: bool, pull_secrets: &[PullSecretReport]) -> String {
         1 => format!("1 {noun}: {}", counts.join(", ")),
         total => format!("{total} {noun}s: {}", counts.join(", ")),
     };
-    let registries = pull_secrets.iter().flat_map(|it| &it.registries);
+    let registries = cluster_pull_secrets.iter().flat_map(|it| &it.registries);
     let unread = match registries.filter(|registry| registry.result != RegistryReport::FETCHED).count() {
         0 => String::new(),
         1 => "; 1 registry could not be read".to_owned(),

@@ -29,7 +29,7 @@ use crate::manifest::cluster_pull_secret::Existing;
 
 mod owner;
 
-pub use owner::{Collection, Owner};
+pub use owner::{GarbageCollection, Ownership};
 
 /// What a pull secret should hold.
 #[derive(Debug)]
@@ -110,19 +110,19 @@ pub enum Outcome {
     Refused(Refusal),
 }
 
-/// What to do, given what is there. A Secret that `heir_of` made is taken over in place.
+/// What to do, given what is there. A Secret that `take_over_from` made is taken over in place.
 #[must_use]
 pub fn decide(
     observed: Option<&Secret>,
     content: &Content,
-    owner: &Owner,
-    heir_of: Option<&str>,
+    owner: &Ownership,
+    take_over_from: Option<&str>,
 ) -> Decision {
     let Some(secret) = observed else {
         return Decision::Create;
     };
-    let is_other = |name: &&str| *name != owner.pull_secret && heir_of != Some(*name);
-    if let Some(other) = secret.pull_secret.as_deref().filter(|_| secret.managed).filter(is_other) {
+    let is_other = |name: &&str| *name != owner.cluster_pull_secret && take_over_from != Some(*name);
+    if let Some(other) = secret.cluster_pull_secret.as_deref().filter(|_| secret.managed).filter(is_other) {
         return Decision::Refuse(Refusal::ClaimedBy(other.to_owned()));
     }
     let Some(body) = &secret.body else {
@@ -135,7 +135,7 @@ pub fn decide(
         return Decision::Refuse(Refusal::WrongType(body.type_.clone()));
     }
     let owners = owner.references(&secret.owners);
-    let is_ours = secret.is_made_for(&owner.pull_secret);
+    let is_ours = secret.is_made_for(&owner.cluster_pull_secret);
     if is_ours && owners.is_none() && is_held(secret, body, content) {
         return Decision::Unchanged;
     }
@@ -171,13 +171,13 @@ pub async fn act(
     namespace: &str,
     observed: &mut Option<Secret>,
     content: &Content,
-    owner: &Owner,
-    heir_of: Option<&str>,
+    owner: &Ownership,
+    take_over_from: Option<&str>,
 ) -> Result<Outcome, Error> {
     let secrets = Api::<core::Secret>::namespaced(client.clone(), namespace);
     let mut backoff = conflict_backoff();
     loop {
-        let written = match decide(observed.as_ref(), content, owner, heir_of) {
+        let written = match decide(observed.as_ref(), content, owner, take_over_from) {
             Decision::Unchanged => return Ok(Outcome::Unchanged),
             Decision::Refuse(refusal) => return Ok(Outcome::Refused(refusal)),
             Decision::Read => {
@@ -210,11 +210,12 @@ pub async fn remove(
     client: &Client,
     namespace: &str,
     observed: &mut Option<Secret>,
-    owner: &Owner,
+    owner: &Ownership,
 ) -> Result<(), Error> {
     let secrets = Api::<core::Secret>::namespaced(client.clone(), namespace);
     let mut backoff = conflict_backoff();
-    while let Some(secret) = observed.as_ref().filter(|secret| secret.is_made_for(&owner.pull_secret)) {
+    while let Some(secret) = observed.as_ref().filter(|secret| secret.is_made_for(&owner.cluster_pull_secret))
+    {
         let resource_version = Some(secret.resource_version.clone());
         let preconditions = Some(Preconditions { resource_version, uid: None });
         let params = DeleteParams { preconditions, ..DeleteParams::default() };
@@ -230,7 +231,11 @@ pub async fn remove(
     Ok(())
 }
 
-async fn create(secrets: &Api<core::Secret>, content: &Content, owner: &Owner) -> Result<ObjectMeta, Error> {
+async fn create(
+    secrets: &Api<core::Secret>,
+    content: &Content,
+    owner: &Ownership,
+) -> Result<ObjectMeta, Error> {
     let data = BTreeMap::from([(
         DOCKER_CONFIG_KEY.to_owned(),
         ByteString(content.docker_config.expose_secret().to_vec()),
@@ -260,7 +265,7 @@ async fn update(
     resource_version: &str,
     owners: Option<Vec<OwnerReference>>,
     content: &Content,
-    owner: &Owner,
+    owner: &Ownership,
 ) -> Result<ObjectMeta, Error> {
     let mut patch = json!({
         "metadata": {

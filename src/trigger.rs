@@ -2,19 +2,17 @@
 //!
 //! A trigger says *look again at this*, nothing more: it carries no secret and no instruction. Losing
 //! one is harmless, the next repairs it; so is one too many. Whatever comes from outside comes as a
-//! [`Wake`] through the one [`Bell`]: [`sqs`], [`webhook`] and [`poll`] are twins that ring it.
+//! [`TriggerEvent`] through the one [`TriggerSender`]: [`sqs`], [`webhook`] and [`poll`] are twins that ring it.
 
-pub mod bell;
-pub mod event;
+pub mod ack;
+pub mod aws_event;
+pub mod channel;
 pub mod poll;
-pub mod receipt;
 pub mod sqs;
 pub mod webhook;
 
-mod complaints;
-
-pub use bell::{Bell, Look, Wake, Wakes};
-pub use receipt::Receipt;
+pub use ack::Ack;
+pub use channel::{TriggerEvent, TriggerReceiver, TriggerScope, TriggerSender};
 
 /// What made a pass run. The names of the variants are told in statuses and metrics; of those that come
 /// together the first of this list is told.

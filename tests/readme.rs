@@ -40,7 +40,12 @@ fn the_manifests_of_the_readme_and_of_deploy_hold_no_mistake() {
     {
         let manifests = regcred::manifest::read(std::slice::from_ref(&file), Path::new("/run"));
         let manifests = manifests.unwrap_or_else(|mistakes| panic!("{}:\n{mistakes}", file.display()));
-        assert_eq!((manifests.stores.len(), manifests.pull_secrets.len()), (stores, 1), "{}", file.display());
+        assert_eq!(
+            (manifests.stores.len(), manifests.cluster_pull_secrets.len()),
+            (stores, 1),
+            "{}",
+            file.display()
+        );
     }
 }
 

@@ -11,69 +11,69 @@ use tokio::time::{Instant, advance, timeout};
 use tower::ServiceExt;
 
 use super::*;
-use crate::listener::MAX_HEAD;
+use crate::http_server::MAX_HEAD;
 
-fn vitals() -> Vitals {
-    Vitals {
+fn health() -> Health {
+    Health {
         heartbeat: Heartbeat::new(),
         readiness: Readiness::awaiting("the first list of namespaces"),
         metrics: Arc::new(Metrics::new()),
     }
 }
 
-async fn answer_to(vitals: &Vitals, request: Request<Body>) -> (u16, String) {
-    let response = router(vitals.clone()).oneshot(request).await.unwrap();
+async fn answer_to(health: &Health, request: Request<Body>) -> (u16, String) {
+    let response = router(health.clone()).oneshot(request).await.unwrap();
     let status = response.status().as_u16();
     let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
-async fn check(vitals: &Vitals, path: &str, status: u16, body: &str) {
+async fn check(health: &Health, path: &str, status: u16, body: &str) {
     let request = Request::get(path).body(Body::empty()).unwrap();
-    assert_eq!(answer_to(vitals, request).await, (status, body.to_owned()), "{path}");
+    assert_eq!(answer_to(health, request).await, (status, body.to_owned()), "{path}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn live_as_long_as_the_sync_loop_ticks() {
-    let vitals = vitals();
-    check(&vitals, "/live", 200, "alive\n").await;
+    let health = health();
+    check(&health, "/live", 200, "alive\n").await;
     advance(Duration::from_secs(50)).await;
-    vitals.heartbeat.beat();
+    health.heartbeat.beat();
     advance(Duration::from_mins(1)).await;
-    check(&vitals, "/live", 200, "alive\n").await;
+    check(&health, "/live", 200, "alive\n").await;
     advance(Duration::from_secs(1)).await;
-    check(&vitals, "/live", 503, "the sync loop last ticked 61 s ago\n").await;
-    vitals.heartbeat.beat();
-    check(&vitals, "/live", 200, "alive\n").await;
+    check(&health, "/live", 503, "the sync loop last ticked 61 s ago\n").await;
+    health.heartbeat.beat();
+    check(&health, "/live", 200, "alive\n").await;
 }
 
 #[tokio::test]
 async fn ready_once_nothing_is_awaited() {
-    let vitals = vitals();
-    check(&vitals, "/ready", 503, "waiting for the first list of namespaces\n").await;
-    vitals.readiness.await_next("the first list of Secrets");
-    check(&vitals, "/ready", 503, "waiting for the first list of Secrets\n").await;
-    vitals.readiness.ready();
-    check(&vitals, "/ready", 200, "ready\n").await;
+    let health = health();
+    check(&health, "/ready", 503, "waiting for the first list of namespaces\n").await;
+    health.readiness.await_next("the first list of Secrets");
+    check(&health, "/ready", 503, "waiting for the first list of Secrets\n").await;
+    health.readiness.ready();
+    check(&health, "/ready", 200, "ready\n").await;
 }
 
 #[tokio::test]
 async fn a_store_that_is_down_makes_nobody_unready() {
-    let vitals = vitals();
-    vitals.readiness.ready();
-    let at = crate::credential::Place { store: "vault".into(), key: "ci/ghcr".into() };
+    let health = health();
+    health.readiness.ready();
+    let at = crate::credential::StoreKey { store: "vault".into(), key: "ci/ghcr".into() };
     let down = crate::provider::Error::Sealed { at };
-    vitals.metrics.fetched(&"vault".into(), Err(&down), Duration::from_secs(30));
-    check(&vitals, "/ready", 200, "ready\n").await;
-    check(&vitals, "/live", 200, "alive\n").await;
+    health.metrics.fetched(&"vault".into(), Err(&down), Duration::from_secs(30));
+    check(&health, "/ready", 200, "ready\n").await;
+    check(&health, "/live", 200, "alive\n").await;
 }
 
 #[tokio::test]
 async fn metrics_are_open_metrics() {
-    let vitals = vitals();
-    vitals.metrics.leading(true);
+    let health = health();
+    health.metrics.leading(true);
     let request = Request::get("/metrics").body(Body::empty()).unwrap();
-    let response = router(vitals).oneshot(request).await.unwrap();
+    let response = router(health).oneshot(request).await.unwrap();
     assert_eq!(response.headers()[CONTENT_TYPE], metrics::CONTENT_TYPE);
     let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
     let body = String::from_utf8(body.to_vec()).unwrap();
@@ -83,18 +83,18 @@ async fn metrics_are_open_metrics() {
 #[tokio::test]
 async fn anything_else_is_not_there() {
     for path in ["/", "/live/", "/healthz", "/metrics/x", "/debug/pprof"] {
-        check(&vitals(), path, 404, "").await;
+        check(&health(), path, 404, "").await;
     }
     let request = Request::post("/live").body(Body::from("hunter2")).unwrap();
-    assert_eq!(answer_to(&vitals(), request).await, (405, String::new()));
+    assert_eq!(answer_to(&health(), request).await, (405, String::new()));
 }
 
 /// A server on a port of its own, which ends when the sender does.
-async fn start(vitals: Vitals) -> (SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
+async fn start(health: Health) -> (SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let server = tokio::spawn(serve(listener, vitals, async { drop(stopped.await) }));
+    let server = tokio::spawn(serve(listener, health, async { drop(stopped.await) }));
     (address, stop, server)
 }
 
@@ -110,11 +110,11 @@ async fn get_from(address: SocketAddr, path: &str) -> String {
 
 #[tokio::test]
 async fn a_socket_is_answered_until_the_shutdown() {
-    let vitals = vitals();
+    let health = health();
     for n in 0..1000 {
-        vitals.metrics.targets(&format!("images-{n}"), 1, 0);
+        health.metrics.targets(&format!("images-{n}"), 1, 0);
     }
-    let (address, stop, server) = start(vitals.clone()).await;
+    let (address, stop, server) = start(health.clone()).await;
     let answer = get_from(address, "/ready").await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.ends_with("\r\n\r\nwaiting for the first list of namespaces\n"), "{answer}");
@@ -130,7 +130,7 @@ async fn a_socket_is_answered_until_the_shutdown() {
 
 #[tokio::test]
 async fn a_head_without_end_is_refused() {
-    let (address, _stop, _server) = start(vitals()).await;
+    let (address, _stop, _server) = start(health()).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!("GET /live HTTP/1.1\r\nx: {}", "x".repeat(2 * MAX_HEAD));
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -141,7 +141,7 @@ async fn a_head_without_end_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_sends_half_a_request_is_left_after_a_while() {
-    let (address, _stop, _server) = start(vitals()).await;
+    let (address, _stop, _server) = start(health()).await;
     let begin = Instant::now();
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET /live HTTP/1.1\r\n").await.unwrap();
@@ -153,7 +153,7 @@ async fn whoever_sends_half_a_request_is_left_after_a_while() {
 
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_does_not_wait_for_who_dawdles() {
-    let (address, stop, server) = start(vitals()).await;
+    let (address, stop, server) = start(health()).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET /live HTTP/1.1\r\n").await.unwrap();
     stop.send(()).unwrap();
@@ -162,7 +162,7 @@ async fn a_shutdown_does_not_wait_for_who_dawdles() {
 
 #[tokio::test(start_paused = true)]
 async fn connections_beyond_the_bound_wait_for_one_to_end() {
-    let (address, _stop, _server) = start(vitals()).await;
+    let (address, _stop, _server) = start(health()).await;
     let begin = Instant::now();
     let mut idle = Vec::new();
     for _ in 0..BOUNDS.connections {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::pass::Progress;
+use crate::reconcile::Progress;
 
 /// A spinner while the stores and the cluster are read, then a bar over the namespaces.
 pub struct Bar(ProgressBar);

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 mod wait;
 
+use super::cluster_pull_secrets::ClusterPullSecrets;
 use super::connection::Connection;
 use super::output::{self, Format};
 use super::progress::Bar;
-use super::pull_secrets::PullSecrets;
 use super::{Exit, Failure};
 use crate::manifest::Manifests;
-use crate::manifest::cluster_pull_secret::PullSecret;
-use crate::pass::{self, Options, Watcher};
+use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::provider::stores::Stores;
+use crate::reconcile::{self, Options, Watcher};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -84,11 +84,11 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
         let value = super::wall_clock().to_string();
         return wait::run(connection.client().await?, &names, &value, timeout, output).await;
     }
-    let Manifests { stores, triggers: _, pull_secrets } = super::manifests(&filenames, &files)?;
-    let mut pull_secrets = PullSecrets { good: pull_secrets, invalid: Vec::new() };
-    let is_in_files = !pull_secrets.good.is_empty();
+    let Manifests { stores, triggers: _, cluster_pull_secrets } = super::manifests(&filenames, &files)?;
+    let mut cluster_pull_secrets = ClusterPullSecrets { good: cluster_pull_secrets, invalid: Vec::new() };
+    let is_in_files = !cluster_pull_secrets.good.is_empty();
     if is_in_files {
-        pull_secrets.check_names(&names, ["the manifests hold", "they hold"])?;
+        cluster_pull_secrets.check_names(&names, ["the manifests hold", "they hold"])?;
     }
     let (client, address) = connection.client().await?;
     if !is_in_files {
@@ -97,13 +97,13 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
         } else {
             "the manifests hold no ClusterPullSecret"
         };
-        pull_secrets = PullSecrets::of_cluster(&client, &address, &stores, none_given).await?;
-        pull_secrets.check_names(&names, ["the cluster has", "it has"])?;
+        cluster_pull_secrets = ClusterPullSecrets::of_cluster(&client, &address, &stores, none_given).await?;
+        cluster_pull_secrets.check_names(&names, ["the cluster has", "it has"])?;
     }
     let is_wanted = |name: &str| names.is_empty() || names.iter().any(|it| it == name);
-    let is_chosen = |it: &PullSecret| is_wanted(&it.name) && it.at_rest().is_none();
+    let is_chosen = |it: &ClusterPullSecret| is_wanted(&it.name) && it.at_rest().is_none();
 
-    let places = pass::places(pull_secrets.good.iter().filter(|it| is_chosen(it)));
+    let places = reconcile::places(cluster_pull_secrets.good.iter().filter(|it| is_chosen(it)));
     let stores = Stores::open(&stores, &places, &super::environment()).await;
 
     let bar = Bar::new(verbose);
@@ -111,14 +111,14 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
     tokio::spawn(stop_on_interrupt(Arc::clone(&stop)));
     let watcher = Watcher { tell: &|progress| bar.show(progress), stop: &stop };
     let options = Options { dry_run, concurrency: usize::from(concurrency) };
-    let all: Vec<_> = pull_secrets.good.iter().cloned().map(Arc::new).collect();
-    let report = pass::run(&client, &stores, &all, &is_chosen, options, &watcher).await;
+    let all: Vec<_> = cluster_pull_secrets.good.iter().cloned().map(Arc::new).collect();
+    let report = reconcile::run(&client, &stores, &all, &is_chosen, options, &watcher).await;
     bar.clear();
     let report = report.map_err(|error| {
         let what = format!("failed to read the cluster at {address}; nothing was written");
         Failure::World(anyhow::Error::new(error).context(what))
     })?;
-    let report = report.beside(pull_secrets.left_alone(&is_wanted));
+    let report = report.beside(cluster_pull_secrets.left_alone(&is_wanted));
     output::print(&report, output)?;
 
     let found_work = exit_code && report.has_changes();

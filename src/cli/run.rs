@@ -9,22 +9,22 @@ use kube::Client;
 use tokio::sync::watch;
 use tracing::info;
 
-mod candidacy;
+mod leader_election;
 mod replica;
 mod signals;
-mod sources;
+mod triggers;
 
-use self::candidacy::Candidacy;
-use self::replica::{Equipment, Replica};
+use self::leader_election::LeaderElectionTask;
+use self::replica::{Deps, Replica};
 use self::signals::Signals;
-use self::sources::{Port, until};
+use self::triggers::{Port, until};
 use super::connection::Connection;
 use super::log::LogFormat;
 use super::{Exit, Failure, manifests, wall_clock};
-use crate::admin::{self, Heartbeat, Readiness, Vitals};
-use crate::lease::Term;
-use crate::lease::fence::{self, Fence};
-use crate::listener;
+use crate::admin::{self, Health, Heartbeat, Readiness};
+use crate::http_server;
+use crate::leader_election::Leadership;
+use crate::leader_election::fence::{self, Fence};
 use crate::metrics::Metrics;
 use crate::provider::stores::Stores;
 
@@ -53,7 +53,7 @@ pub struct Args {
     files: PathBuf,
 
     #[command(flatten)]
-    candidacy: Candidacy,
+    leader_election: LeaderElectionTask,
 
     /// Where to answer /live, /ready and /metrics.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
@@ -73,33 +73,33 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(args: Args) -> Result<Exit, Failure> {
-    let Args { filenames, files, candidacy, listen, log_format: _, concurrency, connection } = args;
+    let Args { filenames, files, leader_election, listen, log_format: _, concurrency, connection } = args;
     let mut signals = Signals::new()?;
     let manifests = manifests(&filenames, &files)?;
     let stores = Arc::new(Stores::open_all(&manifests.stores, &super::environment()).await);
-    let lease = candidacy.settings();
-    let term = Term::new(&lease);
+    let lease = leader_election.settings();
+    let term = Leadership::new(&lease);
     let (config, address) = connection.config().await?;
     let talk = |error| Failure::World(anyhow!("cannot talk to the cluster at {address}: {error}"));
-    let messenger = Client::try_from(config.clone()).map_err(talk)?;
+    let unfenced_client = Client::try_from(config.clone()).map_err(talk)?;
     let client = fence::client(config, &Fence::new(&lease, term.clone())).map_err(talk)?;
-    let listener = listener::bind(listen)
+    let listener = http_server::bind(listen)
         .with_context(|| format!("cannot listen at {listen}: choose another address with --listen"))
         .map_err(Failure::World)?;
     let listening = listener.local_addr().unwrap_or(listen);
     info!(version = env!("CARGO_PKG_VERSION"), cluster = %address, %listening, identity = %lease.holder, "started");
 
-    let vitals = Vitals {
+    let health = Health {
         heartbeat: Heartbeat::new(),
         readiness: Readiness::awaiting("waiting for the first lists"),
         metrics: Arc::new(Metrics::new()),
     };
-    let port = Port::open(&manifests.triggers, &vitals.metrics, wall_clock).await?;
+    let port = Port::open(&manifests.triggers, &health.metrics, wall_clock).await?;
     let (ended, end) = watch::channel(false);
-    let server = tokio::spawn(admin::serve(listener, vitals.clone(), until(end)));
+    let server = tokio::spawn(admin::serve(listener, health.clone(), until(end)));
     let concurrency = usize::from(concurrency);
     let equipment =
-        Equipment { manifests, stores, client, messenger, lease, term, vitals, port, concurrency };
+        Deps { manifests, stores, client, unfenced_client, lease, term, health, port, concurrency };
     let outcome = Replica::start(equipment).lead(&mut signals).await;
     // Whoever waits for it is gone if this fails.
     let _ = ended.send(true);

@@ -141,7 +141,7 @@ impl Observed for ServiceAccount {
 /// The names in the annotation [`ADDED`], which people may edit.
 pub(super) fn parse_added(names: &str) -> BTreeMap<String, Option<String>> {
     let entry = |entry: &str| match entry.split_once('=') {
-        Some((name, pull_secret)) => (name.to_owned(), Some(pull_secret.to_owned())),
+        Some((name, cluster_pull_secret)) => (name.to_owned(), Some(cluster_pull_secret.to_owned())),
         None => (entry.to_owned(), None),
     };
     names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(entry).collect()
@@ -149,8 +149,8 @@ pub(super) fn parse_added(names: &str) -> BTreeMap<String, Option<String>> {
 
 /// The annotation [`ADDED`] for these names.
 pub(crate) fn render_added(added: &BTreeMap<String, Option<String>>) -> String {
-    let entry = |(name, pull_secret): (&String, &Option<String>)| match pull_secret {
-        Some(pull_secret) => format!("{name}={pull_secret}"),
+    let entry = |(name, cluster_pull_secret): (&String, &Option<String>)| match cluster_pull_secret {
+        Some(cluster_pull_secret) => format!("{name}={cluster_pull_secret}"),
         None => name.clone(),
     };
     added.iter().map(entry).collect::<Vec<_>>().join(",")
@@ -188,7 +188,7 @@ impl Secret {
             resource_version: metadata.resource_version.unwrap_or_default(),
             uid: metadata.uid.unwrap_or_default(),
             managed: labels.get(MANAGED_BY).is_some_and(|value| value == FIELD_MANAGER),
-            pull_secret: labels.remove(PULL_SECRET),
+            cluster_pull_secret: labels.remove(PULL_SECRET),
             versions: metadata.annotations.unwrap_or_default().remove(VERSIONS),
             owners: metadata.owner_references.unwrap_or_default(),
             body: None,

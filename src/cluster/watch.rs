@@ -1,6 +1,6 @@
 //! What changes in the cluster, as it changes.
 //!
-//! In goes a client, out comes a stream of [`Seen`]: namespaces, ServiceAccounts trimmed to their pull
+//! In goes a client, out comes a stream of [`WatchEvent`]: namespaces, ServiceAccounts trimmed to their pull
 //! secrets, and of Secrets the metadata of those with one name. No other Secret is asked for, and of
 //! none are the bytes. A watch that breaks off is taken up again, with pauses, for ever.
 
@@ -22,11 +22,11 @@ use super::object::parse_added;
 use super::{ADDED, PAGE_SIZE, Secret, ServiceAccount};
 
 /// An object by its namespace, empty where it has none, and its name.
-pub type Address = (String, String);
+pub type ObjectRef = (String, String);
 
 /// What one watch is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, strum::Display)]
-pub enum Subject {
+pub enum WatchedResource {
     /// All namespaces.
     #[strum(to_string = "namespaces")]
     Namespaces,
@@ -38,7 +38,7 @@ pub enum Subject {
     Secrets(String),
     /// All ClusterPullSecrets.
     #[strum(to_string = "ClusterPullSecrets")]
-    PullSecrets,
+    ClusterPullSecrets,
 }
 
 /// An object that was seen, reduced to what is decided on.
@@ -56,20 +56,20 @@ pub enum Object {
     /// A Secret, its metadata only.
     Secret(Secret),
     /// A ClusterPullSecret as the API server shows it.
-    PullSecret(serde_json::Value),
+    ClusterPullSecret(serde_json::Value),
 }
 
 /// What a watch saw.
 #[derive(Debug)]
-pub enum Seen {
+pub enum WatchEvent {
     /// An object is there, or was changed.
-    There(Address, Object),
+    Applied(ObjectRef, Object),
     /// An object is gone, as of this `resourceVersion`.
-    Gone(Subject, Address, String),
+    Deleted(WatchedResource, ObjectRef, String),
     /// Everything there is was told; what is not among it is gone.
-    Listed(Subject, BTreeSet<Address>),
+    Relisted(WatchedResource, BTreeSet<ObjectRef>),
     /// The watch could not be begun or broke off, and will be tried again.
-    Failed(Subject, Error),
+    Failed(WatchedResource, Error),
 }
 
 /// A watch that ends when it is dropped.
@@ -84,26 +84,26 @@ impl Drop for Watch {
 
 /// Begins to watch; what is seen goes to `seen`.
 #[must_use]
-pub fn watch(client: &Client, subject: Subject, seen: mpsc::Sender<Seen>) -> Watch {
+pub fn watch(client: &Client, subject: WatchedResource, seen: mpsc::Sender<WatchEvent>) -> Watch {
     let client = client.clone();
     Watch(tokio::spawn(async move {
         let config = watcher::Config::default().page_size(PAGE_SIZE);
         match &subject {
-            Subject::Namespaces => {
+            WatchedResource::Namespaces => {
                 let events = watcher::watcher(Api::<PartialObjectMeta<core::Namespace>>::all(client), config);
                 tell(subject, events, of_namespace, &seen).await;
             }
-            Subject::ServiceAccounts => {
+            WatchedResource::ServiceAccounts => {
                 let events = watcher::watcher(Api::<core::ServiceAccount>::all(client), config);
                 tell(subject, events, of_service_account, &seen).await;
             }
-            Subject::Secrets(name) => {
+            WatchedResource::Secrets(name) => {
                 let config = config.fields(&format!("metadata.name={name}"));
                 let events = watcher::watcher(Api::<PartialObjectMeta<core::Secret>>::all(client), config);
                 tell(subject, events, of_secret, &seen).await;
             }
-            Subject::PullSecrets => {
-                let events = watcher::watcher(super::pull_secret::api(client), config);
+            WatchedResource::ClusterPullSecrets => {
+                let events = watcher::watcher(super::cluster_pull_secret::api(client), config);
                 tell(subject, events, of_pull_secret, &seen).await;
             }
         }
@@ -124,10 +124,10 @@ fn watch_backoff() -> impl Iterator<Item = Duration> {
 }
 
 async fn tell<K: Resource + 'static>(
-    subject: Subject,
+    subject: WatchedResource,
     events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
     of: impl Fn(K) -> Object,
-    seen: &mpsc::Sender<Seen>,
+    seen: &mpsc::Sender<WatchEvent>,
 ) {
     let mut events = std::pin::pin!(events);
     let mut listed = BTreeSet::new();
@@ -145,25 +145,25 @@ async fn tell<K: Resource + 'static>(
             Ok(Event::InitApply(object)) => {
                 let address = address(object.meta());
                 listed.insert(address.clone());
-                Seen::There(address, of(object))
+                WatchEvent::Applied(address, of(object))
             }
             Ok(Event::InitDone) => {
                 debug!(%subject, objects = listed.len(), "watching");
-                Seen::Listed(subject.clone(), std::mem::take(&mut listed))
+                WatchEvent::Relisted(subject.clone(), std::mem::take(&mut listed))
             }
-            Ok(Event::Apply(object)) => Seen::There(address(object.meta()), of(object)),
+            Ok(Event::Apply(object)) => WatchEvent::Applied(address(object.meta()), of(object)),
             Ok(Event::Delete(object)) => {
                 let metadata = object.meta();
                 let version = metadata.resource_version.clone().unwrap_or_default();
-                Seen::Gone(subject.clone(), address(metadata), version)
+                WatchEvent::Deleted(subject.clone(), address(metadata), version)
             }
             Err(error) => {
                 let error = cause(&error);
                 report(&subject, &error);
-                Seen::Failed(subject.clone(), error)
+                WatchEvent::Failed(subject.clone(), error)
             }
         };
-        let is_failure = matches!(news, Seen::Failed(..));
+        let is_failure = matches!(news, WatchEvent::Failed(..));
         if seen.send(news).await.is_err() {
             return;
         }
@@ -173,7 +173,7 @@ async fn tell<K: Resource + 'static>(
     }
 }
 
-fn report(subject: &Subject, error: &Error) {
+fn report(subject: &WatchedResource, error: &Error) {
     match error {
         // The CRD is not installed, or the snapshot of a list is too old: neither is a fault.
         Error::NotFound(_) | Error::Expired => debug!(%subject, "watch ended: {error}"),
@@ -194,7 +194,7 @@ pub(crate) fn cause(error: &watcher::Error) -> Error {
     }
 }
 
-fn address(metadata: &ObjectMeta) -> Address {
+fn address(metadata: &ObjectMeta) -> ObjectRef {
     (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
 }
 
@@ -220,7 +220,7 @@ fn of_secret(secret: PartialObjectMeta<core::Secret>) -> Object {
     Object::Secret(Secret::of_metadata(secret.metadata))
 }
 
-fn of_pull_secret(pull_secret: DynamicObject) -> Object {
+fn of_pull_secret(cluster_pull_secret: DynamicObject) -> Object {
     // What came as JSON goes as JSON.
-    Object::PullSecret(serde_json::to_value(pull_secret).unwrap_or_default())
+    Object::ClusterPullSecret(serde_json::to_value(cluster_pull_secret).unwrap_or_default())
 }

@@ -5,23 +5,23 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::contest::Thing;
-use super::pass::Cause;
+use super::drift::Thing;
+use super::object_state::{CONTESTED, Change, ObjectState, PUBLISH_AFTER};
 use super::queue::{Item, Urgency};
-use super::record::{CONTESTED, Change, PUBLISH_AFTER, Record};
+use super::reconciliation::Cause;
 use super::timers::Timer;
-use super::{Controller, Done, backoff};
+use super::{Controller, TaskResult, backoff};
 use crate::cluster::Namespace;
-use crate::cluster::watch::Subject;
+use crate::cluster::watch::WatchedResource;
 use crate::manifest::status::reason::ReadyReason;
 use crate::metrics::{WriteKind, WriteOutcome};
-use crate::pass::apply;
-use crate::pass::plan::NamespacePlan;
-use crate::pass::scope::Scope;
-use crate::pass::site::{self, Applied};
-use crate::pass::target::{self, Part, Target};
+use crate::reconcile::apply;
+use crate::reconcile::execute::{self, Applied};
+use crate::reconcile::guards::Guards;
+use crate::reconcile::plan::NamespacePlan;
+use crate::reconcile::target::{self, Part, Target};
 use crate::report::{NamespaceReport, ResultKind};
-use crate::rotator::{Collection, Owner};
+use crate::rotator::{GarbageCollection, Ownership};
 use crate::trigger::Trigger;
 
 /// Items that are looked at in one turn of the loop.
@@ -35,7 +35,7 @@ impl Controller {
     /// look at: somebody else wants to be heard.
     pub(super) fn dispatch(&mut self, now: Instant) {
         for (name, record) in &self.records {
-            self.queue.open(name, self.may_write(record));
+            self.queue.open(name, self.can_write(record));
         }
         let mut scopes = BTreeMap::new();
         for _ in 0..LOOKS_AT_ONCE {
@@ -43,11 +43,11 @@ impl Controller {
                 self.is_unfinished = false;
                 return;
             };
-            if let Some(record) = self.records.get(&item.pull_secret) {
-                let scope = || Scope::of(&record.wanted, &self.memory.cluster);
-                scopes.entry(item.pull_secret.clone()).or_insert_with(scope);
+            if let Some(record) = self.records.get(&item.cluster_pull_secret) {
+                let scope = || Guards::of(&record.wanted, &self.memory.cluster);
+                scopes.entry(item.cluster_pull_secret.clone()).or_insert_with(scope);
             }
-            let plan = scopes.get(&item.pull_secret).and_then(|scope| self.look(&item, scope, now));
+            let plan = scopes.get(&item.cluster_pull_secret).and_then(|scope| self.look(&item, scope, now));
             match plan {
                 None => self.queue.done(&item),
                 Some(plan) => self.carry_out(item, plan, now),
@@ -58,54 +58,58 @@ impl Controller {
 
     fn carry_out(&mut self, item: Item, plan: NamespacePlan, now: Instant) {
         let at = (self.settings.wall_clock)();
-        if let Some(record) = self.records.get_mut(&item.pull_secret) {
+        if let Some(record) = self.records.get_mut(&item.cluster_pull_secret) {
             record.begin(Cause { trigger: Trigger::Drift, since: now, at }, now);
         }
         self.memory.begin(&item.namespace);
         let client = self.settings.client.clone();
         self.under_way.write(async move {
-            let applied = site::apply(&client, plan).await;
-            Done::Applied(item, applied)
+            let applied = execute::apply(&client, plan).await;
+            TaskResult::Applied(item, applied)
         });
     }
 
     /// Whether everything is known that has to be before anything is written for it.
-    fn may_write(&self, record: &Record) -> bool {
+    fn can_write(&self, record: &ObjectState) -> bool {
         let is_known = |name: &String| {
             self.memory.cluster.unreadable.contains_key(name)
-                || (self.bodies.has(name) && self.primed.contains(&Subject::Secrets(name.clone())))
+                || (self.bodies.has(name) && self.primed.contains(&WatchedResource::Secrets(name.clone())))
         };
         let is_suspended = record.wanted.at_rest() == Some(ReadyReason::Suspended);
         let has_contents = record.contents.is_some() || record.wanted.is_going();
         !is_suspended
             && has_contents
             && record.secret_names().all(is_known)
-            && super::errand::is_registered(record)
+            && super::object_writes::is_registered(record)
     }
 
     /// What a ClusterPullSecret wants of a namespace; `None` where they have nothing to do with each other.
     pub(super) fn target(
         &self,
-        record: &Record,
-        scope: &Scope,
+        record: &ObjectState,
+        scope: &Guards,
         name: &str,
         namespace: &Namespace,
     ) -> Option<Target> {
         let wanted = &record.wanted;
-        let mut owner = Owner::of(wanted, &wanted.secret_name);
+        let mut owner = Ownership::of(wanted, &wanted.secret_name);
         // An object of the same name that goes must not take along what a file wants.
         if wanted.object.is_none() && self.invalid.get(&wanted.name).is_some_and(|it| it.object.deleting) {
-            owner.collection = Collection::Never;
+            owner.collection = GarbageCollection::Never;
         }
-        let part =
-            Part { pull_secret: wanted, owner: Arc::new(owner), contents: record.contents.as_ref(), scope };
+        let part = Part {
+            cluster_pull_secret: wanted,
+            owner: Arc::new(owner),
+            contents: record.contents.as_ref(),
+            scope,
+        };
         target::target(&self.claims, 0, &part, name, namespace)
     }
 
     /// What there is to do for an item; `None` where that is nothing.
-    fn look(&mut self, item: &Item, scope: &Scope, now: Instant) -> Option<NamespacePlan> {
-        let Item { pull_secret, namespace } = item;
-        let record = self.records.get(pull_secret)?;
+    fn look(&mut self, item: &Item, scope: &Guards, now: Instant) -> Option<NamespacePlan> {
+        let Item { cluster_pull_secret, namespace } = item;
+        let record = self.records.get(cluster_pull_secret)?;
         let observed = self.memory.cluster.namespaces.get(namespace);
         if observed.is_some() && record.is_held(namespace, now) {
             return None;
@@ -114,43 +118,44 @@ impl Controller {
         let plan =
             target.zip(observed).map(|(it, observed)| NamespacePlan::new(namespace, observed, vec![it]));
         let Some(plan) = plan else {
-            if self.records.get_mut(pull_secret)?.standings.remove(namespace).is_some() {
-                self.tell_soon(pull_secret, now);
+            if self.records.get_mut(cluster_pull_secret)?.standings.remove(namespace).is_some() {
+                self.tell_soon(cluster_pull_secret, now);
             }
             return None;
         };
         if plan.has_work(&plan.targets[0]) {
             return Some(plan);
         }
-        let report = apply::pretend_target(&plan, &plan.targets[0]);
-        self.take_note(pull_secret, &report, now);
+        let report = apply::dry_run_target(&plan, &plan.targets[0]);
+        self.take_note(cluster_pull_secret, &report, now);
         None
     }
 
     /// The status of a ClusterPullSecret is looked at in a moment, when what belongs together came together.
-    pub(super) fn tell_soon(&mut self, pull_secret: &str, now: Instant) {
-        let Some(record) = self.records.get_mut(pull_secret) else { return };
+    pub(super) fn tell_soon(&mut self, cluster_pull_secret: &str, now: Instant) {
+        let Some(record) = self.records.get_mut(cluster_pull_secret) else { return };
         let at = now + PUBLISH_AFTER;
         // While a pass is under way, its end tells.
         if record.pass.is_none() && record.publish_at.is_none_or(|known| known > at) {
             record.publish_at = Some(at);
-            self.timers.set(at, Timer::Errand(pull_secret.to_owned()));
+            self.timers.set(at, Timer::ObjectPatch(cluster_pull_secret.to_owned()));
         }
     }
 
     /// Takes note of how a ClusterPullSecret stands in a namespace; a Secret that is refused is told.
-    fn take_note(&mut self, pull_secret: &str, report: &NamespaceReport, now: Instant) {
-        let dice = self.dice();
-        let Some(record) = self.records.get_mut(pull_secret) else { return };
-        let change = record.stands(report, now, |failures| backoff::after(failures, dice));
+    fn take_note(&mut self, cluster_pull_secret: &str, report: &NamespaceReport, now: Instant) {
+        let jitter = self.jitter();
+        let Some(record) = self.records.get_mut(cluster_pull_secret) else { return };
+        let change = record.stands(report, now, |failures| backoff::after(failures, jitter));
         if change == Change::None {
             return;
         }
         let secret_name = record.wanted.secret_name.clone();
-        self.tell_soon(pull_secret, now);
+        self.tell_soon(cluster_pull_secret, now);
         if change == Change::Trouble && report.result == ResultKind::Refused {
             let message = report.message.as_deref().unwrap_or_default();
-            let message = format!("ClusterPullSecret {pull_secret} cannot use this Secret: {message}");
+            let message =
+                format!("ClusterPullSecret {cluster_pull_secret} cannot use this Secret: {message}");
             let reason = report.reason.unwrap_or_default();
             self.announce_trouble(&report.namespace, &secret_name, reason, message);
         }
@@ -158,35 +163,35 @@ impl Controller {
 
     /// The work in one namespace came to its end.
     pub(super) fn applied(&mut self, item: &Item, mut applied: Applied) {
-        let Item { pull_secret, namespace } = item;
+        let Item { cluster_pull_secret, namespace } = item;
         let now = Instant::now();
         self.memory.wrote(namespace, &mut applied);
         self.queue.done(item);
         for (kind, outcome) in &applied.writes {
-            self.settings.vitals.metrics.wrote(*kind, *outcome);
+            self.settings.health.metrics.wrote(*kind, *outcome);
         }
         if applied.is_read {
-            self.queue.push(pull_secret, namespace, Urgency::AtOnce);
+            self.queue.push(cluster_pull_secret, namespace, Urgency::AtOnce);
         }
         self.count_repair(item, &applied, now);
-        let Some(record) = self.records.get(pull_secret) else { return };
-        let owner = Owner::of(&record.wanted, &record.wanted.secret_name);
+        let Some(record) = self.records.get(cluster_pull_secret) else { return };
+        let owner = Ownership::of(&record.wanted, &record.wanted.secret_name);
         let mut is_unsent = false;
         for (_, report) in &applied.reports {
             // A write that the fence refused says nothing of the target: either this process ends, or its
             // lease is renewed in time and the write is tried again.
             if report.reason == Some(NOT_LEADING) {
-                let again = now + backoff::after(1, self.dice());
-                self.timers.set(again, Timer::Retry(pull_secret.clone(), namespace.clone()));
+                let again = now + backoff::after(1, self.jitter());
+                self.timers.set(again, Timer::Retry(cluster_pull_secret.clone(), namespace.clone()));
                 is_unsent = true;
                 continue;
             }
-            self.take_note(pull_secret, report, now);
+            self.take_note(cluster_pull_secret, report, now);
             if !applied.writes.is_empty() || report.reason.is_some() {
                 apply::log(report, &owner);
             }
         }
-        let Some(record) = self.records.get_mut(pull_secret) else { return };
+        let Some(record) = self.records.get_mut(cluster_pull_secret) else { return };
         if let Some(pass) = &mut record.pass {
             let failed = applied.writes.iter().any(|(_, outcome)| *outcome == WriteOutcome::Failed);
             if !applied.writes.is_empty() && !failed {
@@ -196,21 +201,21 @@ impl Controller {
             pass.is_unsent |= is_unsent;
         }
         if let Some(again) = record.standings.get(namespace).and_then(|standing| standing.not_before) {
-            self.timers.set(again, Timer::Retry(pull_secret.clone(), namespace.clone()));
+            self.timers.set(again, Timer::Retry(cluster_pull_secret.clone(), namespace.clone()));
         }
     }
 
     /// A Secret that was in place and had to be put right was changed by somebody.
     fn count_repair(&mut self, item: &Item, applied: &Applied, now: Instant) {
-        let Item { pull_secret, namespace } = item;
-        let Some(record) = self.records.get(pull_secret) else { return };
+        let Item { cluster_pull_secret, namespace } = item;
+        let Some(record) = self.records.get(cluster_pull_secret) else { return };
         let was_in_place = record.standings.get(namespace).is_some_and(|it| it.trouble.is_none());
         let is_drift = record.pass.as_ref().is_some_and(|pass| pass.cause.trigger == Trigger::Drift);
         let is_repair = applied.writes.contains(&(WriteKind::Secret, WriteOutcome::Updated));
         if was_in_place && is_drift && is_repair {
             let thing = Thing::Secret(record.wanted.secret_name.clone());
-            let dice = self.dice();
-            if let Some(pause) = self.contests.undone(namespace, &thing, now, dice) {
+            let jitter = self.jitter();
+            if let Some(pause) = self.contests.undone(namespace, &thing, now, jitter) {
                 self.hold(namespace, &thing, now + pause);
             }
         }
@@ -227,7 +232,7 @@ impl Controller {
         let message = format!(
             "somebody keeps undoing {what}: it is put back with growing pauses; look in its managedFields or the audit log for who that is"
         );
-        let keeps = |record: &Record| {
+        let keeps = |record: &ObjectState| {
             record.standings.contains_key(namespace) && record.secret_names().any(|it| it == secret_name)
         };
         let (now, at) = (Instant::now(), (self.settings.wall_clock)());

@@ -3,8 +3,8 @@
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::record::Record;
-use super::{Controller, Done, status};
+use super::object_state::ObjectState;
+use super::{Controller, TaskResult, status};
 use crate::cluster::error::Error;
 use crate::manifest::status::ClusterPullSecretStatus;
 use crate::metrics::{WriteKind, WriteOutcome};
@@ -20,7 +20,7 @@ impl Controller {
         after: &ClusterPullSecretStatus,
     ) {
         let Some(ready) = status::change(before, after) else { return };
-        let about = About::PullSecret { name: name.to_owned(), uid: uid.to_owned() };
+        let about = About::ClusterPullSecret { name: name.to_owned(), uid: uid.to_owned() };
         let is_warning = status::is_bad(ready);
         let (reason, message) = (ready.reason.clone(), ready.message.clone());
         self.announce(&Notice { is_warning, reason, message, about });
@@ -28,7 +28,8 @@ impl Controller {
 
     /// A rotation that reached every namespace is worth an Event.
     pub(super) fn announce_rotation(&mut self, name: &str) {
-        let Some(Record { wanted, last_rotation: Some(rotation), standings, .. }) = self.records.get(name)
+        let Some(ObjectState { wanted, last_rotation: Some(rotation), standings, .. }) =
+            self.records.get(name)
         else {
             return;
         };
@@ -39,7 +40,7 @@ impl Controller {
             status::seconds(rotation.took),
             rotation.cause.trigger
         );
-        let about = About::PullSecret { name: name.to_owned(), uid: object.uid.clone() };
+        let about = About::ClusterPullSecret { name: name.to_owned(), uid: object.uid.clone() };
         self.announce(&Notice { is_warning: false, reason: "Rotated".to_owned(), message, about });
     }
 
@@ -58,13 +59,13 @@ impl Controller {
     fn announce(&mut self, notice: &Notice) {
         let (now, at) = (Instant::now(), (self.settings.wall_clock)());
         if let Some(request) = self.events.publish(notice, now, at) {
-            self.under_way.write(async move { Done::Told(request.await) });
+            self.under_way.write(async move { TaskResult::ChangeNotice(request.await) });
         }
     }
 
     pub(super) fn told(&mut self, result: &Result<(), Error>) {
         let outcome = if result.is_ok() { WriteOutcome::Created } else { WriteOutcome::Failed };
-        self.settings.vitals.metrics.wrote(WriteKind::Event, outcome);
+        self.settings.health.metrics.wrote(WriteKind::Event, outcome);
         if let Err(error) = result {
             warn!(reason = error.reason(), "cannot publish an Event: {error}");
         }

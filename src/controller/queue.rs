@@ -20,7 +20,7 @@ pub enum Urgency {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     /// The ClusterPullSecret.
-    pub pull_secret: String,
+    pub cluster_pull_secret: String,
     /// The namespace.
     pub namespace: String,
 }
@@ -87,8 +87,8 @@ impl Queue {
     }
 
     /// Adds an item, unless it waits already; what waits in turn may become urgent.
-    pub fn push(&mut self, pull_secret: &str, namespace: &str, urgency: Urgency) {
-        let lane = self.lanes.entry(pull_secret.to_owned()).or_default();
+    pub fn push(&mut self, cluster_pull_secret: &str, namespace: &str, urgency: Urgency) {
+        let lane = self.lanes.entry(cluster_pull_secret.to_owned()).or_default();
         match urgency {
             Urgency::AtOnce => {
                 lane.in_turn.members.remove(namespace);
@@ -100,8 +100,8 @@ impl Queue {
     }
 
     /// Says whether items of a lane may begin.
-    pub fn open(&mut self, pull_secret: &str, open: bool) {
-        self.lanes.entry(pull_secret.to_owned()).or_default().closed = !open;
+    pub fn open(&mut self, cluster_pull_secret: &str, open: bool) {
+        self.lanes.entry(cluster_pull_secret.to_owned()).or_default().closed = !open;
     }
 
     /// The next item, which is under way from now on until [`Queue::done`].
@@ -117,7 +117,7 @@ impl Queue {
                     lane.under_way += 1;
                     self.under_way += 1;
                     self.busy.insert(namespace.clone(), BTreeSet::new());
-                    return Some(Item { pull_secret: name, namespace });
+                    return Some(Item { cluster_pull_secret: name, namespace });
                 }
             }
         }
@@ -143,19 +143,19 @@ impl Queue {
     /// An item is no longer under way; who waited for its namespace comes next.
     pub fn done(&mut self, item: &Item) {
         self.under_way = self.under_way.saturating_sub(1);
-        if let Some(lane) = self.lanes.get_mut(&item.pull_secret) {
+        if let Some(lane) = self.lanes.get_mut(&item.cluster_pull_secret) {
             lane.under_way = lane.under_way.saturating_sub(1);
         }
-        for pull_secret in self.busy.remove(&item.namespace).unwrap_or_default() {
-            self.push(&pull_secret, &item.namespace, Urgency::AtOnce);
+        for cluster_pull_secret in self.busy.remove(&item.namespace).unwrap_or_default() {
+            self.push(&cluster_pull_secret, &item.namespace, Urgency::AtOnce);
         }
     }
 
     /// Whether nothing of a lane waits or is under way.
     #[must_use]
-    pub fn is_idle(&self, pull_secret: &str) -> bool {
-        let is_parked = || self.busy.values().any(|waiting| waiting.contains(pull_secret));
-        self.lanes.get(pull_secret).is_none_or(|lane| lane.waiting() == 0 && lane.under_way == 0)
+    pub fn is_idle(&self, cluster_pull_secret: &str) -> bool {
+        let is_parked = || self.busy.values().any(|waiting| waiting.contains(cluster_pull_secret));
+        self.lanes.get(cluster_pull_secret).is_none_or(|lane| lane.waiting() == 0 && lane.under_way == 0)
             && !is_parked()
     }
 
@@ -166,8 +166,8 @@ impl Queue {
     }
 
     /// Takes a lane away; what is under way in it comes to its end.
-    pub fn forget(&mut self, pull_secret: &str) {
-        self.lanes.remove(pull_secret);
+    pub fn forget(&mut self, cluster_pull_secret: &str) {
+        self.lanes.remove(cluster_pull_secret);
     }
 
     /// Takes away what waits in every lane.
@@ -191,8 +191,8 @@ mod tests {
 
     fn queue(limit: usize, items: &[(&str, &str, Urgency)]) -> Queue {
         let mut queue = Queue::new(limit);
-        for (pull_secret, namespace, urgency) in items {
-            queue.push(pull_secret, namespace, *urgency);
+        for (cluster_pull_secret, namespace, urgency) in items {
+            queue.push(cluster_pull_secret, namespace, *urgency);
         }
         queue
     }
@@ -200,12 +200,12 @@ mod tests {
     /// Takes what may begin now.
     fn take(queue: &mut Queue) -> Vec<String> {
         std::iter::from_fn(|| queue.begin())
-            .map(|it| format!("{}/{}", it.pull_secret, it.namespace))
+            .map(|it| format!("{}/{}", it.cluster_pull_secret, it.namespace))
             .collect()
     }
 
-    fn done(queue: &mut Queue, pull_secret: &str, namespace: &str) {
-        queue.done(&Item { pull_secret: pull_secret.into(), namespace: namespace.into() });
+    fn done(queue: &mut Queue, cluster_pull_secret: &str, namespace: &str) {
+        queue.done(&Item { cluster_pull_secret: cluster_pull_secret.into(), namespace: namespace.into() });
     }
 
     use Urgency::{AtOnce, InTurn};

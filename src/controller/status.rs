@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::record::{Record, Standing};
+use super::object_state::{ObjectState, TargetStatus};
 use crate::manifest::object::Object;
 use crate::manifest::status::reason::{AppliedReason, FetchedReason, ReadyReason, Reason};
 use crate::manifest::status::{
@@ -21,7 +21,7 @@ const MOST_FAILURES: usize = 10;
 
 /// The status; `are_former_gone` says that nothing is left under earlier names of its Secrets.
 #[must_use]
-pub(super) fn of(record: &Record, are_former_gone: bool, now: Timestamp) -> ClusterPullSecretStatus {
+pub(super) fn of(record: &ObjectState, are_former_gone: bool, now: Timestamp) -> ClusterPullSecretStatus {
     let Some(object) = &record.wanted.object else { return ClusterPullSecretStatus::default() };
     if record.wanted.at_rest() == Some(ReadyReason::Suspended) {
         return of_suspended(record, object, now);
@@ -68,7 +68,7 @@ pub(super) fn of(record: &Record, are_former_gone: bool, now: Timestamp) -> Clus
 }
 
 /// The status of one that is left alone: what was told of it before stays.
-fn of_suspended(record: &Record, object: &Object, now: Timestamp) -> ClusterPullSecretStatus {
+fn of_suspended(record: &ObjectState, object: &Object, now: Timestamp) -> ClusterPullSecretStatus {
     let mut status = (*object.status).clone();
     status.observed_generation = object.generation;
     let (reason, message) = ready_condition(record);
@@ -142,16 +142,16 @@ pub(super) fn seconds(took: Duration) -> String {
 
 /// What `Ready` says, for those whose status nobody writes too.
 #[must_use]
-pub(super) fn ready(record: &Record) -> Condition {
+pub(super) fn ready(record: &ObjectState) -> Condition {
     let (reason, message) = ready_condition(record);
     Condition::new(reason, message, record.generation(), Time(Timestamp::UNIX_EPOCH))
 }
 
-fn registries(record: &Record) -> Vec<RegistryStatus> {
+fn registries(record: &ObjectState) -> Vec<RegistryStatus> {
     let Some(contents) = &record.contents else { return Vec::new() };
     let reports = contents.registries();
     let sources = &record.wanted.registries;
-    let of_one = |(report, place): (RegistryReport, &crate::credential::Place)| RegistryStatus {
+    let of_one = |(report, place): (RegistryReport, &crate::credential::StoreKey)| RegistryStatus {
         // The one that was read last, though it could not be this time: what is new when it can be again is
         // told by it.
         version: report.version.clone().or_else(|| record.last_version(place).cloned()),
@@ -165,7 +165,7 @@ fn registries(record: &Record) -> Vec<RegistryStatus> {
     reports.into_iter().zip(sources.iter().map(|source| &source.place)).map(of_one).collect()
 }
 
-fn namespaces(record: &Record) -> NamespaceCounts {
+fn namespaces(record: &ObjectState) -> NamespaceCounts {
     let troubled = record.behind();
     NamespaceCounts {
         selected: count(record.standings.len()),
@@ -174,8 +174,8 @@ fn namespaces(record: &Record) -> NamespaceCounts {
     }
 }
 
-fn service_accounts(record: &Record) -> ServiceAccountCounts {
-    let sum = |of: fn(&Standing) -> usize| record.standings.values().map(of).sum();
+fn service_accounts(record: &ObjectState) -> ServiceAccountCounts {
+    let sum = |of: fn(&TargetStatus) -> usize| record.standings.values().map(of).sum();
     ServiceAccountCounts {
         selected: count(sum(|it| it.service_accounts.0)),
         in_sync: count(sum(|it| it.service_accounts.1)),
@@ -186,7 +186,7 @@ fn count(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-fn failures(record: &Record) -> Vec<TargetFailure> {
+fn failures(record: &ObjectState) -> Vec<TargetFailure> {
     let troubles = record.standings.iter().filter_map(|(ns, it)| Some((ns, it.trouble.as_ref()?)));
     let failure = |(namespace, (reason, message)): (&String, &(&str, String))| TargetFailure {
         namespace: namespace.clone(),
@@ -201,7 +201,7 @@ fn applied_reason(reason: &str) -> AppliedReason {
 }
 
 /// `None` until every key was read once.
-fn fetched_condition(record: &Record) -> Option<(Reason, String)> {
+fn fetched_condition(record: &ObjectState) -> Option<(Reason, String)> {
     let reports = record.contents.as_ref()?.registries();
     let failed: Vec<_> = reports.iter().filter(|it| it.result != RegistryReport::FETCHED).collect();
     let Some(first) = failed.first() else {
@@ -215,7 +215,7 @@ fn fetched_condition(record: &Record) -> Option<(Reason, String)> {
     Some((reason.into(), format!("{}; what the cluster has of it stays", messages.join("; "))))
 }
 
-fn applied_condition(record: &Record) -> (Reason, String) {
+fn applied_condition(record: &ObjectState) -> (Reason, String) {
     if let Some(problem) = record.problems.first() {
         return (applied_reason(problem.reason).into(), problem.message.clone());
     }
@@ -240,7 +240,7 @@ fn applied_condition(record: &Record) -> (Reason, String) {
     }
 }
 
-fn ready_condition(record: &Record) -> (Reason, String) {
+fn ready_condition(record: &ObjectState) -> (Reason, String) {
     let object = record.wanted.object.as_ref();
     let (applied, applied_message) = applied_condition(record);
     let (reason, message) = if object.is_some_and(|object| object.deleting) {

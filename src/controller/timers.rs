@@ -15,9 +15,9 @@ pub(super) enum Timer {
     /// A namespace is looked at again for a ClusterPullSecret.
     Retry(String, String),
     /// A request about a ClusterPullSecret itself is tried again, or its status is looked at.
-    Errand(String),
+    ObjectPatch(String),
     /// The Secrets of a name are listed again.
-    Bodies(String),
+    SecretLists(String),
 }
 
 /// Timers by the instant they are due.

@@ -1,6 +1,6 @@
-//! `kind: ClusterPullSecret`: which credentials go into which namespaces.
+//! `kind: ClusterPullSecretDocument`: which credentials go into which namespaces.
 //!
-//! [`ClusterPullSecret`] is the document as written; [`PullSecret`] is the same after every check. The
+//! [`ClusterPullSecretDocument`] is the document as written; [`ClusterPullSecret`] is the same after every check. The
 //! bounds of lists and texts are in the schema, so that a file and the API server know the same: they
 //! keep the rules of the CRD below the cost that the API server allows.
 
@@ -12,16 +12,16 @@ use serde::{Deserialize, Serialize};
 use super::object::Object;
 use super::selection::{Namespaces, Selection};
 use super::status::reason::ReadyReason;
-use crate::credential::Place;
+use crate::credential::StoreKey;
 use crate::docker_config::host_key::HostKey;
 
 /// Which credentials go into which namespaces.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ClusterPullSecret {
+pub struct ClusterPullSecretDocument {
     /// Always `regcred.dev/v1alpha1`.
     pub api_version: String,
-    /// Always `ClusterPullSecret`.
+    /// Always `ClusterPullSecretDocument`.
     pub kind: String,
     /// The name, and what else an object of the API server may carry.
     pub metadata: Metadata,
@@ -127,7 +127,7 @@ pub enum Deletion {
 
 /// A ClusterPullSecret after every check.
 #[derive(Clone, Debug)]
-pub struct PullSecret {
+pub struct ClusterPullSecret {
     /// Name of the ClusterPullSecret.
     pub name: String,
     /// Name of the Secret in every namespace.
@@ -150,13 +150,13 @@ pub struct PullSecret {
     pub object: Option<Object>,
 }
 
-/// One registry of a [`PullSecret`].
+/// One registry of a [`ClusterPullSecret`].
 #[derive(Clone, Debug)]
 pub struct RegistrySource {
     /// The host key; `None` takes every entry of the docker config in the store.
     pub host: Option<HostKey>,
     /// Where the credential is.
-    pub place: Place,
+    pub place: StoreKey,
     /// The username of the spec, which goes before one in the store.
     pub username: Option<String>,
     /// Field that holds the username, where the spec names one.
@@ -185,7 +185,7 @@ impl ServiceAccounts {
     }
 }
 
-impl PullSecret {
+impl ClusterPullSecret {
     /// Whether nothing may be done for it, and why: its claims stay all the same.
     #[must_use]
     pub fn at_rest(&self) -> Option<ReadyReason> {

@@ -11,8 +11,8 @@ mod structure;
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value as Json, json};
 
-use super::cluster_pull_secret::ClusterPullSecret;
-use super::shape::schema;
+use super::cluster_pull_secret::ClusterPullSecretDocument;
+use super::schema::schema;
 use super::status::ClusterPullSecretStatus;
 
 /// The API group of the manifests.
@@ -75,7 +75,7 @@ fn columns() -> Json {
 }
 
 fn root() -> Json {
-    let written = schema::<ClusterPullSecret>();
+    let written = schema::<ClusterPullSecretDocument>();
     let mut spec = structure::of(&written["properties"]["spec"]);
     // No name twice: the API server compares them for less than a rule would cost.
     spec["properties"]["serviceAccounts"]["x-kubernetes-list-type"] = json!("set");

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag, options};
 
-use super::mistake::{Mistake, Mistakes, Origin, join};
+use super::field::{FieldError, FieldErrors, Origin, join};
 use super::node::{Field, Node, Value};
 use super::scalar;
 
@@ -25,7 +25,7 @@ pub(crate) struct Document {
 }
 
 /// The documents of a text, without the empty ones and without those whose syntax is wrong.
-pub(crate) fn parse(file: &str, text: &str, mistakes: &mut Mistakes) -> Vec<Document> {
+pub(crate) fn parse(file: &str, text: &str, mistakes: &mut FieldErrors) -> Vec<Document> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader {
         parser: Parser::new_from_str_with_options(text, options! { emit_comments: false }),
@@ -61,7 +61,7 @@ struct Reader<'t> {
     number: usize,
     anchors: HashMap<usize, Node>,
     copies_left: usize,
-    mistakes: Vec<Mistake>,
+    mistakes: Vec<FieldError>,
 }
 
 impl<'t> Reader<'t> {
@@ -242,7 +242,7 @@ impl<'t> Reader<'t> {
     }
 
     fn note(&mut self, path: &str, line: impl Into<Option<usize>>, what: String) {
-        self.mistakes.push(Mistake {
+        self.mistakes.push(FieldError {
             file: self.file.to_owned(),
             document: Some(self.number),
             path: path.to_owned(),

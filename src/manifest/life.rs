@@ -6,17 +6,17 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value as Json;
 
-use super::cluster_pull_secret::{Deletion, Existing, PullSecret, ServiceAccounts};
+use super::cluster_pull_secret::{ClusterPullSecret, Deletion, Existing, ServiceAccounts};
 use super::object::Object;
 use super::selection::{Patterns, Selection};
 
 /// Sorts the older before the younger: those of files first, in the order given, then those of the
 /// cluster by the time and the name they were created with.
-pub fn sort_by_age(pull_secrets: &mut [impl Borrow<PullSecret>]) {
-    pull_secrets.sort_by_cached_key(|it| it.borrow().age());
+pub fn sort_by_age(cluster_pull_secrets: &mut [impl Borrow<ClusterPullSecret>]) {
+    cluster_pull_secrets.sort_by_cached_key(|it| it.borrow().age());
 }
 
-impl PullSecret {
+impl ClusterPullSecret {
     /// Whether somebody deleted it, and it waits for its finalizers.
     #[must_use]
     pub fn is_deleting(&self) -> bool {
@@ -30,14 +30,14 @@ impl PullSecret {
     }
 
     /// The names its Secrets had before and that may still be there.
-    pub fn former_names(&self) -> impl Iterator<Item = &String> {
+    pub fn previous_names(&self) -> impl Iterator<Item = &String> {
         let names = self.object.iter().flat_map(|object| &object.secret_names);
         names.filter(|name| **name != self.secret_name)
     }
 
     /// Every name under which Secrets of it may be: the one they have, then those they had before.
     pub fn secret_names(&self) -> impl Iterator<Item = &String> {
-        std::iter::once(&self.secret_name).chain(self.former_names())
+        std::iter::once(&self.secret_name).chain(self.previous_names())
     }
 
     fn age(&self) -> Option<(Time, String)> {

@@ -1,6 +1,6 @@
 //! A ClusterPullSecret as the API server sends it.
 //!
-//! In: the JSON of an object and the stores there are. Out: the [`PullSecret`] with what the API server
+//! In: the JSON of an object and the stores there are. Out: the [`ClusterPullSecret`] with what the API server
 //! knows of it, or every mistake: a CRD of another version may have let it in, and no CRD knows the
 //! stores of a Config. Nothing here asks the cluster.
 
@@ -9,12 +9,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::check;
-use super::cluster_pull_secret::PullSecret;
+use super::cluster_pull_secret::ClusterPullSecret;
 use super::config::Store;
-use super::mistake::{Mistakes, Origin, Spot};
+use super::field::{FieldErrors, FieldPath, Origin};
 use super::node::Node;
 use super::status::ClusterPullSecretStatus;
+use super::validate;
 
 /// The annotation by which people ask for a pass: any value that was not there before.
 pub const ROTATE: &str = "regcred.dev/rotate";
@@ -69,16 +69,17 @@ pub struct Object {
 }
 
 /// The ClusterPullSecret that `object` is, or every mistake in it; `stores` are the stores there are.
-pub fn read(object: &Json, stores: &[Store]) -> Result<PullSecret, Mistakes> {
+pub fn read(object: &Json, stores: &[Store]) -> Result<ClusterPullSecret, FieldErrors> {
     let root = Node::from_json(object);
     let origin = Origin { file: format!("ClusterPullSecret {}", name(object)), document: None };
     let stores: Vec<String> = stores.iter().map(|store| store.name.clone()).collect();
-    let spot = Spot::root(&origin, &root);
-    let mut mistakes = Mistakes::default();
-    let checked = check::pull_secret::check(&spot, Some(&stores), &mut mistakes);
-    let incomplete = || Mistakes(vec![spot.mistake("is nothing that this version of regcred understands")]);
-    let pull_secret = mistakes.or(checked)?.ok_or_else(incomplete)?;
-    Ok(PullSecret { object: Some(Object::of(object)), ..pull_secret })
+    let spot = FieldPath::root(&origin, &root);
+    let mut mistakes = FieldErrors::default();
+    let checked = validate::cluster_pull_secret::check(&spot, Some(&stores), &mut mistakes);
+    let incomplete =
+        || FieldErrors(vec![spot.mistake("is nothing that this version of regcred understands")]);
+    let cluster_pull_secret = mistakes.or(checked)?.ok_or_else(incomplete)?;
+    Ok(ClusterPullSecret { object: Some(Object::of(object)), ..cluster_pull_secret })
 }
 
 /// The name of an object of the API server, which gives one to each.

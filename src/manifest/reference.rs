@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use schemars::JsonSchema;
 use serde_json::Value as Json;
 
-use super::cluster_pull_secret::ClusterPullSecret;
+use super::cluster_pull_secret::ClusterPullSecretDocument;
 use super::config::Config;
-use super::shape::{choices, schema, types};
+use super::schema::{choices, schema, types};
 use super::status::ClusterPullSecretStatus;
 
 /// The reference of both kinds: a heading and a table for each, one row a field.
@@ -15,7 +15,7 @@ use super::status::ClusterPullSecretStatus;
 /// It is made from the types, so that a reference that is tested against it cannot be out of date.
 #[must_use]
 pub fn reference() -> String {
-    format!("{}\n{}", kind::<Config>("Config"), kind::<ClusterPullSecret>("ClusterPullSecret"))
+    format!("{}\n{}", kind::<Config>("Config"), kind::<ClusterPullSecretDocument>("ClusterPullSecret"))
 }
 
 /// The reference of the status of a ClusterPullSecret: a table, one row a field.

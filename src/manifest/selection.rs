@@ -70,7 +70,7 @@ pub enum LabelOperator {
     DoesNotExist,
 }
 
-/// Which namespaces a [`PullSecret`](super::cluster_pull_secret::PullSecret) selects.
+/// Which namespaces a [`ClusterPullSecret`](super::cluster_pull_secret::PullSecret) selects.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     /// Labels the namespace must carry.

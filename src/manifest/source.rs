@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::mistake::{Mistake, Mistakes};
+use super::field::{FieldError, FieldErrors};
 
 /// What a file of a directory must end in to be read.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
@@ -21,7 +21,7 @@ pub(crate) struct Text {
 /// The texts of files, of the manifests directly in directories, and of `stdin` where a source is `-`.
 ///
 /// What cannot be read is a mistake beside the others.
-pub(crate) fn read(sources: &[PathBuf], stdin: &mut impl Read, mistakes: &mut Mistakes) -> Vec<Text> {
+pub(crate) fn read(sources: &[PathBuf], stdin: &mut impl Read, mistakes: &mut FieldErrors) -> Vec<Text> {
     let mut texts = Vec::new();
     let mut is_stdin_read = false;
     for source in sources {
@@ -46,7 +46,7 @@ pub(crate) fn read(sources: &[PathBuf], stdin: &mut impl Read, mistakes: &mut Mi
 }
 
 /// The manifests directly in a directory, by name.
-fn manifests(directory: &Path, mistakes: &mut Mistakes) -> BTreeSet<PathBuf> {
+fn manifests(directory: &Path, mistakes: &mut FieldErrors) -> BTreeSet<PathBuf> {
     let name = directory.display().to_string();
     let is_manifest = |path: &PathBuf| {
         let extension = path.extension().and_then(|extension| extension.to_str());
@@ -70,7 +70,7 @@ fn manifests(directory: &Path, mistakes: &mut Mistakes) -> BTreeSet<PathBuf> {
     }
 }
 
-fn text(file: String, outcome: io::Result<Vec<u8>>, mistakes: &mut Mistakes) -> Option<Text> {
+fn text(file: String, outcome: io::Result<Vec<u8>>, mistakes: &mut FieldErrors) -> Option<Text> {
     let what = match outcome.map(String::from_utf8) {
         Ok(Ok(text)) => return Some(Text { file, text }),
         Ok(Err(_)) => "is not UTF-8 text".to_owned(),
@@ -81,8 +81,8 @@ fn text(file: String, outcome: io::Result<Vec<u8>>, mistakes: &mut Mistakes) -> 
 }
 
 /// A mistake that is about a file as a whole.
-pub(crate) fn mistake(file: &str, what: impl Into<String>) -> Mistake {
-    Mistake { file: file.to_owned(), document: None, path: String::new(), line: None, what: what.into() }
+pub(crate) fn mistake(file: &str, what: impl Into<String>) -> FieldError {
+    FieldError { file: file.to_owned(), document: None, path: String::new(), line: None, what: what.into() }
 }
 
 #[cfg(test)]
@@ -90,7 +90,7 @@ mod tests {
     use std::fs;
     use std::path::PathBuf;
 
-    use super::super::mistake::Mistakes;
+    use super::super::field::FieldErrors;
     use super::{Text, read};
 
     /// Reads sources below a directory with a few files in it; the directory's own name is left out.
@@ -111,7 +111,7 @@ mod tests {
         fs::write(at("latin.yaml"), b"\xe4").expect("a file");
         let sources: Vec<PathBuf> =
             sources.iter().map(|name| if *name == "-" { "-".into() } else { at(name) }).collect();
-        let mut mistakes = Mistakes::default();
+        let mut mistakes = FieldErrors::default();
         let texts = read(&sources, &mut "piped".as_bytes(), &mut mistakes);
         let prefix = format!("{}/", directory.path().display());
         let texts: Vec<Text> = texts

@@ -12,15 +12,15 @@ use std::path::Path;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::cluster_pull_secret::PullSecret;
-use super::mistake::Mistakes;
+use super::cluster_pull_secret::ClusterPullSecret;
+use super::field::FieldErrors;
 use super::source::Text;
 use super::{Manifests, interpret, parse};
 
-fn files(files: &[(&str, &str)]) -> Result<Manifests, Mistakes> {
+fn files(files: &[(&str, &str)]) -> Result<Manifests, FieldErrors> {
     let texts: Vec<Text> =
         files.iter().map(|(file, text)| Text { file: (*file).into(), text: (*text).into() }).collect();
-    interpret(&texts, Path::new("credentials"), Mistakes::default())
+    interpret(&texts, Path::new("credentials"), FieldErrors::default())
 }
 
 fn good(text: &str) -> Manifests {
@@ -81,8 +81,8 @@ proptest! {
         let stores = file.as_ref().map_or_else(|_| good(SMALLEST).stores, |it| it.stores.clone());
         match (file, super::object::read(&json, &stores)) {
             (Ok(file), Ok(object)) => {
-                let object = PullSecret { object: None, ..object };
-                prop_assert_eq!(format!("{:?}", file.pull_secrets), format!("{:?}", [object]));
+                let object = ClusterPullSecret { object: None, ..object };
+                prop_assert_eq!(format!("{:?}", file.cluster_pull_secrets), format!("{:?}", [object]));
             }
             (file, object) => prop_assert!(file.is_err() && object.is_err(), "{:?}", object),
         }

@@ -146,7 +146,7 @@ pub(super) struct OfStore {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct OfPasses {
-    pub(super) pull_secret: String,
+    pub(super) cluster_pull_secret: String,
     pub(super) outcome: PassOutcome,
 }
 
@@ -169,13 +169,13 @@ pub(super) struct OfTriggers {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct OfTargets {
-    pub(super) pull_secret: String,
+    pub(super) cluster_pull_secret: String,
     pub(super) state: TargetState,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfPullSecret {
-    pub(super) pull_secret: String,
+pub(super) struct OfClusterPullSecret {
+    pub(super) cluster_pull_secret: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

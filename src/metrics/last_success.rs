@@ -12,7 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::time::Instant;
 
-use super::labels::OfPullSecret;
+use super::labels::OfClusterPullSecret;
 use super::reference::SECONDS_SINCE_LAST_SUCCESS;
 
 /// From when the age of each ClusterPullSecret counts; the passes write it, scrapes read it.
@@ -21,18 +21,18 @@ pub(super) struct LastSuccess(Arc<Mutex<BTreeMap<String, Instant>>>);
 
 impl LastSuccess {
     /// Counts from `now` unless there is something to count from already.
-    pub(super) fn begin(&self, pull_secret: &str, now: Instant) {
-        self.since().entry(pull_secret.to_owned()).or_insert(now);
+    pub(super) fn begin(&self, cluster_pull_secret: &str, now: Instant) {
+        self.since().entry(cluster_pull_secret.to_owned()).or_insert(now);
     }
 
     /// Counts from `at`.
-    pub(super) fn renew(&self, pull_secret: &str, at: Instant) {
-        self.since().insert(pull_secret.to_owned(), at);
+    pub(super) fn renew(&self, cluster_pull_secret: &str, at: Instant) {
+        self.since().insert(cluster_pull_secret.to_owned(), at);
     }
 
     /// Counts no more.
-    pub(super) fn forget(&self, pull_secret: &str) {
-        self.since().remove(pull_secret);
+    pub(super) fn forget(&self, cluster_pull_secret: &str) {
+        self.since().remove(cluster_pull_secret);
     }
 
     fn since(&self) -> MutexGuard<'_, BTreeMap<String, Instant>> {
@@ -50,8 +50,8 @@ impl Collector for LastSuccess {
         let description = &SECONDS_SINCE_LAST_SUCCESS;
         let help = format!("{}.", description.meaning);
         let mut family = encoder.encode_descriptor(description.name, &help, None, MetricType::Gauge)?;
-        for (pull_secret, since) in since.iter() {
-            let labels = OfPullSecret { pull_secret: pull_secret.clone() };
+        for (cluster_pull_secret, since) in since.iter() {
+            let labels = OfClusterPullSecret { cluster_pull_secret: cluster_pull_secret.clone() };
             let seconds = ConstGauge::new(since.elapsed().as_secs_f64());
             seconds.encode(family.encode_family(&labels)?)?;
         }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
-fn place() -> Place {
-    Place { store: "vault".into(), key: "ci/ghcr".into() }
+fn place() -> StoreKey {
+    StoreKey { store: "vault".into(), key: "ci/ghcr".into() }
 }
 
 fn value() -> StoredValue {
@@ -216,7 +216,7 @@ fn a_credential_that_no_longer_expires_leaves_no_series() {
 #[test]
 fn a_key_with_a_quote_stays_one_label() {
     let metrics = Metrics::new();
-    let odd = Place { store: "vault".into(), key: "ci/\"a\\\n".into() };
+    let odd = StoreKey { store: "vault".into(), key: "ci/\"a\\\n".into() };
     metrics.credential_expires(&odd, Some(Timestamp::UNIX_EPOCH + Duration::from_secs(1)));
     assert_eq!(
         scraped(&metrics, "regcred_credential_expiry"),

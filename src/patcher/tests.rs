@@ -3,15 +3,15 @@
 use super::*;
 use crate::cluster::script::{conflict, exchange, play, refused};
 use crate::manifest::cluster_pull_secret::Existing;
-use crate::rotator::Collection;
+use crate::rotator::GarbageCollection;
 use proptest::prelude::*;
 
-fn owner(secret_name: &str) -> Owner {
-    Owner {
-        pull_secret: "images".into(),
+fn owner(secret_name: &str) -> Ownership {
+    Ownership {
+        cluster_pull_secret: "images".into(),
         secret_name: secret_name.into(),
         existing: Existing::Refuse,
-        collection: Collection::Unknown,
+        collection: GarbageCollection::Unknown,
     }
 }
 
@@ -30,7 +30,7 @@ fn service_account(list: &[&str], added: &[&str]) -> ServiceAccount {
 
 /// From `(list, added)` to `(list, added)`, or to no write.
 #[track_caller]
-fn check(before: (&[&str], &[&str]), wanted: Wanted, after: Option<(&[&str], &[&str])>) {
+fn check(before: (&[&str], &[&str]), wanted: DesiredEntry, after: Option<(&[&str], &[&str])>) {
     let change = decide(&service_account(before.0, before.1), &owner("regcred"), wanted);
     let expect = after.map(|(list, added)| {
         let ServiceAccount { resource_version, image_pull_secrets, added } = service_account(list, added);
@@ -41,38 +41,42 @@ fn check(before: (&[&str], &[&str]), wanted: Wanted, after: Option<(&[&str], &[&
 
 #[test]
 fn an_entry_that_was_added_for_another_pull_secret_becomes_ours() {
-    check((&["regcred"], &["regcred=other"]), Wanted::Named, Some((&["regcred"], &["regcred=images"])));
-    check((&["regcred"], &["regcred="]), Wanted::Named, Some((&["regcred"], &["regcred=images"])));
+    check(
+        (&["regcred"], &["regcred=other"]),
+        DesiredEntry::Present,
+        Some((&["regcred"], &["regcred=images"])),
+    );
+    check((&["regcred"], &["regcred="]), DesiredEntry::Present, Some((&["regcred"], &["regcred=images"])));
 }
 
 #[test]
 fn our_name_is_added_behind_every_other_entry() {
-    check((&[], &[]), Wanted::Named, Some((&["regcred"], &["regcred"])));
-    check((&["b", "a", "b"], &[]), Wanted::Named, Some((&["b", "a", "b", "regcred"], &["regcred"])));
+    check((&[], &[]), DesiredEntry::Present, Some((&["regcred"], &["regcred"])));
+    check((&["b", "a", "b"], &[]), DesiredEntry::Present, Some((&["b", "a", "b", "regcred"], &["regcred"])));
 }
 
 #[test]
 fn an_entry_that_is_there_is_no_write() {
-    check((&["regcred", "a"], &["regcred"]), Wanted::Named, None);
+    check((&["regcred", "a"], &["regcred"]), DesiredEntry::Present, None);
     // Somebody else added it: it is not ours to record, so it is not ours to remove.
-    check((&["regcred", "a"], &[]), Wanted::Named, None);
+    check((&["regcred", "a"], &[]), DesiredEntry::Present, None);
 }
 
 #[test]
 fn only_what_we_added_is_removed() {
-    check((&["a", "regcred", "b"], &["regcred"]), Wanted::Absent, Some((&["a", "b"], &[])));
-    check((&["a", "regcred"], &[]), Wanted::Absent, None);
-    check((&["regcred"], &["other", "regcred"]), Wanted::Absent, Some((&[], &["other"])));
+    check((&["a", "regcred", "b"], &["regcred"]), DesiredEntry::Absent, Some((&["a", "b"], &[])));
+    check((&["a", "regcred"], &[]), DesiredEntry::Absent, None);
+    check((&["regcred"], &["other", "regcred"]), DesiredEntry::Absent, Some((&[], &["other"])));
 }
 
 #[test]
 fn an_entry_that_somebody_removed_is_put_back() {
-    check((&["a"], &["regcred"]), Wanted::Named, Some((&["a", "regcred"], &["regcred"])));
+    check((&["a"], &["regcred"]), DesiredEntry::Present, Some((&["a", "regcred"], &["regcred"])));
 }
 
 #[test]
 fn an_entry_that_is_gone_already_leaves_only_the_annotation_to_mend() {
-    check((&["a"], &["regcred"]), Wanted::Absent, Some((&["a"], &[])));
+    check((&["a"], &["regcred"]), DesiredEntry::Absent, Some((&["a"], &[])));
 }
 
 const GET: &str = "GET /api/v1/namespaces/web/serviceaccounts/default";
@@ -85,7 +89,15 @@ fn shown(resource_version: &str, list: &[&str]) -> serde_json::Value {
 }
 
 async fn add(client: Client) -> Result<Outcome, Error> {
-    act(&client, "web", "default", &mut service_account(&["a"], &[]), &owner("regcred"), Wanted::Named).await
+    act(
+        &client,
+        "web",
+        "default",
+        &mut service_account(&["a"], &[]),
+        &owner("regcred"),
+        DesiredEntry::Present,
+    )
+    .await
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,7 +123,7 @@ async fn a_second_wish_for_the_same_list_builds_on_the_first() {
     let ((), bodies) = play(script, async |client| {
         let mut observed = service_account(&["a"], &[]);
         for secret_name in ["one", "two"] {
-            act(&client, "web", "default", &mut observed, &owner(secret_name), Wanted::Named)
+            act(&client, "web", "default", &mut observed, &owner(secret_name), DesiredEntry::Present)
                 .await
                 .expect("a patch");
         }
@@ -150,7 +162,7 @@ proptest! {
             before.added.insert("regcred".into(), Some("images".into()));
         }
         let others = |names: &[String]| names.iter().filter(|name| *name != "regcred").cloned().collect::<Vec<_>>();
-        let wanted = if named { Wanted::Named } else { Wanted::Absent };
+        let wanted = if named { DesiredEntry::Present } else { DesiredEntry::Absent };
         if let Some(change) = decide(&before, &owner("regcred"), wanted) {
             prop_assert_eq!(others(&change.image_pull_secrets), others(&before.image_pull_secrets));
             let after = ServiceAccount { resource_version: String::new(), image_pull_secrets: change.image_pull_secrets, added: change.added };

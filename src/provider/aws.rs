@@ -10,7 +10,7 @@ use aws_sdk_secretsmanager::config::http::HttpResponse;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 
 use super::failure::Failure;
-use super::silence::unheard;
+use super::without_tracing::unheard;
 
 /// The SDK's default chain for a region, and what `AWS_PROFILE` says. Makes no request.
 pub(crate) async fn chain(region: &str) -> (SdkConfig, Option<String>) {

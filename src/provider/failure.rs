@@ -10,9 +10,9 @@ use std::time::Duration;
 use url::Url;
 
 use super::Error;
-use crate::credential::Place;
+use crate::credential::StoreKey;
 
-/// An [`Error`] without its [`Place`].
+/// An [`Error`] without its [`StoreKey`].
 #[derive(Clone, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 pub(crate) enum Failure {
     NotFound,
@@ -69,7 +69,7 @@ impl Failure {
     }
 
     /// The error this failure is at one place.
-    pub(super) fn at(self, at: Place, asked: &Asked<'_>) -> Error {
+    pub(super) fn at(self, at: StoreKey, asked: &Asked<'_>) -> Error {
         let whom = asked.whom.to_owned();
         match self {
             Self::NotFound => Error::NotFound { at, looked: asked.looked.clone() },
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_failure_keeps_its_kind_at_a_place() {
-        let place = || Place { store: "s".into(), key: "k".into() };
+        let place = || StoreKey { store: "s".into(), key: "k".into() };
         let cases = [
             (Failure::NotFound, "NotFound", "store s, key k: not found in r"),
             (Failure::Deleted, "Deleted", "store s, key k: the current version is deleted"),

@@ -15,9 +15,9 @@ use tokio::fs;
 use tokio::time::Instant;
 
 use super::failure::{Asked, Failure};
-use super::patience::{CONCURRENT_READS, Patience, until};
+use super::retry::{CONCURRENT_READS, RetryPolicy, until};
 use super::{Error, Provider, log_read, log_version};
-use crate::credential::{Key, Place, StoreName, StoredValue, Version};
+use crate::credential::{Key, StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::config::FileStore;
 use crate::secret_file::{self, Unread};
 
@@ -29,14 +29,14 @@ const MAX_LENGTH: u64 = 1024 * 1024;
 pub struct Directory {
     store: StoreName,
     path: PathBuf,
-    patience: Patience,
+    patience: RetryPolicy,
 }
 
 impl Directory {
     /// Looks at nothing yet: the directory may be mounted later.
     #[must_use]
     pub fn open(store: StoreName, settings: &FileStore) -> Self {
-        Self { store, path: settings.directory.clone(), patience: Patience::USUAL }
+        Self { store, path: settings.directory.clone(), patience: RetryPolicy::USUAL }
     }
 
     async fn read_one(&self, key: &Key, deadline: Instant) -> Result<StoredValue, Error> {
@@ -75,8 +75,8 @@ impl Directory {
         failure.at(self.place(key), &asked)
     }
 
-    fn place(&self, key: &Key) -> Place {
-        Place { store: self.store.clone(), key: key.clone() }
+    fn place(&self, key: &Key) -> StoreKey {
+        StoreKey { store: self.store.clone(), key: key.clone() }
     }
 }
 

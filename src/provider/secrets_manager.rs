@@ -21,11 +21,11 @@ use tokio::time::Instant;
 
 use self::batch::Answers;
 use super::failure::{Asked, Failure, store_at};
-use super::patience::{CONCURRENT_READS, Patience, until};
-use super::silence::unheard;
+use super::retry::{CONCURRENT_READS, RetryPolicy, until};
+use super::without_tracing::unheard;
 use super::{Error, Provider, aws, log_read, log_version};
 use crate::credential::arn::Arn;
-use crate::credential::{Key, Place, StoreName, StoredValue, Version};
+use crate::credential::{Key, StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::config::SecretsManagerStore;
 
 mod batch;
@@ -53,7 +53,7 @@ pub struct SecretsManager {
     /// What `AWS_PROFILE` says.
     profile: Option<String>,
     client: Client,
-    patience: Patience,
+    patience: RetryPolicy,
 }
 
 impl SecretsManager {
@@ -67,7 +67,7 @@ impl SecretsManager {
     #[must_use]
     pub fn with_config(store: StoreName, settings: &SecretsManagerStore, shared: &SdkConfig) -> Self {
         let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS);
-        Self::with_patience(store, settings, shared, retries, Patience::USUAL)
+        Self::with_patience(store, settings, shared, retries, RetryPolicy::USUAL)
     }
 
     fn with_patience(
@@ -75,7 +75,7 @@ impl SecretsManager {
         settings: &SecretsManagerStore,
         shared: &SdkConfig,
         retries: RetryConfig,
-        patience: Patience,
+        patience: RetryPolicy,
     ) -> Self {
         let SecretsManagerStore { region, endpoint_url } = settings;
         let mut config = aws_sdk_secretsmanager::config::Builder::from(shared)
@@ -190,8 +190,8 @@ impl SecretsManager {
         failure::of(error, right, self.profile.as_deref())
     }
 
-    fn place(&self, key: &Key) -> Place {
-        Place { store: self.store.clone(), key: key.clone() }
+    fn place(&self, key: &Key) -> StoreKey {
+        StoreKey { store: self.store.clone(), key: key.clone() }
     }
 
     /// What an error tells of a request.

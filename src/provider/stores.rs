@@ -11,14 +11,14 @@ use futures::future;
 use globset::GlobSet;
 
 use super::{Environment, Error, Provider, open};
-use crate::credential::{Key, Place, StoreName, StoredValue, Version};
+use crate::credential::{Key, StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::config::Store;
 
 /// What was read, place by place.
-pub type Values = BTreeMap<Place, Result<StoredValue, Error>>;
+pub type Values = BTreeMap<StoreKey, Result<StoredValue, Error>>;
 
 /// Which versions there are, place by place.
-pub type Versions = BTreeMap<Place, Result<Version, Error>>;
+pub type Versions = BTreeMap<StoreKey, Result<Version, Error>>;
 
 /// Every store that somebody reads from.
 pub struct Stores(BTreeMap<StoreName, Opened>);
@@ -33,7 +33,7 @@ struct Opened {
 /// What one store is asked for.
 struct Wanted<'a> {
     provider: &'a dyn Provider,
-    places: Vec<Place>,
+    places: Vec<StoreKey>,
     /// The keys of `places`, in the same order.
     keys: Vec<Key>,
 }
@@ -48,7 +48,7 @@ impl Opened {
 impl Stores {
     /// Opens those of `stores` that `places` name. Makes no request yet; a store that cannot be opened
     /// fails each of its reads, and leaves the others alone.
-    pub async fn open(stores: &[Store], places: &BTreeSet<Place>, environment: &Environment) -> Self {
+    pub async fn open(stores: &[Store], places: &BTreeSet<StoreKey>, environment: &Environment) -> Self {
         let is_named = |store: &&Store| places.iter().any(|place| place.store.0 == store.name);
         Self::open_each(stores.iter().filter(is_named), environment).await
     }
@@ -74,7 +74,7 @@ impl Stores {
     }
 
     /// Reads every place once, all stores at the same time.
-    pub async fn read(&self, places: &BTreeSet<Place>) -> Values {
+    pub async fn read(&self, places: &BTreeSet<StoreKey>) -> Values {
         let (wanted, refused) = self.sort(places);
         let reads = wanted.into_iter().map(|Wanted { provider, places, keys }| async move {
             places.into_iter().zip(provider.read(&keys).await)
@@ -84,7 +84,7 @@ impl Stores {
     }
 
     /// Asks for the version of every place once, all stores at the same time; no value is read.
-    pub async fn versions(&self, places: &BTreeSet<Place>) -> Versions {
+    pub async fn versions(&self, places: &BTreeSet<StoreKey>) -> Versions {
         let (wanted, refused) = self.sort(places);
         let asked = wanted.into_iter().map(|Wanted { provider, places, keys }| async move {
             places.into_iter().zip(provider.versions(&keys).await)
@@ -99,7 +99,7 @@ impl Stores {
     }
 
     /// What each store is to be asked for, and what is refused before any request.
-    fn sort(&self, places: &BTreeSet<Place>) -> (Vec<Wanted<'_>>, Vec<(Place, Error)>) {
+    fn sort(&self, places: &BTreeSet<StoreKey>) -> (Vec<Wanted<'_>>, Vec<(StoreKey, Error)>) {
         let mut wanted: BTreeMap<&StoreName, Wanted<'_>> = BTreeMap::new();
         let mut refused = Vec::new();
         for place in places {
@@ -116,7 +116,7 @@ impl Stores {
         (wanted.into_values().collect(), refused)
     }
 
-    fn provider_for(&self, place: &Place) -> Result<&dyn Provider, Error> {
+    fn provider_for(&self, place: &StoreKey) -> Result<&dyn Provider, Error> {
         let at = place.clone();
         let Some(store) = self.0.get(&place.store) else {
             return Err(Error::Misconfigured { at, what: "there is no such store".to_owned() });
@@ -145,11 +145,11 @@ mod tests {
         Store { name: "files".into(), keys, backend: Backend::File(FileStore { directory }) }
     }
 
-    fn places(keys: &[&str]) -> BTreeSet<Place> {
-        keys.iter().map(|&key| Place { store: "files".into(), key: key.into() }).collect()
+    fn places(keys: &[&str]) -> BTreeSet<StoreKey> {
+        keys.iter().map(|&key| StoreKey { store: "files".into(), key: key.into() }).collect()
     }
 
-    fn reasons<T>(answers: &BTreeMap<Place, Result<T, Error>>) -> Vec<String> {
+    fn reasons<T>(answers: &BTreeMap<StoreKey, Result<T, Error>>) -> Vec<String> {
         let reason = |answer: &Result<T, Error>| answer.as_ref().err().map_or("answered", Error::reason);
         answers.iter().map(|(place, answer)| format!("{}: {}", place.key, reason(answer))).collect()
     }
@@ -181,7 +181,7 @@ mod tests {
         };
         let vault = Store { name: "vault".into(), keys: None, backend: Backend::Vault(settings) };
         let mut places = places(&["ci/ghcr"]);
-        places.insert(Place { store: "vault".into(), key: "ci/ghcr".into() });
+        places.insert(StoreKey { store: "vault".into(), key: "ci/ghcr".into() });
         let stores = Stores::open(&[store(None), vault], &places, &Environment::default()).await;
         let expect = ["ci/ghcr: Unavailable", "ci/ghcr: Misconfigured"];
         assert_eq!(reasons(&stores.read(&places).await), expect);

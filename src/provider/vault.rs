@@ -15,9 +15,9 @@ use vaultrs::api::kv2::requests::{ReadSecretMetadataRequest, ReadSecretRequest};
 use self::connection::{Connection, Reply};
 use self::login::{Session, Sessions};
 use super::failure::{Asked, Failure, store_at};
-use super::patience::{CONCURRENT_READS, Patience};
+use super::retry::{CONCURRENT_READS, RetryPolicy};
 use super::{Environment, Error, OpenError, Provider, log_read, log_version};
-use crate::credential::{Key, Place, StoreName, StoredValue, Version};
+use crate::credential::{Key, StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::config::{KvVersion, VaultSettings};
 
 mod answer;
@@ -42,7 +42,7 @@ pub struct Vault {
     mount: String,
     kv: KvVersion,
     sessions: Sessions,
-    patience: Patience,
+    patience: RetryPolicy,
 }
 
 impl Vault {
@@ -52,14 +52,14 @@ impl Vault {
         settings: &VaultSettings,
         environment: &Environment,
     ) -> Result<Self, OpenError> {
-        Self::with_patience(store, settings, environment, Patience::USUAL)
+        Self::with_patience(store, settings, environment, RetryPolicy::USUAL)
     }
 
     fn with_patience(
         store: StoreName,
         settings: &VaultSettings,
         environment: &Environment,
-        patience: Patience,
+        patience: RetryPolicy,
     ) -> Result<Self, OpenError> {
         let sessions = Connection::open(settings, patience.request)
             .and_then(|connection| Sessions::open(store.clone(), connection, &settings.auth, environment));
@@ -76,8 +76,8 @@ impl Vault {
         }
     }
 
-    fn place(&self, key: &Key) -> Place {
-        Place { store: self.store.clone(), key: key.clone() }
+    fn place(&self, key: &Key) -> StoreKey {
+        StoreKey { store: self.store.clone(), key: key.clone() }
     }
 
     /// What an error tells of a request for a key.

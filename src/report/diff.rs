@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::cluster::Secret;
 use crate::docker_config::{DockerConfig, versions};
-use crate::patcher::Wanted;
+use crate::patcher::DesiredEntry;
 use crate::rotator::Content;
 
 /// One thing that would change.
@@ -129,10 +129,10 @@ pub fn of_secret(observed: Option<&Secret>, content: &Content) -> Vec<Change> {
 
 /// What would change in the ServiceAccount that is to name the Secret, or not.
 #[must_use]
-pub fn of_reference(service_account: &str, wanted: Wanted, secret_name: &str) -> Change {
+pub fn of_reference(service_account: &str, wanted: DesiredEntry, secret_name: &str) -> Change {
     let (service_account, secret) = (service_account.to_owned(), secret_name.to_owned());
     match wanted {
-        Wanted::Named => Change::ReferenceAdded { service_account, secret },
-        Wanted::Absent => Change::ReferenceRemoved { service_account, secret },
+        DesiredEntry::Present => Change::ReferenceAdded { service_account, secret },
+        DesiredEntry::Absent => Change::ReferenceRemoved { service_account, secret },
     }
 }

@@ -40,7 +40,7 @@ pub struct Notice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum About {
     /// A ClusterPullSecret.
-    PullSecret {
+    ClusterPullSecret {
         /// Its name.
         name: String,
         /// Its UID.
@@ -124,7 +124,7 @@ fn shortened(message: &str) -> String {
 impl About {
     fn reference(&self) -> ObjectReference {
         match self.clone() {
-            Self::PullSecret { name, uid } => ObjectReference {
+            Self::ClusterPullSecret { name, uid } => ObjectReference {
                 api_version: Some(API_VERSION.to_owned()),
                 kind: Some(CLUSTER_PULL_SECRET.to_owned()),
                 name: Some(name),
@@ -196,7 +196,7 @@ mod tests {
         let event = notice.event("one", Timestamp::UNIX_EPOCH);
         assert_eq!(event.metadata.namespace.as_deref(), Some("web"));
         assert_eq!((event.note.as_deref(), event.type_.as_deref()), (Some("because"), Some("Warning")));
-        let about = About::PullSecret { name: "images".into(), uid: "u".into() };
+        let about = About::ClusterPullSecret { name: "images".into(), uid: "u".into() };
         let event = Notice { about, ..notice }.event("one", Timestamp::UNIX_EPOCH);
         assert_eq!(event.metadata.namespace.as_deref(), Some("default"));
     }

@@ -9,33 +9,33 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 
 use super::diff::Change;
-use super::{NamespaceReport, Problem, PullSecretReport, RegistryReport, Report, ResultKind};
+use super::{ClusterPullSecretReport, NamespaceReport, Problem, RegistryReport, Report, ResultKind};
 
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for pull_secret in &self.pull_secrets {
-            let PullSecretReport { name, secret_name, .. } = pull_secret;
-            if pull_secret.is_left_alone() {
+        for cluster_pull_secret in &self.cluster_pull_secrets {
+            let ClusterPullSecretReport { name, secret_name, .. } = cluster_pull_secret;
+            if cluster_pull_secret.is_left_alone() {
                 writeln!(f, "{name}: left alone\n")?;
             } else {
                 let dry_run = if self.dry_run { " (dry run)" } else { "" };
                 writeln!(f, "{name}: Secret {secret_name} in each namespace{dry_run}\n")?;
             }
-            if let Some(Problem { reason, message }) = &pull_secret.left_alone {
+            if let Some(Problem { reason, message }) = &cluster_pull_secret.left_alone {
                 writeln!(f, "  {reason}: {message}\n")?;
             }
-            for Problem { reason, message } in &pull_secret.problems {
+            for Problem { reason, message } in &cluster_pull_secret.problems {
                 writeln!(f, "  ! {reason}: {message}\n")?;
             }
-            if pull_secret.is_left_alone() {
+            if cluster_pull_secret.is_left_alone() {
                 continue;
             }
-            writeln!(f, "{}\n", indented(&registries(&pull_secret.registries)))?;
-            let groups = fold(&pull_secret.namespaces);
+            writeln!(f, "{}\n", indented(&registries(&cluster_pull_secret.registries)))?;
+            let groups = fold(&cluster_pull_secret.namespaces);
             if !groups.is_empty() {
                 writeln!(f, "{}\n", indented(&namespaces(&groups)))?;
             }
-            if notes(f, pull_secret, &groups)? {
+            if notes(f, cluster_pull_secret, &groups)? {
                 writeln!(f)?;
             }
         }
@@ -131,11 +131,11 @@ fn indented(table: &Table) -> String {
 /// What the tables have no room for: first why, then what would change. Says whether there was anything.
 fn notes(
     f: &mut impl Write,
-    pull_secret: &PullSecretReport,
+    cluster_pull_secret: &ClusterPullSecretReport,
     groups: &[Group<'_>],
 ) -> Result<bool, fmt::Error> {
     let mut lines = Vec::new();
-    for RegistryReport { host, result, message, .. } in &pull_secret.registries {
+    for RegistryReport { host, result, message, .. } in &cluster_pull_secret.registries {
         if let Some(message) = message {
             lines.push(format!("! {host}: {result}: {message}; what the cluster has of it stays"));
         }

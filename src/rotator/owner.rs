@@ -9,25 +9,25 @@ use kube::api::ObjectMeta;
 
 use super::Content;
 use crate::cluster::{Body, FIELD_MANAGER, MANAGED_BY, PULL_SECRET, PULL_SECRET_TYPE, Secret};
-use crate::manifest::cluster_pull_secret::{Deletion, Existing, PullSecret};
+use crate::manifest::cluster_pull_secret::{ClusterPullSecret, Deletion, Existing};
 use crate::manifest::{API_VERSION, CLUSTER_PULL_SECRET};
 
 /// What the pull secrets of one ClusterPullSecret are called and how they are marked.
 #[derive(Clone, Debug)]
-pub struct Owner {
+pub struct Ownership {
     /// Name of the ClusterPullSecret.
-    pub pull_secret: String,
+    pub cluster_pull_secret: String,
     /// Name of the Secret in every namespace.
     pub secret_name: String,
     /// What to do with a Secret that regcred did not make.
     pub existing: Existing,
     /// Whether the garbage collector is to remove the Secrets with the ClusterPullSecret.
-    pub collection: Collection,
+    pub collection: GarbageCollection,
 }
 
 /// Whether the garbage collector is to remove a Secret together with its ClusterPullSecret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Collection {
+pub enum GarbageCollection {
     /// It is: the ClusterPullSecret is the object with this UID.
     With(String),
     /// It is not: `deletion: Retain`.
@@ -36,18 +36,18 @@ pub enum Collection {
     Unknown,
 }
 
-impl Owner {
+impl Ownership {
     /// Of the Secrets of a ClusterPullSecret that have this name.
     #[must_use]
-    pub fn of(pull_secret: &PullSecret, secret_name: &str) -> Self {
+    pub fn of(cluster_pull_secret: &ClusterPullSecret, secret_name: &str) -> Self {
         Self {
-            pull_secret: pull_secret.name.clone(),
+            cluster_pull_secret: cluster_pull_secret.name.clone(),
             secret_name: secret_name.to_owned(),
-            existing: pull_secret.existing,
-            collection: match (&pull_secret.object, pull_secret.deletion) {
-                (None, _) => Collection::Unknown,
-                (Some(object), Deletion::Delete) => Collection::With(object.uid.clone()),
-                (Some(_), Deletion::Retain) => Collection::Never,
+            existing: cluster_pull_secret.existing,
+            collection: match (&cluster_pull_secret.object, cluster_pull_secret.deletion) {
+                (None, _) => GarbageCollection::Unknown,
+                (Some(object), Deletion::Delete) => GarbageCollection::With(object.uid.clone()),
+                (Some(_), Deletion::Retain) => GarbageCollection::Never,
             },
         }
     }
@@ -56,12 +56,12 @@ impl Owner {
     /// kinds keep their places; of ClusterPullSecrets there is at most the one that owns it now.
     pub(crate) fn references(&self, observed: &[OwnerReference]) -> Option<Vec<OwnerReference>> {
         let ours = match &self.collection {
-            Collection::Unknown => return None,
-            Collection::Never => None,
-            Collection::With(uid) => Some(OwnerReference {
+            GarbageCollection::Unknown => return None,
+            GarbageCollection::Never => None,
+            GarbageCollection::With(uid) => Some(OwnerReference {
                 api_version: API_VERSION.to_owned(),
                 kind: CLUSTER_PULL_SECRET.to_owned(),
-                name: self.pull_secret.clone(),
+                name: self.cluster_pull_secret.clone(),
                 uid: uid.clone(),
                 block_owner_deletion: None,
                 controller: None,
@@ -76,7 +76,7 @@ impl Owner {
     pub(super) fn written(&self, metadata: ObjectMeta, content: &Content) -> Secret {
         Secret {
             managed: true,
-            pull_secret: Some(self.pull_secret.clone()),
+            cluster_pull_secret: Some(self.cluster_pull_secret.clone()),
             versions: Some(content.versions.clone()),
             body: Some(Body {
                 type_: PULL_SECRET_TYPE.to_owned(),
@@ -89,7 +89,7 @@ impl Owner {
 
     /// The labels by which its Secrets are known.
     pub(super) fn labels(&self) -> [(&str, &str); 2] {
-        [(MANAGED_BY, FIELD_MANAGER), (PULL_SECRET, &self.pull_secret)]
+        [(MANAGED_BY, FIELD_MANAGER), (PULL_SECRET, &self.cluster_pull_secret)]
     }
 }
 
@@ -108,17 +108,17 @@ mod tests {
         };
         let other = reference("ConfigMap", "c");
         let owned = |uid: &str| vec![other.clone(), reference(CLUSTER_PULL_SECRET, uid)];
-        let of = |collection: Collection| Owner {
-            pull_secret: "images".into(),
+        let of = |collection: GarbageCollection| Ownership {
+            cluster_pull_secret: "images".into(),
             secret_name: "regcred".into(),
             existing: Existing::Refuse,
             collection,
         };
-        let with = |uid: &str| of(Collection::With(uid.into()));
+        let with = |uid: &str| of(GarbageCollection::With(uid.into()));
         assert_eq!(with("u").references(std::slice::from_ref(&other)), Some(owned("u")));
         assert_eq!(with("u").references(&owned("u")), None);
         assert_eq!(with("u").references(&owned("an older one")), Some(owned("u")));
-        assert_eq!(of(Collection::Never).references(&owned("u")), Some(vec![other.clone()]));
-        assert_eq!(of(Collection::Unknown).references(&owned("u")), None);
+        assert_eq!(of(GarbageCollection::Never).references(&owned("u")), Some(vec![other.clone()]));
+        assert_eq!(of(GarbageCollection::Unknown).references(&owned("u")), None);
     }
 }

@@ -4,12 +4,12 @@ use super::*;
 use crate::cluster::script::{conflict, exchange, play, refused};
 use crate::cluster::{FIELD_MANAGER, MANAGED_BY, PULL_SECRET};
 
-fn owner(existing: Existing) -> Owner {
-    Owner {
-        pull_secret: "images".into(),
+fn owner(existing: Existing) -> Ownership {
+    Ownership {
+        cluster_pull_secret: "images".into(),
         secret_name: "regcred".into(),
         existing,
-        collection: Collection::Unknown,
+        collection: GarbageCollection::Unknown,
     }
 }
 
@@ -30,7 +30,7 @@ fn ours() -> Secret {
     Secret {
         resource_version: "5".into(),
         managed: true,
-        pull_secret: Some("images".into()),
+        cluster_pull_secret: Some("images".into()),
         versions: Some("ghcr.io=vault:2".into()),
         body: Some(body()),
         ..Secret::default()
@@ -38,7 +38,7 @@ fn ours() -> Secret {
 }
 
 fn foreign() -> Secret {
-    Secret { managed: false, pull_secret: None, versions: None, ..ours() }
+    Secret { managed: false, cluster_pull_secret: None, versions: None, ..ours() }
 }
 
 fn with(secret: Secret, body: Body) -> Secret {
@@ -81,7 +81,7 @@ fn whatever_differs_is_put_right_in_place() {
         with(ours(), Body { docker_config: None, ..body() }),
         Secret { versions: Some("ghcr.io=aws:2".into()), ..ours() },
         Secret { versions: None, ..ours() },
-        Secret { pull_secret: None, ..ours() },
+        Secret { cluster_pull_secret: None, ..ours() },
     ] {
         check(Some(secret), Existing::Refuse, update());
     }
@@ -107,7 +107,7 @@ fn only_a_mutable_secret_of_the_right_type_is_adopted() {
 
 #[test]
 fn the_secret_of_another_pull_secret_is_refused_even_to_adopt() {
-    let theirs = || Some(Secret { pull_secret: Some("other".into()), ..ours() });
+    let theirs = || Some(Secret { cluster_pull_secret: Some("other".into()), ..ours() });
     for existing in [Existing::Refuse, Existing::Adopt] {
         check(theirs(), existing, Decision::Refuse(Refusal::ClaimedBy("other".into())));
     }
@@ -214,7 +214,7 @@ async fn a_namespace_that_is_gone_is_terminating() {
 
 #[test]
 fn the_secret_of_a_pull_secret_that_wants_it_no_more_is_taken_over_in_place() {
-    let theirs = Secret { pull_secret: Some("other".into()), ..ours() };
+    let theirs = Secret { cluster_pull_secret: Some("other".into()), ..ours() };
     let decision = decide(Some(&theirs), &content(), &owner(Existing::Refuse), Some("other"));
     assert_eq!(decision, update());
 }

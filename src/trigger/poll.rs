@@ -15,10 +15,10 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use self::memory::{Memory, Verdict};
-use super::bell::Gone;
-use super::{Bell, Look, Trigger, Wake};
+use super::channel::Gone;
+use super::{Trigger, TriggerEvent, TriggerScope, TriggerSender};
 use crate::backoff;
-use crate::credential::{Place, StoreName, Version};
+use crate::credential::{StoreKey, StoreName, Version};
 use crate::metrics::{Metrics, PollOutcome};
 use crate::provider::Error;
 use crate::provider::stores::{Stores, Versions};
@@ -26,7 +26,7 @@ use crate::provider::stores::{Stores, Versions};
 mod memory;
 
 /// Every key that is read, with the version it was last read at; none where it could not be read.
-pub type Held = BTreeMap<Place, Option<Version>>;
+pub type Held = BTreeMap<StoreKey, Option<Version>>;
 
 /// What the poll works with.
 pub struct Settings {
@@ -39,20 +39,20 @@ pub struct Settings {
     /// The clock on the wall.
     pub wall_clock: fn() -> Timestamp,
     /// A random number from 0 to 1.
-    pub dice: fn() -> f64,
+    pub jitter: fn() -> f64,
 }
 
 /// Polls while this replica leads, until it is told to stop or the controller is gone.
 pub async fn run(
     settings: Settings,
     held: watch::Receiver<Held>,
-    bell: Bell,
+    triggers: TriggerSender,
     leading: watch::Receiver<bool>,
     mut stop: watch::Receiver<bool>,
 ) {
     let rounds = settings.stores.names().map(|store| {
-        let (held, bell, memory) = (held.clone(), bell.clone(), Memory::default());
-        Rounds { settings: &settings, store, held, bell, memory }.run(leading.clone())
+        let (held, triggers, memory) = (held.clone(), triggers.clone(), Memory::default());
+        Rounds { settings: &settings, store, held, triggers, memory }.run(leading.clone())
     });
     tokio::select! {
         // A sender that is gone means the same.
@@ -66,16 +66,16 @@ struct Rounds<'a> {
     settings: &'a Settings,
     store: &'a StoreName,
     held: watch::Receiver<Held>,
-    bell: Bell,
+    triggers: TriggerSender,
     memory: Memory,
 }
 
 impl Rounds<'_> {
     /// Ends for a store that need not be asked again.
     async fn run(mut self, mut leading: watch::Receiver<bool>) -> Result<(), Gone> {
-        let Settings { stores, interval, dice, .. } = self.settings;
+        let Settings { stores, interval, jitter, .. } = self.settings;
         while leading.wait_for(|leads| *leads).await.is_ok() {
-            sleep(backoff::shortened(*interval, dice())).await;
+            sleep(backoff::shortened(*interval, jitter())).await;
             if !*leading.borrow() {
                 continue;
             }
@@ -88,7 +88,7 @@ impl Rounds<'_> {
             let looks = self.news(&before, &answers);
             if !looks.is_empty() {
                 let now = (Instant::now(), (self.settings.wall_clock)());
-                self.bell.ring(Wake::new(Trigger::Poll, looks, Duration::ZERO, now)).await?;
+                self.triggers.ring(TriggerEvent::new(Trigger::Poll, looks, Duration::ZERO, now)).await?;
             }
         }
         Ok(())
@@ -102,7 +102,7 @@ impl Rounds<'_> {
     }
 
     /// What is to be looked at, `before` being what was held when the store was asked.
-    fn news(&mut self, before: &Held, answers: &Versions) -> Vec<Look> {
+    fn news(&mut self, before: &Held, answers: &Versions) -> Vec<TriggerScope> {
         let (held, now) = (self.held(), Instant::now());
         let (mut looks, mut denied) = (Vec::new(), Vec::new());
         for (place, answer) in answers {
@@ -112,7 +112,7 @@ impl Rounds<'_> {
             self.settings.metrics.polled(self.store, answer.as_ref().map(|_| outcome));
             if is_new {
                 debug!(store = %place.store, key = %place.key, "another version than was read");
-                looks.push(Look::Place(place.clone(), answer.as_ref().ok().cloned()));
+                looks.push(TriggerScope::Key(place.clone(), answer.as_ref().ok().cloned()));
             }
             if let (Verdict::Denied, Err(error)) = (verdict, answer) {
                 denied.push(error);

@@ -1,6 +1,6 @@
 //! A queue of Amazon SQS that tells of changes in AWS Secrets Manager.
 //!
-//! Read while this replica leads. In come messages, out go [`Wake`]s, and what a message caused decides
+//! Read while this replica leads. In come messages, out go [`TriggerEvent`]s, and what a message caused decides
 //! what becomes of it: it is deleted once every target is written, and left to redelivery where that
 //! failed, where the process ends, or where nobody could tell what it says. Meanwhile it is hidden from
 //! others. `held` decides what is to be asked of the queue, `appetite` how much is taken in.
@@ -17,22 +17,22 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use self::appetite::Appetite;
-use self::held::{Errand, Held, Id};
+use self::concurrency::ReceiveConcurrency;
+use self::failure::{News, Right, Trouble};
+use self::in_flight::{Errand, Id, InFlight};
 use self::queue::{BATCH, BRIEF_WAIT, Message, Queue, WAIT};
-use self::trouble::{News, Right, Trouble};
-use super::bell::Gone;
-use super::complaints::Complaints;
-use super::event::{self, Sighting, Unreadable};
-use super::{Bell, Look, Receipt, Trigger, Wake};
+use super::aws_event::{self, SecretChange, Unreadable};
+use super::channel::Gone;
+use super::{Ack, Trigger, TriggerEvent, TriggerScope, TriggerSender};
+use crate::log_throttle::LogThrottle;
 use crate::manifest::config::triggers::SqsQueue;
 use crate::metrics::{Metrics, TriggerOutcome};
 use crate::provider::failure::Failure;
 
-mod appetite;
-mod held;
+mod concurrency;
+mod failure;
+mod in_flight;
 mod queue;
-mod trouble;
 
 /// How many requests about held messages are under way at once.
 const ERRANDS: usize = 4;
@@ -65,28 +65,28 @@ pub struct Settings {
     /// The clock on the wall.
     pub wall_clock: fn() -> Timestamp,
     /// A random number from 0 to 1.
-    pub dice: fn() -> f64,
+    pub jitter: fn() -> f64,
 }
 
 /// Reads a queue while this replica leads, until it is told to stop or the controller is gone; gives back
 /// what it holds then.
 pub async fn run(
     settings: Settings,
-    bell: Bell,
+    triggers: TriggerSender,
     leading: watch::Receiver<bool>,
     stop: watch::Receiver<bool>,
 ) {
     let queue = Queue::open(&settings.queue).await;
-    Reader::new(settings, queue, bell).run(leading, stop).await;
+    Reader::new(settings, queue, triggers).run(leading, stop).await;
 }
 
 /// Who reads the queue, and everything that is under way for it.
 struct Reader {
     settings: Settings,
     queue: Arc<Queue>,
-    bell: Bell,
-    appetite: Appetite,
-    held: Held,
+    triggers: TriggerSender,
+    appetite: ReceiveConcurrency,
+    held: InFlight,
     /// Requests for messages.
     receives: FuturesUnordered<BoxFuture<'static, Result<Vec<Message>, Failure>>>,
     /// Messages that wait for everything they caused.
@@ -94,7 +94,7 @@ struct Reader {
     /// Requests about messages that are held.
     errands: FuturesUnordered<BoxFuture<'static, (Right, Result<(), Failure>)>>,
     troubles: [Trouble; 3],
-    unreadable: Complaints,
+    unreadable: LogThrottle,
     /// The queue answered once.
     is_read: bool,
 }
@@ -106,18 +106,18 @@ struct Settled {
 }
 
 impl Reader {
-    fn new(settings: Settings, queue: Queue, bell: Bell) -> Self {
+    fn new(settings: Settings, queue: Queue, triggers: TriggerSender) -> Self {
         Self {
             settings,
             queue: Arc::new(queue),
-            bell,
-            appetite: Appetite::default(),
-            held: Held::default(),
+            triggers,
+            appetite: ReceiveConcurrency::default(),
+            held: InFlight::default(),
             receives: FuturesUnordered::new(),
             waiting: FuturesUnordered::new(),
             errands: FuturesUnordered::new(),
             troubles: Default::default(),
-            unreadable: Complaints::default(),
+            unreadable: LogThrottle::default(),
             is_read: false,
         }
     }
@@ -206,7 +206,7 @@ impl Reader {
                 Ok(())
             }
             Err(failure) => {
-                self.appetite.failed(Instant::now(), (self.settings.dice)());
+                self.appetite.failed(Instant::now(), (self.settings.jitter)());
                 Err(failure)
             }
         };
@@ -220,7 +220,7 @@ impl Reader {
 
     /// Rings for a message, unless there is nothing to do about it.
     fn take(&mut self, message: Message) {
-        match event::parse(message.body.as_bytes()) {
+        match aws_event::parse(message.body.as_bytes()) {
             Err(unreadable) => self.leave(&message, unreadable),
             Ok(sightings) if sightings.is_empty() => {
                 debug!(message = message.id, "a message of nothing to do");
@@ -245,19 +245,19 @@ impl Reader {
         }
     }
 
-    fn ring(&mut self, message: &Message, sightings: Vec<Sighting>) {
+    fn ring(&mut self, message: &Message, sightings: Vec<SecretChange>) {
         let now = (Instant::now(), (self.settings.wall_clock)());
-        let looks = sightings.into_iter().map(Look::Secret).collect();
-        let (receipt, done) = Receipt::new();
-        let wake = Wake {
+        let looks = sightings.into_iter().map(TriggerScope::Secret).collect();
+        let (receipt, done) = Ack::new();
+        let wake = TriggerEvent {
             receipt: Some(receipt),
             before: before(message.waited, now.0),
-            ..Wake::new(Trigger::Sqs, looks, age(message.sent_at, now.1), now)
+            ..TriggerEvent::new(Trigger::Sqs, looks, age(message.sent_at, now.1), now)
         };
         let id = self.held.hold(message, now.0);
-        let bell = self.bell.clone();
+        let triggers = self.triggers.clone();
         self.waiting.push(Box::pin(async move {
-            bell.ring(wake).await?;
+            triggers.ring(wake).await?;
             Ok(Settled { id, is_done: done.await.is_ok() })
         }));
     }

@@ -1,6 +1,6 @@
 //! The webhook: others tell of a change by `POST /v1/rotate`.
 //!
-//! Every replica serves it, whoever leads. In come requests, out go [`Wake`]s for the controller, and
+//! Every replica serves it, whoever leads. In come requests, out go [`TriggerEvent`]s for the controller, and
 //! the names it woke for whoever asked. Who asks is told apart before what they ask is read, and nothing
 //! of a request is ever told to anybody: not its headers, not its query, not its body.
 
@@ -26,27 +26,21 @@ use tokio::time::{Instant, timeout};
 use tower::Service as _;
 use tracing::{debug, info, warn};
 
-use self::caller::Caller;
-use self::door::Door;
-use self::refusal::Refusal;
-use self::stranger::Strangers;
+use self::auth::Authenticator;
+use self::auth::error::RejectionLog;
+use self::auth::header::AuthHeader;
+use self::error::Refusal;
 use self::tls::Certificate;
-use super::{Bell, Trigger, Wake};
-use crate::listener::{self, Bounds, Welcome};
+use super::{Trigger, TriggerEvent, TriggerSender};
+use crate::http_server::{self, Authenticated, Bounds};
 use crate::manifest::config::triggers;
 use crate::metrics::Metrics;
 
-mod allowance;
+mod auth;
 mod body;
-mod caller;
-mod door;
-mod keys;
-mod refusal;
-mod replay;
-mod signature;
-mod stranger;
+mod error;
+mod reload;
 mod tls;
-mod watched;
 
 /// Where requests go.
 const PATH: &str = "/v1/rotate";
@@ -70,7 +64,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Settings {
     bounds: Bounds,
-    door: Door,
+    door: Authenticator,
     certificate: Option<Certificate>,
     metrics: Arc<Metrics>,
     wall_clock: fn() -> Timestamp,
@@ -84,24 +78,24 @@ pub enum Unusable {
     Certificate(#[from] tls::Unusable),
     /// One of its keys can be guessed.
     #[error(transparent)]
-    Key(#[from] keys::Weak),
+    Key(#[from] auth::keys::Weak),
 }
 
 /// What requests are answered with.
 #[derive(Debug)]
-struct Desk {
-    door: Door,
-    bell: Bell,
+struct App {
+    door: Authenticator,
+    triggers: TriggerSender,
     metrics: Arc<Metrics>,
     wall_clock: fn() -> Timestamp,
-    strangers: Mutex<Strangers>,
+    strangers: Mutex<RejectionLog>,
 }
 
 /// Who is at the other end of a connection.
 #[derive(Clone)]
 struct Peer {
     address: IpAddr,
-    welcome: Welcome,
+    welcome: Authenticated,
 }
 
 impl Settings {
@@ -116,13 +110,18 @@ impl Settings {
             Some(tls) => Some(Certificate::open(tls).await?),
             None => None,
         };
-        let door = Door::open(webhook).await?;
+        let door = Authenticator::open(webhook).await?;
         Ok(Self { bounds: BOUNDS, door, certificate, metrics, wall_clock })
     }
 }
 
 /// Answers on `listener` until `stop`, and rings for what is asked.
-pub async fn serve(listener: TcpListener, settings: Settings, bell: Bell, stop: impl Future<Output = ()>) {
+pub async fn serve(
+    listener: TcpListener,
+    settings: Settings,
+    triggers: TriggerSender,
+    stop: impl Future<Output = ()>,
+) {
     let Settings { bounds, door, certificate, metrics, wall_clock } = settings;
     let (certificate, strangers) = (certificate.map(Arc::new), Mutex::default());
     info!(
@@ -130,7 +129,7 @@ pub async fn serve(listener: TcpListener, settings: Settings, bell: Bell, stop: 
         tls = certificate.is_some(),
         "the webhook listens"
     );
-    let router = router(Desk { door, bell, metrics, wall_clock, strangers });
+    let router = router(App { door, triggers, metrics, wall_clock, strangers });
     let answer = |stream, peer: SocketAddr, welcome| {
         let (router, certificate) = (router.clone(), certificate.clone());
         async move {
@@ -144,7 +143,7 @@ pub async fn serve(listener: TcpListener, settings: Settings, bell: Bell, stop: 
             }
         }
     };
-    listener::serve(listener, bounds, answer, stop).await;
+    http_server::serve(listener, bounds, answer, stop).await;
 }
 
 async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, router: Router, peer: Peer) {
@@ -152,15 +151,15 @@ async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, router: R
         request.extensions_mut().insert(peer.clone());
         router.clone().call(request)
     });
-    listener::answer(stream, requests).await;
+    http_server::answer(stream, requests).await;
 }
 
-fn router(desk: Desk) -> Router {
+fn router(desk: App) -> Router {
     Router::new().route(PATH, post(rotate)).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(Arc::new(desk))
 }
 
 async fn rotate(
-    State(desk): State<Arc<Desk>>,
+    State(desk): State<Arc<App>>,
     Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Response {
@@ -177,18 +176,18 @@ async fn rotate(
     }
 }
 
-impl Desk {
+impl App {
     /// Takes a request to where it is carried out: whom it woke.
-    async fn take(&self, request: Request, welcome: &Welcome) -> Result<Vec<String>, Refusal> {
+    async fn take(&self, request: Request, welcome: &Authenticated) -> Result<Vec<String>, Refusal> {
         let now = (Instant::now(), (self.wall_clock)());
-        match Caller::of(request.headers())? {
-            Caller::Token(token) => {
+        match AuthHeader::of(request.headers())? {
+            AuthHeader::Token(token) => {
                 self.door.admit(token).await?;
                 let body = whole(request).await?;
                 welcome.give();
                 self.wake(&body, now).await
             }
-            Caller::Signature(signature) => {
+            AuthHeader::Signature(signature) => {
                 // What it says of its time is believed when it is known whose it is, which takes the body.
                 let body = whole(request).await?;
                 self.door.admit_signed(&signature, &body, self.wall_clock).await?;
@@ -206,9 +205,12 @@ impl Desk {
     async fn wake(&self, body: &[u8], now: (Instant, Timestamp)) -> Result<Vec<String>, Refusal> {
         let looks = body::read(body)?;
         let (answer, answered) = oneshot::channel();
-        let wake = Wake { answer: Some(answer), ..Wake::new(Trigger::Webhook, looks, Duration::ZERO, now) };
+        let wake = TriggerEvent {
+            answer: Some(answer),
+            ..TriggerEvent::new(Trigger::Webhook, looks, Duration::ZERO, now)
+        };
         let woken = async {
-            self.bell.ring(wake).await.ok()?;
+            self.triggers.ring(wake).await.ok()?;
             // The controller logs what it cannot hand over.
             answered.await.ok()?.ok()
         };

@@ -42,7 +42,7 @@ pub(crate) async fn install(stage: &Stage) -> anyhow::Result<()> {
     apply(&rights).await?;
     let established = ["wait", "--for=condition=Established", "crd/clusterpullsecrets.regcred.dev"];
     stage.kube.kubectl(&established).await?;
-    apply(&stage.pull_secret).await?;
+    apply(&stage.cluster_pull_secret).await?;
     Ok(())
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct Run {
 pub(crate) async fn rotate(stage: &Stage) -> anyhow::Result<Run> {
     let mark = Mark::set(stage).await?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_regcred"));
-    command.arg("rotate").arg("-f").arg(&stage.config).arg("-f").arg(&stage.pull_secret);
+    command.arg("rotate").arg("-f").arg(&stage.config).arg("-f").arg(&stage.cluster_pull_secret);
     command.args(["--concurrency", &CONCURRENCY.to_string()]);
     command.env("KUBECONFIG", &stage.kubeconfig).env("VAULT_TOKEN", &stage.vault.root_token);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);

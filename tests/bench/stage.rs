@@ -39,7 +39,7 @@ pub(crate) struct Stage {
     /// A Config with the Vault.
     pub(crate) config: PathBuf,
     /// A ClusterPullSecret called `bench`.
-    pub(crate) pull_secret: PathBuf,
+    pub(crate) cluster_pull_secret: PathBuf,
     pub(crate) kubeconfig: PathBuf,
     /// Who uses that, as the audit log has it.
     pub(crate) user: String,
@@ -61,7 +61,7 @@ impl Stage {
             "kind": "Config",
             "stores": [{ "name": "vault", "vault": { "address": vault.address } }],
         });
-        let pull_secret = json!({
+        let cluster_pull_secret = json!({
             "apiVersion": "regcred.dev/v1alpha1",
             "kind": "ClusterPullSecret",
             "metadata": { "name": "bench" },
@@ -73,7 +73,7 @@ impl Stage {
         });
         let stage = Self {
             config: write(&directory, "config.yaml", &config)?,
-            pull_secret: write(&directory, "pull-secret.yaml", &pull_secret)?,
+            cluster_pull_secret: write(&directory, "pull-secret.yaml", &cluster_pull_secret)?,
             user: service_account_user(SERVICE_ACCOUNT.0, SERVICE_ACCOUNT.1),
             kube,
             vault,

@@ -28,7 +28,7 @@ impl Pair {
     async fn new(name: &'static str) -> Self {
         let stage = Stage::with_crowd(name, CROWD).await;
         stage.put_password("one").await;
-        stage.apply(&stage.pull_secret(name)).await;
+        stage.apply(&stage.cluster_pull_secret(name)).await;
         let arguments = ["--lease-duration", "3s", "--concurrency", "1"];
         let leader = stage.controller().replica(REPLICAS[0]).with(&arguments).start().await;
         until("a leader", async || leader.leads().await).await;
@@ -163,7 +163,7 @@ async fn while_somebody_else_holds_the_lease_nothing_is_written() {
     });
     stage.kube.post(&path, &lease).await.expect("a Lease");
     stage.put_password("one").await;
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let mark = stage.mark();
     let controller = stage.controller().start().await;
     tokio::time::sleep(QUIET).await;

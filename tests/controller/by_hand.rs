@@ -108,7 +108,7 @@ async fn rotate_wait_ends_where_nobody_answers() {
             && stderr.contains("it has: none"),
         "{stderr}"
     );
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let (code, stdout, stderr) = wait(&stage, &["--timeout", "1s"]).await;
     assert_eq!(code, Some(1));
     let row = "! by-hand-alone: no answer; last seen as Unknown: nothing was ever said of it";
@@ -122,7 +122,7 @@ async fn who_mended_what_failed_and_asks_is_answered_by_another_try() {
     let stage = Stage::new("by-hand-mended", 2).await;
     let quota = stage.forbid_secrets(&stage.namespaces[0]).await;
     stage.put_password("one").await;
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let mark = stage.mark();
     let _controller = stage.controller().start().await;
     // By then it is not tried again for several seconds.

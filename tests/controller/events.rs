@@ -36,7 +36,7 @@ async fn ten_passes_over_a_refused_secret_make_one_event_about_it() {
     let foreign = json!({"metadata": {"name": SECRET}, "stringData": {"theirs": "x"}});
     stage.kube.post("/api/v1/namespaces/event-refuse-000/secrets", &foreign).await.expect("a Secret");
     stage.put_password("one").await;
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let _controller = stage.controller().start().await;
     until("the other namespace", async || stage.unserved("one").await == ["event-refuse-000"]).await;
     let about = async || stage.events_about("Secret", Some("event-refuse-000"), SECRET).await;

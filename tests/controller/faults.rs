@@ -44,7 +44,7 @@ fn count(requests: &BTreeMap<Kind, usize>, is_it: impl Fn(&Kind) -> bool) -> usi
 async fn behind_a_proxy(stage: &Stage) -> (Proxy, Controller) {
     let proxy = Proxy::start(stage.kube).expect("a proxy");
     stage.put_password("one").await;
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let controller = stage.controller().through(&proxy).start().await;
     stage.until_served("one").await;
     (proxy, controller)
@@ -54,7 +54,7 @@ async fn behind_a_proxy(stage: &Stage) -> (Proxy, Controller) {
 async fn an_api_server_that_restarts_in_the_middle_of_a_rotation_loses_nothing() {
     let stage = Stage::with_crowd("fault-restart", 300).await;
     stage.put_password("one").await;
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let controller = stage.controller().with(&["--concurrency", "2"]).start().await;
     stage.until_served("one").await;
     for (ending, password) in [(Ending::Killed, "two"), (Ending::Terminated, "three")] {
@@ -108,7 +108,7 @@ async fn conflicts_at_service_accounts_are_read_and_written_again() {
         rule(Some("create"), Some("secrets"), 3, Fault::Answer(409)),
     ]);
     stage.put_password("one").await;
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let _controller = stage.controller().through(&proxy).start().await;
     stage.until_served("one").await;
 }
@@ -200,7 +200,7 @@ async fn a_controller_that_starts_without_an_api_server_waits_for_it() {
     let proxy = Proxy::start(stage.kube).expect("a proxy");
     proxy.refuse();
     stage.put_password("one").await;
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let controller = stage.controller().through(&proxy).begin().await;
     tokio::time::sleep(crate::stage::QUIET).await;
     assert!(!controller.is_ready().await);

@@ -9,9 +9,9 @@ async fn a_pull_secret_in_a_file_is_served_without_the_crd() {
     let mut stage = Stage::new("file-only", 2).await;
     stage.remove_crd().await;
     stage.put_password("one").await;
-    let mut pull_secret = stage.pull_secret(stage.name);
-    pull_secret["spec"]["refreshInterval"] = json!("10s");
-    let manifests = stage.write(&[&stage.config(""), &pull_secret.to_string()]);
+    let mut cluster_pull_secret = stage.cluster_pull_secret(stage.name);
+    cluster_pull_secret["spec"]["refreshInterval"] = json!("10s");
+    let manifests = stage.write(&[&stage.config(""), &cluster_pull_secret.to_string()]);
     let mark = stage.mark();
     let controller = stage.controller().of(&manifests).start().await;
     stage.until_served("one").await;
@@ -40,13 +40,13 @@ async fn a_pull_secret_in_a_file_is_served_without_the_crd() {
 async fn pull_secrets_in_a_file_and_in_the_cluster_are_served_side_by_side() {
     let stage = Stage::new("file-both", 2).await;
     stage.put("quay", &json!({"username": "robot", "password": "quay"})).await;
-    let mut of_file = stage.pull_secret("of-file");
+    let mut of_file = stage.cluster_pull_secret("of-file");
     of_file["spec"]["secretName"] = json!(SECOND_SECRET);
     of_file["spec"]["registries"] =
         json!([{"host": "quay.io", "from": {"store": "vault", "key": stage.key("quay")}}]);
     let manifests = stage.write(&[&stage.config(""), &of_file.to_string()]);
     stage.put_password("one").await;
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let _controller = stage.controller().of(&manifests).start().await;
     stage.until_served("one").await;
     until("the Secrets of the file", async || stage.secrets_named(SECOND_SECRET).await.len() == 2).await;

@@ -137,11 +137,11 @@ async fn fifty_kills_leave_every_secret_whole_at_every_moment_and_new_in_the_end
     let stage = Stage::with_crowd("killing", CROWD).await;
     let mut dice = Dice::new();
     put_round(&stage, 1).await;
-    let mut pull_secret = stage.pull_secret(stage.name);
+    let mut cluster_pull_secret = stage.cluster_pull_secret(stage.name);
     let registries =
         HOSTS.map(|(host, key)| json!({"host": host, "from": {"store": "vault", "key": stage.key(key)}}));
-    pull_secret["spec"]["registries"] = json!(registries);
-    stage.apply(&pull_secret).await;
+    cluster_pull_secret["spec"]["registries"] = json!(registries);
+    stage.apply(&cluster_pull_secret).await;
     let mut controller = stage.controller().start().await;
     until("the first round everywhere", async || count(&stage, 1).await == CROWD).await;
     let witness = Witness::new(&stage).await;

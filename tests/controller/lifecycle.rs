@@ -183,9 +183,9 @@ async fn what_was_deleted_while_nobody_ran_is_cleared_away_after_a_start() {
 async fn one_whose_secrets_may_not_be_seen_says_so_and_can_be_deleted() {
     let stage = Stage::new("unseen", 1).await;
     stage.put_password("one").await;
-    let mut pull_secret = stage.pull_secret(stage.name);
-    pull_secret["spec"]["secretName"] = json!("not-in-the-role");
-    stage.apply(&pull_secret).await;
+    let mut cluster_pull_secret = stage.cluster_pull_secret(stage.name);
+    cluster_pull_secret["spec"]["secretName"] = json!("not-in-the-role");
+    stage.apply(&cluster_pull_secret).await;
     let _controller = stage.controller().start().await;
     until("it is told", async || stage.condition("unseen", "Applied").await == "False Forbidden").await;
     stage.kube.delete(&format!("{PULL_SECRETS}/unseen")).await.expect("a deletion");

@@ -51,7 +51,7 @@ async fn a_namespace_that_enters_the_selection_is_served_at_once_without_a_read_
     let stage = Stage::new("new-label", 2).await;
     stage.select("new-label-001", false).await;
     stage.put_password("one").await;
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let _controller = stage.controller().start().await;
     until("the first namespace", async || stage.unserved("one").await == ["new-label-001"]).await;
     let (mark, vault_mark) = (stage.mark(), stage.vault_mark());

@@ -41,7 +41,7 @@ fn polls(stage: &Stage, key: &str, mark: VaultAuditMark) -> usize {
 async fn a_rotation_that_nobody_tells_of_reaches_every_namespace_within_the_interval_and_a_second() {
     let stage = Stage::with_crowd("poll", CROWD).await;
     stage.put_password("0").await;
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let mut version = 0;
     // None is the default.
     for (interval, written, rotations) in
@@ -72,9 +72,9 @@ async fn a_rotation_that_nobody_tells_of_reaches_every_namespace_within_the_inte
 async fn while_nothing_changes_a_key_of_fifty_is_asked_for_once_an_interval_and_no_value_is_read() {
     let stage = Stage::new("poll-rest", 1).await;
     stage.put_password("one").await;
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     for n in 1..50 {
-        let mut other = stage.pull_secret(&format!("poll-rest-{n}"));
+        let mut other = stage.cluster_pull_secret(&format!("poll-rest-{n}"));
         other["spec"]["namespaces"] = json!({"include": ["nowhere"]});
         stage.apply(&other).await;
     }
@@ -101,7 +101,7 @@ async fn a_version_that_goes_backwards_is_picked_up() {
     let stage = Stage::new("poll-back", 2).await;
     stage.put_password("zero").await;
     assert_eq!(stage.put_password("one").await, 2);
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let _controller = poll(&stage).await;
     stage.until_served("one").await;
     let path = format!("secret/metadata/{}", stage.key("ghcr"));
@@ -122,12 +122,12 @@ async fn a_file_that_changes_is_found_and_a_store_without_versions_is_left_to_th
     put("one");
     let other = json!({"username": "robot", "password": "other"});
     stage.vault.put_kv1("kv1", "poll-kinds", &other).await.expect("Vault takes a value");
-    let mut pull_secret = stage.pull_secret(stage.name);
-    pull_secret["spec"]["registries"] = json!([
+    let mut cluster_pull_secret = stage.cluster_pull_secret(stage.name);
+    cluster_pull_secret["spec"]["registries"] = json!([
         {"host": "ghcr.io", "from": {"store": "files", "key": "ghcr"}},
         {"host": "quay.io", "from": {"store": "kv1", "key": "poll-kinds"}},
     ]);
-    stage.apply(&pull_secret).await;
+    stage.apply(&cluster_pull_secret).await;
     let kv1 =
         format!("- name: kv1\n  vault: {{address: \"{}\", mount: kv1, kvVersion: 1}}\n", stage.vault.address);
     let config = stage.config(&format!("{kv1}triggers: {{pollInterval: 1s}}\n"));
@@ -155,7 +155,7 @@ async fn a_file_that_changes_is_found_and_a_store_without_versions_is_left_to_th
 async fn a_deleted_key_is_told_soon_and_the_cluster_keeps_what_it_has() {
     let stage = Stage::new("poll-gone", 2).await;
     stage.put_password("one").await;
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let controller = poll(&stage).await;
     stage.until_served("one").await;
     until("it is well", async || stage.condition(stage.name, "Ready").await.starts_with("True")).await;
@@ -192,11 +192,11 @@ async fn where_metadata_are_denied_it_is_said_once_and_the_refresh_does_the_work
 
     stage.put_password("one").await;
     stage.put("other", &json!({"username": "robot", "password": "other"})).await;
-    let mut pull_secret = stage.pull_secret(stage.name);
-    pull_secret["spec"]["refreshInterval"] = json!("10s");
+    let mut cluster_pull_secret = stage.cluster_pull_secret(stage.name);
+    cluster_pull_secret["spec"]["refreshInterval"] = json!("10s");
     let other = json!({"host": "quay.io", "from": {"store": "vault", "key": stage.key("other")}});
-    pull_secret["spec"]["registries"].as_array_mut().expect("registries").push(other);
-    stage.apply(&pull_secret).await;
+    cluster_pull_secret["spec"]["registries"].as_array_mut().expect("registries").push(other);
+    stage.apply(&cluster_pull_secret).await;
     let vault_mark = stage.vault_mark();
     let controller = stage.controller().of(&stage.write(&[&config])).start().await;
     stage.until_served("one").await;
@@ -221,7 +221,7 @@ async fn where_metadata_are_denied_it_is_said_once_and_the_refresh_does_the_work
 async fn a_replica_that_does_not_lead_does_not_poll() {
     let stage = Stage::new("poll-follow", 1).await;
     stage.put_password("one").await;
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let manifests = stage.write(&[&stage.config("triggers: {pollInterval: 1s}\n")]);
     let start = async |replica| {
         let arguments = ["--lease-duration", "3s"];

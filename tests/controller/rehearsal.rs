@@ -11,9 +11,9 @@ use crate::stage::{NAMESPACE, PULL_SECRETS, REPLICAS, SECRET, SERVICE_ACCOUNT, S
 #[tokio::test]
 async fn a_stage_is_clean_whatever_the_test_before_left() {
     let stage = Stage::with_crowd("rehearsal-before", 2).await;
-    let mut pull_secret = stage.pull_secret("left");
-    pull_secret["metadata"]["finalizers"] = json!(["regcred.dev/cleanup"]);
-    stage.apply(&pull_secret).await;
+    let mut cluster_pull_secret = stage.cluster_pull_secret("left");
+    cluster_pull_secret["metadata"]["finalizers"] = json!(["regcred.dev/cleanup"]);
+    stage.apply(&cluster_pull_secret).await;
     let secret = json!({"metadata": {"name": SECRET}, "stringData": {"x": "y"}});
     stage.kube.post("/api/v1/namespaces/crowd-000/secrets", &secret).await.expect("a Secret");
     let entry = json!({"metadata": {"annotations": {"a": "b"}}, "imagePullSecrets": [{"name": SECRET}]});
@@ -43,7 +43,8 @@ async fn a_stage_is_clean_whatever_the_test_before_left() {
 async fn a_controller_behind_a_proxy_and_its_replicas_have_the_rights_of_their_account() {
     let stage = Stage::new("rehearsal-proxy", 2).await;
     stage.put_password("one").await;
-    let manifests = stage.write(&[&stage.config(""), &stage.pull_secret("rehearsal-proxy").to_string()]);
+    let manifests =
+        stage.write(&[&stage.config(""), &stage.cluster_pull_secret("rehearsal-proxy").to_string()]);
     let proxy = Proxy::start(stage.kube).expect("a proxy");
     for account in [SERVICE_ACCOUNT, REPLICAS[0], REPLICAS[1]] {
         let kubeconfig = stage.kube.kubeconfig_through(&proxy, NAMESPACE, account).await.expect("a token");

@@ -49,8 +49,8 @@ async fn the_refresh_picks_up_a_new_version_without_any_trigger() {
 #[tokio::test]
 async fn a_rotation_that_cannot_be_read_at_first_is_told_when_it_can_be() {
     let stage = Stage::new("late", 2).await;
-    let mut pull_secret = stage.pull_secret(stage.name);
-    pull_secret["spec"]["registries"][0]["from"] = json!({"store": "files", "key": "ghcr"});
+    let mut cluster_pull_secret = stage.cluster_pull_secret(stage.name);
+    cluster_pull_secret["spec"]["registries"][0]["from"] = json!({"store": "files", "key": "ghcr"});
     let directory = stage.directory.path().join("files");
     std::fs::create_dir(&directory).expect("a directory");
     let file = directory.join("ghcr");
@@ -59,7 +59,7 @@ async fn a_rotation_that_cannot_be_read_at_first_is_told_when_it_can_be() {
         std::fs::write(&file, value.to_string()).expect("a file");
     };
     put("one");
-    stage.apply(&pull_secret).await;
+    stage.apply(&cluster_pull_secret).await;
     let mut controller = stage.controller().start().await;
     stage.until_served("one").await;
     let mut before = json!(null);

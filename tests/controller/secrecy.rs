@@ -60,7 +60,7 @@ async fn a_password_stands_in_the_docker_config_and_nowhere_else() {
     stage.kube.post("/api/v1/namespaces/secrecy-001/secrets", &foreign).await.expect("a Secret");
     stage.put("malformed", &json!({"username": "a:b", "password": SENTINELS[0]})).await;
     stage.put_password(SENTINELS[0]).await;
-    let mut pull_secret = stage.pull_secret(stage.name);
+    let mut cluster_pull_secret = stage.cluster_pull_secret(stage.name);
     let registry =
         |host: &str, key: &str| json!({"host": host, "from": {"store": "vault", "key": stage.key(key)}});
     let registries = [
@@ -68,8 +68,8 @@ async fn a_password_stands_in_the_docker_config_and_nowhere_else() {
         registry("b.example.com", "malformed"),
         registry("c.example.com", "missing"),
     ];
-    pull_secret["spec"]["registries"] = json!(registries);
-    stage.apply(&pull_secret).await;
+    cluster_pull_secret["spec"]["registries"] = json!(registries);
+    stage.apply(&cluster_pull_secret).await;
     let controller = stage.controller().with(&["-vvv"]).start().await;
     let is_served = async |password| stage.unserved(password).await == ["secrecy-001"];
     until("the first password", async || is_served(SENTINELS[0]).await).await;

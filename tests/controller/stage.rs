@@ -27,7 +27,7 @@ pub(crate) const REPLICAS: [&str; 2] = ["regcred-a", "regcred-b"];
 /// The name of pull secrets, and another that the role of the tests allows as well.
 pub(crate) const SECRET: &str = "regcred";
 pub(crate) const SECOND_SECRET: &str = "second";
-/// The registry of [`Stage::pull_secret`].
+/// The registry of [`Stage::cluster_pull_secret`].
 pub(crate) const HOST: &str = "ghcr.io";
 /// Where ClusterPullSecrets are.
 pub(crate) const PULL_SECRETS: &str = "/apis/regcred.dev/v1alpha1/clusterpullsecrets";
@@ -125,7 +125,7 @@ impl Stage {
     }
 
     /// A ClusterPullSecret of that name for the namespaces of this test, with one registry at the key `STAGE/ghcr`.
-    pub(crate) fn pull_secret(&self, name: &str) -> Value {
+    pub(crate) fn cluster_pull_secret(&self, name: &str) -> Value {
         json!({
             "apiVersion": "regcred.dev/v1alpha1",
             "kind": "ClusterPullSecret",
@@ -139,9 +139,12 @@ impl Stage {
     }
 
     /// Puts a ClusterPullSecret into the cluster.
-    pub(crate) async fn apply(&self, pull_secret: &Value) {
-        let name = pull_secret["metadata"]["name"].as_str().expect("a name");
-        self.kube.apply(&format!("{PULL_SECRETS}/{name}"), pull_secret).await.expect("a ClusterPullSecret");
+    pub(crate) async fn apply(&self, cluster_pull_secret: &Value) {
+        let name = cluster_pull_secret["metadata"]["name"].as_str().expect("a name");
+        self.kube
+            .apply(&format!("{PULL_SECRETS}/{name}"), cluster_pull_secret)
+            .await
+            .expect("a ClusterPullSecret");
     }
 
     /// Lets nobody create a Secret in a namespace, until the quota at the path that is returned goes.
@@ -176,7 +179,7 @@ impl Stage {
         format!("{}/{key}", self.name)
     }
 
-    /// Puts `{username: robot, password}` at the key of [`Stage::pull_secret`].
+    /// Puts `{username: robot, password}` at the key of [`Stage::cluster_pull_secret`].
     pub(crate) async fn put_password(&self, password: &str) -> u64 {
         self.put("ghcr", &json!({"username": "robot", "password": password})).await
     }
@@ -193,7 +196,7 @@ impl Stage {
 
     /// The most common beginning: a password, a ClusterPullSecret named like the stage, and a controller that has served it.
     pub(crate) async fn serve(&self, password: &str) -> crate::controller::Controller {
-        self.serve_object(password, &self.pull_secret(self.name)).await
+        self.serve_object(password, &self.cluster_pull_secret(self.name)).await
     }
 
     /// The same with a field of the spec that is set to something of its own.
@@ -203,14 +206,18 @@ impl Stage {
         field: &str,
         value: Value,
     ) -> crate::controller::Controller {
-        let mut pull_secret = self.pull_secret(self.name);
-        pull_secret["spec"][field] = value;
-        self.serve_object(password, &pull_secret).await
+        let mut cluster_pull_secret = self.cluster_pull_secret(self.name);
+        cluster_pull_secret["spec"][field] = value;
+        self.serve_object(password, &cluster_pull_secret).await
     }
 
-    async fn serve_object(&self, password: &str, pull_secret: &Value) -> crate::controller::Controller {
+    async fn serve_object(
+        &self,
+        password: &str,
+        cluster_pull_secret: &Value,
+    ) -> crate::controller::Controller {
         self.put_password(password).await;
-        self.apply(pull_secret).await;
+        self.apply(cluster_pull_secret).await;
         let controller = self.controller().start().await;
         self.until_served(password).await;
         controller

@@ -73,7 +73,7 @@ async fn a_store_that_is_down_or_hangs_delays_no_other_pull_secret() {
     let hanging = format!("- name: hanging\n  vault: {{address: \"http://{address}\"}}\n");
     let manifests = stage.write(&[&stage.config(&hanging)]);
     for store in ["hanging", "down"] {
-        let mut broken = stage.pull_secret(store);
+        let mut broken = stage.cluster_pull_secret(store);
         broken["spec"]["secretName"] = json!("second");
         broken["spec"]["registries"][0]["from"] = json!({"store": store, "key": "x"});
         if store == "down" {
@@ -82,7 +82,7 @@ async fn a_store_that_is_down_or_hangs_delays_no_other_pull_secret() {
         stage.apply(&broken).await;
     }
     stage.put_password("one").await;
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let _controller = stage.controller().of(&manifests).start().await;
     stage.until_served("one").await;
     until("the other is said to be broken", async || {

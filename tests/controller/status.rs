@@ -72,7 +72,7 @@ async fn the_status_names_the_namespaces_that_failed_and_why() {
     stage.kube.post("/api/v1/namespaces/status-fail-000/secrets", &foreign).await.expect("a Secret");
     let quota = stage.forbid_secrets("status-fail-001").await;
     stage.put_password("one").await;
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let _controller = stage.controller().start().await;
     until("both failures are told", async || failures(&stage.status("status-fail").await).len() == 2).await;
 
@@ -105,7 +105,7 @@ async fn of_many_failures_ten_are_named_and_all_are_counted() {
             .expect("a Secret");
     }
     stage.put_password("one").await;
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let _controller = stage.controller().start().await;
     until("all failures are counted", async || {
         stage.status("status-many").await["namespaces"] == json!({"selected": 14, "inSync": 0, "failed": 14})
@@ -129,7 +129,7 @@ async fn a_status_is_written_only_when_it_says_something_new() {
 #[tokio::test]
 async fn a_store_that_is_not_configured_is_told_and_delays_nobody() {
     let stage = Stage::new("status-store", 1).await;
-    let mut unknown = stage.pull_secret("unknown");
+    let mut unknown = stage.cluster_pull_secret("unknown");
     unknown["spec"]["secretName"] = json!("second");
     unknown["spec"]["registries"][0]["from"]["store"] = json!("nowhere");
     stage.apply(&unknown).await;
@@ -150,7 +150,7 @@ async fn a_store_that_is_not_configured_is_told_and_delays_nobody() {
 #[tokio::test]
 async fn a_key_that_is_missing_is_told_and_heals_when_it_is_there() {
     let stage = Stage::new("status-key", 1).await;
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let _controller = stage.controller().start().await;
     until("the key is said to be missing", async || {
         stage.condition("status-key", "Fetched").await == "False NotFound"
@@ -187,7 +187,7 @@ async fn the_metrics_say_who_is_ready_and_nothing_of_who_is_suspended_or_gone() 
 #[tokio::test]
 async fn the_metric_of_a_leader_that_has_read_nothing_yet_is_that_of_the_one_before() {
     let stage = Stage::new("status-blind", 1).await;
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let before = stage.controller().start().await;
     until("the missing key is told", async || {
         stage.condition(stage.name, "Ready").await == "False FetchFailed"

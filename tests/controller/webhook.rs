@@ -50,7 +50,7 @@ impl Stage {
     /// A password that is served by a controller with a webhook.
     async fn serve_with_hook(&self, password: &str) -> Hook {
         self.put_password(password).await;
-        self.apply(&self.pull_secret(self.name)).await;
+        self.apply(&self.cluster_pull_secret(self.name)).await;
         // Whatever is said at any level is searched.
         let hook = Hook::start(self, self.controller().with(&["-vvv"]), "").await;
         self.until_served(password).await;
@@ -84,7 +84,7 @@ async fn a_rotation_is_everywhere_within_a_second_beyond_the_writes() {
 async fn a_request_to_a_follower_is_stored_for_the_leader() {
     let stage = Stage::new("hook-follower", 3).await;
     stage.put_password("one").await;
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let leader = Hook::start(&stage, stage.controller().replica(REPLICAS[0]), "").await;
     until("a leader", async || leader.controller.leads().await).await;
     let follower = Hook::start(&stage, stage.controller().replica(REPLICAS[1]), "").await;
@@ -226,7 +226,7 @@ async fn whoever_dawdles_keeps_nobody_from_being_heard() {
 async fn a_certificate_is_replaced_while_it_runs() {
     let stage = Stage::new("hook-tls", 1).await;
     stage.put_password("one").await;
-    stage.apply(&stage.pull_secret(stage.name)).await;
+    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let pairs =
         ["one", "two"].map(|_| generate_simple_self_signed(["localhost".to_owned()]).expect("a pair"));
     let [old, new] = &pairs;

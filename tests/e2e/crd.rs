@@ -8,7 +8,7 @@ mod random;
 
 use std::path::Path;
 
-use regcred::manifest::mistake::Mistakes;
+use regcred::manifest::field::FieldErrors;
 use regcred::manifest::{Manifests, read};
 use world::{Kube, World};
 
@@ -22,7 +22,7 @@ async fn kube() -> &'static Kube {
 }
 
 /// What the checks say of a text.
-fn check(text: &str) -> Result<Manifests, Mistakes> {
+fn check(text: &str) -> Result<Manifests, FieldErrors> {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("images.yaml");
     std::fs::write(&file, text).expect("a writable directory");

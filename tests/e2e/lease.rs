@@ -8,7 +8,7 @@ mod election;
 use std::time::Duration;
 
 use regcred::cluster::error::Error;
-use regcred::lease::{Loss, Lost};
+use regcred::leader_election::{Loss, Lost};
 use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::Instant;

@@ -137,7 +137,8 @@ async fn without_files_those_of_the_cluster_are_rotated_and_who_may_not_be_is_le
     assert_eq!((run.code, told(&run)), (0, vec!["obj-a: Deleting".to_owned()]), "{run:?}");
     assert!(scene.secret("obj-001").await.is_some(), "it is not touched");
 
-    let manifests = scene.write(&[&scene.config(), &scene.pull_secret(&[("ghcr.io", "files", "ghcr")], "")]);
+    let manifests =
+        scene.write(&[&scene.config(), &scene.cluster_pull_secret(&[("ghcr.io", "files", "ghcr")], "")]);
     let run = rotate(&["-f", &manifests.display().to_string()]).await;
     assert!(told(&run).iter().all(|line| line.starts_with("obj: ")), "the cluster is not asked: {run:?}");
 

@@ -14,8 +14,8 @@ async fn scene(name: &'static str) -> Scene {
 
 async fn rotate(scene: &Scene, more: &str) -> Run {
     let key = format!("{}/ghcr", scene.name);
-    let pull_secret = scene.pull_secret(&[("ghcr.io", "vault", &key)], more);
-    scene.rotate(&scene.write(&[&scene.config(), &pull_secret]), &[]).await
+    let cluster_pull_secret = scene.cluster_pull_secret(&[("ghcr.io", "vault", &key)], more);
+    scene.rotate(&scene.write(&[&scene.config(), &cluster_pull_secret]), &[]).await
 }
 
 /// Makes a Secret named `regcred` in the first namespace that regcred did not make.
@@ -90,7 +90,7 @@ async fn an_immutable_secret_is_refused() {
 #[tokio::test]
 async fn the_secret_of_another_pull_secret_is_refused() {
     let scene = scene("no-rival").await;
-    let older = scene.pull_secret(&[("ghcr.io", "vault", "no-rival/ghcr")], "");
+    let older = scene.cluster_pull_secret(&[("ghcr.io", "vault", "no-rival/ghcr")], "");
     let younger = older.replace("{name: no-rival}", "{name: younger}");
     let run = scene.rotate(&scene.write(&[&scene.config(), &older, &younger]), &[]).await;
     assert_eq!(run.code, 1);
@@ -147,7 +147,7 @@ async fn a_sealed_vault_leaves_every_secret_as_it_is() {
     std::fs::write(&token, &vault.root_token).expect("a writable directory");
     let auth = format!(", auth: {{tokenFile: \"{}\"}}", token.display());
     let config = scene.config_with_vault(&vault.address, &auth);
-    let manifests = scene.write(&[&config, &scene.pull_secret(&[("ghcr.io", "vault", "ghcr")], "")]);
+    let manifests = scene.write(&[&config, &scene.cluster_pull_secret(&[("ghcr.io", "vault", "ghcr")], "")]);
     assert_eq!(scene.rotate(&manifests, &[]).await.code, 0);
 
     vault.seal().await.expect("it seals");
@@ -173,7 +173,7 @@ async fn keeps_the_last_good(
     let neighbour = format!("{}/neighbour", scene.name);
     scene.put_vault(&neighbour, "one").await;
     let registries = [("ghcr.io", store, key), ("quay.io", "vault", &neighbour)];
-    let manifests = scene.write(&[&scene.config(), &scene.pull_secret(&registries, "")]);
+    let manifests = scene.write(&[&scene.config(), &scene.cluster_pull_secret(&registries, "")]);
     let first = scene.rotate(&manifests, &[]).await;
     assert_eq!(first.code, 0, "{first:?}");
 
@@ -252,7 +252,7 @@ async fn a_missing_key_is_told_and_the_neighbour_is_written() {
         ("quay.io", "vault", "no-key/typo"),
         ("gcr.io", "aws", "no-key/typo"),
     ];
-    let manifests = scene.write(&[&scene.config(), &scene.pull_secret(&registries, "")]);
+    let manifests = scene.write(&[&scene.config(), &scene.cluster_pull_secret(&registries, "")]);
     let run = scene.rotate(&manifests, &[]).await;
     assert_eq!(run.code, 1);
     assert_eq!(run.registries(), ["ghcr.io 1 Fetched", "quay.io - NotFound", "gcr.io - NotFound"]);
@@ -262,7 +262,8 @@ async fn a_missing_key_is_told_and_the_neighbour_is_written() {
 #[tokio::test]
 async fn without_any_credential_nothing_is_written() {
     let scene = Scene::new("no-nothing", 1).await;
-    let manifests = scene.write(&[&scene.config(), &scene.pull_secret(&[("ghcr.io", "files", "typo")], "")]);
+    let manifests =
+        scene.write(&[&scene.config(), &scene.cluster_pull_secret(&[("ghcr.io", "files", "typo")], "")]);
     let mark = scene.world.kube.audit_mark().expect("an audit log");
     let run = scene.rotate(&manifests, &[]).await;
     assert_eq!((run.code, run.results()), (1, vec!["no-nothing-000: failed NoCredential".to_owned()]));
@@ -272,7 +273,7 @@ async fn without_any_credential_nothing_is_written() {
 #[tokio::test]
 async fn a_secret_name_outside_the_role_stops_only_its_own_pull_secret() {
     let scene = scene("no-role").await;
-    let good = scene.pull_secret(&[("ghcr.io", "vault", "no-role/ghcr")], "");
+    let good = scene.cluster_pull_secret(&[("ghcr.io", "vault", "no-role/ghcr")], "");
     let other = good
         .replace("{name: no-role}", "{name: other}")
         .replace("secretName: regcred", "secretName: unlisted");
@@ -290,7 +291,7 @@ async fn a_store_that_cannot_be_opened_stops_only_its_own_registries() {
     let broken = "- name: broken\n  vault: {address: \"https://127.0.0.1:1\", caFile: /nonexistent.pem}\n";
     let config = format!("{}{broken}", scene.config());
     let registries = [("ghcr.io", "vault", "no-open/ghcr"), ("quay.io", "broken", "x")];
-    let run = scene.rotate(&scene.write(&[&config, &scene.pull_secret(&registries, "")]), &[]).await;
+    let run = scene.rotate(&scene.write(&[&config, &scene.cluster_pull_secret(&registries, "")]), &[]).await;
     assert_eq!(run.registries(), ["ghcr.io 1 Fetched", "quay.io - Misconfigured"], "{run:?}");
     assert_eq!(json!(scene.passwords("no-open-000").await), json!({"ghcr.io": "good"}));
 }
@@ -299,9 +300,10 @@ async fn a_store_that_cannot_be_opened_stops_only_its_own_registries() {
 async fn broken_json_is_never_taken_for_a_password() {
     let scene = Scene::new("no-brace", 3).await;
     let files = scene.directory.path().join("files");
-    let pull_secret = scene.pull_secret(&[("ghcr.io", "files", "ghcr")], "");
-    let pull_secret = pull_secret.replace(r#""host":"ghcr.io""#, r#""host":"ghcr.io","username":"robot""#);
-    let manifests = scene.write(&[&scene.config(), &pull_secret]);
+    let cluster_pull_secret = scene.cluster_pull_secret(&[("ghcr.io", "files", "ghcr")], "");
+    let cluster_pull_secret =
+        cluster_pull_secret.replace(r#""host":"ghcr.io""#, r#""host":"ghcr.io","username":"robot""#);
+    let manifests = scene.write(&[&scene.config(), &cluster_pull_secret]);
     std::fs::write(files.join("ghcr"), r#"{"password":"good"}"#).expect("a file");
     assert_eq!(scene.rotate(&manifests, &[]).await.code, 0);
 

@@ -16,7 +16,7 @@ async fn passwords_of_every_store_reach_every_namespace() {
         ("docker.io", "aws", "rot-stores/hub"),
         ("quay.io", "files", "quay"),
     ];
-    let manifests = scene.write(&[&scene.config(), &scene.pull_secret(&registries, "")]);
+    let manifests = scene.write(&[&scene.config(), &scene.cluster_pull_secret(&registries, "")]);
     let quay = scene.directory.path().join("files/quay");
     std::fs::write(&quay, r#"{"auth":"cm9ib3Q6ZnJvbS1maWxl"}"#).expect("a file");
 
@@ -39,8 +39,8 @@ async fn passwords_of_every_store_reach_every_namespace() {
 async fn a_rotation_changes_the_secret_in_place() {
     let scene = Scene::new("rot-place", 1).await;
     scene.put_vault("rot-place/ghcr", "one").await;
-    let manifests =
-        scene.write(&[&scene.config(), &scene.pull_secret(&[("ghcr.io", "vault", "rot-place/ghcr")], "")]);
+    let manifests = scene
+        .write(&[&scene.config(), &scene.cluster_pull_secret(&[("ghcr.io", "vault", "rot-place/ghcr")], "")]);
     assert_eq!(scene.rotate(&manifests, &[]).await.code, 0);
     let before = scene.secret("rot-place-000").await.expect("a Secret");
 
@@ -63,8 +63,8 @@ async fn a_rotation_changes_the_secret_in_place() {
 async fn what_was_edited_or_deleted_by_hand_is_put_back() {
     let scene = Scene::new("rot-drift", 3).await;
     scene.put_vault("rot-drift/ghcr", "pw").await;
-    let manifests =
-        scene.write(&[&scene.config(), &scene.pull_secret(&[("ghcr.io", "vault", "rot-drift/ghcr")], "")]);
+    let manifests = scene
+        .write(&[&scene.config(), &scene.cluster_pull_secret(&[("ghcr.io", "vault", "rot-drift/ghcr")], "")]);
     assert_eq!(scene.rotate(&manifests, &[]).await.code, 0);
     let good = docker_config(&scene.secret("rot-drift-002").await.expect("a Secret"));
 
@@ -85,8 +85,8 @@ async fn what_was_edited_or_deleted_by_hand_is_put_back() {
 async fn a_dry_run_tells_and_writes_nothing() {
     let scene = Scene::new("rot-dry", 2).await;
     scene.put_vault("rot-dry/ghcr", "old-sentinel").await;
-    let manifests =
-        scene.write(&[&scene.config(), &scene.pull_secret(&[("ghcr.io", "vault", "rot-dry/ghcr")], "")]);
+    let manifests = scene
+        .write(&[&scene.config(), &scene.cluster_pull_secret(&[("ghcr.io", "vault", "rot-dry/ghcr")], "")]);
     assert_eq!(scene.rotate(&manifests, &[]).await.code, 0);
     scene.put_vault("rot-dry/ghcr", "new-sentinel").await;
     scene.add_namespaces(2..3).await;
@@ -127,7 +127,7 @@ async fn a_namespace_that_leaves_the_selection_loses_what_we_made() {
     let scene = Scene::new("rot-leave", 2).await;
     scene.put_vault("rot-leave/ghcr", "pw").await;
     let registries = [("ghcr.io", "vault", "rot-leave/ghcr")];
-    let manifests = scene.write(&[&scene.config(), &scene.pull_secret(&registries, "")]);
+    let manifests = scene.write(&[&scene.config(), &scene.cluster_pull_secret(&registries, "")]);
     assert_eq!(scene.rotate(&manifests, &[]).await.code, 0);
 
     let label = json!({"metadata": {"labels": {"scene": "somewhere-else"}}});
@@ -146,13 +146,13 @@ async fn a_namespace_that_leaves_the_selection_loses_what_we_made() {
 async fn a_new_namespace_gets_the_last_good_value_while_the_store_is_down() {
     let scene = Scene::new("rot-memory", 1).await;
     scene.put_vault("rot-memory/ghcr", "known").await;
-    let pull_secret = scene.pull_secret(&[("ghcr.io", "vault", "rot-memory/ghcr")], "");
-    assert_eq!(scene.rotate(&scene.write(&[&scene.config(), &pull_secret]), &[]).await.code, 0);
+    let cluster_pull_secret = scene.cluster_pull_secret(&[("ghcr.io", "vault", "rot-memory/ghcr")], "");
+    assert_eq!(scene.rotate(&scene.write(&[&scene.config(), &cluster_pull_secret]), &[]).await.code, 0);
 
     scene.add_namespaces(1..2).await;
     // Nobody listens on port 1.
     let down = scene.config_with_vault("http://127.0.0.1:1", "");
-    let run = scene.rotate(&scene.write(&[&down, &pull_secret]), &[]).await;
+    let run = scene.rotate(&scene.write(&[&down, &cluster_pull_secret]), &[]).await;
 
     assert_eq!(run.code, 1, "{run:?}");
     assert_eq!(run.registries(), ["ghcr.io - Unavailable"]);
@@ -166,7 +166,7 @@ async fn a_new_namespace_gets_the_last_good_value_while_the_store_is_down() {
 async fn a_selector_that_selects_nothing_removes_nothing() {
     let scene = Scene::new("rot-typo", 2).await;
     scene.put_vault("rot-typo/ghcr", "pw").await;
-    let good = scene.pull_secret(&[("ghcr.io", "vault", "rot-typo/ghcr")], "");
+    let good = scene.cluster_pull_secret(&[("ghcr.io", "vault", "rot-typo/ghcr")], "");
     assert_eq!(scene.rotate(&scene.write(&[&scene.config(), &good]), &[]).await.code, 0);
 
     let typo = good.replace("{scene: rot-typo}", "{scene: rot-tpyo}");
@@ -181,7 +181,7 @@ async fn a_selector_that_selects_nothing_removes_nothing() {
 async fn a_namespace_is_handed_from_one_pull_secret_to_another_in_place() {
     let scene = Scene::new("rot-heir", 2).await;
     scene.put_vault("rot-heir/ghcr", "pw").await;
-    let all = scene.pull_secret(&[("ghcr.io", "vault", "rot-heir/ghcr")], "");
+    let all = scene.cluster_pull_secret(&[("ghcr.io", "vault", "rot-heir/ghcr")], "");
     assert_eq!(scene.rotate(&scene.write(&[&scene.config(), &all]), &[]).await.code, 0);
     let before = scene.secret("rot-heir-001").await.expect("a Secret");
 
@@ -201,7 +201,7 @@ async fn an_interrupt_finishes_what_is_under_way_and_the_next_run_does_the_rest(
     scene.put_vault("rot-stop/ghcr", "pw").await;
     let registries = [("ghcr.io", "vault", "rot-stop/ghcr")];
     let manifests =
-        scene.write(&[&scene.config(), &scene.pull_secret(&registries, "")]).display().to_string();
+        scene.write(&[&scene.config(), &scene.cluster_pull_secret(&registries, "")]).display().to_string();
     let arguments = ["rotate", "-f", &manifests, "--output", "json", "--concurrency", "1"];
 
     let mark = scene.world.kube.audit_mark().expect("an audit log");

@@ -149,7 +149,7 @@ impl Scene {
 
     /// A ClusterPullSecret of this scene named like it, whose Secrets are called `regcred`. `registries`
     /// are `(host, store, key)`, `more` are further lines of the spec.
-    pub(crate) fn pull_secret(&self, registries: &[(&str, &str, &str)], more: &str) -> String {
+    pub(crate) fn cluster_pull_secret(&self, registries: &[(&str, &str, &str)], more: &str) -> String {
         let registries: Vec<_> = registries
             .iter()
             .map(|(host, store, key)| json!({"host": host, "from": {"store": store, "key": key}}))

@@ -35,7 +35,7 @@ async fn a_password_stands_in_the_docker_config_and_nowhere_else() {
         ("f.example.com", "vault", "secrecy/colon"),
         ("g.example.com", "vault", "secrecy/missing"),
     ];
-    let manifests = scene.write(&[&scene.config(), &scene.pull_secret(&registries, "")]);
+    let manifests = scene.write(&[&scene.config(), &scene.cluster_pull_secret(&registries, "")]);
     std::fs::write(scene.directory.path().join("files/file"), &value).expect("a file");
     // A foreign Secret makes a refusal, the dry run a diff.
     let foreign = json!({"metadata": {"name": "regcred"}, "stringData": {"x": "y"}});

@@ -25,7 +25,7 @@ async fn two_writers_at_the_same_list_lose_nobodys_entry() {
     scene.put_vault("sa-writers/ghcr", "pw").await;
     let path = PATH.replace("NAMESPACE", "sa-writers-000");
     let registries = [("ghcr.io", "vault", "sa-writers/ghcr")];
-    let manifests = scene.write(&[&scene.config(), &scene.pull_secret(&registries, "")]);
+    let manifests = scene.write(&[&scene.config(), &scene.cluster_pull_secret(&registries, "")]);
     add_entry(&scene, &path, "own").await;
 
     let writer = |name: &'static str| {
@@ -76,7 +76,7 @@ async fn a_strategic_merge_patch_would_have_wiped_the_list() {
     add_entry(&scene, &path, "own").await;
     add_entry(&scene, &path, "another").await;
     let registries = [("ghcr.io", "vault", "sa-strategic/ghcr")];
-    let manifests = scene.write(&[&scene.config(), &scene.pull_secret(&registries, "")]);
+    let manifests = scene.write(&[&scene.config(), &scene.cluster_pull_secret(&registries, "")]);
     assert_eq!(scene.rotate(&manifests, &[]).await.code, 0);
     assert_eq!(scene.references("sa-strategic-000", "default").await, ["own", "another", "regcred"]);
 
@@ -99,7 +99,7 @@ async fn secrets_and_other_fields_of_a_service_account_are_never_touched() {
     });
     let before = scene.world.kube.patch(&path, &theirs).await.expect("a patch");
     let registries = [("ghcr.io", "vault", "sa-fields/ghcr")];
-    let manifests = scene.write(&[&scene.config(), &scene.pull_secret(&registries, "")]);
+    let manifests = scene.write(&[&scene.config(), &scene.cluster_pull_secret(&registries, "")]);
     assert_eq!(scene.rotate(&manifests, &[]).await.code, 0);
 
     let after = scene.world.kube.get(&path).await.expect("a ServiceAccount");
@@ -120,7 +120,7 @@ async fn the_service_accounts_of_the_spec_are_patched_and_no_others() {
         scene.world.kube.kubectl(&arguments).await.expect("a ServiceAccount");
     }
     let registries = [("ghcr.io", "vault", "sa-named/ghcr")];
-    let of = |names: &str| scene.pull_secret(&registries, &format!("  serviceAccounts: {names}\n"));
+    let of = |names: &str| scene.cluster_pull_secret(&registries, &format!("  serviceAccounts: {names}\n"));
     let config = scene.config();
 
     let run = scene.rotate(&scene.write(&[&config, &of("[builder]")]), &[]).await;
@@ -149,7 +149,7 @@ async fn a_typo_in_a_service_accounts_name_takes_no_entry_away() {
     let scene = Scene::new("sa-typo", 2).await;
     scene.put_vault("sa-typo/ghcr", "pw").await;
     let registries = [("ghcr.io", "vault", "sa-typo/ghcr")];
-    let of = |names: &str| scene.pull_secret(&registries, &format!("  serviceAccounts: {names}\n"));
+    let of = |names: &str| scene.cluster_pull_secret(&registries, &format!("  serviceAccounts: {names}\n"));
     let config = scene.config();
     assert_eq!(scene.rotate(&scene.write(&[&config, &of("[default]")]), &[]).await.code, 0);
 
@@ -168,7 +168,7 @@ async fn a_namespace_whose_default_account_is_not_there_yet_is_not_in_sync() {
     scene.world.kube.delete(&PATH.replace("NAMESPACE", "sa-early-000")).await.expect("a deletion");
 
     let registries = [("ghcr.io", "vault", "sa-early/ghcr")];
-    let manifests = scene.write(&[&scene.config(), &scene.pull_secret(&registries, "")]);
+    let manifests = scene.write(&[&scene.config(), &scene.cluster_pull_secret(&registries, "")]);
     let run = scene.rotate(&manifests, &[]).await;
     assert_eq!(run.code, 1, "{run:?}");
     assert_eq!(run.results(), ["sa-early-000: failed ServiceAccountMissing", "sa-early-001: created"]);
@@ -179,7 +179,7 @@ async fn a_namespace_whose_default_account_is_not_there_yet_is_not_in_sync() {
 async fn two_pull_secrets_on_one_service_account_make_one_write_each() {
     let scene = Scene::new("sa-both", 3).await;
     scene.put_vault("sa-both/ghcr", "pw").await;
-    let first = scene.pull_secret(&[("ghcr.io", "vault", "sa-both/ghcr")], "");
+    let first = scene.cluster_pull_secret(&[("ghcr.io", "vault", "sa-both/ghcr")], "");
     let second = first
         .replace("{name: sa-both}", "{name: second}")
         .replace("secretName: regcred", "secretName: second");

@@ -22,7 +22,7 @@ async fn a_thousand_namespaces_can_pull_and_a_second_pass_is_silent() {
     scene.world.localstack.create_secret("thousand/token", &aws_value.to_string()).await.expect("a secret");
     let registries =
         [(basic.host.as_str(), "vault", "thousand/basic"), (token.host.as_str(), "aws", "thousand/token")];
-    let manifests = scene.write(&[&scene.config(), &scene.pull_secret(&registries, "")]);
+    let manifests = scene.write(&[&scene.config(), &scene.cluster_pull_secret(&registries, "")]);
 
     let vault_mark = scene.world.vault.audit_mark().expect("Vault's audit log");
     let run = scene.rotate(&manifests, &[]).await;

@@ -19,7 +19,7 @@ use self::answers::Answers;
 use super::super::output::{self, Format};
 use super::super::{Exit, Failure};
 use crate::cluster::error::Error;
-use crate::cluster::{pull_secret, watch};
+use crate::cluster::{cluster_pull_secret, watch};
 use crate::manifest::object::{self, Object, ROTATE};
 use crate::manifest::status::ConditionType;
 use crate::manifest::status::reason::ReadyReason;
@@ -73,7 +73,7 @@ fn failed(what: &str, error: &Error) -> Failure {
 
 /// The ClusterPullSecrets of these names, or all of them.
 async fn asked_for(client: &Client, address: &str, names: &[String]) -> Result<Vec<Json>, Failure> {
-    let listed = pull_secret::list(client).await.map_err(|error| {
+    let listed = cluster_pull_secret::list(client).await.map_err(|error| {
         failed(&format!("failed to list the ClusterPullSecrets of the cluster at {address}"), &error)
     })?;
     let all = listed.unwrap_or_default();
@@ -94,7 +94,7 @@ async fn asked_for(client: &Client, address: &str, names: &[String]) -> Result<V
 
 async fn ask(client: &Client, objects: &[Json], value: &str) -> Result<(), Failure> {
     let asked = objects.iter().map(object::name).map(|name| async move {
-        let asked = pull_secret::annotate(client, name, ROTATE, value).await;
+        let asked = cluster_pull_secret::annotate(client, name, ROTATE, value).await;
         asked.map_err(|error| failed(&format!("failed to ask for the ClusterPullSecret {name}"), &error))
     });
     stream::iter(asked).buffer_unordered(AT_ONCE).try_collect().await
@@ -118,7 +118,7 @@ impl Watched {
     /// never will see it.
     async fn until_answered(&mut self, client: &Client, value: &str) -> Result<(), Error> {
         let config = watcher::Config::default();
-        let mut events = pin!(watcher(pull_secret::api(client.clone()), config).default_backoff());
+        let mut events = pin!(watcher(cluster_pull_secret::api(client.clone()), config).default_backoff());
         let mut listed = BTreeSet::new();
         while !self.asked.values().all(|asked| asked.is_answered)
             && let Some(event) = events.next().await

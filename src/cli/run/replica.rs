@@ -13,26 +13,26 @@ use tracing::info;
 
 use super::super::{Exit, Failure, wall_clock};
 use super::signals::Signals;
-use super::sources::{Port, Sources, Surroundings};
-use crate::admin::Vitals;
+use super::triggers::{Port, SourceContext, Sources};
+use crate::admin::Health;
 use crate::controller::{Controller, Settings};
-use crate::lease::{self, Campaign, Lost, Term};
+use crate::leader_election::{self, LeaderElection, Leadership, Lost};
 use crate::manifest::Manifests;
 use crate::provider::stores::Stores;
-use crate::trigger::{bell, poll};
+use crate::trigger::{channel, poll};
 
 /// What a replica is given.
-pub(super) struct Equipment {
+pub(super) struct Deps {
     pub(super) manifests: Manifests,
     /// Every store of the manifests, open.
     pub(super) stores: Arc<Stores>,
     /// Refuses writes while this process does not lead.
     pub(super) client: Client,
     /// Writes whether it leads or not.
-    pub(super) messenger: Client,
-    pub(super) lease: lease::Settings,
-    pub(super) term: Term,
-    pub(super) vitals: Vitals,
+    pub(super) unfenced_client: Client,
+    pub(super) lease: leader_election::Settings,
+    pub(super) term: Leadership,
+    pub(super) health: Health,
     pub(super) port: Option<Port>,
     /// Writes to the API server that may be under way at once for one ClusterPullSecret.
     pub(super) concurrency: usize,
@@ -41,42 +41,42 @@ pub(super) struct Equipment {
 /// The parts that end together.
 pub(super) struct Replica {
     controller: Controller,
-    campaign: Campaign,
+    campaign: LeaderElection,
     sources: Sources,
 }
 
 impl Replica {
     /// Begins to run for the lease and to hear the sources.
-    pub(super) fn start(equipment: Equipment) -> Self {
-        let Equipment { manifests, stores, client, messenger, lease, term, vitals, port, concurrency } =
+    pub(super) fn start(equipment: Deps) -> Self {
+        let Deps { manifests, stores, client, unfenced_client, lease, term, health, port, concurrency } =
             equipment;
-        let Manifests { stores: stores_known, triggers, pull_secrets } = manifests;
-        let (bell, wakes) = bell::bell();
+        let Manifests { stores: stores_known, triggers, cluster_pull_secrets } = manifests;
+        let (sender, trigger_receiver) = channel::channel();
         let (held, known_versions) = watch::channel(poll::Held::new());
-        let metrics = Arc::clone(&vitals.metrics);
+        let metrics = Arc::clone(&health.metrics);
         let controller = Controller::new(Settings {
             client: client.clone(),
-            messenger,
-            wakes,
+            unfenced_client,
+            trigger_receiver,
             held,
             stores: Arc::clone(&stores),
             stores_known,
-            files: pull_secrets.into_iter().map(Arc::new).collect(),
+            files: cluster_pull_secrets.into_iter().map(Arc::new).collect(),
             concurrency,
-            vitals,
+            health,
             identity: lease.holder.clone(),
             wall_clock,
-            dice,
+            jitter,
         });
-        let campaign = lease::campaign(client, lease, term);
-        let around = Surroundings {
-            bell,
+        let campaign = leader_election::campaign(client, lease, term);
+        let around = SourceContext {
+            sender,
             stores,
             held: known_versions,
             leading: campaign.leading.clone(),
             metrics,
             wall_clock,
-            dice,
+            jitter,
         };
         let sources = Sources::start(&triggers, port, around);
         Self { controller, campaign, sources }
@@ -85,7 +85,7 @@ impl Replica {
     /// Runs the controller until a signal, then hands over; ends at once where the lease is lost.
     pub(super) async fn lead(self, signals: &mut Signals) -> Result<Exit, Failure> {
         let Self { controller, campaign, mut sources } = self;
-        let Campaign { leading, retire, mut task } = campaign;
+        let LeaderElection { leading, retire, mut task } = campaign;
         let (stop, stopped) = oneshot::channel::<()>();
         let work = controller.run(leading, async {
             // Told or dropped: either way it is over.
@@ -132,7 +132,7 @@ fn lost(ended: Result<Result<(), Lost>, JoinError>) -> Failure {
 }
 
 /// Enough for jitter: where the hasher of the standard library begins is random.
-fn dice() -> f64 {
+fn jitter() -> f64 {
     use std::hash::{BuildHasher as _, RandomState};
     let bits = u32::try_from(RandomState::new().hash_one(()) >> 32).unwrap_or_default();
     f64::from(bits) / f64::from(u32::MAX)

@@ -7,20 +7,20 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::cluster::Cluster;
-use crate::pass::contents::Contents;
-use crate::pass::fixture::{pull_secret, values};
-use crate::pass::resolve::resolve;
+use crate::reconcile::desired_secret::DesiredSecret;
+use crate::reconcile::fixture::{cluster_pull_secret, values};
+use crate::reconcile::resolve::resolve;
 use crate::report::{NamespaceReport, Problem, ResultKind};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
 /// A ClusterPullSecret of generation 2 with two registries, that was read as told and looked at everywhere.
-fn record(read: &[(&str, &str, &str)]) -> Record {
-    let mut wanted = pull_secret("images", &["ghcr.io", "quay.io"]);
+fn record(read: &[(&str, &str, &str)]) -> ObjectState {
+    let mut wanted = cluster_pull_secret("images", &["ghcr.io", "quay.io"]);
     wanted.object = Some(Object::of(&json!({"metadata": {"uid": "u-1", "generation": 2}})));
     let wanted = Arc::new(wanted);
-    let mut record = Record::new(Arc::clone(&wanted));
-    record.contents = Some(Contents::new(resolve(&wanted, &values(read)), &Cluster::default()));
+    let mut record = ObjectState::new(Arc::clone(&wanted));
+    record.contents = Some(DesiredSecret::new(resolve(&wanted, &values(read)), &Cluster::default()));
     record.passed = Some(2);
     stand(&mut record, "db", ResultKind::Unchanged, None);
     stand(&mut record, "web", ResultKind::Unchanged, None);
@@ -29,14 +29,14 @@ fn record(read: &[(&str, &str, &str)]) -> Record {
 
 const GOOD: [(&str, &str, &str); 2] = [("ghcr.io", "7", "pw"), ("quay.io", "1", "pw")];
 
-fn stand(record: &mut Record, namespace: &str, result: ResultKind, reason: Option<&'static str>) {
+fn stand(record: &mut ObjectState, namespace: &str, result: ResultKind, reason: Option<&'static str>) {
     let mut report = NamespaceReport::new(namespace.into(), result);
     (report.reason, report.message) = (reason, reason.map(|reason| format!("because of {reason}")));
     record.stands(&report, Instant::now(), |_| Duration::ZERO);
 }
 
 /// `Type Status Reason: message` for each condition.
-fn conditions(record: &Record) -> Vec<String> {
+fn conditions(record: &ObjectState) -> Vec<String> {
     let status = of(record, true, NOW);
     let line = |it: &Condition| format!("{} {} {}: {}", it.type_, it.status, it.reason, it.message);
     status.conditions.iter().map(line).collect()
@@ -71,11 +71,11 @@ fn a_registry_that_cannot_be_read_is_told_with_store_and_key() {
 fn a_registry_that_cannot_be_read_keeps_the_version_that_was_read_last() {
     const FAILING: [(&str, &str, &str); 2] = [("ghcr.io", "7", "pw"), ("quay.io", "1", "")];
     const ROTATED: [(&str, &str, &str); 2] = [("ghcr.io", "7", "pw"), ("quay.io", "2", "pw")];
-    let read = |record: &mut Record, values: &[(&str, &str, &str)]| {
+    let read = |record: &mut ObjectState, values: &[(&str, &str, &str)]| {
         record.contents = super::tests::record(values).contents;
         record.note_versions()
     };
-    let versions = |record: &Record| {
+    let versions = |record: &ObjectState| {
         of(record, true, NOW).registries.into_iter().map(|it| it.version.unwrap()).collect::<Vec<_>>()
     };
     let mut record = record(&GOOD);
@@ -214,7 +214,7 @@ fn a_change_of_ready_is_worth_an_event_and_progress_is_not() {
 
 #[test]
 fn what_is_suspended_is_neither_ready_nor_not() {
-    let check = |record: &Record, expect| assert_eq!(is_ready(&ready(record)), expect);
+    let check = |record: &ObjectState, expect| assert_eq!(is_ready(&ready(record)), expect);
     let mut record = record(&GOOD);
     check(&record, Some(true));
     record.passed = None;

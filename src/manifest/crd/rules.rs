@@ -5,7 +5,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::super::check::{self, pull_secret, selection};
+use super::super::validate::{self, cluster_pull_secret, selection};
 use super::super::{interval, names};
 use super::{host, structure};
 
@@ -58,7 +58,11 @@ impl Rule {
 
 /// What holds of the name; that it is a DNS name, the API server sees to.
 pub(super) fn of_name() -> Rule {
-    Rule::new("", "self.metadata.name.size() <= 63", format!("metadata.name {}", pull_secret::LONG_NAME))
+    Rule::new(
+        "",
+        "self.metadata.name.size() <= 63",
+        format!("metadata.name {}", cluster_pull_secret::LONG_NAME),
+    )
 }
 
 /// What holds of a spec.
@@ -71,7 +75,7 @@ pub(super) fn of_spec() -> Vec<Rule> {
              duration(self) >= duration('10s') && duration(self) <= duration('720h')",
             interval::INTERVAL,
         ),
-        Rule::new("serviceAccounts", "size(self) < 2 || !('*' in self)", pull_secret::NOT_ALONE),
+        Rule::new("serviceAccounts", "size(self) < 2 || !('*' in self)", cluster_pull_secret::NOT_ALONE),
         Rule::new("serviceAccounts[]", format!("self == '*' || {}", subdomain()), names::SUBDOMAIN),
     ];
     rules.extend(of_registries());
@@ -83,21 +87,21 @@ fn of_registries() -> Vec<Rule> {
     let same_host = format!("has(it.host) ? {} : ''", host::key("it.host"));
     let same_config = "has(it.host) ? '' : it.from.store + ' ' + it.from.key";
     let mut rules = vec![
-        Rule::new("registries", "size(self) > 0", pull_secret::NO_REGISTRY),
+        Rule::new("registries", "size(self) > 0", cluster_pull_secret::NO_REGISTRY),
         Rule::new("registries", once(&same_host), SAME_HOST),
         Rule::new("registries", once(same_config), SAME_CONFIG),
-        of_text("username", "!has(self.from.usernameKey)", pull_secret::TWO_USERNAMES),
-        of_text("username", "!TEXT.contains(':')", pull_secret::COLON),
+        of_text("username", "!has(self.from.usernameKey)", cluster_pull_secret::TWO_USERNAMES),
+        of_text("username", "!TEXT.contains(':')", cluster_pull_secret::COLON),
         of_text("from.store", &matches("TEXT", LABEL), names::LABEL),
-        of_text("from.key", r"!TEXT.matches(r'(?:^|/)[.]{1,2}(?:/|$)')", pull_secret::DOTS),
+        of_text("from.key", r"!TEXT.matches(r'(?:^|/)[.]{1,2}(?:/|$)')", cluster_pull_secret::DOTS),
     ];
     for field in ["username", "from.usernameKey", "from.passwordKey"] {
-        rules.push(of_text(field, "has(self.host)", pull_secret::NEEDS_HOST));
+        rules.push(of_text(field, "has(self.host)", cluster_pull_secret::NEEDS_HOST));
     }
     for field in ["username", "from.key", "from.usernameKey", "from.passwordKey"] {
-        rules.push(of_text(field, "TEXT != ''", check::EMPTY));
-        rules.push(of_text(field, r"!TEXT.matches(r'\p{Cc}')", check::CONTROL));
-        rules.push(of_text(field, r"!TEXT.matches(r'^\p{Z}|\p{Z}$')", check::SPACE));
+        rules.push(of_text(field, "TEXT != ''", validate::EMPTY));
+        rules.push(of_text(field, r"!TEXT.matches(r'\p{Cc}')", validate::CONTROL));
+        rules.push(of_text(field, r"!TEXT.matches(r'^\p{Z}|\p{Z}$')", validate::SPACE));
     }
     rules.extend(host::rules().iter().map(|(rule, what)| of_text("host", rule, what)));
     rules

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::super::reference::meaning;
-use super::super::shape::{choices, types};
+use super::super::schema::{choices, types};
 
 /// The words of a schema that mean the same to the API server.
 const SAME: [&str; 4] = ["maxItems", "maxLength", "maxProperties", "required"];

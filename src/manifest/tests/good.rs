@@ -13,7 +13,7 @@ use crate::docker_config::host_key::HostKey;
 
 #[test]
 fn the_example_reads() {
-    let Manifests { stores, triggers, pull_secrets } = good(EXAMPLE);
+    let Manifests { stores, triggers, cluster_pull_secrets } = good(EXAMPLE);
     let names: Vec<&str> = stores.iter().map(|store| store.name.as_str()).collect();
     assert_eq!(names, ["vault", "approle", "token", "environment", "aws", "files"]);
     let auths: Vec<&VaultAuth> = stores
@@ -32,7 +32,7 @@ fn the_example_reads() {
     let keys = stores[4].keys.as_ref().expect("keys");
     assert!(keys.is_match("ci/ghcr") && !keys.is_match("ci/team/ghcr") && !keys.is_match("other"));
 
-    let [images] = &pull_secrets[..] else { panic!("{pull_secrets:?}") };
+    let [images] = &cluster_pull_secrets[..] else { panic!("{cluster_pull_secrets:?}") };
     assert_eq!((images.name.as_str(), images.secret_name.as_str()), ("images", "regcred"));
     let hosts: Vec<Option<&str>> =
         images.registries.iter().map(|registry| registry.host.as_ref().map(HostKey::as_str)).collect();
@@ -55,14 +55,14 @@ fn the_example_reads() {
 
 #[test]
 fn the_smallest_manifest_has_every_default() {
-    let Manifests { stores, triggers, pull_secrets } = good(SMALLEST);
+    let Manifests { stores, triggers, cluster_pull_secrets } = good(SMALLEST);
     assert_eq!(triggers, Triggers::default());
     assert!(matches!(&stores[..], [store] if store.name == "files"), "{stores:?}");
     assert!(matches!(&stores[0].backend, Backend::File(file) if file.directory == Path::new("credentials")));
-    assert_eq!(pull_secrets[0].secret_name, "images");
-    assert_eq!(pull_secrets[0].service_accounts, ServiceAccounts::Named(vec!["default".into()]));
-    assert_eq!(pull_secrets[0].existing, Existing::Refuse);
-    assert!(pull_secrets[0].selection.selects("default", &[].into()));
+    assert_eq!(cluster_pull_secrets[0].secret_name, "images");
+    assert_eq!(cluster_pull_secrets[0].service_accounts, ServiceAccounts::Named(vec!["default".into()]));
+    assert_eq!(cluster_pull_secrets[0].existing, Existing::Refuse);
+    assert!(cluster_pull_secrets[0].selection.selects("default", &[].into()));
 }
 
 #[test]
@@ -74,13 +74,13 @@ fn what_the_api_server_adds_is_passed_over() {
             "{name: images, uid: 1, creationTimestamp: null, managedFields: [{}]}"
         )
     );
-    assert_eq!(good(&object).pull_secrets.len(), 1);
+    assert_eq!(good(&object).cluster_pull_secrets.len(), 1);
     let items = object.lines().fold(String::new(), |text, line| format!("{text}\n  {line}"));
     let list = format!(
         "apiVersion: v1\nkind: List\nmetadata: {{resourceVersion: \"\"}}\nitems:\n-{}\n",
         &items[2..]
     );
-    assert_eq!(good(&list).pull_secrets.len(), 1);
+    assert_eq!(good(&list).cluster_pull_secrets.len(), 1);
     let bad_list = list.replace("key: ghcr", "key: ''");
     assert_eq!(mistakes(&bad_list), "images.yaml:8: items[0].spec.registries[0].from.key: must not be empty");
 }
@@ -89,12 +89,12 @@ fn what_the_api_server_adds_is_passed_over() {
 fn json_is_read_too() {
     let json = r#"{"apiVersion": "regcred.dev/v1alpha1", "kind": "ClusterPullSecret", "metadata": {"name": "images"},
         "spec": {"registries": [{"host": "ghcr.io", "from": {"store": "files", "key": "ghcr"}}], "serviceAccounts": ["*"]}}"#;
-    assert_eq!(good(json).pull_secrets[0].service_accounts, ServiceAccounts::All);
+    assert_eq!(good(json).cluster_pull_secrets[0].service_accounts, ServiceAccounts::All);
 }
 
 #[test]
 fn empty_documents_are_passed_over() {
-    assert_eq!(good(&format!("---\n---\n# nothing\n---\n{SMALLEST}---\n")).pull_secrets.len(), 1);
+    assert_eq!(good(&format!("---\n---\n# nothing\n---\n{SMALLEST}---\n")).cluster_pull_secrets.len(), 1);
     assert_eq!(mistakes("# nothing\n"), "images.yaml: holds no manifest");
 }
 
@@ -111,7 +111,7 @@ spec:
     - {<<: *first, host: quay.io}
     - {host: docker.io, from: *from}
 ";
-    let registries = &good(text).pull_secrets[0].registries;
+    let registries = &good(text).cluster_pull_secrets[0].registries;
     assert!(registries.iter().all(|registry| registry.place.key.0 == "ghcr"));
     assert_eq!(registries[1].host.as_ref().map(ToString::to_string).as_deref(), Some("quay.io"));
 }
@@ -120,5 +120,5 @@ spec:
 fn pull_secrets_keep_the_order_given() {
     let named = |name: &str| SMALLEST.replace("name: images", &format!("name: {name}"));
     let read = files(&[("b.yaml", &named("b")), ("a.yaml", &named("a"))]).expect("good manifests");
-    assert_eq!(read.pull_secrets.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
+    assert_eq!(read.cluster_pull_secrets.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
 }

@@ -4,9 +4,9 @@ use insta::assert_snapshot;
 use serde_json::{Value as Json, json};
 
 use super::super::Manifests;
-use super::super::cluster_pull_secret::PullSecret;
+use super::super::cluster_pull_secret::ClusterPullSecret;
+use super::super::field::FieldErrors;
 use super::super::life::sort_by_age;
-use super::super::mistake::Mistakes;
 use super::super::object::{Object, read};
 use super::super::status::reason::ReadyReason;
 use super::{SMALLEST, good};
@@ -30,7 +30,7 @@ fn spec() -> Json {
 }
 
 /// Read beside the one store there is without a Config, `files`.
-fn check(object: &Json) -> Result<PullSecret, Mistakes> {
+fn check(object: &Json) -> Result<ClusterPullSecret, FieldErrors> {
     read(object, &good(SMALLEST).stores)
 }
 
@@ -50,10 +50,10 @@ fn what_the_api_server_knows_is_kept() {
 
 #[test]
 fn an_object_means_what_the_same_file_means() {
-    let Manifests { pull_secrets, .. } = good(SMALLEST);
+    let Manifests { cluster_pull_secrets, .. } = good(SMALLEST);
     let mut of_cluster = check(&object(spec())).expect("no mistake");
     of_cluster.object = None;
-    assert_eq!(format!("{of_cluster:?}"), format!("{:?}", pull_secrets[0]));
+    assert_eq!(format!("{of_cluster:?}"), format!("{:?}", cluster_pull_secrets[0]));
 }
 
 #[test]
@@ -99,13 +99,13 @@ fn the_older_goes_before_the_younger_and_a_file_before_both() {
         object["metadata"]["creationTimestamp"] = json!(created);
         check(&object).expect("no mistake")
     };
-    let Manifests { pull_secrets, .. } = good(&SMALLEST.replace("name: images", "name: z"));
+    let Manifests { cluster_pull_secrets, .. } = good(&SMALLEST.replace("name: images", "name: z"));
     let mut all = vec![
         made("c", "2026-01-01T00:00:01Z"),
         made("b", "2026-01-01T00:00:01Z"),
         made("d", "2026-01-01T00:00:00Z"),
     ];
-    all.extend(pull_secrets);
+    all.extend(cluster_pull_secrets);
     sort_by_age(&mut all);
     assert_eq!(all.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["z", "d", "b", "c"]);
 }

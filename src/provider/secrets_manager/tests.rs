@@ -15,7 +15,7 @@ use wiremock::matchers::header;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use super::*;
-use crate::provider::silence::tests::Log;
+use crate::provider::without_tracing::tests::Log;
 
 const PASSWORD: &str = "hunter2";
 const SESSION_TOKEN: &str = "IQoJb3JpZ2luX2VjE";
@@ -24,13 +24,13 @@ const GET: &str = "secretsmanager.GetSecretValue";
 const BATCH_GET: &str = "secretsmanager.BatchGetSecretValue";
 
 fn open(address: &str, credentials: impl ProvideCredentials + 'static) -> SecretsManager {
-    open_with(address, credentials, Patience::UNHURRIED)
+    open_with(address, credentials, RetryPolicy::UNHURRIED)
 }
 
 fn open_with(
     address: &str,
     credentials: impl ProvideCredentials + 'static,
-    patience: Patience,
+    patience: RetryPolicy,
 ) -> SecretsManager {
     let shared = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -138,7 +138,7 @@ async fn what_may_pass_is_tried_three_times_by_the_sdk() {
 async fn no_answer_in_time_is_timed_out() {
     let late = ResponseTemplate::new(200).set_body_json(secret("ci/ghcr")).set_delay(Duration::from_mins(1));
     let server = server(GET, late).await;
-    let aws = open_with(&server.uri(), credentials(), Patience::SHORT);
+    let aws = open_with(&server.uri(), credentials(), RetryPolicy::SHORT);
     let error = aws.read(&keys(&["ci/ghcr"])).await.remove(0).unwrap_err();
     let message = error.to_string();
     let start = format!("store aws, key ci/ghcr: no answer from the store at {} within ", server.uri());

@@ -18,7 +18,7 @@ use vaultrs::client::{Client as _, VaultClient, VaultClientSettings};
 
 use super::failure::Refusal;
 use crate::manifest::config::VaultSettings;
-use crate::provider::silence::unheard;
+use crate::provider::without_tracing::unheard;
 
 /// The way to a Vault.
 pub(super) struct Connection {

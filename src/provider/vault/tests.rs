@@ -11,7 +11,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::*;
 use crate::manifest::config::VaultAuth;
-use crate::provider::silence::tests::Log;
+use crate::provider::without_tracing::tests::Log;
 
 const PASSWORD: &str = "hunter2";
 
@@ -28,7 +28,7 @@ fn settings(address: &str, auth: VaultAuth) -> VaultSettings {
 
 fn open(settings: &VaultSettings) -> Vault {
     let environment = Environment { vault_token: Some("hvs.token".into()) };
-    Vault::with_patience("vault".into(), settings, &environment, Patience::UNHURRIED).unwrap()
+    Vault::with_patience("vault".into(), settings, &environment, RetryPolicy::UNHURRIED).unwrap()
 }
 
 fn keys(n: usize) -> Vec<Key> {
@@ -151,7 +151,7 @@ async fn no_answer_in_time_is_timed_out() {
     let server = server(secret(1).set_delay(Duration::from_mins(1))).await;
     let settings = settings(&server.uri(), VaultAuth::Environment);
     let environment = Environment { vault_token: Some("hvs.token".into()) };
-    let vault = Vault::with_patience("vault".into(), &settings, &environment, Patience::SHORT).unwrap();
+    let vault = Vault::with_patience("vault".into(), &settings, &environment, RetryPolicy::SHORT).unwrap();
     let error = vault.read(&keys(1)).await.remove(0).unwrap_err();
     let message = error.to_string();
     let start = format!("store vault, key ci/0: no answer from the store at {} within ", server.uri());

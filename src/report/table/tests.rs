@@ -1,9 +1,9 @@
 //! The table as people see it.
 
 use super::*;
-use crate::manifest::mistake::{Mistake, Mistakes};
+use crate::manifest::field::{FieldError, FieldErrors};
 use crate::manifest::status::reason::ReadyReason;
-use crate::pass::fixture::pull_secret;
+use crate::reconcile::fixture::cluster_pull_secret;
 use crate::report::ServiceAccountReport;
 use crate::report::diff::CredentialChange;
 
@@ -38,7 +38,7 @@ fn failed(name: &str) -> NamespaceReport {
 }
 
 fn report(dry_run: bool, registries: Vec<RegistryReport>, namespaces: Vec<NamespaceReport>) -> Report {
-    let pull_secrets = vec![PullSecretReport {
+    let cluster_pull_secrets = vec![ClusterPullSecretReport {
         name: "images".into(),
         secret_name: "regcred".into(),
         left_alone: None,
@@ -46,7 +46,7 @@ fn report(dry_run: bool, registries: Vec<RegistryReport>, namespaces: Vec<Namesp
         registries,
         namespaces,
     }];
-    Report::new(dry_run, pull_secrets)
+    Report::new(dry_run, cluster_pull_secrets)
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn a_dry_run_shows_what_would_change_and_no_password() {
 
 #[test]
 fn those_that_were_left_alone_come_last_and_say_why() {
-    let mistake = Mistake {
+    let mistake = FieldError {
         file: "ClusterPullSecret broken".into(),
         document: None,
         path: "spec.registries[0].from.store".into(),
@@ -115,11 +115,13 @@ fn those_that_were_left_alone_come_last_and_say_why() {
         what: "no store has this name; known: vault".into(),
     };
     let registries = || vec![registry("ghcr.io", Some("7"), RegistryReport::FETCHED, None)];
-    let suspended =
-        || PullSecretReport::at_rest(&pull_secret("paused", &["ghcr.io"]), ReadyReason::Suspended);
+    let suspended = || {
+        ClusterPullSecretReport::at_rest(&cluster_pull_secret("paused", &["ghcr.io"]), ReadyReason::Suspended)
+    };
     let active = report(false, registries(), vec![namespace("web", ResultKind::Unchanged)]);
     assert!(active.clone().beside(vec![suspended()]).in_sync);
-    let all = active.beside(vec![suspended(), PullSecretReport::invalid("broken", &Mistakes(vec![mistake]))]);
+    let all = active
+        .beside(vec![suspended(), ClusterPullSecretReport::invalid("broken", &FieldErrors(vec![mistake]))]);
     assert!(!all.in_sync);
     insta::assert_snapshot!(all, @r"
     images: Secret regcred in each namespace

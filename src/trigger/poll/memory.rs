@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Held;
-use crate::credential::{Place, Version};
+use crate::credential::{StoreKey, Version};
 use crate::provider::Error;
 
 /// When what was said before is said again, if it is still so: the read it caused may have come to nothing.
@@ -23,8 +23,8 @@ const LONGEST_REST: Duration = Duration::from_mins(5);
 /// What is remembered of the keys of a store from one round to the next.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    said: BTreeMap<Place, Said>,
-    denials: BTreeMap<Place, Denial>,
+    said: BTreeMap<StoreKey, Said>,
+    denials: BTreeMap<StoreKey, Denial>,
 }
 
 /// What an answer means.
@@ -56,10 +56,10 @@ struct Denial {
 
 impl Memory {
     /// The keys to ask for now. What is no longer held is forgotten.
-    pub(super) fn due(&mut self, held: &Held, now: Instant) -> BTreeSet<Place> {
+    pub(super) fn due(&mut self, held: &Held, now: Instant) -> BTreeSet<StoreKey> {
         self.said.retain(|place, _| held.contains_key(place));
         self.denials.retain(|place, _| held.contains_key(place));
-        let rests = |place: &Place, version: &Option<Version>| {
+        let rests = |place: &StoreKey, version: &Option<Version>| {
             self.denials.get(place).is_some_and(|denial| now < denial.until && denial.held == *version)
         };
         held.iter()
@@ -71,7 +71,7 @@ impl Memory {
     /// Judges the answer for a key of which this was held when it was asked for, and is held now.
     pub(super) fn judge(
         &mut self,
-        place: &Place,
+        place: &StoreKey,
         answer: &Result<Version, Error>,
         [before, held]: [Option<&Option<Version>>; 2],
         now: Instant,
@@ -106,7 +106,7 @@ impl Memory {
         }
     }
 
-    fn deny(&mut self, place: &Place, held: Option<Version>, now: Instant) -> Verdict {
+    fn deny(&mut self, place: &StoreKey, held: Option<Version>, now: Instant) -> Verdict {
         let times = self.denials.get(place).map_or(0, |denial| denial.times);
         let until = now + REST.saturating_mul(1 << times.min(16)).min(LONGEST_REST);
         self.denials.insert(place.clone(), Denial { times: times + 1, until, held });
@@ -125,7 +125,7 @@ mod tests {
         now: Instant,
     }
 
-    fn ours() -> Place {
+    fn ours() -> StoreKey {
         place("vault", "ci/ghcr")
     }
 

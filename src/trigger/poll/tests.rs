@@ -9,12 +9,12 @@ use tokio::time::timeout;
 use super::*;
 use crate::credential::{Key, StoredValue};
 use crate::provider::Provider;
-use crate::trigger::bell::{self, Wakes};
+use crate::trigger::channel::{self, TriggerReceiver};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// A version, or the reason why there is none.
-pub(super) fn answer(at: &Place, text: &str) -> Result<Version, Error> {
+pub(super) fn answer(at: &StoreKey, text: &str) -> Result<Version, Error> {
     let (at, what) = (at.clone(), "x".to_owned());
     Err(match text {
         "NotFound" => Error::NotFound { at, looked: what },
@@ -26,8 +26,8 @@ pub(super) fn answer(at: &Place, text: &str) -> Result<Version, Error> {
     })
 }
 
-pub(super) fn place(store: &str, key: &str) -> Place {
-    Place { store: store.into(), key: key.into() }
+pub(super) fn place(store: &str, key: &str) -> StoreKey {
+    StoreKey { store: store.into(), key: key.into() }
 }
 
 /// A store whose keys are all at one version; it hangs where that is empty.
@@ -78,13 +78,13 @@ struct Poll {
     held: watch::Sender<Held>,
     leading: watch::Sender<bool>,
     stop: watch::Sender<bool>,
-    wakes: Wakes,
+    trigger_receiver: TriggerReceiver,
     metrics: Arc<Metrics>,
 }
 
 impl Poll {
     /// Of stores of which every key is held at version 1.
-    fn start(stores: &[&Arc<Fake>], keys: usize, dice: fn() -> f64) -> Self {
+    fn start(stores: &[&Arc<Fake>], keys: usize, jitter: fn() -> f64) -> Self {
         let places = |store: &&Arc<Fake>| {
             let name = store.name;
             (0..keys).map(move |n| (place(name, &n.to_string()), Some("1".into())))
@@ -92,7 +92,7 @@ impl Poll {
         let (held, held_now) = watch::channel(stores.iter().flat_map(places).collect());
         let (leading, leads) = watch::channel(true);
         let (stop, stopped) = watch::channel(false);
-        let (bell, wakes) = bell::bell();
+        let (triggers, trigger_receiver) = channel::channel();
         let metrics = Arc::new(Metrics::new());
         let providers =
             stores.iter().map(|&store| (StoreName::from(store.name), Arc::clone(store) as Arc<dyn Provider>));
@@ -101,18 +101,18 @@ impl Poll {
             interval: INTERVAL,
             metrics: Arc::clone(&metrics),
             wall_clock: || Timestamp::UNIX_EPOCH,
-            dice,
+            jitter,
         };
-        let task = tokio::spawn(run(settings, held_now, bell, leads, stopped));
-        Self { task, held, leading, stop, wakes, metrics }
+        let task = tokio::spawn(run(settings, held_now, triggers, leads, stopped));
+        Self { task, held, leading, stop, trigger_receiver, metrics }
     }
 
     /// What it rings for within some time.
     async fn looks(&mut self, within: Duration) -> Vec<(String, Option<String>)> {
-        let Ok(Some(wake)) = timeout(within, self.wakes.recv()).await else { return Vec::new() };
+        let Ok(Some(wake)) = timeout(within, self.trigger_receiver.recv()).await else { return Vec::new() };
         assert_eq!((wake.trigger, wake.at), (Trigger::Poll, Timestamp::UNIX_EPOCH));
         let look = |look| match look {
-            Look::Place(place, version) => (place.to_string(), version.map(|version| version.0)),
+            TriggerScope::Key(place, version) => (place.to_string(), version.map(|version| version.0)),
             other => panic!("{other:?}"),
         };
         wake.looks.into_iter().map(look).collect()
@@ -126,9 +126,9 @@ impl Poll {
 
 #[tokio::test(start_paused = true)]
 async fn every_key_is_asked_for_once_in_an_interval_or_up_to_a_tenth_sooner() {
-    for (dice, pause) in [((|| 0.0) as fn() -> f64, 10), (|| 1.0, 9)] {
+    for (jitter, pause) in [((|| 0.0) as fn() -> f64, 10), (|| 1.0, 9)] {
         let (store, began) = (Fake::new("vault", "1"), Instant::now());
-        let mut poll = Poll::start(&[&store], 50, dice);
+        let mut poll = Poll::start(&[&store], 50, jitter);
         assert!(poll.looks(INTERVAL * 5).await.is_empty());
         let asked: Vec<_> =
             store.asked.lock().unwrap().iter().map(|(at, keys)| ((*at - began).as_secs(), *keys)).collect();
@@ -203,8 +203,8 @@ async fn it_ends_when_it_is_told_to_or_the_controller_is_gone() {
     timeout(INTERVAL, poll.task).await.unwrap().unwrap();
 
     let store = Fake::new("vault", "2");
-    let Poll { task, wakes, held: _held, leading: _leading, stop: _stop, .. } =
+    let Poll { task, trigger_receiver, held: _held, leading: _leading, stop: _stop, .. } =
         Poll::start(&[&store], 1, || 0.0);
-    drop(wakes);
+    drop(trigger_receiver);
     timeout(INTERVAL * 2, task).await.unwrap().unwrap();
 }

@@ -17,12 +17,12 @@ use aws_sdk_sqs::types::{
 use jiff::Timestamp;
 use tracing::debug;
 
-use super::trouble::{self, Right};
+use super::failure::{self, Right};
 use crate::manifest::config::triggers::SqsQueue;
 use crate::provider::REQUEST_TIMEOUT;
 use crate::provider::aws;
 use crate::provider::failure::Failure;
-use crate::provider::silence::unheard;
+use crate::provider::without_tracing::unheard;
 
 /// How many messages go into one request.
 pub(super) const BATCH: usize = 10;
@@ -103,7 +103,7 @@ impl Queue {
                 aws_sdk_sqs::config::Builder::new().timeout_config(patience(wait + REQUEST_TIMEOUT)),
             );
         let answer = unheard(request.send()).await;
-        let answer = answer.map_err(|error| trouble::of(&error, Right::Receive, self.profile.as_deref()))?;
+        let answer = answer.map_err(|error| failure::of(&error, Right::Receive, self.profile.as_deref()))?;
         Ok(answer.messages.unwrap_or_default().into_iter().filter_map(message).collect())
     }
 
@@ -116,7 +116,7 @@ impl Queue {
         let request =
             self.client.delete_message_batch().queue_url(&self.url).set_entries(Some(entries)).send();
         let answer = unheard(request).await;
-        let answer = answer.map_err(|error| trouble::of(&error, Right::Delete, self.profile.as_deref()))?;
+        let answer = answer.map_err(|error| failure::of(&error, Right::Delete, self.profile.as_deref()))?;
         self.note(answer.failed());
         Ok(())
     }
@@ -138,7 +138,7 @@ impl Queue {
             .set_entries(Some(entries))
             .send();
         let answer = unheard(request).await;
-        let answer = answer.map_err(|error| trouble::of(&error, Right::Hide, self.profile.as_deref()))?;
+        let answer = answer.map_err(|error| failure::of(&error, Right::Hide, self.profile.as_deref()))?;
         self.note(answer.failed());
         Ok(())
     }

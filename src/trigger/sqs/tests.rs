@@ -8,8 +8,8 @@ use wiremock::matchers::header;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::*;
-use crate::provider::silence::tests::Log;
-use crate::trigger::{Wakes, bell};
+use crate::provider::without_tracing::tests::Log;
+use crate::trigger::{TriggerReceiver, channel};
 
 const SESSION_TOKEN: &str = "IQoJb3JpZ2luX2VjE";
 const RECEIVE: &str = "AmazonSQS.ReceiveMessage";
@@ -25,7 +25,7 @@ struct Scene {
     metrics: Arc<Metrics>,
     leading: watch::Sender<bool>,
     stop: watch::Sender<bool>,
-    wakes: Wakes,
+    trigger_receiver: TriggerReceiver,
     reader: JoinHandle<()>,
 }
 
@@ -43,7 +43,7 @@ impl Scene {
         for script in scripts {
             script.mount(&server).await;
         }
-        let (bell, wakes) = bell::bell();
+        let (triggers, trigger_receiver) = channel::channel();
         let (leading, leads) = watch::channel(true);
         let (stop, stopped) = watch::channel(false);
         let metrics = Arc::new(Metrics::new());
@@ -53,9 +53,9 @@ impl Scene {
             endpoint_url: Some(server.uri()),
         };
         let client = Queue::with_config(&queue, &shared());
-        let settings = Settings { queue, metrics: Arc::clone(&metrics), wall_clock: NOW, dice: || 1.0 };
-        let reader = tokio::spawn(Reader::new(settings, client, bell).run(leads, stopped));
-        Self { server, metrics, leading, stop, wakes, reader }
+        let settings = Settings { queue, metrics: Arc::clone(&metrics), wall_clock: NOW, jitter: || 1.0 };
+        let reader = tokio::spawn(Reader::new(settings, client, triggers).run(leads, stopped));
+        Self { server, metrics, leading, stop, trigger_receiver, reader }
     }
 
     /// The bodies of the requests with this target.
@@ -154,12 +154,12 @@ fn error(status: u16, code: &str) -> ResponseTemplate {
 async fn a_message_is_deleted_when_everything_it_caused_is_done_and_not_before() {
     let begun = Instant::now();
     let mut scene = Scene::new(messages(&[received(1, &event("AWSCURRENT"), 1)])).await;
-    let wake = scene.wakes.recv().await.unwrap();
+    let wake = scene.trigger_receiver.recv().await.unwrap();
     assert_eq!(wake.trigger, Trigger::Sqs);
     let spare = Duration::from_secs(19);
     assert!((begun..=Instant::now()).contains(&(wake.before + spare)), "by the queue's clock, 20 s ago");
     assert_eq!(wake.at, Timestamp::from_second(SENT).unwrap());
-    let Some(Look::Secret(sighting)) = wake.looks.first() else { panic!("{:?}", wake.looks) };
+    let Some(TriggerScope::Secret(sighting)) = wake.looks.first() else { panic!("{:?}", wake.looks) };
     assert_eq!(sighting.version, Some("v2".into()));
     let asked = scene.asked(RECEIVE).await;
     assert_eq!((&asked[0]["WaitTimeSeconds"], &asked[0]["VisibilityTimeout"]), (&json!(20), &json!(30)));
@@ -176,7 +176,7 @@ async fn what_could_not_be_done_is_left_to_redelivery_later_each_time() {
     let body = event("AWSCURRENT");
     let mut scene = Scene::new(messages(&[received(1, &body, 1), received(2, &body, 2)])).await;
     for _ in 0..2 {
-        drop(scene.wakes.recv().await.unwrap());
+        drop(scene.trigger_receiver.recv().await.unwrap());
     }
     until(async || scene.errands().await.len() == 2).await;
     let mut errands = scene.end().await;
@@ -191,7 +191,7 @@ async fn what_is_no_work_is_deleted_and_what_nobody_can_read_is_left_there() {
     let received: Vec<_> = (0..).zip(bodies).map(|(n, body)| received(n, body, 1)).collect();
     let mut scene = Scene::new(messages(&received)).await;
     scene.until(&["delete handle-2"]).await;
-    assert!(scene.wakes.try_recv().is_err());
+    assert!(scene.trigger_receiver.try_recv().is_err());
     assert_eq!((scene.count("unreadable"), scene.count("unconcerned")), (2, 1));
     scene.end().await;
     let text = log.text();
@@ -209,7 +209,8 @@ async fn what_is_no_work_is_deleted_and_what_nobody_can_read_is_left_there() {
 async fn what_is_held_at_the_end_is_given_back() {
     let body = event("AWSCURRENT");
     let mut scene = Scene::new(messages(&[received(1, &body, 1), received(2, &body, 1)])).await;
-    let (first, _second) = (scene.wakes.recv().await.unwrap(), scene.wakes.recv().await.unwrap());
+    let (first, _second) =
+        (scene.trigger_receiver.recv().await.unwrap(), scene.trigger_receiver.recv().await.unwrap());
     first.receipt.unwrap().settle();
     let begun = Instant::now();
     let mut errands = scene.end().await;
@@ -222,7 +223,7 @@ async fn what_is_held_at_the_end_is_given_back() {
 #[tokio::test]
 async fn only_who_leads_reads() {
     let mut scene = Scene::new(messages(&[received(1, &event("AWSCURRENT"), 1)])).await;
-    let _wake = scene.wakes.recv().await.unwrap();
+    let _wake = scene.trigger_receiver.recv().await.unwrap();
     scene.leading.send(false).unwrap();
     scene.until(&["hide handle-1 2"]).await;
     let asked = scene.asked(RECEIVE).await.len();
@@ -234,8 +235,8 @@ async fn only_who_leads_reads() {
 #[tokio::test]
 async fn without_a_controller_it_ends() {
     let scene = Scene::new(messages(&[received(1, &event("AWSCURRENT"), 1)])).await;
-    let Scene { wakes, reader, server: _server, leading: _leading, stop: _stop, .. } = scene;
-    drop(wakes);
+    let Scene { trigger_receiver, reader, server: _server, leading: _leading, stop: _stop, .. } = scene;
+    drop(trigger_receiver);
     timeout(Duration::from_secs(10), reader).await.unwrap().unwrap();
 }
 
@@ -264,7 +265,7 @@ async fn every_refusal_says_what_to_mend() {
         };
         let answer = Queue::with_config(&queue, &shared()).receive(WAIT).await;
         let failure = answer.err().unwrap();
-        assert_eq!(trouble::told(&failure), expect);
+        assert_eq!(failure::told(&failure), expect);
     };
     let query = |code: &str| error(400, "X").insert_header("x-amzn-query-error", format!("{code};Sender"));
     let missing = "there is no such queue: check `queueUrl` and `region`";

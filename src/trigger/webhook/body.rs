@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::refusal::Refusal;
-use crate::credential::Place;
-use crate::trigger::{Look, event};
+use super::error::Refusal;
+use crate::credential::StoreKey;
+use crate::trigger::{TriggerScope, aws_event};
 
 /// The fields that are regcred's own. An event of AWS has none of them.
 const OWN: [&str; 3] = ["store", "key", "pullSecret"];
@@ -14,8 +14,8 @@ const OWN: [&str; 3] = ["store", "key", "pullSecret"];
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Own {
-    Place(OfPlace),
-    PullSecret(OfPullSecret),
+    StoreKey(OfPlace),
+    ClusterPullSecret(OfClusterPullSecret),
 }
 
 #[derive(Deserialize)]
@@ -27,31 +27,33 @@ struct OfPlace {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct OfPullSecret {
-    pull_secret: String,
+struct OfClusterPullSecret {
+    cluster_pull_secret: String,
 }
 
 /// What to look at: everything where the body is empty, nothing where an event tells of nothing.
-pub(super) fn read(body: &[u8]) -> Result<Vec<Look>, Refusal> {
+pub(super) fn read(body: &[u8]) -> Result<Vec<TriggerScope>, Refusal> {
     if body.trim_ascii().is_empty() {
-        return Ok(vec![Look::Everything]);
+        return Ok(vec![TriggerScope::Everything]);
     }
     let json: Json = serde_json::from_slice(body).map_err(|_| Refusal::Unreadable)?;
     if OWN.iter().any(|field| json.get(field).is_some()) {
         let own: Own = serde_json::from_slice(body).map_err(|_| Refusal::Unreadable)?;
         return Ok(vec![own.into()]);
     }
-    let sightings = event::parse(body).map_err(|_| Refusal::Unreadable)?;
-    Ok(sightings.into_iter().map(Look::Secret).collect())
+    let sightings = aws_event::parse(body).map_err(|_| Refusal::Unreadable)?;
+    Ok(sightings.into_iter().map(TriggerScope::Secret).collect())
 }
 
-impl From<Own> for Look {
+impl From<Own> for TriggerScope {
     fn from(own: Own) -> Self {
         match own {
-            Own::Place(OfPlace { store, key }) => {
-                Self::Place(Place { store: store.as_str().into(), key: key.as_str().into() }, None)
+            Own::StoreKey(OfPlace { store, key }) => {
+                Self::Key(StoreKey { store: store.as_str().into(), key: key.as_str().into() }, None)
             }
-            Own::PullSecret(OfPullSecret { pull_secret }) => Self::PullSecret(pull_secret),
+            Own::ClusterPullSecret(OfClusterPullSecret { cluster_pull_secret }) => {
+                Self::Object(cluster_pull_secret)
+            }
         }
     }
 }
@@ -60,21 +62,21 @@ impl From<Own> for Look {
 mod tests {
     use super::*;
 
-    fn check(body: &str, expect: Result<Look, Refusal>) {
+    fn check(body: &str, expect: Result<TriggerScope, Refusal>) {
         assert_eq!(read(body.as_bytes()), expect.map(|look| vec![look]), "{body}");
     }
 
     #[test]
     fn an_empty_body_asks_for_everything() {
-        check("", Ok(Look::Everything));
-        check(" \r\n", Ok(Look::Everything));
+        check("", Ok(TriggerScope::Everything));
+        check(" \r\n", Ok(TriggerScope::Everything));
     }
 
     #[test]
     fn a_body_names_a_key_or_a_cluster_pull_secret() {
-        let place = Place { store: "vault".into(), key: "ci/ghcr".into() };
-        check(r#"{"store": "vault", "key": "ci/ghcr"}"#, Ok(Look::Place(place, None)));
-        check(r#"{"pullSecret": "images"}"#, Ok(Look::PullSecret("images".to_owned())));
+        let place = StoreKey { store: "vault".into(), key: "ci/ghcr".into() };
+        check(r#"{"store": "vault", "key": "ci/ghcr"}"#, Ok(TriggerScope::Key(place, None)));
+        check(r#"{"pullSecret": "images"}"#, Ok(TriggerScope::Object("images".to_owned())));
     }
 
     #[test]

@@ -9,13 +9,13 @@ use http::header::{ALLOW, AUTHORIZATION, RETRY_AFTER};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use super::signature::Signature;
-use super::stranger::Stranger;
+use super::auth::error::AuthError;
+use super::auth::signature::Signature;
 use super::*;
-use crate::credential::Place;
+use crate::credential::StoreKey;
 use crate::manifest::config::triggers::Webhook;
-use crate::trigger::Look;
-use crate::trigger::bell::{self, NotHandedOver, Wakes};
+use crate::trigger::TriggerScope;
+use crate::trigger::channel::{self, NotHandedOver, TriggerReceiver};
 
 mod port;
 mod stranger;
@@ -35,12 +35,12 @@ struct Scene {
     directory: TempDir,
     metrics: Arc<Metrics>,
     webhook: Webhook,
-    bell: Bell,
+    triggers: TriggerSender,
 }
 
 impl Scene {
     /// Ten requests a second of the token [`TOKEN`] and the key [`KEY`].
-    fn new() -> (Self, Wakes) {
+    fn new() -> (Self, TriggerReceiver) {
         let directory = TempDir::new().unwrap();
         let file = |name: &str, content: &str| {
             let path = directory.path().join(name);
@@ -54,8 +54,8 @@ impl Scene {
             tls: None,
             requests_per_second: 10,
         };
-        let (bell, wakes) = bell::bell();
-        (Self { directory, metrics: Arc::default(), webhook, bell }, wakes)
+        let (triggers, trigger_receiver) = channel::channel();
+        (Self { directory, metrics: Arc::default(), webhook, triggers }, trigger_receiver)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -73,13 +73,13 @@ impl Scene {
         outcome.expect_err("it cannot be used").to_string().replace(&directory, "")
     }
 
-    async fn desk(&self, wall_clock: fn() -> Timestamp) -> Desk {
+    async fn desk(&self, wall_clock: fn() -> Timestamp) -> App {
         let Settings { door, metrics, .. } = self.settings().await;
-        Desk { door, bell: self.bell.clone(), metrics, wall_clock, strangers: Mutex::default() }
+        App { door, triggers: self.triggers.clone(), metrics, wall_clock, strangers: Mutex::default() }
     }
 
     async fn router(&self) -> Router {
-        let peer = Peer { address: [192, 0, 2, 7].into(), welcome: Welcome::default() };
+        let peer = Peer { address: [192, 0, 2, 7].into(), welcome: Authenticated::default() };
         router(self.desk(wall_clock).await).layer(Extension(peer))
     }
 
@@ -91,11 +91,11 @@ impl Scene {
 }
 
 /// A controller that wakes `images` whatever it is asked, and remembers what that was.
-fn play(mut wakes: Wakes) -> Arc<Mutex<Vec<Look>>> {
+fn play(mut trigger_receiver: TriggerReceiver) -> Arc<Mutex<Vec<TriggerScope>>> {
     let looks = Arc::new(Mutex::new(Vec::new()));
     let remembered = Arc::clone(&looks);
     tokio::spawn(async move {
-        while let Some(wake) = wakes.recv().await {
+        while let Some(wake) = trigger_receiver.recv().await {
             assert_eq!((wake.trigger, wake.at), (Trigger::Webhook, wall_clock()));
             remembered.lock().unwrap().extend(wake.looks);
             wake.answer.expect("it wants to know").send(Ok(vec!["images".to_owned()])).unwrap();
@@ -131,8 +131,8 @@ async fn status_of(router: &Router, request: Request) -> u16 {
 
 #[tokio::test]
 async fn who_has_a_token_wakes_what_the_body_names() {
-    let (scene, wakes) = Scene::new();
-    let looks = play(wakes);
+    let (scene, trigger_receiver) = Scene::new();
+    let looks = play(trigger_receiver);
     let router = scene.router().await;
     let woken = (202, r#"{"pullSecrets":["images"]}"#.to_owned());
     let event = include_str!("../../../tests/fuzz/seeds/event/label-updated.json");
@@ -140,26 +140,27 @@ async fn who_has_a_token_wakes_what_the_body_names() {
         assert_eq!(answer_to(&router, with_token(body.to_owned())).await, woken, "{body}");
     }
     let looks = looks.lock().unwrap();
-    let place = Place { store: "vault".into(), key: "ci/ghcr".into() };
-    let known = [Look::Everything, Look::Place(place, None), Look::PullSecret("images".to_owned())];
+    let place = StoreKey { store: "vault".into(), key: "ci/ghcr".into() };
+    let known =
+        [TriggerScope::Everything, TriggerScope::Key(place, None), TriggerScope::Object("images".to_owned())];
     assert_eq!(looks[..3], known);
-    assert!(matches!(&looks[3..], [Look::Secret(_)]), "{looks:?}");
+    assert!(matches!(&looks[3..], [TriggerScope::Secret(_)]), "{looks:?}");
 }
 
 #[tokio::test]
 async fn who_signs_a_request_wakes_as_well() {
-    let (scene, wakes) = Scene::new();
-    let looks = play(wakes);
+    let (scene, trigger_receiver) = Scene::new();
+    let looks = play(trigger_receiver);
     let router = scene.router().await;
     assert_eq!(status_of(&router, signed(KEY, NOW, r#"{"pullSecret": "images"}"#)).await, 202);
     assert_eq!(status_of(&router, signed(KEY, NOW, "")).await, 202);
-    assert_eq!(*looks.lock().unwrap(), [Look::PullSecret("images".to_owned()), Look::Everything]);
+    assert_eq!(*looks.lock().unwrap(), [TriggerScope::Object("images".to_owned()), TriggerScope::Everything]);
 }
 
 #[tokio::test]
 async fn a_wrong_key_a_replay_and_a_wrong_time_ring_for_nothing() {
-    let (scene, wakes) = Scene::new();
-    let looks = play(wakes);
+    let (scene, trigger_receiver) = Scene::new();
+    let looks = play(trigger_receiver);
     let router = scene.router().await;
     assert_eq!(status_of(&router, signed(KEY, NOW, "")).await, 202);
     let bare = Request::post(PATH).body(Body::empty()).unwrap();
@@ -183,7 +184,7 @@ async fn a_wrong_key_a_replay_and_a_wrong_time_ring_for_nothing() {
     for (what, request) in refused {
         assert_eq!(answer_to(&router, request).await, (401, "unauthorized\n".to_owned()), "{what}");
     }
-    assert_eq!(*looks.lock().unwrap(), [Look::Everything]);
+    assert_eq!(*looks.lock().unwrap(), [TriggerScope::Everything]);
     assert_eq!(scene.counted("refused"), Some(count));
     for at in [NOW - 300, NOW + 300] {
         assert_eq!(status_of(&router, signed(KEY, at, "")).await, 202, "{at}");
@@ -194,8 +195,8 @@ async fn a_wrong_key_a_replay_and_a_wrong_time_ring_for_nothing() {
 async fn a_body_that_comes_late_makes_no_signature_younger() {
     static CLOCK: AtomicI64 = AtomicI64::new(NOW);
     let wall_clock = || Timestamp::from_second(CLOCK.load(Ordering::Relaxed)).unwrap();
-    let (scene, wakes) = Scene::new();
-    let looks = play(wakes);
+    let (scene, trigger_receiver) = Scene::new();
+    let looks = play(trigger_receiver);
     let desk = scene.desk(wall_clock).await;
     let admit = async |at| desk.door.admit_signed(&Signature::by(KEY, at, b""), b"", wall_clock).await;
     assert_eq!(admit(NOW - 300).await, Ok(()));
@@ -208,16 +209,16 @@ async fn a_body_that_comes_late_makes_no_signature_younger() {
         assert_eq!(admit(NOW).await, Ok(()));
         forgotten.send(()).unwrap();
     };
-    let welcome = Welcome::default();
+    let welcome = Authenticated::default();
     let (outcome, ()) = tokio::join!(desk.take(replay, &welcome), meanwhile);
-    assert_eq!(outcome, Err(Refusal::Unauthorized(Stranger::WrongTime)));
+    assert_eq!(outcome, Err(Refusal::Unauthorized(AuthError::WrongTime)));
     assert_eq!(*looks.lock().unwrap(), []);
 }
 
 #[tokio::test]
 async fn where_no_file_has_tokens_no_token_is_taken() {
-    let (mut scene, wakes) = Scene::new();
-    let _looks = play(wakes);
+    let (mut scene, trigger_receiver) = Scene::new();
+    let _looks = play(trigger_receiver);
     scene.webhook.token_file = None;
     let router = scene.router().await;
     assert_eq!(status_of(&router, with_token("")).await, 401);
@@ -226,8 +227,8 @@ async fn where_no_file_has_tokens_no_token_is_taken() {
 
 #[tokio::test]
 async fn a_body_that_says_nothing_is_told_so_to_who_may_ask() {
-    let (scene, wakes) = Scene::new();
-    let looks = play(wakes);
+    let (scene, trigger_receiver) = Scene::new();
+    let looks = play(trigger_receiver);
     let router = scene.router().await;
     let (status, text) = answer_to(&router, with_token(r#"{"pullSecret": "images", "hunter2": 1}"#)).await;
     assert_eq!(status, 400);
@@ -242,8 +243,8 @@ async fn a_body_that_says_nothing_is_told_so_to_who_may_ask() {
 
 #[tokio::test]
 async fn a_body_may_be_64_kibibytes_and_no_more() {
-    let (scene, wakes) = Scene::new();
-    let looks = play(wakes);
+    let (scene, trigger_receiver) = Scene::new();
+    let looks = play(trigger_receiver);
     let router = scene.router().await;
     let body = |length: usize| {
         let frame = r#"{"pullSecret": "images"}"#;
@@ -259,8 +260,8 @@ async fn a_body_may_be_64_kibibytes_and_no_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_may_ask_so_often_a_second() {
-    let (scene, wakes) = Scene::new();
-    let looks = play(wakes);
+    let (scene, trigger_receiver) = Scene::new();
+    let looks = play(trigger_receiver);
     let router = scene.router().await;
     for _ in 0..10 {
         assert_eq!(status_of(&router, with_token("")).await, 202);
@@ -283,8 +284,8 @@ async fn a_key_may_ask_so_often_a_second() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_that_is_rotated_is_taken_beside_the_old_one_until_that_goes() {
-    let (scene, wakes) = Scene::new();
-    let _looks = play(wakes);
+    let (scene, trigger_receiver) = Scene::new();
+    let _looks = play(trigger_receiver);
     let router = scene.router().await;
     let ask = async |key: &str, at: i64| {
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -301,7 +302,7 @@ async fn a_key_that_is_rotated_is_taken_beside_the_old_one_until_that_goes() {
 
 #[tokio::test(start_paused = true)]
 async fn who_asks_before_the_controller_hears_is_asked_to_come_again() {
-    let (scene, wakes) = Scene::new();
+    let (scene, trigger_receiver) = Scene::new();
     let router = scene.router().await;
     let begin = Instant::now();
     let response = router.clone().oneshot(with_token("")).await.unwrap();
@@ -309,18 +310,18 @@ async fn who_asks_before_the_controller_hears_is_asked_to_come_again() {
     assert_eq!(response.headers()[RETRY_AFTER], "5");
     assert_eq!(begin.elapsed(), PATIENCE);
     // One that has ended hears nothing more, which is known at once.
-    drop(wakes);
+    drop(trigger_receiver);
     assert_eq!(status_of(&router, with_token("")).await, 503);
     assert_eq!(begin.elapsed(), PATIENCE);
 }
 
 #[tokio::test]
 async fn what_could_not_be_handed_over_is_not_said_to_be_woken() {
-    let (scene, mut wakes) = Scene::new();
+    let (scene, mut trigger_receiver) = Scene::new();
     let router = scene.router().await;
     tokio::spawn(async move {
-        let wake = wakes.recv().await.unwrap();
-        let lost = NotHandedOver { pull_secrets: vec!["images".to_owned()] };
+        let wake = trigger_receiver.recv().await.unwrap();
+        let lost = NotHandedOver { cluster_pull_secrets: vec!["images".to_owned()] };
         wake.answer.unwrap().send(Err(lost)).unwrap();
     });
     assert_eq!(answer_to(&router, with_token("")).await, (503, "not ready: try again\n".to_owned()));
@@ -328,24 +329,24 @@ async fn what_could_not_be_handed_over_is_not_said_to_be_woken() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_signed_and_not_carried_out_may_come_again() {
-    let (scene, mut wakes) = Scene::new();
+    let (scene, mut trigger_receiver) = Scene::new();
     let router = scene.router().await;
     let request = || signed(KEY, NOW, "");
     assert_eq!(status_of(&router, request()).await, 503);
     // Whoever sent it no longer waits.
-    drop(wakes.recv().await);
-    let looks = play(wakes);
+    drop(trigger_receiver.recv().await);
+    let looks = play(trigger_receiver);
     assert_eq!(status_of(&router, request()).await, 202);
     assert_eq!(status_of(&router, request()).await, 401, "once it is carried out it is used");
-    assert_eq!(*looks.lock().unwrap(), [Look::Everything]);
+    assert_eq!(*looks.lock().unwrap(), [TriggerScope::Everything]);
 }
 
 #[tokio::test]
 async fn ten_thousand_bad_requests_leave_nothing_behind() {
-    let (scene, wakes) = Scene::new();
-    let looks = play(wakes);
+    let (scene, trigger_receiver) = Scene::new();
+    let looks = play(trigger_receiver);
     let desk = scene.desk(wall_clock).await;
-    let take = async |request| desk.take(request, &Welcome::default()).await;
+    let take = async |request| desk.take(request, &Authenticated::default()).await;
     let wrong = |n: i64| match n % 4 {
         0 => Request::post(PATH).body(Body::from(vec![b'x'; 1000])).unwrap(),
         1 => Request::post(PATH).header(AUTHORIZATION, format!("Bearer {n}")).body(Body::empty()).unwrap(),
@@ -353,7 +354,7 @@ async fn ten_thousand_bad_requests_leave_nothing_behind() {
         _ => signed(KEY, NOW + 301 + n, ""),
     };
     let strangers =
-        [Stranger::ShowsNothing, Stranger::WrongToken, Stranger::WrongSignature, Stranger::WrongTime];
+        [AuthError::ShowsNothing, AuthError::WrongToken, AuthError::WrongSignature, AuthError::WrongTime];
     for (n, stranger) in (0..10_000).zip(strangers.into_iter().cycle()) {
         assert_eq!(take(wrong(n)).await, Err(Refusal::Unauthorized(stranger)));
         if n % 2000 == 0 {

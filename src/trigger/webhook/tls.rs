@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
-use super::watched::{self, Watched};
+use super::reload::{self, ReloadingFile};
 use crate::manifest::config::triggers::Tls;
 
 /// Why a certificate cannot be served.
@@ -20,7 +20,7 @@ use crate::manifest::config::triggers::Tls;
 pub enum Unusable {
     /// A file cannot be read.
     #[error("{0}: the webhook's `tls` has to name the files of a certificate and its key, in PEM form")]
-    Unreadable(watched::Unreadable),
+    Unreadable(reload::Unreadable),
     /// There is none.
     #[error("{} holds no certificate in PEM form: the webhook's `tls.certificateFile` has to", .0.display())]
     NoCertificate(PathBuf),
@@ -47,7 +47,7 @@ pub enum Unusable {
 #[derive(Debug)]
 pub(super) struct Certificate {
     tls: Tls,
-    files: Watched<2>,
+    files: ReloadingFile<2>,
     /// Replaced by whoever first sees another content.
     config: RwLock<Arc<ServerConfig>>,
 }
@@ -55,7 +55,7 @@ pub(super) struct Certificate {
 impl Certificate {
     /// Reads the files, which have to be there.
     pub(super) async fn open(tls: &Tls) -> Result<Self, Unusable> {
-        let files = Watched::new([tls.certificate_file.clone(), tls.key_file.clone()]);
+        let files = ReloadingFile::new([tls.certificate_file.clone(), tls.key_file.clone()]);
         let news = files.news().await;
         let contents = news.expect("whatever the first look sees is new").map_err(Unusable::Unreadable)?;
         Ok(Self { tls: tls.clone(), files, config: RwLock::new(config(tls, &contents)?) })

@@ -47,7 +47,7 @@ async fn ten_thousand_messages_are_one_pass_of_each_cluster_pull_secret_or_two_a
     const SECOND: &str = "queue-burst-second";
     let stage = Stage::new("queue-burst", 20).await;
     let cloud = Cloud::new(&stage, "one").await;
-    let mut second = cloud.pull_secret(SECOND);
+    let mut second = cloud.cluster_pull_secret(SECOND);
     second["spec"]["secretName"] = json!(SECOND_SECRET);
     stage.apply(&second).await;
     let controller = cloud.serve("one").await;

@@ -38,16 +38,16 @@ impl<'a> Cloud<'a> {
         let arn = localstack.create_secret(&name, &value(password)).await.expect("a secret");
         let queue = localstack.create_queue(stage.name, RECEIVES).await.expect("a queue");
         let cloud = Self { stage, localstack, queue, more: Vec::new(), name, arn };
-        stage.apply(&cloud.pull_secret(stage.name)).await;
+        stage.apply(&cloud.cluster_pull_secret(stage.name)).await;
         cloud
     }
 
     /// A ClusterPullSecret of that name that names the secret.
-    pub(super) fn pull_secret(&self, name: &str) -> Value {
-        let mut pull_secret = self.stage.pull_secret(name);
-        pull_secret["spec"]["registries"] =
+    pub(super) fn cluster_pull_secret(&self, name: &str) -> Value {
+        let mut cluster_pull_secret = self.stage.cluster_pull_secret(name);
+        cluster_pull_secret["spec"]["registries"] =
             json!([{"host": HOST, "from": {"store": "aws", "key": self.name}}]);
-        pull_secret
+        cluster_pull_secret
     }
 
     /// Sends what the bus tells of the secret to the queue or to a topic.
@@ -146,9 +146,9 @@ impl<'a> Cloud<'a> {
 }
 
 /// How many passes over a ClusterPullSecret there were.
-pub(super) async fn passes(controller: &Controller, pull_secret: &str) -> usize {
+pub(super) async fn passes(controller: &Controller, cluster_pull_secret: &str) -> usize {
     let of = async |outcome: &str| {
-        let labels = format!("pull_secret=\"{pull_secret}\",outcome=\"{outcome}\"");
+        let labels = format!("pull_secret=\"{cluster_pull_secret}\",outcome=\"{outcome}\"");
         count(controller, &format!("regcred_passes_total{{{labels}}}")).await
     };
     of("in_sync").await + of("out_of_sync").await

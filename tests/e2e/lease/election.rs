@@ -7,8 +7,8 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use regcred::cluster::error::Error;
-use regcred::lease::fence::{self, Fence};
-use regcred::lease::{self, Campaign, Settings, Term};
+use regcred::leader_election::fence::{self, Fence};
+use regcred::leader_election::{self, LeaderElection, Leadership, Settings};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use world::{AuditMark, World};
@@ -25,8 +25,8 @@ pub(crate) struct Election {
 }
 
 pub(crate) struct Replica {
-    pub(crate) campaign: Campaign,
-    pub(crate) term: Term,
+    pub(crate) campaign: LeaderElection,
+    pub(crate) term: Leadership,
     client: Client,
 }
 
@@ -98,9 +98,9 @@ impl Election {
 
 impl Replica {
     pub(crate) fn run(config: Config, settings: Settings) -> Self {
-        let term = Term::new(&settings);
+        let term = Leadership::new(&settings);
         let client = fence::client(config, &Fence::new(&settings, term.clone())).expect("a client");
-        let campaign = lease::campaign(client.clone(), settings, term.clone());
+        let campaign = leader_election::campaign(client.clone(), settings, term.clone());
         Self { campaign, term, client }
     }
 
@@ -144,7 +144,7 @@ impl Replica {
 
 /// Looks at all terms again and again, and ends, which it should not, when two are current at once.
 pub(crate) fn witness(replicas: &[&Replica]) -> JoinHandle<()> {
-    let terms: Vec<Term> = replicas.iter().map(|replica| replica.term.clone()).collect();
+    let terms: Vec<Leadership> = replicas.iter().map(|replica| replica.term.clone()).collect();
     let mut looks = tokio::time::interval(Duration::from_millis(1));
     tokio::spawn(async move {
         while terms.iter().filter(|term| term.is_current()).count() < 2 {

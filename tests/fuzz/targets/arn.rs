@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use regcred::credential::Key;
-use regcred::trigger::event::{Home, SecretId};
+use regcred::trigger::aws_event::{Home, SecretId};
 
 fuzz_target!(|text: &str| {
     let mut lines = text.split('\n');

@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use regcred::credential::Place;
+use regcred::credential::StoreKey;
 use regcred::docker_config::host_key::HostKey;
 use regcred::docker_config::{DockerConfig, shapes};
 use regcred::manifest::cluster_pull_secret::RegistrySource;
@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
     survives(&DockerConfig::parse_lenient(value));
     let registry = RegistrySource {
         host,
-        place: Place { store: "files".into(), key: "ghcr".into() },
+        place: StoreKey { store: "files".into(), key: "ghcr".into() },
         username: given(username),
         username_key: given(username_key),
         password_key: given(password_key),

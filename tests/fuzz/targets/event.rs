@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use regcred::credential::{Key, Version};
-use regcred::trigger::event::{Home, MAX_SECRETS, SecretId, Sighting, Unreadable, parse};
+use regcred::trigger::aws_event::{Home, MAX_SECRETS, SecretId, SecretChange, Unreadable, parse};
 use serde_json::json;
 
 fuzz_target!(|body: &[u8]| {
@@ -34,8 +34,8 @@ fn is_its_own_key(secret: &SecretId) {
 }
 
 /// The native event about it is read as the same sighting.
-fn is_told_again(sighting: &Sighting) {
-    let Sighting { secret: SecretId { id, account, region }, version } = sighting;
+fn is_told_again(sighting: &SecretChange) {
+    let SecretChange { secret: SecretId { id, account, region }, version } = sighting;
     let version = version.as_ref().map(|Version(id)| id);
     let event = json!({
         "detail-type": "Secret Label Updated", "account": account, "region": region,

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use regcred::manifest::cluster_pull_secret::PullSecret;
+use regcred::manifest::cluster_pull_secret::ClusterPullSecret;
 use regcred::manifest::{self, object};
 use serde_json::Value as Json;
 
@@ -19,9 +19,9 @@ fuzz_target!(|text: &str| {
     let stores = read.as_ref().map(|manifests| manifests.stores.clone()).unwrap_or_default();
     let object = object::read(&json, &stores);
     // JSON is YAML: what a file may say, an object may say, and it means the same.
-    if let Ok([pull_secret]) = read.as_ref().map(|manifests| manifests.pull_secrets.as_slice()) {
+    if let Ok([cluster_pull_secret]) = read.as_ref().map(|manifests| manifests.cluster_pull_secrets.as_slice()) {
         let object = object.unwrap_or_else(|mistakes| panic!("good as a file, but as an object: {mistakes}"));
-        let of_cluster = PullSecret { object: None, ..object };
-        assert_eq!(format!("{of_cluster:?}"), format!("{pull_secret:?}"));
+        let of_cluster = ClusterPullSecret { object: None, ..object };
+        assert_eq!(format!("{of_cluster:?}"), format!("{cluster_pull_secret:?}"));
     }
 });

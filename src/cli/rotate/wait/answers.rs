@@ -25,7 +25,7 @@ const LOG: &str = "`kubectl logs -n NAMESPACE -l app.kubernetes.io/name=regcred 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Answers {
-    pull_secrets: Vec<Answer>,
+    cluster_pull_secrets: Vec<Answer>,
 }
 
 /// What became of one ClusterPullSecret.
@@ -50,21 +50,21 @@ struct Answer {
 
 impl Answers {
     pub(super) fn of(asked: &BTreeMap<String, Asked>) -> Self {
-        Self { pull_secrets: asked.iter().map(|(name, asked)| Answer::new(name, asked)).collect() }
+        Self { cluster_pull_secrets: asked.iter().map(|(name, asked)| Answer::new(name, asked)).collect() }
     }
 
     /// Whether all is well. One that is suspended is fine unless it was asked for by its name.
     pub(super) fn are_in_sync(&self, names: &[String]) -> bool {
-        self.pull_secrets.iter().all(|it| if names.is_empty() { it.is_fine() } else { it.ready })
+        self.cluster_pull_secrets.iter().all(|it| if names.is_empty() { it.is_fine() } else { it.ready })
     }
 
     /// Who did not answer in time, and what to look at: where no status changed, nobody may be there
     /// to answer. What became of the watch may be why nothing was seen, and may be over.
     pub(super) fn silence(&self, patience: Duration, trouble: Option<&Error>) -> String {
-        let silent = self.pull_secrets.iter().filter(|it| !it.answered);
+        let silent = self.cluster_pull_secrets.iter().filter(|it| !it.answered);
         let silent: Vec<_> = silent.map(|it| it.name.as_str()).collect();
         let silence = format!("no answer within {} s from {}", patience.as_secs(), silent.join(", "));
-        let hint = if self.pull_secrets.iter().any(|it| it.is_told) {
+        let hint = if self.cluster_pull_secrets.iter().any(|it| it.is_told) {
             format!(
                 ": a controller is at work and not done, and --timeout waits longer; {PODS}, {LOG} tells what it waits for"
             )
@@ -125,13 +125,13 @@ impl fmt::Display for Answers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = plain_table();
         table.set_header(["NAME", "READY", "NAMESPACES", "ROTATION"]);
-        for it in &self.pull_secrets {
+        for it in &self.cluster_pull_secrets {
             table.add_row([&it.name, &it.reason, &it.namespaces, &it.took()]);
         }
         for line in table.lines() {
             writeln!(f, "{}", line.trim())?;
         }
-        for it in self.pull_secrets.iter().filter(|it| !it.ready || !it.answered) {
+        for it in self.cluster_pull_secrets.iter().filter(|it| !it.ready || !it.answered) {
             let Answer { name, reason, message, .. } = it;
             if it.answered {
                 writeln!(f, "! {name}: {message}")?;

@@ -68,7 +68,7 @@ async fn answers_stand_in_the_order_of_the_keys_and_odd_keys_are_not_asked_for()
 async fn no_answer_in_time_is_timed_out() {
     let late = described(json!({})).set_delay(Duration::from_mins(1));
     let server = server(DESCRIBE, late).await;
-    let aws = open_with(&server.uri(), credentials(), Patience::SHORT);
+    let aws = open_with(&server.uri(), credentials(), RetryPolicy::SHORT);
     assert_eq!(aws.versions(&keys(&["ci/ghcr"])).await.remove(0).unwrap_err().reason(), "TimedOut");
 }
 

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::listener::MAX_HEAD;
+use crate::http_server::MAX_HEAD;
 
 /// A webhook on a port of its own, which ends when it is told to.
 pub(super) struct Port {
@@ -27,7 +27,7 @@ impl Port {
         let (stop, stopped) = oneshot::channel();
         let settings = Settings { bounds, ..scene.settings().await };
         let stopped = async { drop(stopped.await) };
-        let server = tokio::spawn(serve(listener, settings, scene.bell.clone(), stopped));
+        let server = tokio::spawn(serve(listener, settings, scene.triggers.clone(), stopped));
         Self { address, stop, server }
     }
 
@@ -74,26 +74,26 @@ fn assert_status(answer: &str, status: u16) {
 
 #[tokio::test]
 async fn a_connection_carries_one_request() {
-    let (scene, wakes) = Scene::new();
-    let looks = play(wakes);
+    let (scene, trigger_receiver) = Scene::new();
+    let looks = play(trigger_receiver);
     let port = Port::open(&scene).await;
     let two = [good(LAST), good(LAST)].concat();
     let answer = port.answer_to(&two).await;
     assert_status(&answer, 202);
     assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
     assert!(answer.ends_with("\r\n\r\n{\"pullSecrets\":[\"images\"]}"), "{answer}");
-    assert_eq!(*looks.lock().unwrap(), [Look::Everything]);
+    assert_eq!(*looks.lock().unwrap(), [TriggerScope::Everything]);
 }
 
 #[tokio::test]
 async fn a_body_in_chunks_is_as_good_and_no_longer() {
-    let (scene, wakes) = Scene::new();
-    let looks = play(wakes);
+    let (scene, trigger_receiver) = Scene::new();
+    let looks = play(trigger_receiver);
     let port = Port::open(&scene).await;
     let chunked = |body: &str| good(&format!("Transfer-Encoding: chunked\r\n\r\n{body}"));
     let body = "c\r\n{\"pullSecret\r\nb\r\n\":\"images\"}\r\n0\r\n\r\n";
     assert_status(&port.answer_to(&chunked(body)).await, 202);
-    assert_eq!(*looks.lock().unwrap(), [Look::PullSecret("images".to_owned())]);
+    assert_eq!(*looks.lock().unwrap(), [TriggerScope::Object("images".to_owned())]);
     let endless = format!("1000\r\n{}\r\n", " ".repeat(0x1000)).repeat(17);
     assert_status(&port.answer_to(&chunked(&endless)).await, 413);
     assert_status(&port.answer_to(&chunked("no length\r\n")).await, 400);
@@ -141,8 +141,8 @@ async fn who_sends_half_a_request_is_left_after_a_while() {
 
 #[tokio::test]
 async fn where_everybody_dawdles_who_does_not_is_answered() {
-    let (scene, wakes) = Scene::new();
-    let _looks = play(wakes);
+    let (scene, trigger_receiver) = Scene::new();
+    let _looks = play(trigger_receiver);
     let begin = Instant::now();
     let port = Port::open_within(bounds(LONG, SHORT), &scene).await;
     let mut idle = Vec::new();
@@ -157,7 +157,7 @@ async fn where_everybody_dawdles_who_does_not_is_answered() {
 
 #[tokio::test]
 async fn who_waits_for_an_answer_is_in_nobodys_way() {
-    let (scene, mut wakes) = Scene::new();
+    let (scene, mut trigger_receiver) = Scene::new();
     let port = Port::open_within(bounds(LONG, SHORT), &scene).await;
     let signature = Signature::by(KEY, NOW, b"");
     let signed = format!(
@@ -167,7 +167,7 @@ async fn who_waits_for_an_answer_is_in_nobodys_way() {
     for request in [good(LAST), signed.into_bytes()] {
         let mut stream = port.connect().await;
         stream.write_all(&request).await.unwrap();
-        let wake = wakes.recv().await.unwrap();
+        let wake = trigger_receiver.recv().await.unwrap();
         // One dawdles at the other place, and one more waits for it.
         let (dawdler, _waiting) = (port.connect().await, port.connect().await);
         assert_eq!(exchange(dawdler, b"").await, "");

@@ -3,7 +3,7 @@
 use strum::VariantArray as _;
 
 use super::*;
-use crate::provider::silence::tests::Log;
+use crate::provider::without_tracing::tests::Log;
 
 /// The headers of every refusal of a stranger.
 const UNAUTHORIZED: &str =
@@ -12,8 +12,8 @@ const UNAUTHORIZED: &str =
 #[tokio::test]
 async fn why_somebody_is_refused_is_in_the_log_and_in_no_answer() {
     let (log, _guard) = Log::listen();
-    let (scene, wakes) = Scene::new();
-    let _looks = play(wakes);
+    let (scene, trigger_receiver) = Scene::new();
+    let _looks = play(trigger_receiver);
     let router = scene.router().await;
     let (mut scene, _wakes) = Scene::new();
     let tokens = std::mem::take(&mut scene.webhook.token_file);
@@ -25,17 +25,17 @@ async fn why_somebody_is_refused_is_in_the_log_and_in_no_answer() {
         |token: &str| Request::post(PATH).header(AUTHORIZATION, token).body(Body::from("hunter2")).unwrap();
     assert_eq!(status_of(&router, signed(KEY, NOW, "")).await, 202);
     let bare = || Request::post(PATH).body(Body::from("hunter2")).unwrap();
-    let refused: [(Stranger, &Router, &dyn Fn() -> Request); 8] = [
-        (Stranger::ShowsNothing, &router, &bare),
-        (Stranger::Garbled, &router, &|| token("Basic hunter2")),
-        (Stranger::NoTokenFile, &without_tokens, &|| with_token("hunter2")),
-        (Stranger::WrongToken, &router, &|| token("Bearer hunter2")),
-        (Stranger::NoKeyFile, &without_keys, &|| signed(KEY, NOW, "hunter2")),
-        (Stranger::WrongSignature, &router, &|| signed("hunter2", NOW, "hunter2")),
-        (Stranger::WrongTime, &router, &|| signed(KEY, NOW - 301, "hunter2")),
-        (Stranger::Repeated, &router, &|| signed(KEY, NOW, "")),
+    let refused: [(AuthError, &Router, &dyn Fn() -> Request); 8] = [
+        (AuthError::ShowsNothing, &router, &bare),
+        (AuthError::Garbled, &router, &|| token("Basic hunter2")),
+        (AuthError::NoTokenFile, &without_tokens, &|| with_token("hunter2")),
+        (AuthError::WrongToken, &router, &|| token("Bearer hunter2")),
+        (AuthError::NoKeyFile, &without_keys, &|| signed(KEY, NOW, "hunter2")),
+        (AuthError::WrongSignature, &router, &|| signed("hunter2", NOW, "hunter2")),
+        (AuthError::WrongTime, &router, &|| signed(KEY, NOW - 301, "hunter2")),
+        (AuthError::Repeated, &router, &|| signed(KEY, NOW, "")),
     ];
-    assert_eq!(refused.len(), Stranger::VARIANTS.len());
+    assert_eq!(refused.len(), AuthError::VARIANTS.len());
     for (stranger, router, request) in refused {
         for _ in 0..2 {
             let response = router.clone().oneshot(request()).await.unwrap();
@@ -56,6 +56,6 @@ async fn why_somebody_is_refused_is_in_the_log_and_in_no_answer() {
 async fn a_time_is_believed_when_the_signature_is_right() {
     let (scene, _wakes) = Scene::new();
     let desk = scene.desk(wall_clock).await;
-    let outcome = desk.take(signed("another-key", NOW - 301, ""), &Welcome::default()).await;
-    assert_eq!(outcome, Err(Refusal::Unauthorized(Stranger::WrongSignature)));
+    let outcome = desk.take(signed("another-key", NOW - 301, ""), &Authenticated::default()).await;
+    assert_eq!(outcome, Err(Refusal::Unauthorized(AuthError::WrongSignature)));
 }

@@ -58,8 +58,8 @@ async fn a_second_later() {
 
 #[tokio::test]
 async fn requests_come_by_http_1_over_tls() {
-    let (mut scene, wakes) = Scene::new();
-    let _looks = play(wakes);
+    let (mut scene, trigger_receiver) = Scene::new();
+    let _looks = play(trigger_receiver);
     let pair = pair();
     scene.secure_with(&pair);
     let port = Port::open(&scene).await;

@@ -1,0 +1,116 @@
+//! Small clusters and pull secrets for the tests of this module.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cluster::{Body, Cluster, Namespace, PULL_SECRET_TYPE, Secret, ServiceAccount};
+use crate::credential::{Credential, StoreKey, StoredValue};
+use crate::docker_config::DockerConfig;
+use crate::docker_config::host_key::HostKey;
+use crate::manifest::cluster_pull_secret::{
+    ClusterPullSecret, Deletion, Existing, RegistrySource, ServiceAccounts,
+};
+use crate::manifest::selection::Selection;
+use crate::provider::Error;
+use crate::provider::stores::Values;
+
+pub(crate) fn place(key: &str) -> StoreKey {
+    StoreKey { store: "vault".into(), key: key.into() }
+}
+
+/// One registry read from the key of the same name.
+pub(crate) fn registry(host: &str) -> RegistrySource {
+    RegistrySource {
+        host: (host != "*").then(|| host_key(host)),
+        place: place(host),
+        username: None,
+        username_key: None,
+        password_key: None,
+    }
+}
+
+pub(crate) fn host_key(host: &str) -> HostKey {
+    HostKey::parse(host).expect("a valid host")
+}
+
+/// A pull secret named `regcred` for every namespace and the `default` ServiceAccount.
+pub(crate) fn cluster_pull_secret(name: &str, hosts: &[&str]) -> ClusterPullSecret {
+    ClusterPullSecret {
+        name: name.into(),
+        secret_name: "regcred".into(),
+        registries: hosts.iter().map(|host| registry(host)).collect(),
+        selection: Selection::default(),
+        service_accounts: ServiceAccounts::Named(vec!["default".into()]),
+        existing: Existing::Refuse,
+        refresh_interval: Duration::from_hours(1),
+        deletion: Deletion::Delete,
+        suspend: false,
+        object: None,
+    }
+}
+
+/// What the store said: `(host, version, password)`, or a failed read where the password is empty.
+pub(crate) fn values(read: &[(&str, &str, &str)]) -> Values {
+    let value = |&(host, version, password): &(&str, &str, &str)| {
+        let value = match password {
+            "" => Err(Error::Sealed { at: place(host) }),
+            password => Ok(StoredValue {
+                version: version.into(),
+                bytes: format!(r#"{{"username":"robot","password":"{password}"}}"#).into_bytes().into(),
+                expires_at: None,
+                account: None,
+            }),
+        };
+        (place(host), value)
+    };
+    read.iter().map(value).collect()
+}
+
+/// A Secret that regcred made for `images`: `(host, version, password)` for each entry.
+pub(crate) fn secret(resource_version: &str, entries: &[(&str, &str, &str)]) -> Secret {
+    let auth = |&(host, _, password): &(&str, &str, &str)| {
+        (host_key(host), Credential { username: "robot".into(), password: password.into() })
+    };
+    let versions: BTreeMap<_, _> =
+        entries.iter().map(|(host, version, _)| (host_key(host), version)).collect();
+    let versions: Vec<_> = versions.iter().map(|(host, version)| format!("{host}=vault:{version}")).collect();
+    Secret {
+        resource_version: resource_version.into(),
+        managed: true,
+        cluster_pull_secret: Some("images".into()),
+        versions: Some(versions.join(",")),
+        body: Some(Body {
+            type_: PULL_SECRET_TYPE.into(),
+            immutable: false,
+            docker_config: Some(Arc::new(
+                DockerConfig { auths: entries.iter().map(auth).collect() }.render(),
+            )),
+        }),
+        ..Secret::default()
+    }
+}
+
+pub(crate) fn service_account(list: &[&str], added: &[&str]) -> ServiceAccount {
+    ServiceAccount {
+        resource_version: "3".into(),
+        image_pull_secrets: list.iter().map(ToString::to_string).collect(),
+        added: added.iter().map(|name| ((*name).to_owned(), Some("images".to_owned()))).collect(),
+    }
+}
+
+/// A namespace with a `default` ServiceAccount, and the Secret `regcred` where there is one.
+pub(crate) fn namespace(secret: Option<Secret>, default: ServiceAccount) -> Namespace {
+    Namespace {
+        secrets: secret.map(|secret| ("regcred".to_owned(), secret)).into_iter().collect(),
+        service_accounts: [("default".to_owned(), default)].into(),
+        ..Namespace::default()
+    }
+}
+
+pub(crate) fn cluster(namespaces: Vec<(&str, Namespace)>) -> Cluster {
+    Cluster {
+        namespaces: namespaces.into_iter().map(|(name, it)| (name.to_owned(), it)).collect(),
+        ..Cluster::default()
+    }
+}
