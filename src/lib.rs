@@ -16,6 +16,7 @@ pub mod manifest;
 
 pub mod backoff;
 pub mod trigger;
+mod trigger_kind;
 
 pub mod credential;
 pub mod provider;

@@ -31,7 +31,7 @@ use self::reference::{
 use crate::credential::{StoreKey, StoreName, StoredValue};
 use crate::provider;
 use crate::report::RegistryReport;
-use crate::trigger::Trigger;
+use crate::trigger_kind::Trigger;
 
 mod labels;
 mod last_success;
@@ -94,7 +94,7 @@ impl Metrics {
             credential_expiry: register(&mut registry, &CREDENTIAL_EXPIRY, Family::default()),
             registry,
         };
-        for trigger in Trigger::OUTSIDE {
+        for trigger in Trigger::EXTERNAL {
             for &outcome in TriggerOutcome::VARIANTS {
                 metrics.triggers.get_or_create(&OfTriggers { trigger, outcome }).inc_by(0);
             }

@@ -10,7 +10,7 @@ use strum::VariantNames;
 
 use crate::provider;
 use crate::report::RegistryReport;
-use crate::trigger::Trigger;
+use crate::trigger_kind::Trigger;
 
 /// What became of a trigger that came from outside.
 #[derive(
@@ -100,7 +100,13 @@ macro_rules! shown_by_name {
     )*};
 }
 
-shown_by_name!(TriggerOutcome, PassOutcome, WriteKind, WriteOutcome, TargetState, Trigger);
+shown_by_name!(TriggerOutcome, PassOutcome, WriteKind, WriteOutcome, TargetState);
+
+impl EncodeLabelValue for Trigger {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(self.label())
+    }
+}
 
 /// `Fetched`, or the reason of a [`provider::Error`].
 pub(super) fn fetch_outcomes() -> impl Iterator<Item = &'static str> {

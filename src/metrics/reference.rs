@@ -8,7 +8,7 @@ use super::labels::{
     PassOutcome, TargetState, TriggerOutcome, WriteKind, WriteOutcome, fetch_outcomes, poll_outcomes,
     receive_outcomes,
 };
-use crate::trigger::Trigger;
+use crate::trigger_kind::Trigger;
 
 /// What the names of all metrics begin with, before an underscore.
 pub(super) const PREFIX: &str = "regcred";
@@ -47,7 +47,7 @@ pub(super) const TRIGGERS: Description = Description {
     name: "triggers_total",
     kind: Kind::Counter,
     labels: &[
-        Label { name: "trigger", values: || Trigger::OUTSIDE.map(Into::into).to_vec() },
+        Label { name: "trigger", values: || Trigger::EXTERNAL.map(Trigger::label).to_vec() },
         Label { name: "outcome", values: || TriggerOutcome::VARIANTS.to_vec() },
     ],
     meaning: "What came from outside to say that something changed, by what became of it",
@@ -101,7 +101,10 @@ pub(super) const WRITES: Description = Description {
 pub(super) const PROPAGATION_SECONDS: Description = Description {
     name: "propagation_seconds",
     kind: Kind::Histogram,
-    labels: &[Label { name: "trigger", values: || Trigger::VARIANTS.to_vec() }],
+    labels: &[Label {
+        name: "trigger",
+        values: || <Trigger as strum::VariantArray>::VARIANTS.iter().map(|trigger| trigger.label()).collect(),
+    }],
     meaning: "From the trigger of a rotation until the last of its targets was written",
 };
 

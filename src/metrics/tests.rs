@@ -74,7 +74,7 @@ fn a_row_of_the_reference_names_the_values_of_closed_lists() {
     let reference = reference();
     for row in [
         "| `regcred_passes_total` | counter | `pull_secret`; `outcome`: `in_sync`, `out_of_sync`, `aborted` | ",
-        "| `regcred_propagation_seconds` | histogram | `trigger`: `Start`, `Spec`, `Annotation`, `Sqs`, `Webhook`, `Poll`, `Refresh`, `Drift` | ",
+        "| `regcred_propagation_seconds` | histogram | `trigger`: `start`, `spec`, `annotation`, `sqs`, `webhook`, `poll`, `refresh`, `drift` | ",
         "| `regcred_leader` | gauge |  | ",
         "`outcome`: `Fetched`, `NotFound`, `Deleted`, `Denied`, ",
     ] {
@@ -143,7 +143,7 @@ fn the_buckets_go_from_50_ms_to_10_min() {
     metrics.propagated(Trigger::Start, Duration::from_mins(11));
     let text = metrics.encode();
     for (le, count) in [("0.05", 1), ("600.0", 2), ("+Inf", 3)] {
-        let line = format!(r#"regcred_propagation_seconds_bucket{{le="{le}",trigger="Start"}} {count}"#);
+        let line = format!(r#"regcred_propagation_seconds_bucket{{le="{le}",trigger="start"}} {count}"#);
         assert!(text.contains(&line), "{line} is not in\n{text}");
     }
 }

@@ -95,7 +95,7 @@ impl Scene {
 
     fn count(&self, outcome: &str) -> usize {
         let text = self.metrics.encode();
-        let series = format!("regcred_triggers_total{{trigger=\"Sqs\",outcome=\"{outcome}\"}} ");
+        let series = format!("regcred_triggers_total{{trigger=\"sqs\",outcome=\"{outcome}\"}} ");
         let value = text.lines().find_map(|line| line.strip_prefix(&series));
         value.map_or(0, |value| value.parse().unwrap())
     }

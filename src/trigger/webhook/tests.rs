@@ -85,7 +85,7 @@ impl Scene {
 
     /// How many requests of the webhook had this outcome.
     fn counted(&self, outcome: &str) -> Option<u64> {
-        let series = format!("regcred_triggers_total{{trigger=\"Webhook\",outcome=\"{outcome}\"}} ");
+        let series = format!("regcred_triggers_total{{trigger=\"webhook\",outcome=\"{outcome}\"}} ");
         self.metrics.encode().lines().find_map(|line| line.strip_prefix(&series)?.parse().ok())
     }
 }

@@ -156,7 +156,7 @@ pub(super) async fn passes(controller: &Controller, cluster_pull_secret: &str) -
 
 /// What came of messages.
 pub(super) async fn triggered(controller: &Controller, outcome: &str) -> usize {
-    count(controller, &format!("regcred_triggers_total{{trigger=\"Sqs\",outcome=\"{outcome}\"}}")).await
+    count(controller, &format!("regcred_triggers_total{{trigger=\"sqs\",outcome=\"{outcome}\"}}")).await
 }
 
 async fn count(controller: &Controller, series: &str) -> usize {
