@@ -75,7 +75,7 @@ pub struct Settings {
     /// What comes from outside.
     pub trigger_receiver: TriggerReceiver,
     /// Where the poll learns which keys there are, and which versions are known.
-    pub held: watch::Sender<poll::Held>,
+    pub held: watch::Sender<poll::KnownVersions>,
     /// Every store of the Config.
     pub stores: Arc<Stores>,
     /// The same as the Config describes them, for ClusterPullSecrets that come later.

@@ -15,13 +15,13 @@ use crate::cluster::cluster_pull_secret;
 use crate::cluster::error::Error;
 use crate::manifest::object::{Expected, REQUEST, Request};
 use crate::metrics::{WriteKind, WriteOutcome};
-use crate::trigger::channel::{Answer, NotHandedOver};
+use crate::trigger::channel::{ForwardError, TriggerReply};
 
 /// Requests to the API server that may be under way at once.
 const AT_ONCE: usize = 8;
 
 /// Who asked, and for which ClusterPullSecrets.
-type Waiting = Vec<(Vec<String>, oneshot::Sender<Answer>)>;
+type Waiting = Vec<(Vec<String>, oneshot::Sender<TriggerReply>)>;
 
 /// What waits to be handed over.
 #[derive(Debug, Default)]
@@ -59,7 +59,11 @@ impl ForwardedRequests {
 
 impl Controller {
     /// Brings requests to whoever leads; answers when they are there.
-    pub(super) fn hand_over(&mut self, requests: BTreeMap<String, Request>, answer: oneshot::Sender<Answer>) {
+    pub(super) fn hand_over(
+        &mut self,
+        requests: BTreeMap<String, Request>,
+        answer: oneshot::Sender<TriggerReply>,
+    ) {
         let names: Vec<String> = requests.keys().cloned().collect();
         for (name, request) in requests {
             if self.is_object(&name) {
@@ -117,11 +121,11 @@ impl Controller {
 }
 
 /// What is answered to somebody who asked for these. One that is gone meanwhile has nothing to be told.
-fn answer_to(names: Vec<String>, results: &BTreeMap<String, Result<(), Error>>) -> Answer {
+fn answer_to(names: Vec<String>, results: &BTreeMap<String, Result<(), Error>>) -> TriggerReply {
     let is_lost = |name: &String| !matches!(results.get(name), Some(Ok(()) | Err(Error::NotFound(_))));
     let lost: Vec<String> = names.iter().filter(|name| is_lost(name)).cloned().collect();
     if !lost.is_empty() {
-        return Err(NotHandedOver { cluster_pull_secrets: lost });
+        return Err(ForwardError { cluster_pull_secrets: lost });
     }
     Ok(names.into_iter().filter(|name| matches!(results.get(name), Some(Ok(())))).collect())
 }
@@ -169,7 +173,7 @@ mod tests {
         ]);
         let check = |names: &[&str], expect: Result<&[&str], &[&str]>| {
             let text = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-            let expect = expect.map(text).map_err(|lost| NotHandedOver { cluster_pull_secrets: text(lost) });
+            let expect = expect.map(text).map_err(|lost| ForwardError { cluster_pull_secrets: text(lost) });
             assert_eq!(answer_to(text(names), &results), expect, "{names:?}");
         };
         check(&["stored", "gone"], Ok(&["stored"]));

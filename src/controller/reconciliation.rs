@@ -82,7 +82,7 @@ impl Share {
     /// What the event asked for is done if its keys are. Else its source tells of it again.
     pub fn settle(self, is_done: impl Fn(&StoreKey) -> bool) {
         if self.places.iter().all(is_done) {
-            self.receipt.settle();
+            self.receipt.ack();
         }
     }
 }

@@ -115,7 +115,8 @@ impl Controller {
         let awake = self.records.values().filter(|record| record.is_awake());
         let used: BTreeSet<_> = awake.flat_map(ObjectState::places).collect();
         let held = self.reading.held().filter(|(place, _)| used.contains(place));
-        let held: poll::Held = held.map(|(place, version)| (place.clone(), version.cloned())).collect();
+        let held: poll::KnownVersions =
+            held.map(|(place, version)| (place.clone(), version.cloned())).collect();
         self.settings.held.send_if_modified(|known| {
             let is_new = *known != held;
             *known = held;

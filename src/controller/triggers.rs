@@ -13,7 +13,7 @@ use crate::credential::{StoreKey, StoreName, Version};
 use crate::manifest::config::Backend;
 use crate::manifest::object::{Expected, Object, Request};
 use crate::metrics::TriggerOutcome;
-use crate::trigger::aws_event::Home;
+use crate::trigger::aws_event::AwsLocation;
 use crate::trigger::{Ack, Trigger, TriggerEvent, TriggerScope};
 
 /// The oldest that a request can be which was handed over and that nobody took up yet. One that seems older is
@@ -29,8 +29,8 @@ type Looks = BTreeMap<StoreKey, Option<Version>>;
 impl Controller {
     /// Something outside says to look again.
     pub(super) fn wake(&mut self, wake: TriggerEvent) {
-        let concerned = self.concerned(&wake.looks);
-        let TriggerEvent { trigger, since, at, before, receipt, answer, looks: _ } = wake;
+        let concerned = self.concerned(&wake.scopes);
+        let TriggerEvent { trigger, since, at, before, ack: receipt, reply: answer, scopes: _ } = wake;
         let outcome = if concerned.is_empty() { TriggerOutcome::Unconcerned } else { TriggerOutcome::Woken };
         self.settings.health.metrics.triggered(trigger, outcome);
         if !self.leads {
@@ -45,7 +45,7 @@ impl Controller {
             self.look_at(name, looks, Cause { trigger, since, at }, before, receipt.as_ref());
         }
         if let Some(receipt) = receipt {
-            receipt.settle();
+            receipt.ack();
         }
         if let Some(answer) = answer {
             // Who asked may have gone.
@@ -73,11 +73,11 @@ impl Controller {
     }
 
     /// Where the keys of a store of AWS are looked up.
-    fn home(&self, store: &StoreName) -> Option<Home<'_>> {
+    fn home(&self, store: &StoreName) -> Option<AwsLocation<'_>> {
         let settings = self.settings.stores_known.iter().find(|known| known.name == store.0)?;
         match &settings.backend {
             Backend::AwsSecretsManager(settings) => {
-                Some(Home { region: &settings.region, account: self.reading.account(store) })
+                Some(AwsLocation { region: &settings.region, account: self.reading.account(store) })
             }
             Backend::Vault(_) | Backend::File(_) => None,
         }
@@ -100,8 +100,8 @@ impl Controller {
         };
         let is_new = |(place, told): &(&StoreKey, ChangeNotice)| !self.reading.has_seen(place, told);
         let new: Vec<_> = looks.iter().map(told).filter(is_new).collect();
-        let share = receipt
-            .map(|receipt| Share { receipt: receipt.share(), places: looks.keys().cloned().collect() });
+        let share =
+            receipt.map(|receipt| Share { receipt: receipt.fork(), places: looks.keys().cloned().collect() });
         if new.is_empty() {
             // It waits for the pass under way, and has no say in when that began: it may be an old one.
             if let Some(pass) = &mut record.pass {
@@ -163,10 +163,10 @@ fn concerns<'a>(
     look: &TriggerScope,
     name: &str,
     place: &StoreKey,
-    home: impl Fn(&StoreName) -> Option<Home<'a>>,
+    home: impl Fn(&StoreName) -> Option<AwsLocation<'a>>,
 ) -> bool {
     match look {
-        TriggerScope::Everything => true,
+        TriggerScope::All => true,
         TriggerScope::Object(wanted) => wanted == name,
         TriggerScope::Key(wanted, _) => wanted == place,
         TriggerScope::Secret(sighting) => {
@@ -189,7 +189,7 @@ mod tests {
     fn check(look: TriggerScope, expect: &[&str]) {
         let places = ["aws:ci/ghcr", "aws:prod/hub", "vault:ci/ghcr"];
         let home = |store: &StoreName| {
-            (store.0 == "aws").then_some(Home { region: "eu-west-1", account: Some("123456789012") })
+            (store.0 == "aws").then_some(AwsLocation { region: "eu-west-1", account: Some("123456789012") })
         };
         let concerned = places.iter().filter(|it| concerns(&look, "images", &place(it), home));
         assert_eq!(concerned.copied().collect::<Vec<_>>(), expect, "{look:?}");
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_look_concerns_what_it_names() {
-        check(TriggerScope::Everything, &["aws:ci/ghcr", "aws:prod/hub", "vault:ci/ghcr"]);
+        check(TriggerScope::All, &["aws:ci/ghcr", "aws:prod/hub", "vault:ci/ghcr"]);
         check(TriggerScope::Object("images".into()), &["aws:ci/ghcr", "aws:prod/hub", "vault:ci/ghcr"]);
         check(TriggerScope::Object("others".into()), &[]);
         check(TriggerScope::Key(place("vault:ci/ghcr"), None), &["vault:ci/ghcr"]);

@@ -1,62 +1,63 @@
-//! Tells a source of triggers that everything one of them caused is done.
+//! Acknowledgement of a trigger once everything it caused is done.
 //!
-//! A message of a queue may be deleted only then. One trigger may concern many ClusterPullSecrets: each
-//! gets a share, and the last one that is given back decides. A share that is merely dropped, because a
-//! pass failed or the process ends, means that it is not done.
+//! A queue's message may be deleted only then. One trigger may concern many ClusterPullSecrets: each of
+//! them gets a fork, and the last one that is consumed decides. A fork that is dropped without an ack,
+//! because a reconciliation failed or the process ends, leaves the trigger unacknowledged.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::oneshot;
 
-/// A share in a trigger that is not done yet.
+/// A fork of a trigger's acknowledgement.
 #[derive(Debug)]
 pub struct Ack {
-    whole: Arc<Whole>,
-    is_settled: bool,
+    shared: Arc<Shared>,
+    is_acked: bool,
 }
 
 #[derive(Debug)]
-struct Whole {
-    /// Taken by the last share, in its drop.
+struct Shared {
+    /// Taken when the last fork is dropped.
     done: Option<oneshot::Sender<()>>,
-    /// A share was dropped before its part was done.
-    is_undone: AtomicBool,
+    /// A fork was dropped without an ack.
+    is_nacked: AtomicBool,
 }
 
 impl Ack {
-    /// The whole trigger, and what answers once it is done; an error means that it never will be.
+    /// Returns the first fork, and a receiver that resolves once all forks are acked; an error means that
+    /// one was not.
     #[must_use]
     pub fn new() -> (Self, oneshot::Receiver<()>) {
         let (done, ended) = oneshot::channel();
-        let whole = Whole { done: Some(done), is_undone: AtomicBool::new(false) };
-        (Self { whole: Arc::new(whole), is_settled: false }, ended)
+        let shared = Shared { done: Some(done), is_nacked: AtomicBool::new(false) };
+        (Self { shared: Arc::new(shared), is_acked: false }, ended)
     }
 
-    /// One more share.
+    /// Returns one more fork.
     #[must_use]
-    pub fn share(&self) -> Self {
-        Self { whole: Arc::clone(&self.whole), is_settled: false }
+    pub fn fork(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), is_acked: false }
     }
 
-    /// The part of this share is done.
-    pub fn settle(mut self) {
-        self.is_settled = true;
+    /// Acknowledges this fork.
+    pub fn ack(mut self) {
+        self.is_acked = true;
     }
 }
 
 impl Drop for Ack {
     fn drop(&mut self) {
-        if !self.is_settled {
-            self.whole.is_undone.store(true, Ordering::Release);
+        if !self.is_acked {
+            self.shared.is_nacked.store(true, Ordering::Release);
         }
     }
 }
 
-impl Drop for Whole {
+impl Drop for Shared {
     fn drop(&mut self) {
-        if let Some(done) = self.done.take().filter(|_| !*self.is_undone.get_mut()) {
-            // Whoever waited for it has gone.
+        if let Some(done) = self.done.take().filter(|_| !*self.is_nacked.get_mut()) {
+            // The receiver may be gone.
             let _ = done.send(());
         }
     }
@@ -67,22 +68,22 @@ mod tests {
     use super::Ack;
 
     #[tokio::test]
-    async fn a_trigger_is_done_when_every_share_is_settled() {
-        let (receipt, mut done) = Ack::new();
-        let shares = [receipt.share(), receipt.share()];
-        receipt.settle();
-        for share in shares {
+    async fn trigger_done_when_every_fork_is_acked() {
+        let (ack, mut done) = Ack::new();
+        let forks = [ack.fork(), ack.fork()];
+        ack.ack();
+        for fork in forks {
             assert!(done.try_recv().is_err());
-            share.settle();
+            fork.ack();
         }
         assert_eq!(done.try_recv(), Ok(()));
     }
 
     #[tokio::test]
-    async fn a_share_that_is_dropped_leaves_the_trigger_undone() {
-        let (receipt, done) = Ack::new();
-        drop(receipt.share());
-        receipt.settle();
+    async fn dropped_fork_leaves_trigger_unacked() {
+        let (ack, done) = Ack::new();
+        drop(ack.fork());
+        ack.ack();
         assert!(done.await.is_err());
     }
 }

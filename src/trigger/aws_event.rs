@@ -1,38 +1,38 @@
-//! What an event of AWS says about a secret.
+//! Parser for AWS events about secrets.
 //!
-//! In goes the body of a message or of a request: an event of EventBridge, the envelope of SNS around
-//! one, or a list of either. Out come the secrets to look at again; none where it tells of nothing that
-//! a reader would see. What kind of event it is says its `detail-type`, and for CloudTrail the
-//! `eventSource`, never the `source`, under which a bus takes other people's events too.
+//! In goes the body of a message or of a request: an EventBridge event, an SNS envelope around one, or an
+//! array of either. Out come the secrets to read again; none where the event changes nothing that a reader
+//! would see. The kind of an event is its `detail-type`, and for CloudTrail the `eventSource`, never the
+//! `source`, under which a bus accepts custom events too.
 
 use crate::credential::Version;
 use crate::credential::arn::Arn;
 use crate::provider::secrets_manager::CURRENT;
 
-use part::{Field, Part};
+use value::{EventField, EventValue};
 
-pub use secret_id::{Home, SecretId};
+pub use secret_id::{AwsLocation, SecretId};
 
-mod part;
 mod secret_id;
+mod value;
 
-/// The most that is read of a body; what SQS takes by default, and more than EventBridge lets through.
+/// The largest body that is parsed; the default limit of SQS, and more than EventBridge lets through.
 pub const MAX_BYTES: usize = 256 * 1024;
 
-/// How many secrets one body may tell of.
+/// The largest number of secrets in one body.
 pub const MAX_SECRETS: usize = 256;
 
-/// The most letters AWS gives to the name of a region, the number of an account or the id of a version.
+/// The longest name of a region, number of an account or id of a version in AWS.
 const MAX_NAME: usize = 64;
 
-/// What names the kind of event that Secrets Manager sends by itself.
+/// The `detail-type` of the event that Secrets Manager itself emits.
 const NATIVE: &str = "Secret Label Updated";
 
-/// What names the kinds of event that CloudTrail makes: of what AWS did, and of what somebody called.
+/// The `detail-type`s of CloudTrail's events: about actions of AWS, and about API calls of clients.
 const CLOUD_TRAIL: [&str; 2] = ["AWS Service Event via CloudTrail", "AWS API Call via CloudTrail"];
 
-/// After which of its events a reader may find something else than before. The start of a rotation is
-/// none of them, and neither is a read, which regcred's own would answer for ever.
+/// The CloudTrail events after which a reader may find another value. The start of a rotation is none of
+/// them, and neither is a read, which would make regcred answer its own reads for ever.
 const CHANGES: [&str; 7] = [
     "RotationSucceeded",
     "CreateSecret",
@@ -43,158 +43,172 @@ const CHANGES: [&str; 7] = [
     "DeleteSecret",
 ];
 
-/// Where the name or the ARN of a secret may stand, beside the `resources`; the first that is there counts.
-const PLACES: [&[Field]; 6] = [
-    &[Field::Detail, Field::AdditionalEventData, Field::SecretId],
-    &[Field::Detail, Field::ResponseElements, Field::Arn],
-    &[Field::Detail, Field::RequestParameters, Field::SecretId],
-    &[Field::Detail, Field::ServiceEventDetails, Field::SecretId],
-    &[Field::Detail, Field::Name],
-    &[Field::Detail, Field::RequestParameters, Field::Name],
+/// The fields that may hold the name or the ARN of a secret, besides `resources`; the first one present counts.
+const SECRET_PATHS: [&[EventField]; 6] = [
+    &[EventField::Detail, EventField::AdditionalEventData, EventField::SecretId],
+    &[EventField::Detail, EventField::ResponseElements, EventField::Arn],
+    &[EventField::Detail, EventField::RequestParameters, EventField::SecretId],
+    &[EventField::Detail, EventField::ServiceEventDetails, EventField::SecretId],
+    &[EventField::Detail, EventField::Name],
+    &[EventField::Detail, EventField::RequestParameters, EventField::Name],
 ];
 
-/// Where the version may stand that is current since.
-const VERSIONS: [&[Field]; 3] = [
-    &[Field::Detail, Field::VersionId],
-    &[Field::Detail, Field::ResponseElements, Field::VersionId],
-    &[Field::Detail, Field::RequestParameters, Field::MoveToVersionId],
+/// The fields that may hold the new current version.
+const VERSION_PATHS: [&[EventField]; 3] = [
+    &[EventField::Detail, EventField::VersionId],
+    &[EventField::Detail, EventField::ResponseElements, EventField::VersionId],
+    &[EventField::Detail, EventField::RequestParameters, EventField::MoveToVersionId],
 ];
 
-/// Where the labels may stand that somebody asked CloudTrail's event to move.
-const STAGES: [&[Field]; 2] = [
-    &[Field::Detail, Field::RequestParameters, Field::VersionStages],
-    &[Field::Detail, Field::RequestParameters, Field::VersionStage],
+/// The fields that may hold the staging labels that a CloudTrail event moved.
+const STAGE_PATHS: [&[EventField]; 2] = [
+    &[EventField::Detail, EventField::RequestParameters, EventField::VersionStages],
+    &[EventField::Detail, EventField::RequestParameters, EventField::VersionStage],
 ];
+
+/// The fields that may hold the account of an event.
+const ACCOUNT_PATHS: [&[EventField]; 2] =
+    [&[EventField::Account], &[EventField::Detail, EventField::RecipientAccountId]];
+
+/// The fields that may hold the region of an event.
+const REGION_PATHS: [&[EventField]; 2] =
+    [&[EventField::Region], &[EventField::Detail, EventField::AwsRegion]];
 
 /// A secret that changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretChange {
-    /// Which.
+    /// The secret.
     pub secret: SecretId,
-    /// The version that is current since, where the event tells.
+    /// The new current version, where the event names it.
     pub version: Option<Version>,
 }
 
-/// Why a body is no event that is understood. Never quotes it.
+/// The reason why a body is not a valid event. Never quotes the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unreadable {
-    /// It has more than [`MAX_BYTES`].
-    #[error("the body has more than {MAX_BYTES} bytes, which no event has")]
+pub enum InvalidEvent {
+    /// The body has more than [`MAX_BYTES`].
+    #[error("the body is larger than {MAX_BYTES} bytes, the limit for an event")]
     TooLarge,
-    /// It is no JSON, or nothing that an event could be.
-    #[error("the body is neither a JSON object nor a list of them: send the event as EventBridge makes it")]
+    /// The body is not JSON, or cannot be an event.
+    #[error(
+        "the body is neither a JSON object nor an array of objects; send the event as EventBridge emits it"
+    )]
     Malformed,
     /// SNS wraps an event once.
-    #[error("a notification of SNS holds another one: subscribe the queue to one topic")]
+    #[error("an SNS notification contains another one; subscribe the queue to a single topic")]
     Nested,
-    /// It is about something else, or not an event at all.
+    /// The event is about something else, or the body is no event at all.
     #[error(
-        "not an event of Secrets Manager: check the pattern of the EventBridge rule, which must send the event without an input transformer"
+        "not a Secrets Manager event; check the pattern of the EventBridge rule, which must send the event without an input transformer"
     )]
-    Foreign,
-    /// It is of a kind that is understood, and does not say of which secret.
+    Unrelated,
+    /// The event is of a supported kind, but does not name its secret.
     #[error("the event names no secret")]
-    Nameless,
-    /// It tells of more than [`MAX_SECRETS`].
-    #[error("the body tells of more than {MAX_SECRETS} secrets: send fewer events at once")]
+    MissingSecret,
+    /// The body names more than [`MAX_SECRETS`].
+    #[error("the body names more than {MAX_SECRETS} secrets; send fewer events at once")]
     TooMany,
 }
 
-/// The secrets that a body tells of. Of several events one that cannot be read makes all of them unreadable.
-pub fn parse(body: &[u8]) -> Result<Vec<SecretChange>, Unreadable> {
+/// Returns the changed secrets of a body. One invalid event invalidates its whole batch.
+pub fn parse(body: &[u8]) -> Result<Vec<SecretChange>, InvalidEvent> {
     if body.len() > MAX_BYTES {
-        return Err(Unreadable::TooLarge);
+        return Err(InvalidEvent::TooLarge);
     }
-    let events = match str::from_utf8(body).ok().and_then(Part::parse) {
-        Some(Part::List(events)) if !events.is_empty() => events,
-        Some(event @ Part::Object(_)) => vec![event],
-        _ => return Err(Unreadable::Malformed),
+    let events = match str::from_utf8(body).ok().and_then(EventValue::parse) {
+        Some(EventValue::List(events)) if !events.is_empty() => events,
+        Some(event @ EventValue::Object(_)) => vec![event],
+        _ => return Err(InvalidEvent::Malformed),
     };
-    let mut sightings = Vec::new();
+    let mut changes = Vec::new();
     for event in events {
-        sightings.extend(seen(&unwrapped(event)?)?);
-        if sightings.len() > MAX_SECRETS {
-            return Err(Unreadable::TooMany);
+        changes.extend(secret_changes(&unwrap_sns(event)?)?);
+        if changes.len() > MAX_SECRETS {
+            return Err(InvalidEvent::TooMany);
         }
     }
-    Ok(sightings)
+    Ok(changes)
 }
 
-/// The event that SNS has wrapped, or the event itself.
-fn unwrapped(event: Part) -> Result<Part, Unreadable> {
-    let is_wrapped = |event: &Part| event.text(&[Field::Type]) == Some("Notification");
-    if !is_wrapped(&event) {
+/// Returns the event inside an SNS envelope, or the event itself.
+fn unwrap_sns(event: EventValue) -> Result<EventValue, InvalidEvent> {
+    if !is_sns_notification(&event) {
         return Ok(event);
     }
-    let message = event.text(&[Field::Message]).and_then(Part::parse);
-    let event = message.ok_or(Unreadable::Malformed)?;
-    if is_wrapped(&event) { Err(Unreadable::Nested) } else { Ok(event) }
+    let message = event.text(&[EventField::Message]).and_then(EventValue::parse);
+    let event = message.ok_or(InvalidEvent::Malformed)?;
+    if is_sns_notification(&event) { Err(InvalidEvent::Nested) } else { Ok(event) }
 }
 
-/// The secrets that one event tells of.
-fn seen(event: &Part) -> Result<Vec<SecretChange>, Unreadable> {
-    let is_news = match event.text(&[Field::DetailType]) {
+fn is_sns_notification(event: &EventValue) -> bool {
+    event.text(&[EventField::Type]) == Some("Notification")
+}
+
+/// Returns the changed secrets of one event.
+fn secret_changes(event: &EventValue) -> Result<Vec<SecretChange>, InvalidEvent> {
+    let is_relevant = match event.text(&[EventField::DetailType]) {
         Some(NATIVE) => {
-            let label = event.text(&[Field::Detail, Field::LabelUpdated]);
+            let label = event.text(&[EventField::Detail, EventField::LabelUpdated]);
             label.is_none_or(|label| label == CURRENT)
         }
-        Some(kind) if CLOUD_TRAIL.contains(&kind) && is_of_secrets_manager(event) => is_change(event),
-        _ => return Err(Unreadable::Foreign),
+        Some(kind) if CLOUD_TRAIL.contains(&kind) && is_from_secrets_manager(event) => is_change(event),
+        _ => return Err(InvalidEvent::Unrelated),
     };
-    if !is_news {
+    if !is_relevant {
         return Ok(Vec::new());
     }
     let secrets = secrets(event);
     if secrets.is_empty() {
-        return Err(Unreadable::Nameless);
+        return Err(InvalidEvent::MissingSecret);
     }
-    // Of several secrets nobody knows whose version it is.
+    // With several secrets it is unknown which of them the version belongs to.
     let version = if secrets.len() == 1 { version(event) } else { None };
     Ok(secrets.into_iter().map(|secret| SecretChange { secret, version: version.clone() }).collect())
 }
 
-/// Whether CloudTrail tells of Secrets Manager, whose host may end in `.cn`.
-fn is_of_secrets_manager(event: &Part) -> bool {
-    let source = event.text(&[Field::Detail, Field::EventSource]);
+/// Returns true if a CloudTrail event comes from Secrets Manager; in China its host ends in `.cn`.
+fn is_from_secrets_manager(event: &EventValue) -> bool {
+    let source = event.text(&[EventField::Detail, EventField::EventSource]);
     source.is_some_and(|source| source.starts_with("secretsmanager.amazonaws.com"))
 }
 
-/// Whether CloudTrail tells of something after which a reader may find something else.
-fn is_change(event: &Part) -> bool {
-    let mut stages = STAGES.iter().flat_map(|place| event.texts(place)).peekable();
-    let is_of_current = stages.peek().is_none() || stages.any(|stage| stage == CURRENT);
-    let is_done = event.text(&[Field::Detail, Field::ErrorCode]).is_none();
-    let name = event.text(&[Field::Detail, Field::EventName]);
-    is_done && is_of_current && name.is_some_and(|name| CHANGES.contains(&name))
+/// Returns true if a reader may find another value after a CloudTrail event.
+fn is_change(event: &EventValue) -> bool {
+    let mut stages = STAGE_PATHS.iter().flat_map(|path| event.texts(path)).peekable();
+    let is_about_current = stages.peek().is_none() || stages.any(|stage| stage == CURRENT);
+    let is_done = event.text(&[EventField::Detail, EventField::ErrorCode]).is_none();
+    let name = event.text(&[EventField::Detail, EventField::EventName]);
+    is_done && is_about_current && name.is_some_and(|name| CHANGES.contains(&name))
 }
 
-/// The secrets among the resources, or else the one that the first place names.
-fn secrets(event: &Part) -> Vec<SecretId> {
-    let resources = event.texts(&[Field::Resources]).filter(|id| Arn::parse(id).is_some());
+/// Returns the secrets among the resources, or else the first one found at [`SECRET_PATHS`].
+fn secrets(event: &EventValue) -> Vec<SecretId> {
+    let resources = event.texts(&[EventField::Resources]).filter(|id| Arn::parse(id).is_some());
     let mut ids: Vec<&str> = resources.take(MAX_SECRETS + 1).collect();
     if ids.is_empty() {
-        let texts = PLACES.iter().filter_map(|place| event.text(place));
-        ids.extend(texts.filter(|id| SecretId::can_be(id)).take(1));
+        let texts = SECRET_PATHS.iter().filter_map(|path| event.text(path));
+        ids.extend(texts.filter(|id| SecretId::can_parse(id)).take(1));
     }
-    // A copy goes with each secret, so a text that is longer than any of AWS must not.
-    let is_short = |text: &&str| text.len() <= MAX_NAME;
-    let first = |places: [&[Field]; 2]| {
-        places.iter().filter_map(|place| event.text(place)).find(is_short).map(str::to_owned)
-    };
-    let account = first([&[Field::Account], &[Field::Detail, Field::RecipientAccountId]]);
-    let region = first([&[Field::Region], &[Field::Detail, Field::AwsRegion]]);
-    let secret = |id: &str| SecretId { id: id.to_owned(), account: account.clone(), region: region.clone() };
-    ids.into_iter().map(secret).collect()
+    let (account, region) = (short_text(event, ACCOUNT_PATHS), short_text(event, REGION_PATHS));
+    ids.into_iter()
+        .map(|id| SecretId { id: id.to_owned(), account: account.clone(), region: region.clone() })
+        .collect()
 }
 
-/// The version that is current since. What AWS would not call one is none: it may be shown to anyone.
-fn version(event: &Part) -> Option<Version> {
-    let is_id = |id: &&str| {
-        (1..=MAX_NAME).contains(&id.len())
-            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    let id = VERSIONS.iter().find_map(|place| event.text(place));
-    id.filter(is_id).map(Version::from)
+/// Returns the first text at these paths that is no longer than AWS allows: every secret gets a copy.
+fn short_text(event: &EventValue, paths: [&[EventField]; 2]) -> Option<String> {
+    let mut texts = paths.iter().filter_map(|path| event.text(path));
+    texts.find(|text| text.len() <= MAX_NAME).map(str::to_owned)
+}
+
+/// Returns the new current version. An id that AWS would not assign is dropped, because versions may be shown to anyone.
+fn version(event: &EventValue) -> Option<Version> {
+    let id = VERSION_PATHS.iter().find_map(|path| event.text(path));
+    id.filter(|id| is_version_id(id)).map(Version::from)
+}
+
+fn is_version_id(id: &str) -> bool {
+    (1..=MAX_NAME).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The one way in for whatever comes from outside.
+//! The bounded channel from external sources to the controller.
 //!
-//! In go [`TriggerEvent`]s from any number of sources, out they come one by one for the controller. The bell is
-//! bounded: who rings while too many wait, waits as well, or is told so.
+//! [`TriggerEvent`]s from any number of sources go in and reach the controller one by one. While the channel
+//! is full, senders wait.
 
 use std::time::Duration;
 
@@ -13,70 +13,70 @@ use super::aws_event::SecretChange;
 use super::{Ack, Trigger};
 use crate::credential::{StoreKey, Version};
 
-/// How many wakes may wait for the controller.
-const BACKLOG: usize = 1024;
+/// The number of events that may wait for the controller.
+const CAPACITY: usize = 1024;
 
-/// Something outside says to look again.
+/// A request from an external source to look again.
 #[derive(Debug)]
 pub struct TriggerEvent {
-    /// Where it comes from.
+    /// The kind of source.
     pub trigger: Trigger,
-    /// What to look at.
-    pub looks: Vec<TriggerScope>,
-    /// When it came to be, by the clock that measures.
+    /// The objects and keys to look at.
+    pub scopes: Vec<TriggerScope>,
+    /// The time of the change, by the monotonic clock.
     pub since: Instant,
-    /// When it came to be, by the clock on the wall.
+    /// The time of the change, by the wall clock.
     pub at: Timestamp,
-    /// What it tells of was so before this instant of the clock that measures, however other clocks go: a
-    /// read that began since has seen it.
+    /// The change happened before this instant of the monotonic clock, however other clocks run: a read that
+    /// began later has seen it.
     pub before: Instant,
-    /// Who wants to know when everything it caused is done.
-    pub receipt: Option<Ack>,
-    /// Who wants to know what it woke.
-    pub answer: Option<oneshot::Sender<Answer>>,
+    /// Acked when everything the event caused is done.
+    pub ack: Option<Ack>,
+    /// Receives the names of the ClusterPullSecrets that the event triggered.
+    pub reply: Option<oneshot::Sender<TriggerReply>>,
 }
 
-/// What to look at.
+/// The part of the configuration that a trigger concerns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TriggerScope {
     /// Every ClusterPullSecret.
-    Everything,
+    All,
     /// The ClusterPullSecret of this name.
     Object(String),
-    /// Whoever reads this key, which should answer this version, where one is known.
+    /// Every ClusterPullSecret that reads this key, which should answer this version, where one is known.
     Key(StoreKey, Option<Version>),
-    /// Whoever reads this secret of AWS Secrets Manager, by whatever name.
+    /// Every ClusterPullSecret that reads this secret of AWS Secrets Manager, by any of its names.
     Secret(SecretChange),
 }
 
-/// The ClusterPullSecrets that were woken, or for which that could not be brought to whoever leads.
-pub type Answer = Result<Vec<String>, NotHandedOver>;
+/// The triggered ClusterPullSecrets, or an error if a request did not reach the leader.
+pub type TriggerReply = Result<Vec<String>, ForwardError>;
 
-/// Another replica leads, and it could not be told of the request.
+/// Another replica leads, and the request could not be forwarded to it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("another replica leads, and it could not be told to look at {}", cluster_pull_secrets.join(", "))]
-pub struct NotHandedOver {
-    /// The ClusterPullSecrets it does not know about.
+#[error("cannot forward the request to the leader for {}", cluster_pull_secrets.join(", "))]
+pub struct ForwardError {
+    /// The ClusterPullSecrets for which the request was lost.
     pub cluster_pull_secrets: Vec<String>,
 }
 
-/// The controller has ended.
+/// The controller has stopped.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the controller has ended")]
-pub struct Gone;
+#[error("the controller has stopped")]
+pub struct ChannelClosed;
 
-/// Rings for the controller; all clones ring the same one.
+/// The sending half; all clones send to the same controller.
 #[derive(Clone, Debug)]
 pub struct TriggerSender(mpsc::Sender<TriggerEvent>);
 
-/// What the controller hears.
+/// The receiving half.
 pub type TriggerReceiver = mpsc::Receiver<TriggerEvent>;
 
-/// A bell, and what is heard of it.
+/// Creates a channel.
 #[must_use]
 pub fn channel() -> (TriggerSender, TriggerReceiver) {
-    let (sender, trigger_receiver) = mpsc::channel(BACKLOG);
-    (TriggerSender(sender), trigger_receiver)
+    let (sender, receiver) = mpsc::channel(CAPACITY);
+    (TriggerSender(sender), receiver)
 }
 
 impl TriggerScope {
@@ -84,34 +84,39 @@ impl TriggerScope {
     #[must_use]
     pub fn version(&self) -> Option<&Version> {
         match self {
-            Self::Everything | Self::Object(_) => None,
+            Self::All | Self::Object(_) => None,
             Self::Key(_, version) => version.as_ref(),
-            Self::Secret(sighting) => sighting.version.as_ref(),
+            Self::Secret(change) => change.version.as_ref(),
         }
     }
 }
 
 impl TriggerSender {
-    /// Rings; waits while too many wait already.
-    pub async fn ring(&self, wake: TriggerEvent) -> Result<(), Gone> {
-        self.0.send(wake).await.map_err(|_| Gone)
+    /// Sends an event; waits while the channel is full.
+    pub async fn send(&self, event: TriggerEvent) -> Result<(), ChannelClosed> {
+        self.0.send(event).await.map_err(|_| ChannelClosed)
     }
 }
 
 impl TriggerEvent {
-    /// One that came to be so long ago.
+    /// An event about a change of this age.
     #[must_use]
-    pub fn new(trigger: Trigger, looks: Vec<TriggerScope>, age: Duration, now: (Instant, Timestamp)) -> Self {
+    pub fn new(
+        trigger: Trigger,
+        scopes: Vec<TriggerScope>,
+        age: Duration,
+        now: (Instant, Timestamp),
+    ) -> Self {
         let (now, at) = now;
         Self {
             trigger,
-            looks,
-            // A clock that measures may not reach back that far.
+            scopes,
+            // The monotonic clock may not reach back that far.
             since: now.checked_sub(age).unwrap_or(now),
             at: at.checked_sub(age).unwrap_or(at),
             before: now,
-            receipt: None,
-            answer: None,
+            ack: None,
+            reply: None,
         }
     }
 }

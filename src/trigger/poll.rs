@@ -1,8 +1,8 @@
-//! The poll: asks every store for the versions of its keys, and rings where one is new.
+//! The poll: asks every store for the versions of its keys, and sends a trigger for each change.
 //!
-//! In goes what is held, out go wakes. No value is read. Each store has a rhythm of its own, so that one
-//! that hangs delays no other, and a key is asked for once, however many ClusterPullSecrets name it.
-//! `memory` decides what an answer means.
+//! In go the known versions, out go [`TriggerEvent`]s. No value is read. Each store has its own rhythm, so
+//! that a hanging store delays no other, and a key is asked for once, however many ClusterPullSecrets name
+//! it. `polled_versions` decides what an answer means.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
-use self::memory::{Memory, Verdict};
-use super::channel::Gone;
+use self::polled_versions::{PolledVersions, Verdict};
+use super::channel::ChannelClosed;
 use super::{Trigger, TriggerEvent, TriggerScope, TriggerSender};
 use crate::backoff;
 use crate::credential::{StoreKey, StoreName, Version};
@@ -23,110 +23,110 @@ use crate::metrics::{Metrics, PollOutcome};
 use crate::provider::Error;
 use crate::provider::stores::{Stores, Versions};
 
-mod memory;
+mod polled_versions;
 
-/// Every key that is read, with the version it was last read at; none where it could not be read.
-pub type Held = BTreeMap<StoreKey, Option<Version>>;
+/// Every key in use, with the version it was last read at; none where it could not be read.
+pub type KnownVersions = BTreeMap<StoreKey, Option<Version>>;
 
-/// What the poll works with.
-pub struct Settings {
-    /// The stores to ask.
+/// The settings of the poll.
+pub struct PollSettings {
+    /// The stores to poll.
     pub stores: Arc<Stores>,
-    /// The longest time from one answer of a store to the next question; up to a tenth is taken off.
+    /// The longest time from one answer of a store to the next request; up to a tenth is taken off.
     pub interval: Duration,
-    /// Where answers are counted.
+    /// Counts the answers.
     pub metrics: Arc<Metrics>,
-    /// The clock on the wall.
+    /// The wall clock.
     pub wall_clock: fn() -> Timestamp,
     /// A random number from 0 to 1.
     pub jitter: fn() -> f64,
 }
 
-/// Polls while this replica leads, until it is told to stop or the controller is gone.
+/// Polls while this replica leads, until `stop` or until the controller is gone.
 pub async fn run(
-    settings: Settings,
-    held: watch::Receiver<Held>,
+    settings: PollSettings,
+    known: watch::Receiver<KnownVersions>,
     triggers: TriggerSender,
     leading: watch::Receiver<bool>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let rounds = settings.stores.names().map(|store| {
-        let (held, triggers, memory) = (held.clone(), triggers.clone(), Memory::default());
-        Rounds { settings: &settings, store, held, triggers, memory }.run(leading.clone())
+    let pollers = settings.stores.names().map(|store| {
+        let (known, triggers, polled) = (known.clone(), triggers.clone(), PolledVersions::default());
+        StorePoller { settings: &settings, store, known, triggers, polled }.run(leading.clone())
     });
     tokio::select! {
         // A sender that is gone means the same.
         _ = stop.wait_for(|stop| *stop) => {}
-        Err(Gone) = future::try_join_all(rounds) => {}
+        Err(ChannelClosed) = future::try_join_all(pollers) => {}
     }
 }
 
-/// The questions to one store.
-struct Rounds<'a> {
-    settings: &'a Settings,
+/// The poll of one store.
+struct StorePoller<'a> {
+    settings: &'a PollSettings,
     store: &'a StoreName,
-    held: watch::Receiver<Held>,
+    known: watch::Receiver<KnownVersions>,
     triggers: TriggerSender,
-    memory: Memory,
+    polled: PolledVersions,
 }
 
-impl Rounds<'_> {
-    /// Ends for a store that need not be asked again.
-    async fn run(mut self, mut leading: watch::Receiver<bool>) -> Result<(), Gone> {
-        let Settings { stores, interval, jitter, .. } = self.settings;
+impl StorePoller<'_> {
+    /// Polls the store; ends if the store need not be polled again.
+    async fn run(mut self, mut leading: watch::Receiver<bool>) -> Result<(), ChannelClosed> {
+        let PollSettings { stores, interval, jitter, .. } = self.settings;
         while leading.wait_for(|leads| *leads).await.is_ok() {
             sleep(backoff::shortened(*interval, jitter())).await;
             if !*leading.borrow() {
                 continue;
             }
-            let before = self.held();
-            let answers = stores.versions(&self.memory.due(&before, Instant::now())).await;
+            let before = self.known_versions();
+            let answers = stores.versions(&self.polled.due(&before, Instant::now())).await;
             if answers.values().flatten().any(|version| version.0 == Version::UNVERSIONED) {
-                info!(store = %self.store, "keeps no versions, so it is not polled: refreshInterval picks changes up");
+                info!(store = %self.store, "the store keeps no versions and is not polled; refreshInterval picks up changes");
                 return Ok(());
             }
-            let looks = self.news(&before, &answers);
-            if !looks.is_empty() {
+            let scopes = self.changed_scopes(&before, &answers);
+            if !scopes.is_empty() {
                 let now = (Instant::now(), (self.settings.wall_clock)());
-                self.triggers.ring(TriggerEvent::new(Trigger::Poll, looks, Duration::ZERO, now)).await?;
+                self.triggers.send(TriggerEvent::new(Trigger::Poll, scopes, Duration::ZERO, now)).await?;
             }
         }
         Ok(())
     }
 
-    /// What is held of this store.
-    fn held(&self) -> Held {
-        let held = self.held.borrow();
-        let own = held.iter().filter(|(place, _)| place.store == *self.store);
-        own.map(|(place, version)| (place.clone(), version.clone())).collect()
+    /// The known versions of this store.
+    fn known_versions(&self) -> KnownVersions {
+        let known = self.known.borrow();
+        let own = known.iter().filter(|(key, _)| key.store == *self.store);
+        own.map(|(key, version)| (key.clone(), version.clone())).collect()
     }
 
-    /// What is to be looked at, `before` being what was held when the store was asked.
-    fn news(&mut self, before: &Held, answers: &Versions) -> Vec<TriggerScope> {
-        let (held, now) = (self.held(), Instant::now());
-        let (mut looks, mut denied) = (Vec::new(), Vec::new());
-        for (place, answer) in answers {
-            let verdict = self.memory.judge(place, answer, [before.get(place), held.get(place)], now);
-            let is_new = verdict == Verdict::New;
-            let outcome = if is_new { PollOutcome::New } else { PollOutcome::Known };
+    /// Returns the keys to read again, `before` being the versions known at the time of the request.
+    fn changed_scopes(&mut self, before: &KnownVersions, answers: &Versions) -> Vec<TriggerScope> {
+        let (known, now) = (self.known_versions(), Instant::now());
+        let (mut scopes, mut denied) = (Vec::new(), Vec::new());
+        for (key, answer) in answers {
+            let verdict = self.polled.evaluate(key, answer, [before.get(key), known.get(key)], now);
+            let is_changed = verdict == Verdict::Changed;
+            let outcome = if is_changed { PollOutcome::New } else { PollOutcome::Known };
             self.settings.metrics.polled(self.store, answer.as_ref().map(|_| outcome));
-            if is_new {
-                debug!(store = %place.store, key = %place.key, "another version than was read");
-                looks.push(TriggerScope::Key(place.clone(), answer.as_ref().ok().cloned()));
+            if is_changed {
+                debug!(store = %key.store, key = %key.key, "the version changed");
+                scopes.push(TriggerScope::Key(key.clone(), answer.as_ref().ok().cloned()));
             }
             if let (Verdict::Denied, Err(error)) = (verdict, answer) {
                 denied.push(error);
             }
         }
-        self.tell(&denied);
-        looks
+        self.log_denied(&denied);
+        scopes
     }
 
-    /// Says once for all keys which right is missing.
-    fn tell(&self, denied: &[&Error]) {
+    /// Logs the missing permission, once for all keys.
+    fn log_denied(&self, denied: &[&Error]) {
         if let Some(first) = denied.first() {
             let (store, keys) = (self.store, denied.len());
-            warn!(%store, keys, "cannot be polled: {first}; until it can, refreshInterval picks changes up, and it is asked again after one to five minutes");
+            warn!(%store, keys, "cannot poll: {first}; until access is granted, refreshInterval picks up changes, and the poll is retried after one to five minutes");
         }
     }
 }

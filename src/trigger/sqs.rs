@@ -1,9 +1,9 @@
-//! A queue of Amazon SQS that tells of changes in AWS Secrets Manager.
+//! A reader for an Amazon SQS queue with events about changes in AWS Secrets Manager.
 //!
-//! Read while this replica leads. In come messages, out go [`TriggerEvent`]s, and what a message caused decides
-//! what becomes of it: it is deleted once every target is written, and left to redelivery where that
-//! failed, where the process ends, or where nobody could tell what it says. Meanwhile it is hidden from
-//! others. `held` decides what is to be asked of the queue, `appetite` how much is taken in.
+//! Runs while this replica leads. In come messages, out go [`TriggerEvent`]s. A message is deleted once every
+//! target is written, and left to redelivery if that failed, if the process ends, or if the message is
+//! invalid. Until then it is hidden from other readers. `in_flight` decides which requests to make about
+//! messages, `concurrency` how many to receive.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use self::concurrency::ReceiveConcurrency;
-use self::failure::{News, Right, Trouble};
-use self::in_flight::{Errand, Id, InFlight};
-use self::queue::{BATCH, BRIEF_WAIT, Message, Queue, WAIT};
-use super::aws_event::{self, SecretChange, Unreadable};
-use super::channel::Gone;
+use self::failure::{FailureChange, FailureLog, Permission};
+use self::in_flight::{BatchRequest, InFlight, InFlightId};
+use self::queue::{BATCH, BRIEF_POLL, LONG_POLL, Message, QueueClient};
+use super::aws_event::{self, InvalidEvent, SecretChange};
+use super::channel::ChannelClosed;
 use super::{Ack, Trigger, TriggerEvent, TriggerScope, TriggerSender};
 use crate::log_throttle::LogThrottle;
 use crate::manifest::config::triggers::SqsQueue;
@@ -34,110 +34,110 @@ mod failure;
 mod in_flight;
 mod queue;
 
-/// How many requests about held messages are under way at once.
-const ERRANDS: usize = 4;
+/// The largest number of concurrent batch requests.
+const MAX_REQUESTS: usize = 4;
 
-/// The same at the end, when everything that is held is given back.
-const LAST_ERRANDS: usize = 16;
+/// The same while all messages in flight are released.
+const MAX_RELEASE_REQUESTS: usize = 16;
 
-/// How long giving back may take.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// The longest time that the release may take.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The longest that SQS keeps a message; one that is older was sent by another clock.
-const OLDEST: Duration = Duration::from_hours(14 * 24);
+/// The longest retention of a message in SQS; the timestamp of an older one comes from another clock.
+const MAX_AGE: Duration = Duration::from_hours(14 * 24);
 
-/// How far apart the clocks of a queue's servers may be, and what they call approximate.
-const SKEW: Duration = Duration::from_secs(1);
+/// The skew between the clocks of a queue's servers, and of what they call approximate.
+const CLOCK_SKEW: Duration = Duration::from_secs(1);
 
-/// The longest that a message is believed to have waited. Our clock stands still while the machine is
-/// suspended, and the queue's does not; a burst is over long before.
-const LONGEST_WAIT: Duration = Duration::from_mins(1);
+/// The longest time in the queue that a message is credited with. Our clock stands still while the machine
+/// is suspended, and the queue's does not; a burst is over long before.
+const MAX_QUEUE_TIME: Duration = Duration::from_mins(1);
 
-/// How long nothing at all may happen.
+/// The longest sleep of an idle reader.
 const IDLE: Duration = Duration::from_hours(1);
 
-/// What reading a queue takes.
-pub struct Settings {
+/// The settings of a queue's reader.
+pub struct SqsSettings {
     /// The queue.
     pub queue: SqsQueue,
-    /// Where messages are counted.
+    /// Counts messages.
     pub metrics: Arc<Metrics>,
-    /// The clock on the wall.
+    /// The wall clock.
     pub wall_clock: fn() -> Timestamp,
     /// A random number from 0 to 1.
     pub jitter: fn() -> f64,
 }
 
-/// Reads a queue while this replica leads, until it is told to stop or the controller is gone; gives back
-/// what it holds then.
+/// Reads a queue while this replica leads, until `stop` or until the controller is gone; then releases the
+/// messages in flight.
 pub async fn run(
-    settings: Settings,
+    settings: SqsSettings,
     triggers: TriggerSender,
     leading: watch::Receiver<bool>,
     stop: watch::Receiver<bool>,
 ) {
-    let queue = Queue::open(&settings.queue).await;
-    Reader::new(settings, queue, triggers).run(leading, stop).await;
+    let client = QueueClient::open(&settings.queue).await;
+    QueueReader::new(settings, client, triggers).run(leading, stop).await;
 }
 
-/// Who reads the queue, and everything that is under way for it.
-struct Reader {
-    settings: Settings,
-    queue: Arc<Queue>,
+/// The state of the reader, with all of its pending requests.
+struct QueueReader {
+    settings: SqsSettings,
+    client: Arc<QueueClient>,
     triggers: TriggerSender,
-    appetite: ReceiveConcurrency,
-    held: InFlight,
-    /// Requests for messages.
+    concurrency: ReceiveConcurrency,
+    in_flight: InFlight,
+    /// Pending requests for messages.
     receives: FuturesUnordered<BoxFuture<'static, Result<Vec<Message>, Failure>>>,
-    /// Messages that wait for everything they caused.
-    waiting: FuturesUnordered<BoxFuture<'static, Result<Settled, Gone>>>,
-    /// Requests about messages that are held.
-    errands: FuturesUnordered<BoxFuture<'static, (Right, Result<(), Failure>)>>,
-    troubles: [Trouble; 3],
-    unreadable: LogThrottle,
+    /// Messages that wait for their ack.
+    acks: FuturesUnordered<BoxFuture<'static, Result<Processed, ChannelClosed>>>,
+    /// Pending batch requests about messages in flight.
+    requests: FuturesUnordered<BoxFuture<'static, (Permission, Result<(), Failure>)>>,
+    failure_logs: [FailureLog; 3],
+    invalid_messages: LogThrottle,
     /// The queue answered once.
-    is_read: bool,
+    has_received: bool,
 }
 
-/// What became of a message.
-struct Settled {
-    id: Id,
-    is_done: bool,
+/// A message with an acked trigger, or with one that will never be.
+struct Processed {
+    id: InFlightId,
+    is_acked: bool,
 }
 
-impl Reader {
-    fn new(settings: Settings, queue: Queue, triggers: TriggerSender) -> Self {
+impl QueueReader {
+    fn new(settings: SqsSettings, client: QueueClient, triggers: TriggerSender) -> Self {
         Self {
             settings,
-            queue: Arc::new(queue),
+            client: Arc::new(client),
             triggers,
-            appetite: ReceiveConcurrency::default(),
-            held: InFlight::default(),
+            concurrency: ReceiveConcurrency::default(),
+            in_flight: InFlight::default(),
             receives: FuturesUnordered::new(),
-            waiting: FuturesUnordered::new(),
-            errands: FuturesUnordered::new(),
-            troubles: Default::default(),
-            unreadable: LogThrottle::default(),
-            is_read: false,
+            acks: FuturesUnordered::new(),
+            requests: FuturesUnordered::new(),
+            failure_logs: Default::default(),
+            invalid_messages: LogThrottle::default(),
+            has_received: false,
         }
     }
 
     async fn run(mut self, mut leading: watch::Receiver<bool>, mut stop: watch::Receiver<bool>) {
         // A sender that is gone means the same.
-        let mut over = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
+        let mut stopped = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
         loop {
             tokio::select! {
                 biased;
-                () = &mut over => return,
+                () = &mut stopped => return,
                 leads = leading.wait_for(|leads| *leads) => if leads.is_err() { return },
             }
             let is_over = tokio::select! {
                 biased;
-                () = &mut over => true,
+                () = &mut stopped => true,
                 follows = leading.wait_for(|leads| !*leads) => follows.is_err(),
-                Gone = self.read() => true,
+                ChannelClosed = self.read() => true,
             };
-            self.give_back().await;
+            self.release().await;
             if is_over {
                 return;
             }
@@ -145,185 +145,191 @@ impl Reader {
     }
 
     /// Reads until the controller is gone.
-    async fn read(&mut self) -> Gone {
+    async fn read(&mut self) -> ChannelClosed {
         loop {
             let now = Instant::now();
-            self.ask_for_messages(now);
-            self.begin_errands(BATCH, ERRANDS, now);
-            let until = self.wake_at(now);
-            let is_a_part_due = self.errands.len() < ERRANDS && self.held.has_errand();
+            self.start_receives(now);
+            self.start_requests(BATCH, MAX_REQUESTS, now);
+            let until = self.next_wakeup(now);
+            let has_partial_batch = self.requests.len() < MAX_REQUESTS && self.in_flight.has_request();
             tokio::select! {
                 biased;
-                Some(settled) = self.waiting.next() => match settled {
-                    Ok(settled) => self.settled(settled),
-                    Err(gone) => return gone,
+                Some(processed) = self.acks.next() => match processed {
+                    Ok(processed) => self.on_processed(processed),
+                    Err(closed) => return closed,
                 },
-                Some((right, outcome)) = self.errands.next() => self.note(right, outcome),
-                Some(messages) = self.receives.next() => self.received(messages),
-                // Nothing else comes just now, so a batch need not wait until it is full.
-                () = std::future::ready(()), if is_a_part_due => self.begin_errands(1, ERRANDS, now),
+                Some((permission, outcome)) = self.requests.next() => self.log_outcome(permission, outcome),
+                Some(messages) = self.receives.next() => self.on_received(messages),
+                // Nothing else is ready, so a batch need not wait until it is full.
+                () = std::future::ready(()), if has_partial_batch => self.start_requests(1, MAX_REQUESTS, now),
                 () = sleep_until(until) => {}
             }
         }
     }
 
-    /// When to go on, if nothing happens before.
-    fn wake_at(&self, now: Instant) -> Instant {
-        let next = self.appetite.next().into_iter().chain(self.held.next());
+    /// The time to go on, if nothing happens before.
+    fn next_wakeup(&self, now: Instant) -> Instant {
+        let next = self.concurrency.paused_until().into_iter().chain(self.in_flight.next_extension());
         next.filter(|at| *at > now).min().unwrap_or(now + IDLE)
     }
 
-    fn ask_for_messages(&mut self, now: Instant) {
-        while self.appetite.allows(self.receives.len(), self.held.room(), now) {
-            let wait = if self.held.nothing_waits() && self.receives.is_empty() { WAIT } else { BRIEF_WAIT };
-            let queue = Arc::clone(&self.queue);
-            self.receives.push(Box::pin(async move { queue.receive(wait).await }));
+    fn start_receives(&mut self, now: Instant) {
+        while self.concurrency.allows(self.receives.len(), self.in_flight.capacity(), now) {
+            let is_idle = self.in_flight.is_idle() && self.receives.is_empty();
+            let wait = if is_idle { LONG_POLL } else { BRIEF_POLL };
+            let client = Arc::clone(&self.client);
+            self.receives.push(Box::pin(async move { client.receive(wait).await }));
         }
     }
 
-    /// Begins what is to be asked about held messages, where there is so much of it at least.
-    fn begin_errands(&mut self, least: usize, at_once: usize, now: Instant) {
-        while self.errands.len() < at_once
-            && let Some(errand) = self.held.errand(least, now)
+    /// Starts batch requests of at least that many entries.
+    fn start_requests(&mut self, min_entries: usize, max_requests: usize, now: Instant) {
+        while self.requests.len() < max_requests
+            && let Some(request) = self.in_flight.next_request(min_entries, now)
         {
-            let queue = Arc::clone(&self.queue);
-            self.errands.push(Box::pin(async move {
-                match errand {
-                    Errand::Delete(handles) => (Right::Delete, queue.delete(handles).await),
-                    Errand::Hide(messages) => (Right::Hide, queue.hide(messages).await),
+            let client = Arc::clone(&self.client);
+            self.requests.push(Box::pin(async move {
+                match request {
+                    BatchRequest::Delete(handles) => (Permission::Delete, client.delete(handles).await),
+                    BatchRequest::ChangeVisibility(messages) => {
+                        (Permission::ChangeVisibility, client.change_visibility(messages).await)
+                    }
                 }
             }));
         }
     }
 
-    fn received(&mut self, messages: Result<Vec<Message>, Failure>) {
+    fn on_received(&mut self, messages: Result<Vec<Message>, Failure>) {
         let outcome = match messages {
             Ok(messages) => {
-                self.appetite.received(messages.len());
+                self.concurrency.on_received(messages.len());
                 for message in messages {
-                    self.take(message);
+                    self.on_message(message);
                 }
                 Ok(())
             }
             Err(failure) => {
-                self.appetite.failed(Instant::now(), (self.settings.jitter)());
+                self.concurrency.on_failure(Instant::now(), (self.settings.jitter)());
                 Err(failure)
             }
         };
-        let told = outcome.as_ref().copied().map_err(Failure::reason);
-        self.settings.metrics.received(&self.settings.queue.queue_url, told);
-        if outcome.is_ok() && !std::mem::replace(&mut self.is_read, true) {
-            info!(queue = self.settings.queue.queue_url, "the queue is read");
+        let reason = outcome.as_ref().copied().map_err(Failure::reason);
+        self.settings.metrics.received(&self.settings.queue.queue_url, reason);
+        if outcome.is_ok() && !std::mem::replace(&mut self.has_received, true) {
+            info!(queue = self.settings.queue.queue_url, "receiving messages");
         }
-        self.note(Right::Receive, outcome);
+        self.log_outcome(Permission::Receive, outcome);
     }
 
-    /// Rings for a message, unless there is nothing to do about it.
-    fn take(&mut self, message: Message) {
+    /// Sends a trigger for a message, unless there is nothing to do about it.
+    fn on_message(&mut self, message: Message) {
         match aws_event::parse(message.body.as_bytes()) {
-            Err(unreadable) => self.leave(&message, unreadable),
-            Ok(sightings) if sightings.is_empty() => {
-                debug!(message = message.id, "a message of nothing to do");
+            Err(error) => self.leave_invalid(&message, error),
+            Ok(changes) if changes.is_empty() => {
+                debug!(message = message.id, "a message without changes");
                 self.settings.metrics.triggered(Trigger::Sqs, TriggerOutcome::Unconcerned);
-                self.held.discard(message);
+                self.in_flight.discard(message);
             }
-            Ok(sightings) => self.ring(&message, sightings),
+            Ok(changes) => self.send(&message, changes),
         }
     }
 
-    /// Leaves a message that nobody can read to the queue, which knows what to do with those.
-    fn leave(&mut self, message: &Message, unreadable: Unreadable) {
+    /// Leaves an invalid message to the redrive policy of the queue.
+    fn leave_invalid(&mut self, message: &Message, error: InvalidEvent) {
         self.settings.metrics.triggered(Trigger::Sqs, TriggerOutcome::Unreadable);
-        if let Some(messages) = self.unreadable.count(Instant::now()) {
+        if let Some(messages) = self.invalid_messages.count(Instant::now()) {
             let (queue, last_message) = (&self.settings.queue.queue_url, &message.id);
             warn!(
                 queue,
-                messages,
-                last_message,
-                "a message cannot be read: {unreadable}; it is left to the queue's redrive policy"
+                messages, last_message, "invalid message, left to the queue's redrive policy: {error}"
             );
         }
     }
 
-    fn ring(&mut self, message: &Message, sightings: Vec<SecretChange>) {
+    fn send(&mut self, message: &Message, changes: Vec<SecretChange>) {
         let now = (Instant::now(), (self.settings.wall_clock)());
-        let looks = sightings.into_iter().map(TriggerScope::Secret).collect();
-        let (receipt, done) = Ack::new();
-        let wake = TriggerEvent {
-            receipt: Some(receipt),
-            before: before(message.waited, now.0),
-            ..TriggerEvent::new(Trigger::Sqs, looks, age(message.sent_at, now.1), now)
+        let scopes = changes.into_iter().map(TriggerScope::Secret).collect();
+        let (ack, done) = Ack::new();
+        let event = TriggerEvent {
+            ack: Some(ack),
+            before: sent_before(message.queue_time, now.0),
+            ..TriggerEvent::new(Trigger::Sqs, scopes, age(message.sent_at, now.1), now)
         };
-        let id = self.held.hold(message, now.0);
+        let id = self.in_flight.add(message, now.0);
         let triggers = self.triggers.clone();
-        self.waiting.push(Box::pin(async move {
-            triggers.ring(wake).await?;
-            Ok(Settled { id, is_done: done.await.is_ok() })
+        self.acks.push(Box::pin(async move {
+            triggers.send(event).await?;
+            Ok(Processed { id, is_acked: done.await.is_ok() })
         }));
     }
 
-    fn settled(&mut self, Settled { id, is_done }: Settled) {
-        if is_done {
-            self.held.settle(id);
+    fn on_processed(&mut self, Processed { id, is_acked }: Processed) {
+        if is_acked {
+            self.in_flight.ack(id);
         } else {
-            self.held.postpone(id);
+            self.in_flight.nack(id);
         }
     }
 
-    /// Gives back whatever is not done yet: others may have it when requests of ours that were begun since are over.
-    async fn give_back(&mut self) {
-        let after = if self.receives.is_empty() { Duration::ZERO } else { BRIEF_WAIT };
+    /// Releases unacked messages: other readers may have them when our abandoned requests for messages are over.
+    async fn release(&mut self) {
+        let after = if self.receives.is_empty() { Duration::ZERO } else { BRIEF_POLL };
         self.receives.clear();
-        while let Some(Some(Ok(settled))) = self.waiting.next().now_or_never() {
-            if settled.is_done {
-                self.settled(settled);
+        while let Some(Some(Ok(processed))) = self.acks.next().now_or_never() {
+            if processed.is_acked {
+                self.on_processed(processed);
             }
         }
-        self.waiting.clear();
-        self.held.release(after);
+        self.acks.clear();
+        self.in_flight.release(after);
         let last = async {
-            self.begin_errands(1, LAST_ERRANDS, Instant::now());
-            while let Some((right, outcome)) = self.errands.next().await {
-                self.note(right, outcome);
-                self.begin_errands(1, LAST_ERRANDS, Instant::now());
+            self.start_requests(1, MAX_RELEASE_REQUESTS, Instant::now());
+            while let Some((permission, outcome)) = self.requests.next().await {
+                self.log_outcome(permission, outcome);
+                self.start_requests(1, MAX_RELEASE_REQUESTS, Instant::now());
             }
         };
-        // What is not given back in time is shown to others when its time is over.
-        let _ = timeout(FAREWELL, last).await;
-        self.errands.clear();
+        // A message that is not released in time is redelivered after its visibility timeout.
+        let _ = timeout(RELEASE_TIMEOUT, last).await;
+        self.requests.clear();
     }
 
-    /// Says what does not work, once, and that it works again.
-    fn note(&mut self, right: Right, outcome: Result<(), Failure>) {
+    /// Logs a failure once, and its end.
+    fn log_outcome(&mut self, permission: Permission, outcome: Result<(), Failure>) {
         let queue = &self.settings.queue.queue_url;
-        let Some(news) = self.troubles[right as usize].note(outcome) else { return };
-        match (right, news) {
-            (Right::Receive, News::Began(what)) => {
-                warn!(queue, "the queue cannot be read, and is tried again until it can: {what}");
+        let Some(change) = self.failure_logs[permission as usize].record(outcome) else { return };
+        match (permission, change) {
+            (Permission::Receive, FailureChange::Started(what)) => {
+                warn!(queue, "cannot receive messages, retrying: {what}");
             }
-            (Right::Receive, News::Ended) => info!(queue, "the queue is read again"),
-            (Right::Delete, News::Began(what)) => {
-                warn!(queue, "messages cannot be deleted, so they come again: {what}");
+            (Permission::Receive, FailureChange::Resolved) => info!(queue, "receiving messages again"),
+            (Permission::Delete, FailureChange::Started(what)) => {
+                warn!(queue, "cannot delete messages, which are redelivered: {what}");
             }
-            (Right::Delete, News::Ended) => info!(queue, "messages are deleted again"),
-            (Right::Hide, News::Began(what)) => {
-                warn!(queue, "messages cannot be hidden for longer, so some come twice: {what}");
+            (Permission::Delete, FailureChange::Resolved) => info!(queue, "deleting messages again"),
+            (Permission::ChangeVisibility, FailureChange::Started(what)) => {
+                warn!(
+                    queue,
+                    "cannot change the visibility timeout, so some messages are redelivered: {what}"
+                );
             }
-            (Right::Hide, News::Ended) => info!(queue, "messages are hidden for longer again"),
+            (Permission::ChangeVisibility, FailureChange::Resolved) => {
+                info!(queue, "changing the visibility timeout again");
+            }
         }
     }
 }
 
-/// How long ago a message was sent, as far as its clock and ours agree.
+/// The age of a message, as far as the queue's clock and ours agree.
 fn age(sent_at: Option<Timestamp>, now: Timestamp) -> Duration {
     let age = sent_at.and_then(|sent_at| Duration::try_from(now.duration_since(sent_at)).ok());
-    age.unwrap_or_default().min(OLDEST)
+    age.unwrap_or_default().min(MAX_AGE)
 }
 
-/// When at the latest a message was sent that is received now, and had waited so long when it was first
-/// received.
-fn before(waited: Duration, now: Instant) -> Instant {
-    now.checked_sub(waited.min(LONGEST_WAIT).saturating_sub(SKEW)).unwrap_or(now)
+/// The latest time at which a message can have been sent that is received now and spent `queue_time` in the
+/// queue until its first receive.
+fn sent_before(queue_time: Duration, now: Instant) -> Instant {
+    now.checked_sub(queue_time.min(MAX_QUEUE_TIME).saturating_sub(CLOCK_SKEW)).unwrap_or(now)
 }
 
 #[cfg(test)]

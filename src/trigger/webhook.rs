@@ -206,11 +206,11 @@ impl App {
         let looks = body::read(body)?;
         let (answer, answered) = oneshot::channel();
         let wake = TriggerEvent {
-            answer: Some(answer),
+            reply: Some(answer),
             ..TriggerEvent::new(Trigger::Webhook, looks, Duration::ZERO, now)
         };
         let woken = async {
-            self.triggers.ring(wake).await.ok()?;
+            self.triggers.send(wake).await.ok()?;
             // The controller logs what it cannot hand over.
             answered.await.ok()?.ok()
         };

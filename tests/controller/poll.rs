@@ -210,7 +210,7 @@ async fn where_metadata_are_denied_it_is_said_once_and_the_refresh_does_the_work
     let told: Vec<_> = lines.iter().filter(is_about_the_poll).collect();
     let [told] = told.as_slice() else { panic!("{told:?}") };
     assert_eq!(told["level"], "WARN");
-    let expect = "no policy grants `read` on secret/metadata/poll-denied/ghcr; until it can, refreshInterval";
+    let expect = "no policy grants `read` on secret/metadata/poll-denied/ghcr; until access is granted, refreshInterval";
     assert!(told.to_string().contains(expect), "{told}");
     // At the first round and after each rotation, each time with a token that was read anew.
     let n_polls = polls(&stage, "ghcr", vault_mark);

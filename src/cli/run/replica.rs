@@ -52,7 +52,7 @@ impl Replica {
             equipment;
         let Manifests { stores: stores_known, triggers, cluster_pull_secrets } = manifests;
         let (sender, trigger_receiver) = channel::channel();
-        let (held, known_versions) = watch::channel(poll::Held::new());
+        let (held, known_versions) = watch::channel(poll::KnownVersions::new());
         let metrics = Arc::clone(&health.metrics);
         let controller = Controller::new(Settings {
             client: client.clone(),

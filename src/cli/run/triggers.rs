@@ -24,7 +24,7 @@ const FAREWELL: Duration = Duration::from_millis(1500);
 pub(super) struct SourceContext {
     pub(super) sender: TriggerSender,
     pub(super) stores: Arc<Stores>,
-    pub(super) held: watch::Receiver<poll::Held>,
+    pub(super) held: watch::Receiver<poll::KnownVersions>,
     pub(super) leading: watch::Receiver<bool>,
     pub(super) metrics: Arc<Metrics>,
     /// The clock on the wall.
@@ -69,7 +69,7 @@ impl Sources {
         let SourceContext { sender, stores, held, leading, metrics, wall_clock, jitter } = around;
         if let Some(interval) = triggers.poll_interval {
             let metrics = Arc::clone(&metrics);
-            let settings = poll::Settings { stores, interval, metrics, wall_clock, jitter };
+            let settings = poll::PollSettings { stores, interval, metrics, wall_clock, jitter };
             let polling = poll::run(settings, held, sender.clone(), leading.clone(), stopped.clone());
             tasks.spawn(async {
                 polling.await;
@@ -78,7 +78,7 @@ impl Sources {
         }
         for queue in &triggers.sqs {
             let (queue, metrics) = (queue.clone(), Arc::clone(&metrics));
-            let settings = sqs::Settings { queue, metrics, wall_clock, jitter };
+            let settings = sqs::SqsSettings { queue, metrics, wall_clock, jitter };
             let reading = sqs::run(settings, sender.clone(), leading.clone(), stopped.clone());
             tasks.spawn(async {
                 reading.await;

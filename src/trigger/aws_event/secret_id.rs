@@ -1,4 +1,4 @@
-//! A secret as an event names it, and whether a key of a store means that one.
+//! A secret as an event names it, and its comparison with the keys of a store.
 
 use crate::credential::Key;
 use crate::credential::arn::Arn;
@@ -8,15 +8,15 @@ use crate::credential::arn::Arn;
 pub struct SecretId {
     /// Its ARN, with or without the six characters at its end, or its name.
     pub id: String,
-    /// The account that the event is of; where the ARN tells of another, that is the secret's.
+    /// The account of the event; an account in the ARN takes precedence.
     pub account: Option<String>,
-    /// The region that the event is of; where the ARN tells of another, that is the secret's.
+    /// The region of the event; a region in the ARN takes precedence.
     pub region: Option<String>,
 }
 
-/// Where the keys of a store are looked up.
+/// The region and account in which a store looks up its keys.
 #[derive(Clone, Copy, Debug)]
-pub struct Home<'a> {
+pub struct AwsLocation<'a> {
     /// The region of the store.
     pub region: &'a str,
     /// The account it reads from, once that is known.
@@ -24,32 +24,33 @@ pub struct Home<'a> {
 }
 
 impl SecretId {
-    /// Whether a text may name a secret: by its ARN, or by a name, which has no colon as an ARN of something
-    /// else has.
-    pub(super) fn can_be(text: &str) -> bool {
+    /// Returns true if a text may name a secret: an ARN of a secret, or a name, which has no colon as the ARN
+    /// of another resource has.
+    pub(super) fn can_parse(text: &str) -> bool {
         Arn::parse(text).is_some() || !text.is_empty() && !text.contains(':')
     }
 
-    /// Whether a key of a store means this secret. A name is one of the store's home; an ARN says itself
-    /// where its secret is, which may be in another account than the store's. What is not known is no
-    /// reason against it: one look too many is harmless, one too few is not.
+    /// Returns true if a key of a store means this secret. A name belongs to the store's location; an ARN
+    /// has its own, which may be in another account. Unknown parts match: a superfluous read is harmless, a
+    /// missing one is not.
     #[must_use]
-    pub fn is_key(&self, Key(key): &Key, home: Home<'_>) -> bool {
+    pub fn is_key(&self, Key(key): &Key, location: AwsLocation<'_>) -> bool {
         match (Arn::parse(key), Arn::parse(&self.id)) {
             (Some(key), Some(id)) => key.is_same(&id),
-            (Some(key), None) => key.is_named(&self.id) && self.is_of(key.region, Some(key.account)),
+            (Some(key), None) => key.is_named(&self.id) && self.is_in(key.region, Some(key.account)),
             (None, Some(id)) => {
-                let is_home = id.region == home.region && home.account.is_none_or(|home| id.account == home);
-                is_home && id.is_named(key)
+                id.region == location.region
+                    && location.account.is_none_or(|account| id.account == account)
+                    && id.is_named(key)
             }
-            (None, None) => *key == self.id && self.is_of(home.region, home.account),
+            (None, None) => *key == self.id && self.is_in(location.region, location.account),
         }
     }
 
-    /// Whether the event may be of this region and account.
-    fn is_of(&self, region: &str, account: Option<&str>) -> bool {
-        let may_be = |told: &Option<String>, wanted: &str| told.as_deref().is_none_or(|told| told == wanted);
-        may_be(&self.region, region) && account.is_none_or(|account| may_be(&self.account, account))
+    /// Returns true if the event may be from this region and account.
+    fn is_in(&self, region: &str, account: Option<&str>) -> bool {
+        self.region.as_deref().is_none_or(|own| own == region)
+            && account.is_none_or(|account| self.account.as_deref().is_none_or(|own| own == account))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Events as AWS documents them; the fuzzer begins with the same ones.
+//! Events as AWS documents them; the fuzzer starts from the same ones.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::*;
 
 const ARN: &str = "arn:aws:secretsmanager:us-west-2:012345678901:secret:mySecret-a1b2c3";
 
-/// What `tests/fuzz/seeds/event/NAME.json` holds.
+/// The content of `tests/fuzz/seeds/event/NAME.json`.
 macro_rules! seed {
     ($name:literal) => {
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz/seeds/event/", $name, ".json"))
@@ -20,18 +20,28 @@ macro_rules! seed {
 
 /// `id account/region version` of each secret, or the error.
 fn outcome(body: &str) -> String {
-    let told = |told: Option<&str>| told.unwrap_or("-").to_owned();
-    let sighting = |SecretChange { secret: SecretId { id, account, region }, version }: &SecretChange| {
-        let version = version.as_ref().map(|Version(id)| id.as_str());
-        format!("{id} {}/{} {}", told(account.as_deref()), told(region.as_deref()), told(version))
-    };
     match parse(body.as_bytes()) {
-        Ok(sightings) => sightings.iter().map(sighting).collect::<Vec<_>>().join("; "),
-        Err(unreadable) => format!("{unreadable:?}"),
+        Ok(changes) => changes.iter().map(text).collect::<Vec<_>>().join("; "),
+        Err(error) => format!("{error:?}"),
     }
 }
 
-/// The one secret that every event below is about, if it is news, by this id and version.
+fn text(SecretChange { secret: SecretId { id, account, region }, version }: &SecretChange) -> String {
+    let version = version.as_ref().map(|Version(id)| id);
+    let [account, region, version] =
+        [account.as_ref(), region.as_ref(), version].map(|it| it.map_or("-", String::as_str));
+    format!("{id} {account}/{region} {version}")
+}
+
+fn body_with_detail(length: usize) -> String {
+    format!("{{\"detail\":\"{}\"}}", "x".repeat(length))
+}
+
+fn batch(event: &str, n: usize) -> String {
+    format!("[{}]", vec![event; n].join(","))
+}
+
+/// Expects one change, of the secret that every event below is about, by this id and version.
 #[track_caller]
 fn check(body: &str, id: &str, version: &str) {
     assert_eq!(outcome(body), format!("{id} 012345678901/us-west-2 {version}"), "{body}");
@@ -40,12 +50,12 @@ fn check(body: &str, id: &str, version: &str) {
 const VERSION: &str = "a1b2c3d4-5678-90ab-cdef-EXAMPLE11111";
 
 #[test]
-fn the_native_event_tells_the_secret_and_its_version() {
+fn native_event_names_secret_and_version() {
     check(seed!("label-updated"), ARN, VERSION);
 }
 
 #[test]
-fn the_secret_is_found_wherever_cloudtrail_puts_it() {
+fn secret_found_in_every_field_cloudtrail_uses() {
     check(seed!("rotation-succeeded"), ARN, "-");
     check(seed!("rotation-succeeded-service-event-details"), ARN, "-");
     check(seed!("put-secret-value"), "mySecret", "-");
@@ -64,7 +74,7 @@ fn the_secret_is_found_wherever_cloudtrail_puts_it() {
 }
 
 #[test]
-fn what_no_reader_would_see_is_no_work() {
+fn events_without_a_visible_change_are_ignored() {
     for body in [
         seed!("label-updated-pending"),
         seed!("label-updated-custom"),
@@ -85,34 +95,34 @@ fn what_no_reader_would_see_is_no_work() {
 }
 
 #[test]
-fn an_event_of_any_source_is_known_by_its_kind() {
+fn event_recognised_by_its_kind_whatever_its_source() {
     check(&seed!("label-updated").replace("aws.secretsmanager", "test.secretsmanager"), ARN, VERSION);
     check(&seed!("rotation-succeeded").replace("\"aws.secretsmanager\"", "null"), ARN, "-");
 }
 
 #[test]
-fn sns_wraps_an_event_once() {
+fn sns_envelope_unwrapped_once() {
     check(seed!("sns-label-updated"), ARN, VERSION);
     check(seed!("sns-rotation-succeeded"), ARN, "-");
     assert_eq!(outcome(seed!("sns-in-sns")), "Nested");
     assert_eq!(outcome(r#"{"Type":"Notification","Message":"a password changed"}"#), "Malformed");
     assert_eq!(outcome(r#"{"Type":"Notification"}"#), "Malformed");
-    assert_eq!(outcome(seed!("sns-subscription")), "Foreign");
+    assert_eq!(outcome(seed!("sns-subscription")), "Unrelated");
 }
 
 #[test]
-fn a_list_is_a_batch() {
+fn array_parsed_as_batch() {
     let all = outcome(seed!("batch"));
     let each = "012345678901/us-west-2";
     assert_eq!(all, format!("{ARN} {each} {VERSION}; {ARN} {each} -; prod/hub {each} -"));
     let with_one_bad = format!("[{}, {}]", seed!("label-updated"), seed!("ecr-scan"));
-    assert_eq!(outcome(&with_one_bad), "Foreign");
+    assert_eq!(outcome(&with_one_bad), "Unrelated");
     assert_eq!(outcome("[]"), "Malformed");
-    assert_eq!(outcome(&format!("[[{}]]", seed!("label-updated"))), "Foreign");
+    assert_eq!(outcome(&format!("[[{}]]", seed!("label-updated"))), "Unrelated");
 }
 
 #[test]
-fn every_secret_of_the_resources_is_seen_but_whose_version_it_is_nobody_knows() {
+fn several_resources_yield_secrets_without_version() {
     let other = "arn:aws:secretsmanager:us-west-2:012345678901:secret:other-Z9y8X7";
     let topic = "arn:aws:sns:us-west-2:012345678901:secrets";
     let body =
@@ -122,12 +132,12 @@ fn every_secret_of_the_resources_is_seen_but_whose_version_it_is_nobody_knows() 
 }
 
 #[test]
-fn without_resources_the_name_is_enough() {
+fn missing_resources_fall_back_to_the_name() {
     check(&seed!("label-updated").replace(ARN, ""), "mySecret", VERSION);
 }
 
 #[test]
-fn account_and_region_stand_in_the_detail_where_the_envelope_has_none() {
+fn account_and_region_fall_back_to_the_detail() {
     let body = seed!("put-secret-value").replace("\"account\"", "\"x\"").replace("\"region\"", "\"x\"");
     check(&body, "mySecret", "-");
     let body = body.replace("recipientAccountId", "x").replace("awsRegion", "x");
@@ -135,22 +145,25 @@ fn account_and_region_stand_in_the_detail_where_the_envelope_has_none() {
 }
 
 #[test]
-fn a_version_that_aws_would_not_call_one_is_none() {
+fn version_id_aws_would_not_assign_is_dropped() {
     for version in ["", "s3cret password", "a\\nb", &"a".repeat(65)] {
         check(&seed!("label-updated").replace(VERSION, version), ARN, "-");
     }
 }
 
 #[test]
-fn what_is_no_event_of_a_secret_is_unreadable() {
+fn body_that_is_no_secret_event_is_invalid() {
     for (body, expect) in [
-        (seed!("ecr-scan"), "Foreign"),
-        (seed!("kms-api-call"), "Foreign"),
-        (seed!("rotation-succeeded-nameless"), "Nameless"),
-        ("{}", "Foreign"),
-        (r#"{"detail-type":1,"detail":"mySecret"}"#, "Foreign"),
-        (r#"{"detail-type":"Secret Label Updated"}"#, "Nameless"),
-        (r#"{"detail-type":"Secret Label Updated","detail":{"name":"arn:aws:s3:::bucket"}}"#, "Nameless"),
+        (seed!("ecr-scan"), "Unrelated"),
+        (seed!("kms-api-call"), "Unrelated"),
+        (seed!("rotation-succeeded-nameless"), "MissingSecret"),
+        ("{}", "Unrelated"),
+        (r#"{"detail-type":1,"detail":"mySecret"}"#, "Unrelated"),
+        (r#"{"detail-type":"Secret Label Updated"}"#, "MissingSecret"),
+        (
+            r#"{"detail-type":"Secret Label Updated","detail":{"name":"arn:aws:s3:::bucket"}}"#,
+            "MissingSecret",
+        ),
         ("", "Malformed"),
         ("null", "Malformed"),
         ("\"Secret Label Updated\"", "Malformed"),
@@ -159,23 +172,21 @@ fn what_is_no_event_of_a_secret_is_unreadable() {
     ] {
         assert_eq!(outcome(body), expect, "{body}");
     }
-    // Nor in a text that nobody reads.
+    // Not even in a text that is skipped.
     let bytes =
         [br#"{"id":""#, &b"\xff"[..], seed!("label-updated").replacen('{', "\",", 1).as_bytes()].concat();
-    assert_eq!(parse(&bytes), Err(Unreadable::Malformed));
+    assert_eq!(parse(&bytes), Err(InvalidEvent::Malformed));
 }
 
 #[test]
-fn a_body_is_bounded_in_length_depth_and_number() {
-    let body = |n: usize| format!("{{\"detail\":\"{}\"}}", "x".repeat(n));
-    assert_eq!(outcome(&body(MAX_BYTES - 13)), "Foreign");
-    assert_eq!(outcome(&body(MAX_BYTES - 12)), "TooLarge");
+fn body_bounded_in_length_depth_and_count() {
+    assert_eq!(outcome(&body_with_detail(MAX_BYTES - 13)), "Unrelated");
+    assert_eq!(outcome(&body_with_detail(MAX_BYTES - 12)), "TooLarge");
     assert_eq!(outcome(&"[".repeat(MAX_BYTES)), "Malformed");
     assert_eq!(outcome(&"{\"detail\":".repeat(MAX_BYTES / 10)), "Malformed");
     let event = r#"{"detail-type":"Secret Label Updated","detail":{"name":"a"}}"#;
-    let events = |n| parse(format!("[{}]", vec![event; n].join(",")).as_bytes()).map(|seen| seen.len());
-    assert_eq!(events(MAX_SECRETS), Ok(MAX_SECRETS));
-    assert_eq!(events(MAX_SECRETS + 1), Err(Unreadable::TooMany));
+    assert_eq!(parse(batch(event, MAX_SECRETS).as_bytes()).map(|changes| changes.len()), Ok(MAX_SECRETS));
+    assert_eq!(parse(batch(event, MAX_SECRETS + 1).as_bytes()), Err(InvalidEvent::TooMany));
     let resources = vec![format!("{ARN:?}"); MAX_SECRETS + 1].join(",");
     let body = seed!("label-updated").replace(&format!("{ARN:?}"), &resources);
     assert_eq!(outcome(&body), "TooMany");
@@ -184,25 +195,25 @@ fn a_body_is_bounded_in_length_depth_and_number() {
 }
 
 #[test]
-fn every_seed_of_the_fuzzer_is_an_event_or_is_refused_by_its_name() {
+fn fuzz_seeds_accepted_or_rejected_by_their_name() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds/event");
-    let refused =
+    let rejected =
         ["ecr-scan", "kms-api-call", "rotation-succeeded-nameless", "sns-in-sns", "sns-subscription"];
     for file in fs::read_dir(directory).unwrap() {
         let path = file.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap();
-        assert_eq!(parse(&fs::read(&path).unwrap()).is_err(), refused.contains(&name), "{name}");
+        assert_eq!(parse(&fs::read(&path).unwrap()).is_err(), rejected.contains(&name), "{name}");
     }
 }
 
 proptest! {
     #[test]
-    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_parsed_or_rejected(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = parse(&bytes);
     }
 
     #[test]
-    fn whatever_a_native_event_tells_is_seen(
+    fn native_event_fields_survive_parsing(
         id in "[a-zA-Z0-9/_+=.@-]{1,12}", account in proptest::option::of("[0-9]{12}"), region in proptest::option::of("[a-z]{2}-[a-z]{4}-[1-9]"),
         version in proptest::option::of("[a-zA-Z0-9-]{1,64}"),
     ) {
@@ -210,29 +221,29 @@ proptest! {
             "detail-type": NATIVE, "account": &account, "region": &region,
             "detail": {"name": &id, "labelUpdated": CURRENT, "versionId": &version},
         });
-        let sighting = SecretChange { secret: SecretId { id, account, region }, version: version.map(Version) };
-        prop_assert_eq!(parse(event.to_string().as_bytes()), Ok(vec![sighting]));
+        let change = SecretChange { secret: SecretId { id, account, region }, version: version.map(Version) };
+        prop_assert_eq!(parse(event.to_string().as_bytes()), Ok(vec![change]));
     }
 
     #[test]
-    fn any_mutilated_event_is_read_or_refused(
-        seed in proptest::sample::select(MUTILATED),
-        from in any::<Index>(), length in 0_usize..40, instead in "[\\[\\]{}:,\\\\\"a-zA-Z0-9-]{0,8}",
+    fn mutated_event_parsed_or_rejected(
+        seed in proptest::sample::select(MUTATED),
+        from in any::<Index>(), length in 0_usize..40, insert in "[\\[\\]{}:,\\\\\"a-zA-Z0-9-]{0,8}",
     ) {
         let from = from.index(seed.len());
         let end = (from + length).min(seed.len());
-        let body = format!("{}{instead}{}", &seed[..from], &seed[end..]);
-        let Ok(sightings) = parse(body.as_bytes()) else { return Ok(()) };
-        for SecretChange { secret, version } in &sightings {
-            prop_assert!(SecretId::can_be(&secret.id));
+        let body = format!("{}{insert}{}", &seed[..from], &seed[end..]);
+        let Ok(changes) = parse(body.as_bytes()) else { return Ok(()) };
+        for SecretChange { secret, version } in &changes {
+            prop_assert!(SecretId::can_parse(&secret.id));
             prop_assert!(version.as_ref().is_none_or(|Version(id)| (1..=64).contains(&id.len())));
         }
         for wrapped in [json!({"Type": "Notification", "Message": body}).to_string(), format!("[{body}]")] {
-            // A batch and the envelope of SNS are not wrapped again.
-            prop_assert!(parse(wrapped.as_bytes()).is_ok_and(|seen| seen == sightings) || seed.contains("\"Notification\""));
+            // A batch and an SNS envelope are not wrapped again.
+            prop_assert!(parse(wrapped.as_bytes()).is_ok_and(|again| again == changes) || seed.contains("\"Notification\""));
         }
     }
 }
 
-const MUTILATED: &[&str] =
+const MUTATED: &[&str] =
     &[seed!("label-updated"), seed!("put-secret-value-arn"), seed!("sns-rotation-succeeded"), seed!("batch")];

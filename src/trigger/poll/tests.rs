@@ -1,4 +1,4 @@
-//! Rounds over stores that answer what a test says.
+//! Polls of scripted stores.
 
 use std::sync::Mutex;
 
@@ -13,7 +13,7 @@ use crate::trigger::channel::{self, TriggerReceiver};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// A version, or the reason why there is none.
+/// A version, or the error of that name.
 pub(super) fn answer(at: &StoreKey, text: &str) -> Result<Version, Error> {
     let (at, what) = (at.clone(), "x".to_owned());
     Err(match text {
@@ -26,185 +26,191 @@ pub(super) fn answer(at: &StoreKey, text: &str) -> Result<Version, Error> {
     })
 }
 
-pub(super) fn place(store: &str, key: &str) -> StoreKey {
+pub(super) fn store_key(store: &str, key: &str) -> StoreKey {
     StoreKey { store: store.into(), key: key.into() }
 }
 
-/// A store whose keys are all at one version; it hangs where that is empty.
-struct Fake {
+/// A store with all keys at one version; it hangs where that is empty.
+struct FakeStore {
     name: &'static str,
     version: Mutex<&'static str>,
-    /// The keys of each question, and when it was asked.
-    asked: Mutex<Vec<(Instant, usize)>>,
+    /// The time and the number of keys of each request.
+    requests: Mutex<Vec<(Instant, usize)>>,
 }
 
-impl Fake {
+impl FakeStore {
     fn new(name: &'static str, version: &'static str) -> Arc<Self> {
-        Arc::new(Self { name, version: Mutex::new(version), asked: Mutex::default() })
+        Arc::new(Self { name, version: Mutex::new(version), requests: Mutex::default() })
     }
 
-    fn is_at(&self, version: &'static str) {
+    fn set_version(&self, version: &'static str) {
         *self.version.lock().unwrap() = version;
     }
 
-    /// How many keys it was asked for, question by question.
-    fn asked(&self) -> Vec<usize> {
-        self.asked.lock().unwrap().iter().map(|(_, keys)| *keys).collect()
+    /// The number of keys in each request.
+    fn requested_keys(&self) -> Vec<usize> {
+        self.requests.lock().unwrap().iter().map(|(_, keys)| *keys).collect()
     }
 }
 
 #[async_trait]
-impl Provider for Fake {
+impl Provider for FakeStore {
     async fn read(&self, _: &[Key]) -> Vec<Result<StoredValue, Error>> {
-        panic!("a poll reads no value")
+        panic!("the poll reads no value")
     }
 
     async fn versions(&self, keys: &[Key]) -> Vec<Result<Version, Error>> {
         if keys.is_empty() {
             return Vec::new();
         }
-        self.asked.lock().unwrap().push((Instant::now(), keys.len()));
+        self.requests.lock().unwrap().push((Instant::now(), keys.len()));
         let version = *self.version.lock().unwrap();
         if version.is_empty() {
             std::future::pending::<()>().await;
         }
-        keys.iter().map(|key| answer(&place(self.name, &key.0), version)).collect()
+        keys.iter().map(|key| answer(&store_key(self.name, &key.0), version)).collect()
     }
 }
 
-/// A poll that runs, and what is around it.
-struct Poll {
+/// A running poll, and its channels.
+struct TestPoll {
     task: JoinHandle<()>,
-    held: watch::Sender<Held>,
+    known: watch::Sender<KnownVersions>,
     leading: watch::Sender<bool>,
     stop: watch::Sender<bool>,
     trigger_receiver: TriggerReceiver,
     metrics: Arc<Metrics>,
 }
 
-impl Poll {
-    /// Of stores of which every key is held at version 1.
-    fn start(stores: &[&Arc<Fake>], keys: usize, jitter: fn() -> f64) -> Self {
-        let places = |store: &&Arc<Fake>| {
+impl TestPoll {
+    /// Polls stores with every key known at version 1.
+    fn start(stores: &[&Arc<FakeStore>], keys: usize, jitter: fn() -> f64) -> Self {
+        let versions = stores.iter().flat_map(|store| {
             let name = store.name;
-            (0..keys).map(move |n| (place(name, &n.to_string()), Some("1".into())))
-        };
-        let (held, held_now) = watch::channel(stores.iter().flat_map(places).collect());
+            (0..keys).map(move |n| (store_key(name, &n.to_string()), Some("1".into())))
+        });
+        let (known, known_now) = watch::channel(versions.collect());
         let (leading, leads) = watch::channel(true);
         let (stop, stopped) = watch::channel(false);
         let (triggers, trigger_receiver) = channel::channel();
         let metrics = Arc::new(Metrics::new());
         let providers =
             stores.iter().map(|&store| (StoreName::from(store.name), Arc::clone(store) as Arc<dyn Provider>));
-        let settings = Settings {
+        let settings = PollSettings {
             stores: Arc::new(Stores::of(providers)),
             interval: INTERVAL,
             metrics: Arc::clone(&metrics),
             wall_clock: || Timestamp::UNIX_EPOCH,
             jitter,
         };
-        let task = tokio::spawn(run(settings, held_now, triggers, leads, stopped));
-        Self { task, held, leading, stop, trigger_receiver, metrics }
+        let task = tokio::spawn(run(settings, known_now, triggers, leads, stopped));
+        Self { task, known, leading, stop, trigger_receiver, metrics }
     }
 
-    /// What it rings for within some time.
-    async fn looks(&mut self, within: Duration) -> Vec<(String, Option<String>)> {
-        let Ok(Some(wake)) = timeout(within, self.trigger_receiver.recv()).await else { return Vec::new() };
-        assert_eq!((wake.trigger, wake.at), (Trigger::Poll, Timestamp::UNIX_EPOCH));
-        let look = |look| match look {
-            TriggerScope::Key(place, version) => (place.to_string(), version.map(|version| version.0)),
+    /// The keys of the trigger that is sent within some time.
+    async fn triggered(&mut self, within: Duration) -> Vec<(String, Option<String>)> {
+        let Ok(Some(event)) = timeout(within, self.trigger_receiver.recv()).await else { return Vec::new() };
+        assert_eq!((event.trigger, event.at), (Trigger::Poll, Timestamp::UNIX_EPOCH));
+        let scopes = event.scopes.into_iter().map(|scope| match scope {
+            TriggerScope::Key(key, version) => (key.to_string(), version.map(|version| version.0)),
             other => panic!("{other:?}"),
-        };
-        wake.looks.into_iter().map(look).collect()
+        });
+        scopes.collect()
     }
 
-    /// A read brings this version of every key, or none.
+    /// Makes this the known version of every key.
     fn read(&self, version: Option<&str>) {
-        self.held.send_modify(|held| held.values_mut().for_each(|it| *it = version.map(Version::from)));
+        self.known.send_modify(|known| known.values_mut().for_each(|it| *it = version.map(Version::from)));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_key_is_asked_for_once_in_an_interval_or_up_to_a_tenth_sooner() {
+async fn each_key_polled_once_per_interval_less_up_to_a_tenth() {
     for (jitter, pause) in [((|| 0.0) as fn() -> f64, 10), (|| 1.0, 9)] {
-        let (store, began) = (Fake::new("vault", "1"), Instant::now());
-        let mut poll = Poll::start(&[&store], 50, jitter);
-        assert!(poll.looks(INTERVAL * 5).await.is_empty());
-        let asked: Vec<_> =
-            store.asked.lock().unwrap().iter().map(|(at, keys)| ((*at - began).as_secs(), *keys)).collect();
-        assert_eq!(asked[..4], [(pause, 50), (2 * pause, 50), (3 * pause, 50), (4 * pause, 50)]);
+        let (store, began) = (FakeStore::new("vault", "1"), Instant::now());
+        let mut poll = TestPoll::start(&[&store], 50, jitter);
+        assert!(poll.triggered(INTERVAL * 5).await.is_empty());
+        let requests: Vec<_> = store
+            .requests
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(at, keys)| ((*at - began).as_secs(), *keys))
+            .collect();
+        assert_eq!(requests[..4], [(pause, 50), (2 * pause, 50), (3 * pause, 50), (4 * pause, 50)]);
         let text = poll.metrics.encode();
-        let polls = format!(r#"regcred_polls_total{{store="vault",outcome="Known"}} {}"#, asked.len() * 50);
+        let polls =
+            format!(r#"regcred_polls_total{{store="vault",outcome="Known"}} {}"#, requests.len() * 50);
         assert!(text.contains(&polls), "{polls} is not in\n{text}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_version_rings_once_until_it_is_read() {
-    let store = Fake::new("vault", "1");
-    let mut poll = Poll::start(&[&store], 2, || 0.5);
-    for (version, tells) in [("2", Some("2")), ("1", Some("1")), ("Deleted", None), ("1", Some("1"))] {
-        store.is_at(version);
-        let tells = tells.map(str::to_owned);
-        let expect = ["0", "1"].map(|key| (format!("store vault, key {key}"), tells.clone()));
-        assert_eq!(poll.looks(INTERVAL).await, expect);
-        assert!(poll.looks(INTERVAL * 5).await.is_empty(), "{version} a second time");
-        poll.read(tells.as_deref());
+async fn changed_version_triggers_once_until_it_is_read() {
+    let store = FakeStore::new("vault", "1");
+    let mut poll = TestPoll::start(&[&store], 2, || 0.5);
+    for (version, expect) in [("2", Some("2")), ("1", Some("1")), ("Deleted", None), ("1", Some("1"))] {
+        store.set_version(version);
+        let keys = ["0", "1"].map(|key| (format!("store vault, key {key}"), expect.map(str::to_owned)));
+        assert_eq!(poll.triggered(INTERVAL).await, keys);
+        assert!(poll.triggered(INTERVAL * 5).await.is_empty(), "{version} a second time");
+        poll.read(expect);
     }
-    store.is_at("Unavailable");
-    assert!(poll.looks(INTERVAL * 50).await.is_empty());
+    store.set_version("Unavailable");
+    assert!(poll.triggered(INTERVAL * 50).await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_that_does_not_lead_asks_for_nothing() {
-    let store = Fake::new("vault", "2");
-    let mut poll = Poll::start(&[&store], 1, || 0.0);
+async fn follower_polls_nothing() {
+    let store = FakeStore::new("vault", "2");
+    let mut poll = TestPoll::start(&[&store], 1, || 0.0);
     poll.leading.send(false).unwrap();
-    assert!(poll.looks(INTERVAL * 5).await.is_empty());
-    assert!(store.asked().is_empty());
+    assert!(poll.triggered(INTERVAL * 5).await.is_empty());
+    assert!(store.requested_keys().is_empty());
     poll.leading.send(true).unwrap();
-    assert_eq!(poll.looks(INTERVAL + Duration::from_secs(1)).await.len(), 1);
+    assert_eq!(poll.triggered(INTERVAL + Duration::from_secs(1)).await.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_hangs_delays_no_other() {
-    let (hangs, well) = (Fake::new("hangs", ""), Fake::new("well", "1"));
-    let mut poll = Poll::start(&[&hangs, &well], 1, || 0.0);
-    assert!(poll.looks(INTERVAL * 5).await.is_empty());
-    well.is_at("2");
-    assert_eq!(poll.looks(INTERVAL).await, [("store well, key 0".to_owned(), Some("2".to_owned()))]);
-    assert_eq!((hangs.asked().len(), well.asked().len()), (1, 5));
+async fn hanging_store_delays_no_other() {
+    let (hanging, healthy) = (FakeStore::new("hanging", ""), FakeStore::new("healthy", "1"));
+    let mut poll = TestPoll::start(&[&hanging, &healthy], 1, || 0.0);
+    assert!(poll.triggered(INTERVAL * 5).await.is_empty());
+    healthy.set_version("2");
+    assert_eq!(poll.triggered(INTERVAL).await, [("store healthy, key 0".to_owned(), Some("2".to_owned()))]);
+    assert_eq!((hanging.requested_keys().len(), healthy.requested_keys().len()), (1, 5));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_without_versions_is_asked_once() {
-    let (without, with) = (Fake::new("kv1", Version::UNVERSIONED), Fake::new("vault", "1"));
-    let mut poll = Poll::start(&[&without, &with], 1, || 0.0);
-    assert!(poll.looks(INTERVAL * 5).await.is_empty());
-    assert_eq!(without.asked(), [1]);
-    assert!(with.asked().len() >= 4);
+async fn unversioned_store_polled_once() {
+    let (unversioned, versioned) =
+        (FakeStore::new("kv1", Version::UNVERSIONED), FakeStore::new("vault", "1"));
+    let mut poll = TestPoll::start(&[&unversioned, &versioned], 1, || 0.0);
+    assert!(poll.triggered(INTERVAL * 5).await.is_empty());
+    assert_eq!(unversioned.requested_keys(), [1]);
+    assert!(versioned.requested_keys().len() >= 4);
     assert!(!poll.task.is_finished());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_poll_that_is_denied_rests() {
-    let store = Fake::new("vault", "Denied");
-    let mut poll = Poll::start(&[&store], 100, || 0.0);
-    assert!(poll.looks(Duration::from_mins(15)).await.is_empty());
-    assert_eq!(store.asked(), [100; 5], "after 1, 2, 4 and 5 minutes");
+async fn denied_poll_backs_off() {
+    let store = FakeStore::new("vault", "Denied");
+    let mut poll = TestPoll::start(&[&store], 100, || 0.0);
+    assert!(poll.triggered(Duration::from_mins(15)).await.is_empty());
+    assert_eq!(store.requested_keys(), [100; 5], "after 1, 2, 4 and 5 minutes");
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_ends_when_it_is_told_to_or_the_controller_is_gone() {
-    let store = Fake::new("vault", "");
-    let poll = Poll::start(&[&store], 1, || 0.0);
+async fn poll_ends_on_stop_or_without_a_controller() {
+    let store = FakeStore::new("vault", "");
+    let poll = TestPoll::start(&[&store], 1, || 0.0);
     tokio::time::sleep(INTERVAL * 2).await;
     poll.stop.send(true).unwrap();
     timeout(INTERVAL, poll.task).await.unwrap().unwrap();
 
-    let store = Fake::new("vault", "2");
-    let Poll { task, trigger_receiver, held: _held, leading: _leading, stop: _stop, .. } =
-        Poll::start(&[&store], 1, || 0.0);
+    let store = FakeStore::new("vault", "2");
+    let TestPoll { task, trigger_receiver, known: _known, leading: _leading, stop: _stop, .. } =
+        TestPoll::start(&[&store], 1, || 0.0);
     drop(trigger_receiver);
     timeout(INTERVAL * 2, task).await.unwrap().unwrap();
 }

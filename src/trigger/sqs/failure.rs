@@ -1,6 +1,6 @@
-//! What does not work with a queue: what it means, and whether it was told already.
+//! Classification of SQS errors, and a log of failures that reports each once.
 //!
-//! Pure. Quotes no word of an answer.
+//! Pure. Quotes no word of a response.
 
 use std::error::Error as StdError;
 
@@ -10,91 +10,94 @@ use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use crate::provider::aws::{self, Refusal};
 use crate::provider::failure::Failure;
 
-/// What is asked of a queue.
+/// The permission that a request to the queue takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
-pub(super) enum Right {
-    /// Read messages.
+pub(super) enum Permission {
+    /// Receive messages.
     #[strum(to_string = "sqs:ReceiveMessage")]
     Receive,
-    /// Delete them.
+    /// Delete messages.
     #[strum(to_string = "sqs:DeleteMessage")]
     Delete,
-    /// Hide them from others for longer.
+    /// Change the visibility timeout of messages.
     #[strum(to_string = "sqs:ChangeMessageVisibility")]
-    Hide,
+    ChangeVisibility,
 }
 
-/// What an error of the SDK means for a request that takes a right; `profile` is what `AWS_PROFILE` says.
-pub(super) fn of<E>(error: &SdkError<E, HttpResponse>, right: Right, profile: Option<&str>) -> Failure
+/// Classifies an SDK error of a request that takes a permission; `profile` is the value of `AWS_PROFILE`.
+pub(super) fn classify<E>(
+    error: &SdkError<E, HttpResponse>,
+    permission: Permission,
+    profile: Option<&str>,
+) -> Failure
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
-    aws::failure(error, profile, |refusal| own(refusal, right))
+    aws::failure(error, profile, |refusal| classify_sqs(refusal, permission))
 }
 
-/// What only SQS refuses in this way, by the names of both of its protocols.
-fn own(refusal: &Refusal<'_>, right: Right) -> Option<Failure> {
-    let denied = |what: &str| Some(Failure::Denied(what.to_owned()));
-    match refusal.code {
+/// Classifies the errors that only SQS has, by the names of both of its protocols.
+fn classify_sqs(refusal: &Refusal<'_>, permission: Permission) -> Option<Failure> {
+    Some(match refusal.code {
         "QueueDoesNotExist"
         | "AWS.SimpleQueueService.NonExistentQueue"
         | "QueueDeletedRecently"
-        | "AWS.SimpleQueueService.QueueDeletedRecently" => Some(Failure::NotFound),
+        | "AWS.SimpleQueueService.QueueDeletedRecently" => Failure::NotFound,
         "InvalidAddress" | "InvalidAddressException" => {
-            Some(Failure::Misconfigured("`queueUrl` is not the URL of a queue in this region".to_owned()))
+            Failure::Misconfigured("`queueUrl` is not the URL of a queue in this region".to_owned())
         }
         "AccessDeniedException" | "AccessDenied" => {
-            denied(&format!("no policy grants `{right}` on the queue"))
+            Failure::Denied(format!("no policy grants `{permission}` on the queue"))
         }
-        "KmsThrottled" | "KMS.ThrottlingException" => Some(Failure::Throttled),
-        code if code.to_ascii_lowercase().starts_with("kms") => {
-            denied("no policy grants `kms:Decrypt` on the key of the queue, or the key is disabled")
-        }
-        // Too many messages are held by all readers together.
-        "OverLimit" => Some(Failure::Throttled),
-        _ => None,
-    }
+        "KmsThrottled" | "KMS.ThrottlingException" => Failure::Throttled,
+        code if code.to_ascii_lowercase().starts_with("kms") => Failure::Denied(
+            "no policy grants `kms:Decrypt` on the key of the queue, or the key is disabled".to_owned(),
+        ),
+        // All readers together have too many messages in flight.
+        "OverLimit" => Failure::Throttled,
+        _ => return None,
+    })
 }
 
-/// A failure, with what to do about it.
-pub(super) fn told(failure: &Failure) -> String {
+/// Describes a failure and its fix.
+pub(super) fn describe(failure: &Failure) -> String {
     match failure {
-        Failure::NotFound => "there is no such queue: check `queueUrl` and `region`".to_owned(),
+        Failure::NotFound => "queue not found; check `queueUrl` and `region`".to_owned(),
         Failure::Denied(what) => format!("access denied: {what}"),
         Failure::Misconfigured(what) => what.clone(),
         Failure::Throttled => "SQS is throttling requests".to_owned(),
-        Failure::TimedOut => "no answer in time".to_owned(),
+        Failure::TimedOut => "the request timed out".to_owned(),
         Failure::Unavailable(what) => format!("SQS is unavailable: {what}"),
         Failure::Deleted | Failure::Sealed | Failure::Malformed(_) => failure.reason().to_owned(),
     }
 }
 
-/// The trouble there is with one right.
+/// The last logged failure of the requests that take one permission.
 #[derive(Debug, Default)]
-pub(super) struct Trouble(Option<Failure>);
+pub(super) struct FailureLog(Option<Failure>);
 
-/// What somebody should hear.
+/// A change that has to be logged.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum News {
-    /// It does not work from now on, or for another reason than before.
-    Began(String),
-    /// It works again.
-    Ended,
+pub(super) enum FailureChange {
+    /// Requests fail from now on, or for another reason than before.
+    Started(String),
+    /// Requests succeed again.
+    Resolved,
 }
 
-impl Trouble {
-    /// A request ended: what there is to tell about it. What may pass by itself is one trouble, by whatever name.
-    pub(super) fn note(&mut self, outcome: Result<(), Failure>) -> Option<News> {
+impl FailureLog {
+    /// Records the outcome of a request; returns a change to log. All retryable failures count as the same one.
+    pub(super) fn record(&mut self, outcome: Result<(), Failure>) -> Option<FailureChange> {
         let Err(failure) = outcome else {
-            return self.0.take().map(|_| News::Ended);
+            return self.0.take().map(|_| FailureChange::Resolved);
         };
         let is_known = self
             .0
             .as_ref()
             .is_some_and(|before| *before == failure || (before.is_retryable() && failure.is_retryable()));
-        let news = (!is_known).then(|| News::Began(told(&failure)));
+        let change = (!is_known).then(|| FailureChange::Started(describe(&failure)));
         self.0 = Some(failure);
-        news
+        change
     }
 }
 
@@ -103,16 +106,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trouble_is_told_when_it_begins_when_it_changes_and_when_it_ends() {
+    fn failure_logged_when_it_starts_changes_and_resolves() {
         let (refused, late) = (Failure::Unavailable("connection refused".to_owned()), Failure::TimedOut);
-        let began = |failure: &Failure| Some(News::Began(told(failure)));
-        let mut trouble = Trouble::default();
-        assert_eq!(trouble.note(Ok(())), None);
-        assert_eq!(trouble.note(Err(refused.clone())), began(&refused));
-        assert_eq!(trouble.note(Err(late)), None);
-        assert_eq!(trouble.note(Err(Failure::NotFound)), began(&Failure::NotFound));
-        assert_eq!(trouble.note(Err(Failure::NotFound)), None);
-        assert_eq!(trouble.note(Ok(())), Some(News::Ended));
-        assert_eq!(trouble.note(Ok(())), None);
+        let started = [&refused, &Failure::NotFound].map(|it| Some(FailureChange::Started(describe(it))));
+        let mut log = FailureLog::default();
+        assert_eq!(log.record(Ok(())), None);
+        assert_eq!(log.record(Err(refused)), started[0]);
+        assert_eq!(log.record(Err(late)), None);
+        assert_eq!(log.record(Err(Failure::NotFound)), started[1]);
+        assert_eq!(log.record(Err(Failure::NotFound)), None);
+        assert_eq!(log.record(Ok(())), Some(FailureChange::Resolved));
+        assert_eq!(log.record(Ok(())), None);
     }
 }

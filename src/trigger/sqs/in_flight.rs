@@ -1,225 +1,232 @@
-//! The messages that were received: which of them wait for a pass, and what is to be asked of the queue
-//! about them.
+//! The messages in flight: which of them await a reconciliation, and the requests to make about them.
 //!
-//! Pure. A message that waits is hidden anew long before it would be shown to others. One that could not
-//! be carried out is hidden for longer each time, so that a target that stays broken for an hour does not
-//! send its message to the dead-letter queue.
+//! Pure. The visibility timeout of a waiting message is extended long before it would be redelivered. A
+//! message with a failed reconciliation is hidden for longer each time, so that a target that stays broken
+//! for an hour does not send its message to the dead-letter queue.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::queue::{BATCH, Handle, Message, VISIBILITY};
+use super::queue::{BATCH, Message, ReceiptHandle, VISIBILITY_TIMEOUT};
 
-/// How many messages are held at once.
-pub(super) const MOST: usize = 1000;
+/// The largest number of messages in flight.
+pub(super) const MAX_IN_FLIGHT: usize = 1000;
 
-/// How often a message that waits is hidden anew: two of these requests may fail.
+/// The interval at which the visibility timeout of a waiting message is extended: two of these requests may fail.
 const EXTEND_EVERY: Duration = Duration::from_secs(10);
 
-/// The longest that a message is hidden that could not be carried out.
-const LONGEST_PAUSE: Duration = Duration::from_mins(15);
+/// The longest visibility timeout of a message after a failed reconciliation.
+const MAX_PAUSE: Duration = Duration::from_mins(15);
 
-/// A message that is held.
+/// A message in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Id(u64);
+pub(super) struct InFlightId(u64);
 
-/// All that are held.
+/// All messages in flight.
 #[derive(Default)]
 pub(super) struct InFlight {
     last: u64,
-    waiting: BTreeMap<Id, Waiting>,
-    /// When those that wait are hidden anew, the next ones first. Some may have been settled since.
-    extensions: VecDeque<(Instant, Id)>,
-    /// What can be deleted.
-    done: Vec<Handle>,
-    /// What is to be hidden for so long.
-    hidden: Vec<(Handle, Duration)>,
+    waiting: BTreeMap<InFlightId, WaitingMessage>,
+    /// The times at which waiting messages are extended, the next ones first. Some may have been acked since.
+    extensions: VecDeque<(Instant, InFlightId)>,
+    /// The messages to delete.
+    deletions: Vec<ReceiptHandle>,
+    /// The visibility timeouts to set.
+    timeouts: Vec<(ReceiptHandle, Duration)>,
 }
 
-struct Waiting {
-    handle: Handle,
-    receives: u32,
+struct WaitingMessage {
+    handle: ReceiptHandle,
+    receive_count: u32,
 }
 
-/// What is asked of the queue.
+/// A batch request to the queue.
 #[derive(PartialEq, Eq)]
-pub(super) enum Errand {
+pub(super) enum BatchRequest {
     /// Delete these messages.
-    Delete(Vec<Handle>),
-    /// Hide these for so long from now on.
-    Hide(Vec<(Handle, Duration)>),
+    Delete(Vec<ReceiptHandle>),
+    /// Set these visibility timeouts, counted from now.
+    ChangeVisibility(Vec<(ReceiptHandle, Duration)>),
 }
 
 impl InFlight {
-    /// How many more may be taken in.
-    pub(super) fn room(&self) -> usize {
-        MOST.saturating_sub(self.waiting.len() + self.done.len() + self.hidden.len())
+    /// The number of further messages that may be received.
+    pub(super) fn capacity(&self) -> usize {
+        MAX_IN_FLIGHT.saturating_sub(self.waiting.len() + self.deletions.len() + self.timeouts.len())
     }
 
-    /// Holds a message until it is settled.
-    pub(super) fn hold(&mut self, message: &Message, now: Instant) -> Id {
+    /// Adds a message that waits for its ack.
+    pub(super) fn add(&mut self, message: &Message, now: Instant) -> InFlightId {
         self.last += 1;
-        let id = Id(self.last);
-        let Message { handle, receives, .. } = message;
-        self.waiting.insert(id, Waiting { handle: handle.clone(), receives: *receives });
+        let id = InFlightId(self.last);
+        let Message { handle, receive_count, .. } = message;
+        self.waiting.insert(id, WaitingMessage { handle: handle.clone(), receive_count: *receive_count });
         self.extensions.push_back((now + EXTEND_EVERY, id));
         id
     }
 
-    /// Everything that the message caused is done.
-    pub(super) fn settle(&mut self, id: Id) {
-        self.done.extend(self.waiting.remove(&id).map(|message| message.handle));
+    /// Deletes a message: everything it caused is done.
+    pub(super) fn ack(&mut self, id: InFlightId) {
+        self.deletions.extend(self.waiting.remove(&id).map(|message| message.handle));
     }
 
-    /// There is nothing to do about a message.
+    /// Deletes a message that causes nothing.
     pub(super) fn discard(&mut self, message: Message) {
-        self.done.push(message.handle);
+        self.deletions.push(message.handle);
     }
 
-    /// What the message caused was not done: it comes again after a while.
-    pub(super) fn postpone(&mut self, id: Id) {
+    /// Leaves a message to redelivery after a while: something it caused failed.
+    pub(super) fn nack(&mut self, id: InFlightId) {
         let message = self.waiting.remove(&id);
-        self.hidden.extend(message.map(|it| (it.handle, pause_after(it.receives))));
+        self.timeouts.extend(message.map(|it| (it.handle, pause_after(it.receive_count))));
     }
 
-    /// When there is something to ask that is not there yet.
-    pub(super) fn next(&self) -> Option<Instant> {
+    /// The time of the next extension.
+    pub(super) fn next_extension(&self) -> Option<Instant> {
         self.extensions.front().map(|(at, _)| *at)
     }
 
-    /// Whether there is anything to ask.
-    pub(super) fn has_errand(&self) -> bool {
-        !self.done.is_empty() || !self.hidden.is_empty()
+    /// Returns true if there is anything to request.
+    pub(super) fn has_request(&self) -> bool {
+        !self.deletions.is_empty() || !self.timeouts.is_empty()
     }
 
-    /// The next thing to ask, if there is at least so much of it.
-    pub(super) fn errand(&mut self, least: usize, now: Instant) -> Option<Errand> {
-        self.extend(now);
-        let batch = |length: usize| (length >= least.max(1)).then_some(length.min(BATCH));
-        if let Some(length) = batch(self.done.len()) {
-            return Some(Errand::Delete(self.done.drain(..length).collect()));
+    /// Takes the next batch request, if it has at least that many entries.
+    pub(super) fn next_request(&mut self, min_entries: usize, now: Instant) -> Option<BatchRequest> {
+        self.extend_visibility(now);
+        if let Some(length) = batch_length(self.deletions.len(), min_entries) {
+            return Some(BatchRequest::Delete(self.deletions.drain(..length).collect()));
         }
-        batch(self.hidden.len()).map(|length| Errand::Hide(self.hidden.drain(..length).collect()))
+        let length = batch_length(self.timeouts.len(), min_entries)?;
+        Some(BatchRequest::ChangeVisibility(self.timeouts.drain(..length).collect()))
     }
 
-    /// Whether no message waits for what it caused.
-    pub(super) fn nothing_waits(&self) -> bool {
+    /// Returns true if no message waits for its ack.
+    pub(super) fn is_idle(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// Gives up all that wait, to be shown to others after so long.
+    /// Releases all waiting messages, for redelivery after a pause.
     pub(super) fn release(&mut self, after: Duration) {
         self.extensions.clear();
         let waiting = std::mem::take(&mut self.waiting).into_values().map(|message| message.handle);
-        let hidden = std::mem::take(&mut self.hidden).into_iter().map(|(handle, _)| handle);
-        self.hidden = waiting.chain(hidden).map(|handle| (handle, after)).collect();
+        let hidden = std::mem::take(&mut self.timeouts).into_iter().map(|(handle, _)| handle);
+        self.timeouts = waiting.chain(hidden).map(|handle| (handle, after)).collect();
     }
 
-    /// Those that wait since long enough are to be hidden anew.
-    fn extend(&mut self, now: Instant) {
+    /// Extends the visibility timeouts that are due.
+    fn extend_visibility(&mut self, now: Instant) {
         while let Some((_, id)) = self.extensions.pop_front_if(|(at, _)| *at <= now) {
             if let Some(message) = self.waiting.get(&id) {
-                self.hidden.push((message.handle.clone(), VISIBILITY));
+                self.timeouts.push((message.handle.clone(), VISIBILITY_TIMEOUT));
                 self.extensions.push_back((now + EXTEND_EVERY, id));
             }
         }
     }
 }
 
-/// How long a message is hidden that was received so often.
-fn pause_after(receives: u32) -> Duration {
-    let doublings = receives.saturating_sub(1).min(16);
-    VISIBILITY.saturating_mul(1 << doublings).min(LONGEST_PAUSE)
+/// The entries of a batch, of those pending; none where that is too few.
+fn batch_length(pending: usize, min_entries: usize) -> Option<usize> {
+    (pending >= min_entries.max(1)).then_some(pending.min(BATCH))
+}
+
+/// The visibility timeout of a failed message, by the number of its receives.
+fn pause_after(receive_count: u32) -> Duration {
+    let doublings = receive_count.saturating_sub(1).min(16);
+    VISIBILITY_TIMEOUT.saturating_mul(1 << doublings).min(MAX_PAUSE)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn message(n: usize, receives: u32) -> Message {
-        let handle = Handle(n.to_string());
+    fn message(n: usize, receive_count: u32) -> Message {
+        let handle = ReceiptHandle(n.to_string());
         let (id, body) = Default::default();
-        Message { id, body, sent_at: None, waited: Duration::ZERO, receives, handle }
+        Message { id, body, sent_at: None, queue_time: Duration::ZERO, receive_count, handle }
     }
 
-    /// The errand in words.
-    fn told(errand: Option<Errand>) -> String {
-        let join = |words: Vec<String>| words.join(" ");
-        match errand {
-            None => "nothing".to_owned(),
-            Some(Errand::Delete(handles)) => {
-                format!("delete {}", join(handles.into_iter().map(|Handle(it)| it).collect()))
+    /// The request in words.
+    fn text(request: Option<BatchRequest>) -> String {
+        let (verb, entries): (_, Vec<_>) = match request {
+            None => return "nothing".to_owned(),
+            Some(BatchRequest::Delete(handles)) => {
+                ("delete", handles.into_iter().map(|ReceiptHandle(it)| it).collect())
             }
-            Some(Errand::Hide(handles)) => {
-                let words = handles.into_iter().map(|(Handle(it), time)| format!("{it}:{}", time.as_secs()));
-                format!("hide {}", join(words.collect()))
-            }
-        }
+            Some(BatchRequest::ChangeVisibility(entries)) => (
+                "hide",
+                entries
+                    .into_iter()
+                    .map(|(ReceiptHandle(it), timeout)| format!("{it}:{}", timeout.as_secs()))
+                    .collect(),
+            ),
+        };
+        format!("{verb} {}", entries.join(" "))
     }
 
     #[test]
-    fn what_is_done_is_deleted_ten_at_a_time_and_the_rest_when_nothing_else_comes() {
-        let (now, mut held) = (Instant::now(), InFlight::default());
-        let ids: Vec<_> = (0..12).map(|n| held.hold(&message(n, 1), now)).collect();
-        assert_eq!(told(held.errand(1, now)), "nothing");
+    fn acked_messages_deleted_in_tens_and_the_rest_when_idle() {
+        let (now, mut in_flight) = (Instant::now(), InFlight::default());
+        let ids: Vec<_> = (0..12).map(|n| in_flight.add(&message(n, 1), now)).collect();
+        assert_eq!(text(in_flight.next_request(1, now)), "nothing");
         for id in ids {
-            held.settle(id);
+            in_flight.ack(id);
         }
-        assert_eq!(told(held.errand(BATCH, now)), "delete 0 1 2 3 4 5 6 7 8 9");
-        assert_eq!(told(held.errand(BATCH, now)), "nothing");
-        assert_eq!(told(held.errand(1, now)), "delete 10 11");
-        held.discard(message(12, 1));
-        assert_eq!(told(held.errand(1, now)), "delete 12");
-        assert_eq!(held.room(), MOST);
+        assert_eq!(text(in_flight.next_request(BATCH, now)), "delete 0 1 2 3 4 5 6 7 8 9");
+        assert_eq!(text(in_flight.next_request(BATCH, now)), "nothing");
+        assert_eq!(text(in_flight.next_request(1, now)), "delete 10 11");
+        in_flight.discard(message(12, 1));
+        assert_eq!(text(in_flight.next_request(1, now)), "delete 12");
+        assert_eq!(in_flight.capacity(), MAX_IN_FLIGHT);
     }
 
     #[test]
-    fn what_waits_is_hidden_anew_until_it_is_settled() {
-        let (begin, mut held) = (Instant::now(), InFlight::default());
-        let (first, _) = (held.hold(&message(1, 1), begin), held.hold(&message(2, 1), begin));
-        let mut told_at = Vec::new();
+    fn visibility_extended_until_acked() {
+        let (begin, mut in_flight) = (Instant::now(), InFlight::default());
+        let (first, _) = (in_flight.add(&message(1, 1), begin), in_flight.add(&message(2, 1), begin));
+        let mut requests = Vec::new();
         for second in 0..32 {
             if second == 15 {
-                held.settle(first);
+                in_flight.ack(first);
             }
-            while let Some(errand) = held.errand(1, begin + Duration::from_secs(second)) {
-                told_at.push(format!("{second}: {}", told(Some(errand))));
+            while let Some(request) = in_flight.next_request(1, begin + Duration::from_secs(second)) {
+                requests.push(format!("{second}: {}", text(Some(request))));
             }
         }
-        assert_eq!(told_at, ["10: hide 1:30 2:30", "15: delete 1", "20: hide 2:30", "30: hide 2:30"]);
+        assert_eq!(requests, ["10: hide 1:30 2:30", "15: delete 1", "20: hide 2:30", "30: hide 2:30"]);
     }
 
     #[test]
-    fn what_could_not_be_done_comes_again_later_each_time() {
-        let (now, mut held) = (Instant::now(), InFlight::default());
-        for receives in [1, 2, 3, 6, u32::MAX] {
-            let id = held.hold(&message(0, receives), now);
-            held.postpone(id);
+    fn nacked_message_hidden_for_longer_each_time() {
+        let (now, mut in_flight) = (Instant::now(), InFlight::default());
+        for receive_count in [1, 2, 3, 6, u32::MAX] {
+            let id = in_flight.add(&message(0, receive_count), now);
+            in_flight.nack(id);
         }
-        assert_eq!(told(held.errand(1, now)), "hide 0:30 0:60 0:120 0:900 0:900");
+        assert_eq!(text(in_flight.next_request(1, now)), "hide 0:30 0:60 0:120 0:900 0:900");
     }
 
     #[test]
-    fn at_the_end_what_waits_is_shown_to_others_soon() {
-        let (now, mut held) = (Instant::now(), InFlight::default());
-        let ids: Vec<_> = (0..3).map(|n| held.hold(&message(n, 1), now)).collect();
-        held.settle(ids[0]);
-        held.postpone(ids[1]);
-        held.release(Duration::from_secs(2));
-        assert_eq!(told(held.errand(1, now)), "delete 0");
-        assert_eq!(told(held.errand(1, now)), "hide 2:2 1:2");
-        assert_eq!(held.next(), None);
+    fn released_messages_become_visible_soon() {
+        let (now, mut in_flight) = (Instant::now(), InFlight::default());
+        let ids: Vec<_> = (0..3).map(|n| in_flight.add(&message(n, 1), now)).collect();
+        in_flight.ack(ids[0]);
+        in_flight.nack(ids[1]);
+        in_flight.release(Duration::from_secs(2));
+        assert_eq!(text(in_flight.next_request(1, now)), "delete 0");
+        assert_eq!(text(in_flight.next_request(1, now)), "hide 2:2 1:2");
+        assert_eq!(in_flight.next_extension(), None);
     }
 
     #[test]
-    fn what_is_held_is_bounded() {
-        let mut held = InFlight::default();
-        for n in 0..MOST {
-            assert_eq!(held.room(), MOST - n);
-            held.hold(&message(n, 1), Instant::now());
+    fn messages_in_flight_are_bounded() {
+        let mut in_flight = InFlight::default();
+        for n in 0..MAX_IN_FLIGHT {
+            assert_eq!(in_flight.capacity(), MAX_IN_FLIGHT - n);
+            in_flight.add(&message(n, 1), Instant::now());
         }
-        assert_eq!(held.room(), 0);
+        assert_eq!(in_flight.capacity(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! A queue that does what neither SQS nor an emulator can be made to do at will.
+//! A scripted queue, for behaviour that neither SQS nor an emulator shows on demand.
 
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
@@ -15,12 +15,12 @@ const SESSION_TOKEN: &str = "IQoJb3JpZ2luX2VjE";
 const RECEIVE: &str = "AmazonSQS.ReceiveMessage";
 const DELETE: &str = "AmazonSQS.DeleteMessageBatch";
 const HIDE: &str = "AmazonSQS.ChangeMessageVisibilityBatch";
-/// When messages are sent, and a minute later.
+/// The time at which messages are sent; `NOW` is a minute later.
 const SENT: i64 = 1_800_000_000;
 const NOW: fn() -> Timestamp = || Timestamp::from_second(SENT + 60).unwrap();
 
-/// A queue that hands out what it is given, and a reader of it.
-struct Scene {
+/// A scripted queue and its reader.
+struct TestQueue {
     server: MockServer,
     metrics: Arc<Metrics>,
     leading: watch::Sender<bool>,
@@ -29,8 +29,8 @@ struct Scene {
     reader: JoinHandle<()>,
 }
 
-impl Scene {
-    /// The first request for messages is answered so, and the next ones not for a long time.
+impl TestQueue {
+    /// Answers the first request for messages at once, and the next ones only after a long time.
     async fn new(first: ResponseTemplate) -> Self {
         let server = MockServer::start().await;
         let scripts = [
@@ -52,45 +52,45 @@ impl Scene {
             region: "eu-west-1".to_owned(),
             endpoint_url: Some(server.uri()),
         };
-        let client = Queue::with_config(&queue, &shared());
-        let settings = Settings { queue, metrics: Arc::clone(&metrics), wall_clock: NOW, jitter: || 1.0 };
-        let reader = tokio::spawn(Reader::new(settings, client, triggers).run(leads, stopped));
+        let client = QueueClient::with_config(&queue, &shared());
+        let settings = SqsSettings { queue, metrics: Arc::clone(&metrics), wall_clock: NOW, jitter: || 1.0 };
+        let reader = tokio::spawn(QueueReader::new(settings, client, triggers).run(leads, stopped));
         Self { server, metrics, leading, stop, trigger_receiver, reader }
     }
 
     /// The bodies of the requests with this target.
-    async fn asked(&self, target: &str) -> Vec<Value> {
+    async fn requests(&self, target: &str) -> Vec<Value> {
         let requests = self.server.received_requests().await.unwrap();
         let requests = requests.iter().filter(|request| request.headers["x-amz-target"] == target);
         requests.map(|request| serde_json::from_slice(&request.body).unwrap()).collect()
     }
 
-    /// What was asked about messages, in words.
-    async fn errands(&self) -> Vec<String> {
-        let mut errands = Vec::new();
+    /// The batch requests in words.
+    async fn entries(&self) -> Vec<String> {
+        let mut entries = Vec::new();
         for target in [DELETE, HIDE] {
-            for request in self.asked(target).await {
+            for request in self.requests(target).await {
                 for entry in request["Entries"].as_array().unwrap() {
                     let handle = entry["ReceiptHandle"].as_str().unwrap();
-                    errands.push(match entry["VisibilityTimeout"].as_u64() {
+                    entries.push(match entry["VisibilityTimeout"].as_u64() {
                         None => format!("delete {handle}"),
                         Some(seconds) => format!("hide {handle} {seconds}"),
                     });
                 }
             }
         }
-        errands
+        entries
     }
 
-    async fn until(&self, errands: &[&str]) {
-        until(async || self.errands().await == errands).await;
+    async fn until(&self, expect: &[&str]) {
+        until(async || self.entries().await == expect).await;
     }
 
-    /// Ends the reader: what was asked about messages.
+    /// Stops the reader; returns its batch requests.
     async fn end(self) -> Vec<String> {
         self.stop.send(true).unwrap();
         until(async || self.reader.is_finished()).await;
-        self.errands().await
+        self.entries().await
     }
 
     fn count(&self, outcome: &str) -> usize {
@@ -102,12 +102,12 @@ impl Scene {
 }
 
 async fn until(condition: impl AsyncFn() -> bool) {
-    let is_so = async {
+    let polled = async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(Duration::from_secs(10), is_so).await.expect("it comes true");
+    timeout(Duration::from_secs(10), polled).await.expect("the condition becomes true");
 }
 
 fn shared() -> SdkConfig {
@@ -151,129 +151,134 @@ fn error(status: u16, code: &str) -> ResponseTemplate {
 }
 
 #[tokio::test]
-async fn a_message_is_deleted_when_everything_it_caused_is_done_and_not_before() {
+async fn message_deleted_once_everything_it_caused_is_done() {
     let begun = Instant::now();
-    let mut scene = Scene::new(messages(&[received(1, &event("AWSCURRENT"), 1)])).await;
-    let wake = scene.trigger_receiver.recv().await.unwrap();
-    assert_eq!(wake.trigger, Trigger::Sqs);
+    let mut queue = TestQueue::new(messages(&[received(1, &event("AWSCURRENT"), 1)])).await;
+    let event = queue.trigger_receiver.recv().await.unwrap();
+    assert_eq!(event.trigger, Trigger::Sqs);
     let spare = Duration::from_secs(19);
-    assert!((begun..=Instant::now()).contains(&(wake.before + spare)), "by the queue's clock, 20 s ago");
-    assert_eq!(wake.at, Timestamp::from_second(SENT).unwrap());
-    let Some(TriggerScope::Secret(sighting)) = wake.looks.first() else { panic!("{:?}", wake.looks) };
-    assert_eq!(sighting.version, Some("v2".into()));
-    let asked = scene.asked(RECEIVE).await;
-    assert_eq!((&asked[0]["WaitTimeSeconds"], &asked[0]["VisibilityTimeout"]), (&json!(20), &json!(30)));
-    assert_eq!(scene.errands().await, Vec::<String>::new());
-    until(async || scene.asked(RECEIVE).await.len() == 2).await;
-    assert_eq!(scene.asked(RECEIVE).await[1]["WaitTimeSeconds"], 2, "while it is held");
-    wake.receipt.unwrap().settle();
-    scene.until(&["delete handle-1"]).await;
-    assert_eq!(scene.end().await, ["delete handle-1"]);
+    assert!((begun..=Instant::now()).contains(&(event.before + spare)), "by the queue's clock, 20 s ago");
+    assert_eq!(event.at, Timestamp::from_second(SENT).unwrap());
+    let Some(TriggerScope::Secret(change)) = event.scopes.first() else { panic!("{:?}", event.scopes) };
+    assert_eq!(change.version, Some("v2".into()));
+    let requests = queue.requests(RECEIVE).await;
+    assert_eq!(
+        (&requests[0]["WaitTimeSeconds"], &requests[0]["VisibilityTimeout"]),
+        (&json!(20), &json!(30))
+    );
+    assert_eq!(queue.entries().await, Vec::<String>::new());
+    until(async || queue.requests(RECEIVE).await.len() == 2).await;
+    assert_eq!(queue.requests(RECEIVE).await[1]["WaitTimeSeconds"], 2, "while it is in flight");
+    event.ack.unwrap().ack();
+    queue.until(&["delete handle-1"]).await;
+    assert_eq!(queue.end().await, ["delete handle-1"]);
 }
 
 #[tokio::test]
-async fn what_could_not_be_done_is_left_to_redelivery_later_each_time() {
+async fn failed_message_redelivered_later_each_time() {
     let body = event("AWSCURRENT");
-    let mut scene = Scene::new(messages(&[received(1, &body, 1), received(2, &body, 2)])).await;
+    let mut queue = TestQueue::new(messages(&[received(1, &body, 1), received(2, &body, 2)])).await;
     for _ in 0..2 {
-        drop(scene.trigger_receiver.recv().await.unwrap());
+        drop(queue.trigger_receiver.recv().await.unwrap());
     }
-    until(async || scene.errands().await.len() == 2).await;
-    let mut errands = scene.end().await;
-    errands.sort_unstable();
-    assert_eq!(errands, ["hide handle-1 30", "hide handle-2 60"]);
+    until(async || queue.entries().await.len() == 2).await;
+    let mut entries = queue.end().await;
+    entries.sort_unstable();
+    assert_eq!(entries, ["hide handle-1 30", "hide handle-2 60"]);
 }
 
 #[tokio::test]
-async fn what_is_no_work_is_deleted_and_what_nobody_can_read_is_left_there() {
+async fn message_without_changes_deleted_and_invalid_one_left() {
     let (log, _guard) = Log::listen();
     let bodies = ["hunter2", "{}", &event("AWSPENDING")];
     let received: Vec<_> = (0..).zip(bodies).map(|(n, body)| received(n, body, 1)).collect();
-    let mut scene = Scene::new(messages(&received)).await;
-    scene.until(&["delete handle-2"]).await;
-    assert!(scene.trigger_receiver.try_recv().is_err());
-    assert_eq!((scene.count("unreadable"), scene.count("unconcerned")), (2, 1));
-    scene.end().await;
+    let mut queue = TestQueue::new(messages(&received)).await;
+    queue.until(&["delete handle-2"]).await;
+    assert!(queue.trigger_receiver.try_recv().is_err());
+    assert_eq!((queue.count("unreadable"), queue.count("unconcerned")), (2, 1));
+    queue.end().await;
     let text = log.text();
-    assert_eq!(
-        text.matches("a message cannot be read: the body is neither a JSON object").count(),
-        1,
-        "{text}"
-    );
+    assert_eq!(text.matches("redrive policy: the body is neither a JSON object").count(), 1, "{text}");
     for secret in ["hunter2", SESSION_TOKEN, "handle-"] {
         assert!(!text.contains(secret), "{text}");
     }
 }
 
 #[tokio::test]
-async fn what_is_held_at_the_end_is_given_back() {
+async fn unacked_message_released_on_stop() {
     let body = event("AWSCURRENT");
-    let mut scene = Scene::new(messages(&[received(1, &body, 1), received(2, &body, 1)])).await;
+    let mut queue = TestQueue::new(messages(&[received(1, &body, 1), received(2, &body, 1)])).await;
     let (first, _second) =
-        (scene.trigger_receiver.recv().await.unwrap(), scene.trigger_receiver.recv().await.unwrap());
-    first.receipt.unwrap().settle();
+        (queue.trigger_receiver.recv().await.unwrap(), queue.trigger_receiver.recv().await.unwrap());
+    first.ack.unwrap().ack();
     let begun = Instant::now();
-    let mut errands = scene.end().await;
+    let mut entries = queue.end().await;
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    errands.sort_unstable();
-    let [deleted, hidden] = errands.as_slice() else { panic!("{errands:?}") };
+    entries.sort_unstable();
+    let [deleted, hidden] = entries.as_slice() else { panic!("{entries:?}") };
     assert!(deleted.starts_with("delete ") && hidden.starts_with("hide ") && hidden.ends_with(" 2"));
 }
 
 #[tokio::test]
-async fn only_who_leads_reads() {
-    let mut scene = Scene::new(messages(&[received(1, &event("AWSCURRENT"), 1)])).await;
-    let _wake = scene.trigger_receiver.recv().await.unwrap();
-    scene.leading.send(false).unwrap();
-    scene.until(&["hide handle-1 2"]).await;
-    let asked = scene.asked(RECEIVE).await.len();
-    scene.leading.send(true).unwrap();
-    until(async || scene.asked(RECEIVE).await.len() > asked).await;
-    scene.end().await;
+async fn only_the_leader_receives() {
+    let mut queue = TestQueue::new(messages(&[received(1, &event("AWSCURRENT"), 1)])).await;
+    let _event = queue.trigger_receiver.recv().await.unwrap();
+    queue.leading.send(false).unwrap();
+    queue.until(&["hide handle-1 2"]).await;
+    let requests = queue.requests(RECEIVE).await.len();
+    queue.leading.send(true).unwrap();
+    until(async || queue.requests(RECEIVE).await.len() > requests).await;
+    queue.end().await;
 }
 
 #[tokio::test]
-async fn without_a_controller_it_ends() {
-    let scene = Scene::new(messages(&[received(1, &event("AWSCURRENT"), 1)])).await;
-    let Scene { trigger_receiver, reader, server: _server, leading: _leading, stop: _stop, .. } = scene;
+async fn reader_ends_without_a_controller() {
+    let queue = TestQueue::new(messages(&[received(1, &event("AWSCURRENT"), 1)])).await;
+    let TestQueue { trigger_receiver, reader, server: _server, leading: _leading, stop: _stop, .. } = queue;
     drop(trigger_receiver);
     timeout(Duration::from_secs(10), reader).await.unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn a_queue_that_cannot_be_read_is_told_once_and_tried_again() {
+async fn receive_failure_logged_once_and_retried() {
     let (log, _guard) = Log::listen();
-    let scene = Scene::new(error(400, "AccessDenied")).await;
-    until(async || scene.asked(RECEIVE).await.len() > 1).await;
-    scene.end().await;
-    let told = "the queue cannot be read, and is tried again until it can: access denied: no policy grants \
-                `sqs:ReceiveMessage` on the queue";
+    let queue = TestQueue::new(error(400, "AccessDenied")).await;
+    until(async || queue.requests(RECEIVE).await.len() > 1).await;
+    queue.end().await;
+    let expect = "cannot receive messages, retrying: access denied: no policy grants `sqs:ReceiveMessage` on \
+                  the queue";
     let text = log.text();
-    assert_eq!(text.matches(told).count(), 1, "{text}");
+    assert_eq!(text.matches(expect).count(), 1, "{text}");
     assert!(!text.contains("hunter2"), "{text}");
 }
 
-#[tokio::test]
-async fn every_refusal_says_what_to_mend() {
-    let check = async |answer: ResponseTemplate, expect: &str| {
-        let server = MockServer::start().await;
-        Mock::given(header("X-Amz-Target", RECEIVE)).respond_with(answer).mount(&server).await;
-        let queue = SqsQueue {
-            queue_url: format!("{}/123456789012/regcred", server.uri()),
-            region: "eu-west-1".to_owned(),
-            endpoint_url: Some(server.uri()),
-        };
-        let answer = Queue::with_config(&queue, &shared()).receive(WAIT).await;
-        let failure = answer.err().unwrap();
-        assert_eq!(failure::told(&failure), expect);
+/// Expects this description of the failure that an answer means.
+async fn check(answer: ResponseTemplate, expect: &str) {
+    let server = MockServer::start().await;
+    Mock::given(header("X-Amz-Target", RECEIVE)).respond_with(answer).mount(&server).await;
+    let queue = SqsQueue {
+        queue_url: format!("{}/123456789012/regcred", server.uri()),
+        region: "eu-west-1".to_owned(),
+        endpoint_url: Some(server.uri()),
     };
-    let query = |code: &str| error(400, "X").insert_header("x-amzn-query-error", format!("{code};Sender"));
-    let missing = "there is no such queue: check `queueUrl` and `region`";
+    let answer = QueueClient::with_config(&queue, &shared()).receive(LONG_POLL).await;
+    let failure = answer.err().unwrap();
+    assert_eq!(failure::describe(&failure), expect);
+}
+
+/// An error with the code of the query protocol in a header.
+fn query_error(code: &str) -> ResponseTemplate {
+    error(400, "X").insert_header("x-amzn-query-error", format!("{code};Sender"))
+}
+
+#[tokio::test]
+async fn every_failure_names_its_fix() {
+    let missing = "queue not found; check `queueUrl` and `region`";
     check(error(400, "com.amazonaws.sqs#QueueDoesNotExist"), missing).await;
-    check(query("AWS.SimpleQueueService.NonExistentQueue"), missing).await;
+    check(query_error("AWS.SimpleQueueService.NonExistentQueue"), missing).await;
     let key = "access denied: no policy grants `kms:Decrypt` on the key of the queue, or the key is disabled";
     check(error(400, "com.amazonaws.sqs#KmsAccessDenied"), key).await;
-    check(query("KMS.DisabledException"), key).await;
+    check(query_error("KMS.DisabledException"), key).await;
     let address = "`queueUrl` is not the URL of a queue in this region";
     check(error(400, "com.amazonaws.sqs#InvalidAddress"), address).await;
     let credentials =
@@ -284,10 +289,10 @@ async fn every_refusal_says_what_to_mend() {
 }
 
 #[test]
-fn an_age_is_what_both_clocks_agree_on() {
-    let at = |seconds: i64| Timestamp::from_second(SENT + seconds).unwrap();
-    assert_eq!(age(Some(at(0)), at(7)), Duration::from_secs(7));
-    assert_eq!(age(Some(at(7)), at(0)), Duration::ZERO);
-    assert_eq!(age(None, at(0)), Duration::ZERO);
-    assert_eq!(age(Some(Timestamp::UNIX_EPOCH), at(0)), OLDEST);
+fn message_age_needs_agreeing_clocks() {
+    let [sent, later] = [SENT, SENT + 7].map(|second| Timestamp::from_second(second).unwrap());
+    assert_eq!(age(Some(sent), later), Duration::from_secs(7));
+    assert_eq!(age(Some(later), sent), Duration::ZERO);
+    assert_eq!(age(None, sent), Duration::ZERO);
+    assert_eq!(age(Some(Timestamp::UNIX_EPOCH), sent), MAX_AGE);
 }

@@ -34,7 +34,7 @@ struct OfClusterPullSecret {
 /// What to look at: everything where the body is empty, nothing where an event tells of nothing.
 pub(super) fn read(body: &[u8]) -> Result<Vec<TriggerScope>, Refusal> {
     if body.trim_ascii().is_empty() {
-        return Ok(vec![TriggerScope::Everything]);
+        return Ok(vec![TriggerScope::All]);
     }
     let json: Json = serde_json::from_slice(body).map_err(|_| Refusal::Unreadable)?;
     if OWN.iter().any(|field| json.get(field).is_some()) {
@@ -68,8 +68,8 @@ mod tests {
 
     #[test]
     fn an_empty_body_asks_for_everything() {
-        check("", Ok(TriggerScope::Everything));
-        check(" \r\n", Ok(TriggerScope::Everything));
+        check("", Ok(TriggerScope::All));
+        check(" \r\n", Ok(TriggerScope::All));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::*;
 use crate::credential::StoreKey;
 use crate::manifest::config::triggers::Webhook;
 use crate::trigger::TriggerScope;
-use crate::trigger::channel::{self, NotHandedOver, TriggerReceiver};
+use crate::trigger::channel::{self, ForwardError, TriggerReceiver};
 
 mod port;
 mod stranger;
@@ -97,8 +97,8 @@ fn play(mut trigger_receiver: TriggerReceiver) -> Arc<Mutex<Vec<TriggerScope>>> 
     tokio::spawn(async move {
         while let Some(wake) = trigger_receiver.recv().await {
             assert_eq!((wake.trigger, wake.at), (Trigger::Webhook, wall_clock()));
-            remembered.lock().unwrap().extend(wake.looks);
-            wake.answer.expect("it wants to know").send(Ok(vec!["images".to_owned()])).unwrap();
+            remembered.lock().unwrap().extend(wake.scopes);
+            wake.reply.expect("it wants to know").send(Ok(vec!["images".to_owned()])).unwrap();
         }
     });
     looks
@@ -142,7 +142,7 @@ async fn who_has_a_token_wakes_what_the_body_names() {
     let looks = looks.lock().unwrap();
     let place = StoreKey { store: "vault".into(), key: "ci/ghcr".into() };
     let known =
-        [TriggerScope::Everything, TriggerScope::Key(place, None), TriggerScope::Object("images".to_owned())];
+        [TriggerScope::All, TriggerScope::Key(place, None), TriggerScope::Object("images".to_owned())];
     assert_eq!(looks[..3], known);
     assert!(matches!(&looks[3..], [TriggerScope::Secret(_)]), "{looks:?}");
 }
@@ -154,7 +154,7 @@ async fn who_signs_a_request_wakes_as_well() {
     let router = scene.router().await;
     assert_eq!(status_of(&router, signed(KEY, NOW, r#"{"pullSecret": "images"}"#)).await, 202);
     assert_eq!(status_of(&router, signed(KEY, NOW, "")).await, 202);
-    assert_eq!(*looks.lock().unwrap(), [TriggerScope::Object("images".to_owned()), TriggerScope::Everything]);
+    assert_eq!(*looks.lock().unwrap(), [TriggerScope::Object("images".to_owned()), TriggerScope::All]);
 }
 
 #[tokio::test]
@@ -184,7 +184,7 @@ async fn a_wrong_key_a_replay_and_a_wrong_time_ring_for_nothing() {
     for (what, request) in refused {
         assert_eq!(answer_to(&router, request).await, (401, "unauthorized\n".to_owned()), "{what}");
     }
-    assert_eq!(*looks.lock().unwrap(), [TriggerScope::Everything]);
+    assert_eq!(*looks.lock().unwrap(), [TriggerScope::All]);
     assert_eq!(scene.counted("refused"), Some(count));
     for at in [NOW - 300, NOW + 300] {
         assert_eq!(status_of(&router, signed(KEY, at, "")).await, 202, "{at}");
@@ -321,8 +321,8 @@ async fn what_could_not_be_handed_over_is_not_said_to_be_woken() {
     let router = scene.router().await;
     tokio::spawn(async move {
         let wake = trigger_receiver.recv().await.unwrap();
-        let lost = NotHandedOver { cluster_pull_secrets: vec!["images".to_owned()] };
-        wake.answer.unwrap().send(Err(lost)).unwrap();
+        let lost = ForwardError { cluster_pull_secrets: vec!["images".to_owned()] };
+        wake.reply.unwrap().send(Err(lost)).unwrap();
     });
     assert_eq!(answer_to(&router, with_token("")).await, (503, "not ready: try again\n".to_owned()));
 }
@@ -338,7 +338,7 @@ async fn what_was_signed_and_not_carried_out_may_come_again() {
     let looks = play(trigger_receiver);
     assert_eq!(status_of(&router, request()).await, 202);
     assert_eq!(status_of(&router, request()).await, 401, "once it is carried out it is used");
-    assert_eq!(*looks.lock().unwrap(), [TriggerScope::Everything]);
+    assert_eq!(*looks.lock().unwrap(), [TriggerScope::All]);
 }
 
 #[tokio::test]

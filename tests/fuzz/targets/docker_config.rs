@@ -1,5 +1,5 @@
-//! Stored values of every shape, and docker configs: what the spec of a registry says, one line each for
-//! host, username and the two fields, and then the value.
+//! Stored values of every shape, and docker configs: the source of a registry, one line each for host,
+//! username and the two fields, and then the value.
 
 #![no_main]
 
@@ -12,35 +12,39 @@ use secrecy::ExposeSecret;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut lines = bytes.splitn(5, |byte| *byte == b'\n');
-    let mut line = || lines.next().unwrap_or_default();
-    let (host, username, username_key, password_key, value) = (line(), line(), line(), line(), line());
-    let given = |line: &[u8]| str::from_utf8(line).ok().filter(|text| !text.is_empty()).map(str::to_owned);
-    let host = given(host).and_then(|host| HostKey::parse(&host).ok());
+    let [host, username, username_key, password_key, value] =
+        std::array::from_fn(|_| lines.next().unwrap_or_default());
+    let host = text(host).and_then(|host| HostKey::parse(&host).ok());
     if let Some(host) = &host {
         assert_eq!(HostKey::parse(host.as_str()).as_ref(), Ok(host), "a host key has two spellings");
     }
-    survives(&DockerConfig::parse_lenient(value));
+    check_round_trip(&DockerConfig::parse_lenient(value));
     let registry = RegistrySource {
         host,
         place: StoreKey { store: "files".into(), key: "ghcr".into() },
-        username: given(username),
-        username_key: given(username_key),
-        password_key: given(password_key),
+        username: text(username),
+        username_key: text(username_key),
+        password_key: text(password_key),
     };
     match shapes::parse(&value.to_vec().into(), &registry) {
         Ok(config) => {
-            assert!(!config.auths.is_empty(), "read for nothing");
+            assert!(!config.auths.is_empty(), "accepted without an entry");
             if let Some(host) = &registry.host {
-                assert!(config.auths.keys().eq([host]), "another host than was asked for");
+                assert!(config.auths.keys().eq([host]), "another host than the requested one");
             }
-            survives(&config);
+            check_round_trip(&config);
         }
-        Err(malformed) => assert!(!malformed.to_string().is_empty(), "refused for no reason"),
+        Err(malformed) => assert!(!malformed.to_string().is_empty(), "rejected without a reason"),
     }
 });
 
-/// Rendered and parsed it is the same, and every reader of its two ways to say a credential sees one.
-fn survives(config: &DockerConfig) {
+/// Returns a line as text, unless it is empty.
+fn text(line: &[u8]) -> Option<String> {
+    str::from_utf8(line).ok().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// Expects a config to survive rendering and parsing, with the same credential in both of its forms.
+fn check_round_trip(config: &DockerConfig) {
     let bytes = config.render();
     let again = DockerConfig::parse_lenient(bytes.expose_secret());
     assert!(config.auths.keys().eq(again.auths.keys()), "other hosts than before");

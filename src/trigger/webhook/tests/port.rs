@@ -82,7 +82,7 @@ async fn a_connection_carries_one_request() {
     assert_status(&answer, 202);
     assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
     assert!(answer.ends_with("\r\n\r\n{\"pullSecrets\":[\"images\"]}"), "{answer}");
-    assert_eq!(*looks.lock().unwrap(), [TriggerScope::Everything]);
+    assert_eq!(*looks.lock().unwrap(), [TriggerScope::All]);
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn who_waits_for_an_answer_is_in_nobodys_way() {
         // One dawdles at the other place, and one more waits for it.
         let (dawdler, _waiting) = (port.connect().await, port.connect().await);
         assert_eq!(exchange(dawdler, b"").await, "");
-        wake.answer.unwrap().send(Ok(vec!["images".to_owned()])).unwrap();
+        wake.reply.unwrap().send(Ok(vec!["images".to_owned()])).unwrap();
         assert_status(&exchange(stream, b"").await, 202);
     }
 }
