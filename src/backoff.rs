@@ -1,20 +1,20 @@
-//! How long to wait before something is tried again, or looked at again.
+//! Exponential back-off with jitter.
 //!
 //! Pure: the number of failures and a random number go in, a pause comes out.
 
 use std::time::Duration;
 
 /// The pause after the first failure.
-const SHORTEST: Duration = Duration::from_secs(1);
-/// The pause that none exceeds.
-const LONGEST: Duration = Duration::from_mins(5);
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause.
+const MAX_PAUSE: Duration = Duration::from_mins(5);
 
 /// The pause after that many failures in a row, from a second to five minutes. It doubles with each and
-/// is shortened by up to a tenth, by `jitter` from 0 to 1, so that what failed together is not tried together.
+/// is shortened by up to a tenth, by `jitter` from 0 to 1, so that simultaneous failures are not retried together.
 #[must_use]
 pub fn after(failures: u32, jitter: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
-    shortened(SHORTEST.saturating_mul(1 << doublings).min(LONGEST), jitter)
+    shortened(MIN_PAUSE.saturating_mul(1 << doublings).min(MAX_PAUSE), jitter)
 }
 
 /// A pause that may not be exceeded, shortened by up to a tenth.
@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_together_is_not_tried_together() {
+    fn jitter_spreads_simultaneous_retries() {
         assert_eq!(after(4, 1.0), Duration::from_millis(7200));
         assert_eq!(shortened(Duration::from_mins(1), 0.0), Duration::from_mins(1));
         assert_eq!(shortened(Duration::from_mins(1), 1.0), Duration::from_secs(54));

@@ -1,28 +1,28 @@
-//! How often it is said that what others send is refused or cannot be read.
+//! Throttle for log lines about invalid or rejected input from outside.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 /// Time between two lines of the log.
-const PAUSE: Duration = Duration::from_mins(1);
+const INTERVAL: Duration = Duration::from_mins(1);
 
-/// Things refused that nobody was told of yet.
+/// A counter of events that are not logged yet.
 #[derive(Debug, Default)]
-pub(super) struct LogThrottle {
-    untold: u64,
-    told_at: Option<Instant>,
+pub(crate) struct LogThrottle {
+    unlogged: u64,
+    logged_at: Option<Instant>,
 }
 
 impl LogThrottle {
-    /// One more: how many there were since it was last told, where it is time to tell it again.
-    pub(super) fn count(&mut self, now: Instant) -> Option<u64> {
-        self.untold += 1;
-        if self.told_at.is_some_and(|told_at| now < told_at + PAUSE) {
+    /// Counts an event; returns the number of events since the last line if a line is due.
+    pub(crate) fn count(&mut self, now: Instant) -> Option<u64> {
+        self.unlogged += 1;
+        if self.logged_at.is_some_and(|logged_at| now < logged_at + INTERVAL) {
             return None;
         }
-        self.told_at = Some(now);
-        Some(std::mem::take(&mut self.untold))
+        self.logged_at = Some(now);
+        Some(std::mem::take(&mut self.unlogged))
     }
 }
 
@@ -31,14 +31,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_is_told_at_once_and_the_others_together_after_a_minute() {
+    fn first_event_logged_at_once_and_the_rest_once_a_minute() {
         let begin = Instant::now();
-        let mut complaints = LogThrottle::default();
-        let mut told = Vec::new();
+        let mut throttle = LogThrottle::default();
+        let mut logged = Vec::new();
         for second in 0..130 {
-            let requests = complaints.count(begin + Duration::from_secs(second));
-            told.extend(requests.map(|requests| (second, requests)));
+            let events = throttle.count(begin + Duration::from_secs(second));
+            logged.extend(events.map(|events| (second, events)));
         }
-        assert_eq!(told, [(0, 1), (60, 60), (120, 60)]);
+        assert_eq!(logged, [(0, 1), (60, 60), (120, 60)]);
     }
 }
