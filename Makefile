@@ -1,13 +1,18 @@
 # The two commands of the README, and what developers use beside them.
-.PHONY: demo test bench fuzz lint deny base tools
+.PHONY: demo test test-oldest bench fuzz lint deny base tools
 
-# Tells the whole story on a world of its own: real Vault, Secrets Manager, API server and registries.
+# Shows the whole story on a world of its own: real Vault, Secrets Manager, API server and registries.
 demo:
-	cargo test --quiet --test demo
+	@cargo build --quiet --package regcred --package demo --bins
+	@$${CARGO_TARGET_DIR:-target}/debug/demo
 
 # Every test, unit to end-to-end.
 test: tools
 	cargo test --workspace
+
+# The end-to-end tests against the oldest Kubernetes that the documentation promises (`make test` runs the newest).
+test-oldest: tools
+	REGCRED_WORLD_KUBERNETES=oldest cargo test --test e2e --test controller
 
 # What a rotation costs beside the bare writes, measured in the same run: by the one-shot command, and by the controller.
 bench:

@@ -12,7 +12,7 @@ pub(crate) const NAMESPACE: &str = "regcred-system";
 pub(crate) const NAME: &str = "regcred";
 
 /// A Helm built from source does not know for which Kubernetes it would render.
-const KUBERNETES: &str = "1.36.0";
+const KUBERNETES: &str = "1.37.2";
 
 /// `kind name` of each object, and the object.
 pub(crate) type Objects = BTreeMap<String, Value>;

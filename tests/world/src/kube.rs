@@ -1,6 +1,7 @@
 //! A real Kubernetes API server, with the controllers that make ServiceAccounts and finish namespaces, and no node.
 
 mod api_server;
+mod apply;
 mod audit;
 mod burst;
 mod control_plane;
@@ -37,7 +38,7 @@ pub struct Kube {
     /// Requests as admin.
     client: Client,
     // Killed in this order when the control plane is dropped.
-    _controllers: Process,
+    controllers: Option<Process>,
     apiserver: ApiServer,
     _etcd: Process,
     guardian: Guardian,

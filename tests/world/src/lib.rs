@@ -33,7 +33,7 @@ pub use kube::{AuditEvent, AuditMark, Ending, Kube, service_account_user};
 pub use localstack::{LocalStack, Queue, REGION};
 pub use port::free as free_port;
 pub use process::Process;
-pub use programs::build_all;
+pub use programs::{build_all, build_bare};
 pub use proxy::{Fault, Kind, Proxy, Rule};
 pub use registry::Registry;
 pub use tool::{helm, kustomize};
@@ -44,7 +44,7 @@ pub use vault::{Vault, VaultAuditEvent, VaultAuditMark};
 pub struct World {
     /// The Kubernetes API server.
     pub kube: Kube,
-    /// Vault, with the Kubernetes auth method at `auth/kubernetes/` set up for [`World::kube`].
+    /// Vault; [`World::start`] sets up the Kubernetes auth method at `auth/kubernetes/` for [`World::kube`].
     pub vault: Vault,
     /// The AWS services.
     pub localstack: LocalStack,
@@ -77,6 +77,21 @@ impl World {
             async { Registry::start_token(&guardian).await.context("the token registry did not start") },
         )?;
         let (kube, vault) = control_plane;
+        Ok(Self { kube, vault, localstack, registry, token_registry, guardian })
+    }
+
+    /// Builds what is missing, then starts the parts that the demo needs: the API server without controllers, so that
+    /// no ServiceAccount appears by itself, and Vault without the Kubernetes auth method.
+    pub async fn start_bare() -> anyhow::Result<Self> {
+        build_bare().await?;
+        let guardian = Guardian::new()?;
+        let (kube, vault, localstack, registry, token_registry) = tokio::try_join!(
+            async { Kube::start_bare(&guardian).await.context("Kubernetes did not start") },
+            async { Vault::start_bare(&guardian).await.context("Vault did not start") },
+            async { LocalStack::start(&guardian).await.context("LocalStack did not start") },
+            async { Registry::start_basic(&guardian).await.context("the registry did not start") },
+            async { Registry::start_token(&guardian).await.context("the token registry did not start") },
+        )?;
         Ok(Self { kube, vault, localstack, registry, token_registry, guardian })
     }
 

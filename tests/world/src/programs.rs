@@ -16,6 +16,28 @@ pub(crate) use pins::hex;
 /// The directory that goes before everything else.
 const BIN_VARIABLE: &str = "REGCRED_WORLD_BIN";
 
+/// Chooses the control plane: `oldest`, or the newest where it is unset.
+const KUBERNETES_VARIABLE: &str = "REGCRED_WORLD_KUBERNETES";
+
+/// The release of Kubernetes that a world runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kubernetes {
+    /// The newest that regcred is tested on.
+    Newest,
+    /// The oldest that the documentation promises.
+    Oldest,
+}
+
+impl Kubernetes {
+    /// The choice of the environment.
+    pub(crate) fn chosen() -> Self {
+        match std::env::var_os(KUBERNETES_VARIABLE) {
+            Some(value) if value == "oldest" => Self::Oldest,
+            _ => Self::Newest,
+        }
+    }
+}
+
 /// A program that the world starts or calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Program {
@@ -53,6 +75,9 @@ impl Program {
         Self::VaultPluginAuthKubernetes,
     ];
 
+    /// The programs that the demo runs: no controllers, no Kubernetes auth in Vault, no chart, no kubectl.
+    const BARE: [Self; 5] = [Self::Etcd, Self::Registry, Self::KubeApiserver, Self::Keyring, Self::Vault];
+
     /// The name of its file.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -68,18 +93,16 @@ impl Program {
         }
     }
 
-    /// How a program found on `PATH` shows that it is the pinned one: its version argument, and folder and module of the pin.
+    /// How a program found on `PATH` shows that it is the pinned one: its version argument and the module of the pin.
     ///
     /// `None` for programs that are never taken from `PATH`: other tools are called `keyring` too, the plugin
     /// cannot tell its version, and a Helm built without flags does not know its own.
-    fn proof(self) -> Option<(&'static str, &'static str, &'static str)> {
+    fn proof(self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::Etcd => Some(("--version", "etcd", "go.etcd.io/etcd/server/v3")),
-            Self::KubeApiserver | Self::KubeControllerManager => {
-                Some(("--version", "kube", "k8s.io/kubernetes"))
-            }
-            Self::Vault => Some(("version", "vault", "github.com/hashicorp/vault")),
-            Self::Registry => Some(("--version", "registry", "github.com/distribution/distribution/v3")),
+            Self::Etcd => Some(("--version", "go.etcd.io/etcd/server/v3")),
+            Self::KubeApiserver | Self::KubeControllerManager => Some(("--version", "k8s.io/kubernetes")),
+            Self::Vault => Some(("version", "github.com/hashicorp/vault")),
+            Self::Registry => Some(("--version", "github.com/distribution/distribution/v3")),
             Self::Kubectl | Self::Keyring | Self::Helm | Self::VaultPluginAuthKubernetes => None,
         }
     }
@@ -90,7 +113,7 @@ impl Program {
             if let Some(path) = self.find()? {
                 return Ok(path);
             }
-            go::build(self)?;
+            go::build(&[self])?;
             self.find()?.with_context(|| {
                 format!("{} was built but is not in the cache: run `world build` again", self.name())
             })
@@ -109,7 +132,7 @@ impl Program {
         if let Some(path) = on_path(self.name()).filter(|path| self.is_pinned(path)) {
             return Ok(Some(path));
         }
-        let path = cache::of_these_pins()?.join("bin").join(self.name());
+        let path = cache::of(go::pins_of(self))?.join("bin").join(self.name());
         Ok(path.is_file().then_some(path))
     }
 
@@ -118,8 +141,10 @@ impl Program {
         if self == Self::Kubectl {
             return true;
         }
-        let Some((argument, folder, module)) = self.proof() else { return false };
-        let Some(wanted) = pins::version(folder, module).and_then(|version| version.rsplit_once('.')) else {
+        let Some((argument, module)) = self.proof() else { return false };
+        let Some(wanted) =
+            pins::version(go::folder_of(self), module).and_then(|version| version.rsplit_once('.'))
+        else {
             return false;
         };
         Command::new(path)
@@ -131,12 +156,29 @@ impl Program {
 
 /// Builds and installs whatever is missing, so that a later start takes seconds.
 pub async fn build_all() -> anyhow::Result<()> {
-    for program in Program::ALL {
-        program.path().await?;
-    }
+    build(&Program::ALL).await?;
     localstack_python().await?;
     deploy_tools_python().await?;
     Ok(())
+}
+
+/// Builds and installs what [`World::start_bare`](crate::World::start_bare) needs and is missing, and nothing else.
+pub async fn build_bare() -> anyhow::Result<()> {
+    build(&Program::BARE).await?;
+    localstack_python().await.map(drop)
+}
+
+async fn build(programs: &'static [Program]) -> anyhow::Result<()> {
+    blocking(move || {
+        let mut missing = Vec::new();
+        for program in programs {
+            if program.find()?.is_none() {
+                missing.push(*program);
+            }
+        }
+        go::build(&missing)
+    })
+    .await
 }
 
 /// The Python interpreter of the LocalStack installation, installed first if it is missing.
@@ -177,8 +219,8 @@ mod tests {
     fn a_patch_release_counts_and_another_minor_does_not() {
         for (text, wanted, expected) in [
             ("etcd Version: 3.6.4\nGit SHA: x", "3.6", true),
-            ("Kubernetes v1.36.3", "1.36", true),
-            ("Kubernetes v1.3.6", "1.36", false),
+            ("Kubernetes v1.37.2", "1.37", true),
+            ("Kubernetes v1.3.7", "1.37", false),
             ("registry github.com/distribution/distribution/v3 v3.0.0+unknown", "3.0", true),
             ("registry github.com/docker/distribution 2.8.3", "3.0", false),
         ] {

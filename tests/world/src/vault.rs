@@ -37,11 +37,23 @@ impl Vault {
     ///
     /// KV version 2 is at `secret/`, version 1 at `kv1/`.
     pub async fn start(guardian: &Guardian) -> anyhow::Result<Self> {
-        let program = Program::Vault.path().await?;
         let plugin = Program::VaultPluginAuthKubernetes.path().await?;
+        Self::start_with(guardian, Some(&plugin)).await
+    }
+
+    /// Starts a Vault that does not know the Kubernetes auth method.
+    pub async fn start_bare(guardian: &Guardian) -> anyhow::Result<Self> {
+        Self::start_with(guardian, None).await
+    }
+
+    async fn start_with(guardian: &Guardian, plugin: Option<&Path>) -> anyhow::Result<Self> {
+        let program = Program::Vault.path().await?;
         let directory = guardian.new_directory("vault")?;
         let plugins = directory.join("plugins");
-        install_plugin(&plugin, &plugins)?;
+        std::fs::create_dir(&plugins).context("cannot create the directory of Vault's plugins")?;
+        if let Some(plugin) = plugin {
+            install_plugin(plugin, &plugins)?;
+        }
         let root_token = crate::kube::credentials::random_token()?;
         let listen = format!("127.0.0.1:{}", port::free()?);
         let process = guardian.spawn("vault", &directory, &program, |command| {
@@ -170,7 +182,6 @@ impl Vault {
 
 /// Vault calls a plugin by its file's name, and wants a file of the directory's own, no symbolic link.
 fn install_plugin(plugin: &Path, directory: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir(directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let to = directory.join("kubernetes");
     std::fs::hard_link(plugin, &to)
         .or_else(|_| std::fs::copy(plugin, &to).map(drop))

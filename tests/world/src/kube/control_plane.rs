@@ -14,6 +14,19 @@ use crate::{http, port};
 impl Kube {
     /// Starts a control plane that lives as long as the returned value and `guardian`.
     pub async fn start(guardian: &Guardian) -> anyhow::Result<Self> {
+        let mut kube = Self::start_bare(guardian).await?;
+        let controllers = start_controllers(guardian, &kube.directory, &kube.kubeconfig()).await?;
+        let default = format!("{}/api/v1/namespaces/default/serviceaccounts/default", kube.url);
+        let (client, token) = (&kube.client, &kube.admin_token);
+        controllers
+            .until("the first ServiceAccount", || async { succeeds(client, &default, token).await })
+            .await?;
+        kube.controllers = Some(controllers);
+        Ok(kube)
+    }
+
+    /// Starts etcd and the API server alone: nothing creates ServiceAccounts or finishes the deletion of namespaces.
+    pub async fn start_bare(guardian: &Guardian) -> anyhow::Result<Self> {
         let directory = guardian.new_directory("kube")?;
         let admin_token = credentials::random_token()?;
         let (etcd, etcd_url) = start_etcd(guardian).await?;
@@ -23,21 +36,16 @@ impl Kube {
         let admin = kubeconfig::text(&url, Some(&ca_file), "admin", "default", &admin_token);
         let kubeconfig = directory.join("admin.kubeconfig");
         credentials::write_private(&kubeconfig, &admin)?;
-        let controllers = start_controllers(guardian, &directory, &kubeconfig).await?;
 
         let ca = std::fs::read(&ca_file).context("cannot read the API server's certificate")?;
         let client = http::client(Some(&ca))?;
-        let default = format!("{url}/api/v1/namespaces/default/serviceaccounts/default");
-        controllers
-            .until("the first ServiceAccount", || async { succeeds(&client, &default, &admin_token).await })
-            .await?;
         Ok(Self {
             url,
             ca_file,
             admin_token,
             directory,
             client,
-            _controllers: controllers,
+            controllers: None,
             apiserver,
             _etcd: etcd,
             guardian: guardian.clone(),

@@ -19,7 +19,19 @@ impl Kube {
         let objects: Vec<Value> =
             names.iter().map(|name| json!({ "metadata": { "name": name, "labels": labels } })).collect();
         self.create_all("/api/v1/namespaces", objects).await?;
+        if self.controllers.is_none() {
+            return self.create_default_service_accounts(&names).await;
+        }
         self.wait_for_default_service_accounts(&names).await
+    }
+
+    /// Does by hand the work of the ServiceAccount controller.
+    async fn create_default_service_accounts(&self, names: &BTreeSet<String>) -> anyhow::Result<()> {
+        for name in names {
+            let path = format!("/api/v1/namespaces/{name}/serviceaccounts");
+            self.post(&path, &json!({ "metadata": { "name": "default" } })).await?;
+        }
+        Ok(())
     }
 
     async fn wait_for_default_service_accounts(&self, names: &BTreeSet<String>) -> anyhow::Result<()> {

@@ -17,11 +17,6 @@ pub(crate) fn root() -> anyhow::Result<PathBuf> {
     Ok(base.join("regcred-world"))
 }
 
-/// The part of the cache that belongs to the pins compiled into this crate.
-pub(crate) fn of_these_pins() -> anyhow::Result<PathBuf> {
-    of(pins::PINS)
-}
-
 /// The part of the cache that belongs to `pins`.
 pub(crate) fn of(pins: &[Pin]) -> anyhow::Result<PathBuf> {
     Ok(root()?.join(pins::digest(pins)))

@@ -7,13 +7,16 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 
-use super::{Program, cache, on_path, pins};
+use super::pins::Pin;
+use super::{Kubernetes, Program, cache, on_path, pins};
 use crate::talk::say;
 
 /// Programs that share a module, and how they are built.
 struct Unit {
     /// The folder below `go/` that holds the module.
     folder: &'static str,
+    /// The pins that decide what the programs are built from.
+    pins: &'static [Pin],
     /// Each program with its package.
     programs: &'static [(Program, &'static str)],
     /// Build tags, if any.
@@ -24,9 +27,30 @@ struct Unit {
     minutes: u32,
 }
 
+const KUBE_APISERVER: &str = "k8s.io/kubernetes/cmd/kube-apiserver";
+const KUBE_CONTROLLER_MANAGER: &str = "k8s.io/kubernetes/cmd/kube-controller-manager";
+
+/// Variables without which the programs of Kubernetes cannot parse their own version.
+const KUBE_VERSION: &[&str] =
+    &["k8s.io/component-base/version.gitVersion", "k8s.io/client-go/pkg/version.gitVersion"];
+
+/// The control plane that stands in for the one of [`UNITS`] when [`Kubernetes::Oldest`] is chosen.
+const KUBE_OLDEST: Unit = Unit {
+    folder: "kube-oldest",
+    pins: pins::KUBE_OLDEST,
+    programs: &[
+        (Program::KubeApiserver, KUBE_APISERVER),
+        (Program::KubeControllerManager, KUBE_CONTROLLER_MANAGER),
+    ],
+    tags: None,
+    link: KUBE_VERSION,
+    minutes: 8,
+};
+
 const UNITS: &[Unit] = &[
     Unit {
         folder: "etcd",
+        pins: pins::ETCD,
         programs: &[(Program::Etcd, "go.etcd.io/etcd/server/v3")],
         tags: None,
         link: &[],
@@ -34,6 +58,7 @@ const UNITS: &[Unit] = &[
     },
     Unit {
         folder: "helm",
+        pins: pins::HELM,
         programs: &[(Program::Helm, "helm.sh/helm/v3/cmd/helm")],
         tags: None,
         link: &[],
@@ -41,26 +66,28 @@ const UNITS: &[Unit] = &[
     },
     Unit {
         folder: "registry",
-        programs: &[(Program::Registry, "github.com/distribution/distribution/v3/cmd/registry")],
+        pins: pins::REGISTRY,
+        programs: &[(Program::Registry, "./registry")],
         tags: None,
         link: &[],
         minutes: 1,
     },
     Unit {
         folder: "kube",
+        pins: pins::KUBE,
         programs: &[
-            (Program::KubeApiserver, "k8s.io/kubernetes/cmd/kube-apiserver"),
-            (Program::KubeControllerManager, "k8s.io/kubernetes/cmd/kube-controller-manager"),
+            (Program::KubeApiserver, KUBE_APISERVER),
+            (Program::KubeControllerManager, KUBE_CONTROLLER_MANAGER),
             (Program::Kubectl, "k8s.io/kubernetes/cmd/kubectl"),
             (Program::Keyring, "./keyring"),
         ],
         tags: None,
-        // Without these the programs cannot parse their own version.
-        link: &["k8s.io/component-base/version.gitVersion", "k8s.io/client-go/pkg/version.gitVersion"],
+        link: KUBE_VERSION,
         minutes: 8,
     },
     Unit {
         folder: "vault",
+        pins: pins::VAULT,
         programs: &[
             (Program::Vault, "github.com/hashicorp/vault"),
             (
@@ -74,16 +101,42 @@ const UNITS: &[Unit] = &[
     },
 ];
 
-/// Builds `program` and whatever else of its module is found nowhere.
-pub(crate) fn build(program: Program) -> anyhow::Result<()> {
-    let unit = UNITS
-        .iter()
+/// Builds those of `programs` that are found nowhere, the programs of one module in one go.
+pub(crate) fn build(programs: &[Program]) -> anyhow::Result<()> {
+    for unit in std::iter::once(&KUBE_OLDEST).chain(UNITS) {
+        let members = unit.programs.iter().filter(|(member, _)| programs.contains(member));
+        let members: Vec<_> =
+            members.filter(|(member, _)| std::ptr::eq(unit_of(*member), unit)).copied().collect();
+        if !members.is_empty() {
+            build_unit(unit, &members)?;
+        }
+    }
+    Ok(())
+}
+
+/// The pins that decide what `program` is built from.
+pub(crate) fn pins_of(program: Program) -> &'static [Pin] {
+    unit_of(program).pins
+}
+
+/// The folder below `go/` that holds the module of `program`.
+pub(crate) fn folder_of(program: Program) -> &'static str {
+    unit_of(program).folder
+}
+
+fn unit_of(program: Program) -> &'static Unit {
+    let oldest = (Kubernetes::chosen() == Kubernetes::Oldest).then_some(&KUBE_OLDEST);
+    let mut units = oldest.into_iter().chain(UNITS);
+    units
         .find(|unit| unit.programs.iter().any(|(member, _)| *member == program))
-        .with_context(|| format!("{} has no build unit", program.name()))?;
-    let cache = cache::of_these_pins()?;
+        .expect("a test holds that every program has a unit")
+}
+
+fn build_unit(unit: &Unit, members: &[(Program, &str)]) -> anyhow::Result<()> {
+    let cache = cache::of(unit.pins)?;
     let _lock = cache::lock(&cache, || say("waiting for another process that builds programs"))?;
     let mut missing = Vec::new();
-    for (member, package) in unit.programs {
+    for (member, package) in members {
         if member.find()?.is_none() {
             missing.push((*member, *package));
         }
@@ -93,17 +146,17 @@ pub(crate) fn build(program: Program) -> anyhow::Result<()> {
     }
     let go = compiler(on_path("go"))?;
     let sources = cache.join("src");
-    pins::write_to(&sources, pins::PINS)?;
+    pins::write_to(&sources, unit.pins)?;
 
     let names = missing.iter().map(|(member, _)| member.name()).collect::<Vec<_>>().join(", ");
     say(&format!("building {names} from pinned Go modules, about {} min the first time", unit.minutes));
     let begun = Instant::now();
     let scratch = cache.join("build");
-    // The lock is ours, so a directory that is there was left by a build that was cut short.
+    // The lock is held, so a directory that exists is left over from a build that was cut short.
     let _ = std::fs::remove_dir_all(&scratch);
     let outcome = compile(&go, unit, &missing, &sources, &scratch)
         .and_then(|()| publish(&missing, &scratch, &cache.join("bin")));
-    // Whatever happened, half a build is of no use to anyone.
+    // Half a build is of no use, whatever the outcome.
     let _ = std::fs::remove_dir_all(&scratch);
     outcome?;
     say(&format!("built {names} in {} s", begun.elapsed().as_secs()));
@@ -123,7 +176,8 @@ fn compile(
     if let Some(tags) = unit.tags {
         command.args(["-tags", tags]);
     }
-    command.args(["-ldflags", &link_flags(unit)]).arg("-o");
+    // Stripped programs hold no DWARF; not generating it saves a sixth of the CPU time.
+    command.args(["-gcflags=all=-dwarf=false", "-ldflags", &link_flags(unit)]).arg("-o");
     if let [(member, package)] = missing {
         // A single package may be called otherwise than its program, as etcd's is.
         command.arg(scratch.join(member.name())).arg(package);

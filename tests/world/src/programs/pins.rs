@@ -1,7 +1,7 @@
 //! The pins: every Go module file, the requirements of Python and our own Go source, compiled into this crate.
 //!
-//! Their digest names the cache directory, so a changed pin never meets a program built from an older one. The tools
-//! of [`DEPLOY_TOOLS`] have a digest and a directory of their own: no Go program waits for a newer linter.
+//! The pins of one module have a digest, and the digest names a cache directory: a changed pin never meets a program
+//! built from an older one, and rebuilds nothing else.
 
 use std::path::Path;
 
@@ -21,24 +21,17 @@ macro_rules! pins {
     };
 }
 
-/// Everything that decides what gets built or installed for the world.
-pub(crate) const PINS: &[Pin] = pins![
-    "go/etcd/go.mod",
-    "go/etcd/go.sum",
-    "go/helm/go.mod",
-    "go/helm/go.sum",
-    "go/kube/go.mod",
-    "go/kube/go.sum",
-    "go/kube/keyring/main.go",
-    "go/registry/go.mod",
-    "go/registry/go.sum",
-    "go/vault/go.mod",
-    "go/vault/go.sum",
-    "localstack.lock",
-];
-
-/// The same for what reads infrastructure as code.
-pub(crate) const DEPLOY_TOOLS: &[Pin] = pins!["deploy-tools.lock"];
+pub(crate) const ETCD: &[Pin] = pins!["go/etcd/go.mod", "go/etcd/go.sum"];
+pub(crate) const HELM: &[Pin] = pins!["go/helm/go.mod", "go/helm/go.sum"];
+pub(crate) const REGISTRY: &[Pin] =
+    pins!["go/registry/go.mod", "go/registry/go.sum", "go/registry/registry/main.go"];
+pub(crate) const KUBE: &[Pin] = pins!["go/kube/go.mod", "go/kube/go.sum", "go/kube/keyring/main.go"];
+/// The control plane of the oldest Kubernetes that the documentation promises.
+pub(crate) const KUBE_OLDEST: &[Pin] = pins!["go/kube-oldest/go.mod", "go/kube-oldest/go.sum"];
+pub(crate) const VAULT: &[Pin] = pins!["go/vault/go.mod", "go/vault/go.sum"];
+pub(crate) const LOCALSTACK: &[Pin] = pins!["localstack.lock", "uv.lock"];
+/// The linters and parsers of infrastructure as code.
+pub(crate) const DEPLOY_TOOLS: &[Pin] = pins!["deploy-tools.lock", "uv.lock"];
 
 /// The first 16 hexadecimal digits of the SHA-256 over all paths and texts.
 pub(crate) fn digest(pins: &[Pin]) -> String {
@@ -68,7 +61,11 @@ pub(crate) fn write_to(directory: &Path, pins: &[Pin]) -> anyhow::Result<()> {
 /// The version at which `go/<folder>/go.mod` pins `module`, without the leading `v`.
 pub(crate) fn version(folder: &str, module: &str) -> Option<&'static str> {
     let path = format!("go/{folder}/go.mod");
-    let text = PINS.iter().find(|pin| pin.path == path)?.text;
+    let text = [ETCD, HELM, REGISTRY, KUBE, KUBE_OLDEST, VAULT]
+        .into_iter()
+        .flatten()
+        .find(|pin| pin.path == path)?
+        .text;
     text.lines()
         .map(|line| line.trim().trim_start_matches("require "))
         .filter_map(|line| line.strip_prefix(module)?.strip_prefix(" v"))
@@ -110,6 +107,7 @@ mod tests {
             ("etcd", "go.etcd.io/etcd/server/v3"),
             ("helm", "helm.sh/helm/v3"),
             ("kube", "k8s.io/kubernetes"),
+            ("kube-oldest", "k8s.io/kubernetes"),
             ("registry", "github.com/distribution/distribution/v3"),
             ("vault", "github.com/hashicorp/vault"),
         ] {
@@ -120,7 +118,7 @@ mod tests {
     #[test]
     fn pins_are_written_under_their_own_paths() {
         let directory = std::env::temp_dir().join(format!("regcred-world-pins-{}", std::process::id()));
-        write_to(&directory, PINS).unwrap();
+        write_to(&directory, KUBE).unwrap();
         let written = std::fs::read_to_string(directory.join("go/kube/keyring/main.go")).unwrap();
         std::fs::remove_dir_all(&directory).unwrap();
         assert!(written.contains("package main"));

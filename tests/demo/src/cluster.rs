@@ -1,9 +1,9 @@
-//! Who plays in the story: the world, its twenty namespaces, and `regcred` run by the ServiceAccount that
+//! The cluster of the story: a world with twenty namespaces, and `regcred` run by the ServiceAccount that
 //! `deploy/rbac.yaml` creates.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -18,32 +18,33 @@ pub(crate) const NAMESPACES: usize = 20;
 
 const SYSTEM_NAMESPACE: &str = "regcred-system";
 const SERVICE_ACCOUNT: &str = "regcred";
-/// All that regcred's token may do in Vault.
+/// The rights of regcred's token in Vault.
 const VAULT_POLICY: &str = r#"path "secret/data/ci/*" { capabilities = ["read"] }"#;
 
-pub(crate) struct Cast {
+pub(crate) struct DemoCluster {
+    regcred: PathBuf,
     world: World,
     kubeconfig: PathBuf,
     vault_token: String,
     manifests: PathBuf,
 }
 
-/// What one run of `regcred rotate` printed and did.
+/// The output and the requests of one run of `regcred rotate`.
 pub(crate) struct Run {
     pub(crate) stdout: String,
     pub(crate) wall: Duration,
     /// Requests to the API server that wrote, and the others.
     pub(crate) writes: usize,
     pub(crate) reads: usize,
-    /// How often the password in Vault was read.
+    /// Reads of the password in Vault.
     pub(crate) store_reads: usize,
 }
 
-impl Cast {
-    pub(crate) async fn gather() -> anyhow::Result<Self> {
-        let world = World::start().await?;
+impl DemoCluster {
+    pub(crate) async fn start(regcred: &Path) -> anyhow::Result<Self> {
+        let world = World::start_bare().await?;
         let kube = &world.kube;
-        kube.kubectl_stdin(&["apply", "-f", "-"], include_str!("../../deploy/rbac.yaml")).await?;
+        kube.apply_yaml(include_str!("../../../deploy/rbac.yaml")).await?;
         let kubeconfig = kube.kubeconfig_as(SYSTEM_NAMESPACE, SERVICE_ACCOUNT).await?;
 
         world.vault.put_policy("regcred", VAULT_POLICY).await?;
@@ -52,21 +53,21 @@ impl Cast {
         let vault_token = answer["auth"]["client_token"].as_str().context("Vault gave no token")?.to_owned();
 
         let manifests = world.guardian().new_directory("demo")?.join("manifests.yaml");
-        let text = include_str!("manifests.yaml")
+        let text = include_str!("../manifests.yaml")
             .replace("VAULT", &world.vault.address)
             .replace("SECRETS_MANAGER", &world.localstack.endpoint)
             .replace("BASIC_REGISTRY", &world.registry.host)
             .replace("TOKEN_REGISTRY", &world.token_registry.host);
         std::fs::write(&manifests, text).context("failed to write the manifests")?;
-        Ok(Self { world, kubeconfig, vault_token, manifests })
+        Ok(Self { regcred: regcred.to_owned(), world, kubeconfig, vault_token, manifests })
     }
 
-    /// The registry whose password lives in Vault.
+    /// The registry with its password in Vault.
     pub(crate) fn basic(&self) -> &Registry {
         &self.world.registry
     }
 
-    /// The registry whose password lives in Secrets Manager.
+    /// The registry with its password in Secrets Manager.
     pub(crate) fn token(&self) -> &Registry {
         &self.world.token_registry
     }
@@ -96,11 +97,11 @@ impl Cast {
         Ok(())
     }
 
-    /// `regcred rotate`, which must end well and print no password.
+    /// Runs `regcred rotate`, which must succeed and print no password.
     pub(crate) async fn rotate(&self) -> anyhow::Result<Run> {
         let (kube, vault) = (&self.world.kube, &self.world.vault);
         let (kube_mark, vault_mark) = (kube.audit_mark()?, vault.audit_mark()?);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_regcred"));
+        let mut command = Command::new(&self.regcred);
         command.args(["rotate", "-f"]).arg(&self.manifests).stdin(Stdio::null());
         command.env("KUBECONFIG", &self.kubeconfig).env("VAULT_TOKEN", &self.vault_token);
         command.envs(self.world.localstack.env());
@@ -123,9 +124,9 @@ impl Cast {
         Ok(Run { stdout, wall, writes, reads: requests.len() - writes, store_reads })
     }
 
-    /// How many namespaces hold what logs in at the first and at the second registry just now, going the
-    /// way of a pod that says nothing about pull secrets: its ServiceAccount, the Secrets that this names,
-    /// the kubelet's own code, the real registry.
+    /// Counts the namespaces with a credential that logs in at the first and at the second registry, on the path of a
+    /// pod without `imagePullSecrets`: its ServiceAccount, the Secrets that this references, the kubelet's own code,
+    /// the real registry.
     pub(crate) async fn logins(&self) -> anyhow::Result<[usize; 2]> {
         let secrets = self.named_secrets().await?;
         let mut logins = [0, 0];
@@ -154,7 +155,7 @@ impl Cast {
             .collect())
     }
 
-    /// Of each namespace the Secret that its `default` ServiceAccount names.
+    /// The Secret of each namespace that its `default` ServiceAccount references.
     async fn named_secrets(&self) -> anyhow::Result<BTreeMap<String, Value>> {
         let list = async |kind, name: &str| {
             let path = format!("/api/v1/{kind}?fieldSelector=metadata.name%3D{name}");
@@ -174,7 +175,7 @@ impl Cast {
     }
 }
 
-/// What a store holds for a registry: its user name and the password that is right just now.
+/// The value in a store for a registry: its username and its current password.
 fn stored(registry: &Registry) -> anyhow::Result<Value> {
     Ok(json!({ "username": registry.username, "password": registry.password()? }))
 }
