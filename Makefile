@@ -35,6 +35,7 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
+	cargo test --quiet --locked --test lint -- --show-output
 
 # What comes into the build, by deny.toml: which crates, under which licences, from where.
 deny:
