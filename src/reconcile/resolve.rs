@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::credential::Version;
-use crate::docker_config::versions::Origin;
+use crate::docker_config::versions::EntryOrigin;
 use crate::docker_config::{DockerConfig, shapes};
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, RegistrySource};
 use crate::provider::Error;
@@ -37,7 +37,7 @@ pub struct FetchedCredentials {
     /// The entries.
     pub config: DockerConfig,
     /// Where they came from.
-    pub origin: Origin,
+    pub origin: EntryOrigin,
 }
 
 /// Looks into the values for every registry of one ClusterPullSecret.
@@ -96,7 +96,7 @@ fn look_into(source: &RegistrySource, values: &Values) -> Result<FetchedCredenti
         .map_err(|what| (Some(value.version.clone()), malformed(source, what.to_string())))?;
     Ok(FetchedCredentials {
         config,
-        origin: Origin { store: source.place.store.clone(), version: value.version.clone() },
+        origin: EntryOrigin { store: source.place.store.clone(), version: value.version.clone() },
     })
 }
 
