@@ -27,7 +27,7 @@ use super::{Ack, Trigger, TriggerEvent, TriggerScope, TriggerSender};
 use crate::log_throttle::LogThrottle;
 use crate::manifest::config::triggers::SqsQueue;
 use crate::metrics::{Metrics, TriggerOutcome};
-use crate::provider::failure::Failure;
+use crate::provider::ErrorKind as Failure;
 
 mod concurrency;
 mod failure;
@@ -210,7 +210,7 @@ impl Reader {
                 Err(failure)
             }
         };
-        let told = outcome.as_ref().copied().map_err(Failure::reason);
+        let told = outcome.as_ref().copied().map_err(|failure| failure.reason().into());
         self.settings.metrics.received(&self.settings.queue.queue_url, told);
         if outcome.is_ok() && !std::mem::replace(&mut self.is_read, true) {
             info!(queue = self.settings.queue.queue_url, "the queue is read");

@@ -1,35 +1,39 @@
-//! What an error of AWS Secrets Manager means, without a word of it.
+//! Classifies errors of AWS Secrets Manager, without quoting them.
 
 use std::error::Error as StdError;
 
 use aws_sdk_secretsmanager::config::http::HttpResponse;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 
-use crate::provider::aws::{self, Refusal};
-use crate::provider::failure::Failure;
+use crate::provider::ErrorKind;
+use crate::provider::aws::{self, ErrorResponse};
 
-/// The right to read a value.
+/// The permission to read a value.
 pub(super) const READ: &str = "secretsmanager:GetSecretValue";
-/// The right to look up which version is current.
+/// The permission to look up the current version.
 pub(super) const DESCRIBE: &str = "secretsmanager:DescribeSecret";
 
-/// What the refusal of a request means that took a `right`; `profile` is what `AWS_PROFILE` says.
-pub(super) fn of<E>(error: &SdkError<E, HttpResponse>, right: &str, profile: Option<&str>) -> Failure
+/// Classifies the error of a request that needs `permission`; `profile` is the value of `AWS_PROFILE`.
+pub(super) fn error_kind<E>(
+    error: &SdkError<E, HttpResponse>,
+    permission: &str,
+    profile: Option<&str>,
+) -> ErrorKind
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
-    aws::failure(error, profile, |refusal| own(refusal, right))
+    aws::error_kind(error, profile, |response| classify(response, permission))
 }
 
-/// What the error of one secret in a batch means.
-pub(super) fn of_part(code: Option<&str>, message: Option<&str>) -> Failure {
-    let refusal =
-        Refusal { code: code.unwrap_or_default(), message: message.unwrap_or_default(), status: 400 };
-    refusal.failure(|refusal| own(refusal, READ))
+/// Classifies the error of one secret in a batch.
+pub(super) fn part_error_kind(code: Option<&str>, message: Option<&str>) -> ErrorKind {
+    let response =
+        ErrorResponse { code: code.unwrap_or_default(), message: message.unwrap_or_default(), status: 400 };
+    response.kind(|response| classify(response, READ))
 }
 
-/// Whether it may be the batch that was refused, where the same secrets can be read one by one.
-pub(super) fn is_of_the_batch<E>(error: &SdkError<E, HttpResponse>) -> bool
+/// Returns true if single reads of the same secrets may succeed where the batch did not.
+pub(super) fn can_read_singly<E>(error: &SdkError<E, HttpResponse>) -> bool
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
@@ -37,28 +41,28 @@ where
         return false;
     };
     let code = context.err().code().unwrap_or_default();
-    !aws::is_about_credentials(code) && !of(error, READ, None).is_retryable()
+    !aws::is_about_credentials(code) && !error_kind(error, READ, None).is_retryable()
 }
 
-/// What only Secrets Manager refuses in this way.
-fn own(Refusal { code, message, .. }: &Refusal<'_>, right: &str) -> Option<Failure> {
+/// Classifies the errors that only Secrets Manager has.
+fn classify(ErrorResponse { code, message, .. }: &ErrorResponse<'_>, permission: &str) -> Option<ErrorKind> {
     Some(match *code {
-        "ResourceNotFoundException" => Failure::NotFound,
-        "InvalidRequestException" if message.contains("delet") => Failure::Deleted,
+        "ResourceNotFoundException" => ErrorKind::NotFound,
+        "InvalidRequestException" if message.contains("delet") => ErrorKind::Deleted,
         "InvalidRequestException" => {
-            Failure::Misconfigured("the secret is in a state in which AWS does not let it be read".to_owned())
+            ErrorKind::Misconfigured("AWS does not allow reads in the present state of the secret".to_owned())
         }
-        "DecryptionFailure" => Failure::Denied(NO_KMS.to_owned()),
-        code if code.starts_with("KMS") => Failure::Denied(NO_KMS.to_owned()),
+        "DecryptionFailure" => ErrorKind::Denied(NO_KMS.to_owned()),
+        code if code.starts_with("KMS") => ErrorKind::Denied(NO_KMS.to_owned()),
         "AccessDeniedException" | "AccessDenied" if message.contains("KMS") || message.contains("kms:") => {
-            Failure::Denied(NO_KMS.to_owned())
+            ErrorKind::Denied(NO_KMS.to_owned())
         }
         "AccessDeniedException" | "AccessDenied" => {
-            Failure::Denied(format!("no policy grants `{right}` on the secret"))
+            ErrorKind::Denied(format!("no policy grants `{permission}` on the secret"))
         }
-        "ValidationException" | "InvalidParameterException" => {
-            Failure::Misconfigured("AWS does not take the key for the name or the ARN of a secret".to_owned())
-        }
+        "ValidationException" | "InvalidParameterException" => ErrorKind::Misconfigured(
+            "AWS does not accept the key as the name or the ARN of a secret".to_owned(),
+        ),
         _ => return None,
     })
 }

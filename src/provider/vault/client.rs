@@ -1,9 +1,10 @@
-//! The way to one Vault: its address, its certificate authority, its namespace, and a token.
+//! The client of one Vault: its address, its certificate authority, its namespace, and a token.
 //!
-//! No setting comes from the `VAULT_…` environment variables that vaultrs and the `vault` command
-//! know, so none of them can turn off the verification of certificates.
+//! No setting comes from the `VAULT_…` environment variables of vaultrs and the `vault` command, so none
+//! of them can disable the verification of certificates.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use http::header::DATE;
@@ -16,31 +17,31 @@ use rustls::crypto::aws_lc_rs;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use vaultrs::client::{Client as _, VaultClient, VaultClientSettings};
 
-use super::failure::Refusal;
+use super::error::RequestError;
 use crate::manifest::config::VaultSettings;
-use crate::provider::without_tracing::unheard;
+use crate::provider::without_tracing::without_tracing;
 
-/// The way to a Vault.
-pub(super) struct Connection {
+/// Creates clients of one Vault.
+pub(super) struct ClientFactory {
     http: reqwest::Client,
     address: url::Url,
     namespace: Option<String>,
     timeout: Duration,
-    mend: String,
+    certificate_hint: String,
 }
 
-/// The way to a Vault, as one who holds a token or as nobody yet.
+/// A client of a Vault, with a token or, for a login, without.
 ///
-/// No `Debug`: the settings within print the token.
+/// No `Debug`: the settings inside print the token.
 pub(super) struct Client {
     vault: VaultClient,
-    mend: String,
+    certificate_hint: String,
 }
 
-/// An answer.
-pub(super) struct Reply {
+/// A successful response.
+pub(super) struct Response {
     pub(super) body: SecretSlice<u8>,
-    /// When it was given, by the clock of whoever gave it.
+    /// The time of the response, by the clock of the sender.
     pub(super) date: Option<Timestamp>,
 }
 
@@ -48,48 +49,44 @@ pub(super) struct Reply {
 #[derive(Clone, Debug)]
 pub(super) struct Token(SecretString);
 
-impl Connection {
-    /// Opens no connection yet. What is wrong with the settings comes back as the error.
-    pub(super) fn open(settings: &VaultSettings, timeout: Duration) -> Result<Self, String> {
+impl ClientFactory {
+    /// Opens no connection yet. The error describes the problem with the settings.
+    pub(super) fn new(settings: &VaultSettings, timeout: Duration) -> Result<Self, String> {
         let VaultSettings { address, namespace, ca_file, mount: _, kv: _, auth: _ } = settings;
         if address.path() != "/" || address.query().is_some() {
-            return Err(format!("`address` {address} has to end with the host and port"));
+            return Err(format!("`address` {address} must end with the host and port"));
         }
         if namespace.as_deref().is_some_and(|namespace| !is_visible_ascii(namespace)) {
-            return Err("`namespace` has characters that no HTTP header can carry".to_owned());
+            return Err("`namespace` has characters that are invalid in an HTTP header".to_owned());
         }
-        // reqwest panics where the process has not chosen a TLS library: main has, a test may not.
+        // reqwest panics without a TLS library chosen by the process: main chooses one, a test may not.
         let _ = aws_lc_rs::default_provider().install_default();
         let is_encrypted = address.scheme() == "https";
         let mut http =
             reqwest::Client::builder().timeout(timeout).redirect(Policy::limited(3)).https_only(is_encrypted);
-        let mend = match ca_file {
+        let certificate_hint = match ca_file {
             Some(path) => {
-                let trouble = |what: String| format!("`caFile` {}: {what}", path.display());
-                let pem = fs::read(path).map_err(|error| trouble(error.to_string()))?;
-                let authorities = Certificate::from_pem_bundle(&pem)
-                    .ok()
-                    .filter(|authorities| !authorities.is_empty())
-                    .ok_or_else(|| trouble("holds no PEM certificate".to_owned()))?;
+                let authorities = read_authorities(path)
+                    .map_err(|problem| format!("`caFile` {}: {problem}", path.display()))?;
                 http = http.tls_certs_only(authorities);
                 format!("`caFile` {} did not sign the Vault's certificate", path.display())
             }
             None => "set `caFile` to the authority that signed the Vault's certificate".to_owned(),
         };
         if !is_encrypted {
-            // An image without any certificate authority is good enough for plain HTTP.
+            // Plain HTTP works in an image without any certificate authority.
             http = http.tls_certs_only([]);
         }
         let http = http.build().map_err(|_| {
-            "this machine has no certificate authorities to check `address` against; set `caFile`".to_owned()
+            "this machine has no certificate authorities to verify `address` with; set `caFile`".to_owned()
         })?;
-        Ok(Self { http, address: address.clone(), namespace: namespace.clone(), timeout, mend })
+        Ok(Self { http, address: address.clone(), namespace: namespace.clone(), timeout, certificate_hint })
     }
 
-    /// A client with a token, or with none for a login.
+    /// Creates a client with a token, or without one for a login.
     pub(super) fn client(&self, token: Option<&Token>) -> Client {
         let token = token.map_or_else(String::new, |Token(token)| token.expose_secret().to_owned());
-        // Every field is named, for vaultrs fills those that are not from the environment.
+        // Every field is set, because vaultrs fills the others from the environment.
         let settings = VaultClientSettings {
             address: self.address.clone(),
             ca_certs: Vec::new(),
@@ -112,39 +109,43 @@ impl Connection {
             },
             settings,
         };
-        Client { vault, mend: self.mend.clone() }
+        Client { vault, certificate_hint: self.certificate_hint.clone() }
     }
 }
 
 impl Client {
-    /// Sends a request; the answer is a secret whatever it is.
-    pub(super) async fn send(&self, request: impl Endpoint) -> Result<SecretSlice<u8>, Refusal> {
-        self.ask(request).await.map(|reply| reply.body)
-    }
-
-    /// The same, with what is known of the answer beside its body.
-    pub(super) async fn ask(&self, request: impl Endpoint) -> Result<Reply, Refusal> {
+    /// Sends a request. Any response counts as a secret.
+    pub(super) async fn send(&self, request: impl Endpoint) -> Result<Response, RequestError> {
         let request = request.with_middleware(self.vault.middle());
-        match unheard(request.exec(self.vault.http())).await {
-            Ok(answer) => {
-                let date = answer.response.headers().get(DATE).and_then(|date| date.to_str().ok());
+        match without_tracing(request.exec(self.vault.http())).await {
+            Ok(result) => {
+                let date = result.response.headers().get(DATE).and_then(|date| date.to_str().ok());
                 let date = date.and_then(|date| rfc2822::parse(date).ok()).map(|date| date.timestamp());
-                Ok(Reply { body: answer.response.into_body().into(), date })
+                Ok(Response { body: result.response.into_body().into(), date })
             }
-            Err(error) => Err(Refusal::of(&error, &self.mend)),
+            Err(error) => Err(RequestError::from_client_error(&error, &self.certificate_hint)),
         }
     }
 }
 
 impl Token {
-    /// A token as it stands in a file or a variable, where a newline may follow it.
+    /// Parses a token from a file or a variable, where a newline may follow it.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let text = text.trim_end();
         (!text.is_empty() && is_visible_ascii(text)).then(|| Self(text.into()))
     }
 }
 
-/// Whether text can stand in a header; vaultrs panics on what cannot.
+/// Reads the certificates of a PEM file.
+fn read_authorities(path: &Path) -> Result<Vec<Certificate>, String> {
+    let pem = fs::read(path).map_err(|error| error.to_string())?;
+    Certificate::from_pem_bundle(&pem)
+        .ok()
+        .filter(|authorities| !authorities.is_empty())
+        .ok_or_else(|| "no PEM certificate in the file".to_owned())
+}
+
+/// Returns true if the text is valid in a header; vaultrs panics on other text.
 fn is_visible_ascii(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
 }
@@ -154,7 +155,9 @@ mod tests {
     use super::*;
     use crate::manifest::config::{KvVersion, VaultAuth};
 
-    fn open(change: impl FnOnce(&mut VaultSettings)) -> Result<(), String> {
+    type Edit = fn(&mut VaultSettings);
+
+    fn open(edit: impl FnOnce(&mut VaultSettings)) -> Result<(), String> {
         let mut settings = VaultSettings {
             address: "https://vault.vault:8200".parse().unwrap(),
             mount: "secret".to_owned(),
@@ -163,37 +166,42 @@ mod tests {
             ca_file: None,
             auth: VaultAuth::Environment,
         };
-        change(&mut settings);
-        Connection::open(&settings, Duration::from_secs(1)).map(drop)
+        edit(&mut settings);
+        ClientFactory::new(&settings, Duration::from_secs(1)).map(drop)
     }
 
     #[test]
-    fn settings_that_cannot_work_are_named() {
-        let check = |change: fn(&mut VaultSettings), expect: &str| {
-            assert_eq!(open(change).unwrap_err(), expect);
-        };
-        check(
-            |settings| settings.address = "https://lb/vault".parse().unwrap(),
-            "`address` https://lb/vault has to end with the host and port",
-        );
-        check(
-            |settings| settings.namespace = Some("team-a\n".to_owned()),
-            "`namespace` has characters that no HTTP header can carry",
-        );
-        check(
-            |settings| settings.ca_file = Some("/nowhere/ca.pem".into()),
-            "`caFile` /nowhere/ca.pem: No such file or directory (os error 2)",
-        );
-        check(
-            |settings| settings.ca_file = Some("/dev/null".into()),
-            "`caFile` /dev/null: holds no PEM certificate",
-        );
+    fn invalid_setting_is_named() {
+        let cases: [(Edit, &str); 4] = [
+            (
+                |settings| settings.address = "https://lb/vault".parse().unwrap(),
+                "`address` https://lb/vault must end with the host and port",
+            ),
+            (
+                |settings| settings.namespace = Some("team-a\n".to_owned()),
+                "`namespace` has characters that are invalid in an HTTP header",
+            ),
+            (
+                |settings| settings.ca_file = Some("/nowhere/ca.pem".into()),
+                "`caFile` /nowhere/ca.pem: No such file or directory (os error 2)",
+            ),
+            (
+                |settings| settings.ca_file = Some("/dev/null".into()),
+                "`caFile` /dev/null: no PEM certificate in the file",
+            ),
+        ];
+        for (edit, expect) in cases {
+            assert_eq!(open(edit).unwrap_err(), expect);
+        }
         assert_eq!(open(|_| {}), Ok(()));
     }
 
+    fn parse(text: &str) -> Option<String> {
+        Token::parse(text).map(|Token(token)| token.expose_secret().to_owned())
+    }
+
     #[test]
-    fn a_token_loses_its_newline_and_has_no_other() {
-        let parse = |text| Token::parse(text).map(|Token(token)| token.expose_secret().to_owned());
+    fn token_is_trimmed_and_must_be_visible_ascii() {
         assert_eq!(parse("hvs.hunter2\n").as_deref(), Some("hvs.hunter2"));
         assert_eq!(parse("hvs.hunter2\r\n").as_deref(), Some("hvs.hunter2"));
         for text in ["", "\n", "hvs\nhunter2", "hvs hunter2", "hvs.hunter²"] {
@@ -202,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_not_shown() {
+    fn debug_does_not_show_the_token() {
         let token = format!("{:?}", Token::parse("hvs.hunter2").unwrap());
         assert!(!token.contains("hunter2"), "{token}");
     }

@@ -1,4 +1,4 @@
-//! What an answer of a Vault means, without a word of it.
+//! Classifies errors of a Vault, without quoting a response.
 
 use std::error::Error as StdError;
 
@@ -6,22 +6,22 @@ use rustify::errors::ClientError;
 use serde::Deserialize;
 
 use crate::manifest::config::KvVersion;
-use crate::provider::failure::Failure;
+use crate::provider::ErrorKind;
 
-/// Why a request brought nothing to use.
-pub(super) enum Refusal {
-    /// The Vault answered with another status than success.
+/// A failed request.
+pub(super) enum RequestError {
+    /// The Vault sent an error response.
     Status {
         /// The status.
         code: u16,
-        /// What the body adds to it.
+        /// The information in the body.
         hint: Option<Hint>,
     },
-    /// The request or its answer went wrong on the way.
-    Broken(Failure),
+    /// The request failed without a complete response.
+    Broken(ErrorKind),
 }
 
-/// What is taken from the body of an error.
+/// The information taken from the body of an error response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hint {
     /// The version is deleted or destroyed.
@@ -36,68 +36,102 @@ pub(super) enum Hint {
     NotVault,
 }
 
-/// The body of an error.
+/// The body of an error response.
 #[derive(Deserialize)]
-struct Body {
+struct ErrorBody {
     errors: Option<Vec<String>>,
     warnings: Option<Vec<String>>,
-    data: Option<Data>,
+    data: Option<ErrorData>,
 }
 
 #[derive(Deserialize)]
-struct Data {
+struct ErrorData {
     metadata: Option<serde::de::IgnoredAny>,
 }
 
-impl Refusal {
-    /// Reads an error of the client; `mend` says what to do about a certificate.
-    pub(super) fn of(error: &ClientError, mend: &str) -> Self {
+impl RequestError {
+    /// Converts an error of the client; `certificate_hint` is the fix for an untrusted certificate.
+    pub(super) fn from_client_error(error: &ClientError, certificate_hint: &str) -> Self {
         match error {
             ClientError::ServerResponseError { code, content } => {
-                Self::Status { code: *code, hint: Hint::of(content.as_deref().unwrap_or_default()) }
+                Self::Status { code: *code, hint: Hint::from_body(content.as_deref().unwrap_or_default()) }
             }
             ClientError::RequestError { source, .. } | ClientError::ResponseError { source } => {
-                Self::Broken(broken(source.as_ref(), mend))
+                Self::Broken(broken(source.as_ref(), certificate_hint))
             }
-            // The others are about building a request or parsing an answer, and we parse our own.
-            _ => Self::Broken(Failure::Misconfigured(
-                "no request can be made of `address` and the key".to_owned(),
+            // The other variants concern building a request or parsing a response; we parse our own.
+            _ => Self::Broken(ErrorKind::Misconfigured(
+                "no request can be built from `address` and the key".to_owned(),
             )),
         }
     }
 
-    /// What the refusal of any request means; a status of the client's own making is the caller's to
-    /// explain, by `denied`.
-    fn or_denied(self, denied: impl FnOnce(u16, Option<Hint>) -> Failure) -> Failure {
+    /// Classifies the error of a read. An unproven token may itself be the cause.
+    pub(super) fn read_kind(self, kv: KvVersion, mount: &str, path: &str, is_proven: bool) -> ErrorKind {
+        self.kind_or(|code, hint| match (code, hint) {
+            (404, Some(Hint::Deleted)) => ErrorKind::Deleted,
+            (404, Some(Hint::IsVersioned)) => {
+                ErrorKind::Misconfigured("the engine is KV version 2, `kvVersion` says 1".to_owned())
+            }
+            (404, Some(Hint::NoMount)) => {
+                ErrorKind::Misconfigured(format!("no engine is mounted at {mount}; check `mount`"))
+            }
+            (404, _) => ErrorKind::NotFound,
+            (403, _) if is_proven => ErrorKind::Denied(format!("no policy grants `read` on {path}")),
+            (403, _) => ErrorKind::Denied(format!(
+                "the token is expired or revoked, or no policy grants `read` on {path}"
+            )),
+            (code, _) => ErrorKind::Misconfigured(format!(
+                "status {code}; {}",
+                unexpected_response(version_number(kv))
+            )),
+        })
+    }
+
+    /// Classifies the error of a login; `checks` are the settings to check.
+    pub(super) fn login_kind(self, mount: &str, checks: &str) -> ErrorKind {
+        self.kind_or(|_, hint| {
+            ErrorKind::Denied(match hint {
+                Some(Hint::NoMount) => format!("no auth method is mounted at auth/{mount}"),
+                _ => format!("the login at auth/{mount} was refused: check {checks}"),
+            })
+        })
+    }
+
+    /// Classifies the error of a request about the token itself.
+    pub(super) fn token_kind(self) -> ErrorKind {
+        self.kind_or(|_, _| ErrorKind::Denied("the token is expired, revoked or not renewable".to_owned()))
+    }
+
+    /// Classifies the error of any request; `classify` handles the other statuses, all client errors.
+    fn kind_or(self, classify: impl FnOnce(u16, Option<Hint>) -> ErrorKind) -> ErrorKind {
         match self {
-            Self::Broken(failure) => failure,
-            Self::Status { hint: Some(Hint::Sealed), .. } => Failure::Sealed,
-            Self::Status { code: 429, .. } => Failure::Throttled,
+            Self::Broken(kind) => kind,
+            Self::Status { hint: Some(Hint::Sealed), .. } => ErrorKind::Sealed,
+            Self::Status { code: 429, .. } => ErrorKind::Throttled,
             Self::Status { code: code @ (300..400 | 412 | 472 | 473 | 500..), .. } => {
-                Failure::Unavailable(format!("status {code}"))
+                ErrorKind::Unavailable(format!("status {code}"))
             }
             Self::Status { hint: Some(Hint::NotVault), code } => {
-                Failure::Misconfigured(format!("status {code}, but not from a Vault; check `address`"))
+                ErrorKind::Misconfigured(format!("status {code}, but not from a Vault; check `address`"))
             }
-            Self::Status { code, hint } => denied(code, hint),
+            Self::Status { code, hint } => classify(code, hint),
         }
     }
 }
 
 impl Hint {
-    fn of(body: &str) -> Option<Self> {
-        let Ok(body) = serde_json::from_str::<Body>(body) else {
+    fn from_body(body: &str) -> Option<Self> {
+        let Ok(body) = serde_json::from_str::<ErrorBody>(body) else {
             return Some(Self::NotVault);
         };
-        let texts = || body.errors.iter().chain(&body.warnings).flatten();
-        let says = |words: &str| texts().any(|text| text.contains(words));
         if body.data.as_ref().is_some_and(|data| data.metadata.is_some()) {
             Some(Self::Deleted)
-        } else if says("is sealed") || says("not yet initialized") {
+        } else if body.contains("is sealed") || body.contains("not yet initialized") {
             Some(Self::Sealed)
-        } else if says("versioned K/V secrets engine") {
+        } else if body.contains("versioned K/V secrets engine") {
             Some(Self::IsVersioned)
-        } else if says("no handler for route") {
+        } else if body.contains("no handler for route") {
             Some(Self::NoMount)
         } else if body.errors.is_none() {
             Some(Self::NotVault)
@@ -107,60 +141,33 @@ impl Hint {
     }
 }
 
-/// What the refusal of a read means. A token that is not proven may itself be what is wrong.
-pub(super) fn of_read(refusal: Refusal, kv: KvVersion, mount: &str, path: &str, is_proven: bool) -> Failure {
-    refusal.or_denied(|code, hint| match (code, hint) {
-        (404, Some(Hint::Deleted)) => Failure::Deleted,
-        (404, Some(Hint::IsVersioned)) => {
-            Failure::Misconfigured("the engine is KV version 2, `kvVersion` says 1".to_owned())
-        }
-        (404, Some(Hint::NoMount)) => {
-            Failure::Misconfigured(format!("no engine is mounted at {mount}; check `mount`"))
-        }
-        (404, _) => Failure::NotFound,
-        (403, _) if is_proven => Failure::Denied(format!("no policy grants `read` on {path}")),
-        (403, _) => {
-            Failure::Denied(format!("the token is expired or revoked, or no policy grants `read` on {path}"))
-        }
-        (code, _) => Failure::Misconfigured(format!("status {code}; {}", no_kv(number(kv)))),
-    })
+impl ErrorBody {
+    fn contains(&self, words: &str) -> bool {
+        self.errors.iter().chain(&self.warnings).flatten().any(|text| text.contains(words))
+    }
 }
 
-/// What the refusal of a login means.
-pub(super) fn of_login(refusal: Refusal, mount: &str, who: &str) -> Failure {
-    refusal.or_denied(|_, hint| {
-        Failure::Denied(match hint {
-            Some(Hint::NoMount) => format!("no auth method is mounted at auth/{mount}"),
-            _ => format!("the login at auth/{mount} was refused: check {who}"),
-        })
-    })
-}
-
-/// What the refusal of a request about the token itself means.
-pub(super) fn of_token(refusal: Refusal) -> Failure {
-    refusal.or_denied(|_, _| Failure::Denied("the token is expired, revoked or not renewable".to_owned()))
-}
-
-/// What to check where an answer is not one of the KV engine.
-pub(super) fn no_kv(version: u8) -> String {
+/// The message about a response that is not one of the KV engine.
+pub(super) fn unexpected_response(version: u8) -> String {
     format!(
-        "the answer is not one of a KV engine of version {version}; check `address`, `mount` and `kvVersion`"
+        "the response is not one of a KV engine of version {version}; \
+         check `address`, `mount` and `kvVersion`"
     )
 }
 
-pub(super) fn number(kv: KvVersion) -> u8 {
+pub(super) fn version_number(kv: KvVersion) -> u8 {
     match kv {
         KvVersion::V1 => 1,
         KvVersion::V2 => 2,
     }
 }
 
-fn broken(error: &(dyn StdError + 'static), mend: &str) -> Failure {
+fn broken(error: &(dyn StdError + 'static), certificate_hint: &str) -> ErrorKind {
     match error.downcast_ref::<reqwest::Error>() {
-        Some(error) if error.is_timeout() => Failure::TimedOut,
+        Some(error) if error.is_timeout() => ErrorKind::TimedOut,
         Some(error) if error.is_body() || error.is_decode() => {
-            Failure::Unavailable("the answer broke off".to_owned())
+            ErrorKind::Unavailable("the connection closed before the end of the response".to_owned())
         }
-        _ => Failure::of_connection(error, mend),
+        _ => ErrorKind::from_connection_error(error, certificate_hint),
     }
 }

@@ -1,6 +1,6 @@
-//! The answers of the KV engines: a value with its version, or what is known of the versions.
+//! Responses of the KV engines: a value with its version, or the metadata of the versions.
 //!
-//! Pure: a body goes in. Of a value nothing but the value itself stays behind.
+//! Pure: a body goes in, a value or a version comes out. Of a value no copy but the result stays in memory.
 
 use std::collections::BTreeMap;
 
@@ -11,51 +11,61 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::connection::Reply;
-use super::failure;
+use super::client::Response;
+use super::error;
 use crate::credential::{StoredValue, Version};
-use crate::provider::failure::Failure;
+use crate::provider::ErrorKind;
 
-/// An answer to a read.
+/// The body of a response to a read.
 #[derive(Deserialize)]
-struct Answer<T> {
+struct KvResponse<T> {
     data: T,
 }
 
-/// The `data` of an answer of KV v2.
+/// The `data` of a read of KV v2.
 #[derive(Deserialize)]
-struct Versioned {
+struct VersionedData {
     data: Value,
-    metadata: Metadata,
+    metadata: VersionMetadata,
 }
 
 #[derive(Deserialize)]
-struct Metadata {
+struct VersionMetadata {
     version: u64,
-    /// When this version was deleted or, with `delete_version_after`, will be; empty where it stays.
+    /// The time at which this version was deleted or, with `delete_version_after`, will be; empty where it
+    /// stays.
     #[serde(default)]
     deletion_time: String,
 }
 
-/// The `data` of an answer about the versions of a key.
+/// The `data` of a metadata read: the versions of a key.
 #[derive(Deserialize)]
-struct Versions {
+struct KeyMetadata {
     current_version: u64,
     #[serde(default)]
-    versions: BTreeMap<String, Life>,
+    versions: BTreeMap<String, VersionState>,
 }
 
-/// What became of a version.
+/// The state of one version.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Life {
-    /// As in [`Metadata`].
+struct VersionState {
+    /// As in [`VersionMetadata`].
     deletion_time: String,
     destroyed: bool,
 }
 
-/// A value of KV v1.
-pub(super) fn value_v1(Reply { body, .. }: &Reply) -> Result<StoredValue, Failure> {
+impl VersionState {
+    /// Returns true if this version is deleted by the clock of the Vault, which sends the date of its
+    /// response to the second.
+    fn is_deleted(&self, date: Option<Timestamp>) -> bool {
+        let deletion = self.deletion_time.parse::<Timestamp>().ok();
+        self.destroyed || deletion.zip(date).is_some_and(|(deletion, now)| deletion <= now)
+    }
+}
+
+/// Parses a value of KV v1.
+pub(super) fn value_v1(Response { body, .. }: &Response) -> Result<StoredValue, ErrorKind> {
     Ok(StoredValue {
         version: Version::UNVERSIONED.into(),
         bytes: render(data(body, 1)?),
@@ -64,44 +74,41 @@ pub(super) fn value_v1(Reply { body, .. }: &Reply) -> Result<StoredValue, Failur
     })
 }
 
-/// A value of KV v2.
-pub(super) fn value_v2(Reply { body, .. }: &Reply) -> Result<StoredValue, Failure> {
-    let Versioned { data, metadata } = data(body, 2)?;
+/// Parses a value of KV v2.
+pub(super) fn value_v2(Response { body, .. }: &Response) -> Result<StoredValue, ErrorKind> {
+    let VersionedData { data, metadata } = data(body, 2)?;
     if data.is_null() {
-        return Err(Failure::Deleted);
+        return Err(ErrorKind::Deleted);
     }
-    let Metadata { version, deletion_time } = metadata;
+    let VersionMetadata { version, deletion_time } = metadata;
     Ok(StoredValue {
         version: Version(version.to_string()),
         bytes: render(data),
-        // A time that is past by our clock only: it is the Vault's that counts, and it gave the value.
+        // A time in the past by our clock is ignored: the Vault's clock counts, and it returned the value.
         expires_at: deletion_time.parse::<Timestamp>().ok(),
         account: None,
     })
 }
 
-/// The version at which a read of KV v2 would find a value.
-pub(super) fn version(Reply { body, date }: &Reply) -> Result<Version, Failure> {
-    let Versions { current_version: current, versions } = data(body, 2)?;
-    let is_deleted = |life: &Life| {
-        // The Vault's own clock says whether a time has come; its answer bears the date, to the second.
-        let deletion = life.deletion_time.parse::<Timestamp>().ok();
-        life.destroyed || deletion.zip(*date).is_some_and(|(deletion, now)| deletion <= now)
-    };
+/// Parses the version at which a read of KV v2 would return a value.
+pub(super) fn version(Response { body, date }: &Response) -> Result<Version, ErrorKind> {
+    let KeyMetadata { current_version: current, versions } = data(body, 2)?;
     match versions.get(&current.to_string()) {
-        // A key of which only the metadata was ever written.
-        _ if current == 0 => Err(Failure::NotFound),
-        Some(life) if is_deleted(life) => Err(Failure::Deleted),
+        // Only the metadata of the key was ever written.
+        _ if current == 0 => Err(ErrorKind::NotFound),
+        Some(state) if state.is_deleted(*date) => Err(ErrorKind::Deleted),
         _ => Ok(Version(current.to_string())),
     }
 }
 
-fn data<T: DeserializeOwned>(body: &SecretSlice<u8>, engine: u8) -> Result<T, Failure> {
-    let answer = serde_json::from_slice::<Answer<T>>(body.expose_secret());
-    answer.map(|it| it.data).map_err(|_| Failure::Misconfigured(failure::no_kv(engine)))
+fn data<T: DeserializeOwned>(body: &SecretSlice<u8>, engine: u8) -> Result<T, ErrorKind> {
+    let response = serde_json::from_slice::<KvResponse<T>>(body.expose_secret());
+    response
+        .map(|response| response.data)
+        .map_err(|_| ErrorKind::Misconfigured(error::unexpected_response(engine)))
 }
 
-/// The JSON of a value, of which nothing else stays behind.
+/// Renders a value as JSON and wipes every other copy.
 fn render(mut value: Value) -> SecretSlice<u8> {
     let json = Zeroizing::new(value.to_string());
     wipe(&mut value);

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Held;
 use crate::credential::{StoreKey, Version};
-use crate::provider::Error;
+use crate::provider::{Error, ErrorKind};
 
 /// When what was said before is said again, if it is still so: the read it caused may have come to nothing.
 const REMINDER: Duration = Duration::from_mins(5);
@@ -78,18 +78,22 @@ impl Memory {
     ) -> Verdict {
         let found = match answer {
             Ok(version) => Some(version.clone()),
-            Err(Error::NotFound { .. } | Error::Deleted { .. }) => None,
-            Err(Error::Denied { .. }) => return self.deny(place, held.cloned().flatten(), now),
+            Err(Error { kind: ErrorKind::NotFound | ErrorKind::Deleted, .. }) => None,
+            Err(Error { kind: ErrorKind::Denied(_), .. }) => {
+                return self.deny(place, held.cloned().flatten(), now);
+            }
             // The reads tell of it.
-            Err(
-                Error::NotAllowed { .. }
-                | Error::Misconfigured { .. }
-                | Error::Sealed { .. }
-                | Error::Throttled { .. }
-                | Error::Malformed { .. }
-                | Error::TimedOut { .. }
-                | Error::Unavailable { .. },
-            ) => return Verdict::Known,
+            Err(Error {
+                kind:
+                    ErrorKind::NotAllowed
+                    | ErrorKind::Misconfigured(_)
+                    | ErrorKind::Sealed
+                    | ErrorKind::Throttled
+                    | ErrorKind::Malformed(_)
+                    | ErrorKind::TimedOut
+                    | ErrorKind::Unavailable(_),
+                ..
+            }) => return Verdict::Known,
         };
         self.denials.remove(place);
         // Read meanwhile, and perhaps at a later version than was answered: the next round will tell.

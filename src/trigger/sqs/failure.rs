@@ -7,8 +7,8 @@ use std::error::Error as StdError;
 use aws_sdk_sqs::config::http::HttpResponse;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 
-use crate::provider::aws::{self, Refusal};
-use crate::provider::failure::Failure;
+use crate::provider::ErrorKind as Failure;
+use crate::provider::aws::{self, ErrorResponse};
 
 /// What is asked of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
@@ -29,11 +29,11 @@ pub(super) fn of<E>(error: &SdkError<E, HttpResponse>, right: Right, profile: Op
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
-    aws::failure(error, profile, |refusal| own(refusal, right))
+    aws::error_kind(error, profile, |refusal| own(refusal, right))
 }
 
 /// What only SQS refuses in this way, by the names of both of its protocols.
-fn own(refusal: &Refusal<'_>, right: Right) -> Option<Failure> {
+fn own(refusal: &ErrorResponse<'_>, right: Right) -> Option<Failure> {
     let denied = |what: &str| Some(Failure::Denied(what.to_owned()));
     match refusal.code {
         "QueueDoesNotExist"
@@ -65,7 +65,9 @@ pub(super) fn told(failure: &Failure) -> String {
         Failure::Throttled => "SQS is throttling requests".to_owned(),
         Failure::TimedOut => "no answer in time".to_owned(),
         Failure::Unavailable(what) => format!("SQS is unavailable: {what}"),
-        Failure::Deleted | Failure::Sealed | Failure::Malformed(_) => failure.reason().to_owned(),
+        Failure::Deleted | Failure::NotAllowed | Failure::Sealed | Failure::Malformed(_) => {
+            failure.reason().to_string()
+        }
     }
 }
 

@@ -19,10 +19,10 @@ use tracing::debug;
 
 use super::failure::{self, Right};
 use crate::manifest::config::triggers::SqsQueue;
+use crate::provider::ErrorKind as Failure;
 use crate::provider::REQUEST_TIMEOUT;
 use crate::provider::aws;
-use crate::provider::failure::Failure;
-use crate::provider::without_tracing::unheard;
+use crate::provider::without_tracing::without_tracing;
 
 /// How many messages go into one request.
 pub(super) const BATCH: usize = 10;
@@ -102,7 +102,7 @@ impl Queue {
             .config_override(
                 aws_sdk_sqs::config::Builder::new().timeout_config(patience(wait + REQUEST_TIMEOUT)),
             );
-        let answer = unheard(request.send()).await;
+        let answer = without_tracing(request.send()).await;
         let answer = answer.map_err(|error| failure::of(&error, Right::Receive, self.profile.as_deref()))?;
         Ok(answer.messages.unwrap_or_default().into_iter().filter_map(message).collect())
     }
@@ -115,7 +115,7 @@ impl Queue {
         let entries = complete(handles.into_iter().enumerate().map(entry));
         let request =
             self.client.delete_message_batch().queue_url(&self.url).set_entries(Some(entries)).send();
-        let answer = unheard(request).await;
+        let answer = without_tracing(request).await;
         let answer = answer.map_err(|error| failure::of(&error, Right::Delete, self.profile.as_deref()))?;
         self.note(answer.failed());
         Ok(())
@@ -137,7 +137,7 @@ impl Queue {
             .queue_url(&self.url)
             .set_entries(Some(entries))
             .send();
-        let answer = unheard(request).await;
+        let answer = without_tracing(request).await;
         let answer = answer.map_err(|error| failure::of(&error, Right::Hide, self.profile.as_deref()))?;
         self.note(answer.failed());
         Ok(())

@@ -186,7 +186,7 @@ async fn what_could_not_be_done_is_left_to_redelivery_later_each_time() {
 
 #[tokio::test]
 async fn what_is_no_work_is_deleted_and_what_nobody_can_read_is_left_there() {
-    let (log, _guard) = Log::listen();
+    let (log, _guard) = Log::capture();
     let bodies = ["hunter2", "{}", &event("AWSPENDING")];
     let received: Vec<_> = (0..).zip(bodies).map(|(n, body)| received(n, body, 1)).collect();
     let mut scene = Scene::new(messages(&received)).await;
@@ -242,7 +242,7 @@ async fn without_a_controller_it_ends() {
 
 #[tokio::test]
 async fn a_queue_that_cannot_be_read_is_told_once_and_tried_again() {
-    let (log, _guard) = Log::listen();
+    let (log, _guard) = Log::capture();
     let scene = Scene::new(error(400, "AccessDenied")).await;
     until(async || scene.asked(RECEIVE).await.len() > 1).await;
     scene.end().await;
@@ -279,7 +279,7 @@ async fn every_refusal_says_what_to_mend() {
     let credentials =
         "access denied: AWS does not accept the credentials: check the key and this machine's clock";
     check(error(403, "InvalidClientTokenId"), credentials).await;
-    let unknown = "status 418, and not for a known reason; check `endpointUrl`";
+    let unknown = "status 418 without a known error code; check `endpointUrl`";
     check(error(418, "Hunter2"), unknown).await;
 }
 
