@@ -1,7 +1,7 @@
-//! The nouns a password travels in, from the store to the docker config.
+//! The types of a password on its way from the store to the docker config.
 //!
-//! Nothing here prints a secret: [`StoredValue`] and [`Credential`] keep theirs behind `secrecy`,
-//! whose `Debug` is redacted, and no accessor but [`secrecy::ExposeSecret`] opens it.
+//! Nothing here prints a secret: [`StoredValue`] and [`Credential`] hold theirs in `secrecy` types with a
+//! redacted `Debug`, and [`secrecy::ExposeSecret`] is the only accessor.
 
 pub(crate) mod arn;
 
@@ -15,28 +15,28 @@ use secrecy::{SecretSlice, SecretString};
 pub struct Key(pub String);
 
 impl Key {
-    /// Whether this is the ARN of a secret rather than a name.
+    /// Returns true if this is the ARN of a secret rather than a name.
     #[must_use]
     pub fn is_arn(&self) -> bool {
         arn::Arn::parse(&self.0).is_some()
     }
 }
 
-/// The name a `Config` gives to a store.
+/// The name of a store in a `Config`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreName(pub String);
 
-/// What a store calls the value it handed out: a KV v2 version number, an AWS `VersionId`, a file's
-/// modification time. Never derived from the password, so it may be shown to anyone.
+/// The store's name for a value: a KV v2 version number, an AWS `VersionId`, a file's modification time.
+/// Never derived from the password, so it may be shown to anyone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub String);
 
 impl Version {
-    /// What stands for the version where the store keeps none, as KV v1 does.
+    /// The placeholder for a store without versions, such as KV v1.
     pub const UNVERSIONED: &str = "unversioned";
 }
 
-/// One key of one store: what an error about a read has to name.
+/// One key of one store, as errors name it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreKey {
     /// The store.
@@ -45,17 +45,17 @@ pub struct StoreKey {
     pub key: Key,
 }
 
-/// A value as a store holds it, before anyone has looked inside.
+/// A value as a store holds it, not parsed yet.
 #[derive(Debug)]
 pub struct StoredValue {
-    /// The version it was read at.
+    /// The version at which it was read.
     pub version: Version,
     /// The bytes: JSON of one of the known shapes, or the bare password.
     pub bytes: SecretSlice<u8>,
-    /// When the store lets this version vanish, where it says so.
+    /// The time at which the store will delete this version, if announced.
     pub expires_at: Option<Timestamp>,
-    /// The account it is in, where the store has accounts, as AWS has: of two secrets of one name in two
-    /// accounts an event tells of one.
+    /// The account of the secret in a store with accounts, such as AWS: an event concerns only one of two
+    /// secrets with one name in two accounts.
     pub account: Option<String>,
 }
 
@@ -68,15 +68,15 @@ pub struct Credential {
     pub password: SecretString,
 }
 
-macro_rules! shown_as_is {
-    ($($noun:ident),*) => {$(
-        impl fmt::Display for $noun {
+macro_rules! string_newtypes {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
             }
         }
 
-        impl From<&str> for $noun {
+        impl From<&str> for $name {
             fn from(text: &str) -> Self {
                 Self(text.to_owned())
             }
@@ -84,7 +84,7 @@ macro_rules! shown_as_is {
     )*};
 }
 
-shown_as_is!(Key, StoreName, Version);
+string_newtypes!(Key, StoreName, Version);
 
 impl fmt::Display for StoreKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,8 +1,8 @@
-//! The docker config a pull secret holds.
+//! The docker config in a pull secret.
 //!
-//! In go credentials by host key, out come the bytes of `.dockerconfigjson`, and back.
-//! The same credentials always render to the same bytes, so that nodes can share what they have
-//! verified in one namespace with every other. JSON is written by serde, never by string.
+//! In: credentials by host key. Out: the bytes of `.dockerconfigjson`, and the reverse.
+//! The same credentials always render to the same bytes, so that nodes can reuse in every namespace the
+//! credentials verified in one. JSON is written by serde, never by string.
 
 use std::collections::BTreeMap;
 
@@ -28,32 +28,29 @@ pub struct DockerConfig {
 }
 
 impl DockerConfig {
-    /// The bytes of `.dockerconfigjson`: entries in the order of their host keys, each with
-    /// `username`, `password` and the `auth` that the kubelet reads where it is there.
+    /// Renders the bytes of `.dockerconfigjson`: entries in the order of their host keys, each with
+    /// `username`, `password` and `auth`, which the kubelet prefers.
     /// No `email`: it is part of the hash by which a node recognises a credential.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "a map of strings always has a JSON form")]
     pub fn render(&self) -> SecretSlice<u8> {
-        let auths = self
-            .auths
-            .iter()
-            .map(|(host, credential)| (host.as_str(), WrittenEntry::of(credential)))
-            .collect();
-        let bytes = serde_json::to_vec(&Written { auths }).expect("a map of strings always has a JSON form");
+        let auths = self.auths.iter().map(|(host, credential)| (host.as_str(), credential.into())).collect();
+        let bytes =
+            serde_json::to_vec(&RenderedConfig { auths }).expect("a map of strings always has a JSON form");
         bytes.into()
     }
 
-    /// Whether both hold the same credentials.
+    /// Returns true if both hold the same credentials.
     #[must_use]
     pub fn is_same_as(&self, other: &Self) -> bool {
         self.render().expose_secret() == other.render().expose_secret()
     }
 
-    /// The entries of a pull secret in the cluster that can be read: what is malformed there is left
-    /// out, since whoever asks wants to know what may be kept.
+    /// Parses the entries of a pull secret in the cluster and drops malformed ones, because the caller
+    /// needs only the entries worth keeping.
     #[must_use]
     pub fn parse_lenient(bytes: &[u8]) -> Self {
-        let Ok(config) = serde_json::from_slice::<Read>(bytes) else {
+        let Ok(config) = serde_json::from_slice::<RawConfig>(bytes) else {
             return Self::default();
         };
         let auths = config
@@ -67,47 +64,48 @@ impl DockerConfig {
 
 /// A docker config as regcred writes it.
 #[derive(Serialize)]
-struct Written<'a> {
-    auths: BTreeMap<&'a str, WrittenEntry<'a>>,
+struct RenderedConfig<'a> {
+    auths: BTreeMap<&'a str, RenderedEntry<'a>>,
 }
 
 #[derive(Serialize)]
-struct WrittenEntry<'a> {
+struct RenderedEntry<'a> {
     username: &'a str,
     password: &'a str,
     auth: String,
 }
 
-impl<'a> WrittenEntry<'a> {
-    fn of(credential: &'a Credential) -> Self {
+impl<'a> From<&'a Credential> for RenderedEntry<'a> {
+    fn from(credential: &'a Credential) -> Self {
         let password = credential.password.expose_secret();
         let auth = STANDARD.encode(format!("{}:{password}", credential.username));
         Self { username: &credential.username, password, auth }
     }
 }
 
-/// In `auth` and at the registry, such a username would end at its colon.
+/// The error for a username that would end at its colon in `auth` and at the registry.
 const COLON: &str = "the username has a colon, which separates it from the password";
 
-/// A docker config as anyone may have written it.
+/// A docker config from any author.
 #[derive(Deserialize)]
-struct Read {
+struct RawConfig {
     #[serde(default)]
     auths: BTreeMap<String, serde_json::Value>,
 }
 
-/// The credential of one entry under `auths`; the `auth` field goes before the other two, as in the
-/// kubelet. The error names the field that is wrong.
+/// Parses one entry under `auths`; the `auth` field takes precedence over the other two, as in the
+/// kubelet. The error names the wrong field.
 fn entry_credential(entry: serde_json::Value) -> Result<Credential, &'static str> {
     #[derive(Deserialize)]
-    struct Entry {
+    struct RawEntry {
         username: Option<String>,
         password: Option<SecretString>,
         auth: Option<SecretString>,
         identitytoken: Option<SecretString>,
         registrytoken: Option<SecretString>,
     }
-    let entry: Entry = serde_json::from_value(entry).map_err(|_| "a field of the entry is not a string")?;
+    let entry: RawEntry =
+        serde_json::from_value(entry).map_err(|_| "a field of the entry is not a string")?;
     if let Some(auth) = entry.auth.filter(|auth| !auth.expose_secret().is_empty()) {
         return decode_auth(auth.expose_secret());
     }
@@ -121,7 +119,7 @@ fn entry_credential(entry: serde_json::Value) -> Result<Credential, &'static str
     }
 }
 
-/// Reads what the kubelet reads: with padding or without, and with line ends inside.
+/// Decodes the base64 that the kubelet accepts: with padding or without, and with line ends inside.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -129,7 +127,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// `auth`: base64 of `username:password`.
+/// Decodes `auth`: base64 of `username:password`.
 fn decode_auth(auth: &str) -> Result<Credential, &'static str> {
     const SHAPE: &str = "`auth` is not base64 of username:password";
     let compact: SecretString = auth.split(['\r', '\n']).collect::<String>().into();
@@ -166,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_left_out() {
+    fn malformed_entry_is_dropped() {
         let bytes = br#"{"auths":{"ghcr.io":{"auth":"YTpvbmU="},"quay.io":{"auth":"!"},"x y":{"auth":"YTpvbmU="},"q.io":{"auth":1},"r.io":{"username":"a:b","password":"one"}}}"#;
         let hosts: Vec<_> =
             DockerConfig::parse_lenient(bytes).auths.into_keys().map(|host| host.to_string()).collect();
@@ -174,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_docker_config_of_another_kind_has_no_entries() {
+    fn text_that_is_no_docker_config_has_no_entries() {
         for bytes in ["null", "[]", "{}", r#"{"auths":null}"#, r#"{"AUTHS":{}}"#, "not JSON"] {
             assert!(DockerConfig::parse_lenient(bytes.as_bytes()).auths.is_empty(), "{bytes}");
         }
@@ -200,7 +198,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_read_leniently_survives_a_round_trip(
+        fn leniently_parsed_entries_survive_a_round_trip(
             host in "(ghcr.io|docker.io|\\[::1\\]:5000|a.b:1)(/[a-z]{0,3})?", username in "[a-z:]{0,4}", password in "[a-z:]{0,4}",
             auth in proptest::option::of("[a-z:]{0,8}"),
         ) {

@@ -122,7 +122,7 @@ impl Metrics {
     /// The version of a key of `store` was asked for.
     pub fn polled(&self, store: &StoreName, outcome: Result<PollOutcome, &provider::Error>) {
         let labels = |outcome| OfPolls { store: store.to_string(), outcome };
-        let outcome = outcome.map_or_else(provider::Error::reason, Into::into);
+        let outcome = outcome.map_or_else(|error| error.reason().into(), Into::into);
         count(&self.polls, labels, poll_outcomes(), outcome);
     }
 
@@ -134,7 +134,7 @@ impl Metrics {
         took: Duration,
     ) {
         let labels = |outcome| OfFetches { store: store.to_string(), outcome };
-        let outcome = outcome.map_or_else(provider::Error::reason, |_| RegistryReport::FETCHED);
+        let outcome = outcome.map_or_else(|error| error.reason().into(), |_| RegistryReport::FETCHED);
         count(&self.fetches, labels, fetch_outcomes(), outcome);
         let labels = OfStore { store: store.to_string() };
         self.fetch_seconds.get_or_create(&labels).observe(took.as_secs_f64());

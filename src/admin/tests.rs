@@ -62,7 +62,7 @@ async fn a_store_that_is_down_makes_nobody_unready() {
     let health = health();
     health.readiness.ready();
     let at = crate::credential::StoreKey { store: "vault".into(), key: "ci/ghcr".into() };
-    let down = crate::provider::Error::Sealed { at };
+    let down = crate::provider::ErrorKind::Sealed.at(at);
     health.metrics.fetched(&"vault".into(), Err(&down), Duration::from_secs(30));
     check(&health, "/ready", 200, "ready\n").await;
     check(&health, "/live", 200, "alive\n").await;

@@ -1,56 +1,58 @@
 //! ARNs of secrets: `arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME-XXXXXX`.
 //!
-//! The six characters at the end are random, new with every secret that is made under the name, and
-//! may be left out: of a partial ARN nobody can tell whether the end of the name is such a suffix, as
-//! in `ghcr-backup`. Here both count, since the other way would miss the secret that is meant.
+//! The six characters at the end are random, new for every secret created under the name, and may be left
+//! out. In a partial ARN the end of the name may look like such a suffix, as in `ghcr-backup`, and the two
+//! cannot be distinguished. Here both readings match, because a stricter rule would miss the secret.
 
 /// The ARN of a secret, with its suffix or without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Arn<'a> {
     /// `aws`, `aws-cn`, `aws-us-gov`.
     pub(crate) partition: &'a str,
-    /// Where the secret is.
+    /// The region of the secret.
     pub(crate) region: &'a str,
-    /// Whose it is.
+    /// The account that owns the secret.
     pub(crate) account: &'a str,
-    /// What stands behind `secret:`: the name, most often with the suffix.
+    /// The text after `secret:`: the name, usually with the suffix.
     ending: &'a str,
 }
 
 impl<'a> Arn<'a> {
-    /// None where the text is something else than the ARN of a secret.
+    /// Parses the ARN of a secret; `None` for any other text.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
-        let mut parts = text.splitn(7, ':');
-        let mut part = || parts.next().filter(|part| !part.is_empty());
-        let (scheme, partition, service) = (part()?, part()?, part()?);
-        let (region, account, kind, ending) = (part()?, part()?, part()?, part()?);
-        let is_secret = (scheme, service, kind) == ("arn", "secretsmanager", "secret");
-        is_secret.then_some(Self { partition, region, account, ending })
+        let parts: Vec<_> = text.splitn(7, ':').collect();
+        let ["arn", partition, "secretsmanager", region, account, "secret", ending] = parts[..] else {
+            return None;
+        };
+        let is_complete = [partition, region, account, ending].iter().all(|part| !part.is_empty());
+        is_complete.then_some(Self { partition, region, account, ending })
     }
 
-    /// Whether both mean the same secret, each with its suffix or without; two suffixes are two secrets.
+    /// Returns true if both are the same secret, each with its suffix or without; two suffixes are two
+    /// secrets.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let place = |arn: &Self| (arn.partition, arn.region, arn.account);
-        let is_partial_of =
-            |partial: &Self, whole: &Self| without_suffix(whole.ending) == Some(partial.ending);
-        place(self) == place(other)
-            && (self.ending == other.ending || is_partial_of(self, other) || is_partial_of(other, self))
+        (self.partition, self.region, self.account) == (other.partition, other.region, other.account)
+            && (self.ending == other.ending || self.is_partial_of(other) || other.is_partial_of(self))
     }
 
-    /// Whether this may be the secret of a name.
+    /// Returns true if this may be the secret of a name.
     pub(crate) fn is_named(&self, name: &str) -> bool {
         self.ending == name || without_suffix(self.ending) == Some(name)
     }
+
+    fn is_partial_of(&self, whole: &Self) -> bool {
+        without_suffix(whole.ending) == Some(self.ending)
+    }
 }
 
-/// Whether a key means the secret of this name and ARN.
-pub(crate) fn is_of(key: &str, name: &str, arn: &str) -> bool {
-    let is_arn = || Some(Arn::parse(key)?.is_same(&Arn::parse(arn)?));
-    key == name || key == arn || is_arn().unwrap_or(false)
+/// Returns true if a key refers to the secret with this name and ARN.
+pub(crate) fn is_same_secret(key: &str, name: &str, arn: &str) -> bool {
+    let arns = Arn::parse(key).zip(Arn::parse(arn));
+    key == name || key == arn || arns.is_some_and(|(key, arn)| key.is_same(&arn))
 }
 
-/// Whether a key means the secret that an error names, by what may be a name or an ARN.
-pub(crate) fn is_of_id(key: &str, id: &str) -> bool {
+/// Returns true if a key refers to the secret that an error identifies by a name or an ARN.
+pub(crate) fn is_same_id(key: &str, id: &str) -> bool {
     match (Arn::parse(key), Arn::parse(id)) {
         (Some(key), Some(id)) => key.is_same(&id),
         (None, Some(id)) => id.is_named(key),
@@ -62,6 +64,7 @@ fn without_suffix(ending: &str) -> Option<&str> {
     let (start, suffix) = ending.rsplit_once('-')?;
     (suffix.len() == 6 && suffix.bytes().all(|byte| byte.is_ascii_alphanumeric())).then_some(start)
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,35 +73,38 @@ mod tests {
     const PARTIAL: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:ci/ghcr";
 
     #[test]
-    fn a_secret_is_known_by_its_name_its_arn_and_its_partial_arn() {
+    fn secret_matches_name_arn_and_partial_arn() {
         for key in ["ci/ghcr", ARN, PARTIAL] {
-            assert!(is_of(key, "ci/ghcr", ARN), "{key}");
+            assert!(is_same_secret(key, "ci/ghcr", ARN), "{key}");
         }
         for key in ["ci/ghc", "ghcr", "ci/ghcr-a1B2c3", "", "arn:aws:secretsmanager"] {
-            assert!(!is_of(key, "ci/ghcr", ARN), "{key}");
+            assert!(!is_same_secret(key, "ci/ghcr", ARN), "{key}");
         }
     }
 
     #[test]
-    fn a_name_that_looks_like_one_with_a_suffix_is_its_own() {
+    fn name_that_ends_like_a_suffix_is_its_own() {
         let arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:ghcr-backup-a1B2c3";
-        assert!(is_of("ghcr-backup", "ghcr-backup", arn));
-        assert!(!is_of("ghcr", "ghcr-backup", arn));
+        assert!(is_same_secret("ghcr-backup", "ghcr-backup", arn));
+        assert!(!is_same_secret("ghcr", "ghcr-backup", arn));
     }
 
     #[test]
-    fn an_error_names_a_secret_in_either_way() {
+    fn error_id_matches_name_and_arn() {
         for key in ["ci/ghcr", ARN, PARTIAL] {
-            assert!(is_of_id(key, ARN), "{key}");
+            assert!(is_same_id(key, ARN), "{key}");
         }
-        assert!(is_of_id("ci/ghcr", "ci/ghcr"));
-        assert!(is_of_id(PARTIAL, PARTIAL));
-        assert!(!is_of_id("ci/other", ARN));
+        assert!(is_same_id("ci/ghcr", "ci/ghcr"));
+        assert!(is_same_id(PARTIAL, PARTIAL));
+        assert!(!is_same_id("ci/other", ARN));
+    }
+
+    fn parts(text: &str) -> Option<(&str, &str, &str)> {
+        Arn::parse(text).map(|arn| (arn.partition, arn.region, arn.account))
     }
 
     #[test]
-    fn an_arn_tells_whose_secret_it_is_and_where() {
-        let parts = |text| Arn::parse(text).map(|arn| (arn.partition, arn.region, arn.account));
+    fn arn_holds_partition_region_and_account() {
         assert_eq!(parts(ARN), Some(("aws", "eu-west-1", "123456789012")));
         let china = "arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:ci/ghcr-a1B2c3";
         assert_eq!(parts(china), Some(("aws-cn", "cn-north-1", "123456789012")));

@@ -1,33 +1,33 @@
-//! The key of an entry under `auths`, in the one spelling the kubelet matches.
+//! The key of an entry under `auths`, in the one spelling that the kubelet matches.
 //!
-//! In: what people write for a registry. Out: the key the kubelet will find for that registry's images
-//! (`pkg/credentialprovider/keyring.go`), or the reason why it would never find it and what to write
-//! instead. Nothing here asks the network, and an error never repeats what stood before an `@`.
+//! In: a registry as people write it. Out: the key that the kubelet finds for the images of that registry
+//! (`pkg/credentialprovider/keyring.go`), or the reason it would never find one, with the correct spelling.
+//! Nothing here uses the network, and an error never repeats the text before an `@`.
 
 use std::fmt;
 use std::net::Ipv6Addr;
 
-/// The key of Docker Hub: the kubelet, docker and podman all know it by this name.
+/// The key of Docker Hub for the kubelet, docker and podman.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
-/// What images of Docker Hub begin with: the kubelet takes both for `docker.io`.
+/// The hosts in the names of Docker Hub images: the kubelet treats both as `docker.io`.
 const DOCKER_HUB_HOSTS: [&str; 2] = ["docker.io", "index.docker.io"];
 
-/// Where Docker Hub answers, which is not what its images are called.
+/// The server names of Docker Hub, which its images do not use.
 ///
-/// The kubelet knows none of these for Docker Hub: as they stand they match no `docker.io/…` image,
-/// and under the key of Docker Hub they would match no image written with them. Whoever writes one
-/// here has to decide for `docker.io`, in the images too, so none is renamed silently.
+/// The kubelet treats none of these as Docker Hub: unchanged they match no `docker.io/…` image, and under
+/// the key of Docker Hub they would match no image that is written with them. The author has to choose
+/// `docker.io`, in the images too, so none is renamed silently.
 const DOCKER_HUB_SERVERS: [&str; 3] = ["registry-1.docker.io", "registry.hub.docker.com", "hub.docker.com"];
 
 /// A key under `auths`: `ghcr.io`, `registry.example.com:5000/team`, `https://index.docker.io/v1/`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostKey(String);
 
-/// Why a text is not a registry the kubelet would find.
+/// The reason the kubelet would never match a text as a registry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostKeyError {
-    /// Nothing is left when scheme and slashes are gone.
+    /// Nothing is left without scheme and slashes.
     #[error("no host: write the registry as images name it, such as ghcr.io")]
     Empty,
     /// A username or password before the host, or a digest after the image.
@@ -36,7 +36,7 @@ pub enum HostKeyError {
     /// Another scheme than `http` and `https`.
     #[error("has a scheme other than http and https: write the host without a scheme")]
     Scheme,
-    /// A character that neither a host nor a path of an image has.
+    /// A character that is invalid in the host and the path of an image.
     #[error("holds {0:?}, which no image name has there: write host, host:port or host:port/path")]
     Character(char),
     /// `?`, `#`.
@@ -50,7 +50,7 @@ pub enum HostKeyError {
         "has ** in the host: one * stands for one part between dots, and there is none for several parts"
     )]
     DoubleGlob,
-    /// `*` where the kubelet takes it literally.
+    /// `*` where the kubelet matches it literally.
     #[error(
         "has a * after the host: the kubelet knows * only in the host, and a path covers all that begins with it"
     )]
@@ -63,16 +63,16 @@ pub enum HostKeyError {
         "has neither a dot nor a port: an image named like this is one on Docker Hub; write the full host, or docker.io/NAME"
     )]
     SingleLabel,
-    /// A name of Docker Hub that its images do not have.
+    /// A server name of Docker Hub, which its images do not use.
     #[error("is Docker Hub by a name the kubelet does not know it by: write docker.io, in the images too")]
     DockerHubServer,
-    /// A port that is no number from 1 to 65535, or begins with 0.
+    /// A port that is not a number from 1 to 65535, or begins with 0.
     #[error("has a port that is not a number from 1 to 65535")]
     Port,
-    /// A bare IPv6 address, or one that is none.
+    /// A bare or invalid IPv6 address.
     #[error("has a malformed IPv6 address: write it in brackets and with a port, as in [fd00::1]:5000")]
     Ipv6,
-    /// An IPv6 address the kubelet would take for a pattern.
+    /// An IPv6 address that the kubelet would treat as a pattern.
     #[error(
         "has an IPv6 address without a port, which the kubelet never matches: write the port, as in [fd00::1]:443"
     )]
@@ -89,10 +89,10 @@ pub enum HostKeyError {
 }
 
 impl HostKey {
-    /// The key for a registry as people write it: `GHCR.io`, `https://ghcr.io/v2/` and `ghcr.io` are one.
+    /// Parses a registry as people write it: `GHCR.io`, `https://ghcr.io/v2/` and `ghcr.io` are one key.
     ///
-    /// A slash after a path is kept, because the kubelet takes a path for a plain prefix: `ghcr.io/web`
-    /// is for `ghcr.io/website` too, `ghcr.io/web/` is not.
+    /// A slash after a path is kept, because the kubelet treats a path as a plain prefix: `ghcr.io/web`
+    /// matches `ghcr.io/website` too, `ghcr.io/web/` does not.
     pub fn parse(text: &str) -> Result<Self, HostKeyError> {
         let (authority, path) = split(text)?;
         let (host, port) = parse_authority(&authority)?;
@@ -106,7 +106,7 @@ impl HostKey {
         if port.is_none() && DOCKER_HUB_SERVERS.contains(&host) {
             return Err(HostKeyError::DockerHubServer);
         }
-        // An image is on a host only where its first part has a dot or a port, or is localhost.
+        // The first part of an image is a host only if it has a dot or a port, or is localhost.
         if port.is_none() && !host.contains('.') && host != "localhost" {
             return Err(HostKeyError::SingleLabel);
         }
@@ -116,7 +116,7 @@ impl HostKey {
         }))
     }
 
-    /// The key as it stands in a docker config.
+    /// The key as a docker config contains it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -129,9 +129,10 @@ impl fmt::Display for HostKey {
     }
 }
 
-/// The authority in lower case, and the path with its leading slash (or empty), of a text without its scheme.
+/// Splits a text without its scheme into the authority in lower case and the path, which is empty or begins
+/// with a slash.
 fn split(text: &str) -> Result<(String, &str), HostKeyError> {
-    // First of all, so that no later error can repeat a part of a password.
+    // Checked first, so that no later error can repeat a part of a password.
     if text.contains('@') {
         return Err(HostKeyError::UserInfo);
     }
@@ -164,9 +165,8 @@ fn parse_authority(authority: &str) -> Result<(&str, Option<&str>), HostKeyError
     if host.contains(['[', ']', '\\']) {
         return Err(HostKeyError::Pattern);
     }
-    if let Some(stray) = host.chars().find(|&c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '*')))
-    {
-        return Err(HostKeyError::Character(stray));
+    if let Some(invalid) = host.chars().find(|&c| !is_host_character(c)) {
+        return Err(HostKeyError::Character(invalid));
     }
     if host.contains("**") {
         return Err(HostKeyError::DoubleGlob);
@@ -177,7 +177,8 @@ fn parse_authority(authority: &str) -> Result<(&str, Option<&str>), HostKeyError
     Ok((host, port))
 }
 
-/// The kubelet splits `[::1]:5000` into address and port, but takes `[::1]` for a pattern of one character.
+/// Parses an authority in brackets: the kubelet splits `[::1]:5000` into address and port, but treats `[::1]`
+/// as a pattern of one character.
 fn parse_ipv6(authority: &str) -> Result<(&str, Option<&str>), HostKeyError> {
     let end = authority.find(']').ok_or(HostKeyError::Ipv6)? + 1;
     let (host, rest) = authority.split_at(end);
@@ -195,7 +196,7 @@ fn parse_ipv6(authority: &str) -> Result<(&str, Option<&str>), HostKeyError> {
     }
 }
 
-/// The port as text: the kubelet compares ports as text, so `05000` would never match `5000`.
+/// Validates a port. The kubelet compares ports as text, so `05000` would never match `5000`.
 fn parse_port(port: &str) -> Result<&str, HostKeyError> {
     if port.contains('*') {
         return Err(HostKeyError::GlobOutsideHost);
@@ -207,7 +208,7 @@ fn parse_port(port: &str) -> Result<&str, HostKeyError> {
     }
 }
 
-/// The path without the API version the kubelet drops: empty, or beginning with a slash.
+/// Returns the path without the API version that the kubelet drops: empty, or beginning with a slash.
 fn parse_path(path: &str) -> Result<&str, HostKeyError> {
     let without_version = without_api_version(path);
     if without_version != path && without_api_version(without_version) != without_version {
@@ -219,9 +220,8 @@ fn parse_path(path: &str) -> Result<&str, HostKeyError> {
     if without_version.contains('*') {
         return Err(HostKeyError::GlobOutsideHost);
     }
-    let is_stray = |c: &char| !(c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-'));
-    if let Some(stray) = without_version.chars().find(is_stray) {
-        return Err(HostKeyError::Character(stray));
+    if let Some(invalid) = without_version.chars().find(|&c| !is_path_character(c)) {
+        return Err(HostKeyError::Character(invalid));
     }
     if without_version.contains(|c: char| c.is_ascii_uppercase()) {
         return Err(HostKeyError::PathCase);
@@ -231,6 +231,14 @@ fn parse_path(path: &str) -> Result<&str, HostKeyError> {
         return Err(HostKeyError::PathPart);
     }
     Ok(without_version)
+}
+
+fn is_host_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '*')
+}
+
+fn is_path_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-')
 }
 
 fn without_api_version(path: &str) -> &str {

@@ -1,7 +1,7 @@
 //! The shapes a stored value may have.
 //!
-//! In goes what a store handed out, out come credentials by host key, or the name of the field that
-//! is malformed, never its content. Recognised are, in this order: the fields that the spec names;
+//! In: a stored value. Out: credentials by host key, or the name of the malformed field, never its
+//! content. Recognised are, in this order: the fields that the spec names;
 //! a whole docker config; `{"auth"}`; `{"username", "password"}`; `{"username", "accessToken"}`, the
 //! shape of [ECR pull-through cache]; a GCP JSON key under `username: _json_key`; a bare password
 //! with the username in the spec.
@@ -18,12 +18,13 @@ use super::{COLON, DockerConfig, decode_auth, entry_credential};
 use crate::credential::Credential;
 use crate::manifest::cluster_pull_secret::RegistrySource;
 
-/// The username under which Google's registries take a service account key as the password.
+/// The username under which Google's registries accept a service account key as the password.
 const GCP_JSON_KEY: &str = "_json_key";
 
-const BROKEN_JSON: &str = "the value begins like JSON and is no JSON object; a password that begins like that goes into a field `password`";
+const BROKEN_JSON: &str =
+    "the value begins like JSON but is not a JSON object; put such a password into a field `password`";
 
-/// Why a value is malformed: names the field, never its content.
+/// The reason a value is malformed: names the field, never its content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(String);
@@ -34,7 +35,7 @@ impl From<&str> for Malformed {
     }
 }
 
-/// The credentials that `value` holds for `registry`.
+/// Parses the credentials that `value` holds for `registry`.
 pub fn parse(value: &SecretSlice<u8>, registry: &RegistrySource) -> Result<DockerConfig, Malformed> {
     let text =
         str::from_utf8(value.expose_secret()).map_err(|_| Malformed::from("the value is not UTF-8"))?;
@@ -60,7 +61,7 @@ pub fn parse(value: &SecretSlice<u8>, registry: &RegistrySource) -> Result<Docke
     };
     for (host, credential) in &mut auths {
         compact_gcp_key(credential);
-        check(credential).map_err(|Malformed(what)| match registry.host {
+        validate(credential).map_err(|Malformed(what)| match registry.host {
             Some(_) => Malformed(what),
             None => Malformed(format!("{what}, in the entry for {host}")),
         })?;
@@ -72,7 +73,7 @@ fn names_no_field(registry: &RegistrySource) -> bool {
     registry.username_key.is_none() && registry.password_key.is_none()
 }
 
-/// A whole docker config: the entry for `host`, or every entry where none is asked for.
+/// Parses a whole docker config: the entry for `host`, or every entry without a `host`.
 fn docker_config(auths: Value, host: Option<&HostKey>) -> Result<BTreeMap<HostKey, Credential>, Malformed> {
     let Value::Object(auths) = auths else {
         return Err("`auths` is not an object".into());
@@ -82,8 +83,10 @@ fn docker_config(auths: Value, host: Option<&HostKey>) -> Result<BTreeMap<HostKe
         let key = match (HostKey::parse(&name), host) {
             (Ok(key), _) => key,
             (Err(_), Some(_)) => continue,
-            (Err(why), None) => {
-                return Err(Malformed(format!("`auths` holds a key that is no registry host: it {why}")));
+            (Err(error), None) => {
+                return Err(Malformed(format!(
+                    "`auths` holds a key that is not a registry host: it {error}"
+                )));
             }
         };
         if host.is_some_and(|host| *host != key) {
@@ -102,7 +105,7 @@ fn docker_config(auths: Value, host: Option<&HostKey>) -> Result<BTreeMap<HostKe
     }
 }
 
-/// A JSON object with the username and the password in fields of their own.
+/// Parses a JSON object with the username and the password in separate fields.
 fn fields(mut object: Map<String, Value>, registry: &RegistrySource) -> Result<Credential, Malformed> {
     if registry.username.as_deref() == Some(GCP_JSON_KEY)
         && registry.password_key.is_none()
@@ -129,7 +132,7 @@ fn fields(mut object: Map<String, Value>, registry: &RegistrySource) -> Result<C
     Ok(Credential { username, password: string(&mut object, password_key)?.into() })
 }
 
-/// A GCP key as Google hands it out has line ends between its fields; without them it is the same key.
+/// Removes the line ends between the fields of a GCP key as Google issues it; the key stays the same.
 fn compact_gcp_key(credential: &mut Credential) {
     if credential.username != GCP_JSON_KEY {
         return;
@@ -139,10 +142,10 @@ fn compact_gcp_key(credential: &mut Credential) {
     }
 }
 
-/// The whole value is the password.
+/// Parses a value that is the password as a whole.
 fn bare(text: &str, registry: &RegistrySource) -> Result<Credential, Malformed> {
     if let Some(key) = registry.username_key.as_ref().or(registry.password_key.as_ref()) {
-        return Err(Malformed(format!("the value is no JSON object, so it has no field `{key}`")));
+        return Err(Malformed(format!("the value is not a JSON object, so it has no field `{key}`")));
     }
     let Some(username) = registry.username.clone() else {
         return Err("the value is a bare password: put the `username` into the spec".into());
@@ -164,8 +167,8 @@ fn without_line_end(text: &str) -> &str {
     text.strip_suffix('\r').unwrap_or(text)
 }
 
-/// What no registry takes, and what a template leaves behind when it finds nothing.
-fn check(credential: &Credential) -> Result<(), Malformed> {
+/// Rejects credentials that no registry accepts, and the placeholder of a template without a value.
+fn validate(credential: &Credential) -> Result<(), Malformed> {
     if credential.username.contains(':') {
         return Err(COLON.into());
     }
@@ -179,7 +182,9 @@ fn check(credential: &Credential) -> Result<(), Malformed> {
             return Err(Malformed(format!("the {field} has a control character")));
         }
         if text.contains("<no value>") {
-            return Err(Malformed(format!("the {field} is what a template leaves where it finds no value")));
+            return Err(Malformed(format!(
+                "the {field} is the placeholder of a template that found no value"
+            )));
         }
     }
     Ok(())

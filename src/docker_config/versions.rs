@@ -1,7 +1,7 @@
-//! The versions annotation of a pull secret: which version of which store each entry was read at.
+//! The versions annotation of a pull secret: the store and the version of each entry.
 //!
 //! `ghcr.io=vault:7,https://index.docker.io/v1/=aws:6a7e8feb-…`: host keys hold neither comma nor
-//! equals sign. It holds no secret and no hash of one, so that anyone may read it.
+//! equals sign. The annotation holds no secret and no hash of one, so that anyone may read it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,41 +9,42 @@ use std::fmt;
 use super::host_key::HostKey;
 use crate::credential::{StoreName, Version};
 
-/// Where an entry came from: the store, and the version it was read at.
+/// The origin of an entry: the store, and the version at which it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub struct EntryOrigin {
     /// The store.
     pub store: StoreName,
-    /// What the store calls the value.
+    /// The store's name for the value.
     pub version: Version,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for EntryOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.store, self.version)
     }
 }
 
-/// The annotation for these entries.
+/// Renders the annotation of these entries.
 #[must_use]
-pub fn render<'a>(origins: impl IntoIterator<Item = (&'a HostKey, &'a Origin)>) -> String {
+pub fn render<'a>(origins: impl IntoIterator<Item = (&'a HostKey, &'a EntryOrigin)>) -> String {
     let entries: Vec<_> = origins.into_iter().map(|(host, origin)| format!("{host}={origin}")).collect();
     entries.join(",")
 }
 
-/// The entries of an annotation that people may have edited: what cannot be read is left out.
+/// Parses an annotation that people may have edited, and drops invalid entries.
 #[must_use]
-pub fn parse_lenient(annotation: &str) -> BTreeMap<HostKey, Origin> {
-    let entry = |entry: &str| {
-        let (host, origin) = entry.split_once('=')?;
-        let (store, version) = origin.split_once(':')?;
-        let host = HostKey::parse(host).ok()?;
-        Some((host, Origin { store: store.into(), version: version.into() }))
-    };
-    annotation.split(',').filter_map(entry).collect()
+pub fn parse_lenient(annotation: &str) -> BTreeMap<HostKey, EntryOrigin> {
+    annotation.split(',').filter_map(parse_entry).collect()
 }
 
-/// The store of each entry of an annotation, whatever the version.
+fn parse_entry(entry: &str) -> Option<(HostKey, EntryOrigin)> {
+    let (host, origin) = entry.split_once('=')?;
+    let (store, version) = origin.split_once(':')?;
+    let host = HostKey::parse(host).ok()?;
+    Some((host, EntryOrigin { store: store.into(), version: version.into() }))
+}
+
+/// The store of each entry of an annotation, for any version.
 #[must_use]
 pub fn stores(annotation: &str) -> BTreeMap<HostKey, StoreName> {
     parse_lenient(annotation).into_iter().map(|(host, origin)| (host, origin.store)).collect()
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_rendered_is_parsed() {
+    fn rendered_annotation_is_parsed_back() {
         let annotation = "ghcr.io=vault:7,https://index.docker.io/v1/=aws:6a7e-8feb,r.example.com:5000/t=files:2026-11-22T10:00:00Z";
         let origins = parse_lenient(annotation);
         assert_eq!(render(&origins), annotation);
@@ -62,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_broke_is_left_out() {
+    fn invalid_entry_is_dropped() {
         for annotation in ["", ",,", "ghcr.io", "ghcr.io=", "=vault:7", "ghcr.io=vault"] {
             assert!(parse_lenient(annotation).is_empty(), "{annotation}");
         }

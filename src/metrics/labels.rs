@@ -110,7 +110,7 @@ impl EncodeLabelValue for Trigger {
 
 /// `Fetched`, or the reason of a [`provider::Error`].
 pub(super) fn fetch_outcomes() -> impl Iterator<Item = &'static str> {
-    std::iter::once(RegistryReport::FETCHED).chain(provider::Error::VARIANTS.iter().copied())
+    std::iter::once(RegistryReport::FETCHED).chain(provider::ErrorKind::VARIANTS.iter().copied())
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -121,13 +121,13 @@ pub(super) struct OfFetches {
 
 /// What the answer to a poll may be: a [`PollOutcome`], or the reason of a [`provider::Error`].
 pub(super) fn poll_outcomes() -> impl Iterator<Item = &'static str> {
-    PollOutcome::VARIANTS.iter().chain(provider::Error::VARIANTS).copied()
+    PollOutcome::VARIANTS.iter().chain(provider::ErrorKind::VARIANTS).copied()
 }
 
 /// What a request for messages may come to: `Received`, or the reason why not, which has a name that
 /// [`provider::Error`] has too.
 pub(super) fn receive_outcomes() -> impl Iterator<Item = &'static str> {
-    std::iter::once(RECEIVED).chain(provider::Error::VARIANTS.iter().copied())
+    std::iter::once(RECEIVED).chain(provider::ErrorKind::VARIANTS.iter().copied())
 }
 
 /// A queue answered, with messages or without.

@@ -92,8 +92,8 @@ fn a_fetch_is_counted_by_its_outcome_and_the_others_stand_at_0() {
     let metrics = Metrics::new();
     let store = "vault".into();
     metrics.fetched(&store, Ok(&value()), Duration::from_millis(30));
-    metrics.fetched(&store, Err(&provider::Error::Sealed { at: place() }), Duration::from_secs(1));
-    metrics.fetched(&store, Err(&provider::Error::Sealed { at: place() }), Duration::from_secs(1));
+    metrics.fetched(&store, Err(&provider::ErrorKind::Sealed.at(place())), Duration::from_secs(1));
+    metrics.fetched(&store, Err(&provider::ErrorKind::Sealed.at(place())), Duration::from_secs(1));
     assert_eq!(
         scraped(&metrics, "regcred_fetches_total"),
         [
@@ -114,7 +114,7 @@ fn a_poll_is_counted_by_its_outcome_and_the_others_stand_at_0() {
     metrics.polled(&store, Ok(PollOutcome::Known));
     metrics.polled(&store, Ok(PollOutcome::New));
     metrics.polled(&store, Ok(PollOutcome::Known));
-    metrics.polled(&store, Err(&provider::Error::Sealed { at: place() }));
+    metrics.polled(&store, Err(&provider::ErrorKind::Sealed.at(place())));
     assert_eq!(
         scraped(&metrics, "regcred_polls_total"),
         [

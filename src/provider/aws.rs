@@ -1,6 +1,6 @@
-//! What is the same for every service of AWS: where credentials come from, and what a refusal means.
+//! The common ground of all AWS services: the credential chain and the meaning of error responses.
 //!
-//! Quotes no word of an answer.
+//! No text here quotes a response.
 
 use std::error::Error as StdError;
 
@@ -9,87 +9,89 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_secretsmanager::config::http::HttpResponse;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 
-use super::failure::Failure;
-use super::without_tracing::unheard;
+use super::ErrorKind;
+use super::error::causes;
+use super::without_tracing::without_tracing;
 
-/// The SDK's default chain for a region, and what `AWS_PROFILE` says. Makes no request.
+/// Returns the SDK's default chain for a region, and the value of `AWS_PROFILE`. Makes no request.
 pub(crate) async fn chain(region: &str) -> (SdkConfig, Option<String>) {
-    // The region is for the chain too, which may have to ask the STS of it.
+    // The chain needs the region too, because it may send requests to the region's STS.
     let region = Region::new(region.to_owned());
-    let shared = unheard(aws_config::defaults(BehaviorVersion::latest()).region(region).load()).await;
-    #[expect(clippy::disallowed_methods, reason = "only to say in an error what the SDK has just read")]
+    let shared = without_tracing(aws_config::defaults(BehaviorVersion::latest()).region(region).load()).await;
+    #[expect(clippy::disallowed_methods, reason = "only to report in an error what the SDK has just read")]
     let profile = std::env::var("AWS_PROFILE").ok();
     (shared, profile)
 }
 
-/// An answer that is a refusal.
+/// An error response of an AWS service.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Refusal<'a> {
+pub(crate) struct ErrorResponse<'a> {
     pub(crate) code: &'a str,
     pub(crate) message: &'a str,
     pub(crate) status: u16,
 }
 
-impl Refusal<'_> {
-    /// What it means, where `own` knows those that only this service has.
-    pub(crate) fn failure(&self, own: impl FnOnce(&Self) -> Option<Failure>) -> Failure {
+impl ErrorResponse<'_> {
+    /// Classifies the response; `classify` handles the errors that only this service has.
+    pub(crate) fn kind(&self, classify: impl FnOnce(&Self) -> Option<ErrorKind>) -> ErrorKind {
         match self.status {
-            status if status < 300 => Failure::Unavailable("the answer cannot be read".to_owned()),
-            501 => Failure::Misconfigured(
-                "the endpoint does not know the request; check `endpointUrl`".to_owned(),
+            status if status < 300 => unreadable_response(),
+            501 => ErrorKind::Misconfigured(
+                "the endpoint does not implement the request; check `endpointUrl`".to_owned(),
             ),
-            _ => own(self).unwrap_or_else(|| self.of_any()),
+            _ => classify(self).unwrap_or_else(|| self.common_kind()),
         }
     }
 
-    fn of_any(&self) -> Failure {
-        let denied = |what: &str| Failure::Denied(what.to_owned());
+    fn common_kind(&self) -> ErrorKind {
         match self.code {
-            "ExpiredTokenException" | "ExpiredToken" => denied("the AWS credentials have expired"),
-            code if is_about_credentials(code) => {
-                denied("AWS does not accept the credentials: check the key and this machine's clock")
+            "ExpiredTokenException" | "ExpiredToken" => {
+                ErrorKind::Denied("the AWS credentials have expired".to_owned())
             }
-            code if self.status == 429 || THROTTLING.contains(&code) => Failure::Throttled,
-            "RequestTimeout" | "RequestTimeoutException" => Failure::TimedOut,
+            code if is_about_credentials(code) => ErrorKind::Denied(
+                "AWS does not accept the credentials: check the key and this machine's clock".to_owned(),
+            ),
+            code if self.status == 429 || THROTTLING.contains(&code) => ErrorKind::Throttled,
+            "RequestTimeout" | "RequestTimeoutException" => ErrorKind::TimedOut,
             "InternalServiceError" | "InternalFailure" => {
-                Failure::Unavailable("an error inside of AWS".to_owned())
+                ErrorKind::Unavailable("internal error of AWS".to_owned())
             }
-            _ if self.status >= 500 => Failure::Unavailable(format!("status {}", self.status)),
-            _ => Failure::Misconfigured(format!(
-                "status {}, and not for a known reason; check `endpointUrl`",
+            _ if self.status >= 500 => ErrorKind::Unavailable(format!("status {}", self.status)),
+            _ => ErrorKind::Misconfigured(format!(
+                "status {} without a known error code; check `endpointUrl`",
                 self.status
             )),
         }
     }
 }
 
-/// What an error of the SDK means, where `own` knows the refusals that only this service has; `profile`
-/// is what `AWS_PROFILE` says.
-pub(crate) fn failure<E>(
+/// Classifies an error of the SDK; `classify` handles the errors that only this service has, and
+/// `profile` is the value of `AWS_PROFILE`.
+pub(crate) fn error_kind<E>(
     error: &SdkError<E, HttpResponse>,
     profile: Option<&str>,
-    own: impl FnOnce(&Refusal<'_>) -> Option<Failure>,
-) -> Failure
+    classify: impl FnOnce(&ErrorResponse<'_>) -> Option<ErrorKind>,
+) -> ErrorKind
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
     match error {
-        SdkError::TimeoutError(_) => Failure::TimedOut,
+        SdkError::TimeoutError(_) => ErrorKind::TimedOut,
         SdkError::ServiceError(context) => {
-            let refusal = Refusal {
+            let response = ErrorResponse {
                 code: context.err().code().unwrap_or_default(),
                 message: context.err().message().unwrap_or_default(),
                 status: context.raw().status().as_u16(),
             };
-            refusal.failure(own)
+            response.kind(classify)
         }
-        SdkError::ResponseError(_) => Failure::Unavailable("the answer cannot be read".to_owned()),
-        // A request that was never sent: no credentials to sign it with, or no connection.
-        _ => of_unsent(error, profile),
+        SdkError::ResponseError(_) => unreadable_response(),
+        // The request was never sent: no credentials to sign it with, or no connection.
+        _ => unsent_request(error, profile),
     }
 }
 
-/// The names AWS has for it.
+/// The error codes of AWS for throttling.
 const THROTTLING: [&str; 8] = [
     "Throttling",
     "ThrottlingException",
@@ -101,7 +103,7 @@ const THROTTLING: [&str; 8] = [
     "SlowDown",
 ];
 
-/// Whether it is the credentials that were refused, and not what they were used for.
+/// Returns true if AWS rejected the credentials themselves rather than their use.
 pub(crate) fn is_about_credentials(code: &str) -> bool {
     matches!(
         code,
@@ -119,24 +121,30 @@ pub(crate) fn is_about_credentials(code: &str) -> bool {
     )
 }
 
-fn of_unsent(error: &(dyn StdError + 'static), profile: Option<&str>) -> Failure {
-    let mut chain = std::iter::successors(Some(error), |&error| error.source());
-    let what = match chain.find_map(|cause| cause.downcast_ref::<CredentialsError>()) {
+fn unreadable_response() -> ErrorKind {
+    ErrorKind::Unavailable("the response cannot be read".to_owned())
+}
+
+fn unsent_request(error: &(dyn StdError + 'static), profile: Option<&str>) -> ErrorKind {
+    let cause = causes(error).find_map(|cause| cause.downcast_ref::<CredentialsError>());
+    let what = match cause {
         None => {
-            let mend = "the authority that signed it is not trusted on this machine";
-            return Failure::of_connection(error, mend);
+            let hint = "the authority that signed it is not trusted on this machine";
+            return ErrorKind::from_connection_error(error, hint);
         }
         Some(CredentialsError::CredentialsNotLoaded(_)) => "no AWS credentials",
-        Some(CredentialsError::InvalidConfiguration(_)) => "what names the AWS credentials is invalid",
-        Some(CredentialsError::ProviderTimedOut(_)) => "no AWS credentials in time",
-        // The text of the others may quote an answer of STS or of the metadata service.
-        Some(_) => "the AWS credentials could not be got",
+        Some(CredentialsError::InvalidConfiguration(_)) => {
+            "the configuration of the AWS credentials is invalid"
+        }
+        Some(CredentialsError::ProviderTimedOut(_)) => "timeout while loading the AWS credentials",
+        // The text of the other variants may quote a response of STS or of the metadata service.
+        Some(_) => "the AWS credentials cannot be loaded",
     };
     let profile = match profile {
         Some(name) => format!("profile {name:?} (AWS_PROFILE)"),
         None => "the default profile".to_owned(),
     };
-    Failure::Denied(format!(
+    ErrorKind::Denied(format!(
         "{what}: looked for AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, {profile}, \
          a web identity (IRSA), container credentials (EKS Pod Identity) and an instance role (IMDS)"
     ))

@@ -1,11 +1,11 @@
 //! A directory with one file per key.
 //!
-//! A key is a path below the directory, a value is the content of the file and its version the time
-//! the file was last modified. Symbolic links are followed: a mounted Secret is a farm of them. A key
-//! never leads out of the directory by itself.
+//! A key is a path below the directory, a value is the content of the file, and its version is the time
+//! of the last modification. Symbolic links are followed, because a mounted Secret consists of them. A key
+//! never leaves the directory by itself.
 
 use std::fs::Metadata;
-use std::io::ErrorKind;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use async_trait::async_trait;
@@ -14,14 +14,14 @@ use jiff::Timestamp;
 use tokio::fs;
 use tokio::time::Instant;
 
-use super::failure::{Asked, Failure};
+use super::error::RequestContext;
 use super::retry::{CONCURRENT_READS, RetryPolicy, until};
-use super::{Error, Provider, log_read, log_version};
+use super::{Error, ErrorKind, Provider, log_read, log_version};
 use crate::credential::{Key, StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::config::FileStore;
 use crate::secret_file::{self, Unread};
 
-/// The largest value: what a Kubernetes Secret holds.
+/// The largest value: the capacity of a Kubernetes Secret.
 const MAX_LENGTH: u64 = 1024 * 1024;
 
 /// A directory with one file per key.
@@ -29,80 +29,92 @@ const MAX_LENGTH: u64 = 1024 * 1024;
 pub struct Directory {
     store: StoreName,
     path: PathBuf,
-    patience: RetryPolicy,
+    retry_policy: RetryPolicy,
 }
 
 impl Directory {
-    /// Looks at nothing yet: the directory may be mounted later.
+    /// Reads nothing yet: the directory may be mounted later.
     #[must_use]
     pub fn open(store: StoreName, settings: &FileStore) -> Self {
-        Self { store, path: settings.directory.clone(), patience: RetryPolicy::USUAL }
+        Self { store, path: settings.directory.clone(), retry_policy: RetryPolicy::DEFAULT }
+    }
+
+    fn store_key(&self, key: &Key) -> StoreKey {
+        StoreKey { store: self.store.clone(), key: key.clone() }
+    }
+
+    /// The context of an error about a key.
+    fn request_context(&self, key: &Key, since: Instant) -> RequestContext {
+        RequestContext {
+            store: "the store".to_owned(),
+            location: format!("at {}", self.path.join(&key.0).display()),
+            waited: since.elapsed(),
+            attempts: None,
+        }
     }
 
     async fn read_one(&self, key: &Key, deadline: Instant) -> Result<StoredValue, Error> {
         let started = Instant::now();
-        let fetch = async { self.if_mounted(read_file(&self.path.join(path_of(key)?)).await).await };
-        let outcome = until(deadline, fetch).await.map_err(|failure| self.error(failure, key, started));
-        log_read(&self.place(key), &outcome, started);
+        let outcome = until(deadline, self.fetch(key)).await;
+        let outcome =
+            outcome.map_err(|kind| kind.in_request(self.store_key(key), self.request_context(key, started)));
+        log_read(&self.store_key(key), &outcome, started);
         outcome
     }
 
     async fn version_of(&self, key: &Key, deadline: Instant) -> Result<Version, Error> {
         let started = Instant::now();
-        let look = async {
-            let path = self.path.join(path_of(key)?);
-            let metadata = self.if_mounted(look_up(&path).await).await?;
-            version(&metadata, &path)
-        };
-        let outcome = until(deadline, look).await.map_err(|failure| self.error(failure, key, started));
-        log_version(&self.place(key), &outcome, started);
+        let outcome = until(deadline, self.look_up(key)).await;
+        let outcome =
+            outcome.map_err(|kind| kind.in_request(self.store_key(key), self.request_context(key, started)));
+        log_version(&self.store_key(key), &outcome, started);
         outcome
     }
 
-    /// Tells a file that is not there from a directory that is not.
-    async fn if_mounted<T>(&self, outcome: Result<T, Failure>) -> Result<T, Failure> {
+    async fn fetch(&self, key: &Key) -> Result<StoredValue, ErrorKind> {
+        self.if_mounted(read_file(&self.path.join(path_of(key)?)).await).await
+    }
+
+    async fn look_up(&self, key: &Key) -> Result<Version, ErrorKind> {
+        let path = self.path.join(path_of(key)?);
+        let metadata = secret_file::look_up(&path).await.map_err(|unread| explain(&unread, &path));
+        version(&self.if_mounted(metadata).await?, &path)
+    }
+
+    /// Distinguishes a missing file from a missing directory.
+    async fn if_mounted<T>(&self, outcome: Result<T, ErrorKind>) -> Result<T, ErrorKind> {
         match outcome {
-            Err(Failure::NotFound) if !is_directory(&self.path).await => {
-                Err(Failure::Unavailable(format!("no directory {}", self.path.display())))
+            Err(ErrorKind::NotFound) if !is_directory(&self.path).await => {
+                Err(ErrorKind::Unavailable(format!("no directory {}", self.path.display())))
             }
             outcome => outcome,
         }
-    }
-
-    fn error(&self, failure: Failure, key: &Key, started: Instant) -> Error {
-        let looked = format!("at {}", self.path.join(&key.0).display());
-        let asked = Asked { whom: "the store", looked, waited: started.elapsed(), attempts: None };
-        failure.at(self.place(key), &asked)
-    }
-
-    fn place(&self, key: &Key) -> StoreKey {
-        StoreKey { store: self.store.clone(), key: key.clone() }
     }
 }
 
 #[async_trait]
 impl Provider for Directory {
     async fn read(&self, keys: &[Key]) -> Vec<Result<StoredValue, Error>> {
-        let deadline = Instant::now() + self.patience.total;
+        let deadline = Instant::now() + self.retry_policy.total_timeout;
         let reads: Vec<_> = keys.iter().map(|key| self.read_one(key, deadline)).collect();
         futures::stream::iter(reads).buffered(CONCURRENT_READS).collect().await
     }
 
     async fn versions(&self, keys: &[Key]) -> Vec<Result<Version, Error>> {
-        let deadline = Instant::now() + self.patience.total;
-        let looks: Vec<_> = keys.iter().map(|key| self.version_of(key, deadline)).collect();
-        futures::stream::iter(looks).buffered(CONCURRENT_READS).collect().await
+        let deadline = Instant::now() + self.retry_policy.total_timeout;
+        let lookups: Vec<_> = keys.iter().map(|key| self.version_of(key, deadline)).collect();
+        futures::stream::iter(lookups).buffered(CONCURRENT_READS).collect().await
     }
 }
 
-/// The path a key names, which has only ordinary parts.
-fn path_of(key: &Key) -> Result<&Path, Failure> {
+/// The path that a key names; every part of it is an ordinary name.
+fn path_of(key: &Key) -> Result<&Path, ErrorKind> {
     let path = Path::new(&key.0);
     let mut parts = path.components().peekable();
     let is_empty = parts.peek().is_none();
     if is_empty || key.0.contains('\0') || !parts.all(|part| matches!(part, Component::Normal(_))) {
-        return Err(Failure::Misconfigured(
-            "the key has to be a path below the directory, without `..`".to_owned(),
+        return Err(ErrorKind::Misconfigured(
+            "the key must be a path below the directory, without `..`".to_owned(),
         ));
     }
     Ok(path)
@@ -112,43 +124,45 @@ async fn is_directory(path: &Path) -> bool {
     fs::metadata(path).await.is_ok_and(|metadata| metadata.is_dir())
 }
 
-async fn read_file(path: &Path) -> Result<StoredValue, Failure> {
-    let (bytes, metadata) = secret_file::read(path, MAX_LENGTH).await.map_err(|why| explain(&why, path))?;
+async fn read_file(path: &Path) -> Result<StoredValue, ErrorKind> {
+    let read = secret_file::read(path, MAX_LENGTH).await;
+    let (bytes, metadata) = read.map_err(|unread| explain(&unread, path))?;
     Ok(StoredValue { version: version(&metadata, path)?, bytes, expires_at: None, account: None })
 }
 
-async fn look_up(path: &Path) -> Result<Metadata, Failure> {
-    secret_file::look_up(path).await.map_err(|why| explain(&why, path))
-}
-
-fn version(metadata: &Metadata, path: &Path) -> Result<Version, Failure> {
+fn version(metadata: &Metadata, path: &Path) -> Result<Version, ErrorKind> {
     let modified = metadata.modified().map_err(|error| explain(&error.into(), path))?;
-    let modified = Timestamp::try_from(modified)
-        .map_err(|_| Failure::Malformed(format!("{} has an impossible modification time", path.display())))?;
+    let modified = Timestamp::try_from(modified).map_err(|_| {
+        ErrorKind::Malformed(format!("{} has an impossible modification time", path.display()))
+    })?;
     Ok(Version(format!("{modified:.9}")))
 }
 
-fn explain(why: &Unread, path: &Path) -> Failure {
-    let no_file = || Failure::Misconfigured(format!("{} is not a file", path.display()));
-    let error = match why {
+fn explain(unread: &Unread, path: &Path) -> ErrorKind {
+    let error = match unread {
         Unread::Refused(error) => error,
-        Unread::NoFile => return no_file(),
-        Unread::TooLong => return Failure::Malformed(format!("{} is larger than 1 MiB", path.display())),
+        Unread::NoFile => return not_a_file(path),
+        Unread::TooLong => return ErrorKind::Malformed(format!("{} is larger than 1 MiB", path.display())),
     };
     match error.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => Failure::NotFound,
-        ErrorKind::PermissionDenied => Failure::Denied(format!("no permission to read {}", path.display())),
-        ErrorKind::IsADirectory => no_file(),
-        ErrorKind::InvalidInput | ErrorKind::InvalidFilename => {
-            Failure::Misconfigured(format!("{} cannot be read: {error}", path.display()))
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied => {
+            ErrorKind::Denied(format!("no permission to read {}", path.display()))
         }
-        _ => Failure::Unavailable(format!("{} cannot be read: {error}", path.display())),
+        io::ErrorKind::IsADirectory => not_a_file(path),
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => {
+            ErrorKind::Misconfigured(format!("{} cannot be read: {error}", path.display()))
+        }
+        _ => ErrorKind::Unavailable(format!("{} cannot be read: {error}", path.display())),
     }
+}
+
+fn not_a_file(path: &Path) -> ErrorKind {
+    ErrorKind::Misconfigured(format!("{} is not a file", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::os::unix::fs::symlink;
     use std::time::{Duration, SystemTime};
 
@@ -169,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_version_is_the_modification_time_to_the_nanosecond() {
+    async fn version_is_the_modification_time_in_nanoseconds() {
         let (root, directory) = directory();
         let path = root.path().join("ghcr");
         std::fs::write(&path, "hunter2\n").unwrap();
@@ -182,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_mounted_secret_is_read_through_its_links() {
+    async fn mounted_secret_is_read_through_its_links() {
         let (root, directory) = directory();
         std::fs::create_dir(root.path().join("..2024")).unwrap();
         std::fs::write(root.path().join("..2024/ghcr"), "hunter2").unwrap();
@@ -192,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_that_leads_out_of_the_directory_is_refused() {
+    async fn key_outside_the_directory_is_rejected() {
         let (root, directory) = directory();
         std::fs::write(root.path().join("ghcr"), "hunter2").unwrap();
         let name = root.path().file_name().unwrap().to_str().unwrap();
@@ -201,30 +215,30 @@ mod tests {
             [&format!("../{name}/ghcr"), "a/../ghcr", "..", ".", "", "/", absolute.to_str().unwrap(), "a\0"];
         for key in keys {
             let error = read(&directory, key).await.unwrap_err();
-            assert!(matches!(error, Error::Misconfigured { .. }), "{key:?}: {error}");
+            assert!(matches!(error.kind, ErrorKind::Misconfigured(_)), "{key:?}: {error}");
             assert!(error.to_string().ends_with("a path below the directory, without `..`"), "{error}");
         }
     }
 
     #[tokio::test]
-    async fn what_is_not_a_file_is_named() {
+    async fn directory_as_a_key_is_named_in_the_error() {
         let (root, directory) = directory();
         std::fs::create_dir(root.path().join("ci")).unwrap();
         let error = read(&directory, "ci").await.unwrap_err();
-        assert!(matches!(error, Error::Misconfigured { .. }), "{error}");
+        assert!(matches!(error.kind, ErrorKind::Misconfigured(_)), "{error}");
         assert!(error.to_string().ends_with("/ci is not a file"), "{error}");
     }
 
     #[tokio::test]
-    async fn a_path_through_a_file_is_not_found() {
+    async fn path_through_a_file_is_not_found() {
         let (root, directory) = directory();
         std::fs::write(root.path().join("ghcr"), "hunter2").unwrap();
         let error = read(&directory, "ghcr/token").await.unwrap_err();
-        assert!(matches!(error, Error::NotFound { .. }), "{error}");
+        assert!(matches!(error.kind, ErrorKind::NotFound), "{error}");
     }
 
     #[tokio::test]
-    async fn a_directory_that_is_not_mounted_is_unavailable() {
+    async fn unmounted_directory_is_unavailable() {
         let settings = FileStore { directory: "/nowhere/at/all".into() };
         let directory = Directory::open("files".into(), &settings);
         let error = read(&directory, "ghcr").await.unwrap_err();
@@ -235,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_value_may_be_one_mebibyte_and_no_more() {
+    async fn value_over_one_mebibyte_is_malformed() {
         let (root, directory) = directory();
         let length = usize::try_from(MAX_LENGTH).unwrap();
         std::fs::write(root.path().join("fits"), vec![b'x'; length]).unwrap();
@@ -243,23 +257,24 @@ mod tests {
         let values = directory.read(&["fits".into(), "large".into()]).await;
         assert_eq!(values[0].as_ref().unwrap().bytes.expose_secret().len(), length);
         let error = values[1].as_ref().unwrap_err();
-        assert!(matches!(error, Error::Malformed { .. }), "{error}");
+        assert!(matches!(error.kind, ErrorKind::Malformed(_)), "{error}");
         assert!(error.to_string().ends_with("/large is larger than 1 MiB"), "{error}");
     }
 
     #[test]
-    fn every_refusal_of_the_kernel_is_explained() {
-        let check = |kind: ErrorKind, expect: Failure| {
+    fn every_io_error_is_classified() {
+        for (kind, expect) in [
+            (io::ErrorKind::NotFound, ErrorKind::NotFound),
+            (io::ErrorKind::NotADirectory, ErrorKind::NotFound),
+            (io::ErrorKind::PermissionDenied, ErrorKind::Denied("no permission to read /d/k".to_owned())),
+            (io::ErrorKind::IsADirectory, ErrorKind::Misconfigured("/d/k is not a file".to_owned())),
+        ] {
             assert_eq!(explain(&io::Error::from(kind).into(), Path::new("/d/k")), expect, "{kind}");
-        };
-        check(ErrorKind::NotFound, Failure::NotFound);
-        check(ErrorKind::NotADirectory, Failure::NotFound);
-        check(ErrorKind::PermissionDenied, Failure::Denied("no permission to read /d/k".to_owned()));
-        check(ErrorKind::IsADirectory, Failure::Misconfigured("/d/k is not a file".to_owned()));
+        }
         let disk = io::Error::other("disk on fire");
         assert_eq!(
             explain(&disk.into(), Path::new("/d/k")),
-            Failure::Unavailable("/d/k cannot be read: disk on fire".to_owned())
+            ErrorKind::Unavailable("/d/k cannot be read: disk on fire".to_owned())
         );
     }
 }

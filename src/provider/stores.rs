@@ -1,8 +1,8 @@
-//! The stores of a Config, opened.
+//! The opened stores of a Config.
 //!
-//! In go places, out come their values or their versions: each place is asked for once, however many
-//! ClusterPullSecrets and namespaces want it, and a key that a store's `keys` do not admit is refused
-//! before any request.
+//! In: store keys. Out: their values or their versions. Each key is requested once, for any number of
+//! ClusterPullSecrets and namespaces that use it; a key that the `keys` of a store do not admit is
+//! rejected before any request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,50 +10,51 @@ use std::sync::Arc;
 use futures::future;
 use globset::GlobSet;
 
-use super::{Environment, Error, Provider, open};
+use super::{Environment, Error, ErrorKind, Provider, open};
 use crate::credential::{Key, StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::config::Store;
 
-/// What was read, place by place.
+/// The values that were read, by store key.
 pub type Values = BTreeMap<StoreKey, Result<StoredValue, Error>>;
 
-/// Which versions there are, place by place.
+/// The current versions, by store key.
 pub type Versions = BTreeMap<StoreKey, Result<Version, Error>>;
 
-/// Every store that somebody reads from.
+/// Every store in use.
 pub struct Stores(BTreeMap<StoreName, Opened>);
 
 struct Opened {
-    /// The provider, or what is wrong with the settings.
+    /// The provider, or the problem with its settings.
     provider: Result<Arc<dyn Provider>, String>,
     /// The only keys that may be read; `None` admits any.
     keys: Option<GlobSet>,
 }
 
-/// What one store is asked for.
-struct Wanted<'a> {
+/// The keys to request from one store.
+struct StoreRequest<'a> {
     provider: &'a dyn Provider,
-    places: Vec<StoreKey>,
-    /// The keys of `places`, in the same order.
+    store_keys: Vec<StoreKey>,
+    /// The keys of `store_keys`, in the same order.
     keys: Vec<Key>,
 }
 
 impl Opened {
-    async fn of(store: &Store, environment: &Environment) -> Self {
+    async fn open(store: &Store, environment: &Environment) -> Self {
         let provider = open(store, environment).await.map_err(|error| error.what);
         Self { provider, keys: store.keys.clone() }
     }
 }
 
 impl Stores {
-    /// Opens those of `stores` that `places` name. Makes no request yet; a store that cannot be opened
-    /// fails each of its reads, and leaves the others alone.
-    pub async fn open(stores: &[Store], places: &BTreeSet<StoreKey>, environment: &Environment) -> Self {
-        let is_named = |store: &&Store| places.iter().any(|place| place.store.0 == store.name);
-        Self::open_each(stores.iter().filter(is_named), environment).await
+    /// Opens those of `stores` that `store_keys` name. Makes no request yet; a store that cannot be opened
+    /// fails each of its reads and does not affect the others.
+    pub async fn open(stores: &[Store], store_keys: &BTreeSet<StoreKey>, environment: &Environment) -> Self {
+        let named: BTreeSet<&str> = store_keys.iter().map(|store_key| store_key.store.0.as_str()).collect();
+        let used = stores.iter().filter(|store| named.contains(store.name.as_str()));
+        Self::open_each(used, environment).await
     }
 
-    /// Opens them all: which keys are read is only known later.
+    /// Opens all stores, for a caller that learns the keys only later.
     pub async fn open_all(stores: &[Store], environment: &Environment) -> Self {
         Self::open_each(stores, environment).await
     }
@@ -61,36 +62,41 @@ impl Stores {
     async fn open_each(stores: impl IntoIterator<Item = &Store>, environment: &Environment) -> Self {
         let mut opened = BTreeMap::new();
         for store in stores {
-            opened.insert(StoreName(store.name.clone()), Opened::of(store, environment).await);
+            opened.insert(StoreName(store.name.clone()), Opened::open(store, environment).await);
         }
         Self(opened)
     }
 
-    /// Stores of which a test opened the providers itself.
+    /// Stores from providers that a test opened.
     #[cfg(test)]
-    pub(crate) fn of(providers: impl IntoIterator<Item = (StoreName, Arc<dyn Provider>)>) -> Self {
-        let opened = |provider| Opened { provider: Ok(provider), keys: None };
-        Self(providers.into_iter().map(|(name, provider)| (name, opened(provider))).collect())
+    pub(crate) fn from_providers(
+        providers: impl IntoIterator<Item = (StoreName, Arc<dyn Provider>)>,
+    ) -> Self {
+        let opened = providers.into_iter().map(|(name, provider)| {
+            let opened = Opened { provider: Ok(provider), keys: None };
+            (name, opened)
+        });
+        Self(opened.collect())
     }
 
-    /// Reads every place once, all stores at the same time.
-    pub async fn read(&self, places: &BTreeSet<StoreKey>) -> Values {
-        let (wanted, refused) = self.sort(places);
-        let reads = wanted.into_iter().map(|Wanted { provider, places, keys }| async move {
-            places.into_iter().zip(provider.read(&keys).await)
+    /// Reads every key once, all stores at the same time.
+    pub async fn read(&self, store_keys: &BTreeSet<StoreKey>) -> Values {
+        let (requests, rejected) = self.requests(store_keys);
+        let reads = requests.into_iter().map(|StoreRequest { provider, store_keys, keys }| async move {
+            store_keys.into_iter().zip(provider.read(&keys).await)
         });
         let read = future::join_all(reads).await.into_iter().flatten();
-        read.chain(refused.into_iter().map(|(place, error)| (place, Err(error)))).collect()
+        read.chain(rejected.into_iter().map(|error| (error.at.clone(), Err(error)))).collect()
     }
 
-    /// Asks for the version of every place once, all stores at the same time; no value is read.
-    pub async fn versions(&self, places: &BTreeSet<StoreKey>) -> Versions {
-        let (wanted, refused) = self.sort(places);
-        let asked = wanted.into_iter().map(|Wanted { provider, places, keys }| async move {
-            places.into_iter().zip(provider.versions(&keys).await)
+    /// Looks up the version of every key once, all stores at the same time; no value is read.
+    pub async fn versions(&self, store_keys: &BTreeSet<StoreKey>) -> Versions {
+        let (requests, rejected) = self.requests(store_keys);
+        let lookups = requests.into_iter().map(|StoreRequest { provider, store_keys, keys }| async move {
+            store_keys.into_iter().zip(provider.versions(&keys).await)
         });
-        let answered = future::join_all(asked).await.into_iter().flatten();
-        answered.chain(refused.into_iter().map(|(place, error)| (place, Err(error)))).collect()
+        let found = future::join_all(lookups).await.into_iter().flatten();
+        found.chain(rejected.into_iter().map(|error| (error.at.clone(), Err(error)))).collect()
     }
 
     /// The names of the stores.
@@ -98,35 +104,34 @@ impl Stores {
         self.0.keys()
     }
 
-    /// What each store is to be asked for, and what is refused before any request.
-    fn sort(&self, places: &BTreeSet<StoreKey>) -> (Vec<Wanted<'_>>, Vec<(StoreKey, Error)>) {
-        let mut wanted: BTreeMap<&StoreName, Wanted<'_>> = BTreeMap::new();
-        let mut refused = Vec::new();
-        for place in places {
-            match self.provider_for(place) {
+    /// Returns the request to each store, and the keys that are rejected before any request.
+    fn requests(&self, store_keys: &BTreeSet<StoreKey>) -> (Vec<StoreRequest<'_>>, Vec<Error>) {
+        let mut requests: BTreeMap<&StoreName, StoreRequest<'_>> = BTreeMap::new();
+        let mut rejected = Vec::new();
+        for store_key in store_keys {
+            match self.provider_for(store_key) {
                 Ok(provider) => {
-                    let nothing = Wanted { provider, places: Vec::new(), keys: Vec::new() };
-                    let wanted = wanted.entry(&place.store).or_insert(nothing);
-                    wanted.places.push(place.clone());
-                    wanted.keys.push(place.key.clone());
+                    let empty = StoreRequest { provider, store_keys: Vec::new(), keys: Vec::new() };
+                    let request = requests.entry(&store_key.store).or_insert(empty);
+                    request.store_keys.push(store_key.clone());
+                    request.keys.push(store_key.key.clone());
                 }
-                Err(error) => refused.push((place.clone(), error)),
+                Err(kind) => rejected.push(kind.at(store_key.clone())),
             }
         }
-        (wanted.into_values().collect(), refused)
+        (requests.into_values().collect(), rejected)
     }
 
-    fn provider_for(&self, place: &StoreKey) -> Result<&dyn Provider, Error> {
-        let at = place.clone();
-        let Some(store) = self.0.get(&place.store) else {
-            return Err(Error::Misconfigured { at, what: "there is no such store".to_owned() });
+    fn provider_for(&self, store_key: &StoreKey) -> Result<&dyn Provider, ErrorKind> {
+        let Some(store) = self.0.get(&store_key.store) else {
+            return Err(ErrorKind::Misconfigured("there is no such store".to_owned()));
         };
-        if !store.keys.as_ref().is_none_or(|keys| keys.is_match(&place.key.0)) {
-            return Err(Error::NotAllowed { at });
+        if !store.keys.as_ref().is_none_or(|keys| keys.is_match(&store_key.key.0)) {
+            return Err(ErrorKind::NotAllowed);
         }
         match &store.provider {
             Ok(provider) => Ok(provider.as_ref()),
-            Err(what) => Err(Error::Misconfigured { at, what: what.clone() }),
+            Err(what) => Err(ErrorKind::Misconfigured(what.clone())),
         }
     }
 }
@@ -145,32 +150,37 @@ mod tests {
         Store { name: "files".into(), keys, backend: Backend::File(FileStore { directory }) }
     }
 
-    fn places(keys: &[&str]) -> BTreeSet<StoreKey> {
+    fn store_keys(keys: &[&str]) -> BTreeSet<StoreKey> {
         keys.iter().map(|&key| StoreKey { store: "files".into(), key: key.into() }).collect()
     }
 
-    fn reasons<T>(answers: &BTreeMap<StoreKey, Result<T, Error>>) -> Vec<String> {
-        let reason = |answer: &Result<T, Error>| answer.as_ref().err().map_or("answered", Error::reason);
-        answers.iter().map(|(place, answer)| format!("{}: {}", place.key, reason(answer))).collect()
+    fn outcomes<T>(results: &BTreeMap<StoreKey, Result<T, Error>>) -> Vec<String> {
+        results
+            .iter()
+            .map(|(store_key, result)| match result {
+                Ok(_) => format!("{}: read", store_key.key),
+                Err(error) => format!("{}: {}", store_key.key, error.reason()),
+            })
+            .collect()
     }
 
     #[tokio::test]
-    async fn a_key_outside_the_stores_keys_is_refused_before_any_request() {
-        let places = places(&["ci/ghcr", "prod/ghcr"]);
-        let stores = Stores::open(&[store(Some("ci/*"))], &places, &Environment::default()).await;
+    async fn key_outside_the_stores_keys_is_rejected_before_any_request() {
+        let keys = store_keys(&["ci/ghcr", "prod/ghcr"]);
+        let stores = Stores::open(&[store(Some("ci/*"))], &keys, &Environment::default()).await;
         let expect = ["ci/ghcr: Unavailable", "prod/ghcr: NotAllowed"];
-        assert_eq!(reasons(&stores.read(&places).await), expect);
-        assert_eq!(reasons(&stores.versions(&places).await), expect);
+        assert_eq!(outcomes(&stores.read(&keys).await), expect);
+        assert_eq!(outcomes(&stores.versions(&keys).await), expect);
     }
 
     #[tokio::test]
-    async fn a_store_that_nobody_reads_is_not_opened() {
+    async fn unused_store_is_not_opened() {
         let stores = Stores::open(&[store(None)], &BTreeSet::new(), &Environment::default()).await;
         assert!(stores.0.is_empty());
     }
 
     #[tokio::test]
-    async fn a_store_that_cannot_be_opened_fails_its_own_reads_only() {
+    async fn store_that_cannot_be_opened_fails_only_its_own_reads() {
         let settings = VaultSettings {
             address: "http://127.0.0.1:1".parse().expect("a URL"),
             mount: "secret".into(),
@@ -180,11 +190,11 @@ mod tests {
             auth: VaultAuth::Environment,
         };
         let vault = Store { name: "vault".into(), keys: None, backend: Backend::Vault(settings) };
-        let mut places = places(&["ci/ghcr"]);
-        places.insert(StoreKey { store: "vault".into(), key: "ci/ghcr".into() });
-        let stores = Stores::open(&[store(None), vault], &places, &Environment::default()).await;
+        let mut keys = store_keys(&["ci/ghcr"]);
+        keys.insert(StoreKey { store: "vault".into(), key: "ci/ghcr".into() });
+        let stores = Stores::open(&[store(None), vault], &keys, &Environment::default()).await;
         let expect = ["ci/ghcr: Unavailable", "ci/ghcr: Misconfigured"];
-        assert_eq!(reasons(&stores.read(&places).await), expect);
-        assert_eq!(reasons(&stores.versions(&places).await), expect);
+        assert_eq!(outcomes(&stores.read(&keys).await), expect);
+        assert_eq!(outcomes(&stores.versions(&keys).await), expect);
     }
 }

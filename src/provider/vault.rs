@@ -1,8 +1,8 @@
 //! A Vault or an `OpenBao`: the KV engines, versions 1 and 2.
 //!
-//! A value is the secret's data as JSON, its version the number KV v2 counts, which its metadata tell
-//! without the value. `login` keeps the one token that all requests share, `lease` says when to renew it,
-//! `answer` takes answers apart, and `failure` says what a refusal means without quoting it.
+//! A value is the secret's data as JSON; its version is the version number of KV v2, which the metadata
+//! contain without the value. `login` keeps the one token that all requests share, `lease` decides when to
+//! renew it, `response` parses responses, and `error` classifies errors without quoting them.
 
 use std::fmt;
 
@@ -12,165 +12,179 @@ use tokio::time::Instant;
 use vaultrs::api::kv1::requests::GetSecretRequest;
 use vaultrs::api::kv2::requests::{ReadSecretMetadataRequest, ReadSecretRequest};
 
-use self::connection::{Connection, Reply};
+use self::client::{ClientFactory, Response};
 use self::login::{Session, Sessions};
-use super::failure::{Asked, Failure, store_at};
+use super::error::{RequestContext, store_at};
 use super::retry::{CONCURRENT_READS, RetryPolicy};
-use super::{Environment, Error, OpenError, Provider, log_read, log_version};
+use super::{Environment, Error, ErrorKind, OpenError, Provider, log_read, log_version};
 use crate::credential::{Key, StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::config::{KvVersion, VaultSettings};
 
-mod answer;
-mod connection;
-mod failure;
+mod client;
+mod error;
 mod lease;
 mod login;
+mod response;
 
-/// What is asked for of a key.
+/// The part of a key that a request reads.
 #[derive(Clone, Copy)]
-enum Part {
-    Value,
-    /// What KV v2 knows of its versions.
+enum KvPart {
+    /// The value.
+    Data,
+    /// The metadata that KV v2 keeps of the versions.
     Metadata,
 }
 
 /// A Vault.
 pub struct Vault {
     store: StoreName,
-    /// The store and its address, as errors name it.
-    whom: String,
+    /// The store in error messages, with its address.
+    display_name: String,
     mount: String,
     kv: KvVersion,
     sessions: Sessions,
-    patience: RetryPolicy,
+    retry_policy: RetryPolicy,
 }
 
 impl Vault {
-    /// Checks the settings and reads the `caFile`; makes no request.
+    /// Validates the settings and reads the `caFile`; makes no request.
     pub fn open(
         store: StoreName,
         settings: &VaultSettings,
         environment: &Environment,
     ) -> Result<Self, OpenError> {
-        Self::with_patience(store, settings, environment, RetryPolicy::USUAL)
+        Self::with_retry_policy(store, settings, environment, RetryPolicy::DEFAULT)
     }
 
-    fn with_patience(
+    fn with_retry_policy(
         store: StoreName,
         settings: &VaultSettings,
         environment: &Environment,
-        patience: RetryPolicy,
+        retry_policy: RetryPolicy,
     ) -> Result<Self, OpenError> {
-        let sessions = Connection::open(settings, patience.request)
-            .and_then(|connection| Sessions::open(store.clone(), connection, &settings.auth, environment));
+        let sessions = ClientFactory::new(settings, retry_policy.request_timeout)
+            .and_then(|clients| Sessions::open(store.clone(), clients, &settings.auth, environment));
         match sessions {
             Ok(sessions) => Ok(Self {
                 store,
-                whom: store_at(&settings.address),
+                display_name: store_at(&settings.address),
                 mount: settings.mount.clone(),
                 kv: settings.kv,
                 sessions,
-                patience,
+                retry_policy,
             }),
             Err(what) => Err(OpenError { store, what }),
         }
     }
 
-    fn place(&self, key: &Key) -> StoreKey {
+    fn store_key(&self, key: &Key) -> StoreKey {
         StoreKey { store: self.store.clone(), key: key.clone() }
     }
 
-    /// What an error tells of a request for a key.
-    fn asked(&self, key: &Key, part: Part, since: Instant, attempts: usize) -> Asked<'_> {
+    /// The context of an error about a key.
+    fn request_context(&self, key: &Key, part: KvPart, since: Instant, attempts: usize) -> RequestContext {
         let (path, mount) = (self.path(key, part), &self.mount);
-        let looked = format!("at {path} (mount {mount}, KV version {})", failure::number(self.kv));
-        Asked { whom: &self.whom, looked, waited: since.elapsed(), attempts: Some(attempts) }
-    }
-
-    /// The path of a key as the Vault and its policies know it.
-    fn path(&self, Key(key): &Key, part: Part) -> String {
-        match (self.kv, part) {
-            (KvVersion::V1, _) => format!("{}/{key}", self.mount),
-            (KvVersion::V2, Part::Value) => format!("{}/data/{key}", self.mount),
-            (KvVersion::V2, Part::Metadata) => format!("{}/metadata/{key}", self.mount),
+        let version = error::version_number(self.kv);
+        RequestContext {
+            store: self.display_name.clone(),
+            location: format!("at {path} (mount {mount}, KV version {version})"),
+            waited: since.elapsed(),
+            attempts: Some(attempts),
         }
     }
 
-    /// Logs in before anything is asked, so that a login that fails is tried for all the keys and not for
-    /// each; the error of each where it does.
-    async fn log_in_for(&self, keys: &[Key], part: Part, started: Instant) -> Result<(), Vec<Error>> {
-        let login = || async { self.sessions.current().await.map(drop) };
-        let deadline = started + self.patience.total;
-        let (outcome, attempts) = self.patience.retry(deadline, &self.store, None, login).await;
-        outcome.map_err(|failure| {
-            let error = |key| failure.clone().at(self.place(key), &self.asked(key, part, started, attempts));
-            keys.iter().map(error).collect()
-        })
+    /// The path of a key in the API and the policies of the Vault.
+    fn path(&self, Key(key): &Key, part: KvPart) -> String {
+        match (self.kv, part) {
+            (KvVersion::V1, _) => format!("{}/{key}", self.mount),
+            (KvVersion::V2, KvPart::Data) => format!("{}/data/{key}", self.mount),
+            (KvVersion::V2, KvPart::Metadata) => format!("{}/metadata/{key}", self.mount),
+        }
+    }
+
+    /// Logs in before the first request, so that a failing login is tried once for all keys; returns the
+    /// error of each key on failure.
+    async fn log_in_for(&self, keys: &[Key], part: KvPart, started: Instant) -> Result<(), Vec<Error>> {
+        let deadline = started + self.retry_policy.total_timeout;
+        let (outcome, attempts) =
+            self.retry_policy.retry(deadline, &self.store, None, || self.sessions.current()).await;
+        match outcome {
+            Ok(_) => Ok(()),
+            Err(kind) => {
+                let errors = keys.iter().map(|key| {
+                    let context = self.request_context(key, part, started, attempts);
+                    kind.clone().in_request(self.store_key(key), context)
+                });
+                Err(errors.collect())
+            }
+        }
     }
 
     async fn read_one(&self, key: &Key, started: Instant) -> Result<StoredValue, Error> {
-        let asked = Instant::now();
+        let requested = Instant::now();
         let parse = match self.kv {
-            KvVersion::V1 => answer::value_v1,
-            KvVersion::V2 => answer::value_v2,
+            KvVersion::V1 => response::value_v1,
+            KvVersion::V2 => response::value_v2,
         };
-        let outcome = self.answer(key, Part::Value, started, parse).await;
-        log_read(&self.place(key), &outcome, asked);
+        let outcome = self.fetch(key, KvPart::Data, started, parse).await;
+        log_read(&self.store_key(key), &outcome, requested);
         outcome
     }
 
     async fn version_of(&self, key: &Key, started: Instant) -> Result<Version, Error> {
-        let asked = Instant::now();
-        let outcome = self.answer(key, Part::Metadata, started, answer::version).await;
-        log_version(&self.place(key), &outcome, asked);
+        let requested = Instant::now();
+        let outcome = self.fetch(key, KvPart::Metadata, started, response::version).await;
+        log_version(&self.store_key(key), &outcome, requested);
         outcome
     }
 
-    /// The answer to a question for a key, as often as patience allows.
-    async fn answer<T>(
+    /// Requests a key with retries, and parses the response.
+    async fn fetch<T>(
         &self,
         key: &Key,
-        part: Part,
+        part: KvPart,
         started: Instant,
-        parse: fn(&Reply) -> Result<T, Failure>,
+        parse: fn(&Response) -> Result<T, ErrorKind>,
     ) -> Result<T, Error> {
-        let deadline = started + self.patience.total;
-        let (outcome, attempts) = match refuse_odd(key) {
+        let deadline = started + self.retry_policy.total_timeout;
+        let (outcome, attempts) = match validate(key) {
             Ok(()) => {
-                let fetch = || self.fetch(key, part, started);
-                self.patience.retry(deadline, &self.store, Some(key), fetch).await
+                self.retry_policy
+                    .retry(deadline, &self.store, Some(key), || self.request(key, part, started))
+                    .await
             }
-            Err(failure) => (Err(failure), 0),
+            Err(kind) => (Err(kind), 0),
         };
-        let outcome = outcome.and_then(|reply| parse(&reply));
-        outcome.map_err(|failure| failure.at(self.place(key), &self.asked(key, part, started, attempts)))
+        outcome.and_then(|response| parse(&response)).map_err(|kind| {
+            let context = self.request_context(key, part, started, attempts);
+            kind.in_request(self.store_key(key), context)
+        })
     }
 
-    /// Asks for a key, a second time with a new login where the Vault may no longer take the token.
-    async fn fetch(&self, key: &Key, part: Part, started: Instant) -> Result<Reply, Failure> {
+    /// Requests a key, a second time after a new login if the Vault may no longer accept the token.
+    async fn request(&self, key: &Key, part: KvPart, started: Instant) -> Result<Response, ErrorKind> {
         let session = self.sessions.current().await?;
-        match self.ask(&session, key, part).await {
-            // A token that this very call logged in for is good: then the policy does not admit us.
-            Err(Failure::Denied(_)) if session.logged_in < started => {
+        match self.send(&session, key, part).await {
+            // A token from a login during this call is valid: then the policy denies the read.
+            Err(ErrorKind::Denied(_)) if session.logged_in < started => {
                 let session = self.sessions.after(&session).await?;
-                self.ask(&session, key, part).await
+                self.send(&session, key, part).await
             }
             outcome => outcome,
         }
     }
 
-    async fn ask(&self, session: &Session, key: &Key, part: Part) -> Result<Reply, Failure> {
+    async fn send(&self, session: &Session, key: &Key, part: KvPart) -> Result<Response, ErrorKind> {
         let (client, mount, path) = (&session.client, self.mount.clone(), key.0.clone());
-        let answer = match (self.kv, part) {
-            (KvVersion::V1, _) => client.ask(GetSecretRequest { mount, path }).await,
-            (KvVersion::V2, Part::Value) => {
-                client.ask(ReadSecretRequest { mount, path, version: None }).await
+        let response = match (self.kv, part) {
+            (KvVersion::V1, _) => client.send(GetSecretRequest { mount, path }).await,
+            (KvVersion::V2, KvPart::Data) => {
+                client.send(ReadSecretRequest { mount, path, version: None }).await
             }
-            (KvVersion::V2, Part::Metadata) => client.ask(ReadSecretMetadataRequest { mount, path }).await,
+            (KvVersion::V2, KvPart::Metadata) => client.send(ReadSecretMetadataRequest { mount, path }).await,
         };
-        answer.map_err(|refusal| {
-            failure::of_read(refusal, self.kv, &self.mount, &self.path(key, part), session.is_proven)
-        })
+        response
+            .map_err(|error| error.read_kind(self.kv, &self.mount, &self.path(key, part), session.is_proven))
     }
 }
 
@@ -181,7 +195,7 @@ impl Provider for Vault {
             return Vec::new();
         }
         let started = Instant::now();
-        if let Err(errors) = self.log_in_for(keys, Part::Value, started).await {
+        if let Err(errors) = self.log_in_for(keys, KvPart::Data, started).await {
             return errors.into_iter().map(Err).collect();
         }
         let reads: Vec<_> = keys.iter().map(|key| self.read_one(key, started)).collect();
@@ -195,11 +209,11 @@ impl Provider for Vault {
             KvVersion::V2 => {}
         }
         let started = Instant::now();
-        if let Err(errors) = self.log_in_for(keys, Part::Metadata, started).await {
+        if let Err(errors) = self.log_in_for(keys, KvPart::Metadata, started).await {
             return errors.into_iter().map(Err).collect();
         }
-        let asked: Vec<_> = keys.iter().map(|key| self.version_of(key, started)).collect();
-        futures::stream::iter(asked).buffered(CONCURRENT_READS).collect().await
+        let lookups: Vec<_> = keys.iter().map(|key| self.version_of(key, started)).collect();
+        futures::stream::iter(lookups).buffered(CONCURRENT_READS).collect().await
     }
 }
 
@@ -209,11 +223,11 @@ impl fmt::Debug for Vault {
     }
 }
 
-/// Refuses a key that would become another one in a URL, where `a//b` and `a/./b` mean `a/b`.
-fn refuse_odd(Key(key): &Key) -> Result<(), Failure> {
+/// Rejects a key that would become a different one in a URL, where `a//b` and `a/./b` mean `a/b`.
+fn validate(Key(key): &Key) -> Result<(), ErrorKind> {
     if key.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Err(Failure::Misconfigured(
-            "a key in a Vault has no empty part, no `.` and no `..` between its slashes".to_owned(),
+        return Err(ErrorKind::Misconfigured(
+            "the key of a Vault must not have an empty part, `.` or `..` between its slashes".to_owned(),
         ));
     }
     Ok(())

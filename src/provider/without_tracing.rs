@@ -1,17 +1,17 @@
-//! The clients of the stores, and of a queue, are used with nobody listening to what they log.
+//! Runs the clients of the stores and of SQS without their log output.
 //!
-//! They log tokens, session credentials and error bodies at some level or other, and which and where
-//! changes with a release or an environment variable (`LOG_SENSITIVE_BODIES`). A filter by target
-//! would have to know; here none is heard at any.
+//! These clients log tokens, session credentials and error bodies at some level, and the level and target
+//! change with a release or an environment variable (`LOG_SENSITIVE_BODIES`). A filter by target would
+//! have to know both; here everything is dropped.
 
 use std::pin::Pin;
 
 use tracing::Dispatch;
 use tracing::instrument::{WithDispatch, WithSubscriber};
 
-/// `talk`, unheard; boxed, for the futures of these clients are tens of kilobytes large.
-pub(crate) fn unheard<F: Future>(talk: F) -> WithDispatch<Pin<Box<F>>> {
-    Box::pin(talk).with_subscriber(Dispatch::none())
+/// Runs `request` without a subscriber; boxed, because the futures of these clients take tens of kilobytes.
+pub(crate) fn without_tracing<F: Future>(request: F) -> WithDispatch<Pin<Box<F>>> {
+    Box::pin(request).with_subscriber(Dispatch::none())
 }
 
 #[cfg(test)]
@@ -24,12 +24,12 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Everything that is logged on this thread, at any level, while the guard lives.
+    /// The log output of this thread at every level while the guard lives.
     #[derive(Clone, Default)]
     pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
     impl Log {
-        pub(crate) fn listen() -> (Self, DefaultGuard) {
+        pub(crate) fn capture() -> (Self, DefaultGuard) {
             let log = Self::default();
             let subscriber = tracing_subscriber::fmt()
                 .with_max_level(tracing::Level::TRACE)
@@ -63,10 +63,10 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_logged_inside_is_not_heard_outside() {
-        let (log, _guard) = Log::listen();
+    async fn log_output_inside_is_dropped() {
+        let (log, _guard) = Log::capture();
         tracing::error!("before");
-        unheard(async {
+        without_tracing(async {
             tracing::error!("inside");
             tokio::task::yield_now().await;
             tracing::error!("inside");

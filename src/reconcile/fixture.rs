@@ -12,7 +12,7 @@ use crate::manifest::cluster_pull_secret::{
     ClusterPullSecret, Deletion, Existing, RegistrySource, ServiceAccounts,
 };
 use crate::manifest::selection::Selection;
-use crate::provider::Error;
+use crate::provider::ErrorKind;
 use crate::provider::stores::Values;
 
 pub(crate) fn place(key: &str) -> StoreKey {
@@ -54,7 +54,7 @@ pub(crate) fn cluster_pull_secret(name: &str, hosts: &[&str]) -> ClusterPullSecr
 pub(crate) fn values(read: &[(&str, &str, &str)]) -> Values {
     let value = |&(host, version, password): &(&str, &str, &str)| {
         let value = match password {
-            "" => Err(Error::Sealed { at: place(host) }),
+            "" => Err(ErrorKind::Sealed.at(place(host))),
             password => Ok(StoredValue {
                 version: version.into(),
                 bytes: format!(r#"{{"username":"robot","password":"{password}"}}"#).into_bytes().into(),

@@ -12,7 +12,7 @@ use crate::cluster::{Cluster, Namespace, Secret, age};
 use crate::credential::Credential;
 use crate::docker_config::DockerConfig;
 use crate::docker_config::host_key::HostKey;
-use crate::docker_config::versions::{self, Origin};
+use crate::docker_config::versions::{self, EntryOrigin};
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 
 /// An entry of a pull secret with where it came from.
@@ -21,7 +21,7 @@ pub struct Entry {
     /// The credential.
     pub credential: Credential,
     /// Where it came from.
-    pub origin: Origin,
+    pub origin: EntryOrigin,
 }
 
 /// The entries of one pull secret.

@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::credential::Version;
-use crate::docker_config::versions::Origin;
+use crate::docker_config::versions::EntryOrigin;
 use crate::docker_config::{DockerConfig, shapes};
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, RegistrySource};
-use crate::provider::Error;
 use crate::provider::stores::Values;
+use crate::provider::{Error, ErrorKind};
 use crate::report::RegistryReport;
 
 /// A ClusterPullSecret with what its stores said.
@@ -37,7 +37,7 @@ pub struct FetchedCredentials {
     /// The entries.
     pub config: DockerConfig,
     /// Where they came from.
-    pub origin: Origin,
+    pub origin: EntryOrigin,
 }
 
 /// Looks into the values for every registry of one ClusterPullSecret.
@@ -79,7 +79,7 @@ struct ErrorText {
 
 impl From<&Error> for ErrorText {
     fn from(error: &Error) -> Self {
-        Self { reason: error.reason(), message: error.to_string() }
+        Self { reason: error.reason().into(), message: error.to_string() }
     }
 }
 
@@ -89,19 +89,19 @@ fn look_into(source: &RegistrySource, values: &Values) -> Result<FetchedCredenti
         Some(Err(error)) => return Err((None, error.into())),
         None => {
             let what = "the store was not asked".to_owned();
-            return Err((None, (&Error::Misconfigured { at: source.place.clone(), what }).into()));
+            return Err((None, (&ErrorKind::Misconfigured(what).at(source.place.clone())).into()));
         }
     };
     let config = shapes::parse(&value.bytes, source)
         .map_err(|what| (Some(value.version.clone()), malformed(source, what.to_string())))?;
     Ok(FetchedCredentials {
         config,
-        origin: Origin { store: source.place.store.clone(), version: value.version.clone() },
+        origin: EntryOrigin { store: source.place.store.clone(), version: value.version.clone() },
     })
 }
 
 fn malformed(source: &RegistrySource, what: String) -> ErrorText {
-    (&Error::Malformed { at: source.place.clone(), what }).into()
+    (&ErrorKind::Malformed(what).at(source.place.clone())).into()
 }
 
 fn registry(source: &RegistrySource, outcome: Result<FetchedCredentials, Failure>) -> ResolvedRegistry {

@@ -97,7 +97,7 @@ pub fn of_secret(observed: Option<&Secret>, content: &Content) -> Vec<Change> {
     let after = parse(content.docker_config.expose_secret());
     let annotation = observed.and_then(|secret| secret.versions.as_deref()).unwrap_or_default();
     let (from, to) = (versions::parse_lenient(annotation), versions::parse_lenient(&content.versions));
-    let shown = |origin: Option<&versions::Origin>| {
+    let shown = |origin: Option<&versions::EntryOrigin>| {
         origin.map_or_else(|| "(unknown)".to_owned(), ToString::to_string)
     };
 

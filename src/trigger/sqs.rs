@@ -27,7 +27,7 @@ use super::{Ack, Trigger, TriggerEvent, TriggerScope, TriggerSender};
 use crate::log_throttle::LogThrottle;
 use crate::manifest::config::triggers::SqsQueue;
 use crate::metrics::{Metrics, TriggerOutcome};
-use crate::provider::failure::Failure;
+use crate::provider::ErrorKind;
 
 mod concurrency;
 mod failure;
@@ -88,11 +88,11 @@ struct QueueReader {
     concurrency: ReceiveConcurrency,
     in_flight: InFlight,
     /// Pending requests for messages.
-    receives: FuturesUnordered<BoxFuture<'static, Result<Vec<Message>, Failure>>>,
+    receives: FuturesUnordered<BoxFuture<'static, Result<Vec<Message>, ErrorKind>>>,
     /// Messages that wait for their ack.
     acks: FuturesUnordered<BoxFuture<'static, Result<Processed, ChannelClosed>>>,
     /// Pending batch requests about messages in flight.
-    requests: FuturesUnordered<BoxFuture<'static, (Permission, Result<(), Failure>)>>,
+    requests: FuturesUnordered<BoxFuture<'static, (Permission, Result<(), ErrorKind>)>>,
     failure_logs: [FailureLog; 3],
     invalid_messages: LogThrottle,
     /// The queue answered once.
@@ -199,7 +199,7 @@ impl QueueReader {
         }
     }
 
-    fn on_received(&mut self, messages: Result<Vec<Message>, Failure>) {
+    fn on_received(&mut self, messages: Result<Vec<Message>, ErrorKind>) {
         let outcome = match messages {
             Ok(messages) => {
                 self.concurrency.on_received(messages.len());
@@ -213,7 +213,7 @@ impl QueueReader {
                 Err(failure)
             }
         };
-        let reason = outcome.as_ref().copied().map_err(Failure::reason);
+        let reason = outcome.as_ref().copied().map_err(|failure| failure.reason().into());
         self.settings.metrics.received(&self.settings.queue.queue_url, reason);
         if outcome.is_ok() && !std::mem::replace(&mut self.has_received, true) {
             info!(queue = self.settings.queue.queue_url, "receiving messages");
@@ -295,7 +295,7 @@ impl QueueReader {
     }
 
     /// Logs a failure once, and its end.
-    fn log_outcome(&mut self, permission: Permission, outcome: Result<(), Failure>) {
+    fn log_outcome(&mut self, permission: Permission, outcome: Result<(), ErrorKind>) {
         let queue = &self.settings.queue.queue_url;
         let Some(change) = self.failure_logs[permission as usize].record(outcome) else { return };
         match (permission, change) {

@@ -1,4 +1,4 @@
-//! How registries are spelled, and what the kubelet matches.
+//! The spellings of a registry, and the keys that the kubelet matches.
 
 use proptest::prelude::*;
 
@@ -10,7 +10,7 @@ fn check(written: &[&str], expected: &str) {
     }
 }
 
-fn refuse(written: &[&str], expected: &HostKeyError) {
+fn reject(written: &[&str], expected: &HostKeyError) {
     for text in written {
         assert_eq!(HostKey::parse(text).as_ref(), Err(expected), "{text}");
     }
@@ -49,7 +49,7 @@ fn docker_hub_has_one_key() {
     );
     check(&["docker.io/acme", "https://index.docker.io/v1/acme"], "docker.io/acme");
     check(&["docker.io:443"], "docker.io:443");
-    refuse(
+    reject(
         &[
             "https://registry-1.docker.io/v2/",
             "registry-1.docker.io/acme",
@@ -61,7 +61,7 @@ fn docker_hub_has_one_key() {
 }
 
 #[test]
-fn a_path_is_kept_with_its_slash() {
+fn path_is_kept_with_its_slash() {
     check(&["Ghcr.io/web/app_1.x", "https://ghcr.io/v2/web/app_1.x"], "ghcr.io/web/app_1.x");
     check(&["ghcr.io/web/"], "ghcr.io/web/");
     check(&["ghcr.io/v1beta"], "ghcr.io/v1beta");
@@ -69,7 +69,7 @@ fn a_path_is_kept_with_its_slash() {
 }
 
 #[test]
-fn a_glob_stands_in_the_host() {
+fn glob_is_valid_in_the_host() {
     check(&["*.example.com"], "*.example.com");
     check(&["https://*.dkr.ecr.*.AMAZONAWS.com/team"], "*.dkr.ecr.*.amazonaws.com/team");
     check(&["eu-*.example.com:5000"], "eu-*.example.com:5000");
@@ -77,58 +77,58 @@ fn a_glob_stands_in_the_host() {
 }
 
 #[test]
-fn an_ipv6_address_needs_brackets_and_a_port() {
+fn ipv6_address_needs_brackets_and_a_port() {
     check(&["[FD00::1]:5000", "https://[fd00::1]:5000/v2/"], "[fd00::1]:5000");
-    refuse(&["[fd00::1]", "https://[fd00::1]/team"], &HostKeyError::Ipv6WithoutPort);
-    refuse(&["fd00::1", "[fd00::1", "[fd00::1]5000", "[::ffff:1.2.3.4]:5000", "[:]:1"], &HostKeyError::Ipv6);
+    reject(&["[fd00::1]", "https://[fd00::1]/team"], &HostKeyError::Ipv6WithoutPort);
+    reject(&["fd00::1", "[fd00::1", "[fd00::1]5000", "[::ffff:1.2.3.4]:5000", "[:]:1"], &HostKeyError::Ipv6);
 }
 
 #[test]
-fn what_the_kubelet_would_never_match_is_refused() {
-    refuse(&["", "/", "https://", "https:///v1/", "/team"], &HostKeyError::Empty);
-    refuse(&["robot:sentinel@ghcr.io", "ghcr.io/app@sha256:00"], &HostKeyError::UserInfo);
-    refuse(&["oci://ghcr.io", "docker://ghcr.io", "://ghcr.io"], &HostKeyError::Scheme);
-    refuse(&["ghcr.io?x", "ghcr.io/a#b", "a?.example.com"], &HostKeyError::Query);
-    refuse(&["[ab].example.com", "[]:1", "a[bc].example.com", "a\\.example.com"], &HostKeyError::Pattern);
-    refuse(&["**.example.com"], &HostKeyError::DoubleGlob);
-    refuse(&["ghcr.io:*", "ghcr.io/*", "ghcr.io/team-*/app"], &HostKeyError::GlobOutsideHost);
-    refuse(&[".ghcr.io", "ghcr.io.", "a..b", "-a.example.com", "a-.example.com"], &HostKeyError::Label);
-    refuse(&["ghcr", "*", "registry/team"], &HostKeyError::SingleLabel);
-    refuse(
+fn text_the_kubelet_never_matches_is_rejected() {
+    reject(&["", "/", "https://", "https:///v1/", "/team"], &HostKeyError::Empty);
+    reject(&["robot:sentinel@ghcr.io", "ghcr.io/app@sha256:00"], &HostKeyError::UserInfo);
+    reject(&["oci://ghcr.io", "docker://ghcr.io", "://ghcr.io"], &HostKeyError::Scheme);
+    reject(&["ghcr.io?x", "ghcr.io/a#b", "a?.example.com"], &HostKeyError::Query);
+    reject(&["[ab].example.com", "[]:1", "a[bc].example.com", "a\\.example.com"], &HostKeyError::Pattern);
+    reject(&["**.example.com"], &HostKeyError::DoubleGlob);
+    reject(&["ghcr.io:*", "ghcr.io/*", "ghcr.io/team-*/app"], &HostKeyError::GlobOutsideHost);
+    reject(&[".ghcr.io", "ghcr.io.", "a..b", "-a.example.com", "a-.example.com"], &HostKeyError::Label);
+    reject(&["ghcr", "*", "registry/team"], &HostKeyError::SingleLabel);
+    reject(
         &["ghcr.io:", "ghcr.io:0", "ghcr.io:65536", "ghcr.io:05000", "ghcr.io:+5", "ghcr.io:latest"],
         &HostKeyError::Port,
     );
-    refuse(&["ghcr.io//team", "ghcr.io/a/../b", "ghcr.io/.", "ghcr.io/team//"], &HostKeyError::PathPart);
-    refuse(&["ghcr.io/Team", "https://ghcr.io/V2/"], &HostKeyError::PathCase);
-    refuse(&["ghcr.io/v1/v2/team", "ghcr.io/v2/v2"], &HostKeyError::ApiVersionTwice);
+    reject(&["ghcr.io//team", "ghcr.io/a/../b", "ghcr.io/.", "ghcr.io/team//"], &HostKeyError::PathPart);
+    reject(&["ghcr.io/Team", "https://ghcr.io/V2/"], &HostKeyError::PathCase);
+    reject(&["ghcr.io/v1/v2/team", "ghcr.io/v2/v2"], &HostKeyError::ApiVersionTwice);
 }
 
 #[test]
-fn a_stray_character_is_named() {
-    refuse(&["ghcr.io ", " ghcr.io"], &HostKeyError::Character(' '));
-    refuse(&["ghcr.io\n"], &HostKeyError::Character('\n'));
-    refuse(&["a,b.example.com", "ghcr.io/a,b"], &HostKeyError::Character(','));
-    refuse(&["a=b.example.com", "ghcr.io/a=b"], &HostKeyError::Character('='));
-    refuse(&["büro.example.com", "ghcr.io/bü"], &HostKeyError::Character('ü'));
-    refuse(&["ghcr.io/app:latest"], &HostKeyError::Character(':'));
-    refuse(&["a_b.example.com"], &HostKeyError::Character('_'));
-    refuse(&["ghcr.io/a%20b"], &HostKeyError::Character('%'));
+fn invalid_character_is_named() {
+    reject(&["ghcr.io ", " ghcr.io"], &HostKeyError::Character(' '));
+    reject(&["ghcr.io\n"], &HostKeyError::Character('\n'));
+    reject(&["a,b.example.com", "ghcr.io/a,b"], &HostKeyError::Character(','));
+    reject(&["a=b.example.com", "ghcr.io/a=b"], &HostKeyError::Character('='));
+    reject(&["büro.example.com", "ghcr.io/bü"], &HostKeyError::Character('ü'));
+    reject(&["ghcr.io/app:latest"], &HostKeyError::Character(':'));
+    reject(&["a_b.example.com"], &HostKeyError::Character('_'));
+    reject(&["ghcr.io/a%20b"], &HostKeyError::Character('%'));
 }
 
 #[test]
-fn an_error_never_repeats_user_info() {
-    let error = HostKey::parse("https://robot:sentinel@ghcr.io").expect_err("user-info is refused");
+fn error_never_repeats_user_info() {
+    let error = HostKey::parse("https://robot:sentinel@ghcr.io").expect_err("user-info is rejected");
     assert!(!format!("{error} {error:?}").contains("sentinel"), "{error}");
 }
 
 proptest! {
     #[test]
-    fn any_text_is_parsed_or_refused(text in any::<String>()) {
+    fn any_text_is_parsed_or_rejected(text in any::<String>()) {
         let _ = HostKey::parse(&text);
     }
 
     #[test]
-    fn a_key_is_its_own_key(text in "(https?://)?[a-zA-Z0-9.*\\[\\]:-]{1,12}(\\.io|docker\\.io)?(:[0-9]{1,5})?(/|/v1|/v2/|/[a-zA-Z./]{1,6}){0,3}") {
+    fn parsed_key_is_stable(text in "(https?://)?[a-zA-Z0-9.*\\[\\]:-]{1,12}(\\.io|docker\\.io)?(:[0-9]{1,5})?(/|/v1|/v2/|/[a-zA-Z./]{1,6}){0,3}") {
         if let Ok(key) = HostKey::parse(&text) {
             prop_assert_eq!(HostKey::parse(key.as_str()), Ok(key.clone()));
         }

@@ -1,19 +1,22 @@
-//! Every shape a stored value may have, and what is malformed.
+//! Every shape of a stored value, and malformed values.
 
 use super::*;
 use crate::credential::StoreKey;
 use proptest::prelude::*;
 
-/// A registry entry of a spec: host, username, the two field names.
+/// A registry entry of a spec: host, username, the two field names; empty for absent.
 fn registry(host: &str, username: &str, username_key: &str, password_key: &str) -> RegistrySource {
-    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     RegistrySource {
-        host: given(host).map(|host| HostKey::parse(&host).expect("a valid host")),
+        host: non_empty(host).map(|host| HostKey::parse(&host).expect("a valid host")),
         place: StoreKey { store: "vault".into(), key: "ci/ghcr".into() },
-        username: given(username),
-        username_key: given(username_key),
-        password_key: given(password_key),
+        username: non_empty(username),
+        username_key: non_empty(username_key),
+        password_key: non_empty(password_key),
     }
+}
+
+fn non_empty(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// `host user password` for each entry, or the error.
@@ -55,21 +58,21 @@ fn every_shape_is_recognised() {
 }
 
 #[test]
-fn the_fields_that_the_spec_names_go_first() {
+fn fields_named_by_the_spec_take_precedence() {
     let mapped = registry("ghcr.io", "", "login", "secret");
     check(r#"{"login":"robot","secret":"pw","username":"x","password":"y"}"#, &mapped, "ghcr.io robot pw");
     check(r#"{"username":"x","password":"y"}"#, &mapped, "malformed: field `login` is missing");
-    check("pw", &mapped, "malformed: the value is no JSON object, so it has no field `login`");
+    check("pw", &mapped, "malformed: the value is not a JSON object, so it has no field `login`");
 }
 
 #[test]
-fn the_username_of_the_spec_goes_before_the_stored_one() {
+fn username_of_the_spec_overrides_the_stored_one() {
     let named = registry("ghcr.io", "robot", "", "");
     check(r#"{"username":"other","password":"pw"}"#, &named, "ghcr.io robot pw");
 }
 
 #[test]
-fn without_a_host_every_entry_is_taken() {
+fn without_a_host_every_entry_is_used() {
     let all = registry("", "", "", "");
     let two = r#"{"auths":{"docker.io":{"auth":"YTpvbmU="},"ghcr.io":{"auth":"Yjp0d28="}}}"#;
     check(two, &all, "ghcr.io b two; https://index.docker.io/v1/ a one");
@@ -84,14 +87,14 @@ fn without_a_host_every_entry_is_taken() {
 }
 
 #[test]
-fn a_gcp_key_is_the_password_as_a_whole() {
+fn gcp_key_is_the_password_as_a_whole() {
     let key = "{\n \"type\": \"service_account\",\n \"private_key\": \"-----BEGIN\\nx\\n\"\n}\n";
     let expect = r#"gcr.io _json_key {"private_key":"-----BEGIN\nx\n","type":"service_account"}"#;
     check(key, &registry("gcr.io", "_json_key", "", ""), expect);
 }
 
 #[test]
-fn a_gcp_key_may_stand_in_a_field_or_in_a_docker_config() {
+fn gcp_key_is_read_from_a_field_or_a_docker_config() {
     let expect = r#"gcr.io _json_key {"private_key":"x","type":"service_account"}"#;
     let key = "{\n\"type\": \"service_account\",\n\"private_key\": \"x\"\n}";
     let plain = registry("gcr.io", "", "", "");
@@ -101,7 +104,7 @@ fn a_gcp_key_may_stand_in_a_field_or_in_a_docker_config() {
 }
 
 #[test]
-fn broken_json_is_never_taken_for_a_password() {
+fn broken_json_is_never_a_password() {
     let named = registry("ghcr.io", "robot", "", "");
     for value in [r#"{"password":"sentinel",}"#, r#"{"password":"#, "[]", " {", "[\"a\"]"] {
         check(value, &named, &format!("malformed: {BROKEN_JSON}"));
@@ -109,7 +112,7 @@ fn broken_json_is_never_taken_for_a_password() {
 }
 
 #[test]
-fn one_trailing_line_end_is_dropped_and_no_more() {
+fn only_one_trailing_line_end_is_dropped() {
     let named = registry("ghcr.io", "robot", "", "");
     check("pw\n", &named, "ghcr.io robot pw");
     check("pw\r\n", &named, "ghcr.io robot pw");
@@ -119,7 +122,7 @@ fn one_trailing_line_end_is_dropped_and_no_more() {
 }
 
 #[test]
-fn what_is_malformed_is_named_and_not_shown() {
+fn malformed_field_is_named_but_not_shown() {
     let plain = registry("ghcr.io", "", "", "");
     let named = registry("ghcr.io", "robot", "", "");
     check("", &plain, "malformed: the value is empty");
@@ -135,7 +138,11 @@ fn what_is_malformed_is_named_and_not_shown() {
         &plain,
         "malformed: the username has a colon, which separates it from the password",
     );
-    check("<no value>", &named, "malformed: the password is what a template leaves where it finds no value");
+    check(
+        "<no value>",
+        &named,
+        "malformed: the password is the placeholder of a template that found no value",
+    );
     check(r#"{"password":"a\u0000b"}"#, &named, "malformed: the password has a control character");
     check(r#"{"auth":"sentinel"}"#, &plain, "malformed: `auth` is not base64 of username:password");
     check(r#"{"auths":[]}"#, &plain, "malformed: `auths` is not an object");
@@ -168,7 +175,7 @@ proptest! {
     }
 
     #[test]
-    fn a_password_never_appears_in_an_error(password in "[A-Za-z0-9]{12,40}") {
+    fn password_never_appears_in_an_error(password in "[A-Za-z0-9]{12,40}") {
         let plain = registry("ghcr.io", "", "", "");
         for value in [
             password.clone(),

@@ -63,6 +63,7 @@ pub enum ReadyReason {
     strum::EnumIter,
     strum::EnumMessage,
     strum::EnumString,
+    strum::IntoStaticStr,
 )]
 pub enum FetchedReason {
     /// All were read.
@@ -257,12 +258,12 @@ mod tests {
 
     #[test]
     fn whatever_a_store_fails_of_is_a_reason() {
-        for name in provider::Error::VARIANTS {
+        for name in provider::ErrorKind::VARIANTS {
             assert!(name.parse::<FetchedReason>().is_ok(), "{name}");
         }
         assert_eq!(
             FetchedReason::iter().count(),
-            provider::Error::VARIANTS.len() + 1,
+            provider::ErrorKind::VARIANTS.len() + 1,
             "and there is no other"
         );
     }

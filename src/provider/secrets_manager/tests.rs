@@ -1,4 +1,4 @@
-//! A Secrets Manager that answers what neither AWS nor an emulator can be made to answer.
+//! A mock Secrets Manager, for responses that neither AWS nor an emulator can be made to send.
 
 mod batch;
 mod describe;
@@ -24,13 +24,13 @@ const GET: &str = "secretsmanager.GetSecretValue";
 const BATCH_GET: &str = "secretsmanager.BatchGetSecretValue";
 
 fn open(address: &str, credentials: impl ProvideCredentials + 'static) -> SecretsManager {
-    open_with(address, credentials, RetryPolicy::UNHURRIED)
+    open_with(address, credentials, RetryPolicy::SHORT_BACKOFF)
 }
 
 fn open_with(
     address: &str,
     credentials: impl ProvideCredentials + 'static,
-    patience: RetryPolicy,
+    retry_policy: RetryPolicy,
 ) -> SecretsManager {
     let shared = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -40,7 +40,7 @@ fn open_with(
         SecretsManagerStore { region: "eu-west-1".to_owned(), endpoint_url: Some(address.to_owned()) };
     let pause = Duration::from_millis(1);
     let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(pause);
-    SecretsManager::with_patience("aws".into(), &settings, &shared, retries, patience)
+    SecretsManager::with_retry_policy("aws".into(), &settings, &shared, retries, retry_policy)
 }
 
 fn credentials() -> Credentials {
@@ -55,13 +55,13 @@ fn secret(name: &str) -> Value {
     json!({"ARN": format!("{ARN}{name}-a1B2c3"), "Name": name, "VersionId": "v1", "SecretString": PASSWORD})
 }
 
-async fn server(target: &str, answer: ResponseTemplate) -> MockServer {
+async fn server(target: &str, response: ResponseTemplate) -> MockServer {
     let server = MockServer::start().await;
-    Mock::given(header("X-Amz-Target", target)).respond_with(answer).mount(&server).await;
+    Mock::given(header("X-Amz-Target", target)).respond_with(response).mount(&server).await;
     server
 }
 
-/// How many requests went to `target`.
+/// The number of requests to `target`.
 async fn count(server: &MockServer, target: &str) -> usize {
     let requests = server.received_requests().await.unwrap();
     requests.iter().filter(|request| request.headers["x-amz-target"] == target).count()
@@ -71,27 +71,27 @@ fn keys(keys: &[&str]) -> Vec<Key> {
     keys.iter().map(|key| Key::from(*key)).collect()
 }
 
-/// What each key was read as: its password, or the reason why not.
+/// The password of each key, or the reason of its error.
 fn outcomes(values: &[Result<StoredValue, Error>]) -> Vec<&str> {
     values
         .iter()
         .map(|value| match value {
             Ok(value) => std::str::from_utf8(value.bytes.expose_secret()).unwrap(),
-            Err(error) => error.reason(),
+            Err(error) => error.reason().into(),
         })
         .collect()
 }
 
-async fn check(answer: ResponseTemplate, reason: &str, message: &str, n_asked: usize) {
-    let server = server(GET, answer).await;
+async fn check(response: ResponseTemplate, reason: &str, message: &str, n_requests: usize) {
+    let server = server(GET, response).await;
     let error = open(&server.uri(), credentials()).read(&keys(&["ci/ghcr"])).await.remove(0).unwrap_err();
-    let message = message.replace("{whom}", &format!("the store at {}", server.uri()));
+    let message = message.replace("{store}", &format!("the store at {}", server.uri()));
     assert_eq!(error.to_string(), format!("store aws, key ci/ghcr: {message}"));
-    assert_eq!((error.reason(), count(&server, GET).await), (reason, n_asked), "{error}");
+    assert_eq!((<&str>::from(error.reason()), count(&server, GET).await), (reason, n_requests), "{error}");
 }
 
 #[tokio::test]
-async fn every_code_is_a_decision() {
+async fn every_error_code_is_classified() {
     let not_found = "not found in eu-west-1";
     check(error(400, "ResourceNotFoundException", PASSWORD), "NotFound", not_found, 1).await;
     let label = "Secrets Manager can't find the specified secret value for staging label: AWSCURRENT";
@@ -99,17 +99,17 @@ async fn every_code_is_a_decision() {
     let deleted = "You can't perform this operation on the secret because it was marked for deletion.";
     check(error(400, "InvalidRequestException", deleted), "Deleted", "the current version is deleted", 1)
         .await;
-    let state = "the secret is in a state in which AWS does not let it be read";
+    let state = "AWS does not allow reads in the present state of the secret";
     check(error(400, "InvalidRequestException", PASSWORD), "Misconfigured", state, 1).await;
-    let name = "AWS does not take the key for the name or the ARN of a secret";
+    let name = "AWS does not accept the key as the name or the ARN of a secret";
     check(error(400, "ValidationException", PASSWORD), "Misconfigured", name, 1).await;
     check(error(400, "InvalidParameterException", PASSWORD), "Misconfigured", name, 1).await;
-    let unknown = "status 418, and not for a known reason; check `endpointUrl`";
+    let unknown = "status 418 without a known error code; check `endpointUrl`";
     check(error(418, "Hunter2Exception", PASSWORD), "Misconfigured", unknown, 1).await;
 }
 
 #[tokio::test]
-async fn a_refusal_names_the_right_that_is_missing() {
+async fn access_denied_names_the_missing_permission() {
     let policy = "access denied: no policy grants `secretsmanager:GetSecretValue` on the secret";
     check(error(400, "AccessDeniedException", PASSWORD), "Denied", policy, 1).await;
     let kms =
@@ -124,21 +124,21 @@ async fn a_refusal_names_the_right_that_is_missing() {
 }
 
 #[tokio::test]
-async fn what_may_pass_is_tried_three_times_by_the_sdk() {
+async fn retryable_failure_is_tried_three_times_by_the_sdk() {
     let throttled = "the store is throttling requests";
     check(error(400, "ThrottlingException", PASSWORD), "Throttled", throttled, 3).await;
     check(ResponseTemplate::new(429), "Throttled", throttled, 1).await;
-    let broken = "{whom} is unavailable: an error inside of AWS";
+    let broken = "{store} is unavailable: internal error of AWS";
     check(error(500, "InternalServiceError", PASSWORD), "Unavailable", broken, 3).await;
-    let down = "{whom} is unavailable: status 503";
+    let down = "{store} is unavailable: status 503";
     check(ResponseTemplate::new(503).set_body_string("<html>hunter2</html>"), "Unavailable", down, 3).await;
 }
 
 #[tokio::test]
-async fn no_answer_in_time_is_timed_out() {
+async fn missing_response_times_out() {
     let late = ResponseTemplate::new(200).set_body_json(secret("ci/ghcr")).set_delay(Duration::from_mins(1));
     let server = server(GET, late).await;
-    let aws = open_with(&server.uri(), credentials(), RetryPolicy::SHORT);
+    let aws = open_with(&server.uri(), credentials(), RetryPolicy::SHORT_TIMEOUT);
     let error = aws.read(&keys(&["ci/ghcr"])).await.remove(0).unwrap_err();
     let message = error.to_string();
     let start = format!("store aws, key ci/ghcr: no answer from the store at {} within ", server.uri());
@@ -146,21 +146,19 @@ async fn no_answer_in_time_is_timed_out() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_value_is_malformed() {
-    let without = |field: &str| {
+async fn response_without_a_value_is_malformed() {
+    let neither = "malformed: neither `SecretString` nor `SecretBinary`";
+    for (field, message) in [("SecretString", neither), ("VersionId", "malformed: no `VersionId`")] {
         let mut body = secret("ci/ghcr");
         body.as_object_mut().unwrap().remove(field);
-        ResponseTemplate::new(200).set_body_json(body)
-    };
-    let neither = "malformed: neither `SecretString` nor `SecretBinary`";
-    check(without("SecretString"), "Malformed", neither, 1).await;
-    check(without("VersionId"), "Malformed", "malformed: no `VersionId`", 1).await;
+        check(ResponseTemplate::new(200).set_body_json(body), "Malformed", message, 1).await;
+    }
     let garbled = ResponseTemplate::new(200).set_body_string("{\"SecretString\": \"hunter2");
-    check(garbled, "Unavailable", "{whom} is unavailable: the answer cannot be read", 1).await;
+    check(garbled, "Unavailable", "{store} is unavailable: the response cannot be read", 1).await;
 }
 
 #[tokio::test]
-async fn a_closed_port_is_unavailable_and_says_so() {
+async fn closed_port_is_unavailable() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -171,8 +169,8 @@ async fn a_closed_port_is_unavailable_and_says_so() {
     );
 }
 
-/// A default chain that ends in a certain way.
-#[derive(Debug)]
+/// A default chain with a fixed outcome.
+#[derive(Clone, Copy, Debug)]
 struct Chain(fn() -> CredentialsError);
 
 impl ProvideCredentials for Chain {
@@ -185,13 +183,25 @@ impl ProvideCredentials for Chain {
 }
 
 #[tokio::test]
-async fn credentials_that_are_not_there_are_named_and_nothing_is_asked() {
+async fn missing_credentials_are_named_without_a_request() {
     let server = MockServer::start().await;
-    let check = async |chain: fn() -> CredentialsError, expect: &str| {
+    let chains = [
+        (Chain(|| CredentialsError::not_loaded(PASSWORD)), "no AWS credentials"),
+        (
+            Chain(|| CredentialsError::invalid_configuration(PASSWORD)),
+            "the configuration of the AWS credentials is invalid",
+        ),
+        (
+            Chain(|| CredentialsError::provider_timed_out(Duration::from_secs(5))),
+            "timeout while loading the AWS credentials",
+        ),
+        (Chain(|| CredentialsError::provider_error(PASSWORD)), "the AWS credentials cannot be loaded"),
+    ];
+    for (chain, expect) in chains {
         for (profile, named) in [(None, "the default profile"), (Some("ci"), "profile \"ci\" (AWS_PROFILE)")]
         {
             let profile = profile.map(str::to_owned);
-            let aws = SecretsManager { profile, ..open(&server.uri(), Chain(chain)) };
+            let aws = SecretsManager { profile, ..open(&server.uri(), chain) };
             let error = aws.read(&keys(&["ci/ghcr"])).await.remove(0).unwrap_err();
             assert_eq!(
                 error.to_string(),
@@ -202,18 +212,11 @@ async fn credentials_that_are_not_there_are_named_and_nothing_is_asked() {
                 )
             );
         }
-    };
-    check(|| CredentialsError::not_loaded(PASSWORD), "no AWS credentials").await;
-    let invalid = "what names the AWS credentials is invalid";
-    check(|| CredentialsError::invalid_configuration(PASSWORD), invalid).await;
-    let in_time = "no AWS credentials in time";
-    check(|| CredentialsError::provider_timed_out(Duration::from_secs(5)), in_time).await;
-    let not_got = "the AWS credentials could not be got";
-    check(|| CredentialsError::provider_error(PASSWORD), not_got).await;
+    }
     assert!(server.received_requests().await.unwrap().is_empty());
 }
 
-/// The keys a batch asks for.
+/// The keys in a batch request.
 fn ids(request: &Request) -> Vec<String> {
     serde_json::from_slice::<Value>(&request.body).unwrap()["SecretIdList"]
         .as_array()
@@ -223,36 +226,36 @@ fn ids(request: &Request) -> Vec<String> {
         .collect()
 }
 
-fn answer_all(request: &Request) -> ResponseTemplate {
+fn respond_to_all(request: &Request) -> ResponseTemplate {
     let values: Vec<_> = ids(request).iter().map(|id| secret(id)).collect();
     ResponseTemplate::new(200).set_body_json(json!({"SecretValues": values, "Errors": []}))
 }
 
 #[tokio::test]
-async fn a_key_that_can_never_be_right_is_refused_without_a_request() {
+async fn invalid_key_is_rejected_without_a_request() {
     let server = server(GET, ResponseTemplate::new(200).set_body_json(secret("a"))).await;
-    let elsewhere = "arn:aws:secretsmanager:us-east-1:123456789012:secret:a-a1B2c3";
-    let values = open(&server.uri(), credentials()).read(&keys(&["", elsewhere, "a"])).await;
+    let other_region = "arn:aws:secretsmanager:us-east-1:123456789012:secret:a-a1B2c3";
+    let values = open(&server.uri(), credentials()).read(&keys(&["", other_region, "a"])).await;
     assert_eq!(outcomes(&values), ["Misconfigured", "Misconfigured", PASSWORD]);
     assert_eq!(
         values[1].as_ref().unwrap_err().to_string(),
-        format!("store aws, key {elsewhere}: the ARN is of region us-east-1, the store reads eu-west-1")
+        format!("store aws, key {other_region}: the ARN is in region us-east-1, the store reads eu-west-1")
     );
     assert_eq!(server.received_requests().await.unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn no_keys_are_no_requests() {
+async fn empty_list_of_keys_sends_no_request() {
     let server = MockServer::start().await;
     assert!(open(&server.uri(), credentials()).read(&[]).await.is_empty());
     assert!(server.received_requests().await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn nothing_secret_is_shown_or_logged() {
-    let (log, _guard) = Log::listen();
+async fn secrets_are_neither_shown_nor_logged() {
+    let (log, _guard) = Log::capture();
     let server = MockServer::start().await;
-    Mock::given(header("X-Amz-Target", BATCH_GET)).respond_with(answer_all).mount(&server).await;
+    Mock::given(header("X-Amz-Target", BATCH_GET)).respond_with(respond_to_all).mount(&server).await;
     Mock::given(header("X-Amz-Target", GET))
         .respond_with(error(400, "Hunter2", PASSWORD))
         .mount(&server)

@@ -1,6 +1,6 @@
-//! How long a token lives, and what is to be done about it before a read.
+//! The lifetime of a token, and the action it needs before a read.
 //!
-//! In goes the time, out comes a [`Step`]; nothing here asks a Vault or a clock.
+//! In: the time. Out: a [`TokenAction`]. Nothing here sends a request or reads a clock.
 
 use std::time::Duration;
 
@@ -9,65 +9,65 @@ use tokio::time::Instant;
 use crate::provider::READ_TIMEOUT;
 
 /// Ten years, in seconds.
-const MAX_LIFE: u64 = 10 * 365 * 24 * 3600;
+const MAX_LIFETIME: u64 = 10 * 365 * 24 * 3600;
 
-/// How long a token that could not be renewed is left alone while it lives: so long that no read
-/// which waited for one attempt waits for another.
-const REST: Duration = READ_TIMEOUT;
+/// The pause after a failed renewal of a live token, long enough that no read waits for two attempts.
+const RENEWAL_BACKOFF: Duration = READ_TIMEOUT;
 
-/// How long a token lives.
+/// The lifetime of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Lease {
+pub(super) struct TokenLease {
     since: Instant,
-    /// `None` never ends.
-    life: Option<Duration>,
+    /// `None` never expires.
+    lifetime: Option<Duration>,
     is_renewable: bool,
-    /// When it was last tried to renew or replace the token, which then did not come about.
-    tried: Option<Instant>,
+    /// The last attempt to renew or replace the token, if that failed.
+    attempted: Option<Instant>,
 }
 
-/// What to do with a token before it is used.
+/// The action to take before a token is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum TokenAction {
     Keep,
     Renew,
     LogIn,
 }
 
-impl Lease {
-    /// A lease of no seconds never ends.
+impl TokenLease {
+    /// Creates a lease. A lease of zero seconds never expires.
     pub(super) fn new(since: Instant, seconds: u64, is_renewable: bool) -> Self {
-        // The bound keeps the sum of the two within what an `Instant` holds.
-        let life = Duration::from_secs(seconds.min(MAX_LIFE));
-        Self { since, life: (!life.is_zero()).then_some(life), is_renewable, tried: None }
+        // The bound keeps the sum of the two within the range of an `Instant`.
+        let lifetime = Duration::from_secs(seconds.min(MAX_LIFETIME));
+        Self { since, lifetime: (!lifetime.is_zero()).then_some(lifetime), is_renewable, attempted: None }
     }
 
-    /// The same lease, of which somebody now tries to make a longer one.
-    pub(super) fn tried_at(self, now: Instant) -> Self {
-        Self { tried: Some(now), ..self }
+    /// Records an attempt to renew or replace the token.
+    pub(super) fn attempted_at(self, now: Instant) -> Self {
+        Self { attempted: Some(now), ..self }
     }
 
-    /// At two thirds of its life a token is renewed, or replaced where it cannot be.
-    pub(super) fn step(&self, now: Instant) -> Step {
-        let Some(life) = self.life else { return Step::Keep };
-        let is_young = now < self.since + life * 2 / 3;
-        let rests = self.tried.is_some_and(|tried| now < tried + REST);
+    /// Returns the action for this time. At two thirds of its lifetime a token is renewed, or replaced if
+    /// it is not renewable.
+    pub(super) fn action(&self, now: Instant) -> TokenAction {
+        let Some(lifetime) = self.lifetime else { return TokenAction::Keep };
+        let is_fresh = now < self.since + lifetime * 2 / 3;
+        let is_backing_off = self.attempted.is_some_and(|attempted| now < attempted + RENEWAL_BACKOFF);
         match self.is_alive(now) {
-            true if is_young || rests => Step::Keep,
-            true if self.is_renewable => Step::Renew,
-            _ => Step::LogIn,
+            true if is_fresh || is_backing_off => TokenAction::Keep,
+            true if self.is_renewable => TokenAction::Renew,
+            _ => TokenAction::LogIn,
         }
     }
 
     pub(super) fn is_alive(&self, now: Instant) -> bool {
-        self.life.is_none_or(|life| now < self.since + life)
+        self.lifetime.is_none_or(|lifetime| now < self.since + lifetime)
     }
 
-    /// Whether a renewal brought less than half of what there was: the token nears its maximal life,
-    /// where each renewal is shorter than the one before.
+    /// Returns true if a renewal granted less than half the previous lifetime: the token nears its maximum
+    /// TTL, where each renewal is shorter than the one before.
     pub(super) fn is_running_out(&self, before: &Self) -> bool {
-        match (self.life, before.life) {
-            (Some(life), Some(life_before)) => life * 2 < life_before,
+        match (self.lifetime, before.lifetime) {
+            (Some(lifetime), Some(lifetime_before)) => lifetime * 2 < lifetime_before,
             _ => false,
         }
     }
@@ -77,57 +77,69 @@ impl Lease {
 mod tests {
     use super::*;
 
-    /// Steps at seconds after a lease of sixty that somebody tried to renew at `tried`.
-    fn check(is_renewable: bool, tried: Option<u64>, steps: &[(u64, Step)]) {
+    /// Checks actions by second of a lease of sixty seconds, after a failed renewal at `attempted`.
+    fn check(is_renewable: bool, attempted: Option<u64>, actions: &[(u64, TokenAction)]) {
         let since = Instant::now();
-        let at = |second: u64| since + Duration::from_secs(second);
-        let mut lease = Lease::new(since, 60, is_renewable);
-        if let Some(second) = tried {
-            lease = lease.tried_at(at(second));
+        let mut lease = TokenLease::new(since, 60, is_renewable);
+        if let Some(second) = attempted {
+            lease = lease.attempted_at(since + Duration::from_secs(second));
         }
-        for (second, step) in steps {
-            assert_eq!(lease.step(at(*second)), *step, "at {second} s");
+        for (second, action) in actions {
+            assert_eq!(lease.action(since + Duration::from_secs(*second)), *action, "at {second} s");
         }
     }
 
     #[test]
-    fn a_token_is_renewed_at_two_thirds_of_its_life() {
-        let steps = [(0, Step::Keep), (39, Step::Keep), (40, Step::Renew), (59, Step::Renew)];
-        check(true, None, &steps);
-        check(true, None, &[(60, Step::LogIn)]);
+    fn token_is_renewed_at_two_thirds_of_its_lifetime() {
+        let actions = [
+            (0, TokenAction::Keep),
+            (39, TokenAction::Keep),
+            (40, TokenAction::Renew),
+            (59, TokenAction::Renew),
+        ];
+        check(true, None, &actions);
+        check(true, None, &[(60, TokenAction::LogIn)]);
     }
 
     #[test]
-    fn a_token_that_is_not_renewable_is_replaced_at_two_thirds_of_its_life() {
-        let steps = [(0, Step::Keep), (39, Step::Keep), (40, Step::LogIn), (600, Step::LogIn)];
-        check(false, None, &steps);
+    fn non_renewable_token_is_replaced_at_two_thirds() {
+        let actions = [
+            (0, TokenAction::Keep),
+            (39, TokenAction::Keep),
+            (40, TokenAction::LogIn),
+            (600, TokenAction::LogIn),
+        ];
+        check(false, None, &actions);
     }
 
     #[test]
-    fn a_token_that_could_not_be_renewed_rests_while_it_lives() {
-        let steps = [(45, Step::Keep), (59, Step::Keep), (60, Step::LogIn)];
-        check(true, Some(45), &steps);
-        check(false, Some(45), &steps);
-        check(true, Some(20), &[(49, Step::Keep), (50, Step::Renew)]);
-        check(false, Some(20), &[(49, Step::Keep), (50, Step::LogIn)]);
+    fn failed_renewal_backs_off_while_the_token_lives() {
+        let actions = [(45, TokenAction::Keep), (59, TokenAction::Keep), (60, TokenAction::LogIn)];
+        check(true, Some(45), &actions);
+        check(false, Some(45), &actions);
+        check(true, Some(20), &[(49, TokenAction::Keep), (50, TokenAction::Renew)]);
+        check(false, Some(20), &[(49, TokenAction::Keep), (50, TokenAction::LogIn)]);
     }
 
     #[test]
-    fn a_token_without_an_end_is_kept() {
+    fn token_without_expiry_is_kept() {
         let since = Instant::now();
-        let lease = Lease::new(since, 0, true);
-        assert_eq!(lease.step(since + Duration::from_secs(MAX_LIFE)), Step::Keep);
+        let lease = TokenLease::new(since, 0, true);
+        assert_eq!(lease.action(since + Duration::from_secs(MAX_LIFETIME)), TokenAction::Keep);
     }
 
     #[test]
-    fn an_absurd_life_is_no_panic() {
+    fn huge_lifetime_does_not_panic() {
         let since = Instant::now();
-        assert_eq!(Lease::new(since, u64::MAX, true).step(since), Step::Keep);
+        assert_eq!(TokenLease::new(since, u64::MAX, true).action(since), TokenAction::Keep);
+    }
+
+    fn lease(seconds: u64) -> TokenLease {
+        TokenLease::new(Instant::now(), seconds, true)
     }
 
     #[test]
-    fn a_renewal_that_brings_less_than_half_means_that_the_end_is_near() {
-        let lease = |seconds| Lease::new(Instant::now(), seconds, true);
+    fn renewal_below_half_the_lifetime_is_running_out() {
         assert!(!lease(60).is_running_out(&lease(60)));
         assert!(!lease(30).is_running_out(&lease(60)));
         assert!(lease(29).is_running_out(&lease(60)));

@@ -1,18 +1,18 @@
 //! The one token that all reads of a Vault share.
 //!
-//! Nothing renews it in the background: a read that finds it at two thirds of its life renews it, and
-//! logs in anew where that is refused. However many reads want that at once, one does it, and what
-//! came to nothing is not tried again for a while as long as the token lives.
+//! No background task renews the token: a read that finds it at two thirds of its lifetime renews it, and
+//! logs in again if the renewal is refused. Of concurrent reads one does so, and a failed attempt is not
+//! repeated for a while as long as the token lives.
 //!
-//! When the process ends, the token is left to expire: a provider has no end of its own, and a token
-//! revoked too early would fail the reads still under way. A short `token_ttl` on the role keeps what
-//! is left behind short-lived; twenty minutes are enough for a rotation, and longer ones renew.
+//! At the end of the process the token is left to expire: a provider has no shutdown of its own, and a token
+//! revoked too early would fail the reads in flight. A short `token_ttl` on the role keeps what remains
+//! short-lived; twenty minutes are enough for a rotation, and longer ones renew.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use secrecy::ExposeSecret;
 use secrecy::zeroize::Zeroizing;
-use secrecy::{ExposeSecret, SecretSlice};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::fs;
@@ -23,211 +23,208 @@ use vaultrs::api::auth::approle::requests::LoginWithApproleRequest;
 use vaultrs::api::auth::kubernetes::requests::LoginWithKubernetesRequest;
 use vaultrs::api::token::requests::{LookupTokenSelfRequest, RenewTokenSelfRequest, RevokeTokenSelfRequest};
 
-use super::connection::{Client, Connection, Token};
-use super::failure;
-use super::lease::{Lease, Step};
+use super::client::{Client, ClientFactory, Response, Token};
+use super::error::RequestError;
+use super::lease::{TokenAction, TokenLease};
 use crate::credential::StoreName;
 use crate::manifest::config::{AppRoleAuth, KubernetesAuth, VaultAuth};
-use crate::provider::Environment;
-use crate::provider::failure::Failure;
+use crate::provider::{Environment, ErrorKind};
 
-/// Where the token comes from, and the one that is in use.
+/// The auth method, and the session in use.
 pub(super) struct Sessions {
     store: StoreName,
-    connection: Connection,
-    source: Source,
-    /// Held while logging in, so that the others wait for the outcome.
+    clients: ClientFactory,
+    auth_method: AuthMethod,
+    /// Locked during a login, so that concurrent reads wait for its outcome.
     current: Mutex<Option<Arc<Session>>>,
 }
 
 /// A token in use.
 pub(super) struct Session {
     pub(super) client: Arc<Client>,
-    /// When the token was last got by a login, or taken from its source.
+    /// The time of the login, or of the last read of the token from its file or variable.
     pub(super) logged_in: Instant,
-    /// Whether the Vault has ever said that it knows this token.
+    /// True if the Vault has confirmed this token.
     pub(super) is_proven: bool,
-    lease: Lease,
+    lease: TokenLease,
 }
 
-/// Where a token comes from, read anew each time it is wanted.
-enum Source {
+/// The source of a token, read again for each login.
+enum AuthMethod {
     Kubernetes(KubernetesAuth),
     AppRole(AppRoleAuth),
     File(PathBuf),
     Environment(Token),
 }
 
-/// The answer to a login or a renewal.
+/// The response to a login or a renewal.
 #[derive(Deserialize)]
-struct Granted {
-    auth: Auth,
+struct LoginResponse {
+    auth: GrantedAuth,
 }
 
 #[derive(Deserialize)]
-struct Auth {
+struct GrantedAuth {
     client_token: String,
     lease_duration: u64,
     #[serde(default)]
     renewable: bool,
 }
 
-/// The answer to a token that asks about itself.
+/// The response to `lookup-self`.
 #[derive(Deserialize)]
-struct LookedUp {
-    data: About,
+struct LookupResponse {
+    data: TokenInfo,
 }
 
 #[derive(Deserialize)]
-struct About {
+struct TokenInfo {
     ttl: u64,
     #[serde(default)]
     renewable: bool,
 }
 
 impl Sessions {
-    /// Logs in nowhere yet. What is wrong with the settings comes back as the error.
+    /// Makes no request yet. The error describes the problem with the settings.
     pub(super) fn open(
         store: StoreName,
-        connection: Connection,
+        clients: ClientFactory,
         auth: &VaultAuth,
         environment: &Environment,
     ) -> Result<Self, String> {
-        let source = match auth {
-            VaultAuth::Kubernetes(auth) => Source::Kubernetes(auth.clone()),
-            VaultAuth::AppRole(auth) => Source::AppRole(auth.clone()),
-            VaultAuth::TokenFile(path) => Source::File(path.clone()),
+        let auth_method = match auth {
+            VaultAuth::Kubernetes(auth) => AuthMethod::Kubernetes(auth.clone()),
+            VaultAuth::AppRole(auth) => AuthMethod::AppRole(auth.clone()),
+            VaultAuth::TokenFile(path) => AuthMethod::File(path.clone()),
             VaultAuth::Environment => {
                 let token = environment.vault_token.as_ref();
-                let token = token.ok_or("no way to log in: set `auth`, or VAULT_TOKEN in the environment")?;
+                let token = token.ok_or("no auth method: set `auth`, or VAULT_TOKEN in the environment")?;
                 let token = Token::parse(token.expose_secret());
-                Source::Environment(token.ok_or("VAULT_TOKEN is empty or no token")?)
+                AuthMethod::Environment(token.ok_or("VAULT_TOKEN is empty or not a valid token")?)
             }
         };
-        Ok(Self { store, connection, source, current: Mutex::new(None) })
+        Ok(Self { store, clients, auth_method, current: Mutex::new(None) })
     }
 
-    /// The session to read with: the one there is, renewed or replaced where that is due.
-    pub(super) async fn current(&self) -> Result<Arc<Session>, Failure> {
+    /// Returns the current session, renewed or replaced if that is due.
+    pub(super) async fn current(&self) -> Result<Arc<Session>, ErrorKind> {
         let mut current = self.current.lock().await;
         let Some(session) = current.as_ref() else {
             return Ok(Arc::clone(current.insert(self.log_in().await?)));
         };
         let now = Instant::now();
-        let step = session.lease.step(now);
-        if step == Step::Keep {
+        let action = session.lease.action(now);
+        if action == TokenAction::Keep {
             return Ok(Arc::clone(session));
         }
-        // Noted beforehand, for a read that reaches its deadline stops waiting for the answer.
-        let session = session.leased(session.lease.tried_at(now));
+        // Recorded first, because a read that reaches its deadline stops waiting for the response.
+        let session = session.with_lease(session.lease.attempted_at(now));
         current.replace(Arc::clone(&session));
-        let next = if step == Step::Renew { self.renew(&session).await } else { self.log_in().await };
+        let next =
+            if action == TokenAction::Renew { self.renew(&session).await } else { self.log_in().await };
         match next {
-            // A third of its life was left; the reads can do with what remains of that.
-            Err(failure) if failure.is_retryable() && session.lease.is_alive(Instant::now()) => Ok(session),
+            // A third of the lifetime was left; what remains of it is enough for the reads.
+            Err(kind) if kind.is_retryable() && session.lease.is_alive(Instant::now()) => Ok(session),
             next => Ok(Arc::clone(current.insert(next?))),
         }
     }
 
-    /// The session after one that was refused a read; a login where no other read has made one.
+    /// Returns the session that follows a denied one, and logs in unless another read has.
     ///
-    /// The token may be dead, or its role may have got other policies since it was issued.
-    pub(super) async fn after(&self, refused: &Session) -> Result<Arc<Session>, Failure> {
+    /// The token may have expired, or the policies of its role may have changed since it was issued.
+    pub(super) async fn after(&self, denied: &Session) -> Result<Arc<Session>, ErrorKind> {
         let mut current = self.current.lock().await;
         match current.as_ref() {
-            Some(session) if session.logged_in > refused.logged_in => Ok(Arc::clone(session)),
+            Some(session) if session.logged_in > denied.logged_in => Ok(Arc::clone(session)),
             _ => {
                 let session = self.log_in().await?;
                 current.replace(Arc::clone(&session));
-                self.give_back(refused).await;
+                self.revoke(denied).await;
                 Ok(session)
             }
         }
     }
 
-    /// Revokes a token that a login brought, lest a key that stays denied fill the Vault with leases.
-    async fn give_back(&self, session: &Session) {
-        match self.source {
-            Source::Kubernetes(_) | Source::AppRole(_) => {
-                // A dead token cannot revoke itself and need not.
+    /// Revokes a token from a login, so that a key that stays denied does not fill the Vault with leases.
+    async fn revoke(&self, session: &Session) {
+        match self.auth_method {
+            AuthMethod::Kubernetes(_) | AuthMethod::AppRole(_) => {
+                // An expired token cannot revoke itself and need not.
                 let _ = session.client.send(RevokeTokenSelfRequest {}).await;
             }
-            Source::File(_) | Source::Environment(_) => {}
+            AuthMethod::File(_) | AuthMethod::Environment(_) => {}
         }
     }
 
-    /// Renews a token, or replaces it where the Vault does not renew it any more.
-    async fn renew(&self, session: &Session) -> Result<Arc<Session>, Failure> {
+    /// Renews a token, or replaces it if the Vault no longer renews it.
+    async fn renew(&self, session: &Session) -> Result<Arc<Session>, ErrorKind> {
         let now = Instant::now();
-        let answer = session.client.send(RenewTokenSelfRequest { increment: None }).await;
-        let renewed = answer.map_err(failure::of_token).and_then(|body| parse::<Granted>(&body));
-        match renewed {
-            Ok(Granted { auth }) => {
-                let lease = Lease::new(now, auth.lease_duration, auth.renewable);
+        let response = session.client.send(RenewTokenSelfRequest { increment: None }).await;
+        match response.map_err(RequestError::token_kind).and_then(|response| parse(&response)) {
+            Ok(LoginResponse { auth }) => {
+                let lease = TokenLease::new(now, auth.lease_duration, auth.renewable);
                 if lease.is_running_out(&session.lease) {
                     return self.log_in().await;
                 }
                 debug!(store = %self.store, "token renewed");
-                Ok(session.leased(lease))
+                Ok(session.with_lease(lease))
             }
-            Err(failure) if failure.is_retryable() => Err(failure),
+            Err(kind) if kind.is_retryable() => Err(kind),
             Err(_) => self.log_in().await,
         }
     }
 
-    async fn log_in(&self) -> Result<Arc<Session>, Failure> {
+    async fn log_in(&self) -> Result<Arc<Session>, ErrorKind> {
         let now = Instant::now();
-        let nobody = self.connection.client(None);
-        let (body, mount) = match &self.source {
-            Source::Kubernetes(KubernetesAuth { role, mount, token_file }) => {
+        let client = self.clients.client(None);
+        let (response, mount) = match &self.auth_method {
+            AuthMethod::Kubernetes(KubernetesAuth { role, mount, token_file }) => {
                 let jwt = read_file("auth.kubernetes.tokenFile", token_file).await?.to_string();
                 let request = LoginWithKubernetesRequest { mount: mount.clone(), role: role.clone(), jwt };
-                let who = format!("role {role}, the ServiceAccounts it is bound to and its audience");
-                (
-                    nobody.send(request).await.map_err(|refusal| failure::of_login(refusal, mount, &who))?,
-                    mount,
-                )
+                let checks = format!("role {role}, the ServiceAccounts it is bound to and its audience");
+                (client.send(request).await.map_err(|error| error.login_kind(mount, &checks))?, mount)
             }
-            Source::AppRole(AppRoleAuth { role_id_file, secret_id_file, mount }) => {
+            AuthMethod::AppRole(AppRoleAuth { role_id_file, secret_id_file, mount }) => {
                 let request = LoginWithApproleRequest {
                     mount: mount.clone(),
                     role_id: read_file("auth.appRole.roleIdFile", role_id_file).await?.to_string(),
                     secret_id: read_file("auth.appRole.secretIdFile", secret_id_file).await?.to_string(),
                 };
-                let who = "`roleIdFile` and `secretIdFile`";
-                (nobody.send(request).await.map_err(|refusal| failure::of_login(refusal, mount, who))?, mount)
+                let checks = "`roleIdFile` and `secretIdFile`";
+                (client.send(request).await.map_err(|error| error.login_kind(mount, checks))?, mount)
             }
-            Source::File(path) => {
+            AuthMethod::File(path) => {
                 let text = read_file("auth.tokenFile", path).await?;
                 let token = Token::parse(&text).ok_or_else(|| {
-                    Failure::Denied(format!("`auth.tokenFile` {} holds no token", path.display()))
+                    ErrorKind::Denied(format!("`auth.tokenFile` {} is not a valid token", path.display()))
                 })?;
                 return self.look_up(&token).await;
             }
-            Source::Environment(token) => return self.look_up(token).await,
+            AuthMethod::Environment(token) => return self.look_up(token).await,
         };
-        let Granted { auth } = parse(&body)?;
+        let LoginResponse { auth } = parse(&response)?;
         let token = Token::parse(&Zeroizing::new(auth.client_token))
-            .ok_or_else(|| Failure::Denied(format!("the login at auth/{mount} brought no token")))?;
+            .ok_or_else(|| ErrorKind::Denied(format!("the login at auth/{mount} returned no token")))?;
         debug!(store = %self.store, "logged in");
         Ok(Arc::new(Session {
-            client: Arc::new(self.connection.client(Some(&token))),
+            client: Arc::new(self.clients.client(Some(&token))),
             logged_in: now,
             is_proven: true,
-            lease: Lease::new(now, auth.lease_duration, auth.renewable),
+            lease: TokenLease::new(now, auth.lease_duration, auth.renewable),
         }))
     }
 
-    /// Takes a token that somebody else got, and asks how long it lives.
-    async fn look_up(&self, token: &Token) -> Result<Arc<Session>, Failure> {
+    /// Looks up the lifetime of a token from a file or a variable.
+    async fn look_up(&self, token: &Token) -> Result<Arc<Session>, ErrorKind> {
         let now = Instant::now();
-        let client = Arc::new(self.connection.client(Some(token)));
-        let answer = client.send(LookupTokenSelfRequest {}).await;
-        let (is_proven, lease) = match answer.map_err(failure::of_token).and_then(|body| parse(&body)) {
-            Ok(LookedUp { data }) => (true, Lease::new(now, data.ttl, data.renewable)),
-            // It may lack the default policy and still be good to read: the read will show.
-            Err(Failure::Denied(_)) => (false, Lease::new(now, 0, false)),
-            Err(failure) => return Err(failure),
+        let client = Arc::new(self.clients.client(Some(token)));
+        let response = client.send(LookupTokenSelfRequest {}).await;
+        let looked_up = response.map_err(RequestError::token_kind).and_then(|response| parse(&response));
+        let (is_proven, lease) = match looked_up {
+            Ok(LookupResponse { data }) => (true, TokenLease::new(now, data.ttl, data.renewable)),
+            // A token without the default policy cannot look itself up but may still read.
+            Err(ErrorKind::Denied(_)) => (false, TokenLease::new(now, 0, false)),
+            Err(kind) => return Err(kind),
         };
         Ok(Arc::new(Session { client, logged_in: now, is_proven, lease }))
     }
@@ -235,24 +232,24 @@ impl Sessions {
 
 impl Session {
     /// The same token with another lease.
-    fn leased(&self, lease: Lease) -> Arc<Self> {
+    fn with_lease(&self, lease: TokenLease) -> Arc<Self> {
         let Self { client, logged_in, is_proven, lease: _ } = self;
         Arc::new(Self { client: Arc::clone(client), logged_in: *logged_in, is_proven: *is_proven, lease })
     }
 }
 
-fn parse<T: DeserializeOwned>(body: &SecretSlice<u8>) -> Result<T, Failure> {
-    serde_json::from_slice(body.expose_secret())
-        .map_err(|_| Failure::Misconfigured("the answer is not from a Vault; check `address`".to_owned()))
+fn parse<T: DeserializeOwned>(response: &Response) -> Result<T, ErrorKind> {
+    serde_json::from_slice(response.body.expose_secret())
+        .map_err(|_| ErrorKind::Misconfigured("the response is not from a Vault; check `address`".to_owned()))
 }
 
-/// The content of a file that a setting names, without the newline at its end.
-async fn read_file(setting: &str, path: &Path) -> Result<Zeroizing<String>, Failure> {
+/// Reads the file that a setting names, without the trailing newline.
+async fn read_file(setting: &str, path: &Path) -> Result<Zeroizing<String>, ErrorKind> {
     let text = fs::read_to_string(path).await.map(Zeroizing::new).map_err(|error| {
-        Failure::Denied(format!("`{setting}` {} cannot be read: {error}", path.display()))
+        ErrorKind::Denied(format!("`{setting}` {} cannot be read: {error}", path.display()))
     })?;
     match text.trim() {
-        "" => Err(Failure::Denied(format!("`{setting}` {} is empty", path.display()))),
+        "" => Err(ErrorKind::Denied(format!("`{setting}` {} is empty", path.display()))),
         content => Ok(Zeroizing::new(content.to_owned())),
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::KnownVersions;
 use crate::credential::{StoreKey, Version};
-use crate::provider::Error;
+use crate::provider::{Error, ErrorKind};
 
 /// Time until a change that is still unread is reported again: the read it caused may have failed.
 const REPEAT_AFTER: Duration = Duration::from_mins(5);
@@ -78,18 +78,22 @@ impl PolledVersions {
     ) -> Verdict {
         let found = match answer {
             Ok(version) => Some(version.clone()),
-            Err(Error::NotFound { .. } | Error::Deleted { .. }) => None,
-            Err(Error::Denied { .. }) => return self.deny(key, known.cloned().flatten(), now),
+            Err(Error { kind: ErrorKind::NotFound | ErrorKind::Deleted, .. }) => None,
+            Err(Error { kind: ErrorKind::Denied(_), .. }) => {
+                return self.deny(key, known.cloned().flatten(), now);
+            }
             // The reads report these.
-            Err(
-                Error::NotAllowed { .. }
-                | Error::Misconfigured { .. }
-                | Error::Sealed { .. }
-                | Error::Throttled { .. }
-                | Error::Malformed { .. }
-                | Error::TimedOut { .. }
-                | Error::Unavailable { .. },
-            ) => return Verdict::Unchanged,
+            Err(Error {
+                kind:
+                    ErrorKind::NotAllowed
+                    | ErrorKind::Misconfigured(_)
+                    | ErrorKind::Sealed
+                    | ErrorKind::Throttled
+                    | ErrorKind::Malformed(_)
+                    | ErrorKind::TimedOut
+                    | ErrorKind::Unavailable(_),
+                ..
+            }) => return Verdict::Unchanged,
         };
         self.denials.remove(key);
         // A read during the request may have seen a later version than this answer: the next round decides.

@@ -8,22 +8,22 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::credential::{Key, StoredValue};
-use crate::provider::Provider;
+use crate::provider::{ErrorKind, Provider};
 use crate::trigger::channel::{self, TriggerReceiver};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// A version, or the error of that name.
 pub(super) fn answer(at: &StoreKey, text: &str) -> Result<Version, Error> {
-    let (at, what) = (at.clone(), "x".to_owned());
-    Err(match text {
-        "NotFound" => Error::NotFound { at, looked: what },
-        "Deleted" => Error::Deleted { at },
-        "Denied" => Error::Denied { at, what },
-        "Throttled" => Error::Throttled { at },
-        "Unavailable" => Error::Unavailable { at, whom: what.clone(), what },
+    let kind = match text {
+        "NotFound" => ErrorKind::NotFound,
+        "Deleted" => ErrorKind::Deleted,
+        "Denied" => ErrorKind::Denied("x".to_owned()),
+        "Throttled" => ErrorKind::Throttled,
+        "Unavailable" => ErrorKind::Unavailable("x".to_owned()),
         version => return Ok(version.into()),
-    })
+    };
+    Err(kind.at(at.clone()))
 }
 
 pub(super) fn store_key(store: &str, key: &str) -> StoreKey {
@@ -97,7 +97,7 @@ impl TestPoll {
         let providers =
             stores.iter().map(|&store| (StoreName::from(store.name), Arc::clone(store) as Arc<dyn Provider>));
         let settings = PollSettings {
-            stores: Arc::new(Stores::of(providers)),
+            stores: Arc::new(Stores::from_providers(providers)),
             interval: INTERVAL,
             metrics: Arc::clone(&metrics),
             wall_clock: || Timestamp::UNIX_EPOCH,

@@ -7,8 +7,8 @@ use std::error::Error as StdError;
 use aws_sdk_sqs::config::http::HttpResponse;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 
-use crate::provider::aws::{self, Refusal};
-use crate::provider::failure::Failure;
+use crate::provider::ErrorKind;
+use crate::provider::aws::{self, ErrorResponse};
 
 /// The permission that a request to the queue takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
@@ -29,52 +29,54 @@ pub(super) fn classify<E>(
     error: &SdkError<E, HttpResponse>,
     permission: Permission,
     profile: Option<&str>,
-) -> Failure
+) -> ErrorKind
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
-    aws::failure(error, profile, |refusal| classify_sqs(refusal, permission))
+    aws::error_kind(error, profile, |refusal| classify_sqs(refusal, permission))
 }
 
 /// Classifies the errors that only SQS has, by the names of both of its protocols.
-fn classify_sqs(refusal: &Refusal<'_>, permission: Permission) -> Option<Failure> {
+fn classify_sqs(refusal: &ErrorResponse<'_>, permission: Permission) -> Option<ErrorKind> {
     Some(match refusal.code {
         "QueueDoesNotExist"
         | "AWS.SimpleQueueService.NonExistentQueue"
         | "QueueDeletedRecently"
-        | "AWS.SimpleQueueService.QueueDeletedRecently" => Failure::NotFound,
+        | "AWS.SimpleQueueService.QueueDeletedRecently" => ErrorKind::NotFound,
         "InvalidAddress" | "InvalidAddressException" => {
-            Failure::Misconfigured("`queueUrl` is not the URL of a queue in this region".to_owned())
+            ErrorKind::Misconfigured("`queueUrl` is not the URL of a queue in this region".to_owned())
         }
         "AccessDeniedException" | "AccessDenied" => {
-            Failure::Denied(format!("no policy grants `{permission}` on the queue"))
+            ErrorKind::Denied(format!("no policy grants `{permission}` on the queue"))
         }
-        "KmsThrottled" | "KMS.ThrottlingException" => Failure::Throttled,
-        code if code.to_ascii_lowercase().starts_with("kms") => Failure::Denied(
+        "KmsThrottled" | "KMS.ThrottlingException" => ErrorKind::Throttled,
+        code if code.to_ascii_lowercase().starts_with("kms") => ErrorKind::Denied(
             "no policy grants `kms:Decrypt` on the key of the queue, or the key is disabled".to_owned(),
         ),
         // All readers together have too many messages in flight.
-        "OverLimit" => Failure::Throttled,
+        "OverLimit" => ErrorKind::Throttled,
         _ => return None,
     })
 }
 
 /// Describes a failure and its fix.
-pub(super) fn describe(failure: &Failure) -> String {
+pub(super) fn describe(failure: &ErrorKind) -> String {
     match failure {
-        Failure::NotFound => "queue not found; check `queueUrl` and `region`".to_owned(),
-        Failure::Denied(what) => format!("access denied: {what}"),
-        Failure::Misconfigured(what) => what.clone(),
-        Failure::Throttled => "SQS is throttling requests".to_owned(),
-        Failure::TimedOut => "the request timed out".to_owned(),
-        Failure::Unavailable(what) => format!("SQS is unavailable: {what}"),
-        Failure::Deleted | Failure::Sealed | Failure::Malformed(_) => failure.reason().to_owned(),
+        ErrorKind::NotFound => "queue not found; check `queueUrl` and `region`".to_owned(),
+        ErrorKind::Denied(what) => format!("access denied: {what}"),
+        ErrorKind::Misconfigured(what) => what.clone(),
+        ErrorKind::Throttled => "SQS is throttling requests".to_owned(),
+        ErrorKind::TimedOut => "the request timed out".to_owned(),
+        ErrorKind::Unavailable(what) => format!("SQS is unavailable: {what}"),
+        ErrorKind::Deleted | ErrorKind::NotAllowed | ErrorKind::Sealed | ErrorKind::Malformed(_) => {
+            failure.reason().to_string()
+        }
     }
 }
 
 /// The last logged failure of the requests that take one permission.
 #[derive(Debug, Default)]
-pub(super) struct FailureLog(Option<Failure>);
+pub(super) struct FailureLog(Option<ErrorKind>);
 
 /// A change that has to be logged.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,7 +89,7 @@ pub(super) enum FailureChange {
 
 impl FailureLog {
     /// Records the outcome of a request; returns a change to log. All retryable failures count as the same one.
-    pub(super) fn record(&mut self, outcome: Result<(), Failure>) -> Option<FailureChange> {
+    pub(super) fn record(&mut self, outcome: Result<(), ErrorKind>) -> Option<FailureChange> {
         let Err(failure) = outcome else {
             return self.0.take().map(|_| FailureChange::Resolved);
         };
@@ -107,14 +109,14 @@ mod tests {
 
     #[test]
     fn failure_logged_when_it_starts_changes_and_resolves() {
-        let (refused, late) = (Failure::Unavailable("connection refused".to_owned()), Failure::TimedOut);
-        let started = [&refused, &Failure::NotFound].map(|it| Some(FailureChange::Started(describe(it))));
+        let (refused, late) = (ErrorKind::Unavailable("connection refused".to_owned()), ErrorKind::TimedOut);
+        let started = [&refused, &ErrorKind::NotFound].map(|it| Some(FailureChange::Started(describe(it))));
         let mut log = FailureLog::default();
         assert_eq!(log.record(Ok(())), None);
         assert_eq!(log.record(Err(refused)), started[0]);
         assert_eq!(log.record(Err(late)), None);
-        assert_eq!(log.record(Err(Failure::NotFound)), started[1]);
-        assert_eq!(log.record(Err(Failure::NotFound)), None);
+        assert_eq!(log.record(Err(ErrorKind::NotFound)), started[1]);
+        assert_eq!(log.record(Err(ErrorKind::NotFound)), None);
         assert_eq!(log.record(Ok(())), Some(FailureChange::Resolved));
         assert_eq!(log.record(Ok(())), None);
     }

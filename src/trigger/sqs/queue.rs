@@ -21,10 +21,10 @@ use tracing::debug;
 
 use super::failure::{self, Permission};
 use crate::manifest::config::triggers::SqsQueue;
+use crate::provider::ErrorKind;
 use crate::provider::REQUEST_TIMEOUT;
 use crate::provider::aws;
-use crate::provider::failure::Failure;
-use crate::provider::without_tracing::unheard;
+use crate::provider::without_tracing::without_tracing;
 
 /// The largest number of messages in one request.
 pub(super) const BATCH: usize = 10;
@@ -89,7 +89,7 @@ impl QueueClient {
     }
 
     /// Waits for messages up to a time; returns none where none came.
-    pub(super) async fn receive(&self, wait: Duration) -> Result<Vec<Message>, Failure> {
+    pub(super) async fn receive(&self, wait: Duration) -> Result<Vec<Message>, ErrorKind> {
         let request = self
             .client
             .receive_message()
@@ -104,19 +104,19 @@ impl QueueClient {
             .config_override(
                 aws_sdk_sqs::config::Builder::new().timeout_config(attempt_timeout(wait + REQUEST_TIMEOUT)),
             );
-        let answer = unheard(request.send()).await;
+        let answer = without_tracing(request.send()).await;
         let answer = answer.map_err(|error| self.classify(&error, Permission::Receive))?;
         Ok(answer.messages.unwrap_or_default().into_iter().filter_map(Message::from_sdk).collect())
     }
 
     /// Deletes up to [`BATCH`] messages.
-    pub(super) async fn delete(&self, handles: Vec<ReceiptHandle>) -> Result<(), Failure> {
+    pub(super) async fn delete(&self, handles: Vec<ReceiptHandle>) -> Result<(), ErrorKind> {
         let entries = handles.into_iter().enumerate().map(|(n, ReceiptHandle(handle))| {
             DeleteMessageBatchRequestEntry::builder().id(n.to_string()).receipt_handle(handle).build()
         });
         let request =
             self.client.delete_message_batch().queue_url(&self.url).set_entries(Some(built(entries))).send();
-        let answer = unheard(request).await;
+        let answer = without_tracing(request).await;
         let answer = answer.map_err(|error| self.classify(&error, Permission::Delete))?;
         self.log_expired(answer.failed());
         Ok(())
@@ -126,7 +126,7 @@ impl QueueClient {
     pub(super) async fn change_visibility(
         &self,
         messages: Vec<(ReceiptHandle, Duration)>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ErrorKind> {
         let entries = messages.into_iter().enumerate().map(|(n, (ReceiptHandle(handle), timeout))| {
             ChangeMessageVisibilityBatchRequestEntry::builder()
                 .id(n.to_string())
@@ -140,13 +140,13 @@ impl QueueClient {
             .queue_url(&self.url)
             .set_entries(Some(built(entries)))
             .send();
-        let answer = unheard(request).await;
+        let answer = without_tracing(request).await;
         let answer = answer.map_err(|error| self.classify(&error, Permission::ChangeVisibility))?;
         self.log_expired(answer.failed());
         Ok(())
     }
 
-    fn classify<E>(&self, error: &SdkError<E, HttpResponse>, permission: Permission) -> Failure
+    fn classify<E>(&self, error: &SdkError<E, HttpResponse>, permission: Permission) -> ErrorKind
     where
         E: ProvideErrorMetadata + StdError + 'static,
     {

@@ -189,7 +189,7 @@ async fn failed_message_redelivered_later_each_time() {
 
 #[tokio::test]
 async fn message_without_changes_deleted_and_invalid_one_left() {
-    let (log, _guard) = Log::listen();
+    let (log, _guard) = Log::capture();
     let bodies = ["hunter2", "{}", &event("AWSPENDING")];
     let received: Vec<_> = (0..).zip(bodies).map(|(n, body)| received(n, body, 1)).collect();
     let mut queue = TestQueue::new(messages(&received)).await;
@@ -241,7 +241,7 @@ async fn reader_ends_without_a_controller() {
 
 #[tokio::test]
 async fn receive_failure_logged_once_and_retried() {
-    let (log, _guard) = Log::listen();
+    let (log, _guard) = Log::capture();
     let queue = TestQueue::new(error(400, "AccessDenied")).await;
     until(async || queue.requests(RECEIVE).await.len() > 1).await;
     queue.end().await;
@@ -284,7 +284,7 @@ async fn every_failure_names_its_fix() {
     let credentials =
         "access denied: AWS does not accept the credentials: check the key and this machine's clock";
     check(error(403, "InvalidClientTokenId"), credentials).await;
-    let unknown = "status 418, and not for a known reason; check `endpointUrl`";
+    let unknown = "status 418 without a known error code; check `endpointUrl`";
     check(error(418, "Hunter2"), unknown).await;
 }
 

@@ -9,18 +9,18 @@ use wiremock::{Match, Mock, MockServer, Request, ResponseTemplate};
 
 use super::super::*;
 use super::{ARN, BATCH_GET, GET, PASSWORD};
-use super::{answer_all, count, credentials, error, ids, keys, open, outcomes, secret, server};
+use super::{count, credentials, error, ids, keys, open, outcomes, respond_to_all, secret, server};
 
-struct Asks(&'static [&'static str]);
+struct RequestsKeys(&'static [&'static str]);
 
-impl Match for Asks {
+impl Match for RequestsKeys {
     fn matches(&self, request: &Request) -> bool {
         ids(request) == self.0
     }
 }
 
 #[tokio::test]
-async fn values_and_errors_of_a_batch_find_their_keys() {
+async fn values_and_errors_of_a_batch_match_their_keys() {
     let partial = format!("{ARN}partial");
     let body = json!({
         "SecretValues": [secret("b"), {
@@ -44,7 +44,7 @@ async fn values_and_errors_of_a_batch_find_their_keys() {
 #[tokio::test]
 async fn forty_five_keys_are_three_batches() {
     let server = MockServer::start().await;
-    Mock::given(header("X-Amz-Target", BATCH_GET)).respond_with(answer_all).mount(&server).await;
+    Mock::given(header("X-Amz-Target", BATCH_GET)).respond_with(respond_to_all).mount(&server).await;
     let keys: Vec<Key> = (0..45).map(|i| Key(format!("ci/{i}"))).collect();
     let values = open(&server.uri(), credentials()).read(&keys).await;
     assert!(outcomes(&values).iter().all(|outcome| *outcome == PASSWORD));
@@ -55,39 +55,43 @@ async fn forty_five_keys_are_three_batches() {
 }
 
 #[tokio::test]
-async fn one_key_over_a_batch_is_read_by_itself() {
+async fn key_beyond_full_batch_is_read_singly() {
     let server = server(GET, ResponseTemplate::new(200).set_body_json(secret("a"))).await;
-    Mock::given(header("X-Amz-Target", BATCH_GET)).respond_with(answer_all).mount(&server).await;
+    Mock::given(header("X-Amz-Target", BATCH_GET)).respond_with(respond_to_all).mount(&server).await;
     let keys: Vec<Key> = (0..21).map(|i| Key(format!("ci/{i}"))).collect();
     open(&server.uri(), credentials()).read(&keys).await;
     assert_eq!((count(&server, BATCH_GET).await, count(&server, GET).await), (1, 1));
 }
 
 #[tokio::test]
-async fn the_throttled_part_of_a_batch_is_asked_again() {
+async fn throttled_part_of_a_batch_is_retried() {
     let throttled = json!({
         "SecretValues": [secret("a")],
         "Errors": [{"SecretId": "b", "ErrorCode": "ThrottlingException", "Message": PASSWORD}],
     });
     let server = MockServer::start().await;
-    Mock::given(Asks(&["a", "b"]))
+    Mock::given(RequestsKeys(&["a", "b"]))
         .respond_with(ResponseTemplate::new(200).set_body_json(throttled))
         .expect(1)
         .mount(&server)
         .await;
-    Mock::given(Asks(&["b"])).respond_with(answer_all).expect(1).mount(&server).await;
+    Mock::given(RequestsKeys(&["b"])).respond_with(respond_to_all).expect(1).mount(&server).await;
     let values = open(&server.uri(), credentials()).read(&keys(&["a", "b"])).await;
     assert_eq!(outcomes(&values), [PASSWORD, PASSWORD]);
 }
 
 #[tokio::test]
-async fn a_part_that_stays_throttled_is_given_up() {
-    let error =
-        |id: &String| json!({"SecretId": id, "ErrorCode": "ThrottlingException", "Message": PASSWORD});
+async fn part_that_stays_throttled_fails_after_three_attempts() {
     let server = MockServer::start().await;
     Mock::given(header("X-Amz-Target", BATCH_GET))
         .respond_with(move |request: &Request| {
-            let errors: Vec<_> = ids(request).iter().map(error).collect();
+            let throttled = json!({"ErrorCode": "ThrottlingException", "Message": PASSWORD});
+            let errors = ids(request).into_iter().map(|id| {
+                let mut error = throttled.clone();
+                error["SecretId"] = id.into();
+                error
+            });
+            let errors: Vec<_> = errors.collect();
             ResponseTemplate::new(200).set_body_json(json!({"SecretValues": [], "Errors": errors}))
         })
         .expect(3)
@@ -98,7 +102,7 @@ async fn a_part_that_stays_throttled_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_batch_that_is_refused_or_leaves_keys_out_is_read_one_by_one() {
+async fn rejected_or_incomplete_batch_is_read_one_by_one() {
     let nothing = ResponseTemplate::new(200).set_body_json(json!({"SecretValues": [], "Errors": []}));
     let refusals = [
         error(400, "AccessDeniedException", "not authorized to perform: secretsmanager:BatchGetSecretValue"),
@@ -118,7 +122,7 @@ async fn a_batch_that_is_refused_or_leaves_keys_out_is_read_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_batch_that_fails_for_all_is_not_read_one_by_one() {
+async fn batch_that_fails_for_all_keys_is_not_read_one_by_one() {
     for (refusal, reason) in [
         (error(400, "ExpiredTokenException", ""), "Denied"),
         (error(500, "InternalServiceError", ""), "Unavailable"),
@@ -132,7 +136,7 @@ async fn a_batch_that_fails_for_all_is_not_read_one_by_one() {
 }
 
 #[tokio::test]
-async fn an_error_is_that_of_the_key_it_repeats() {
+async fn error_belongs_to_the_key_it_repeats() {
     let partial = format!("{ARN}ghcr-backup");
     let body = json!({"SecretValues": [], "Errors": [
         {"SecretId": &partial, "ErrorCode": "AccessDeniedException", "Message": PASSWORD},

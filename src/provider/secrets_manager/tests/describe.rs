@@ -1,14 +1,15 @@
-//! Which version of a secret is current, without its value.
+//! Lookup of the current version of a secret, without its value.
 
 use super::*;
+use crate::manifest::status::reason::FetchedReason;
 
 const DESCRIBE: &str = "secretsmanager.DescribeSecret";
 
-async fn version(answer: ResponseTemplate) -> Result<Version, Error> {
-    let server = server(DESCRIBE, answer).await;
+async fn version(response: ResponseTemplate) -> Result<Version, Error> {
+    let server = server(DESCRIBE, response).await;
     let version = open(&server.uri(), credentials()).versions(&keys(&["ci/ghcr"])).await.remove(0);
     let requests = server.received_requests().await.unwrap().len();
-    assert_eq!(count(&server, DESCRIBE).await, requests, "nothing else is asked for");
+    assert_eq!(count(&server, DESCRIBE).await, requests, "no other request is sent");
     version
 }
 
@@ -18,13 +19,14 @@ fn described(more: Value) -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_json(body)
 }
 
-async fn check(answer: ResponseTemplate, expect: Result<&str, &str>) {
-    let version = version(answer).await;
-    assert_eq!(version.as_ref().map_err(Error::reason).map(|version| version.0.as_str()), expect);
+async fn check(response: ResponseTemplate, expect: Result<&str, &str>) {
+    let version = version(response).await;
+    let version = version.as_ref().map(|version| version.0.as_str());
+    assert_eq!(version.map_err(|error| error.reason().into()), expect);
 }
 
 #[tokio::test]
-async fn the_version_is_the_one_that_a_read_would_find() {
+async fn version_is_the_one_a_read_would_return() {
     let labels = json!({"v1": ["AWSPREVIOUS"], "v2": ["AWSCURRENT"], "v3": ["AWSPENDING"]});
     check(described(json!({"VersionIdsToStages": labels})), Ok("v2")).await;
     let deleted = json!({"VersionIdsToStages": labels, "DeletedDate": 1_700_000_000});
@@ -37,7 +39,7 @@ async fn the_version_is_the_one_that_a_read_would_find() {
 }
 
 #[tokio::test]
-async fn a_refusal_names_the_right_that_is_missing() {
+async fn access_denied_names_the_missing_permission() {
     assert_eq!(
         version(error(400, "AccessDeniedException", PASSWORD)).await.unwrap_err().to_string(),
         "store aws, key ci/ghcr: access denied: no policy grants `secretsmanager:DescribeSecret` on the secret"
@@ -45,40 +47,45 @@ async fn a_refusal_names_the_right_that_is_missing() {
 }
 
 #[tokio::test]
-async fn answers_stand_in_the_order_of_the_keys_and_odd_keys_are_not_asked_for() {
+async fn versions_keep_key_order_and_skip_invalid_keys() {
     let server = MockServer::start().await;
-    let answer = |request: &Request| {
-        let body = serde_json::from_slice::<Value>(&request.body).unwrap();
-        let version = format!("v-{}", body["SecretId"].as_str().unwrap());
-        described(json!({"VersionIdsToStages": {version: ["AWSCURRENT"]}}))
-    };
-    Mock::given(header("X-Amz-Target", DESCRIBE)).respond_with(answer).mount(&server).await;
+    Mock::given(header("X-Amz-Target", DESCRIBE))
+        .respond_with(|request: &Request| {
+            let body = serde_json::from_slice::<Value>(&request.body).unwrap();
+            let version = format!("v-{}", body["SecretId"].as_str().unwrap());
+            described(json!({"VersionIdsToStages": {version: ["AWSCURRENT"]}}))
+        })
+        .mount(&server)
+        .await;
     let keys: Vec<Key> = (0..40).map(|i| Key(if i == 7 { String::new() } else { i.to_string() })).collect();
     let versions = open(&server.uri(), credentials()).versions(&keys).await;
     for (i, version) in versions.iter().enumerate() {
         match version {
             Ok(version) => assert_eq!(version.0, format!("v-{i}")),
-            Err(error) => assert_eq!((i, error.reason()), (7, "Misconfigured")),
+            Err(error) => assert_eq!((i, error.reason()), (7, FetchedReason::Misconfigured)),
         }
     }
     assert_eq!(count(&server, DESCRIBE).await, 39);
 }
 
 #[tokio::test]
-async fn no_answer_in_time_is_timed_out() {
+async fn missing_response_times_out() {
     let late = described(json!({})).set_delay(Duration::from_mins(1));
     let server = server(DESCRIBE, late).await;
-    let aws = open_with(&server.uri(), credentials(), RetryPolicy::SHORT);
-    assert_eq!(aws.versions(&keys(&["ci/ghcr"])).await.remove(0).unwrap_err().reason(), "TimedOut");
+    let aws = open_with(&server.uri(), credentials(), RetryPolicy::SHORT_TIMEOUT);
+    assert_eq!(
+        aws.versions(&keys(&["ci/ghcr"])).await.remove(0).unwrap_err().reason(),
+        FetchedReason::TimedOut
+    );
 }
 
 #[tokio::test]
-async fn nothing_of_an_answer_is_logged() {
-    let (log, _guard) = Log::listen();
+async fn response_is_never_logged() {
+    let (log, _guard) = Log::capture();
     let versions = json!({"Description": PASSWORD, "VersionIdsToStages": {"v2": ["AWSCURRENT"]}});
-    for answer in [described(versions), error(400, "Hunter2", PASSWORD)] {
-        let shown = format!("{:?} {}", version(answer).await, log.text());
+    for response in [described(versions), error(400, "Hunter2", PASSWORD)] {
+        let shown = format!("{:?} {}", version(response).await, log.text());
         assert!(!shown.contains(PASSWORD) && !shown.contains(SESSION_TOKEN), "{shown}");
     }
-    assert!(log.text().contains("version asked for store=aws key=ci/ghcr version=v2"), "{}", log.text());
+    assert!(log.text().contains("version looked up store=aws key=ci/ghcr version=v2"), "{}", log.text());
 }

@@ -1,11 +1,11 @@
-//! What many reads do at once about a token that is due.
+//! Concurrent reads with a token that is due for renewal.
 
 use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
 use wiremock::matchers::path;
-use wiremock::{Mock, MockServer, ResponseTemplate};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use super::*;
 use crate::manifest::config::{KvVersion, VaultSettings};
@@ -27,20 +27,20 @@ fn down() -> ResponseTemplate {
     ResponseTemplate::new(503)
 }
 
-/// An answer that does not come.
-fn silence() -> ResponseTemplate {
+/// A response that arrives too late.
+fn late() -> ResponseTemplate {
     granted(60).set_delay(Duration::from_mins(1))
 }
 
-/// A Vault and a session there, whose token lives for 60 s.
-struct Scene {
+/// A mock Vault and a session with a token lifetime of 60 s.
+struct SessionFixture {
     server: MockServer,
     sessions: Sessions,
     _ids: TempDir,
 }
 
-impl Scene {
-    /// `age` in seconds; `renewal` and `login` are what the Vault answers.
+impl SessionFixture {
+    /// `age` in seconds; `renewal` and `login` are the responses of the Vault.
     async fn new(age: u64, is_renewable: bool, renewal: ResponseTemplate, login: ResponseTemplate) -> Self {
         let ids = TempDir::new().unwrap();
         let file = ids.path().join("id");
@@ -60,87 +60,90 @@ impl Scene {
                 mount: "approle".to_owned(),
             }),
         };
-        let connection = Connection::open(&settings, Duration::from_secs(1)).unwrap();
+        let clients = ClientFactory::new(&settings, Duration::from_secs(1)).unwrap();
         let environment = Environment::default();
-        let sessions = Sessions::open("vault".into(), connection, &settings.auth, &environment).unwrap();
+        let sessions = Sessions::open("vault".into(), clients, &settings.auth, &environment).unwrap();
         let since = Instant::now() - Duration::from_secs(age);
         *sessions.current.lock().await = Some(Arc::new(Session {
-            client: Arc::new(sessions.connection.client(Token::parse("hvs.token").as_ref())),
+            client: Arc::new(sessions.clients.client(Token::parse("hvs.token").as_ref())),
             logged_in: since,
             is_proven: true,
-            lease: Lease::new(since, 60, is_renewable),
+            lease: TokenLease::new(since, 60, is_renewable),
         }));
         Self { server, sessions, _ids: ids }
     }
 
-    /// Whether each of 16 reads at once gets a session.
-    async fn are_served(&self) -> bool {
+    /// Returns true if each of 16 concurrent reads gets a session.
+    async fn serves_all_reads(&self) -> bool {
         let reads = futures::future::join_all((0..16).map(|_| self.sessions.current())).await;
         reads.iter().all(Result::is_ok)
     }
 
-    /// How many renewals and how many logins the Vault was asked for.
-    async fn asked(&self) -> (usize, usize) {
+    /// The numbers of renewals and of logins.
+    async fn requests(&self) -> (usize, usize) {
         let requests = self.server.received_requests().await.unwrap();
-        let count = |at: &str| requests.iter().filter(|request| request.url.path() == at).count();
-        (count(RENEW), count(LOG_IN))
+        (count(&requests, RENEW), count(&requests, LOG_IN))
     }
 }
 
-/// What 16 reads do at once with a renewable token that is 40 s old, where a renewal brings `answer`.
-async fn check_due(answer: ResponseTemplate, asked: (usize, usize)) {
-    let scene = Scene::new(40, true, answer, granted(60)).await;
-    assert!(scene.are_served().await);
-    assert_eq!(scene.asked().await, asked);
+fn count(requests: &[Request], path: &str) -> usize {
+    requests.iter().filter(|request| request.url.path() == path).count()
+}
+
+/// Checks the requests of 16 concurrent reads with a renewable token that is 40 s old.
+async fn check_due(renewal: ResponseTemplate, requests: (usize, usize)) {
+    let fixture = SessionFixture::new(40, true, renewal, granted(60)).await;
+    assert!(fixture.serves_all_reads().await);
+    assert_eq!(fixture.requests().await, requests);
 }
 
 #[tokio::test]
-async fn a_due_token_is_renewed_once_for_all_reads() {
+async fn due_token_is_renewed_once_for_all_reads() {
     check_due(granted(60), (1, 0)).await;
 }
 
 #[tokio::test]
-async fn a_refused_renewal_is_a_login() {
+async fn refused_renewal_leads_to_a_login() {
     check_due(refused(), (1, 1)).await;
 }
 
 #[tokio::test]
-async fn a_renewal_near_the_end_is_a_login() {
+async fn renewal_near_the_maximum_ttl_leads_to_a_login() {
     check_due(granted(20), (1, 1)).await;
 }
 
 #[tokio::test]
-async fn a_renewal_that_may_yet_succeed_leaves_the_token_in_use_and_is_tried_once() {
+async fn retryable_renewal_failure_keeps_the_token() {
     check_due(down(), (1, 0)).await;
 }
 
 #[tokio::test]
-async fn a_renewal_without_an_answer_is_one_wait_for_all_reads() {
-    check_due(silence(), (1, 0)).await;
+async fn renewal_without_a_response_delays_all_reads_once() {
+    check_due(late(), (1, 0)).await;
 }
 
 #[tokio::test]
-async fn a_renewal_that_a_read_gave_up_waiting_for_is_not_repeated_by_the_next() {
-    let scene = Scene::new(40, true, silence(), granted(60)).await;
-    let impatient = tokio::time::timeout(Duration::from_millis(300), scene.sessions.current()).await;
-    assert!(impatient.is_err());
-    assert!(scene.are_served().await);
-    assert_eq!(scene.asked().await, (1, 0));
+async fn renewal_abandoned_by_a_read_is_not_repeated_by_the_next() {
+    let fixture = SessionFixture::new(40, true, late(), granted(60)).await;
+    let timed_out = tokio::time::timeout(Duration::from_millis(300), fixture.sessions.current()).await;
+    assert!(timed_out.is_err());
+    assert!(fixture.serves_all_reads().await);
+    assert_eq!(fixture.requests().await, (1, 0));
 }
 
 #[tokio::test]
-async fn a_login_that_may_yet_succeed_leaves_the_token_in_use_while_it_lives() {
-    let scene = Scene::new(40, false, refused(), down()).await;
-    assert!(scene.are_served().await);
-    assert_eq!(scene.asked().await, (0, 1));
-    let scene = Scene::new(40, true, refused(), down()).await;
-    assert!(scene.are_served().await);
-    assert_eq!(scene.asked().await, (1, 1));
+async fn retryable_login_failure_keeps_the_live_token() {
+    let fixture = SessionFixture::new(40, false, refused(), down()).await;
+    assert!(fixture.serves_all_reads().await);
+    assert_eq!(fixture.requests().await, (0, 1));
+    let fixture = SessionFixture::new(40, true, refused(), down()).await;
+    assert!(fixture.serves_all_reads().await);
+    assert_eq!(fixture.requests().await, (1, 1));
 }
 
 #[tokio::test]
-async fn a_dead_token_is_not_used() {
-    let scene = Scene::new(60, true, granted(60), down()).await;
-    assert!(matches!(scene.sessions.current().await, Err(Failure::Unavailable(_))));
-    assert_eq!(scene.asked().await, (0, 1));
+async fn expired_token_is_not_used() {
+    let fixture = SessionFixture::new(60, true, granted(60), down()).await;
+    assert!(matches!(fixture.sessions.current().await, Err(ErrorKind::Unavailable(_))));
+    assert_eq!(fixture.requests().await, (0, 1));
 }

@@ -1,17 +1,17 @@
-//! Ways to log in, and what a login that fails says.
+//! The auth methods, and the errors of a failed login.
 
 use std::path::Path;
 
 use serde_json::json;
 use tempfile::TempDir;
 use wiremock::matchers::{any, body_json, header, method, path, path_regex};
-use wiremock::{Mock, MockServer, ResponseTemplate};
+use wiremock::{Mock, MockBuilder, MockServer, ResponseTemplate};
 
 use super::super::*;
-use super::{keys, open, refused, secret, settings};
+use super::{error_body, keys, open, refused, secret, settings};
 use crate::manifest::config::{KubernetesAuth, VaultAuth};
 
-/// Kubernetes auth with a token in a directory that lives as long as the test.
+/// Kubernetes auth with a token file in a temporary directory.
 fn kubernetes(directory: &Path) -> VaultAuth {
     let token_file = directory.join("token");
     std::fs::write(&token_file, "jwt\n").unwrap();
@@ -20,6 +20,11 @@ fn kubernetes(directory: &Path) -> VaultAuth {
         mount: "kubernetes".to_owned(),
         token_file,
     })
+}
+
+/// Reads of values with this token.
+fn reads_with(token: &str) -> MockBuilder {
+    Mock::given(path_regex("^/v1/secret/data/")).and(header("X-Vault-Token", token))
 }
 
 fn granted(token: &str) -> ResponseTemplate {
@@ -49,16 +54,16 @@ async fn forty_reads_share_one_login() {
 }
 
 #[tokio::test]
-async fn a_login_that_fails_is_not_tried_again_for_every_key() {
+async fn failed_login_is_not_repeated_for_every_key() {
     let directory = TempDir::new().unwrap();
     let server = MockServer::start().await;
     Mock::given(any()).respond_with(refused(503)).expect(3).mount(&server).await;
     let values = open(&settings(&server.uri(), kubernetes(directory.path()))).read(&keys(40)).await;
-    assert!(values.iter().all(|value| matches!(value, Err(Error::Unavailable { .. }))));
+    assert!(values.iter().all(|value| matches!(value, Err(Error { kind: ErrorKind::Unavailable(_), .. }))));
 }
 
 #[tokio::test]
-async fn a_token_that_stops_working_is_replaced_once_for_all_reads() {
+async fn rejected_token_is_replaced_once_for_all_reads() {
     let directory = TempDir::new().unwrap();
     let server = MockServer::start().await;
     let login = path("/v1/auth/kubernetes/login");
@@ -74,15 +79,9 @@ async fn a_token_that_stops_working_is_replaced_once_for_all_reads() {
         .expect(1)
         .mount(&server)
         .await;
-    let read = || Mock::given(path_regex("^/v1/secret/data/"));
-    read()
-        .and(header("X-Vault-Token", "hvs.a"))
-        .respond_with(secret(1))
-        .up_to_n_times(1)
-        .mount(&server)
-        .await;
-    read().and(header("X-Vault-Token", "hvs.a")).respond_with(refused(403)).mount(&server).await;
-    read().and(header("X-Vault-Token", "hvs.b")).respond_with(secret(2)).expect(20).mount(&server).await;
+    reads_with("hvs.a").respond_with(secret(1)).up_to_n_times(1).mount(&server).await;
+    reads_with("hvs.a").respond_with(refused(403)).mount(&server).await;
+    reads_with("hvs.b").respond_with(secret(2)).expect(20).mount(&server).await;
     let vault = open(&settings(&server.uri(), kubernetes(directory.path())));
     assert_eq!(vault.read(&keys(1)).await.remove(0).unwrap().version.0, "1");
     for value in vault.read(&keys(20)).await {
@@ -91,53 +90,48 @@ async fn a_token_that_stops_working_is_replaced_once_for_all_reads() {
 }
 
 #[tokio::test]
-async fn a_login_that_is_refused_says_what_to_check() {
+async fn refused_login_names_what_to_check() {
     let directory = TempDir::new().unwrap();
     let auth = kubernetes(directory.path());
-    let check = async |answer: ResponseTemplate, expect: &str| {
+    for (response, expect) in [
+        (
+            refused(403),
+            "the login at auth/kubernetes was refused: check role regcred, the ServiceAccounts it is bound to \
+             and its audience",
+        ),
+        (error_body(404, "no handler for route"), "no auth method is mounted at auth/kubernetes"),
+        (granted("with space"), "the login at auth/kubernetes returned no token"),
+    ] {
         let server = MockServer::start().await;
-        Mock::given(any()).respond_with(answer).expect(1).mount(&server).await;
+        Mock::given(any()).respond_with(response).expect(1).mount(&server).await;
         let error = open(&settings(&server.uri(), auth.clone())).read(&keys(1)).await.remove(0).unwrap_err();
         assert_eq!(error.to_string(), format!("store vault, key ci/0: access denied: {expect}"));
-    };
-    check(
-        refused(403),
-        "the login at auth/kubernetes was refused: check role regcred, the ServiceAccounts it is bound to \
-         and its audience",
-    )
-    .await;
-    check(
-        ResponseTemplate::new(404).set_body_json(json!({"errors": ["no handler for route"]})),
-        "no auth method is mounted at auth/kubernetes",
-    )
-    .await;
-    check(granted("with space"), "the login at auth/kubernetes brought no token").await;
+    }
 }
 
 #[tokio::test]
-async fn a_file_that_the_login_needs_is_named() {
-    let check = async |auth: VaultAuth, expect: &str| {
-        let vault = open(&settings("http://127.0.0.1:1", auth));
+async fn missing_or_empty_login_file_is_named() {
+    for (file, expect) in [
+        ("/nowhere/token", "cannot be read: No such file or directory (os error 2)"),
+        ("/dev/null", "is empty"),
+    ] {
+        let vault = open(&settings("http://127.0.0.1:1", VaultAuth::TokenFile(file.into())));
         let error = vault.read(&keys(1)).await.remove(0).unwrap_err();
-        assert_eq!(error.to_string(), format!("store vault, key ci/0: access denied: {expect}"));
-    };
-    check(
-        VaultAuth::TokenFile("/nowhere/token".into()),
-        "`auth.tokenFile` /nowhere/token cannot be read: No such file or directory (os error 2)",
-    )
-    .await;
-    check(VaultAuth::TokenFile("/dev/null".into()), "`auth.tokenFile` /dev/null is empty").await;
+        assert_eq!(
+            error.to_string(),
+            format!("store vault, key ci/0: access denied: `auth.tokenFile` {file} {expect}")
+        );
+    }
 }
 
 #[tokio::test]
-async fn a_token_in_a_file_is_read_anew_when_it_stops_working() {
+async fn rejected_token_is_read_from_its_file_again() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("token");
     let server = MockServer::start().await;
-    let read = |token: &str| Mock::given(path_regex("^/v1/secret/data/")).and(header("X-Vault-Token", token));
-    read("hvs.a").respond_with(secret(1)).up_to_n_times(1).mount(&server).await;
-    read("hvs.a").respond_with(refused(403)).mount(&server).await;
-    read("hvs.b").respond_with(secret(2)).mount(&server).await;
+    reads_with("hvs.a").respond_with(secret(1)).up_to_n_times(1).mount(&server).await;
+    reads_with("hvs.a").respond_with(refused(403)).mount(&server).await;
+    reads_with("hvs.b").respond_with(secret(2)).mount(&server).await;
     Mock::given(any()).respond_with(refused(403)).with_priority(200).mount(&server).await;
     let vault = open(&settings(&server.uri(), VaultAuth::TokenFile(file.clone())));
     std::fs::write(&file, "hvs.a\n").unwrap();
@@ -153,14 +147,15 @@ async fn a_token_in_a_file_is_read_anew_when_it_stops_working() {
 }
 
 #[test]
-fn without_a_token_in_the_environment_the_store_does_not_open() {
+fn store_without_a_token_does_not_open() {
     let settings = settings("http://127.0.0.1:1", VaultAuth::Environment);
-    let check = |vault_token: Option<&str>, expect: &str| {
+    for (vault_token, expect) in [
+        (None, "no auth method: set `auth`, or VAULT_TOKEN in the environment"),
+        (Some("\n"), "VAULT_TOKEN is empty or not a valid token"),
+        (Some("hvs\nhunter2"), "VAULT_TOKEN is empty or not a valid token"),
+    ] {
         let environment = Environment { vault_token: vault_token.map(Into::into) };
         let error = Vault::open("vault".into(), &settings, &environment).unwrap_err();
         assert_eq!(error.to_string(), format!("store vault: {expect}"));
-    };
-    check(None, "no way to log in: set `auth`, or VAULT_TOKEN in the environment");
-    check(Some("\n"), "VAULT_TOKEN is empty or no token");
-    check(Some("hvs\nhunter2"), "VAULT_TOKEN is empty or no token");
+    }
 }

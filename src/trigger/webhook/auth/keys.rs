@@ -228,7 +228,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_weak_key_that_comes_later_is_passed_over_and_told_once() {
-        let (log, _guard) = Log::listen();
+        let (log, _guard) = Log::capture();
         let (_directory, path, file) = file(ONE).await;
         become_(&path, &format!("hunter2\n{TWO}\n\nhunter3")).await;
         check(&file, &[TWO], true).await;
@@ -243,7 +243,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn where_all_keys_become_weak_nobody_may_ask() {
-        let (log, _guard) = Log::listen();
+        let (log, _guard) = Log::capture();
         let (_directory, path, file) = file(ONE).await;
         become_(&path, "hunter2").await;
         check(&file, &[ONE, "hunter2", ""], false).await;

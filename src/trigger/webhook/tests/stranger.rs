@@ -11,7 +11,7 @@ const UNAUTHORIZED: &str =
 
 #[tokio::test]
 async fn why_somebody_is_refused_is_in_the_log_and_in_no_answer() {
-    let (log, _guard) = Log::listen();
+    let (log, _guard) = Log::capture();
     let (scene, trigger_receiver) = Scene::new();
     let _looks = play(trigger_receiver);
     let router = scene.router().await;

@@ -1,0 +1,173 @@
+//! Classifies errors of a Vault, without quoting a response.
+
+use std::error::Error as StdError;
+
+use rustify::errors::ClientError;
+use serde::Deserialize;
+
+use crate::manifest::config::KvVersion;
+use crate::provider::ErrorKind;
+
+/// A failed request.
+pub(super) enum RequestError {
+    /// The Vault sent an error response.
+    Status {
+        /// The status.
+        code: u16,
+        /// The information in the body.
+        hint: Option<Hint>,
+    },
+    /// The request failed without a complete response.
+    Broken(ErrorKind),
+}
+
+/// The information taken from the body of an error response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hint {
+    /// The version is deleted or destroyed.
+    Deleted,
+    /// The Vault is sealed or not initialised.
+    Sealed,
+    /// A path of KV v1 at an engine of version 2.
+    IsVersioned,
+    /// Nothing is mounted at the path.
+    NoMount,
+    /// The body is not from a Vault.
+    NotVault,
+}
+
+/// The body of an error response.
+#[derive(Deserialize)]
+struct ErrorBody {
+    errors: Option<Vec<String>>,
+    warnings: Option<Vec<String>>,
+    data: Option<ErrorData>,
+}
+
+#[derive(Deserialize)]
+struct ErrorData {
+    metadata: Option<serde::de::IgnoredAny>,
+}
+
+impl RequestError {
+    /// Converts an error of the client; `certificate_hint` is the fix for an untrusted certificate.
+    pub(super) fn from_client_error(error: &ClientError, certificate_hint: &str) -> Self {
+        match error {
+            ClientError::ServerResponseError { code, content } => {
+                Self::Status { code: *code, hint: Hint::from_body(content.as_deref().unwrap_or_default()) }
+            }
+            ClientError::RequestError { source, .. } | ClientError::ResponseError { source } => {
+                Self::Broken(broken(source.as_ref(), certificate_hint))
+            }
+            // The other variants concern building a request or parsing a response; we parse our own.
+            _ => Self::Broken(ErrorKind::Misconfigured(
+                "no request can be built from `address` and the key".to_owned(),
+            )),
+        }
+    }
+
+    /// Classifies the error of a read. An unproven token may itself be the cause.
+    pub(super) fn read_kind(self, kv: KvVersion, mount: &str, path: &str, is_proven: bool) -> ErrorKind {
+        self.kind_or(|code, hint| match (code, hint) {
+            (404, Some(Hint::Deleted)) => ErrorKind::Deleted,
+            (404, Some(Hint::IsVersioned)) => {
+                ErrorKind::Misconfigured("the engine is KV version 2, `kvVersion` says 1".to_owned())
+            }
+            (404, Some(Hint::NoMount)) => {
+                ErrorKind::Misconfigured(format!("no engine is mounted at {mount}; check `mount`"))
+            }
+            (404, _) => ErrorKind::NotFound,
+            (403, _) if is_proven => ErrorKind::Denied(format!("no policy grants `read` on {path}")),
+            (403, _) => ErrorKind::Denied(format!(
+                "the token is expired or revoked, or no policy grants `read` on {path}"
+            )),
+            (code, _) => ErrorKind::Misconfigured(format!(
+                "status {code}; {}",
+                unexpected_response(version_number(kv))
+            )),
+        })
+    }
+
+    /// Classifies the error of a login; `checks` are the settings to check.
+    pub(super) fn login_kind(self, mount: &str, checks: &str) -> ErrorKind {
+        self.kind_or(|_, hint| {
+            ErrorKind::Denied(match hint {
+                Some(Hint::NoMount) => format!("no auth method is mounted at auth/{mount}"),
+                _ => format!("the login at auth/{mount} was refused: check {checks}"),
+            })
+        })
+    }
+
+    /// Classifies the error of a request about the token itself.
+    pub(super) fn token_kind(self) -> ErrorKind {
+        self.kind_or(|_, _| ErrorKind::Denied("the token is expired, revoked or not renewable".to_owned()))
+    }
+
+    /// Classifies the error of any request; `classify` handles the other statuses, all client errors.
+    fn kind_or(self, classify: impl FnOnce(u16, Option<Hint>) -> ErrorKind) -> ErrorKind {
+        match self {
+            Self::Broken(kind) => kind,
+            Self::Status { hint: Some(Hint::Sealed), .. } => ErrorKind::Sealed,
+            Self::Status { code: 429, .. } => ErrorKind::Throttled,
+            Self::Status { code: code @ (300..400 | 412 | 472 | 473 | 500..), .. } => {
+                ErrorKind::Unavailable(format!("status {code}"))
+            }
+            Self::Status { hint: Some(Hint::NotVault), code } => {
+                ErrorKind::Misconfigured(format!("status {code}, but not from a Vault; check `address`"))
+            }
+            Self::Status { code, hint } => classify(code, hint),
+        }
+    }
+}
+
+impl Hint {
+    fn from_body(body: &str) -> Option<Self> {
+        let Ok(body) = serde_json::from_str::<ErrorBody>(body) else {
+            return Some(Self::NotVault);
+        };
+        if body.data.as_ref().is_some_and(|data| data.metadata.is_some()) {
+            Some(Self::Deleted)
+        } else if body.contains("is sealed") || body.contains("not yet initialized") {
+            Some(Self::Sealed)
+        } else if body.contains("versioned K/V secrets engine") {
+            Some(Self::IsVersioned)
+        } else if body.contains("no handler for route") {
+            Some(Self::NoMount)
+        } else if body.errors.is_none() {
+            Some(Self::NotVault)
+        } else {
+            None
+        }
+    }
+}
+
+impl ErrorBody {
+    fn contains(&self, words: &str) -> bool {
+        self.errors.iter().chain(&self.warnings).flatten().any(|text| text.contains(words))
+    }
+}
+
+/// The message about a response that is not one of the KV engine.
+pub(super) fn unexpected_response(version: u8) -> String {
+    format!(
+        "the response is not one of a KV engine of version {version}; \
+         check `address`, `mount` and `kvVersion`"
+    )
+}
+
+pub(super) fn version_number(kv: KvVersion) -> u8 {
+    match kv {
+        KvVersion::V1 => 1,
+        KvVersion::V2 => 2,
+    }
+}
+
+fn broken(error: &(dyn StdError + 'static), certificate_hint: &str) -> ErrorKind {
+    match error.downcast_ref::<reqwest::Error>() {
+        Some(error) if error.is_timeout() => ErrorKind::TimedOut,
+        Some(error) if error.is_body() || error.is_decode() => {
+            ErrorKind::Unavailable("the connection closed before the end of the response".to_owned())
+        }
+        _ => ErrorKind::from_connection_error(error, certificate_hint),
+    }
+}

@@ -1,0 +1,125 @@
+//! Responses of the KV engines: a value with its version, or the metadata of the versions.
+//!
+//! Pure: a body goes in, a value or a version comes out. Of a value no copy but the result stays in memory.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use secrecy::zeroize::{Zeroize, Zeroizing};
+use secrecy::{ExposeSecret, SecretSlice};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::client::Response;
+use super::error;
+use crate::credential::{StoredValue, Version};
+use crate::provider::ErrorKind;
+
+/// The body of a response to a read.
+#[derive(Deserialize)]
+struct KvResponse<T> {
+    data: T,
+}
+
+/// The `data` of a read of KV v2.
+#[derive(Deserialize)]
+struct VersionedData {
+    data: Value,
+    metadata: VersionMetadata,
+}
+
+#[derive(Deserialize)]
+struct VersionMetadata {
+    version: u64,
+    /// The time at which this version was deleted or, with `delete_version_after`, will be; empty where it
+    /// stays.
+    #[serde(default)]
+    deletion_time: String,
+}
+
+/// The `data` of a metadata read: the versions of a key.
+#[derive(Deserialize)]
+struct KeyMetadata {
+    current_version: u64,
+    #[serde(default)]
+    versions: BTreeMap<String, VersionState>,
+}
+
+/// The state of one version.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct VersionState {
+    /// As in [`VersionMetadata`].
+    deletion_time: String,
+    destroyed: bool,
+}
+
+impl VersionState {
+    /// Returns true if this version is deleted by the clock of the Vault, which sends the date of its
+    /// response to the second.
+    fn is_deleted(&self, date: Option<Timestamp>) -> bool {
+        let deletion = self.deletion_time.parse::<Timestamp>().ok();
+        self.destroyed || deletion.zip(date).is_some_and(|(deletion, now)| deletion <= now)
+    }
+}
+
+/// Parses a value of KV v1.
+pub(super) fn value_v1(Response { body, .. }: &Response) -> Result<StoredValue, ErrorKind> {
+    Ok(StoredValue {
+        version: Version::UNVERSIONED.into(),
+        bytes: render(data(body, 1)?),
+        expires_at: None,
+        account: None,
+    })
+}
+
+/// Parses a value of KV v2.
+pub(super) fn value_v2(Response { body, .. }: &Response) -> Result<StoredValue, ErrorKind> {
+    let VersionedData { data, metadata } = data(body, 2)?;
+    if data.is_null() {
+        return Err(ErrorKind::Deleted);
+    }
+    let VersionMetadata { version, deletion_time } = metadata;
+    Ok(StoredValue {
+        version: Version(version.to_string()),
+        bytes: render(data),
+        // A time in the past by our clock is ignored: the Vault's clock counts, and it returned the value.
+        expires_at: deletion_time.parse::<Timestamp>().ok(),
+        account: None,
+    })
+}
+
+/// Parses the version at which a read of KV v2 would return a value.
+pub(super) fn version(Response { body, date }: &Response) -> Result<Version, ErrorKind> {
+    let KeyMetadata { current_version: current, versions } = data(body, 2)?;
+    match versions.get(&current.to_string()) {
+        // Only the metadata of the key was ever written.
+        _ if current == 0 => Err(ErrorKind::NotFound),
+        Some(state) if state.is_deleted(*date) => Err(ErrorKind::Deleted),
+        _ => Ok(Version(current.to_string())),
+    }
+}
+
+fn data<T: DeserializeOwned>(body: &SecretSlice<u8>, engine: u8) -> Result<T, ErrorKind> {
+    let response = serde_json::from_slice::<KvResponse<T>>(body.expose_secret());
+    response
+        .map(|response| response.data)
+        .map_err(|_| ErrorKind::Misconfigured(error::unexpected_response(engine)))
+}
+
+/// Renders a value as JSON and wipes every other copy.
+fn render(mut value: Value) -> SecretSlice<u8> {
+    let json = Zeroizing::new(value.to_string());
+    wipe(&mut value);
+    json.as_bytes().to_vec().into()
+}
+
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(values) => values.iter_mut().for_each(wipe),
+        Value::Object(fields) => fields.values_mut().for_each(wipe),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
