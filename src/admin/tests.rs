@@ -71,7 +71,7 @@ async fn a_store_that_is_down_makes_nobody_unready() {
 #[tokio::test]
 async fn metrics_are_open_metrics() {
     let health = health();
-    health.metrics.leading(true);
+    health.metrics.set_leader(true);
     let request = Request::get("/metrics").body(Body::empty()).unwrap();
     let response = router(health).oneshot(request).await.unwrap();
     assert_eq!(response.headers()[CONTENT_TYPE], metrics::CONTENT_TYPE);
@@ -112,7 +112,7 @@ async fn get_from(address: SocketAddr, path: &str) -> String {
 async fn a_socket_is_answered_until_the_shutdown() {
     let health = health();
     for n in 0..1000 {
-        health.metrics.targets(&format!("images-{n}"), 1, 0);
+        health.metrics.set_targets(&format!("images-{n}"), 1, 0);
     }
     let (address, stop, server) = start(health.clone()).await;
     let answer = get_from(address, "/ready").await;

@@ -224,7 +224,7 @@ impl Reader {
             Err(unreadable) => self.leave(&message, unreadable),
             Ok(sightings) if sightings.is_empty() => {
                 debug!(message = message.id, "a message of nothing to do");
-                self.settings.metrics.triggered(Trigger::Sqs, TriggerOutcome::Unconcerned);
+                self.settings.metrics.triggered(Trigger::Sqs, TriggerOutcome::Ignored);
                 self.held.discard(message);
             }
             Ok(sightings) => self.ring(&message, sightings),
@@ -233,7 +233,7 @@ impl Reader {
 
     /// Leaves a message that nobody can read to the queue, which knows what to do with those.
     fn leave(&mut self, message: &Message, unreadable: Unreadable) {
-        self.settings.metrics.triggered(Trigger::Sqs, TriggerOutcome::Unreadable);
+        self.settings.metrics.triggered(Trigger::Sqs, TriggerOutcome::Invalid);
         if let Some(messages) = self.unreadable.count(Instant::now()) {
             let (queue, last_message) = (&self.settings.queue.queue_url, &message.id);
             warn!(

@@ -77,7 +77,7 @@ async fn a_rotation_is_everywhere_within_a_second_beyond_the_writes() {
     assert!(beyond < BEYOND, "{beyond:?}");
     until("the trigger is told", async || stage.status("hook").await["lastRotation"]["trigger"] == "Webhook")
         .await;
-    assert_eq!(hook.counted("woken").await, 1);
+    assert_eq!(hook.counted("accepted").await, 1);
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn who_signs_the_time_and_the_body_is_heard_once() {
         let signed = signature(KEY, at + off, &body);
         assert_eq!(hook.ask_signed(at + off, &signed, &body).await.0, 401, "{off} s off");
     }
-    assert_eq!((hook.counted("woken").await, hook.counted("refused").await), (1, 5));
+    assert_eq!((hook.counted("accepted").await, hook.counted("rejected").await), (1, 5));
     let log = hook.controller.log();
     for cause in ["a signature that was taken before", "something else than what arrived", "both clocks"] {
         assert_eq!(log.matches(cause).count(), 1, "{cause}: {log}");
@@ -185,9 +185,9 @@ async fn a_flood_of_bad_requests_wakes_nobody_and_leaves_nothing_behind() {
     }
     let after = hook.resident();
     assert!(after < before + FLAT, "{before} bytes before, {after} after");
-    assert_eq!(hook.counted("woken").await, good);
-    assert_eq!(hook.counted("unconcerned").await + hook.counted("unreadable").await, 0);
-    assert_eq!(hook.counted("refused").await, FLOOD + FLOOD / 10);
+    assert_eq!(hook.counted("accepted").await, good);
+    assert_eq!(hook.counted("ignored").await + hook.counted("invalid").await, 0);
+    assert_eq!(hook.counted("rejected").await, FLOOD + FLOOD / 10);
     let lines = hook.controller.lines();
     let is_told = |line: &&Value| line["level"] == "WARN" && line["requests"].is_u64();
     for cause in
@@ -219,7 +219,7 @@ async fn whoever_dawdles_keeps_nobody_from_being_heard() {
         // Where the machine is slow a request may be taken for one that dawdles, and whoever sent it tries again.
         until("it is heard", async || hook.try_to_ask(&place).await == Some(woken(stage.name))).await;
     }
-    assert!(hook.counted("woken").await >= 5);
+    assert!(hook.counted("accepted").await >= 5);
 }
 
 #[tokio::test]

@@ -134,7 +134,7 @@ async fn every_key_is_asked_for_once_in_an_interval_or_up_to_a_tenth_sooner() {
             store.asked.lock().unwrap().iter().map(|(at, keys)| ((*at - began).as_secs(), *keys)).collect();
         assert_eq!(asked[..4], [(pause, 50), (2 * pause, 50), (3 * pause, 50), (4 * pause, 50)]);
         let text = poll.metrics.encode();
-        let polls = format!(r#"regcred_polls_total{{store="vault",outcome="Known"}} {}"#, asked.len() * 50);
+        let polls = format!(r#"regcred_polls_total{{store="vault",outcome="known"}} {}"#, asked.len() * 50);
         assert!(text.contains(&polls), "{polls} is not in\n{text}");
     }
 }

@@ -95,7 +95,7 @@ impl Scene {
 
     fn count(&self, outcome: &str) -> usize {
         let text = self.metrics.encode();
-        let series = format!("regcred_triggers_total{{trigger=\"Sqs\",outcome=\"{outcome}\"}} ");
+        let series = format!("regcred_triggers_total{{trigger=\"sqs\",outcome=\"{outcome}\"}} ");
         let value = text.lines().find_map(|line| line.strip_prefix(&series));
         value.map_or(0, |value| value.parse().unwrap())
     }
@@ -192,7 +192,7 @@ async fn what_is_no_work_is_deleted_and_what_nobody_can_read_is_left_there() {
     let mut scene = Scene::new(messages(&received)).await;
     scene.until(&["delete handle-2"]).await;
     assert!(scene.trigger_receiver.try_recv().is_err());
-    assert_eq!((scene.count("unreadable"), scene.count("unconcerned")), (2, 1));
+    assert_eq!((scene.count("invalid"), scene.count("ignored")), (2, 1));
     scene.end().await;
     let text = log.text();
     assert_eq!(

@@ -31,8 +31,8 @@ impl Refusal {
     /// What it counts as.
     pub(super) fn outcome(self) -> Option<TriggerOutcome> {
         match self {
-            Self::Unauthorized(_) | Self::TooLarge | Self::TooMany => Some(TriggerOutcome::Refused),
-            Self::Unreadable => Some(TriggerOutcome::Unreadable),
+            Self::Unauthorized(_) | Self::TooLarge | Self::TooMany => Some(TriggerOutcome::Rejected),
+            Self::Unreadable => Some(TriggerOutcome::Invalid),
             // The controller counts what comes to it.
             Self::Unanswered => None,
         }

@@ -85,7 +85,7 @@ impl Scene {
 
     /// How many requests of the webhook had this outcome.
     fn counted(&self, outcome: &str) -> Option<u64> {
-        let series = format!("regcred_triggers_total{{trigger=\"Webhook\",outcome=\"{outcome}\"}} ");
+        let series = format!("regcred_triggers_total{{trigger=\"webhook\",outcome=\"{outcome}\"}} ");
         self.metrics.encode().lines().find_map(|line| line.strip_prefix(&series)?.parse().ok())
     }
 }
@@ -185,7 +185,7 @@ async fn a_wrong_key_a_replay_and_a_wrong_time_ring_for_nothing() {
         assert_eq!(answer_to(&router, request).await, (401, "unauthorized\n".to_owned()), "{what}");
     }
     assert_eq!(*looks.lock().unwrap(), [TriggerScope::Everything]);
-    assert_eq!(scene.counted("refused"), Some(count));
+    assert_eq!(scene.counted("rejected"), Some(count));
     for at in [NOW - 300, NOW + 300] {
         assert_eq!(status_of(&router, signed(KEY, at, "")).await, 202, "{at}");
     }
@@ -237,7 +237,7 @@ async fn a_body_that_says_nothing_is_told_so_to_who_may_ask() {
         "the body must be an event of AWS, {\"store\", \"key\"}, {\"pullSecret\"}, or empty for all\n"
     );
     assert_eq!(status_of(&router, signed(KEY, NOW, "hunter2")).await, 400);
-    assert_eq!(scene.counted("unreadable"), Some(2));
+    assert_eq!(scene.counted("invalid"), Some(2));
     assert_eq!(*looks.lock().unwrap(), []);
 }
 
@@ -255,7 +255,7 @@ async fn a_body_may_be_64_kibibytes_and_no_more() {
     assert_eq!(status_of(&router, with_token(body(MAX_BODY + 1))).await, 413);
     assert_eq!(status_of(&router, signed(KEY, NOW, &body(MAX_BODY + 1))).await, 413);
     assert_eq!(looks.lock().unwrap().len(), 2);
-    assert_eq!(scene.counted("refused"), Some(2));
+    assert_eq!(scene.counted("rejected"), Some(2));
 }
 
 #[tokio::test(start_paused = true)]

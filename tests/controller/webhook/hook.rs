@@ -110,7 +110,7 @@ impl Hook {
 
     /// How many requests had this outcome.
     pub(super) async fn counted(&self, outcome: &str) -> usize {
-        let series = format!("regcred_triggers_total{{trigger=\"Webhook\",outcome=\"{outcome}\"}}");
+        let series = format!("regcred_triggers_total{{trigger=\"webhook\",outcome=\"{outcome}\"}}");
         let metrics = self.controller.metrics().await;
         let value = metrics.lines().find_map(|line| line.strip_prefix(&series)?.trim().parse().ok());
         value.unwrap_or_default()
