@@ -19,7 +19,7 @@ use super::retry::{CONCURRENT_READS, RetryPolicy, until};
 use super::{Error, Provider, log_read, log_version};
 use crate::credential::{Key, StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::config::FileStore;
-use crate::secret_file::{self, Unread};
+use crate::secret_file::{self, ReadError};
 
 /// The largest value: what a Kubernetes Secret holds.
 const MAX_LENGTH: u64 = 1024 * 1024;
@@ -118,7 +118,7 @@ async fn read_file(path: &Path) -> Result<StoredValue, Failure> {
 }
 
 async fn look_up(path: &Path) -> Result<Metadata, Failure> {
-    secret_file::look_up(path).await.map_err(|why| explain(&why, path))
+    secret_file::metadata(path).await.map_err(|why| explain(&why, path))
 }
 
 fn version(metadata: &Metadata, path: &Path) -> Result<Version, Failure> {
@@ -128,12 +128,12 @@ fn version(metadata: &Metadata, path: &Path) -> Result<Version, Failure> {
     Ok(Version(format!("{modified:.9}")))
 }
 
-fn explain(why: &Unread, path: &Path) -> Failure {
+fn explain(why: &ReadError, path: &Path) -> Failure {
     let no_file = || Failure::Misconfigured(format!("{} is not a file", path.display()));
     let error = match why {
-        Unread::Refused(error) => error,
-        Unread::NoFile => return no_file(),
-        Unread::TooLong => return Failure::Malformed(format!("{} is larger than 1 MiB", path.display())),
+        ReadError::Io(error) => error,
+        ReadError::NotAFile => return no_file(),
+        ReadError::TooLarge => return Failure::Malformed(format!("{} is larger than 1 MiB", path.display())),
     };
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => Failure::NotFound,
