@@ -1,8 +1,8 @@
 //! The HTTP server for the kubelet and for Prometheus.
 //!
-//! `/live` says whether the sync loop ticks, `/ready` whether the caches are primed, `/metrics` what
-//! happened. It reads what others share and changes nothing, asks neither a store nor the cluster, and
-//! whoever talks to it slowly, or often, costs it a bounded amount.
+//! `/live` reports whether the sync loop ticks, `/ready` whether the caches are synced, `/metrics` the metrics.
+//! It reads shared state and changes none of it, calls neither a store nor the cluster, and its cost is
+//! bounded however slowly or often clients connect.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,36 +18,41 @@ use tokio::net::TcpListener;
 
 pub use self::heartbeat::Heartbeat;
 pub use self::readiness::Readiness;
-use crate::http_server::{self, Bounds};
+use crate::http_server::{self, Limits};
 use crate::metrics::{self, Metrics};
 
 mod heartbeat;
 mod readiness;
 
-/// How much the port takes on. The life of a connection is less than a process has that was told to end.
-const BOUNDS: Bounds = Bounds {
+/// Limits of the port. The timeout is shorter than the grace period of a terminating process.
+const LIMITS: Limits = Limits {
     port: "admin port",
     connections: 32,
-    life: Duration::from_secs(5),
-    crowded_life: Duration::from_secs(5),
+    timeout: Duration::from_secs(5),
+    crowded_timeout: Duration::from_secs(5),
 };
 
-/// What the server tells of.
+/// The state that the server reports.
 #[derive(Clone, Debug)]
 pub struct Health {
     /// Beaten by the sync loop.
     pub heartbeat: Heartbeat,
-    /// Set by whoever primes the caches.
+    /// Set by the controller when its caches are synced.
     pub readiness: Readiness,
-    /// Counted by everybody.
+    /// Recorded by every part of the process.
     pub metrics: Arc<Metrics>,
 }
 
-/// Answers on `listener` until `shutdown`, then finishes what is under way, for at most five seconds.
+/// Serves `listener` until `shutdown`, then finishes the requests in flight, for at most five seconds.
 pub async fn serve(listener: TcpListener, health: Health, shutdown: impl Future<Output = ()>) {
     let router = router(health);
-    let answer = |stream, _, _| http_server::answer(stream, TowerToHyperService::new(router.clone()));
-    http_server::serve(listener, BOUNDS, answer, shutdown).await;
+    http_server::serve(
+        listener,
+        LIMITS,
+        |stream, _, _| http_server::serve_connection(stream, TowerToHyperService::new(router.clone())),
+        shutdown,
+    )
+    .await;
 }
 
 fn router(health: Health) -> Router {
@@ -59,17 +64,20 @@ fn router(health: Health) -> Router {
 }
 
 async fn live(State(health): State<Health>) -> Response {
-    let silence = health.heartbeat.silence();
-    if silence <= heartbeat::PATIENCE {
+    let elapsed = health.heartbeat.elapsed();
+    if elapsed <= heartbeat::LIVENESS_TIMEOUT {
         return line(StatusCode::OK, "alive");
     }
-    line(StatusCode::SERVICE_UNAVAILABLE, &format!("the sync loop last ticked {} s ago", silence.as_secs()))
+    line(
+        StatusCode::SERVICE_UNAVAILABLE,
+        &format!("sync loop stalled: last tick {} s ago", elapsed.as_secs()),
+    )
 }
 
 async fn ready(State(health): State<Health>) -> Response {
-    match health.readiness.awaited() {
+    match health.readiness.reason() {
         None => line(StatusCode::OK, "ready"),
-        Some(what) => line(StatusCode::SERVICE_UNAVAILABLE, &format!("waiting for {what}")),
+        Some(reason) => line(StatusCode::SERVICE_UNAVAILABLE, &reason),
     }
 }
 

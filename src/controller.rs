@@ -244,7 +244,7 @@ impl Controller {
         }
         let passes = self.records.values().filter_map(|record| record.pass.as_ref());
         let oldest = passes.map(|pass| pass.cause.since).min();
-        self.settings.health.metrics.queue(self.queue.depth(), oldest);
+        self.settings.health.metrics.set_queue(self.queue.depth(), oldest);
     }
 
     fn jitter(&self) -> f64 {
@@ -257,7 +257,7 @@ impl Controller {
             return;
         }
         self.leads = leads;
-        self.settings.health.metrics.leading(leads);
+        self.settings.health.metrics.set_leader(leads);
         if leads {
             info!("leading");
             self.bodies.doubt();

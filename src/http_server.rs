@@ -1,8 +1,8 @@
-//! A port that costs a bounded amount, whoever talks to it, however slowly or often.
+//! An HTTP port of bounded cost, however slowly or often clients connect.
 //!
-//! In goes a listener and what answers a connection. So many connections are under way at once, each
-//! for a while and for one request; the others wait in the kernel's queue, and where they do, whoever
-//! dawdles makes room.
+//! In go a listener and the handler of a connection. The number of connections in flight is limited, each to
+//! one request and a timeout; further ones wait in the kernel's queue, and while any wait, slow clients are cut
+//! off sooner.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -23,45 +23,46 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-/// How much of a request is kept in memory, its body apart; a probe's has a few hundred bytes.
+/// The most that is kept in memory of a request, its body apart; a probe's has a few hundred bytes.
 pub(crate) const MAX_HEAD: usize = 16 * 1024;
 
-/// How much of a request is passed over that is answered already, and for how long: a connection closed
-/// on what was not read takes the answer with it.
-const MAX_REST: u64 = 1024 * 1024;
-const REST: Duration = Duration::from_millis(500);
+/// The most bytes and the longest time that the rest of an answered request is drained: a connection closed
+/// with unread bytes loses the answer.
+const MAX_DRAIN: u64 = 1024 * 1024;
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long to wait when none can be accepted, which is where there are no file descriptors left.
+/// The pause after a failed accept, which happens when no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// How many connections may wait in the kernel's queue; those beyond it are not answered, and try again
-/// by themselves after a second and more.
+/// The connections that may wait in the kernel's queue; those beyond it get no answer, and the client's
+/// kernel retries after a second and more.
 const BACKLOG: u32 = 1024;
 
-/// How much a port takes on.
+/// The limits of a port.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    /// What the port is called.
+pub(crate) struct Limits {
+    /// The name of the port in the log.
     pub(crate) port: &'static str,
-    /// How many connections may be under way at once.
+    /// The most connections in flight at once.
     pub(crate) connections: usize,
-    /// How long a connection may last, from its first byte to the last of its answer.
-    pub(crate) life: Duration,
-    /// The same for one that is not welcome yet, where others wait for its place, or where the port closes.
-    pub(crate) crowded_life: Duration,
+    /// The timeout of a connection, from its first byte to the last of its answer.
+    pub(crate) timeout: Duration,
+    /// The timeout of an unauthenticated connection while others wait for its slot, or while the port closes.
+    pub(crate) crowded_timeout: Duration,
 }
 
-/// Whether the caller of a connection has said all that it has to, and may: who waits is the caller then.
+/// A flag of a connection, set once its request is complete and authenticated: from then on the client waits
+/// for the server.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Authenticated(Arc<AtomicBool>);
 
 impl Authenticated {
-    /// The connection makes room for nobody any more.
-    pub(crate) fn give(&self) {
+    /// Exempts the connection from [`Limits::crowded_timeout`].
+    pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    fn is_given(&self) -> bool {
+    fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -74,14 +75,14 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Has `answer` answer on `listener` until `shutdown`, then finishes what is under way.
-pub(crate) async fn serve<Answer>(
+/// Serves `listener` by `handler` until `shutdown`, then finishes the connections in flight.
+pub(crate) async fn serve<Connection>(
     listener: TcpListener,
-    bounds: Bounds,
-    answer: impl Fn(TcpStream, SocketAddr, Authenticated) -> Answer,
+    limits: Limits,
+    handler: impl Fn(TcpStream, SocketAddr, Authenticated) -> Connection,
     shutdown: impl Future<Output = ()>,
 ) where
-    Answer: Future<Output = ()> + Send + 'static,
+    Connection: Future<Output = ()> + Send + 'static,
 {
     let mut shutdown = pin!(shutdown);
     let (crowd, crowded) = watch::channel(false);
@@ -93,20 +94,20 @@ pub(crate) async fn serve<Answer>(
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if waiting.is_none() => match accepted {
                 Ok(connection) => waiting = Some(connection),
-                // One whose client left before it was answered to.
+                // The client left before the connection was accepted.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    warn!(%error, "cannot accept a connection to the {}", bounds.port);
+                    warn!(%error, "cannot accept a connection to the {}", limits.port);
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
-        if connections.len() < bounds.connections
+        if connections.len() < limits.connections
             && let Some((stream, peer)) = waiting.take()
         {
-            let welcome = Authenticated::default();
-            let answer = answer(stream, peer, welcome.clone());
-            connections.spawn(for_a_while(answer, bounds, welcome, crowded.clone()));
+            let authenticated = Authenticated::default();
+            let connection = handler(stream, peer, authenticated.clone());
+            connections.spawn(with_timeout(connection, limits, authenticated, crowded.clone()));
         }
         crowd.send_if_modified(|crowd| std::mem::replace(crowd, waiting.is_some()) != waiting.is_some());
     }
@@ -115,44 +116,44 @@ pub(crate) async fn serve<Answer>(
     while connections.join_next().await.is_some() {}
 }
 
-/// A connection that breaks or dawdles is the business of its other end.
-async fn for_a_while(
+/// Runs a connection within its limits. A broken or slow connection is no error of this server.
+async fn with_timeout(
     connection: impl Future<Output = ()>,
-    bounds: Bounds,
-    welcome: Authenticated,
+    limits: Limits,
+    authenticated: Authenticated,
     mut crowded: watch::Receiver<bool>,
 ) {
-    let is_in_the_way = async {
-        sleep(bounds.crowded_life).await;
-        if crowded.wait_for(|crowded| *crowded).await.is_err() || welcome.is_given() {
+    let crowded_out = async {
+        sleep(limits.crowded_timeout).await;
+        if crowded.wait_for(|crowded| *crowded).await.is_err() || authenticated.is_set() {
             std::future::pending::<()>().await;
         }
     };
     tokio::select! {
         () = connection => {}
-        () = sleep(bounds.life) => {}
-        () = is_in_the_way => {}
+        () = sleep(limits.timeout) => {}
+        () = crowded_out => {}
     }
 }
 
-/// Answers the one request of a connection.
-pub(crate) async fn answer<Requests, Body>(
+/// Serves the one request of a connection.
+pub(crate) async fn serve_connection<Handler, Body>(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    requests: Requests,
+    service: Handler,
 ) where
-    Requests: Service<Request<Incoming>, Response = Response<Body>>,
-    Requests::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    Handler: Service<Request<Incoming>, Response = Response<Body>>,
+    Handler::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     Body: hyper::body::Body + 'static,
     Body::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let connection = http1::Builder::new()
         .keep_alive(false)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), requests);
+        .serve_connection(TokioIo::new(stream), service);
     let Ok(parts) = connection.without_shutdown().await else { return };
     let mut stream = parts.io.into_inner();
     if stream.shutdown().await.is_ok() {
-        // Whatever comes is passed over.
-        let _ = timeout(REST, tokio::io::copy(&mut stream.take(MAX_REST), &mut sink())).await;
+        // Drained bytes are discarded.
+        let _ = timeout(DRAIN_TIMEOUT, tokio::io::copy(&mut stream.take(MAX_DRAIN), &mut sink())).await;
     }
 }

@@ -1,8 +1,8 @@
-//! What Prometheus is told.
+//! The metrics for Prometheus.
 //!
-//! In go calls named for what happened, out comes text in the `OpenMetrics` format. There is no global:
-//! whoever has something to tell is handed a [`Metrics`]. No password, no message and no name that is
-//! not from the manifests ever becomes a label.
+//! In go calls named for what happened, out comes text in the `OpenMetrics` format. There is no global: every
+//! caller is passed a [`Metrics`]. No password, no message and no name that is not from the manifests ever
+//! becomes a label.
 
 use std::time::Duration;
 
@@ -17,16 +17,17 @@ use strum::VariantArray;
 use tokio::time::Instant;
 
 use self::labels::{
-    OfClusterPullSecret, OfFetches, OfPasses, OfPlace, OfPolls, OfReceives, OfStore, OfTargets, OfTrigger,
-    OfTriggers, OfWrites, RECEIVED, TargetState, fetch_outcomes, poll_outcomes, receive_outcomes,
+    ClusterPullSecretLabels, FetchLabels, PollLabels, PropagationLabels, RECEIVED, ReceiveLabels,
+    ReconciliationLabels, SnakeCase, StoreKeyLabels, StoreLabels, TargetLabels, TargetState, TriggerLabels,
+    WriteLabels, fetch_outcomes, poll_outcomes, receive_outcomes,
 };
-pub use self::labels::{PassOutcome, PollOutcome, TriggerOutcome, WriteKind, WriteOutcome};
+pub use self::labels::{PollOutcome, ReconciliationOutcome, TriggerOutcome, WriteKind, WriteOutcome};
 use self::last_success::LastSuccess;
 use self::queue_age::QueueAge;
 pub use self::reference::reference;
 use self::reference::{
-    CREDENTIAL_EXPIRY, Description, FETCH_SECONDS, FETCHES, LEADER, PASSES, POLLS, PREFIX,
-    PROPAGATION_SECONDS, QUEUE_DEPTH, READY, RECEIVES, TARGETS, TRIGGERS, WRITES,
+    CREDENTIAL_EXPIRY, Description, FETCH_SECONDS, FETCHES, LEADER, POLLS, PREFIX, PROPAGATION_SECONDS,
+    QUEUE_DEPTH, READY, RECEIVES, RECONCILIATIONS, TARGETS, TRIGGERS, WRITES,
 };
 use crate::credential::{StoreKey, StoreName, StoredValue};
 use crate::provider;
@@ -50,25 +51,25 @@ type Histograms<Labels> = Family<Labels, Histogram, fn() -> Histogram>;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    triggers: Family<OfTriggers, Counter>,
-    polls: Family<OfPolls, Counter>,
-    receives: Family<OfReceives, Counter>,
-    fetches: Family<OfFetches, Counter>,
-    fetch_seconds: Histograms<OfStore>,
-    passes: Family<OfPasses, Counter>,
-    writes: Family<OfWrites, Counter>,
-    propagation_seconds: Histograms<OfTrigger>,
-    ready: Family<OfClusterPullSecret, Gauge>,
-    targets: Family<OfTargets, Gauge>,
+    triggers: Family<TriggerLabels, Counter>,
+    polls: Family<PollLabels, Counter>,
+    receives: Family<ReceiveLabels, Counter>,
+    fetches: Family<FetchLabels, Counter>,
+    fetch_seconds: Histograms<StoreLabels>,
+    reconciliations: Family<ReconciliationLabels, Counter>,
+    writes: Family<WriteLabels, Counter>,
+    propagation_seconds: Histograms<PropagationLabels>,
+    ready: Family<ClusterPullSecretLabels, Gauge>,
+    targets: Family<TargetLabels, Gauge>,
     last_success: LastSuccess,
     leader: Gauge,
     queue_depth: Gauge,
     queue_age: QueueAge,
-    credential_expiry: Family<OfPlace, Gauge>,
+    credential_expiry: Family<StoreKeyLabels, Gauge>,
 }
 
 impl Metrics {
-    /// Metrics of a process to which nothing has happened yet.
+    /// Metrics of a new process.
     #[must_use]
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
@@ -82,7 +83,7 @@ impl Metrics {
             receives: register(&mut registry, &RECEIVES, Family::default()),
             fetches: register(&mut registry, &FETCHES, Family::default()),
             fetch_seconds: register(&mut registry, &FETCH_SECONDS, histograms()),
-            passes: register(&mut registry, &PASSES, Family::default()),
+            reconciliations: register(&mut registry, &RECONCILIATIONS, Family::default()),
             writes: register(&mut registry, &WRITES, Family::default()),
             propagation_seconds: register(&mut registry, &PROPAGATION_SECONDS, histograms()),
             ready: register(&mut registry, &READY, Family::default()),
@@ -96,70 +97,80 @@ impl Metrics {
         };
         for trigger in Trigger::EXTERNAL {
             for &outcome in TriggerOutcome::VARIANTS {
-                metrics.triggers.get_or_create(&OfTriggers { trigger, outcome }).inc_by(0);
+                metrics.triggers.get_or_create(&TriggerLabels { trigger, outcome }).inc_by(0);
             }
         }
         for &kind in WriteKind::VARIANTS {
             for &outcome in WriteOutcome::VARIANTS {
-                metrics.writes.get_or_create(&OfWrites { kind, outcome }).inc_by(0);
+                metrics.writes.get_or_create(&WriteLabels { kind, outcome }).inc_by(0);
             }
         }
         metrics
     }
 
-    /// Something came from outside to say that something changed.
+    /// Counts a trigger from outside.
     pub fn triggered(&self, trigger: Trigger, outcome: TriggerOutcome) {
-        self.triggers.get_or_create(&OfTriggers { trigger, outcome }).inc();
+        self.triggers.get_or_create(&TriggerLabels { trigger, outcome }).inc();
     }
 
-    /// A queue was asked for messages; `Err` has the reason why it did not answer.
+    /// Counts a request for messages of a queue; `Err` has the reason of its failure.
     pub fn received(&self, queue: &str, outcome: Result<(), &'static str>) {
-        let labels = |outcome| OfReceives { queue: queue.to_owned(), outcome };
-        let outcome = outcome.map_or_else(|reason| reason, |()| RECEIVED);
-        count(&self.receives, labels, receive_outcomes(), outcome);
+        let outcome = SnakeCase(outcome.map_or_else(|reason| reason, |()| RECEIVED));
+        count(&self.receives, receive_outcomes(), outcome, |outcome| ReceiveLabels {
+            queue: queue.to_owned(),
+            outcome,
+        });
     }
 
-    /// The version of a key of `store` was asked for.
+    /// Counts a poll of the version of a key of `store`.
     pub fn polled(&self, store: &StoreName, outcome: Result<PollOutcome, &provider::Error>) {
-        let labels = |outcome| OfPolls { store: store.to_string(), outcome };
-        let outcome = outcome.map_or_else(|error| error.reason().into(), Into::into);
-        count(&self.polls, labels, poll_outcomes(), outcome);
+        let outcome = SnakeCase(outcome.map_or_else(|error| error.reason().into(), Into::into));
+        count(&self.polls, poll_outcomes(), outcome, |outcome| PollLabels {
+            store: store.to_string(),
+            outcome,
+        });
     }
 
-    /// A key of `store` was read, or was not.
+    /// Counts a fetch of a key of `store`, and observes its duration.
     pub fn fetched(
         &self,
         store: &StoreName,
         outcome: Result<&StoredValue, &provider::Error>,
         took: Duration,
     ) {
-        let labels = |outcome| OfFetches { store: store.to_string(), outcome };
-        let outcome = outcome.map_or_else(|error| error.reason().into(), |_| RegistryReport::FETCHED);
-        count(&self.fetches, labels, fetch_outcomes(), outcome);
-        let labels = OfStore { store: store.to_string() };
+        let outcome =
+            SnakeCase(outcome.map_or_else(|error| error.reason().into(), |_| RegistryReport::FETCHED));
+        count(&self.fetches, fetch_outcomes(), outcome, |outcome| FetchLabels {
+            store: store.to_string(),
+            outcome,
+        });
+        let labels = StoreLabels { store: store.to_string() };
         self.fetch_seconds.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// A pass over `cluster_pull_secret` ended.
-    pub fn passed(&self, cluster_pull_secret: &str, outcome: PassOutcome) {
-        let labels = |outcome| OfPasses { cluster_pull_secret: cluster_pull_secret.to_owned(), outcome };
-        count(&self.passes, labels, PassOutcome::VARIANTS.iter().copied(), outcome);
+    /// Counts a reconciliation of `cluster_pull_secret`.
+    pub fn reconciled(&self, cluster_pull_secret: &str, outcome: ReconciliationOutcome) {
+        let outcomes = ReconciliationOutcome::VARIANTS.iter().copied();
+        count(&self.reconciliations, outcomes, outcome, |outcome| ReconciliationLabels {
+            cluster_pull_secret: cluster_pull_secret.to_owned(),
+            outcome,
+        });
         self.last_success.begin(cluster_pull_secret, Instant::now());
     }
 
-    /// The API server answered a write request, or failed to.
+    /// Counts a write request, answered by the API server or not.
     pub fn wrote(&self, kind: WriteKind, outcome: WriteOutcome) {
-        self.writes.get_or_create(&OfWrites { kind, outcome }).inc();
+        self.writes.get_or_create(&WriteLabels { kind, outcome }).inc();
     }
 
-    /// A rotation reached the last of its targets, so long after its trigger.
+    /// Observes the time from the trigger of a rotation to the write of its last target.
     pub fn propagated(&self, trigger: Trigger, took: Duration) {
-        self.propagation_seconds.get_or_create(&OfTrigger { trigger }).observe(took.as_secs_f64());
+        self.propagation_seconds.get_or_create(&PropagationLabels { trigger }).observe(took.as_secs_f64());
     }
 
-    /// Whether `cluster_pull_secret` is ready; `None` where nobody wants it to be.
-    pub fn ready(&self, cluster_pull_secret: &str, is_ready: Option<bool>) {
-        let labels = OfClusterPullSecret { cluster_pull_secret: cluster_pull_secret.to_owned() };
+    /// Sets the readiness of `cluster_pull_secret`; `None` while it is suspended.
+    pub fn set_ready(&self, cluster_pull_secret: &str, is_ready: Option<bool>) {
+        let labels = ClusterPullSecretLabels { cluster_pull_secret: cluster_pull_secret.to_owned() };
         if let Some(is_ready) = is_ready {
             self.ready.get_or_create(&labels).set(i64::from(is_ready));
         } else {
@@ -167,33 +178,33 @@ impl Metrics {
         }
     }
 
-    /// So many targets of `cluster_pull_secret` are as they should be, and so many are not.
-    pub fn targets(&self, cluster_pull_secret: &str, in_sync: usize, out_of_sync: usize) {
+    /// Sets the number of targets of `cluster_pull_secret` in each state.
+    pub fn set_targets(&self, cluster_pull_secret: &str, in_sync: usize, out_of_sync: usize) {
         for (state, count) in [(TargetState::InSync, in_sync), (TargetState::OutOfSync, out_of_sync)] {
-            let labels = OfTargets { cluster_pull_secret: cluster_pull_secret.to_owned(), state };
+            let labels = TargetLabels { cluster_pull_secret: cluster_pull_secret.to_owned(), state };
             self.targets.get_or_create(&labels).set(whole(count));
         }
     }
 
-    /// `cluster_pull_secret` was in sync at that time.
+    /// Records that `cluster_pull_secret` was in sync at that time.
     pub fn succeeded(&self, cluster_pull_secret: &str, at: Instant) {
         self.last_success.renew(cluster_pull_secret, at);
     }
 
-    /// This replica leads, or stands by.
-    pub fn leading(&self, leads: bool) {
-        self.leader.set(i64::from(leads));
+    /// Sets the role of this replica: leader, or standby.
+    pub fn set_leader(&self, is_leader: bool) {
+        self.leader.set(i64::from(is_leader));
     }
 
-    /// So many namespaces wait to be looked at, and the oldest trigger since then.
-    pub fn queue(&self, waiting: usize, oldest: Option<Instant>) {
+    /// Sets the number of queued namespaces, and the time of the oldest trigger in the queue.
+    pub fn set_queue(&self, waiting: usize, oldest: Option<Instant>) {
         self.queue_depth.set(whole(waiting));
-        self.queue_age.since(oldest);
+        self.queue_age.set(oldest);
     }
 
-    /// The credential at `place` expires then; `None` where it does not, or is used no more.
-    pub fn credential_expires(&self, place: &StoreKey, at: Option<Timestamp>) {
-        let labels = OfPlace { store: place.store.to_string(), key: place.key.to_string() };
+    /// Sets the expiry of the credential at `key`; `None` if it has none, or is no longer used.
+    pub fn set_credential_expiry(&self, key: &StoreKey, at: Option<Timestamp>) {
+        let labels = StoreKeyLabels { store: key.store.to_string(), key: key.key.to_string() };
         if let Some(at) = at {
             self.credential_expiry.get_or_create(&labels).set(at.as_second());
         } else {
@@ -201,20 +212,21 @@ impl Metrics {
         }
     }
 
-    /// There is no ClusterPullSecret of that name any more.
+    /// Removes the series of a deleted ClusterPullSecret.
     pub fn forget(&self, cluster_pull_secret: &str) {
-        let name = || cluster_pull_secret.to_owned();
-        for &outcome in PassOutcome::VARIANTS {
-            self.passes.remove(&OfPasses { cluster_pull_secret: name(), outcome });
+        for &outcome in ReconciliationOutcome::VARIANTS {
+            let labels =
+                ReconciliationLabels { cluster_pull_secret: cluster_pull_secret.to_owned(), outcome };
+            self.reconciliations.remove(&labels);
         }
         for state in [TargetState::InSync, TargetState::OutOfSync] {
-            self.targets.remove(&OfTargets { cluster_pull_secret: name(), state });
+            self.targets.remove(&TargetLabels { cluster_pull_secret: cluster_pull_secret.to_owned(), state });
         }
-        self.ready(cluster_pull_secret, None);
+        self.set_ready(cluster_pull_secret, None);
         self.last_success.forget(cluster_pull_secret);
     }
 
-    /// All of them as text of type [`CONTENT_TYPE`].
+    /// Encodes all metrics as text of type [`CONTENT_TYPE`].
     #[must_use]
     pub fn encode(&self) -> String {
         let mut text = String::new();
@@ -239,13 +251,13 @@ fn histograms<Labels: Clone + Eq + std::hash::Hash>() -> Histograms<Labels> {
     Family::new_with_constructor(|| Histogram::new(SECONDS))
 }
 
-/// Counts one of these outcomes, and begins the series of the others: the first failure is to be an increase
-/// from 0, and one of a series that just began is none.
+/// Counts one of these outcomes, and creates the series of the others at 0: `increase` sees the first failure
+/// only in a series that exists before it.
 fn count<Labels: Clone + Eq + std::hash::Hash, Outcome>(
     family: &Family<Labels, Counter>,
-    labels: impl Fn(Outcome) -> Labels,
     outcomes: impl Iterator<Item = Outcome>,
     outcome: Outcome,
+    labels: impl Fn(Outcome) -> Labels,
 ) {
     for other in outcomes {
         family.get_or_create(&labels(other)).inc_by(0);

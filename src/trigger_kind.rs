@@ -1,8 +1,20 @@
 //! The kinds of trigger that start a reconciliation, for triggers, metrics and statuses alike.
 
-/// The reason why a reconciliation runs. Statuses show the names of the variants, metrics their labels; of
+/// The reason why a reconciliation runs. Statuses show the names of the variants, metrics the same in snake_case; of
 /// triggers that are merged into one reconciliation the first of this list is reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, strum::Display, strum::VariantArray)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    strum::Display,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 pub enum Trigger {
     /// The process became the leader.
     Start,
@@ -25,19 +37,4 @@ pub enum Trigger {
 impl Trigger {
     /// The triggers that external sources send.
     pub const EXTERNAL: [Self; 3] = [Self::Sqs, Self::Webhook, Self::Poll];
-
-    /// The value of the metric label `trigger`.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Spec => "spec",
-            Self::Annotation => "annotation",
-            Self::Sqs => "sqs",
-            Self::Webhook => "webhook",
-            Self::Poll => "poll",
-            Self::Refresh => "refresh",
-            Self::Drift => "drift",
-        }
-    }
 }

@@ -1,34 +1,34 @@
-//! Whether the caches hold what there is, and if not, what is awaited.
+//! The readiness of the process: synced caches, or the reason why they are not.
 
 use tokio::sync::watch;
 
-/// What is awaited before the process is ready, shared between who waits and whoever asks.
+/// The reason why the process is not ready, shared between the controller and the server.
 ///
-/// It speaks of the cluster only. A store that is down makes nobody unready: what the cluster holds
-/// stays true without it.
+/// It is about the cluster only. An unavailable store does not make a replica unready: the state of the
+/// cluster stays valid without it.
 #[derive(Clone, Debug)]
 pub struct Readiness(watch::Sender<Option<String>>);
 
 impl Readiness {
-    /// Not ready: `what` is awaited, such as `the first list of namespaces`.
+    /// Not ready, for a reason such as `waiting for the first list of namespaces`.
     #[must_use]
-    pub fn awaiting(what: impl Into<String>) -> Self {
-        Self(watch::Sender::new(Some(what.into())))
+    pub fn not_ready(reason: impl Into<String>) -> Self {
+        Self(watch::Sender::new(Some(reason.into())))
     }
 
-    /// Something else is awaited now.
-    pub fn await_next(&self, what: impl Into<String>) {
-        self.0.send_replace(Some(what.into()));
+    /// Replaces the reason.
+    pub fn set_not_ready(&self, reason: impl Into<String>) {
+        self.0.send_replace(Some(reason.into()));
     }
 
-    /// Nothing is awaited any more.
-    pub fn ready(&self) {
+    /// Marks the process as ready.
+    pub fn set_ready(&self) {
         self.0.send_replace(None);
     }
 
-    /// What is awaited; `None` once the process is ready.
+    /// Returns the reason; `None` once the process is ready.
     #[must_use]
-    pub fn awaited(&self) -> Option<String> {
+    pub fn reason(&self) -> Option<String> {
         self.0.borrow().clone()
     }
 }

@@ -1,4 +1,4 @@
-//! What the kubelet and Prometheus are answered.
+//! Answers of the server to the kubelet and to Prometheus.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,7 @@ use crate::http_server::MAX_HEAD;
 fn health() -> Health {
     Health {
         heartbeat: Heartbeat::new(),
-        readiness: Readiness::awaiting("the first list of namespaces"),
+        readiness: Readiness::not_ready("waiting for the first list of namespaces"),
         metrics: Arc::new(Metrics::new()),
     }
 }
@@ -34,7 +34,7 @@ async fn check(health: &Health, path: &str, status: u16, body: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn live_as_long_as_the_sync_loop_ticks() {
+async fn live_while_the_sync_loop_ticks() {
     let health = health();
     check(&health, "/live", 200, "alive\n").await;
     advance(Duration::from_secs(50)).await;
@@ -42,25 +42,25 @@ async fn live_as_long_as_the_sync_loop_ticks() {
     advance(Duration::from_mins(1)).await;
     check(&health, "/live", 200, "alive\n").await;
     advance(Duration::from_secs(1)).await;
-    check(&health, "/live", 503, "the sync loop last ticked 61 s ago\n").await;
+    check(&health, "/live", 503, "sync loop stalled: last tick 61 s ago\n").await;
     health.heartbeat.beat();
     check(&health, "/live", 200, "alive\n").await;
 }
 
 #[tokio::test]
-async fn ready_once_nothing_is_awaited() {
+async fn ready_once_the_caches_are_synced() {
     let health = health();
     check(&health, "/ready", 503, "waiting for the first list of namespaces\n").await;
-    health.readiness.await_next("the first list of Secrets");
+    health.readiness.set_not_ready("waiting for the first list of Secrets");
     check(&health, "/ready", 503, "waiting for the first list of Secrets\n").await;
-    health.readiness.ready();
+    health.readiness.set_ready();
     check(&health, "/ready", 200, "ready\n").await;
 }
 
 #[tokio::test]
-async fn a_store_that_is_down_makes_nobody_unready() {
+async fn unavailable_store_does_not_affect_readiness() {
     let health = health();
-    health.readiness.ready();
+    health.readiness.set_ready();
     let at = crate::credential::StoreKey { store: "vault".into(), key: "ci/ghcr".into() };
     let down = crate::provider::ErrorKind::Sealed.at(at);
     health.metrics.fetched(&"vault".into(), Err(&down), Duration::from_secs(30));
@@ -71,7 +71,7 @@ async fn a_store_that_is_down_makes_nobody_unready() {
 #[tokio::test]
 async fn metrics_are_open_metrics() {
     let health = health();
-    health.metrics.leading(true);
+    health.metrics.set_leader(true);
     let request = Request::get("/metrics").body(Body::empty()).unwrap();
     let response = router(health).oneshot(request).await.unwrap();
     assert_eq!(response.headers()[CONTENT_TYPE], metrics::CONTENT_TYPE);
@@ -81,7 +81,7 @@ async fn metrics_are_open_metrics() {
 }
 
 #[tokio::test]
-async fn anything_else_is_not_there() {
+async fn unknown_path_or_method_is_rejected() {
     for path in ["/", "/live/", "/healthz", "/metrics/x", "/debug/pprof"] {
         check(&health(), path, 404, "").await;
     }
@@ -89,7 +89,7 @@ async fn anything_else_is_not_there() {
     assert_eq!(answer_to(&health(), request).await, (405, String::new()));
 }
 
-/// A server on a port of its own, which ends when the sender does.
+/// Starts a server on a free port, which stops when the sender is dropped.
 async fn start(health: Health) -> (SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -98,7 +98,7 @@ async fn start(health: Health) -> (SocketAddr, oneshot::Sender<()>, tokio::task:
     (address, stop, server)
 }
 
-/// All that is answered on one connection, until the server closes it.
+/// Everything that one connection receives until the server closes it.
 async fn get_from(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: regcred\r\n\r\n");
@@ -109,16 +109,16 @@ async fn get_from(address: SocketAddr, path: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_socket_is_answered_until_the_shutdown() {
+async fn socket_is_served_until_shutdown() {
     let health = health();
     for n in 0..1000 {
-        health.metrics.targets(&format!("images-{n}"), 1, 0);
+        health.metrics.set_targets(&format!("images-{n}"), 1, 0);
     }
     let (address, stop, server) = start(health.clone()).await;
     let answer = get_from(address, "/ready").await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.ends_with("\r\n\r\nwaiting for the first list of namespaces\n"), "{answer}");
-    // Far more than is kept of a request.
+    // Far more than the limit on the head of a request.
     let answer = get_from(address, "/metrics").await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("\r\nconnection: close"), "{head}");
@@ -129,7 +129,7 @@ async fn a_socket_is_answered_until_the_shutdown() {
 }
 
 #[tokio::test]
-async fn a_head_without_end_is_refused() {
+async fn endless_head_is_rejected() {
     let (address, _stop, _server) = start(health()).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!("GET /live HTTP/1.1\r\nx: {}", "x".repeat(2 * MAX_HEAD));
@@ -140,35 +140,35 @@ async fn a_head_without_end_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_sends_half_a_request_is_left_after_a_while() {
+async fn incomplete_request_times_out() {
     let (address, _stop, _server) = start(health()).await;
     let begin = Instant::now();
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET /live HTTP/1.1\r\n").await.unwrap();
     let mut byte = [0];
-    // No timer but the server's: a clock that is paused goes on to the next, accepted or not.
+    // The only timer is the server's: a paused clock jumps to it, accepted or not.
     assert_eq!(stream.read(&mut byte).await.unwrap(), 0);
-    assert!((BOUNDS.life..2 * BOUNDS.life).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+    assert!((LIMITS.timeout..2 * LIMITS.timeout).contains(&begin.elapsed()), "{:?}", begin.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_does_not_wait_for_who_dawdles() {
+async fn shutdown_does_not_wait_for_slow_clients() {
     let (address, stop, server) = start(health()).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET /live HTTP/1.1\r\n").await.unwrap();
     stop.send(()).unwrap();
-    timeout(2 * BOUNDS.life, server).await.unwrap().unwrap();
+    timeout(2 * LIMITS.timeout, server).await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_beyond_the_bound_wait_for_one_to_end() {
+async fn connections_beyond_the_limit_wait_for_a_free_slot() {
     let (address, _stop, _server) = start(health()).await;
     let begin = Instant::now();
     let mut idle = Vec::new();
-    for _ in 0..BOUNDS.connections {
+    for _ in 0..LIMITS.connections {
         idle.push(TcpStream::connect(address).await.unwrap());
     }
     let answer = get_from(address, "/live").await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(begin.elapsed() >= BOUNDS.life, "{:?}", begin.elapsed());
+    assert!(begin.elapsed() >= LIMITS.timeout, "{:?}", begin.elapsed());
 }

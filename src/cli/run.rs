@@ -91,7 +91,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
 
     let health = Health {
         heartbeat: Heartbeat::new(),
-        readiness: Readiness::awaiting("waiting for the first lists"),
+        readiness: Readiness::not_ready("waiting for the first lists"),
         metrics: Arc::new(Metrics::new()),
     };
     let port = Port::open(&manifests.triggers, &health.metrics, wall_clock).await?;

@@ -73,7 +73,7 @@ impl Controller {
             let object = self.invalid[&name].object.clone();
             // Where a file has one of the same name, that is the one in use.
             if !self.records.contains_key(&name) {
-                self.settings.health.metrics.ready(&name, Some(false));
+                self.settings.health.metrics.set_ready(&name, Some(false));
             }
             let Some(errand) = self.errand_of_invalid(&name) else { continue };
             if let Some(invalid) = self.invalid.get_mut(&name) {

@@ -17,7 +17,7 @@ use super::{Controller, TaskResult, backoff, status};
 use crate::cluster::error::Error;
 use crate::credential::StoreKey;
 use crate::manifest::status::reason::ReadyReason;
-use crate::metrics::PassOutcome;
+use crate::metrics::ReconciliationOutcome;
 use crate::provider::stores::Values;
 use crate::reconcile::desired_secret::DesiredSecret;
 use crate::reconcile::guards::Guards;
@@ -77,7 +77,8 @@ impl Controller {
                 let took = now.elapsed();
                 for (place, value) in &values {
                     metrics.fetched(&place.store, value.as_ref(), took);
-                    metrics.credential_expires(place, value.as_ref().ok().and_then(|value| value.expires_at));
+                    metrics
+                        .set_credential_expiry(place, value.as_ref().ok().and_then(|value| value.expires_at));
                 }
                 TaskResult::Read(now, values)
             });
@@ -192,13 +193,13 @@ impl Controller {
         let Some(record) = self.records.get_mut(name) else { return };
         record.problems = Guards::of(&record.wanted, &self.memory.cluster).problems;
         let behind = record.behind();
-        self.settings.health.metrics.targets(name, record.standings.len() - behind, behind);
+        self.settings.health.metrics.set_targets(name, record.standings.len() - behind, behind);
         if let Some(told) = record.hearsay() {
-            self.settings.health.metrics.ready(name, status::is_ready(told));
+            self.settings.health.metrics.set_ready(name, status::is_ready(told));
             return;
         }
         let ready = status::ready(record);
-        self.settings.health.metrics.ready(name, status::is_ready(&ready));
+        self.settings.health.metrics.set_ready(name, status::is_ready(&ready));
         let before = record.said.replace(ready.clone());
         if before.as_ref().is_some_and(|before| status::says_the_same(before, &ready)) {
             return;
@@ -225,7 +226,10 @@ impl Controller {
         let Some(record) = self.records.get_mut(name) else { return };
         let behind = record.behind();
         let is_in_sync = behind == 0 && !record.has_failed_read() && record.problems.is_empty();
-        metrics.passed(name, if is_in_sync { PassOutcome::InSync } else { PassOutcome::OutOfSync });
+        metrics.reconciled(
+            name,
+            if is_in_sync { ReconciliationOutcome::InSync } else { ReconciliationOutcome::OutOfSync },
+        );
         if is_in_sync {
             metrics.succeeded(name, now);
         }

@@ -158,7 +158,7 @@ impl Controller {
         self.claims = Claims::new(&wanted);
         let places = self.records.values().flat_map(ObjectState::places).cloned().collect();
         for place in self.reading.retain(&places) {
-            self.settings.health.metrics.credential_expires(&place, None);
+            self.settings.health.metrics.set_credential_expiry(&place, None);
         }
         self.tell_held();
         for name in self.records.keys().cloned().collect::<Vec<_>>() {

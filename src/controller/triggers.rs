@@ -31,7 +31,7 @@ impl Controller {
     pub(super) fn wake(&mut self, wake: TriggerEvent) {
         let concerned = self.concerned(&wake.scopes);
         let TriggerEvent { trigger, since, at, before, ack: receipt, reply: answer, scopes: _ } = wake;
-        let outcome = if concerned.is_empty() { TriggerOutcome::Unconcerned } else { TriggerOutcome::Woken };
+        let outcome = if concerned.is_empty() { TriggerOutcome::Ignored } else { TriggerOutcome::Accepted };
         self.settings.health.metrics.triggered(trigger, outcome);
         if !self.leads {
             // What is read only by those who lead comes to whoever leads next.

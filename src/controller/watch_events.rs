@@ -134,8 +134,8 @@ impl Controller {
         let secrets = || self.watches.keys().find(|subject| !self.primed.contains(subject)).cloned();
         let readiness = &self.settings.health.readiness;
         match self.awaited().or_else(secrets) {
-            Some(subject) => readiness.await_next(format!("waiting for the first list of {subject}")),
-            None => readiness.ready(),
+            Some(subject) => readiness.set_not_ready(format!("waiting for the first list of {subject}")),
+            None => readiness.set_ready(),
         }
     }
 

@@ -1,7 +1,7 @@
-//! What tells the series of a metric apart.
+//! The label sets of the metrics.
 //!
-//! A label is a name that the manifests give, or a value from a closed list: never a namespace, a
-//! message or anything else there may be thousands of.
+//! A label is a name that the manifests give, or a value from a closed list in `snake_case`: never a namespace,
+//! a message or anything else of unbounded cardinality.
 
 use std::fmt::{self, Write};
 
@@ -12,49 +12,49 @@ use crate::provider;
 use crate::report::RegistryReport;
 use crate::trigger_kind::Trigger;
 
-/// What became of a trigger that came from outside.
+/// The outcome of a trigger from outside.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantNames, strum::VariantArray,
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum TriggerOutcome {
-    /// A ClusterPullSecret was looked at because of it.
-    Woken,
-    /// No ClusterPullSecret has to do with it.
-    Unconcerned,
-    /// Nobody could tell what it says.
-    Unreadable,
-    /// Whoever sent it may not, or sent too much.
-    Refused,
+    /// It triggered the reconciliation of a ClusterPullSecret.
+    Accepted,
+    /// It concerns no ClusterPullSecret.
+    Ignored,
+    /// Its body is of no known shape.
+    Invalid,
+    /// Its sender is unauthorised, or sent too much.
+    Rejected,
 }
 
-/// What a version was to which a poll was answered.
+/// The outcome of a successful poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum PollOutcome {
-    /// The one that is held, or one that was told before.
+    /// The version in use, or one that was reported before.
     Known,
-    /// Another one.
+    /// Another version.
     New,
 }
 
-/// How a pass over one ClusterPullSecret ended.
+/// The outcome of a reconciliation of one ClusterPullSecret.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantNames, strum::VariantArray,
 )]
 #[strum(serialize_all = "snake_case")]
-pub enum PassOutcome {
-    /// Every registry was read, and every target holds what it should.
+pub enum ReconciliationOutcome {
+    /// Every registry was fetched, and every target is in its desired state.
     InSync,
-    /// A registry could not be read, or a target is not as it should be.
+    /// A registry could not be fetched, or a target is not in its desired state.
     OutOfSync,
-    /// The cluster could not be read, or the process was told to stop on the way.
-    Aborted,
 }
 
 /// The kind of the object that a write was for.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantNames, strum::VariantArray,
 )]
+#[strum(serialize_all = "snake_case")]
 pub enum WriteKind {
     /// A pull secret.
     Secret,
@@ -66,7 +66,7 @@ pub enum WriteKind {
     Event,
 }
 
-/// What became of a write request.
+/// The outcome of a write request.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantNames, strum::VariantArray,
 )]
@@ -78,11 +78,11 @@ pub enum WriteOutcome {
     Updated,
     /// The object was deleted.
     Removed,
-    /// The API server refused it, or did not answer.
+    /// The API server refused the write, or did not answer.
     Failed,
 }
 
-/// Whether targets are as they should be.
+/// The state of targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub(super) enum TargetState {
@@ -90,102 +90,121 @@ pub(super) enum TargetState {
     OutOfSync,
 }
 
-macro_rules! shown_by_name {
+/// A name from a closed list, shown in `snake_case`: reasons and triggers have `PascalCase` names, which
+/// conditions and statuses show as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct SnakeCase(pub(super) &'static str);
+
+impl fmt::Display for SnakeCase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, letter) in self.0.char_indices() {
+            if letter.is_ascii_uppercase() && position > 0 {
+                f.write_char('_')?;
+            }
+            f.write_char(letter.to_ascii_lowercase())?;
+        }
+        Ok(())
+    }
+}
+
+impl EncodeLabelValue for SnakeCase {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        write!(encoder, "{self}")
+    }
+}
+
+macro_rules! encode_by_name {
     ($($list:ty),*) => {$(
         impl EncodeLabelValue for $list {
             fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-                encoder.write_str(self.into())
+                SnakeCase(self.into()).encode(encoder)
             }
         }
     )*};
 }
 
-shown_by_name!(TriggerOutcome, PassOutcome, WriteKind, WriteOutcome, TargetState);
+encode_by_name!(TriggerOutcome, ReconciliationOutcome, WriteKind, WriteOutcome, TargetState, Trigger);
 
-impl EncodeLabelValue for Trigger {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        encoder.write_str(self.label())
-    }
+/// The outcomes of a fetch: `fetched`, or the reason of a [`provider::Error`].
+pub(super) fn fetch_outcomes() -> impl Iterator<Item = SnakeCase> {
+    std::iter::once(RegistryReport::FETCHED)
+        .chain(provider::ErrorKind::VARIANTS.iter().copied())
+        .map(SnakeCase)
 }
 
-/// `Fetched`, or the reason of a [`provider::Error`].
-pub(super) fn fetch_outcomes() -> impl Iterator<Item = &'static str> {
-    std::iter::once(RegistryReport::FETCHED).chain(provider::ErrorKind::VARIANTS.iter().copied())
+/// The outcomes of a poll: a [`PollOutcome`], or the reason of a [`provider::Error`].
+pub(super) fn poll_outcomes() -> impl Iterator<Item = SnakeCase> {
+    PollOutcome::VARIANTS.iter().chain(provider::ErrorKind::VARIANTS).copied().map(SnakeCase)
 }
+
+/// The outcomes of a request for messages: `received`, or the reason of its failure, named as one of a
+/// [`provider::Error`].
+pub(super) fn receive_outcomes() -> impl Iterator<Item = SnakeCase> {
+    std::iter::once(RECEIVED).chain(provider::ErrorKind::VARIANTS.iter().copied()).map(SnakeCase)
+}
+
+/// The outcome of a queue that answered, with messages or without.
+pub(super) const RECEIVED: &str = "received";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfFetches {
+pub(super) struct StoreLabels {
     pub(super) store: String,
-    pub(super) outcome: &'static str,
 }
-
-/// What the answer to a poll may be: a [`PollOutcome`], or the reason of a [`provider::Error`].
-pub(super) fn poll_outcomes() -> impl Iterator<Item = &'static str> {
-    PollOutcome::VARIANTS.iter().chain(provider::ErrorKind::VARIANTS).copied()
-}
-
-/// What a request for messages may come to: `Received`, or the reason why not, which has a name that
-/// [`provider::Error`] has too.
-pub(super) fn receive_outcomes() -> impl Iterator<Item = &'static str> {
-    std::iter::once(RECEIVED).chain(provider::ErrorKind::VARIANTS.iter().copied())
-}
-
-/// A queue answered, with messages or without.
-pub(super) const RECEIVED: &str = "Received";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfReceives {
+pub(super) struct FetchLabels {
+    pub(super) store: String,
+    pub(super) outcome: SnakeCase,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct PollLabels {
+    pub(super) store: String,
+    pub(super) outcome: SnakeCase,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ReceiveLabels {
     pub(super) queue: String,
-    pub(super) outcome: &'static str,
+    pub(super) outcome: SnakeCase,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfPolls {
-    pub(super) store: String,
-    pub(super) outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfStore {
-    pub(super) store: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfPasses {
+pub(super) struct ReconciliationLabels {
     pub(super) cluster_pull_secret: String,
-    pub(super) outcome: PassOutcome,
+    pub(super) outcome: ReconciliationOutcome,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfWrites {
+pub(super) struct WriteLabels {
     pub(super) kind: WriteKind,
     pub(super) outcome: WriteOutcome,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfTrigger {
-    pub(super) trigger: Trigger,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfTriggers {
+pub(super) struct TriggerLabels {
     pub(super) trigger: Trigger,
     pub(super) outcome: TriggerOutcome,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfTargets {
+pub(super) struct PropagationLabels {
+    pub(super) trigger: Trigger,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct TargetLabels {
     pub(super) cluster_pull_secret: String,
     pub(super) state: TargetState,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfClusterPullSecret {
+pub(super) struct ClusterPullSecretLabels {
     pub(super) cluster_pull_secret: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfPlace {
+pub(super) struct StoreKeyLabels {
     pub(super) store: String,
     pub(super) key: String,
 }

@@ -1,6 +1,7 @@
-//! How long ago each ClusterPullSecret was last in sync, counted when somebody asks.
+//! The age of the last success of each ClusterPullSecret, computed at the scrape.
 //!
-//! One that never was counts from its first pass: an alert on the age also finds what never worked.
+//! One that was never in sync counts from its first reconciliation, so that an alert on the age also finds one
+//! that never worked.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,15 +13,15 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::time::Instant;
 
-use super::labels::OfClusterPullSecret;
+use super::labels::ClusterPullSecretLabels;
 use super::reference::SECONDS_SINCE_LAST_SUCCESS;
 
-/// From when the age of each ClusterPullSecret counts; the passes write it, scrapes read it.
+/// The instant from which the age of each ClusterPullSecret counts; written by reconciliations, read by scrapes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LastSuccess(Arc<Mutex<BTreeMap<String, Instant>>>);
 
 impl LastSuccess {
-    /// Counts from `now` unless there is something to count from already.
+    /// Counts from `now` unless there is an instant already.
     pub(super) fn begin(&self, cluster_pull_secret: &str, now: Instant) {
         self.since().entry(cluster_pull_secret.to_owned()).or_insert(now);
     }
@@ -30,13 +31,13 @@ impl LastSuccess {
         self.since().insert(cluster_pull_secret.to_owned(), at);
     }
 
-    /// Counts no more.
+    /// Removes the series.
     pub(super) fn forget(&self, cluster_pull_secret: &str) {
         self.since().remove(cluster_pull_secret);
     }
 
     fn since(&self) -> MutexGuard<'_, BTreeMap<String, Instant>> {
-        // Whoever panicked left a map that is whole.
+        // A panic leaves the map consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -51,7 +52,7 @@ impl Collector for LastSuccess {
         let help = format!("{}.", description.meaning);
         let mut family = encoder.encode_descriptor(description.name, &help, None, MetricType::Gauge)?;
         for (cluster_pull_secret, since) in since.iter() {
-            let labels = OfClusterPullSecret { cluster_pull_secret: cluster_pull_secret.clone() };
+            let labels = ClusterPullSecretLabels { cluster_pull_secret: cluster_pull_secret.clone() };
             let seconds = ConstGauge::new(since.elapsed().as_secs_f64());
             seconds.encode(family.encode_family(&labels)?)?;
         }

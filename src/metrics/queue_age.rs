@@ -1,4 +1,4 @@
-//! How long the oldest trigger has waited, counted when somebody asks.
+//! The age of the oldest trigger in the queue, computed at the scrape.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,12 +11,12 @@ use tokio::time::Instant;
 
 use super::reference::QUEUE_AGE;
 
-/// When the oldest trigger came that waits; the controller writes it, scrapes read it.
+/// The time of the oldest trigger in the queue; written by the controller, read by scrapes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct QueueAge(Arc<Mutex<Option<Instant>>>);
 
 impl QueueAge {
-    pub(super) fn since(&self, oldest: Option<Instant>) {
+    pub(super) fn set(&self, oldest: Option<Instant>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = oldest;
     }
 }

@@ -1,21 +1,21 @@
-//! Every metric with its type, its labels and its meaning, for the registry and for people.
+//! The reference of the metrics: name, type, labels and meaning, for the registry and for the documentation.
 
 use std::fmt::Write as _;
 
 use strum::VariantNames;
 
 use super::labels::{
-    PassOutcome, TargetState, TriggerOutcome, WriteKind, WriteOutcome, fetch_outcomes, poll_outcomes,
-    receive_outcomes,
+    ReconciliationOutcome, SnakeCase, TargetState, TriggerOutcome, WriteKind, WriteOutcome, fetch_outcomes,
+    poll_outcomes, receive_outcomes,
 };
 use crate::trigger_kind::Trigger;
 
-/// What the names of all metrics begin with, before an underscore.
+/// The prefix of all metric names, before an underscore.
 pub(super) const PREFIX: &str = "regcred";
 
-/// One metric, as it is registered and as the reference tells it.
+/// One metric, as it is registered and documented.
 pub(super) struct Description {
-    /// As it is scraped, without the prefix.
+    /// The scraped name, without the prefix.
     pub(super) name: &'static str,
     pub(super) kind: Kind,
     pub(super) labels: &'static [Label],
@@ -32,70 +32,73 @@ pub(super) enum Kind {
     Histogram,
 }
 
-/// A label and the values it may have; none stands for the names that the manifests give.
+/// A label and its possible values; none for names that the manifests give.
 pub(super) struct Label {
     pub(super) name: &'static str,
-    values: fn() -> Vec<&'static str>,
+    values: fn() -> Vec<SnakeCase>,
 }
 
 const STORE: Label = Label { name: "store", values: Vec::new };
 const QUEUE: Label = Label { name: "queue", values: Vec::new };
 const KEY: Label = Label { name: "key", values: Vec::new };
-const PULL_SECRET: Label = Label { name: "pull_secret", values: Vec::new };
+const CLUSTER_PULL_SECRET: Label = Label { name: "cluster_pull_secret", values: Vec::new };
 
 pub(super) const TRIGGERS: Description = Description {
     name: "triggers_total",
     kind: Kind::Counter,
     labels: &[
-        Label { name: "trigger", values: || Trigger::EXTERNAL.map(Trigger::label).to_vec() },
-        Label { name: "outcome", values: || TriggerOutcome::VARIANTS.to_vec() },
+        Label { name: "trigger", values: || names(&Trigger::EXTERNAL.map(Into::into)) },
+        Label { name: "outcome", values: || names(TriggerOutcome::VARIANTS) },
     ],
-    meaning: "What came from outside to say that something changed, by what became of it",
+    meaning: "Triggers from outside, by source and outcome",
 };
 
 pub(super) const POLLS: Description = Description {
     name: "polls_total",
     kind: Kind::Counter,
     labels: &[STORE, Label { name: "outcome", values: || poll_outcomes().collect() }],
-    meaning: "Questions for the version of a key, by what became of them; no value is read for them",
+    meaning: "Polls of the version of a key, by outcome; they read no value",
 };
 
 pub(super) const RECEIVES: Description = Description {
     name: "receives_total",
     kind: Kind::Counter,
     labels: &[QUEUE, Label { name: "outcome", values: || receive_outcomes().collect() }],
-    meaning: "Requests for messages of a queue, by what became of them; one that brings none takes 20 s",
+    meaning: "Requests for messages of a queue, by outcome; an empty one takes 20 s",
 };
 
 pub(super) const FETCHES: Description = Description {
     name: "fetches_total",
     kind: Kind::Counter,
     labels: &[STORE, Label { name: "outcome", values: || fetch_outcomes().collect() }],
-    meaning: "Reads of a key, by what became of them",
+    meaning: "Fetches of a key, by outcome",
 };
 
 pub(super) const FETCH_SECONDS: Description = Description {
     name: "fetch_seconds",
     kind: Kind::Histogram,
     labels: &[STORE],
-    meaning: "How long a read took, its retries included",
+    meaning: "Duration of a fetch, its retries included",
 };
 
-pub(super) const PASSES: Description = Description {
-    name: "passes_total",
+pub(super) const RECONCILIATIONS: Description = Description {
+    name: "reconciliations_total",
     kind: Kind::Counter,
-    labels: &[PULL_SECRET, Label { name: "outcome", values: || PassOutcome::VARIANTS.to_vec() }],
-    meaning: "Passes over a ClusterPullSecret, by how they ended",
+    labels: &[
+        CLUSTER_PULL_SECRET,
+        Label { name: "outcome", values: || names(ReconciliationOutcome::VARIANTS) },
+    ],
+    meaning: "Reconciliations of a ClusterPullSecret, by outcome",
 };
 
 pub(super) const WRITES: Description = Description {
     name: "writes_total",
     kind: Kind::Counter,
     labels: &[
-        Label { name: "kind", values: || WriteKind::VARIANTS.to_vec() },
-        Label { name: "outcome", values: || WriteOutcome::VARIANTS.to_vec() },
+        Label { name: "kind", values: || names(WriteKind::VARIANTS) },
+        Label { name: "outcome", values: || names(WriteOutcome::VARIANTS) },
     ],
-    meaning: "Write requests to the API server, by kind of object and what became of them",
+    meaning: "Write requests to the API server, by kind of object and outcome",
 };
 
 pub(super) const PROPAGATION_SECONDS: Description = Description {
@@ -103,58 +106,63 @@ pub(super) const PROPAGATION_SECONDS: Description = Description {
     kind: Kind::Histogram,
     labels: &[Label {
         name: "trigger",
-        values: || <Trigger as strum::VariantArray>::VARIANTS.iter().map(|trigger| trigger.label()).collect(),
+        values: || {
+            <Trigger as strum::VariantArray>::VARIANTS
+                .iter()
+                .map(|trigger| SnakeCase(trigger.into()))
+                .collect()
+        },
     }],
-    meaning: "From the trigger of a rotation until the last of its targets was written",
+    meaning: "Time from the trigger of a rotation to the write of its last target",
 };
 
 pub(super) const READY: Description = Description {
     name: "ready",
     kind: Kind::Gauge,
-    labels: &[PULL_SECRET],
-    meaning: "1 while the condition `Ready` of a ClusterPullSecret is True, 0 while it is not; none while it is suspended",
+    labels: &[CLUSTER_PULL_SECRET],
+    meaning: "1 while the condition `Ready` of a ClusterPullSecret is True, 0 while it is not; absent while it is suspended",
 };
 
 pub(super) const TARGETS: Description = Description {
     name: "targets",
     kind: Kind::Gauge,
-    labels: &[PULL_SECRET, Label { name: "state", values: || TargetState::VARIANTS.to_vec() }],
-    meaning: "Namespaces that a ClusterPullSecret selects, by whether they hold what they should",
+    labels: &[CLUSTER_PULL_SECRET, Label { name: "state", values: || names(TargetState::VARIANTS) }],
+    meaning: "Namespaces that a ClusterPullSecret selects, by state",
 };
 
 pub(super) const SECONDS_SINCE_LAST_SUCCESS: Description = Description {
     name: "seconds_since_last_success",
     kind: Kind::Gauge,
-    labels: &[PULL_SECRET],
-    meaning: "How long ago a ClusterPullSecret was last in sync; one that never was counts from its first pass",
+    labels: &[CLUSTER_PULL_SECRET],
+    meaning: "Time since a ClusterPullSecret was last in sync; one that never was counts from its first reconciliation",
 };
 
 pub(super) const LEADER: Description = Description {
     name: "leader",
     kind: Kind::Gauge,
     labels: &[],
-    meaning: "1 while this replica leads, 0 while it stands by",
+    meaning: "1 while this replica is the leader, 0 while it is on standby",
 };
 
 pub(super) const QUEUE_DEPTH: Description = Description {
     name: "queue_depth",
     kind: Kind::Gauge,
     labels: &[],
-    meaning: "Namespaces that wait to be looked at",
+    meaning: "Namespaces queued for reconciliation",
 };
 
 pub(super) const QUEUE_AGE: Description = Description {
     name: "queue_age_seconds",
     kind: Kind::Gauge,
     labels: &[],
-    meaning: "How long ago the oldest trigger came whose pass has not come to its end; 0 where there is none",
+    meaning: "Age of the oldest trigger whose reconciliation has not finished; 0 if there is none",
 };
 
 pub(super) const CREDENTIAL_EXPIRY: Description = Description {
     name: "credential_expiry_timestamp_seconds",
     kind: Kind::Gauge,
     labels: &[STORE, KEY],
-    meaning: "When the store lets a credential expire, in Unix time; only where it says so, as KV v2 does with `delete_version_after`",
+    meaning: "Expiry of a credential in Unix time; only if the store reports one, as KV v2 does with `delete_version_after`",
 };
 
 pub(super) const ALL: [Description; 15] = [
@@ -163,7 +171,7 @@ pub(super) const ALL: [Description; 15] = [
     RECEIVES,
     FETCHES,
     FETCH_SECONDS,
-    PASSES,
+    RECONCILIATIONS,
     WRITES,
     PROPAGATION_SECONDS,
     READY,
@@ -176,29 +184,32 @@ pub(super) const ALL: [Description; 15] = [
 ];
 
 impl Description {
-    /// The name as the registry takes it, which adds the suffix of a counter by itself.
+    /// Returns the name for the registry, which adds the suffix of a counter itself.
     pub(super) fn registered_name(&self) -> &'static str {
         self.name.strip_suffix("_total").unwrap_or(self.name)
     }
 }
 
-/// The reference of all metrics: a table, one row a metric.
+/// Returns the reference of all metrics as a table, one metric per row.
 ///
-/// The registry is made from the same descriptions, so that a text that is tested against this cannot
-/// be out of date.
+/// The registry is built from the same descriptions, so that a text tested against this cannot be out of date.
 #[must_use]
 pub fn reference() -> String {
     let mut table = "| Name | Type | Labels | Meaning |\n| --- | --- | --- | --- |\n".to_owned();
     for Description { name, kind, labels, meaning } in &ALL {
-        let labels: Vec<_> = labels.iter().map(shown).collect();
+        let labels: Vec<_> = labels.iter().map(format_label).collect();
         // Writing to a String cannot fail.
         let _ = writeln!(table, "| `{PREFIX}_{name}` | {kind} | {} | {meaning}. |", labels.join("; "));
     }
     table
 }
 
-/// `store`, or `state`: `in_sync`, `out_of_sync`.
-fn shown(Label { name, values }: &Label) -> String {
+/// Formats a label: `store`, or `state`: `in_sync`, `out_of_sync`.
+fn format_label(Label { name, values }: &Label) -> String {
     let values: Vec<_> = values().into_iter().map(|value| format!("`{value}`")).collect();
     if values.is_empty() { format!("`{name}`") } else { format!("`{name}`: {}", values.join(", ")) }
+}
+
+fn names(names: &[&'static str]) -> Vec<SnakeCase> {
+    names.iter().copied().map(SnakeCase).collect()
 }

@@ -1,10 +1,10 @@
-//! What Prometheus would scrape.
+//! The text that Prometheus scrapes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
-fn place() -> StoreKey {
+fn key() -> StoreKey {
     StoreKey { store: "vault".into(), key: "ci/ghcr".into() }
 }
 
@@ -12,36 +12,36 @@ fn value() -> StoredValue {
     StoredValue { version: "7".into(), bytes: b"hunter2".to_vec().into(), expires_at: None, account: None }
 }
 
-/// The lines of one metric that are not 0, in the order of their labels.
+/// The series of one metric that are not 0, ordered by their labels.
 fn scraped(metrics: &Metrics, name: &str) -> Vec<String> {
     let text = metrics.encode();
-    let is_of = |line: &&str| line.starts_with(name) && !line.ends_with(" 0");
-    let mut lines: Vec<_> = text.lines().filter(is_of).map(str::to_owned).collect();
+    let of_metric = text.lines().filter(|line| line.starts_with(name) && !line.ends_with(" 0"));
+    let mut lines: Vec<_> = of_metric.map(str::to_owned).collect();
     lines.sort();
     lines
 }
 
-/// Metrics to which everything has happened once.
+/// Metrics in which everything has happened once.
 fn eventful() -> Metrics {
     let metrics = Metrics::new();
-    metrics.triggered(Trigger::Webhook, TriggerOutcome::Woken);
+    metrics.triggered(Trigger::Webhook, TriggerOutcome::Accepted);
     metrics.polled(&"vault".into(), Ok(PollOutcome::New));
     metrics.received("https://sqs.eu-west-1.amazonaws.com/1/q", Ok(()));
     metrics.fetched(&"vault".into(), Ok(&value()), Duration::from_millis(30));
-    metrics.passed("images", PassOutcome::InSync);
+    metrics.reconciled("images", ReconciliationOutcome::InSync);
     metrics.succeeded("images", Instant::now());
     metrics.wrote(WriteKind::Secret, WriteOutcome::Created);
     metrics.propagated(Trigger::Annotation, Duration::from_secs(3));
-    metrics.ready("images", Some(true));
-    metrics.targets("images", 998, 2);
-    metrics.leading(true);
-    metrics.queue(4, None);
-    metrics.credential_expires(&place(), Some(Timestamp::from_second(1_800_000_000).unwrap()));
+    metrics.set_ready("images", Some(true));
+    metrics.set_targets("images", 998, 2);
+    metrics.set_leader(true);
+    metrics.set_queue(4, None);
+    metrics.set_credential_expiry(&key(), Some(Timestamp::from_second(1_800_000_000).unwrap()));
     metrics
 }
 
 #[test]
-fn every_metric_is_registered_as_the_reference_tells_it() {
+fn registry_matches_the_reference() {
     let text = eventful().encode();
     let mut kinds = BTreeMap::new();
     let mut labels: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -70,73 +70,73 @@ fn every_metric_is_registered_as_the_reference_tells_it() {
 }
 
 #[test]
-fn a_row_of_the_reference_names_the_values_of_closed_lists() {
+fn reference_lists_the_label_values() {
     let reference = reference();
     for row in [
-        "| `regcred_passes_total` | counter | `pull_secret`; `outcome`: `in_sync`, `out_of_sync`, `aborted` | ",
+        "| `regcred_reconciliations_total` | counter | `cluster_pull_secret`; `outcome`: `in_sync`, `out_of_sync` | ",
         "| `regcred_propagation_seconds` | histogram | `trigger`: `start`, `spec`, `annotation`, `sqs`, `webhook`, `poll`, `refresh`, `drift` | ",
         "| `regcred_leader` | gauge |  | ",
-        "`outcome`: `Fetched`, `NotFound`, `Deleted`, `Denied`, ",
+        "`outcome`: `fetched`, `not_found`, `deleted`, `denied`, ",
     ] {
         assert!(reference.contains(row), "{row} is not in\n{reference}");
     }
 }
 
 #[test]
-fn the_text_ends_as_open_metrics_does() {
+fn text_ends_with_the_open_metrics_marker() {
     assert!(Metrics::new().encode().ends_with("\n# EOF\n"));
 }
 
 #[test]
-fn a_fetch_is_counted_by_its_outcome_and_the_others_stand_at_0() {
+fn fetch_is_counted_and_other_outcomes_start_at_0() {
     let metrics = Metrics::new();
     let store = "vault".into();
     metrics.fetched(&store, Ok(&value()), Duration::from_millis(30));
-    metrics.fetched(&store, Err(&provider::ErrorKind::Sealed.at(place())), Duration::from_secs(1));
-    metrics.fetched(&store, Err(&provider::ErrorKind::Sealed.at(place())), Duration::from_secs(1));
+    metrics.fetched(&store, Err(&provider::ErrorKind::Sealed.at(key())), Duration::from_secs(1));
+    metrics.fetched(&store, Err(&provider::ErrorKind::Sealed.at(key())), Duration::from_secs(1));
     assert_eq!(
         scraped(&metrics, "regcred_fetches_total"),
         [
-            r#"regcred_fetches_total{store="vault",outcome="Fetched"} 1"#,
-            r#"regcred_fetches_total{store="vault",outcome="Sealed"} 2"#
+            r#"regcred_fetches_total{store="vault",outcome="fetched"} 1"#,
+            r#"regcred_fetches_total{store="vault",outcome="sealed"} 2"#
         ]
     );
     let text = metrics.encode();
-    assert!(text.contains(r#"regcred_fetches_total{store="vault",outcome="Denied"} 0"#), "{text}");
+    assert!(text.contains(r#"regcred_fetches_total{store="vault",outcome="denied"} 0"#), "{text}");
     assert!(text.contains(r#"regcred_fetch_seconds_bucket{le="0.05",store="vault"} 1"#), "{text}");
     assert!(text.contains(r#"regcred_fetch_seconds_count{store="vault"} 3"#), "{text}");
 }
 
 #[test]
-fn a_poll_is_counted_by_its_outcome_and_the_others_stand_at_0() {
+fn poll_is_counted_and_other_outcomes_start_at_0() {
     let metrics = Metrics::new();
     let store = "vault".into();
     metrics.polled(&store, Ok(PollOutcome::Known));
     metrics.polled(&store, Ok(PollOutcome::New));
     metrics.polled(&store, Ok(PollOutcome::Known));
-    metrics.polled(&store, Err(&provider::ErrorKind::Sealed.at(place())));
+    metrics.polled(&store, Err(&provider::ErrorKind::Sealed.at(key())));
     assert_eq!(
         scraped(&metrics, "regcred_polls_total"),
         [
-            r#"regcred_polls_total{store="vault",outcome="Known"} 2"#,
-            r#"regcred_polls_total{store="vault",outcome="New"} 1"#,
-            r#"regcred_polls_total{store="vault",outcome="Sealed"} 1"#
+            r#"regcred_polls_total{store="vault",outcome="known"} 2"#,
+            r#"regcred_polls_total{store="vault",outcome="new"} 1"#,
+            r#"regcred_polls_total{store="vault",outcome="sealed"} 1"#
         ]
     );
-    let denied = r#"regcred_polls_total{store="vault",outcome="Denied"} 0"#;
+    let denied = r#"regcred_polls_total{store="vault",outcome="denied"} 0"#;
     assert!(metrics.encode().contains(denied));
 }
 
 #[test]
-fn writes_are_there_from_the_beginning() {
+fn writes_start_at_0() {
     let text = Metrics::new().encode();
     let count = WriteKind::VARIANTS.len() * WriteOutcome::VARIANTS.len();
     assert_eq!(text.lines().filter(|line| line.starts_with("regcred_writes_total{")).count(), count);
-    assert!(text.contains(r#"regcred_writes_total{kind="ServiceAccount",outcome="failed"} 0"#), "{text}");
+    assert!(text.contains(r#"regcred_writes_total{kind="service_account",outcome="failed"} 0"#), "{text}");
 }
 
 #[test]
-fn the_buckets_go_from_50_ms_to_10_min() {
+fn buckets_range_from_50_ms_to_10_min() {
     let metrics = Metrics::new();
     metrics.propagated(Trigger::Start, Duration::from_millis(50));
     metrics.propagated(Trigger::Start, Duration::from_mins(10));
@@ -149,75 +149,80 @@ fn the_buckets_go_from_50_ms_to_10_min() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_age_of_the_last_success_is_that_of_the_scrape() {
-    let age = |metrics: &Metrics| scraped(metrics, "regcred_seconds_since_last_success");
+async fn last_success_age_is_computed_at_the_scrape() {
+    const AGE: &str = "regcred_seconds_since_last_success";
     let metrics = Metrics::new();
-    assert!(age(&metrics).is_empty());
-    metrics.passed("images", PassOutcome::InSync);
+    assert!(scraped(&metrics, AGE).is_empty());
+    metrics.reconciled("images", ReconciliationOutcome::InSync);
     metrics.succeeded("images", Instant::now());
     tokio::time::advance(Duration::from_millis(1500)).await;
-    assert_eq!(age(&metrics), [r#"regcred_seconds_since_last_success{pull_secret="images"} 1.5"#]);
-    metrics.passed("images", PassOutcome::OutOfSync);
+    assert_eq!(
+        scraped(&metrics, AGE),
+        [r#"regcred_seconds_since_last_success{cluster_pull_secret="images"} 1.5"#]
+    );
+    metrics.reconciled("images", ReconciliationOutcome::OutOfSync);
     tokio::time::advance(Duration::from_mins(1)).await;
-    assert_eq!(age(&metrics), [r#"regcred_seconds_since_last_success{pull_secret="images"} 61.5"#]);
+    assert_eq!(
+        scraped(&metrics, AGE),
+        [r#"regcred_seconds_since_last_success{cluster_pull_secret="images"} 61.5"#]
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_never_succeeded_ages_from_its_first_pass() {
+async fn last_success_age_counts_from_the_first_reconciliation() {
     let metrics = Metrics::new();
     for _ in 0..2 {
-        metrics.passed("images", PassOutcome::OutOfSync);
+        metrics.reconciled("images", ReconciliationOutcome::OutOfSync);
         tokio::time::advance(Duration::from_secs(30)).await;
     }
     assert_eq!(
         scraped(&metrics, "regcred_seconds_since_last_success"),
-        [r#"regcred_seconds_since_last_success{pull_secret="images"} 60.0"#]
+        [r#"regcred_seconds_since_last_success{cluster_pull_secret="images"} 60.0"#]
     );
 }
 
 #[test]
-fn one_that_nobody_wants_to_be_ready_is_neither_ready_nor_not() {
+fn suspended_object_has_no_ready_series() {
     let metrics = Metrics::new();
-    let check = |is_ready, expect| {
-        metrics.ready("images", is_ready);
+    for (is_ready, expect) in [(Some(true), Some("1")), (Some(false), Some("0")), (None, None)] {
+        metrics.set_ready("images", is_ready);
         let text = metrics.encode();
-        let line = text.lines().find_map(|line| line.strip_prefix(r#"regcred_ready{pull_secret="images"} "#));
-        assert_eq!(line, expect);
-    };
-    check(Some(true), Some("1"));
-    check(Some(false), Some("0"));
-    check(None, None);
+        let series = r#"regcred_ready{cluster_pull_secret="images"} "#;
+        assert_eq!(text.lines().find_map(|line| line.strip_prefix(series)), expect);
+    }
 }
 
 #[test]
-fn a_pull_secret_that_is_gone_leaves_no_series() {
+fn deleted_object_leaves_no_series() {
     let metrics = eventful();
-    metrics.passed("others", PassOutcome::OutOfSync);
-    metrics.targets("others", 0, 1);
+    metrics.reconciled("others", ReconciliationOutcome::OutOfSync);
+    metrics.set_targets("others", 0, 1);
     assert!(metrics.encode().contains("images"));
     metrics.forget("images");
     let text = metrics.encode();
     assert!(!text.contains("images"), "{text}");
-    assert!(text.contains(r#"regcred_targets{pull_secret="others",state="out_of_sync"} 1"#), "{text}");
-    assert!(text.contains(r#"regcred_seconds_since_last_success{pull_secret="others"}"#), "{text}");
-    metrics.forget("never heard of");
+    assert!(
+        text.contains(r#"regcred_targets{cluster_pull_secret="others",state="out_of_sync"} 1"#),
+        "{text}"
+    );
+    assert!(text.contains(r#"regcred_seconds_since_last_success{cluster_pull_secret="others"}"#), "{text}");
+    metrics.forget("unknown");
 }
 
 #[test]
-fn a_credential_that_no_longer_expires_leaves_no_series() {
+fn credential_without_expiry_leaves_no_series() {
     let metrics = eventful();
-    let expiry = |metrics: &Metrics| scraped(metrics, "regcred_credential_expiry_timestamp_seconds");
     let line = r#"regcred_credential_expiry_timestamp_seconds{store="vault",key="ci/ghcr"} 1800000000"#;
-    assert_eq!(expiry(&metrics), [line]);
-    metrics.credential_expires(&place(), None);
-    assert!(expiry(&metrics).is_empty());
+    assert_eq!(scraped(&metrics, "regcred_credential_expiry"), [line]);
+    metrics.set_credential_expiry(&key(), None);
+    assert!(scraped(&metrics, "regcred_credential_expiry").is_empty());
 }
 
 #[test]
-fn a_key_with_a_quote_stays_one_label() {
+fn key_with_a_quote_stays_one_label() {
     let metrics = Metrics::new();
     let odd = StoreKey { store: "vault".into(), key: "ci/\"a\\\n".into() };
-    metrics.credential_expires(&odd, Some(Timestamp::UNIX_EPOCH + Duration::from_secs(1)));
+    metrics.set_credential_expiry(&odd, Some(Timestamp::UNIX_EPOCH + Duration::from_secs(1)));
     assert_eq!(
         scraped(&metrics, "regcred_credential_expiry"),
         [r#"regcred_credential_expiry_timestamp_seconds{store="vault",key="ci/\"a\\\n"} 1"#]
@@ -225,15 +230,15 @@ fn a_key_with_a_quote_stays_one_label() {
 }
 
 #[test]
-fn gauges_say_what_they_were_told_last() {
+fn gauges_show_their_last_value() {
     let metrics = eventful();
     assert_eq!(scraped(&metrics, "regcred_leader"), ["regcred_leader 1"]);
     assert_eq!(scraped(&metrics, "regcred_queue_depth"), ["regcred_queue_depth 4"]);
-    metrics.leading(false);
-    metrics.targets("images", 1000, 0);
+    metrics.set_leader(false);
+    metrics.set_targets("images", 1000, 0);
     assert!(scraped(&metrics, "regcred_leader").is_empty());
     assert_eq!(
         scraped(&metrics, "regcred_targets"),
-        [r#"regcred_targets{pull_secret="images",state="in_sync"} 1000"#]
+        [r#"regcred_targets{cluster_pull_secret="images",state="in_sync"} 1000"#]
     );
 }

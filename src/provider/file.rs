@@ -19,7 +19,7 @@ use super::retry::{CONCURRENT_READS, RetryPolicy, until};
 use super::{Error, ErrorKind, Provider, log_read, log_version};
 use crate::credential::{Key, StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::config::FileStore;
-use crate::secret_file::{self, Unread};
+use crate::secret_file::{self, ReadError};
 
 /// The largest value: the capacity of a Kubernetes Secret.
 const MAX_LENGTH: u64 = 1024 * 1024;
@@ -64,7 +64,7 @@ impl Directory {
 
     async fn version_of(&self, key: &Key, deadline: Instant) -> Result<Version, Error> {
         let started = Instant::now();
-        let outcome = until(deadline, self.look_up(key)).await;
+        let outcome = until(deadline, self.metadata(key)).await;
         let outcome =
             outcome.map_err(|kind| kind.in_request(self.store_key(key), self.request_context(key, started)));
         log_version(&self.store_key(key), &outcome, started);
@@ -75,9 +75,9 @@ impl Directory {
         self.if_mounted(read_file(&self.path.join(path_of(key)?)).await).await
     }
 
-    async fn look_up(&self, key: &Key) -> Result<Version, ErrorKind> {
+    async fn metadata(&self, key: &Key) -> Result<Version, ErrorKind> {
         let path = self.path.join(path_of(key)?);
-        let metadata = secret_file::look_up(&path).await.map_err(|unread| explain(&unread, &path));
+        let metadata = secret_file::metadata(&path).await.map_err(|unread| explain(&unread, &path));
         version(&self.if_mounted(metadata).await?, &path)
     }
 
@@ -138,11 +138,13 @@ fn version(metadata: &Metadata, path: &Path) -> Result<Version, ErrorKind> {
     Ok(Version(format!("{modified:.9}")))
 }
 
-fn explain(unread: &Unread, path: &Path) -> ErrorKind {
+fn explain(unread: &ReadError, path: &Path) -> ErrorKind {
     let error = match unread {
-        Unread::Refused(error) => error,
-        Unread::NoFile => return not_a_file(path),
-        Unread::TooLong => return ErrorKind::Malformed(format!("{} is larger than 1 MiB", path.display())),
+        ReadError::Io(error) => error,
+        ReadError::NotAFile => return not_a_file(path),
+        ReadError::TooLarge => {
+            return ErrorKind::Malformed(format!("{} is larger than 1 MiB", path.display()));
+        }
     };
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ErrorKind::NotFound,

@@ -227,7 +227,7 @@ impl QueueReader {
             Err(error) => self.leave_invalid(&message, error),
             Ok(changes) if changes.is_empty() => {
                 debug!(message = message.id, "a message without changes");
-                self.settings.metrics.triggered(Trigger::Sqs, TriggerOutcome::Unconcerned);
+                self.settings.metrics.triggered(Trigger::Sqs, TriggerOutcome::Ignored);
                 self.in_flight.discard(message);
             }
             Ok(changes) => self.send(&message, changes),
@@ -236,7 +236,7 @@ impl QueueReader {
 
     /// Leaves an invalid message to the redrive policy of the queue.
     fn leave_invalid(&mut self, message: &Message, error: InvalidEvent) {
-        self.settings.metrics.triggered(Trigger::Sqs, TriggerOutcome::Unreadable);
+        self.settings.metrics.triggered(Trigger::Sqs, TriggerOutcome::Invalid);
         if let Some(messages) = self.invalid_messages.count(Instant::now()) {
             let (queue, last_message) = (&self.settings.queue.queue_url, &message.id);
             warn!(

@@ -1,8 +1,8 @@
-//! The webhook: others tell of a change by `POST /v1/rotate`.
+//! The webhook: senders report a change by `POST /v1/rotate`.
 //!
-//! Every replica serves it, whoever leads. In come requests, out go [`TriggerEvent`]s for the controller, and
-//! the names it woke for whoever asked. Who asks is told apart before what they ask is read, and nothing
-//! of a request is ever told to anybody: not its headers, not its query, not its body.
+//! Every replica serves it, leader or not. In come requests, out go [`TriggerEvent`]s for the controller, and
+//! the names of the triggered ClusterPullSecrets for the sender. A request is authenticated before its body is
+//! interpreted, and nothing of a request is ever logged or sent back: not its headers, query or body.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,7 @@ use hyper::service::service_fn;
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tower::Service as _;
@@ -29,10 +29,10 @@ use tracing::{debug, info, warn};
 use self::auth::Authenticator;
 use self::auth::error::RejectionLog;
 use self::auth::header::AuthHeader;
-use self::error::Refusal;
+use self::error::Rejection;
 use self::tls::Certificate;
 use super::{Trigger, TriggerEvent, TriggerSender};
-use crate::http_server::{self, Authenticated, Bounds};
+use crate::http_server::{self, Authenticated, Limits};
 use crate::manifest::config::triggers;
 use crate::metrics::Metrics;
 
@@ -42,204 +42,217 @@ mod error;
 mod reload;
 mod tls;
 
-/// Where requests go.
+/// The path of the one endpoint.
 const PATH: &str = "/v1/rotate";
 
-/// How much the port takes on. A request that comes in one piece takes a few round trips.
-const BOUNDS: Bounds = Bounds {
+/// Limits of the port. A request that comes in one piece takes a few round trips.
+const LIMITS: Limits = Limits {
     port: "webhook",
     connections: 256,
-    life: Duration::from_secs(8),
-    crowded_life: Duration::from_millis(500),
+    timeout: Duration::from_secs(8),
+    crowded_timeout: Duration::from_millis(500),
 };
 
-/// The largest body. An event of AWS has a few thousand bytes, and none more than this.
+/// The largest body. An AWS event has a few thousand bytes, and none more than this.
 const MAX_BODY: usize = 64 * 1024;
 
-/// How long the controller may take to say whom a request concerns. It says nothing before its caches
-/// are primed.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Time the controller may take to name the triggered objects. It does not answer before its caches are
+/// synced.
+const TRIGGER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What the webhook needs, its files read for the first time.
+/// The settings of the webhook, its files loaded for the first time.
 #[derive(Debug)]
-pub struct Settings {
-    bounds: Bounds,
-    door: Authenticator,
+pub struct WebhookSettings {
+    limits: Limits,
+    authenticator: Authenticator,
     certificate: Option<Certificate>,
     metrics: Arc<Metrics>,
     wall_clock: fn() -> Timestamp,
 }
 
-/// Why the webhook cannot start.
+/// The reason why the webhook cannot start.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum Unusable {
-    /// Its certificate cannot be served.
+pub enum StartError {
+    /// The certificate cannot be served.
     #[error(transparent)]
-    Certificate(#[from] tls::Unusable),
-    /// One of its keys can be guessed.
+    Certificate(#[from] tls::CertificateError),
+    /// A key can be guessed.
     #[error(transparent)]
-    Key(#[from] auth::keys::Weak),
+    Key(#[from] auth::keys::WeakKey),
 }
 
-/// What requests are answered with.
+/// The state of the axum router.
 #[derive(Debug)]
 struct App {
-    door: Authenticator,
+    authenticator: Authenticator,
     triggers: TriggerSender,
     metrics: Arc<Metrics>,
     wall_clock: fn() -> Timestamp,
-    strangers: Mutex<RejectionLog>,
+    rejection_log: Mutex<RejectionLog>,
 }
 
-/// Who is at the other end of a connection.
+/// The client of a connection.
 #[derive(Clone)]
 struct Peer {
     address: IpAddr,
-    welcome: Authenticated,
+    authenticated: Authenticated,
 }
 
-impl Settings {
-    /// Reads the files. Keys may come later, and until then nobody may ask, but none may be weak; a certificate
-    /// has to be there.
+impl WebhookSettings {
+    /// Loads the files. A key file may be added later, its requests are rejected until then, but no key in it
+    /// may be weak; a certificate has to exist.
     pub async fn open(
         webhook: &triggers::Webhook,
         metrics: Arc<Metrics>,
         wall_clock: fn() -> Timestamp,
-    ) -> Result<Self, Unusable> {
+    ) -> Result<Self, StartError> {
         let certificate = match &webhook.tls {
             Some(tls) => Some(Certificate::open(tls).await?),
             None => None,
         };
-        let door = Authenticator::open(webhook).await?;
-        Ok(Self { bounds: BOUNDS, door, certificate, metrics, wall_clock })
+        let authenticator = Authenticator::open(webhook).await?;
+        Ok(Self { limits: LIMITS, authenticator, certificate, metrics, wall_clock })
     }
 }
 
-/// Answers on `listener` until `stop`, and rings for what is asked.
+/// Serves `listener` until `stop` and sends a trigger for each accepted request.
 pub async fn serve(
     listener: TcpListener,
-    settings: Settings,
+    settings: WebhookSettings,
     triggers: TriggerSender,
     stop: impl Future<Output = ()>,
 ) {
-    let Settings { bounds, door, certificate, metrics, wall_clock } = settings;
-    let (certificate, strangers) = (certificate.map(Arc::new), Mutex::default());
+    let WebhookSettings { limits, authenticator, certificate, metrics, wall_clock } = settings;
+    let certificate = certificate.map(Arc::new);
     info!(
         listening = listener.local_addr().ok().map(tracing::field::display),
         tls = certificate.is_some(),
-        "the webhook listens"
+        "webhook listening"
     );
-    let router = router(App { door, triggers, metrics, wall_clock, strangers });
-    let answer = |stream, peer: SocketAddr, welcome| {
-        let (router, certificate) = (router.clone(), certificate.clone());
-        async move {
-            let peer = Peer { address: peer.ip(), welcome };
-            match certificate {
-                None => answer(stream, router, peer).await,
-                Some(certificate) => match certificate.acceptor().await.accept(stream).await {
-                    Ok(stream) => answer(stream, router, peer).await,
-                    Err(error) => debug!(peer = %peer.address, %error, "no TLS with a client of the webhook"),
-                },
-            }
-        }
-    };
-    http_server::serve(listener, bounds, answer, stop).await;
+    let router =
+        router(App { authenticator, triggers, metrics, wall_clock, rejection_log: Mutex::default() });
+    http_server::serve(
+        listener,
+        limits,
+        |stream, peer: SocketAddr, authenticated| {
+            let peer = Peer { address: peer.ip(), authenticated };
+            serve_connection(stream, certificate.clone(), router.clone(), peer)
+        },
+        stop,
+    )
+    .await;
 }
 
-async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, router: Router, peer: Peer) {
-    let requests = service_fn(|mut request: http::Request<Incoming>| {
+async fn serve_connection(
+    stream: TcpStream,
+    certificate: Option<Arc<Certificate>>,
+    router: Router,
+    peer: Peer,
+) {
+    match certificate {
+        None => serve_request(stream, router, peer).await,
+        Some(certificate) => match certificate.acceptor().await.accept(stream).await {
+            Ok(stream) => serve_request(stream, router, peer).await,
+            Err(error) => debug!(peer = %peer.address, %error, "TLS handshake of a webhook client failed"),
+        },
+    }
+}
+
+async fn serve_request(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, router: Router, peer: Peer) {
+    let service = service_fn(|mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
         router.clone().call(request)
     });
-    http_server::answer(stream, requests).await;
+    http_server::serve_connection(stream, service).await;
 }
 
-fn router(desk: App) -> Router {
-    Router::new().route(PATH, post(rotate)).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(Arc::new(desk))
+fn router(app: App) -> Router {
+    Router::new().route(PATH, post(rotate)).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(Arc::new(app))
 }
 
-async fn rotate(
-    State(desk): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
-    request: Request,
-) -> Response {
-    match desk.take(request, &peer.welcome).await {
-        Ok(woken) => {
-            debug!(?woken, "the webhook woke");
-            let body = json!({ "pullSecrets": woken }).to_string();
+async fn rotate(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, request: Request) -> Response {
+    match app.handle(request, &peer.authenticated).await {
+        Ok(triggered) => {
+            debug!(?triggered, "webhook request accepted");
+            let body = json!({ "clusterPullSecrets": triggered }).to_string();
             (StatusCode::ACCEPTED, [(CONTENT_TYPE, "application/json")], body).into_response()
         }
-        Err(refusal) => {
-            desk.note(refusal, peer.address);
-            refusal.into_response()
+        Err(rejection) => {
+            app.record(rejection, peer.address);
+            rejection.into_response()
         }
     }
 }
 
 impl App {
-    /// Takes a request to where it is carried out: whom it woke.
-    async fn take(&self, request: Request, welcome: &Authenticated) -> Result<Vec<String>, Refusal> {
+    /// Authenticates a request and triggers what it names; returns the triggered ClusterPullSecrets.
+    async fn handle(
+        &self,
+        request: Request,
+        authenticated: &Authenticated,
+    ) -> Result<Vec<String>, Rejection> {
         let now = (Instant::now(), (self.wall_clock)());
-        match AuthHeader::of(request.headers())? {
+        match AuthHeader::parse(request.headers())? {
             AuthHeader::Token(token) => {
-                self.door.admit(token).await?;
-                let body = whole(request).await?;
-                welcome.give();
-                self.wake(&body, now).await
+                self.authenticator.authenticate_token(token).await?;
+                let body = read_body(request).await?;
+                authenticated.set();
+                self.trigger(&body, now).await
             }
             AuthHeader::Signature(signature) => {
-                // What it says of its time is believed when it is known whose it is, which takes the body.
-                let body = whole(request).await?;
-                self.door.admit_signed(&signature, &body, self.wall_clock).await?;
-                welcome.give();
-                let woken = self.wake(&body, now).await;
-                if woken == Err(Refusal::Unanswered) {
-                    // Who is asked to send the same again is not refused when they do.
-                    self.door.forget(&signature);
+                // The timestamp is trusted once the signature is verified, which takes the body.
+                let body = read_body(request).await?;
+                self.authenticator.authenticate_signature(&signature, &body, self.wall_clock).await?;
+                authenticated.set();
+                let triggered = self.trigger(&body, now).await;
+                if triggered == Err(Rejection::NotReady) {
+                    // The sender is asked to retry: the same signature is then no replay.
+                    self.authenticator.forget(&signature);
                 }
-                woken
+                triggered
             }
         }
     }
 
-    async fn wake(&self, body: &[u8], now: (Instant, Timestamp)) -> Result<Vec<String>, Refusal> {
-        let looks = body::read(body)?;
+    async fn trigger(&self, body: &[u8], now: (Instant, Timestamp)) -> Result<Vec<String>, Rejection> {
+        let scopes = body::parse(body)?;
         let (answer, answered) = oneshot::channel();
-        let wake = TriggerEvent {
+        let event = TriggerEvent {
             reply: Some(answer),
-            ..TriggerEvent::new(Trigger::Webhook, looks, Duration::ZERO, now)
+            ..TriggerEvent::new(Trigger::Webhook, scopes, Duration::ZERO, now)
         };
-        let woken = async {
-            self.triggers.send(wake).await.ok()?;
-            // The controller logs what it cannot hand over.
+        let triggered = async {
+            self.triggers.send(event).await.ok()?;
+            // The controller logs a request that it cannot forward.
             answered.await.ok()?.ok()
         };
-        timeout(PATIENCE, woken).await.ok().flatten().ok_or(Refusal::Unanswered)
+        timeout(TRIGGER_TIMEOUT, triggered).await.ok().flatten().ok_or(Rejection::NotReady)
     }
 
-    fn note(&self, refusal: Refusal, peer: IpAddr) {
-        debug!(%peer, ?refusal, "the webhook refused a request");
-        if let Some(outcome) = refusal.outcome() {
+    /// Counts a rejection and logs it, a cause at most once a minute.
+    fn record(&self, rejection: Rejection, peer: IpAddr) {
+        debug!(%peer, ?rejection, "webhook request rejected");
+        if let Some(outcome) = rejection.outcome() {
             self.metrics.triggered(Trigger::Webhook, outcome);
         }
-        if let Refusal::Unauthorized(stranger) = refusal {
-            let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(requests) = strangers.count(stranger, Instant::now()) {
-                warn!(requests, last_peer = %peer, "the webhook refused {stranger}");
+        if let Rejection::Unauthorized(error) = rejection {
+            let mut rejection_log = self.rejection_log.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(requests) = rejection_log.count(error, Instant::now()) {
+                warn!(requests, last_peer = %peer, "webhook request rejected: {error}");
             }
         }
     }
 }
 
-/// The whole body, where it is not too long.
-async fn whole(request: Request) -> Result<Bytes, Refusal> {
-    // One that says so is not even waited for.
+/// Reads the whole body, up to [`MAX_BODY`].
+async fn read_body(request: Request) -> Result<Bytes, Rejection> {
+    // A body that is declared too large is not even read.
     if request.body().size_hint().lower() > MAX_BODY as u64 {
-        return Err(Refusal::TooLarge);
+        return Err(Rejection::TooLarge);
     }
     Bytes::from_request(request, &()).await.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
-        _ => Refusal::Unreadable,
+        StatusCode::PAYLOAD_TOO_LARGE => Rejection::TooLarge,
+        _ => Rejection::InvalidBody,
     })
 }
 

@@ -75,7 +75,7 @@ impl Controller {
     pub(crate) async fn first_pass(&mut self, stage: &Stage) -> anyhow::Result<f64> {
         let is_over = async |admin: &Admin| {
             let metrics = admin.get("/metrics").await.unwrap_or_default();
-            sum(&metrics, "regcred_passes_total", "") > 0
+            sum(&metrics, "regcred_reconciliations_total", "") > 0
                 && sum(&metrics, "regcred_targets", r#"state="in_sync""#) == stage.namespaces.len()
         };
         self.seconds_until("the end of its first pass", is_over).await

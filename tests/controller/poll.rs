@@ -92,7 +92,7 @@ async fn while_nothing_changes_a_key_of_fifty_is_asked_for_once_an_interval_and_
     let mut requests = stage.requests(mark).await;
     requests.retain(|request| request.resource != "leases" && request.verb != "watch");
     assert_eq!(requests.iter().map(line).collect::<Vec<_>>(), Vec::<String>::new());
-    let known = controller.metric("regcred_polls_total{store=\"vault\",outcome=\"Known\"}").await;
+    let known = controller.metric("regcred_polls_total{store=\"vault\",outcome=\"known\"}").await;
     assert!(known.is_some_and(|known| known >= 5.0), "{known:?}");
 }
 
@@ -166,7 +166,7 @@ async fn a_deleted_key_is_told_soon_and_the_cluster_keeps_what_it_has() {
     })
     .await;
     assert_eq!(stage.unserved("one").await, Vec::<String>::new());
-    assert!(controller.metric("regcred_polls_total{store=\"vault\",outcome=\"Deleted\"}").await > Some(0.0));
+    assert!(controller.metric("regcred_polls_total{store=\"vault\",outcome=\"deleted\"}").await > Some(0.0));
 
     let undelete = json!({"versions": [1]});
     stage
@@ -231,7 +231,7 @@ async fn a_replica_that_does_not_lead_does_not_poll() {
     until("a leader", async || leader.leads().await).await;
     let other = start(REPLICAS[1]).await;
     stage.until_served("one").await;
-    let known = "regcred_polls_total{store=\"vault\",outcome=\"Known\"}";
+    let known = "regcred_polls_total{store=\"vault\",outcome=\"known\"}";
     until("the leader polls", async || leader.metric(known).await > Some(3.0)).await;
     assert_eq!(other.metric(known).await, None);
 

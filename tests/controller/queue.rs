@@ -66,9 +66,9 @@ async fn what_is_about_nobody_is_deleted_without_a_read() {
         elsewhere("us-east-1", "eu-west-1"),
     ];
     cloud.send(&cloud.queue, &bodies, Duration::ZERO).await;
-    until("all are heard", async || triggered(&controller, "unconcerned").await == bodies.len()).await;
+    until("all are heard", async || triggered(&controller, "ignored").await == bodies.len()).await;
     cloud.until_empty().await;
-    assert_eq!(triggered(&controller, "woken").await, 0);
+    assert_eq!(triggered(&controller, "accepted").await, 0);
     assert_eq!(cloud.reads(&controller).await, reads);
 }
 
@@ -101,7 +101,7 @@ async fn what_cannot_be_done_yet_is_kept_and_what_cannot_be_read_is_given_up() {
     let is_given_up = async || cloud.messages(&strict.dead_letter_url).await == 1;
     until("the dead-letter queue has what nobody can read", is_given_up).await;
     assert_eq!(cloud.messages(&strict.url).await, 0);
-    assert_eq!(triggered(&controller, "unreadable").await, 1);
+    assert_eq!(triggered(&controller, "invalid").await, 1);
     let log = controller.log();
     assert!(log.contains("invalid message") && !log.contains(SENTINEL), "{log}");
 }

@@ -168,7 +168,7 @@ async fn the_metrics_say_who_is_ready_and_nothing_of_who_is_suspended_or_gone() 
     let stage = Stage::new("status-ready", 1).await;
     let controller = stage.serve("one").await;
     let until_it_is = async |expect: Option<f64>| {
-        let metric = r#"regcred_ready{pull_secret="status-ready"}"#;
+        let metric = r#"regcred_ready{cluster_pull_secret="status-ready"}"#;
         until("the metric says so", async || controller.metric(metric).await == expect).await;
     };
     until_it_is(Some(1.0)).await;
@@ -199,7 +199,7 @@ async fn the_metric_of_a_leader_that_has_read_nothing_yet_is_that_of_the_one_bef
     let address = format!("http://{}", silent.local_addr().expect("an address"));
     let config = stage.config("").replace(&stage.vault.address, &address);
     let controller = stage.controller().of(&stage.write(&[&config])).start().await;
-    let ready = async || controller.metric(r#"regcred_ready{pull_secret="status-blind"}"#).await;
+    let ready = async || controller.metric(r#"regcred_ready{cluster_pull_secret="status-blind"}"#).await;
     until("it is measured", async || ready().await.is_some()).await;
     assert_eq!(ready().await, Some(0.0));
 }

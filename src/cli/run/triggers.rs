@@ -42,7 +42,7 @@ pub(super) struct Sources {
 /// The webhook, open but not served yet.
 pub(super) struct Port {
     listener: TcpListener,
-    settings: webhook::Settings,
+    settings: webhook::WebhookSettings,
 }
 
 impl Port {
@@ -55,7 +55,7 @@ impl Port {
     ) -> Result<Option<Self>, Failure> {
         let Some(webhook) = &triggers.webhook else { return Ok(None) };
         let listener = listen(webhook.listen)?;
-        let settings = webhook::Settings::open(webhook, Arc::clone(metrics), wall_clock).await;
+        let settings = webhook::WebhookSettings::open(webhook, Arc::clone(metrics), wall_clock).await;
         let settings = settings.map_err(|unusable| Failure::World(unusable.into()))?;
         Ok(Some(Self { listener, settings }))
     }

@@ -1,4 +1,7 @@
-//! Who may ask, and how often.
+//! Authentication and rate limiting of requests.
+//!
+//! In go the credentials of a request, by token or by signature; out comes whether it may proceed. No key or
+//! token is ever logged.
 
 pub(super) mod error;
 pub(super) mod header;
@@ -13,96 +16,99 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::error::Refusal;
+use super::error::Rejection;
 use crate::manifest::config::triggers::Webhook;
 use error::AuthError;
-use keys::{KeyFile, KeyId, Weak};
+use keys::{KeyFile, KeyId, WeakKey};
 use rate_limit::RateLimiter;
 use replay::Replays;
 use signature::Signature;
 
-/// Lets in whoever has a key.
+/// Authenticates requests by the tokens and keys of two files.
 #[derive(Debug)]
 pub(super) struct Authenticator {
     tokens: Option<KeyFile>,
     hmac_keys: Option<KeyFile>,
-    book: Mutex<AuthState>,
+    state: Mutex<AuthState>,
 }
 
-/// Who was let in.
+/// State of the keys in use and of the requests already accepted.
 #[derive(Debug)]
 struct AuthState {
-    allowances: RateLimiter,
+    rate_limiter: RateLimiter,
     replays: Replays,
 }
 
 impl Authenticator {
-    /// Reads the files.
-    pub(super) async fn open(webhook: &Webhook) -> Result<Self, Weak> {
-        let open = async |path: &Option<PathBuf>| match path {
-            Some(path) => KeyFile::open(path).await.map(Some),
-            None => Ok(None),
-        };
-        let allowances = RateLimiter::new(webhook.requests_per_second);
+    /// Loads the files.
+    pub(super) async fn open(webhook: &Webhook) -> Result<Self, WeakKey> {
+        let rate_limiter = RateLimiter::new(webhook.requests_per_second);
         Ok(Self {
-            tokens: open(&webhook.token_file).await?,
-            hmac_keys: open(&webhook.hmac_key_file).await?,
-            book: Mutex::new(AuthState { allowances, replays: Replays::default() }),
+            tokens: open_if_set(webhook.token_file.as_ref()).await?,
+            hmac_keys: open_if_set(webhook.hmac_key_file.as_ref()).await?,
+            state: Mutex::new(AuthState { rate_limiter, replays: Replays::default() }),
         })
     }
 
-    /// Lets the owner of a token in.
-    pub(super) async fn admit(&self, token: KeyId) -> Result<(), Refusal> {
+    /// Accepts a known token within its rate limit.
+    pub(super) async fn authenticate_token(&self, token: KeyId) -> Result<(), Rejection> {
         let tokens = self.tokens.as_ref().ok_or(AuthError::NoTokenFile)?;
-        if !tokens.holds(token).await {
-            return Err(AuthError::WrongToken.into());
+        if !tokens.contains(token).await {
+            return Err(AuthError::UnknownToken.into());
         }
-        self.book().spend(token)
+        self.state().limit(token)
     }
 
-    /// Lets whoever signed this body in, once.
-    pub(super) async fn admit_signed(
+    /// Accepts a valid signature of this body, once and within the rate limit of its key.
+    pub(super) async fn authenticate_signature(
         &self,
         signature: &Signature,
         body: &[u8],
         wall_clock: fn() -> Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Rejection> {
         let keys = self.hmac_keys.as_ref().ok_or(AuthError::NoKeyFile)?;
-        let signer = keys.signer(signature, body).await.ok_or(AuthError::WrongSignature)?;
-        let mut book = self.book();
-        // Read in turn, for what one forgets as too old has to be too old for the next.
+        let signer = keys.signer(signature, body).await.ok_or(AuthError::InvalidSignature)?;
+        let mut state = self.state();
+        // Read under the lock: a signature that one request forgets as too old is too old for the next one.
         let now = wall_clock();
-        if !signature.is_timely(now) {
-            return Err(AuthError::WrongTime.into());
+        if !signature.is_fresh(now) {
+            return Err(AuthError::TimestampOutOfWindow.into());
         }
-        // First, so that nobody uses up an allowance with what somebody else sent.
-        if book.replays.holds(signature) {
-            return Err(AuthError::Repeated.into());
+        // Before the rate limit, so that a replay does not count against the owner of the key.
+        if state.replays.contains(signature) {
+            return Err(AuthError::Replayed.into());
         }
-        book.spend(signer)?;
-        book.replays.remember(signature, now);
+        state.limit(signer)?;
+        state.replays.insert(signature, now);
         Ok(())
     }
 
-    /// What was signed was not carried out, and may come again.
+    /// Forgets the signature of a request that was not carried out, so that it may be retried.
     pub(super) fn forget(&self, signature: &Signature) {
-        self.book().replays.forget(signature);
+        self.state().replays.remove(signature);
     }
 
-    /// How many keys and signatures are kept in memory.
+    /// The number of keys and signatures kept in memory.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> (usize, usize) {
-        let book = self.book();
-        (book.allowances.len(), book.replays.len())
+        let state = self.state();
+        (state.rate_limiter.len(), state.replays.len())
     }
 
-    fn book(&self) -> MutexGuard<'_, AuthState> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, AuthState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl AuthState {
-    fn spend(&mut self, key: KeyId) -> Result<(), Refusal> {
-        if self.allowances.take(key, Instant::now()) { Ok(()) } else { Err(Refusal::TooMany) }
+    fn limit(&mut self, key: KeyId) -> Result<(), Rejection> {
+        if self.rate_limiter.try_acquire(key, Instant::now()) { Ok(()) } else { Err(Rejection::RateLimited) }
+    }
+}
+
+async fn open_if_set(path: Option<&PathBuf>) -> Result<Option<KeyFile>, WeakKey> {
+    match path {
+        Some(path) => KeyFile::open(path).await.map(Some),
+        None => Ok(None),
     }
 }

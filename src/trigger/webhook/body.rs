@@ -1,57 +1,57 @@
-//! What the body of a request asks for.
+//! The body of a request: in go its bytes, out come the scopes to trigger.
 
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::error::Refusal;
+use super::error::Rejection;
 use crate::credential::StoreKey;
 use crate::trigger::{TriggerScope, aws_event};
 
-/// The fields that are regcred's own. An event of AWS has none of them.
-const OWN: [&str; 3] = ["store", "key", "pullSecret"];
+/// The fields of regcred's own shapes. An AWS event has none of them.
+const OWN_FIELDS: [&str; 3] = ["store", "key", "clusterPullSecret"];
 
-/// A body with fields of regcred's own.
+/// A body in one of regcred's own shapes.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Own {
-    StoreKey(OfPlace),
-    ClusterPullSecret(OfClusterPullSecret),
+enum OwnBody {
+    StoreKey(StoreKeyBody),
+    ClusterPullSecret(ClusterPullSecretBody),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OfPlace {
+struct StoreKeyBody {
     store: String,
     key: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct OfClusterPullSecret {
+struct ClusterPullSecretBody {
     cluster_pull_secret: String,
 }
 
-/// What to look at: everything where the body is empty, nothing where an event tells of nothing.
-pub(super) fn read(body: &[u8]) -> Result<Vec<TriggerScope>, Refusal> {
+/// Parses a body into scopes: everything if it is empty, nothing if an event is about no secret.
+pub(super) fn parse(body: &[u8]) -> Result<Vec<TriggerScope>, Rejection> {
     if body.trim_ascii().is_empty() {
         return Ok(vec![TriggerScope::All]);
     }
-    let json: Json = serde_json::from_slice(body).map_err(|_| Refusal::Unreadable)?;
-    if OWN.iter().any(|field| json.get(field).is_some()) {
-        let own: Own = serde_json::from_slice(body).map_err(|_| Refusal::Unreadable)?;
+    let json: Json = serde_json::from_slice(body).map_err(|_| Rejection::InvalidBody)?;
+    if OWN_FIELDS.iter().any(|field| json.get(field).is_some()) {
+        let own: OwnBody = serde_json::from_slice(body).map_err(|_| Rejection::InvalidBody)?;
         return Ok(vec![own.into()]);
     }
-    let sightings = aws_event::parse(body).map_err(|_| Refusal::Unreadable)?;
-    Ok(sightings.into_iter().map(TriggerScope::Secret).collect())
+    let changes = aws_event::parse(body).map_err(|_| Rejection::InvalidBody)?;
+    Ok(changes.into_iter().map(TriggerScope::Secret).collect())
 }
 
-impl From<Own> for TriggerScope {
-    fn from(own: Own) -> Self {
-        match own {
-            Own::StoreKey(OfPlace { store, key }) => {
+impl From<OwnBody> for TriggerScope {
+    fn from(body: OwnBody) -> Self {
+        match body {
+            OwnBody::StoreKey(StoreKeyBody { store, key }) => {
                 Self::Key(StoreKey { store: store.as_str().into(), key: key.as_str().into() }, None)
             }
-            Own::ClusterPullSecret(OfClusterPullSecret { cluster_pull_secret }) => {
+            OwnBody::ClusterPullSecret(ClusterPullSecretBody { cluster_pull_secret }) => {
                 Self::Object(cluster_pull_secret)
             }
         }
@@ -62,25 +62,25 @@ impl From<Own> for TriggerScope {
 mod tests {
     use super::*;
 
-    fn check(body: &str, expect: Result<TriggerScope, Refusal>) {
-        assert_eq!(read(body.as_bytes()), expect.map(|look| vec![look]), "{body}");
+    fn check(body: &str, expect: Result<TriggerScope, Rejection>) {
+        assert_eq!(parse(body.as_bytes()), expect.map(|scope| vec![scope]), "{body}");
     }
 
     #[test]
-    fn an_empty_body_asks_for_everything() {
+    fn empty_body_triggers_everything() {
         check("", Ok(TriggerScope::All));
         check(" \r\n", Ok(TriggerScope::All));
     }
 
     #[test]
-    fn a_body_names_a_key_or_a_cluster_pull_secret() {
-        let place = StoreKey { store: "vault".into(), key: "ci/ghcr".into() };
-        check(r#"{"store": "vault", "key": "ci/ghcr"}"#, Ok(TriggerScope::Key(place, None)));
-        check(r#"{"pullSecret": "images"}"#, Ok(TriggerScope::Object("images".to_owned())));
+    fn body_names_a_key_or_a_cluster_pull_secret() {
+        let key = StoreKey { store: "vault".into(), key: "ci/ghcr".into() };
+        check(r#"{"store": "vault", "key": "ci/ghcr"}"#, Ok(TriggerScope::Key(key, None)));
+        check(r#"{"clusterPullSecret": "images"}"#, Ok(TriggerScope::Object("images".to_owned())));
     }
 
     #[test]
-    fn half_of_it_or_both_or_more_is_nothing() {
+    fn incomplete_ambiguous_or_unknown_body_is_invalid() {
         for body in [
             "{}",
             "[]",
@@ -90,17 +90,18 @@ mod tests {
             r#"{"store": "vault"}"#,
             r#"{"key": "ci/ghcr"}"#,
             r#"{"store": "vault", "key": "ci/ghcr", "version": 7}"#,
-            r#"{"store": "vault", "key": "ci/ghcr", "pullSecret": "images"}"#,
-            r#"{"pullSecret": ["images"]}"#,
-            r#"{"pullSecret": null}"#,
-            r#"{"pullSecret": "images", "pullSecret": "others"}"#,
-            r#"{"pullSecret": "images"} {"pullSecret": "others"}"#,
-            r#"{"pullSecret": "images""#,
-            r#"{"pull_secret": "images"}"#,
+            r#"{"store": "vault", "key": "ci/ghcr", "clusterPullSecret": "images"}"#,
+            r#"{"clusterPullSecret": ["images"]}"#,
+            r#"{"clusterPullSecret": null}"#,
+            r#"{"clusterPullSecret": "images", "clusterPullSecret": "others"}"#,
+            r#"{"clusterPullSecret": "images"} {"clusterPullSecret": "others"}"#,
+            r#"{"clusterPullSecret": "images""#,
+            r#"{"cluster_pull_secret": "images"}"#,
+            r#"{"pullSecret": "images"}"#,
         ] {
-            check(body, Err(Refusal::Unreadable));
+            check(body, Err(Rejection::InvalidBody));
         }
-        assert_eq!(read(b"\xff\xfe"), Err(Refusal::Unreadable));
-        assert_eq!(read(&b"[".repeat(60_000)), Err(Refusal::Unreadable));
+        assert_eq!(parse(b"\xff\xfe"), Err(Rejection::InvalidBody));
+        assert_eq!(parse(&b"[".repeat(60_000)), Err(Rejection::InvalidBody));
     }
 }

@@ -1,4 +1,4 @@
-//! Why a request is not carried out, and what its sender is told: no more than helps one who may send it.
+//! Rejected requests and the answer to each: the sender learns no more than helps an authorised one.
 
 use axum::response::{IntoResponse, Response};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
@@ -7,34 +7,36 @@ use http::{HeaderName, StatusCode};
 use super::auth::error::AuthError;
 use crate::metrics::TriggerOutcome;
 
-/// Why a request is not carried out. The message is the body of the answer.
+/// The reason why a request is rejected. The message is the body of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
-    /// Whoever sent it may not, or sent it before. Why is for the log alone.
+pub(super) enum Rejection {
+    /// The sender is not authorised, or sent this before. The cause is for the log alone.
     #[error("unauthorized")]
     Unauthorized(AuthError),
-    /// Its body is too long.
-    #[error("the body is too long")]
+    /// The body is too large.
+    #[error("body too large")]
     TooLarge,
-    /// Too many came of this key.
+    /// The key is over its rate limit.
     #[error("too many requests")]
-    TooMany,
-    /// Nobody can tell what it says.
-    #[error(r#"the body must be an event of AWS, {{"store", "key"}}, {{"pullSecret"}}, or empty for all"#)]
-    Unreadable,
-    /// The controller did not answer, or could not tell whoever leads.
+    RateLimited,
+    /// The body is none of the known shapes.
+    #[error(
+        r#"invalid body: it must be an AWS event, {{"store", "key"}}, {{"clusterPullSecret"}}, or empty for all"#
+    )]
+    InvalidBody,
+    /// The controller did not answer, or could not forward the request to the leader.
     #[error("not ready: try again")]
-    Unanswered,
+    NotReady,
 }
 
-impl Refusal {
-    /// What it counts as.
+impl Rejection {
+    /// The outcome that it counts as.
     pub(super) fn outcome(self) -> Option<TriggerOutcome> {
         match self {
-            Self::Unauthorized(_) | Self::TooLarge | Self::TooMany => Some(TriggerOutcome::Refused),
-            Self::Unreadable => Some(TriggerOutcome::Unreadable),
-            // The controller counts what comes to it.
-            Self::Unanswered => None,
+            Self::Unauthorized(_) | Self::TooLarge | Self::RateLimited => Some(TriggerOutcome::Rejected),
+            Self::InvalidBody => Some(TriggerOutcome::Invalid),
+            // The controller counts the requests that reach it.
+            Self::NotReady => None,
         }
     }
 
@@ -42,31 +44,31 @@ impl Refusal {
         match self {
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unreadable => StatusCode::BAD_REQUEST,
-            Self::Unanswered => StatusCode::SERVICE_UNAVAILABLE,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::InvalidBody => StatusCode::BAD_REQUEST,
+            Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
-    /// A header that HTTP wants beside the status.
+    /// The header that HTTP requires with the status.
     fn header(self) -> Option<(HeaderName, &'static str)> {
         match self {
             Self::Unauthorized(_) => Some((WWW_AUTHENTICATE, "Bearer")),
-            // The next is allowed within a second, whatever the rate.
-            Self::TooMany => Some((RETRY_AFTER, "1")),
-            Self::Unanswered => Some((RETRY_AFTER, "5")),
-            Self::TooLarge | Self::Unreadable => None,
+            // The next request is allowed within a second, whatever the rate.
+            Self::RateLimited => Some((RETRY_AFTER, "1")),
+            Self::NotReady => Some((RETRY_AFTER, "5")),
+            Self::TooLarge | Self::InvalidBody => None,
         }
     }
 }
 
-impl From<AuthError> for Refusal {
-    fn from(stranger: AuthError) -> Self {
-        Self::Unauthorized(stranger)
+impl From<AuthError> for Rejection {
+    fn from(error: AuthError) -> Self {
+        Self::Unauthorized(error)
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         (self.status(), self.header().map(|header| [header]), format!("{self}\n")).into_response()
     }
@@ -78,24 +80,24 @@ mod tests {
 
     use super::*;
 
-    fn check(refusal: Refusal, status: u16, header: Option<(&str, &str)>) {
-        let response = refusal.into_response();
-        assert_eq!(response.status(), status, "{refusal:?}");
+    fn check(rejection: Rejection, status: u16, header: Option<(&str, &str)>) {
+        let response = rejection.into_response();
+        assert_eq!(response.status(), status, "{rejection:?}");
         for name in ["www-authenticate", "retry-after"] {
             let expect = header.filter(|(expected, _)| *expected == name).map(|(_, value)| value);
             let value = response.headers().get(name).map(|value| value.to_str().unwrap());
-            assert_eq!(value, expect, "{refusal:?}: {name}");
+            assert_eq!(value, expect, "{rejection:?}: {name}");
         }
     }
 
     #[test]
-    fn every_refusal_has_its_status_and_header() {
-        for stranger in AuthError::VARIANTS {
-            check(Refusal::Unauthorized(*stranger), 401, Some(("www-authenticate", "Bearer")));
+    fn every_rejection_has_its_status_and_header() {
+        for error in AuthError::VARIANTS {
+            check(Rejection::Unauthorized(*error), 401, Some(("www-authenticate", "Bearer")));
         }
-        check(Refusal::TooLarge, 413, None);
-        check(Refusal::TooMany, 429, Some(("retry-after", "1")));
-        check(Refusal::Unreadable, 400, None);
-        check(Refusal::Unanswered, 503, Some(("retry-after", "5")));
+        check(Rejection::TooLarge, 413, None);
+        check(Rejection::RateLimited, 429, Some(("retry-after", "1")));
+        check(Rejection::InvalidBody, 400, None);
+        check(Rejection::NotReady, 503, Some(("retry-after", "5")));
     }
 }

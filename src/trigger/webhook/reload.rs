@@ -1,7 +1,7 @@
-//! Files that may be replaced while the process runs.
+//! Files that are reloaded when they change while the process runs.
 //!
-//! They are looked at when they are needed, at most once a second, and by their content: what is mounted
-//! into a pod is replaced by a link that changes, which times and lengths tell nothing of.
+//! They are checked when they are needed, at most once a second, and by their content: a file mounted into a
+//! pod is replaced by switching a link, which modification times and lengths do not show.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -12,10 +12,10 @@ use secrecy::{ExposeSecret, SecretSlice};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::secret_file::{self, Unread};
+use crate::secret_file::{self, ReadError};
 
-/// Time between two looks.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Time between two checks.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The largest file: a few certificates, or a thousand keys.
 const MAX_LENGTH: u64 = 256 * 1024;
@@ -24,83 +24,86 @@ const MAX_LENGTH: u64 = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct ReloadingFile<const N: usize> {
     paths: [PathBuf; N],
-    seen: Mutex<Seen>,
+    last: Mutex<LastCheck>,
 }
 
-/// What a look saw.
+/// The time and the result of the last check.
 #[derive(Debug, Default)]
-struct Seen {
-    looked_at: Option<Instant>,
-    state: Option<Result<Print, Unreadable>>,
+struct LastCheck {
+    at: Option<Instant>,
+    state: Option<Result<Fingerprint, FileError>>,
 }
 
-/// What contents are known by without being kept.
+/// A digest that identifies contents without keeping them.
 #[derive(PartialEq, Eq)]
-struct Print([u8; digest::SHA256_OUTPUT_LEN]);
+struct Fingerprint([u8; digest::SHA256_OUTPUT_LEN]);
 
-/// A file cannot be read.
+/// A file that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} cannot be read: {why}", path.display())]
-pub struct Unreadable {
+#[error("cannot read {}: {why}", path.display())]
+pub struct FileError {
     path: PathBuf,
     why: String,
 }
 
 impl<const N: usize> ReloadingFile<N> {
-    /// Looks at nothing yet.
+    /// Reads nothing yet.
     pub(super) fn new(paths: [PathBuf; N]) -> Self {
-        Self { paths, seen: Mutex::default() }
+        Self { paths, last: Mutex::default() }
     }
 
-    /// What the files hold, where that is not what the last look saw.
-    pub(super) async fn news(&self) -> Option<Result<[SecretSlice<u8>; N], Unreadable>> {
-        let mut seen = self.seen.lock().await;
-        if seen.looked_at.is_some_and(|looked_at| Instant::now() < looked_at + PAUSE) {
+    /// Returns the contents if they changed since the last check.
+    pub(super) async fn changes(&self) -> Option<Result<[SecretSlice<u8>; N], FileError>> {
+        let mut last = self.last.lock().await;
+        if last.at.is_some_and(|at| Instant::now() < at + CHECK_INTERVAL) {
             return None;
         }
         let contents = self.read().await;
-        seen.looked_at = Some(Instant::now());
-        let state = Some(contents.as_ref().map(print).map_err(Clone::clone));
-        let is_new = seen.state != state;
-        seen.state = state;
-        is_new.then_some(contents)
+        last.at = Some(Instant::now());
+        let state = Some(contents.as_ref().map(Fingerprint::new).map_err(Clone::clone));
+        let has_changed = last.state != state;
+        last.state = state;
+        has_changed.then_some(contents)
     }
 
-    async fn read(&self) -> Result<[SecretSlice<u8>; N], Unreadable> {
+    async fn read(&self) -> Result<[SecretSlice<u8>; N], FileError> {
         let mut contents = [const { Vec::new() }; N].map(SecretSlice::from);
         for (content, path) in contents.iter_mut().zip(&self.paths) {
-            let unreadable = |why| Unreadable { path: path.clone(), why: explain(&why) };
-            (*content, _) = secret_file::read(path, MAX_LENGTH).await.map_err(unreadable)?;
+            (*content, _) = secret_file::read(path, MAX_LENGTH)
+                .await
+                .map_err(|error| FileError { path: path.clone(), why: describe(&error) })?;
         }
         Ok(contents)
     }
 }
 
-impl std::fmt::Debug for Print {
+impl Fingerprint {
+    fn new<const N: usize>(contents: &[SecretSlice<u8>; N]) -> Self {
+        let mut hash = digest::Context::new(&SHA256);
+        for content in contents {
+            let content = content.expose_secret();
+            hash.update(&content.len().to_le_bytes());
+            hash.update(content);
+        }
+        let mut fingerprint = [0; digest::SHA256_OUTPUT_LEN];
+        fingerprint.copy_from_slice(hash.finish().as_ref());
+        Self(fingerprint)
+    }
+}
+
+impl std::fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Print(…)")
+        f.write_str("Fingerprint(…)")
     }
 }
 
-fn print<const N: usize>(contents: &[SecretSlice<u8>; N]) -> Print {
-    let mut hash = digest::Context::new(&SHA256);
-    for content in contents {
-        let content = content.expose_secret();
-        hash.update(&content.len().to_le_bytes());
-        hash.update(content);
-    }
-    let mut print = Print([0; digest::SHA256_OUTPUT_LEN]);
-    print.0.copy_from_slice(hash.finish().as_ref());
-    print
-}
-
-fn explain(why: &Unread) -> String {
-    match why {
-        Unread::NoFile => "it is not a file".to_owned(),
-        Unread::TooLong => "it is larger than 256 KiB".to_owned(),
-        Unread::Refused(error) => match error.kind() {
-            ErrorKind::NotFound | ErrorKind::NotADirectory => "it is not there".to_owned(),
-            ErrorKind::PermissionDenied => "no permission".to_owned(),
+fn describe(error: &ReadError) -> String {
+    match error {
+        ReadError::NotAFile => "not a regular file".to_owned(),
+        ReadError::TooLarge => "larger than 256 KiB".to_owned(),
+        ReadError::Io(error) => match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => "no such file".to_owned(),
+            ErrorKind::PermissionDenied => "permission denied".to_owned(),
             _ => error.to_string(),
         },
     }
@@ -115,86 +118,92 @@ mod tests {
 
     use super::*;
 
-    /// What is told of one file: its content, or why there is none.
-    async fn news(watched: &ReloadingFile<1>) -> Option<String> {
-        let text =
-            |[content]: [SecretSlice<u8>; 1]| String::from_utf8(content.expose_secret().to_vec()).unwrap();
-        Some(watched.news().await?.map_or_else(|error| error.to_string(), text))
+    /// The changed content of one file, or the error that replaces it.
+    async fn changes(file: &ReloadingFile<1>) -> Option<String> {
+        Some(match file.changes().await? {
+            Ok([content]) => String::from_utf8(content.expose_secret().to_vec()).unwrap(),
+            Err(error) => error.to_string(),
+        })
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_content_is_told_once() {
+    async fn changed_content_is_returned_once() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("keys");
         std::fs::write(&path, "one").unwrap();
-        let watched = ReloadingFile::new([path.clone()]);
-        assert_eq!(news(&watched).await.as_deref(), Some("one"));
-        advance(PAUSE).await;
-        assert_eq!(news(&watched).await, None);
-        // As long as before, and in the same second.
+        let file = ReloadingFile::new([path.clone()]);
+        assert_eq!(changes(&file).await.as_deref(), Some("one"));
+        advance(CHECK_INTERVAL).await;
+        assert_eq!(changes(&file).await, None);
+        // Of the same length, and within the same second.
         std::fs::write(&path, "two").unwrap();
-        advance(PAUSE).await;
-        assert_eq!(news(&watched).await.as_deref(), Some("two"));
-        assert_eq!(news(&watched).await, None);
+        advance(CHECK_INTERVAL).await;
+        assert_eq!(changes(&file).await.as_deref(), Some("two"));
+        assert_eq!(changes(&file).await, None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn files_are_looked_at_once_a_second_at_most() {
+    async fn files_are_checked_once_a_second_at_most() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("keys");
         std::fs::write(&path, "one").unwrap();
-        let watched = ReloadingFile::new([path.clone()]);
-        assert_eq!(news(&watched).await.as_deref(), Some("one"));
+        let file = ReloadingFile::new([path.clone()]);
+        assert_eq!(changes(&file).await.as_deref(), Some("one"));
         std::fs::write(&path, "two").unwrap();
         advance(Duration::from_millis(999)).await;
-        assert_eq!(news(&watched).await, None);
+        assert_eq!(changes(&file).await, None);
         advance(Duration::from_millis(1)).await;
-        assert_eq!(news(&watched).await.as_deref(), Some("two"));
+        assert_eq!(changes(&file).await.as_deref(), Some("two"));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_mounted_secret_is_replaced_by_its_links() {
+    async fn mounted_secret_is_reloaded_when_its_link_changes() {
         let directory = TempDir::new().unwrap();
-        let inside = |name: &str| directory.path().join(name);
+        let root = directory.path();
         for (version, content) in [("..1", "one"), ("..2", "two")] {
-            std::fs::create_dir(inside(version)).unwrap();
-            std::fs::write(inside(version).join("keys"), content).unwrap();
+            std::fs::create_dir(root.join(version)).unwrap();
+            std::fs::write(root.join(version).join("keys"), content).unwrap();
         }
-        symlink("..1", inside("..data")).unwrap();
-        symlink("..data/keys", inside("keys")).unwrap();
-        let watched = ReloadingFile::new([inside("keys")]);
-        assert_eq!(news(&watched).await.as_deref(), Some("one"));
-        symlink("..2", inside("..new")).unwrap();
-        std::fs::rename(inside("..new"), inside("..data")).unwrap();
-        advance(PAUSE).await;
-        assert_eq!(news(&watched).await.as_deref(), Some("two"));
+        symlink("..1", root.join("..data")).unwrap();
+        symlink("..data/keys", root.join("keys")).unwrap();
+        let file = ReloadingFile::new([root.join("keys")]);
+        assert_eq!(changes(&file).await.as_deref(), Some("one"));
+        symlink("..2", root.join("..new")).unwrap();
+        std::fs::rename(root.join("..new"), root.join("..data")).unwrap();
+        advance(CHECK_INTERVAL).await;
+        assert_eq!(changes(&file).await.as_deref(), Some("two"));
+    }
+
+    /// Expects this error once.
+    async fn check_error(file: &ReloadingFile<1>, expect: &str) {
+        let message = format!("cannot read {}: {expect}", file.paths[0].display());
+        assert_eq!(changes(file).await, Some(message));
+        advance(CHECK_INTERVAL).await;
+        assert_eq!(changes(file).await, None);
+        advance(CHECK_INTERVAL).await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_cannot_be_read_is_told_once_with_its_reason() {
+    async fn unreadable_file_is_reported_once_with_its_cause() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("keys");
-        let watched = ReloadingFile::new([path.clone()]);
-        let expect = async |why: &str| {
-            let told = format!("{} cannot be read: {why}", path.display());
-            assert_eq!(news(&watched).await, Some(told));
-            advance(PAUSE).await;
-            assert_eq!(news(&watched).await, None);
-            advance(PAUSE).await;
-        };
-        expect("it is not there").await;
+        let file = ReloadingFile::new([path.clone()]);
+        check_error(&file, "no such file").await;
         std::fs::create_dir(&path).unwrap();
-        expect("it is not a file").await;
+        check_error(&file, "not a regular file").await;
         std::fs::remove_dir(&path).unwrap();
         std::fs::write(&path, vec![b'x'; usize::try_from(MAX_LENGTH).unwrap() + 1]).unwrap();
-        expect("it is larger than 256 KiB").await;
+        check_error(&file, "larger than 256 KiB").await;
         std::fs::write(&path, "one").unwrap();
-        assert_eq!(news(&watched).await.as_deref(), Some("one"));
+        assert_eq!(changes(&file).await.as_deref(), Some("one"));
+    }
+
+    fn fingerprint(texts: [&str; 2]) -> Fingerprint {
+        Fingerprint::new(&texts.map(|text| SecretSlice::from(text.as_bytes().to_vec())))
     }
 
     #[tokio::test]
-    async fn what_moves_from_one_file_to_the_next_is_another_content() {
-        let contents = |texts: [&str; 2]| texts.map(|text| SecretSlice::from(text.as_bytes().to_vec()));
-        assert!(print(&contents(["ab", "c"])) != print(&contents(["a", "bc"])));
+    async fn bytes_moved_between_files_change_the_fingerprint() {
+        assert!(fingerprint(["ab", "c"]) != fingerprint(["a", "bc"]));
     }
 }

@@ -1,6 +1,6 @@
-//! What is rung for, and what is not.
+//! Requests to the webhook: accepted and rejected ones, and their triggers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use axum::body::{Body, to_bytes};
@@ -17,91 +17,93 @@ use crate::manifest::config::triggers::Webhook;
 use crate::trigger::TriggerScope;
 use crate::trigger::channel::{self, ForwardError, TriggerReceiver};
 
-mod port;
-mod stranger;
+mod rejection_log;
+mod socket;
 mod tls;
 
 const TOKEN: &str = "t0ken-of-CI-0123456789";
 const KEY: &str = "key-of-vault-0123456789";
-/// By the clock of these tests it is always then.
+/// The fixed time of the clock of these tests.
 const NOW: i64 = 1_732_441_811;
 
 fn wall_clock() -> Timestamp {
     Timestamp::from_second(NOW).unwrap()
 }
 
-/// A webhook with files of its own, and a controller that may be played.
-struct Scene {
+/// A webhook with its own files; the test plays the controller.
+struct TestWebhook {
     directory: TempDir,
     metrics: Arc<Metrics>,
-    webhook: Webhook,
+    config: Webhook,
     triggers: TriggerSender,
 }
 
-impl Scene {
-    /// Ten requests a second of the token [`TOKEN`] and the key [`KEY`].
+impl TestWebhook {
+    /// Allows ten requests a second of the token [`TOKEN`] and of the key [`KEY`].
     fn new() -> (Self, TriggerReceiver) {
         let directory = TempDir::new().unwrap();
-        let file = |name: &str, content: &str| {
-            let path = directory.path().join(name);
-            std::fs::write(&path, content).unwrap();
-            Some(path)
-        };
-        let webhook = Webhook {
+        let config = Webhook {
             listen: "127.0.0.1:0".parse().unwrap(),
-            token_file: file("tokens", TOKEN),
-            hmac_key_file: file("keys", KEY),
+            token_file: Some(write(directory.path(), "tokens", TOKEN)),
+            hmac_key_file: Some(write(directory.path(), "keys", KEY)),
             tls: None,
             requests_per_second: 10,
         };
-        let (triggers, trigger_receiver) = channel::channel();
-        (Self { directory, metrics: Arc::default(), webhook, triggers }, trigger_receiver)
+        let (triggers, receiver) = channel::channel();
+        (Self { directory, metrics: Arc::default(), config, triggers }, receiver)
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    async fn settings(&self) -> Settings {
-        Settings::open(&self.webhook, Arc::clone(&self.metrics), wall_clock).await.unwrap()
+    async fn settings(&self) -> WebhookSettings {
+        WebhookSettings::open(&self.config, Arc::clone(&self.metrics), wall_clock).await.unwrap()
     }
 
-    /// What keeps the webhook from starting, without the directory.
-    async fn unusable(&self) -> String {
-        let outcome = Settings::open(&self.webhook, Arc::clone(&self.metrics), wall_clock).await;
+    /// The error that prevents the start, without the directory.
+    async fn start_error(&self) -> String {
+        let outcome = WebhookSettings::open(&self.config, Arc::clone(&self.metrics), wall_clock).await;
         let directory = format!("{}/", self.directory.path().display());
-        outcome.expect_err("it cannot be used").to_string().replace(&directory, "")
+        outcome.expect_err("it cannot start").to_string().replace(&directory, "")
     }
 
-    async fn desk(&self, wall_clock: fn() -> Timestamp) -> App {
-        let Settings { door, metrics, .. } = self.settings().await;
-        App { door, triggers: self.triggers.clone(), metrics, wall_clock, strangers: Mutex::default() }
+    async fn app(&self, wall_clock: fn() -> Timestamp) -> App {
+        let WebhookSettings { authenticator, metrics, .. } = self.settings().await;
+        let (triggers, rejection_log) = (self.triggers.clone(), Mutex::default());
+        App { authenticator, triggers, metrics, wall_clock, rejection_log }
     }
 
     async fn router(&self) -> Router {
-        let peer = Peer { address: [192, 0, 2, 7].into(), welcome: Authenticated::default() };
-        router(self.desk(wall_clock).await).layer(Extension(peer))
+        let peer = Peer { address: [192, 0, 2, 7].into(), authenticated: Authenticated::default() };
+        router(self.app(wall_clock).await).layer(Extension(peer))
     }
 
-    /// How many requests of the webhook had this outcome.
+    /// The number of requests with this outcome.
     fn counted(&self, outcome: &str) -> Option<u64> {
         let series = format!("regcred_triggers_total{{trigger=\"webhook\",outcome=\"{outcome}\"}} ");
         self.metrics.encode().lines().find_map(|line| line.strip_prefix(&series)?.parse().ok())
     }
 }
 
-/// A controller that wakes `images` whatever it is asked, and remembers what that was.
-fn play(mut trigger_receiver: TriggerReceiver) -> Arc<Mutex<Vec<TriggerScope>>> {
-    let looks = Arc::new(Mutex::new(Vec::new()));
-    let remembered = Arc::clone(&looks);
+fn write(directory: &Path, name: &str, content: &str) -> PathBuf {
+    let path = directory.join(name);
+    std::fs::write(&path, content).unwrap();
+    path
+}
+
+/// Plays a controller that answers every trigger with `images`, and records the scopes.
+fn accept_all(mut receiver: TriggerReceiver) -> Arc<Mutex<Vec<TriggerScope>>> {
+    let scopes = Arc::new(Mutex::new(Vec::new()));
+    let recorded = Arc::clone(&scopes);
     tokio::spawn(async move {
-        while let Some(wake) = trigger_receiver.recv().await {
-            assert_eq!((wake.trigger, wake.at), (Trigger::Webhook, wall_clock()));
-            remembered.lock().unwrap().extend(wake.scopes);
-            wake.reply.expect("it wants to know").send(Ok(vec!["images".to_owned()])).unwrap();
+        while let Some(event) = receiver.recv().await {
+            assert_eq!((event.trigger, event.at), (Trigger::Webhook, wall_clock()));
+            recorded.lock().unwrap().extend(event.scopes);
+            event.reply.expect("an answer is awaited").send(Ok(vec!["images".to_owned()])).unwrap();
         }
     });
-    looks
+    scopes
 }
 
 fn with_token(body: impl Into<Body>) -> Request {
@@ -109,7 +111,7 @@ fn with_token(body: impl Into<Body>) -> Request {
 }
 
 fn signed(key: &str, at: i64, body: &str) -> Request {
-    let signature = Signature::by(key, at, body.as_bytes());
+    let signature = Signature::sign(key, at, body.as_bytes());
     Request::post(PATH)
         .header("x-regcred-timestamp", at.to_string())
         .header("x-regcred-signature", signature.to_string())
@@ -129,47 +131,52 @@ async fn status_of(router: &Router, request: Request) -> u16 {
     answer_to(router, request).await.0
 }
 
+/// The status of a request that this key signs, a second later.
+async fn status_later(router: &Router, key: &str, at: i64) -> u16 {
+    tokio::time::advance(Duration::from_secs(1)).await;
+    status_of(router, signed(key, NOW + at, "")).await
+}
+
 #[tokio::test]
-async fn who_has_a_token_wakes_what_the_body_names() {
-    let (scene, trigger_receiver) = Scene::new();
-    let looks = play(trigger_receiver);
-    let router = scene.router().await;
-    let woken = (202, r#"{"pullSecrets":["images"]}"#.to_owned());
+async fn request_with_a_token_triggers_the_scope_of_its_body() {
+    let (webhook, receiver) = TestWebhook::new();
+    let scopes = accept_all(receiver);
+    let router = webhook.router().await;
+    let accepted = (202, r#"{"clusterPullSecrets":["images"]}"#.to_owned());
     let event = include_str!("../../../tests/fuzz/seeds/event/label-updated.json");
-    for body in ["", r#"{"store": "vault", "key": "ci/ghcr"}"#, r#"{"pullSecret": "images"}"#, event] {
-        assert_eq!(answer_to(&router, with_token(body.to_owned())).await, woken, "{body}");
+    for body in ["", r#"{"store": "vault", "key": "ci/ghcr"}"#, r#"{"clusterPullSecret": "images"}"#, event] {
+        assert_eq!(answer_to(&router, with_token(body.to_owned())).await, accepted, "{body}");
     }
-    let looks = looks.lock().unwrap();
-    let place = StoreKey { store: "vault".into(), key: "ci/ghcr".into() };
-    let known =
-        [TriggerScope::All, TriggerScope::Key(place, None), TriggerScope::Object("images".to_owned())];
-    assert_eq!(looks[..3], known);
-    assert!(matches!(&looks[3..], [TriggerScope::Secret(_)]), "{looks:?}");
+    let scopes = scopes.lock().unwrap();
+    let key = StoreKey { store: "vault".into(), key: "ci/ghcr".into() };
+    let expect = [TriggerScope::All, TriggerScope::Key(key, None), TriggerScope::Object("images".to_owned())];
+    assert_eq!(scopes[..3], expect);
+    assert!(matches!(&scopes[3..], [TriggerScope::Secret(_)]), "{scopes:?}");
 }
 
 #[tokio::test]
-async fn who_signs_a_request_wakes_as_well() {
-    let (scene, trigger_receiver) = Scene::new();
-    let looks = play(trigger_receiver);
-    let router = scene.router().await;
-    assert_eq!(status_of(&router, signed(KEY, NOW, r#"{"pullSecret": "images"}"#)).await, 202);
+async fn signed_request_triggers_the_scope_of_its_body() {
+    let (webhook, receiver) = TestWebhook::new();
+    let scopes = accept_all(receiver);
+    let router = webhook.router().await;
+    assert_eq!(status_of(&router, signed(KEY, NOW, r#"{"clusterPullSecret": "images"}"#)).await, 202);
     assert_eq!(status_of(&router, signed(KEY, NOW, "")).await, 202);
-    assert_eq!(*looks.lock().unwrap(), [TriggerScope::Object("images".to_owned()), TriggerScope::All]);
+    assert_eq!(*scopes.lock().unwrap(), [TriggerScope::Object("images".to_owned()), TriggerScope::All]);
 }
 
 #[tokio::test]
-async fn a_wrong_key_a_replay_and_a_wrong_time_ring_for_nothing() {
-    let (scene, trigger_receiver) = Scene::new();
-    let looks = play(trigger_receiver);
-    let router = scene.router().await;
+async fn wrong_key_replay_or_timestamp_triggers_nothing() {
+    let (webhook, receiver) = TestWebhook::new();
+    let scopes = accept_all(receiver);
+    let router = webhook.router().await;
     assert_eq!(status_of(&router, signed(KEY, NOW, "")).await, 202);
     let bare = Request::post(PATH).body(Body::empty()).unwrap();
     let wrong_token = Request::post(PATH).header(AUTHORIZATION, "Bearer token").body(Body::empty()).unwrap();
     let key_as_token =
         Request::post(PATH).header(AUTHORIZATION, format!("Bearer {KEY}")).body(Body::empty()).unwrap();
     let mut forged = signed(KEY, NOW - 1, "");
-    *forged.body_mut() = Body::from(r#"{"pullSecret": "images"}"#);
-    let refused = [
+    *forged.body_mut() = Body::from(r#"{"clusterPullSecret": "images"}"#);
+    let rejected = [
         ("nothing", bare),
         ("a wrong token", wrong_token),
         ("the key of signatures as a token", key_as_token),
@@ -180,89 +187,100 @@ async fn a_wrong_key_a_replay_and_a_wrong_time_ring_for_nothing() {
         ("a late timestamp", signed(KEY, NOW - 301, "")),
         ("a future timestamp", signed(KEY, NOW + 301, "")),
     ];
-    let count = refused.len() as u64;
-    for (what, request) in refused {
+    let count = rejected.len() as u64;
+    for (what, request) in rejected {
         assert_eq!(answer_to(&router, request).await, (401, "unauthorized\n".to_owned()), "{what}");
     }
-    assert_eq!(*looks.lock().unwrap(), [TriggerScope::All]);
-    assert_eq!(scene.counted("refused"), Some(count));
+    assert_eq!(*scopes.lock().unwrap(), [TriggerScope::All]);
+    assert_eq!(webhook.counted("rejected"), Some(count));
     for at in [NOW - 300, NOW + 300] {
         assert_eq!(status_of(&router, signed(KEY, at, "")).await, 202, "{at}");
     }
 }
 
-#[tokio::test]
-async fn a_body_that_comes_late_makes_no_signature_younger() {
-    static CLOCK: AtomicI64 = AtomicI64::new(NOW);
-    let wall_clock = || Timestamp::from_second(CLOCK.load(Ordering::Relaxed)).unwrap();
-    let (scene, trigger_receiver) = Scene::new();
-    let looks = play(trigger_receiver);
-    let desk = scene.desk(wall_clock).await;
-    let admit = async |at| desk.door.admit_signed(&Signature::by(KEY, at, b""), b"", wall_clock).await;
-    assert_eq!(admit(NOW - 300).await, Ok(()));
-    // The same again, whose body waits until the first is forgotten.
-    let (forgotten, waits) = oneshot::channel();
-    let mut replay = signed(KEY, NOW - 300, "");
-    *replay.body_mut() = Body::from_stream(stream::once(async { waits.await.map(|()| Bytes::new()) }));
-    let meanwhile = async {
-        CLOCK.store(NOW + 1, Ordering::Relaxed);
-        assert_eq!(admit(NOW).await, Ok(()));
-        forgotten.send(()).unwrap();
-    };
-    let welcome = Authenticated::default();
-    let (outcome, ()) = tokio::join!(desk.take(replay, &welcome), meanwhile);
-    assert_eq!(outcome, Err(Refusal::Unauthorized(AuthError::WrongTime)));
-    assert_eq!(*looks.lock().unwrap(), []);
+/// A clock that a single test moves.
+static CLOCK: AtomicI64 = AtomicI64::new(NOW);
+
+fn moving_clock() -> Timestamp {
+    Timestamp::from_second(CLOCK.load(Ordering::Relaxed)).unwrap()
+}
+
+async fn authenticate(app: &App, at: i64) -> Result<(), Rejection> {
+    app.authenticator.authenticate_signature(&Signature::sign(KEY, at, b""), b"", moving_clock).await
 }
 
 #[tokio::test]
-async fn where_no_file_has_tokens_no_token_is_taken() {
-    let (mut scene, trigger_receiver) = Scene::new();
-    let _looks = play(trigger_receiver);
-    scene.webhook.token_file = None;
-    let router = scene.router().await;
+async fn slow_body_does_not_extend_the_signature_window() {
+    let (webhook, receiver) = TestWebhook::new();
+    let scopes = accept_all(receiver);
+    let app = webhook.app(moving_clock).await;
+    assert_eq!(authenticate(&app, NOW - 300).await, Ok(()));
+    // The body of a replay is held back until the first signature is forgotten.
+    let (forgotten, waits) = oneshot::channel();
+    let mut replay = signed(KEY, NOW - 300, "");
+    *replay.body_mut() = Body::from_stream(stream::once(async { waits.await.map(|()| Bytes::new()) }));
+    let forget = async {
+        CLOCK.store(NOW + 1, Ordering::Relaxed);
+        assert_eq!(authenticate(&app, NOW).await, Ok(()));
+        forgotten.send(()).unwrap();
+    };
+    let authenticated = Authenticated::default();
+    let (outcome, ()) = tokio::join!(app.handle(replay, &authenticated), forget);
+    assert_eq!(outcome, Err(Rejection::Unauthorized(AuthError::TimestampOutOfWindow)));
+    assert_eq!(*scopes.lock().unwrap(), []);
+}
+
+#[tokio::test]
+async fn token_is_rejected_without_a_token_file() {
+    let (mut webhook, receiver) = TestWebhook::new();
+    let _scopes = accept_all(receiver);
+    webhook.config.token_file = None;
+    let router = webhook.router().await;
     assert_eq!(status_of(&router, with_token("")).await, 401);
     assert_eq!(status_of(&router, signed(KEY, NOW, "")).await, 202);
 }
 
 #[tokio::test]
-async fn a_body_that_says_nothing_is_told_so_to_who_may_ask() {
-    let (scene, trigger_receiver) = Scene::new();
-    let looks = play(trigger_receiver);
-    let router = scene.router().await;
-    let (status, text) = answer_to(&router, with_token(r#"{"pullSecret": "images", "hunter2": 1}"#)).await;
+async fn invalid_body_is_explained_to_an_authenticated_sender() {
+    let (webhook, receiver) = TestWebhook::new();
+    let scopes = accept_all(receiver);
+    let router = webhook.router().await;
+    let (status, text) =
+        answer_to(&router, with_token(r#"{"clusterPullSecret": "images", "hunter2": 1}"#)).await;
     assert_eq!(status, 400);
     assert_eq!(
         text,
-        "the body must be an event of AWS, {\"store\", \"key\"}, {\"pullSecret\"}, or empty for all\n"
+        "invalid body: it must be an AWS event, {\"store\", \"key\"}, {\"clusterPullSecret\"}, or empty for all\n"
     );
     assert_eq!(status_of(&router, signed(KEY, NOW, "hunter2")).await, 400);
-    assert_eq!(scene.counted("unreadable"), Some(2));
-    assert_eq!(*looks.lock().unwrap(), []);
+    assert_eq!(webhook.counted("invalid"), Some(2));
+    assert_eq!(*scopes.lock().unwrap(), []);
+}
+
+/// A valid body of that length.
+fn padded(length: usize) -> String {
+    let frame = r#"{"clusterPullSecret": "images"}"#;
+    frame.to_owned() + &" ".repeat(length - frame.len())
 }
 
 #[tokio::test]
-async fn a_body_may_be_64_kibibytes_and_no_more() {
-    let (scene, trigger_receiver) = Scene::new();
-    let looks = play(trigger_receiver);
-    let router = scene.router().await;
-    let body = |length: usize| {
-        let frame = r#"{"pullSecret": "images"}"#;
-        frame.to_owned() + &" ".repeat(length - frame.len())
-    };
-    assert_eq!(status_of(&router, with_token(body(MAX_BODY))).await, 202);
-    assert_eq!(status_of(&router, signed(KEY, NOW, &body(MAX_BODY))).await, 202);
-    assert_eq!(status_of(&router, with_token(body(MAX_BODY + 1))).await, 413);
-    assert_eq!(status_of(&router, signed(KEY, NOW, &body(MAX_BODY + 1))).await, 413);
-    assert_eq!(looks.lock().unwrap().len(), 2);
-    assert_eq!(scene.counted("refused"), Some(2));
+async fn body_over_64_kibibytes_is_rejected() {
+    let (webhook, receiver) = TestWebhook::new();
+    let scopes = accept_all(receiver);
+    let router = webhook.router().await;
+    assert_eq!(status_of(&router, with_token(padded(MAX_BODY))).await, 202);
+    assert_eq!(status_of(&router, signed(KEY, NOW, &padded(MAX_BODY))).await, 202);
+    assert_eq!(status_of(&router, with_token(padded(MAX_BODY + 1))).await, 413);
+    assert_eq!(status_of(&router, signed(KEY, NOW, &padded(MAX_BODY + 1))).await, 413);
+    assert_eq!(scopes.lock().unwrap().len(), 2);
+    assert_eq!(webhook.counted("rejected"), Some(2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_may_ask_so_often_a_second() {
-    let (scene, trigger_receiver) = Scene::new();
-    let looks = play(trigger_receiver);
-    let router = scene.router().await;
+async fn key_over_its_rate_limit_is_rejected_for_a_second() {
+    let (webhook, receiver) = TestWebhook::new();
+    let scopes = accept_all(receiver);
+    let router = webhook.router().await;
     for _ in 0..10 {
         assert_eq!(status_of(&router, with_token("")).await, 202);
     }
@@ -271,7 +289,7 @@ async fn a_key_may_ask_so_often_a_second() {
         (response.status(), &response.headers()[RETRY_AFTER]),
         (StatusCode::TOO_MANY_REQUESTS, &"1".parse().unwrap())
     );
-    // Another key has an allowance of its own, and what is too many is not a replay when it is sent again.
+    // Another key has its own limit, and a request over the limit is no replay when it is sent again.
     for at in 0..10 {
         assert_eq!(status_of(&router, signed(KEY, NOW - at, "")).await, 202);
     }
@@ -279,96 +297,99 @@ async fn a_key_may_ask_so_often_a_second() {
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(status_of(&router, with_token("")).await, 202);
     assert_eq!(status_of(&router, signed(KEY, NOW - 10, "")).await, 202);
-    assert_eq!(looks.lock().unwrap().len(), 22);
+    assert_eq!(scopes.lock().unwrap().len(), 22);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_is_rotated_is_taken_beside_the_old_one_until_that_goes() {
-    let (scene, trigger_receiver) = Scene::new();
-    let _looks = play(trigger_receiver);
-    let router = scene.router().await;
-    let ask = async |key: &str, at: i64| {
-        tokio::time::advance(Duration::from_secs(1)).await;
-        status_of(&router, signed(key, NOW + at, "")).await
-    };
+async fn rotated_key_is_accepted_until_it_is_removed() {
+    let (webhook, receiver) = TestWebhook::new();
+    let _scopes = accept_all(receiver);
+    let router = webhook.router().await;
     let new = "new-key-0123456789";
-    std::fs::write(scene.path("keys"), format!("{KEY}\n{new}\n")).unwrap();
-    assert_eq!((ask(KEY, 1).await, ask(new, 2).await), (202, 202));
-    std::fs::write(scene.path("keys"), format!("{new}\n")).unwrap();
-    assert_eq!((ask(KEY, 3).await, ask(new, 4).await), (401, 202));
-    std::fs::remove_file(scene.path("keys")).unwrap();
-    assert_eq!((ask(KEY, 5).await, ask(new, 6).await), (401, 401));
+    std::fs::write(webhook.path("keys"), format!("{KEY}\n{new}\n")).unwrap();
+    assert_eq!((status_later(&router, KEY, 1).await, status_later(&router, new, 2).await), (202, 202));
+    std::fs::write(webhook.path("keys"), format!("{new}\n")).unwrap();
+    assert_eq!((status_later(&router, KEY, 3).await, status_later(&router, new, 4).await), (401, 202));
+    std::fs::remove_file(webhook.path("keys")).unwrap();
+    assert_eq!((status_later(&router, KEY, 5).await, status_later(&router, new, 6).await), (401, 401));
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_asks_before_the_controller_hears_is_asked_to_come_again() {
-    let (scene, trigger_receiver) = Scene::new();
-    let router = scene.router().await;
+async fn unresponsive_controller_is_answered_with_retry_after() {
+    let (webhook, receiver) = TestWebhook::new();
+    let router = webhook.router().await;
     let begin = Instant::now();
     let response = router.clone().oneshot(with_token("")).await.unwrap();
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(response.headers()[RETRY_AFTER], "5");
-    assert_eq!(begin.elapsed(), PATIENCE);
-    // One that has ended hears nothing more, which is known at once.
-    drop(trigger_receiver);
+    assert_eq!(begin.elapsed(), TRIGGER_TIMEOUT);
+    // A controller that has ended is noticed at once.
+    drop(receiver);
     assert_eq!(status_of(&router, with_token("")).await, 503);
-    assert_eq!(begin.elapsed(), PATIENCE);
+    assert_eq!(begin.elapsed(), TRIGGER_TIMEOUT);
 }
 
 #[tokio::test]
-async fn what_could_not_be_handed_over_is_not_said_to_be_woken() {
-    let (scene, mut trigger_receiver) = Scene::new();
-    let router = scene.router().await;
+async fn request_that_cannot_be_forwarded_is_not_accepted() {
+    let (webhook, mut receiver) = TestWebhook::new();
+    let router = webhook.router().await;
     tokio::spawn(async move {
-        let wake = trigger_receiver.recv().await.unwrap();
+        let event = receiver.recv().await.unwrap();
         let lost = ForwardError { cluster_pull_secrets: vec!["images".to_owned()] };
-        wake.reply.unwrap().send(Err(lost)).unwrap();
+        event.reply.unwrap().send(Err(lost)).unwrap();
     });
     assert_eq!(answer_to(&router, with_token("")).await, (503, "not ready: try again\n".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_signed_and_not_carried_out_may_come_again() {
-    let (scene, mut trigger_receiver) = Scene::new();
-    let router = scene.router().await;
-    let request = || signed(KEY, NOW, "");
-    assert_eq!(status_of(&router, request()).await, 503);
-    // Whoever sent it no longer waits.
-    drop(trigger_receiver.recv().await);
-    let looks = play(trigger_receiver);
-    assert_eq!(status_of(&router, request()).await, 202);
-    assert_eq!(status_of(&router, request()).await, 401, "once it is carried out it is used");
-    assert_eq!(*looks.lock().unwrap(), [TriggerScope::All]);
+async fn signature_of_an_unanswered_request_may_be_retried() {
+    let (webhook, mut receiver) = TestWebhook::new();
+    let router = webhook.router().await;
+    assert_eq!(status_of(&router, signed(KEY, NOW, "")).await, 503);
+    // The sender of the first request no longer waits.
+    drop(receiver.recv().await);
+    let scopes = accept_all(receiver);
+    assert_eq!(status_of(&router, signed(KEY, NOW, "")).await, 202);
+    assert_eq!(status_of(&router, signed(KEY, NOW, "")).await, 401, "used once it is accepted");
+    assert_eq!(*scopes.lock().unwrap(), [TriggerScope::All]);
 }
 
-#[tokio::test]
-async fn ten_thousand_bad_requests_leave_nothing_behind() {
-    let (scene, trigger_receiver) = Scene::new();
-    let looks = play(trigger_receiver);
-    let desk = scene.desk(wall_clock).await;
-    let take = async |request| desk.take(request, &Authenticated::default()).await;
-    let wrong = |n: i64| match n % 4 {
+/// One of four kinds of rejected requests.
+fn unauthorized(n: i64) -> Request {
+    match n % 4 {
         0 => Request::post(PATH).body(Body::from(vec![b'x'; 1000])).unwrap(),
         1 => Request::post(PATH).header(AUTHORIZATION, format!("Bearer {n}")).body(Body::empty()).unwrap(),
         2 => signed("another-key", NOW - n % 300, ""),
         _ => signed(KEY, NOW + 301 + n, ""),
-    };
-    let strangers =
-        [AuthError::ShowsNothing, AuthError::WrongToken, AuthError::WrongSignature, AuthError::WrongTime];
-    for (n, stranger) in (0..10_000).zip(strangers.into_iter().cycle()) {
-        assert_eq!(take(wrong(n)).await, Err(Refusal::Unauthorized(stranger)));
-        if n % 2000 == 0 {
-            assert_eq!(take(with_token("")).await, Ok(vec!["images".to_owned()]));
-        }
     }
-    assert_eq!(looks.lock().unwrap().len(), 5, "those that were good");
-    assert_eq!(desk.door.remembered(), (1, 0), "one token, and no signature");
 }
 
 #[tokio::test]
-async fn there_is_one_path_and_one_method() {
-    let (scene, _wakes) = Scene::new();
-    let router = scene.router().await;
+async fn ten_thousand_rejected_requests_use_no_memory() {
+    let (webhook, receiver) = TestWebhook::new();
+    let scopes = accept_all(receiver);
+    let app = webhook.app(wall_clock).await;
+    let authenticated = Authenticated::default();
+    let errors = [
+        AuthError::Missing,
+        AuthError::UnknownToken,
+        AuthError::InvalidSignature,
+        AuthError::TimestampOutOfWindow,
+    ];
+    for (n, error) in (0..10_000).zip(errors.into_iter().cycle()) {
+        assert_eq!(app.handle(unauthorized(n), &authenticated).await, Err(Rejection::Unauthorized(error)));
+        if n % 2000 == 0 {
+            assert_eq!(app.handle(with_token(""), &authenticated).await, Ok(vec!["images".to_owned()]));
+        }
+    }
+    assert_eq!(scopes.lock().unwrap().len(), 5, "the valid ones");
+    assert_eq!(app.authenticator.remembered(), (1, 0), "one token, and no signature");
+}
+
+#[tokio::test]
+async fn other_paths_and_methods_are_rejected() {
+    let (webhook, _receiver) = TestWebhook::new();
+    let router = webhook.router().await;
     for path in ["/", "/v1", "/v1/rotate/", "/v1/rotate/images", "/v2/rotate", "/metrics", "//v1/rotate"] {
         let mut request = with_token("");
         *request.uri_mut() = path.parse().unwrap();
@@ -387,23 +408,21 @@ async fn there_is_one_path_and_one_method() {
 }
 
 #[tokio::test]
-async fn a_key_that_can_be_guessed_keeps_the_webhook_from_starting() {
+async fn weak_key_prevents_the_start() {
     for name in ["tokens", "keys"] {
-        let (scene, _wakes) = Scene::new();
-        std::fs::write(scene.path(name), "hunter2").unwrap();
-        let unusable = scene.unusable().await;
+        let (webhook, _receiver) = TestWebhook::new();
+        std::fs::write(webhook.path(name), "hunter2").unwrap();
+        let error = webhook.start_error().await;
         assert!(
-            unusable.starts_with(&format!(
-                "the key on line 1 of {name} is not taken: it has fewer than 16 bytes"
-            )),
-            "{unusable}"
+            error.starts_with(&format!("key on line 1 of {name} is too short: fewer than 16 bytes")),
+            "{error}"
         );
     }
 }
 
 #[tokio::test]
-async fn nothing_of_a_webhook_shows_its_keys() {
-    let (scene, _wakes) = Scene::new();
-    let shown = format!("{:?}", scene.settings().await);
+async fn debug_output_shows_no_key() {
+    let (webhook, _receiver) = TestWebhook::new();
+    let shown = format!("{:?}", webhook.settings().await);
     assert!(shown.contains("KeyFile") && !shown.contains(TOKEN) && !shown.contains(KEY), "{shown}");
 }

@@ -1,4 +1,4 @@
-//! The server's certificate, from files that are read anew when they change.
+//! The server's certificate, from files that are reloaded when they change.
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -12,33 +12,33 @@ use secrecy::{ExposeSecret, SecretSlice};
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
-use super::reload::{self, ReloadingFile};
+use super::reload::{FileError, ReloadingFile};
 use crate::manifest::config::triggers::Tls;
 
-/// Why a certificate cannot be served.
+/// The reason why a certificate cannot be served.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum Unusable {
+pub enum CertificateError {
     /// A file cannot be read.
-    #[error("{0}: the webhook's `tls` has to name the files of a certificate and its key, in PEM form")]
-    Unreadable(reload::Unreadable),
-    /// There is none.
-    #[error("{} holds no certificate in PEM form: the webhook's `tls.certificateFile` has to", .0.display())]
+    #[error("{0}; the webhook's `tls` has to name the files of a certificate and its key, in PEM form")]
+    File(FileError),
+    /// There is no certificate.
+    #[error("no certificate in PEM form in {}; the webhook's `tls.certificateFile` has to hold one", .0.display())]
     NoCertificate(PathBuf),
     /// There is no key.
-    #[error("{} holds no private key in PEM form: the webhook's `tls.keyFile` has to, without a passphrase", .0.display())]
+    #[error("no private key in PEM form in {}; the webhook's `tls.keyFile` has to hold one, without a passphrase", .0.display())]
     NoKey(PathBuf),
-    /// They do not belong together, or are of no use to TLS.
+    /// They do not match, or TLS cannot use them.
     #[error(
-        "the certificate in {} and the private key in {} cannot be used together ({why}): the webhook's `tls` \
-         has to name two that belong together, the certificate itself before those that signed it",
+        "cannot use the certificate in {} with the private key in {}: {why}; the webhook's `tls` has to name a \
+         matching pair, the certificate itself before those that signed it",
         certificate.display(), key.display()
     )]
     NoPair {
-        /// The file of the one.
+        /// The file of the certificate.
         certificate: PathBuf,
-        /// The file of the other.
+        /// The file of the key.
         key: PathBuf,
-        /// What TLS says of them.
+        /// The error of the TLS library.
         why: rustls::Error,
     },
 }
@@ -48,55 +48,59 @@ pub enum Unusable {
 pub(super) struct Certificate {
     tls: Tls,
     files: ReloadingFile<2>,
-    /// Replaced by whoever first sees another content.
+    /// Replaced by the first connection that finds changed content.
     config: RwLock<Arc<ServerConfig>>,
 }
 
 impl Certificate {
-    /// Reads the files, which have to be there.
-    pub(super) async fn open(tls: &Tls) -> Result<Self, Unusable> {
+    /// Loads the files, which have to exist.
+    pub(super) async fn open(tls: &Tls) -> Result<Self, CertificateError> {
         let files = ReloadingFile::new([tls.certificate_file.clone(), tls.key_file.clone()]);
-        let news = files.news().await;
-        let contents = news.expect("whatever the first look sees is new").map_err(Unusable::Unreadable)?;
+        let changes = files.changes().await;
+        let contents = changes.expect("the first check finds a change").map_err(CertificateError::File)?;
         Ok(Self { tls: tls.clone(), files, config: RwLock::new(config(tls, &contents)?) })
     }
 
-    /// What a connection begins with, by what the files hold now.
+    /// Returns the acceptor of a connection, by the current content of the files.
     pub(super) async fn acceptor(&self) -> TlsAcceptor {
-        if let Some(news) = self.files.news().await {
-            let config = news.map_err(Unusable::Unreadable).and_then(|contents| config(&self.tls, &contents));
+        if let Some(changes) = self.files.changes().await {
+            let config =
+                changes.map_err(CertificateError::File).and_then(|contents| config(&self.tls, &contents));
             match config {
                 Ok(config) => {
-                    info!(file = %self.tls.certificate_file.display(), "read the webhook's new certificate");
+                    info!(file = %self.tls.certificate_file.display(), "webhook certificate reloaded");
                     *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
                 }
-                Err(error) => warn!("{error}; until then the webhook goes on with the certificate it has"),
+                Err(error) => warn!("{error}; the webhook keeps serving its current certificate"),
             }
         }
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner)).into()
     }
 }
 
-fn config(tls: &Tls, [certificate, key]: &[SecretSlice<u8>; 2]) -> Result<Arc<ServerConfig>, Unusable> {
+fn config(
+    tls: &Tls,
+    [certificate, key]: &[SecretSlice<u8>; 2],
+) -> Result<Arc<ServerConfig>, CertificateError> {
     let Tls { certificate_file, key_file } = tls;
-    // What is wrong with PEM is told with the line that is wrong, which may be one of a key.
+    // An error about PEM quotes the line, which may be one of a key: it is dropped.
     let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate.expose_secret())
         .collect::<Result<_, _>>()
         .ok()
         .filter(|chain: &Vec<_>| !chain.is_empty())
-        .ok_or_else(|| Unusable::NoCertificate(certificate_file.clone()))?;
-    let key =
-        PrivateKeyDer::from_pem_slice(key.expose_secret()).map_err(|_| Unusable::NoKey(key_file.clone()))?;
+        .ok_or_else(|| CertificateError::NoCertificate(certificate_file.clone()))?;
+    let key = PrivateKeyDer::from_pem_slice(key.expose_secret())
+        .map_err(|_| CertificateError::NoKey(key_file.clone()))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(|why| Unusable::NoPair {
+        .map_err(|why| CertificateError::NoPair {
             certificate: certificate_file.clone(),
             key: key_file.clone(),
             why,
         })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // Nothing is kept of a connection that is over.
+    // No session outlives its connection.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))

@@ -23,7 +23,7 @@ async fn burst(cloud: &Cloud<'_>, controller: &Controller, count: usize, after: 
     let begin = Instant::now() + after;
     cloud.send(&cloud.queue, &bodies, after).await;
     assert!(Instant::now() < begin, "sending took longer than {after:?}");
-    let is_heard = async || triggered(controller, "woken").await >= count;
+    let is_heard = async || triggered(controller, "accepted").await >= count;
     until_within(PATIENCE, "every message is heard", is_heard).await;
     cloud.until_empty().await;
     cloud.reads(controller).await - reads

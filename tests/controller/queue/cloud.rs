@@ -141,15 +141,15 @@ impl<'a> Cloud<'a> {
 
     /// How often the secret was read.
     pub(super) async fn reads(&self, controller: &Controller) -> usize {
-        count(controller, "regcred_fetches_total{store=\"aws\",outcome=\"Fetched\"}").await
+        count(controller, "regcred_fetches_total{store=\"aws\",outcome=\"fetched\"}").await
     }
 }
 
 /// How many passes over a ClusterPullSecret there were.
 pub(super) async fn passes(controller: &Controller, cluster_pull_secret: &str) -> usize {
     let of = async |outcome: &str| {
-        let labels = format!("pull_secret=\"{cluster_pull_secret}\",outcome=\"{outcome}\"");
-        count(controller, &format!("regcred_passes_total{{{labels}}}")).await
+        let labels = format!("cluster_pull_secret=\"{cluster_pull_secret}\",outcome=\"{outcome}\"");
+        count(controller, &format!("regcred_reconciliations_total{{{labels}}}")).await
     };
     of("in_sync").await + of("out_of_sync").await
 }

@@ -1,68 +1,68 @@
-//! Why nobody knows who sent a request: told in the log with the mend, and never to whoever sent it.
+//! Authentication failures: logged with their fix, never sent to the client.
 //!
-//! What a request says of itself is believed only as far as a key vouches for it, and never quoted.
+//! A claim of a request is trusted only as far as a key authenticates it, and never quoted.
 
 use strum::VariantArray as _;
 use tokio::time::Instant;
 
 use crate::log_throttle::LogThrottle;
 
-/// Why nobody knows who it is. The message goes on where "the webhook refused" ends.
+/// The cause of an authentication failure. The message continues the log line "webhook request rejected: ".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, strum::VariantArray)]
 pub(in crate::trigger::webhook) enum AuthError {
-    /// Neither a token nor a signature is there.
+    /// There is neither a token nor a signature.
     #[error(
-        "who shows neither a token nor a signature: have the sender bring `Authorization: Bearer TOKEN`, or sign"
+        "no bearer token and no signature; have the sender add `Authorization: Bearer TOKEN`, or sign its requests"
     )]
-    ShowsNothing,
-    /// Something is there that cannot be one.
+    Missing,
+    /// The headers can be neither.
     #[error(
-        "who shows what can be neither a token nor a signature: `Authorization` has to be `Bearer TOKEN`, or \
-         `X-Regcred-Timestamp` Unix time in seconds and `X-Regcred-Signature` `sha256=` with 64 hexadecimal \
-         digits, each of them once"
+        "malformed credentials; `Authorization` has to be `Bearer TOKEN`, or `X-Regcred-Timestamp` Unix time in \
+         seconds and `X-Regcred-Signature` `sha256=` with 64 hexadecimal digits, each header once"
     )]
-    Garbled,
-    /// Tokens are not taken here.
+    Malformed,
+    /// Tokens are not configured.
     #[error(
-        "who shows a token, for there is no `tokenFile`: name one in `triggers.webhook`, or have the sender sign"
+        "bearer token sent, but no `tokenFile` configured; name one in `triggers.webhook`, or have the sender sign \
+         its requests"
     )]
     NoTokenFile,
-    /// The token is none of those.
-    #[error("who shows a token that is on no line of `tokenFile`: compare the sender's with that file")]
-    WrongToken,
-    /// Signatures are not taken here.
+    /// The token is none of the file's.
+    #[error("bearer token not found in `tokenFile`; compare it with the sender's")]
+    UnknownToken,
+    /// Signatures are not configured.
     #[error(
-        "who signs, for there is no `hmacKeyFile`: name one in `triggers.webhook`, or give the sender a token"
+        "signature sent, but no `hmacKeyFile` configured; name one in `triggers.webhook`, or give the sender a token"
     )]
     NoKeyFile,
-    /// No key made that signature of that time and body.
+    /// No key made that signature of that timestamp and body.
     #[error(
-        "who signs with no key of `hmacKeyFile`, or something else than what arrived: compare the sender's key \
-         with that file, and have it sign the timestamp, a dot and the body, byte for byte as they are sent"
+        "signature made by no key of `hmacKeyFile`, or of another body; compare the sender's key with that file, and \
+         have it sign the timestamp, a dot and the body, byte for byte as they are sent"
     )]
-    WrongSignature,
-    /// A key made it, and the time it vouches for is another than that of this machine.
+    InvalidSignature,
+    /// The signature is valid, but its timestamp is too far from this machine's clock.
     #[error(
-        "who signs with a right key, but for a time more than 5 min from this machine's: both clocks have to agree, \
-         and the sender has to sign each attempt anew; where that is so, somebody sends again what they overheard"
+        "signature valid, but its timestamp more than 5 min from this machine's clock; synchronise both clocks and \
+         have the sender sign each attempt; if that is so, an overheard request is being replayed"
     )]
-    WrongTime,
-    /// A key made it, and it was taken already.
+    TimestampOutOfWindow,
+    /// The signature is valid, but was accepted before.
     #[error(
-        "a signature that was taken before: the sender has to sign each attempt anew, and no body twice in a second; \
-         where that is so, somebody sends again what they overheard"
+        "signature already used; have the sender sign each attempt, and no body twice in a second; if that is so, \
+         an overheard request is being replayed"
     )]
-    Repeated,
+    Replayed,
 }
 
-/// How often each of them was refused since it was last told.
+/// Counts of rejected requests by cause since the last log line about each.
 #[derive(Debug, Default)]
 pub(in crate::trigger::webhook) struct RejectionLog([LogThrottle; AuthError::VARIANTS.len()]);
 
 impl RejectionLog {
-    /// One more: how many there were for that reason, where it is time to tell it again.
-    pub(in crate::trigger::webhook) fn count(&mut self, stranger: AuthError, now: Instant) -> Option<u64> {
-        self.0[stranger as usize].count(now)
+    /// Counts one rejection; returns the count for that cause once it is due to be logged.
+    pub(in crate::trigger::webhook) fn count(&mut self, error: AuthError, now: Instant) -> Option<u64> {
+        self.0[error as usize].count(now)
     }
 }
 
@@ -71,14 +71,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_crowd_of_one_kind_hides_no_other() {
-        let (now, mut strangers) = (Instant::now(), RejectionLog::default());
-        assert_eq!(strangers.count(AuthError::ShowsNothing, now), Some(1));
+    fn rejection_log_throttles_each_cause_separately() {
+        let (now, mut rejection_log) = (Instant::now(), RejectionLog::default());
+        assert_eq!(rejection_log.count(AuthError::Missing, now), Some(1));
         for _ in 0..1000 {
-            assert_eq!(strangers.count(AuthError::ShowsNothing, now), None);
+            assert_eq!(rejection_log.count(AuthError::Missing, now), None);
         }
-        for stranger in &AuthError::VARIANTS[1..] {
-            assert_eq!(strangers.count(*stranger, now), Some(1), "{stranger:?}");
+        for error in &AuthError::VARIANTS[1..] {
+            assert_eq!(rejection_log.count(*error, now), Some(1), "{error:?}");
         }
     }
 }

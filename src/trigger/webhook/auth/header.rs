@@ -1,4 +1,4 @@
-//! Who a request says it is from.
+//! The credentials in the headers of a request, not verified yet.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
@@ -7,50 +7,50 @@ use super::error::AuthError;
 use super::keys::KeyId;
 use super::signature::Signature;
 
-/// When a request was signed, in Unix time.
+/// The time of a signature, in Unix time.
 const TIMESTAMP: HeaderName = HeaderName::from_static("x-regcred-timestamp");
 /// `sha256=` and the signature in hexadecimal digits.
 const SIGNATURE: HeaderName = HeaderName::from_static("x-regcred-signature");
 
-/// Who a request says it is from; nobody has looked yet whether that is so.
+/// The credentials of a request, not verified yet.
 pub(in crate::trigger::webhook) enum AuthHeader {
-    /// Who knows this token.
+    /// A bearer token.
     Token(KeyId),
-    /// Who knows the key of this signature.
+    /// A signature of the body.
     Signature(Signature),
 }
 
 impl AuthHeader {
-    /// What the headers say, where it is one thing.
-    pub(in crate::trigger::webhook) fn of(headers: &HeaderMap) -> Result<Self, AuthError> {
-        let caller = if headers.contains_key(AUTHORIZATION) {
+    /// Reads the headers, which must hold exactly one kind of credentials.
+    pub(in crate::trigger::webhook) fn parse(headers: &HeaderMap) -> Result<Self, AuthError> {
+        let auth_header = if headers.contains_key(AUTHORIZATION) {
             token(headers)
         } else if headers.contains_key(TIMESTAMP) || headers.contains_key(SIGNATURE) {
             signature(headers)
         } else {
-            return Err(AuthError::ShowsNothing);
+            return Err(AuthError::Missing);
         };
-        caller.ok_or(AuthError::Garbled)
+        auth_header.ok_or(AuthError::Malformed)
     }
 }
 
 fn token(headers: &HeaderMap) -> Option<AuthHeader> {
-    let (scheme, token) = split(only(headers, &AUTHORIZATION)?)?;
-    scheme.eq_ignore_ascii_case(b"bearer").then(|| AuthHeader::Token(KeyId::of(token)))
+    let (scheme, token) = split(single(headers, &AUTHORIZATION)?)?;
+    scheme.eq_ignore_ascii_case(b"bearer").then(|| AuthHeader::Token(KeyId::new(token)))
 }
 
 fn signature(headers: &HeaderMap) -> Option<AuthHeader> {
-    Signature::new(only(headers, &TIMESTAMP)?, only(headers, &SIGNATURE)?).map(AuthHeader::Signature)
+    Signature::parse(single(headers, &TIMESTAMP)?, single(headers, &SIGNATURE)?).map(AuthHeader::Signature)
 }
 
-/// The value of a header that is there once.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+/// Returns the value of a header that occurs once.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
     values.next().is_none().then(|| value.as_bytes())
 }
 
-/// A scheme and what follows it.
+/// Splits a scheme from its parameters.
 fn split(authorization: &[u8]) -> Option<(&[u8], &[u8])> {
     let space = authorization.iter().position(|byte| *byte == b' ')?;
     let (scheme, rest) = authorization.split_at(space);
@@ -68,20 +68,20 @@ mod tests {
         ("x-regcred-signature", "sha256=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"),
     ];
 
-    fn caller(headers: &[(&'static str, &str)]) -> Result<AuthHeader, AuthError> {
-        let header = |(name, value): &(&'static str, &str)| {
+    fn parse(headers: &[(&'static str, &str)]) -> Result<AuthHeader, AuthError> {
+        // Collecting an iterator with the same name twice keeps both values.
+        let headers = headers.iter().map(|(name, value)| {
             (HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap())
-        };
-        // Of an iterator with the same name twice both are kept.
-        AuthHeader::of(&headers.iter().map(header).collect())
+        });
+        AuthHeader::parse(&headers.collect())
     }
 
     fn is_token(headers: &[(&'static str, &str)], token: &str) -> bool {
-        matches!(caller(headers), Ok(AuthHeader::Token(id)) if id.is(KeyId::of(token.as_bytes())))
+        matches!(parse(headers), Ok(AuthHeader::Token(id)) if id.matches(KeyId::new(token.as_bytes())))
     }
 
     #[test]
-    fn a_bearer_token_is_what_follows_the_scheme() {
+    fn bearer_token_follows_the_scheme() {
         for value in ["Bearer hunter2", "bearer hunter2", "BEARER   hunter2 "] {
             assert!(is_token(&[("authorization", value)], "hunter2"), "{value}");
         }
@@ -89,16 +89,16 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_two_headers() {
+    fn signature_takes_two_headers() {
         assert!(
-            matches!(caller(&SIGNED), Ok(AuthHeader::Signature(signature)) if signature.at() == 1_732_441_811)
+            matches!(parse(&SIGNED), Ok(AuthHeader::Signature(signature)) if signature.at() == 1_732_441_811)
         );
     }
 
     #[test]
-    fn who_says_two_things_or_something_else_is_nobody() {
+    fn ambiguous_or_unknown_credentials_are_malformed() {
         let [timestamp, signature] = SIGNED;
-        assert_eq!(caller(&[]).err(), Some(AuthError::ShowsNothing));
+        assert_eq!(parse(&[]).err(), Some(AuthError::Missing));
         let cases: [&[(&str, &str)]; 9] = [
             &[("authorization", "hunter2")],
             &[("authorization", "Basic aHVudGVyMg==")],
@@ -111,7 +111,7 @@ mod tests {
             &[("authorization", "")],
         ];
         for headers in cases {
-            assert_eq!(caller(headers).err(), Some(AuthError::Garbled), "{headers:?}");
+            assert_eq!(parse(headers).err(), Some(AuthError::Malformed), "{headers:?}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The keys of those who may ask, from a file that is read anew when it changes.
+//! Keys that authenticate senders, from a file that is reloaded when it changes.
 //!
-//! A key on each line, so that a new one can be handed out before the old one is taken away. Blank lines
-//! and those that begin with `#` are passed over. With a key that can be guessed nothing starts; one that comes
-//! later is passed over, and told.
+//! One key per line, so that a new key can be handed out before the old one is removed. Blank lines and those
+//! that begin with `#` are ignored. A key that can be guessed prevents the start; one that is added later is
+//! ignored, with a warning. No key is ever logged.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,83 +19,80 @@ use super::signature::Signature;
 /// The fewest bytes of a key, which are 128 bits where all of them are random.
 const MIN_LENGTH: usize = 16;
 
-/// A key is so short that it can be guessed.
+/// A key so short that it can be guessed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the key on line {line} of {} is not taken: it has fewer than {MIN_LENGTH} bytes; `openssl rand -hex 32` \
-     makes one",
+    "key on line {line} of {} is too short: fewer than {MIN_LENGTH} bytes; generate one with `openssl rand -hex 32`",
     path.display()
 )]
-pub struct Weak {
+pub struct WeakKey {
     path: PathBuf,
     line: usize,
 }
 
-/// Which key it is: its digest, by which keys are told apart without being kept.
+/// Identity of a key: its digest, which distinguishes keys without keeping them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::trigger::webhook) struct KeyId([u8; SHA256_OUTPUT_LEN]);
 
-/// One that may ask. Of a key itself no more is kept than what checks a signature.
-struct Key {
+/// A key of the file. Of the key itself no more is kept than verifies a signature.
+struct LoadedKey {
     id: KeyId,
     mac: hmac::Key,
 }
 
-/// A file with keys.
-pub(in crate::trigger::webhook) struct KeyFile {
+/// A file of keys.
+pub(super) struct KeyFile {
     path: PathBuf,
     file: ReloadingFile<1>,
-    /// Replaced by whoever first sees another content.
-    keys: RwLock<Arc<[Key]>>,
+    /// Replaced by the first caller that finds changed content.
+    keys: RwLock<Arc<[LoadedKey]>>,
 }
 
 impl KeyFile {
-    /// Reads the file, which may come later, but not with a weak key.
-    pub(in crate::trigger::webhook) async fn open(path: &Path) -> Result<Self, Weak> {
+    /// Loads the file, which may be created later, but must hold no weak key.
+    pub(super) async fn open(path: &Path) -> Result<Self, WeakKey> {
         let file = ReloadingFile::new([path.to_owned()]);
         let file = Self { path: path.to_owned(), file, keys: RwLock::new(Arc::from([])) };
-        file.renew().await.into_iter().next().map_or(Ok(file), Err)
+        file.reload().await.into_iter().next().map_or(Ok(file), Err)
     }
 
-    /// Whether a token is one of these; every one of them is compared.
-    pub(in crate::trigger::webhook) async fn holds(&self, token: KeyId) -> bool {
-        self.keys().await.iter().fold(false, |holds, key| key.id.is(token) | holds)
+    /// Returns true if the file holds this token; compares it with every key.
+    pub(super) async fn contains(&self, token: KeyId) -> bool {
+        self.keys().await.iter().fold(false, |found, key| key.id.matches(token) | found)
     }
 
-    /// Whose of these a signature is; every one of them is compared.
-    pub(in crate::trigger::webhook) async fn signer(
-        &self,
-        signature: &Signature,
-        body: &[u8],
-    ) -> Option<KeyId> {
+    /// Returns the key that made a signature; verifies it with every key.
+    pub(super) async fn signer(&self, signature: &Signature, body: &[u8]) -> Option<KeyId> {
         let keys = self.keys().await;
-        keys.iter().fold(None, |signer, key| signature.is_by(&key.mac, body).then_some(key.id).or(signer))
+        keys.iter().fold(None, |signer, key| signature.verify(&key.mac, body).then_some(key.id).or(signer))
     }
 
-    /// The keys that the file holds now.
-    async fn keys(&self) -> Arc<[Key]> {
-        for weak in self.renew().await {
+    /// Returns the keys that the file holds now.
+    async fn keys(&self) -> Arc<[LoadedKey]> {
+        for weak in self.reload().await {
             warn!("{weak}");
         }
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads the file where it changed: what is weak of it, and not taken.
-    async fn renew(&self) -> Vec<Weak> {
-        let (keys, weak) = match self.file.news().await {
+    /// Reloads the file if it changed; returns its weak keys, which are ignored.
+    async fn reload(&self) -> Vec<WeakKey> {
+        let file = self.path.display();
+        let (keys, weak) = match self.file.changes().await {
             None => return Vec::new(),
             Some(Ok([content])) => {
-                let (keys, weak) = keys(&self.path, &content);
-                let file = self.path.display();
+                let (keys, weak) = parse(&self.path, &content);
                 if keys.is_empty() {
-                    warn!(%file, "no key of the webhook's file can be taken, and until one can nobody may ask by it");
+                    warn!(
+                        "no usable key in {file}: requests signed or authorised by it are rejected until one is added"
+                    );
                 } else {
-                    info!(%file, keys = keys.len(), "read the webhook's keys");
+                    info!(%file, keys = keys.len(), "webhook keys loaded");
                 }
                 (keys, weak)
             }
             Some(Err(error)) => {
-                warn!("{error}; until it can, nobody may ask the webhook by a key of it");
+                warn!("{error}; requests signed or authorised by it are rejected until it is readable");
                 Default::default()
             }
         };
@@ -111,15 +108,15 @@ impl fmt::Debug for KeyFile {
 }
 
 impl KeyId {
-    /// That of a key.
-    pub(in crate::trigger::webhook) fn of(key: &[u8]) -> Self {
+    /// Identifies a key.
+    pub(super) fn new(key: &[u8]) -> Self {
         let mut id = [0; SHA256_OUTPUT_LEN];
         id.copy_from_slice(digest(&SHA256, key).as_ref());
         Self(id)
     }
 
-    /// Whether both are of one key; takes the same time either way.
-    pub(in crate::trigger::webhook) fn is(self, other: Self) -> bool {
+    /// Returns true if both identify the same key; takes constant time.
+    pub(super) fn matches(self, other: Self) -> bool {
         constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
 }
@@ -130,15 +127,15 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// The keys of a file, and those that are too weak to be any.
-fn keys(path: &Path, content: &SecretSlice<u8>) -> (Vec<Key>, Vec<Weak>) {
+/// Splits a file into its keys and its weak keys.
+fn parse(path: &Path, content: &SecretSlice<u8>) -> (Vec<LoadedKey>, Vec<WeakKey>) {
     let (mut keys, mut weak) = (Vec::new(), Vec::new());
     let lines = content.expose_secret().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).zip(1..);
     for (key, line) in lines.filter(|(line, _)| !line.is_empty() && !line.starts_with(b"#")) {
         if key.len() < MIN_LENGTH {
-            weak.push(Weak { path: path.to_owned(), line });
+            weak.push(WeakKey { path: path.to_owned(), line });
         } else {
-            keys.push(Key { id: KeyId::of(key), mac: hmac::Key::new(hmac::HMAC_SHA256, key) });
+            keys.push(LoadedKey { id: KeyId::new(key), mac: hmac::Key::new(hmac::HMAC_SHA256, key) });
         }
     }
     (keys, weak)
@@ -157,7 +154,7 @@ mod tests {
     const ONE: &str = "one-0123456789abcdef";
     const TWO: &str = "two-0123456789abcdef";
 
-    /// A file with that content, and the directory it lies in.
+    /// A file with that content, and the directory that holds it.
     async fn file(content: &str) -> (TempDir, PathBuf, KeyFile) {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("tokens");
@@ -168,18 +165,18 @@ mod tests {
 
     async fn check(file: &KeyFile, tokens: &[&str], expect: bool) {
         for token in tokens {
-            assert_eq!(file.holds(KeyId::of(token.as_bytes())).await, expect, "{token:?}");
+            assert_eq!(file.contains(KeyId::new(token.as_bytes())).await, expect, "{token:?}");
         }
     }
 
-    /// The file becomes this, and is looked at again.
-    async fn become_(path: &Path, content: &str) {
+    /// Writes the file, and lets enough time pass for a reload.
+    async fn rewrite(path: &Path, content: &str) {
         std::fs::write(path, content).unwrap();
         advance(Duration::from_secs(1)).await;
     }
 
     #[tokio::test]
-    async fn there_is_a_key_on_each_line() {
+    async fn each_line_holds_a_key() {
         let content = format!("# of CI\n{ONE}\n\n  {TWO} \r\n#three-0123456789abcdef\nfour#0123456789abcdef");
         let (_directory, _, file) = file(&content).await;
         check(&file, &[ONE, TWO, "four#0123456789abcdef"], true).await;
@@ -190,84 +187,87 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_comes_and_goes_with_the_file() {
+    async fn changed_file_adds_and_removes_keys() {
         let (_directory, path, file) = file(ONE).await;
-        become_(&path, &format!("{ONE}\n{TWO}")).await;
+        rewrite(&path, &format!("{ONE}\n{TWO}")).await;
         check(&file, &[ONE, TWO], true).await;
-        become_(&path, TWO).await;
+        rewrite(&path, TWO).await;
         check(&file, &[TWO], true).await;
         check(&file, &[ONE], false).await;
-        become_(&path, "# none").await;
+        rewrite(&path, "# none").await;
         check(&file, &[ONE, TWO, ""], false).await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_file_that_is_not_there_lets_nobody_in_until_it_is() {
+    async fn missing_file_rejects_every_key_until_it_is_back() {
         let (_directory, path, file) = file(ONE).await;
         std::fs::remove_file(&path).unwrap();
         advance(Duration::from_secs(1)).await;
         check(&file, &[ONE, ""], false).await;
-        become_(&path, ONE).await;
+        rewrite(&path, ONE).await;
         check(&file, &[ONE], true).await;
     }
 
     #[tokio::test]
-    async fn a_key_has_16_bytes_and_no_fewer() {
+    async fn key_shorter_than_16_bytes_prevents_the_start() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("keys");
         std::fs::write(&path, "# of CI\n0123456789abcdef\n\n  0123456789abcde \nshort\n").unwrap();
         let weak = KeyFile::open(&path).await.unwrap_err();
-        let told = format!(
-            "the key on line 4 of {} is not taken: it has fewer than 16 bytes; `openssl rand -hex 32` makes one",
+        let message = format!(
+            "key on line 4 of {} is too short: fewer than 16 bytes; generate one with `openssl rand -hex 32`",
             path.display()
         );
-        assert_eq!(weak.to_string(), told);
+        assert_eq!(weak.to_string(), message);
         std::fs::write(&path, "0123456789abcdef").unwrap();
         check(&KeyFile::open(&path).await.unwrap(), &["0123456789abcdef"], true).await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_weak_key_that_comes_later_is_passed_over_and_told_once() {
+    async fn weak_key_added_later_is_ignored_and_logged_once() {
         let (log, _guard) = Log::capture();
         let (_directory, path, file) = file(ONE).await;
-        become_(&path, &format!("hunter2\n{TWO}\n\nhunter3")).await;
+        rewrite(&path, &format!("hunter2\n{TWO}\n\nhunter3")).await;
         check(&file, &[TWO], true).await;
         advance(Duration::from_secs(1)).await;
         check(&file, &[ONE, "hunter2", "hunter3"], false).await;
         for line in [1, 4] {
-            let told = format!("the key on line {line} of {} is not taken: it has", path.display());
-            assert_eq!(log.text().matches(&told).count(), 1, "{}", log.text());
+            let message = format!("key on line {line} of {} is too short", path.display());
+            assert_eq!(log.text().matches(&message).count(), 1, "{}", log.text());
         }
         assert!(!log.text().contains("hunter") && !log.text().contains(TWO), "{}", log.text());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_all_keys_become_weak_nobody_may_ask() {
+    async fn file_of_only_weak_keys_rejects_every_key() {
         let (log, _guard) = Log::capture();
         let (_directory, path, file) = file(ONE).await;
-        become_(&path, "hunter2").await;
+        rewrite(&path, "hunter2").await;
         check(&file, &[ONE, "hunter2", ""], false).await;
-        let told = "no key of the webhook's file can be taken, and until one can nobody may ask by it";
-        assert!(log.text().contains(told) && log.text().contains("the key on line 1 of"), "{}", log.text());
-        become_(&path, TWO).await;
+        let message = format!(
+            "no usable key in {}: requests signed or authorised by it are rejected until one is added",
+            path.display()
+        );
+        assert!(log.text().contains(&message) && log.text().contains("key on line 1 of"), "{}", log.text());
+        rewrite(&path, TWO).await;
         check(&file, &[TWO], true).await;
     }
 
     #[tokio::test]
-    async fn a_signature_is_of_the_key_that_made_it() {
+    async fn signer_is_the_key_that_made_the_signature() {
         let three = "three-0123456789abcdef";
         let (_directory, _, file) = file(&format!("{ONE}\n{TWO}\n{three}")).await;
         for key in [ONE, TWO, three, "four"] {
-            let signature = Signature::by(key, 1000, b"{}");
-            let expect = (key != "four").then(|| KeyId::of(key.as_bytes()));
+            let signature = Signature::sign(key, 1000, b"{}");
+            let expect = (key != "four").then(|| KeyId::new(key.as_bytes()));
             assert_eq!(file.signer(&signature, b"{}").await, expect, "{key}");
         }
     }
 
     #[tokio::test]
-    async fn no_key_is_shown() {
+    async fn debug_output_shows_no_key() {
         let (_directory, _, file) = file("hunter2-hunter2-hunter2").await;
-        let id = KeyId::of(b"hunter2");
+        let id = KeyId::new(b"hunter2");
         let shown = format!("{file:?} {id:?} {:?}", file.keys().await[0].mac);
         assert!(!shown.contains("hunter2") && !shown.contains("104, 117"), "{shown}");
         assert_eq!(format!("{id:?}"), "KeyId(…)");

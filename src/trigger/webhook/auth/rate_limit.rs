@@ -1,4 +1,4 @@
-//! How often each key may ask.
+//! Rate limit per key.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,30 +7,30 @@ use tokio::time::Instant;
 
 use super::keys::KeyId;
 
-/// So many requests a second of each key, and as many at once after a second of silence.
+/// Allows each key a number of requests per second, and as many at once after an idle second.
 #[derive(Debug)]
 pub(super) struct RateLimiter {
     /// The time that one request uses up.
-    pause: Duration,
-    /// Up to when the time of each key is used up. Who has used up nothing is not in it.
+    interval: Duration,
+    /// The instant up to which each key has used up its time. Idle keys are not in it.
     used_until: HashMap<KeyId, Instant>,
 }
 
-/// How much time may be used up beforehand.
+/// The time that may be used up in advance.
 const BURST: Duration = Duration::from_secs(1);
 
 impl RateLimiter {
     pub(super) fn new(requests_per_second: u32) -> Self {
-        Self { pause: BURST / requests_per_second.max(1), used_until: HashMap::new() }
+        Self { interval: BURST / requests_per_second.max(1), used_until: HashMap::new() }
     }
 
-    /// Whether this key may ask now, which is one request of its allowance.
-    pub(super) fn take(&mut self, key: KeyId, now: Instant) -> bool {
+    /// Takes one request off the limit of this key; returns false if there is none left.
+    pub(super) fn try_acquire(&mut self, key: KeyId, now: Instant) -> bool {
         if !self.used_until.contains_key(&key) {
             self.used_until.retain(|_, used_until| *used_until > now);
         }
         let used_until = self.used_until.entry(key).or_insert(now);
-        let next = now.max(*used_until) + self.pause;
+        let next = now.max(*used_until) + self.interval;
         let is_allowed = next <= now + BURST;
         if is_allowed {
             *used_until = next;
@@ -48,42 +48,37 @@ impl RateLimiter {
 mod tests {
     use super::*;
 
-    /// How many of a hundred requests at once are allowed.
-    fn taken(allowances: &mut RateLimiter, key: &str, now: Instant) -> usize {
-        (0..100).filter(|_| allowances.take(KeyId::of(key.as_bytes()), now)).count()
+    /// The number of a hundred simultaneous requests that are allowed.
+    fn allowed(rate_limiter: &mut RateLimiter, key: &str, now: Instant) -> usize {
+        (0..100).filter(|_| rate_limiter.try_acquire(KeyId::new(key.as_bytes()), now)).count()
     }
 
     #[test]
-    fn a_key_may_ask_so_often_a_second_and_no_more() {
+    fn key_is_limited_to_its_requests_per_second() {
         let begin = Instant::now();
-        let mut allowances = RateLimiter::new(10);
-        let mut check = |millis, expect| {
+        let mut rate_limiter = RateLimiter::new(10);
+        for (millis, expect) in [(0, 10), (99, 0), (100, 1), (350, 2), (10_000, 10)] {
             let now = begin + Duration::from_millis(millis);
-            assert_eq!(taken(&mut allowances, "one", now), expect, "after {millis} ms");
-        };
-        check(0, 10);
-        check(99, 0);
-        check(100, 1);
-        check(350, 2);
-        check(10_000, 10);
+            assert_eq!(allowed(&mut rate_limiter, "one", now), expect, "after {millis} ms");
+        }
     }
 
     #[test]
-    fn no_key_uses_up_the_allowance_of_another() {
+    fn keys_are_limited_independently() {
         let now = Instant::now();
-        let mut allowances = RateLimiter::new(3);
-        assert_eq!(taken(&mut allowances, "one", now), 3);
-        assert_eq!(taken(&mut allowances, "two", now), 3);
+        let mut rate_limiter = RateLimiter::new(3);
+        assert_eq!(allowed(&mut rate_limiter, "one", now), 3);
+        assert_eq!(allowed(&mut rate_limiter, "two", now), 3);
     }
 
     #[test]
-    fn a_key_that_is_used_no_more_is_forgotten() {
+    fn idle_key_is_forgotten() {
         let begin = Instant::now();
-        let mut allowances = RateLimiter::new(1000);
+        let mut rate_limiter = RateLimiter::new(1000);
         for n in 0..1000_u32 {
             let now = begin + Duration::from_secs(2) * n;
-            assert!(allowances.take(KeyId::of(&n.to_le_bytes()), now));
+            assert!(rate_limiter.try_acquire(KeyId::new(&n.to_le_bytes()), now));
         }
-        assert_eq!(allowances.len(), 1);
+        assert_eq!(rate_limiter.len(), 1);
     }
 }

@@ -1,8 +1,8 @@
-//! Signatures that were used.
+//! Replay protection: signatures that were accepted before.
 //!
-//! They are remembered for as long as they would be taken, and only those that were valid: whoever has no
-//! key fills no memory, and who has one fills no more than its allowance. No other replica hears of them,
-//! and none after a restart: what one brings a second time is one look too many.
+//! Only valid signatures are kept, and only while their timestamp is accepted: a sender without a key uses no
+//! memory, and one with a key no more than its rate limit allows. The list is neither shared with other
+//! replicas nor kept across a restart: a replay there costs one superfluous fetch.
 
 use std::collections::BTreeSet;
 
@@ -10,30 +10,30 @@ use jiff::Timestamp;
 
 use super::signature::{self, Signature};
 
-/// How much of a signature is kept, which is more than anybody finds a second one for.
-const KEPT: usize = 16;
+/// The bytes kept of a signature, too many for a collision to be found.
+const PREFIX_LENGTH: usize = 16;
 
-/// The signatures that were used, the oldest first.
+/// The accepted signatures, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Replays(BTreeSet<(i64, [u8; KEPT])>);
+pub(super) struct Replays(BTreeSet<(i64, [u8; PREFIX_LENGTH])>);
 
 impl Replays {
-    /// Whether this signature was used before.
-    pub(super) fn holds(&self, signature: &Signature) -> bool {
+    /// Returns true if this signature was accepted before.
+    pub(super) fn contains(&self, signature: &Signature) -> bool {
         self.0.contains(&entry(signature))
     }
 
-    /// This signature is used now.
-    pub(super) fn remember(&mut self, signature: &Signature, now: Timestamp) {
-        // Those that are too old are refused without being remembered.
-        while self.0.first().is_some_and(|&(at, _)| !signature::is_timely(at, now)) {
+    /// Records an accepted signature.
+    pub(super) fn insert(&mut self, signature: &Signature, now: Timestamp) {
+        // Those that are too old are rejected by their timestamp.
+        while self.0.first().is_some_and(|&(at, _)| !signature::is_fresh(at, now)) {
             self.0.pop_first();
         }
         self.0.insert(entry(signature));
     }
 
-    /// This signature may be used once more.
-    pub(super) fn forget(&mut self, signature: &Signature) {
+    /// Allows this signature once more.
+    pub(super) fn remove(&mut self, signature: &Signature) {
         self.0.remove(&entry(signature));
     }
 
@@ -43,20 +43,20 @@ impl Replays {
     }
 }
 
-fn entry(signature: &Signature) -> (i64, [u8; KEPT]) {
-    let mut kept = [0; KEPT];
-    kept.copy_from_slice(&signature.code()[..KEPT]);
-    (signature.at(), kept)
+fn entry(signature: &Signature) -> (i64, [u8; PREFIX_LENGTH]) {
+    let mut prefix = [0; PREFIX_LENGTH];
+    prefix.copy_from_slice(&signature.mac()[..PREFIX_LENGTH]);
+    (signature.at(), prefix)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn signature(at: i64, code: u8) -> Signature {
-        Signature::new(
+    fn signature(at: i64, byte: u8) -> Signature {
+        Signature::parse(
             at.to_string().as_bytes(),
-            format!("sha256={}", format!("{code:02x}").repeat(32)).as_bytes(),
+            format!("sha256={}", format!("{byte:02x}").repeat(32)).as_bytes(),
         )
         .expect("a signature")
     }
@@ -66,24 +66,24 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_used_once() {
+    fn accepted_signature_is_a_replay() {
         let mut replays = Replays::default();
-        assert!(!replays.holds(&signature(1000, 1)));
-        replays.remember(&signature(1000, 1), at(1000));
-        assert!(replays.holds(&signature(1000, 1)));
-        assert!(!replays.holds(&signature(1000, 2)));
-        assert!(!replays.holds(&signature(1001, 1)));
+        assert!(!replays.contains(&signature(1000, 1)));
+        replays.insert(&signature(1000, 1), at(1000));
+        assert!(replays.contains(&signature(1000, 1)));
+        assert!(!replays.contains(&signature(1000, 2)));
+        assert!(!replays.contains(&signature(1001, 1)));
     }
 
     #[test]
-    fn a_signature_is_forgotten_when_it_would_be_refused_as_too_old() {
+    fn signature_outside_the_window_is_forgotten() {
         let mut replays = Replays::default();
         let early = signature(1300, 1);
-        replays.remember(&early, at(1000));
-        replays.remember(&signature(1600, 2), at(1600));
-        assert!(early.is_timely(at(1600)) && replays.holds(&early));
-        replays.remember(&signature(1601, 3), at(1601));
-        assert!(!early.is_timely(at(1601)) && !replays.holds(&early));
+        replays.insert(&early, at(1000));
+        replays.insert(&signature(1600, 2), at(1600));
+        assert!(early.is_fresh(at(1600)) && replays.contains(&early));
+        replays.insert(&signature(1601, 3), at(1601));
+        assert!(!early.is_fresh(at(1601)) && !replays.contains(&early));
         assert_eq!(replays.len(), 2);
     }
 }
