@@ -36,12 +36,12 @@ mod watch_events;
 
 use crate::admin::Health;
 use crate::backoff;
+use crate::cluster::events::Events;
 use crate::cluster::watch::{Watch, WatchEvent, WatchedResource};
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::config::Store;
 use crate::provider::stores::Stores;
 use crate::reconcile::claims::Claims;
-use crate::report::event::Events;
 use crate::trigger::{Trigger, TriggerReceiver, poll};
 use cache::Cache;
 use drift::Contests;

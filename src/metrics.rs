@@ -29,8 +29,8 @@ use self::reference::{
     PROPAGATION_SECONDS, QUEUE_DEPTH, READY, RECEIVES, TARGETS, TRIGGERS, WRITES,
 };
 use crate::credential::{StoreKey, StoreName, StoredValue};
+use crate::manifest::status::reason::FetchedReason;
 use crate::provider;
-use crate::report::RegistryReport;
 use crate::trigger::Trigger;
 
 mod labels;
@@ -134,7 +134,7 @@ impl Metrics {
         took: Duration,
     ) {
         let labels = |outcome| OfFetches { store: store.to_string(), outcome };
-        let outcome = outcome.map_or_else(provider::Error::reason, |_| RegistryReport::FETCHED);
+        let outcome = outcome.map_or_else(provider::Error::reason, |_| FetchedReason::Fetched.into());
         count(&self.fetches, labels, fetch_outcomes(), outcome);
         let labels = OfStore { store: store.to_string() };
         self.fetch_seconds.get_or_create(&labels).observe(took.as_secs_f64());

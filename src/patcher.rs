@@ -17,8 +17,8 @@ use tracing::debug;
 
 use crate::cluster;
 use crate::cluster::error::{Error, conflict_backoff, within};
+use crate::cluster::ownership::Ownership;
 use crate::cluster::{ADDED, ServiceAccount, params, render_added};
-use crate::rotator::Ownership;
 
 /// Whether a ServiceAccount should name the pull secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use tracing::{debug, trace};
 
 use crate::credential::{Key, StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::config::{Backend, Store};
+use crate::manifest::status::reason::FetchedReason;
 
 pub mod file;
 pub mod secrets_manager;
@@ -139,6 +140,23 @@ impl Error {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         self.into()
+    }
+}
+
+impl From<&Error> for FetchedReason {
+    fn from(error: &Error) -> Self {
+        match error {
+            Error::NotFound { .. } => Self::NotFound,
+            Error::Deleted { .. } => Self::Deleted,
+            Error::Denied { .. } => Self::Denied,
+            Error::NotAllowed { .. } => Self::NotAllowed,
+            Error::Misconfigured { .. } => Self::Misconfigured,
+            Error::Sealed { .. } => Self::Sealed,
+            Error::Throttled { .. } => Self::Throttled,
+            Error::Malformed { .. } => Self::Malformed,
+            Error::TimedOut { .. } => Self::TimedOut,
+            Error::Unavailable { .. } => Self::Unavailable,
+        }
     }
 }
 

@@ -10,12 +10,14 @@ use strum::EnumMessage;
 
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::field::{FieldError, FieldErrors};
-use crate::manifest::status::reason::ReadyReason;
+use crate::manifest::status::reason::{FetchedReason, ReadyReason, Reason};
 
 pub mod diff;
-pub mod event;
 mod namespace;
+mod reason;
 pub mod table;
+
+pub use reason::TargetReason;
 
 /// What one pass did.
 #[derive(Clone, Debug, Serialize)]
@@ -56,7 +58,7 @@ pub struct ClusterPullSecretReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// From a closed list.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// What it means, and how to mend it.
     pub message: String,
 }
@@ -74,24 +76,24 @@ pub struct RegistryReport {
     /// The version that was read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// `Fetched`, or why not: a reason of [`crate::provider::Error`].
-    pub result: &'static str,
+    /// `Fetched`, or why not.
+    pub result: FetchedReason,
     /// What is wrong, where something is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
-/// Failures of a read that may pass by themselves: reasons of [`crate::provider::Error`].
-const PASSING: [&str; 4] = ["Sealed", "Throttled", "TimedOut", "Unavailable"];
-
 impl RegistryReport {
-    /// The result of a registry whose credential was read.
-    pub const FETCHED: &str = "Fetched";
-
     /// Whether what kept it from being read may pass by itself.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        PASSING.contains(&self.result)
+        matches!(
+            self.result,
+            FetchedReason::Sealed
+                | FetchedReason::Throttled
+                | FetchedReason::TimedOut
+                | FetchedReason::Unavailable
+        )
     }
 }
 
@@ -105,7 +107,7 @@ pub struct NamespaceReport {
     pub result: ResultKind,
     /// Why it was not, from a closed list.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<&'static str>,
+    pub reason: Option<TargetReason>,
     /// Why it was not, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -156,13 +158,28 @@ pub enum ResultKind {
     Failed,
 }
 
-/// What became of one ServiceAccount: `patched`, `unchanged`, `gone` or `failed`.
+/// What became of one ServiceAccount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ServiceAccountReport {
     /// Its name.
     pub name: String,
     /// What was done.
-    pub result: &'static str,
+    pub result: ServiceAccountResult,
+}
+
+/// What was done to a ServiceAccount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, strum::Display)]
+#[serde(rename_all = "camelCase")]
+#[strum(serialize_all = "camelCase")]
+pub enum ServiceAccountResult {
+    /// A request failed.
+    Failed,
+    /// It is gone.
+    Gone,
+    /// Its list was changed.
+    Patched,
+    /// It was as it should be.
+    Unchanged,
 }
 
 impl Report {
@@ -229,7 +246,7 @@ impl ClusterPullSecretReport {
     fn is_in_sync(&self) -> bool {
         let is_wrong = |it: &NamespaceReport| matches!(it.result, ResultKind::Refused | ResultKind::Failed);
         self.problems.is_empty()
-            && self.registries.iter().all(|registry| registry.result == RegistryReport::FETCHED)
+            && self.registries.iter().all(|registry| registry.result == FetchedReason::Fetched)
             && !self.namespaces.iter().any(is_wrong)
     }
 }
@@ -253,7 +270,7 @@ fn summary(dry_run: bool, cluster_pull_secrets: &[ClusterPullSecretReport]) -> S
         total => format!("{total} {noun}s: {}", counts.join(", ")),
     };
     let registries = cluster_pull_secrets.iter().flat_map(|it| &it.registries);
-    let unread = match registries.filter(|registry| registry.result != RegistryReport::FETCHED).count() {
+    let unread = match registries.filter(|registry| registry.result != FetchedReason::Fetched).count() {
         0 => String::new(),
         1 => "; 1 registry could not be read".to_owned(),
         unread => format!("; {unread} registries could not be read"),

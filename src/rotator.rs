@@ -21,15 +21,13 @@ use tracing::debug;
 
 use crate::cluster;
 use crate::cluster::error::{Error, conflict_backoff, within};
+use crate::cluster::ownership::Ownership;
 use crate::cluster::{
     Body, DOCKER_CONFIG_KEY, DockerConfigBytes, PULL_SECRET_TYPE, Secret, VERSIONS, params,
 };
 use crate::docker_config::versions;
 use crate::manifest::cluster_pull_secret::Existing;
-
-mod owner;
-
-pub use owner::{GarbageCollection, Ownership};
+use crate::manifest::status::reason::AppliedReason;
 
 /// What a pull secret should hold.
 #[derive(Debug)]
@@ -88,11 +86,11 @@ pub enum Refusal {
 impl Refusal {
     /// The reason in a report, from a closed list.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> AppliedReason {
         match self {
-            Self::Foreign { .. } | Self::ClaimedBy(_) => "Conflict",
-            Self::WrongType(_) => "WrongType",
-            Self::Immutable => "Immutable",
+            Self::Foreign { .. } | Self::ClaimedBy(_) => AppliedReason::Conflict,
+            Self::WrongType(_) => AppliedReason::WrongType,
+            Self::Immutable => AppliedReason::Immutable,
         }
     }
 }
@@ -191,7 +189,7 @@ pub async fn act(
         };
         match (written, backoff.next()) {
             ((Ok(metadata), outcome), _) => {
-                *observed = Some(owner.written(metadata, content));
+                *observed = Some(as_written(metadata, content, owner));
                 return Ok(outcome);
             }
             ((Err(Error::Changed(_) | Error::AlreadyExists(_)), _), Some(pause)) => {
@@ -229,6 +227,21 @@ pub async fn remove(
         }
     }
     Ok(())
+}
+
+/// What a Secret is that was just written with this content.
+fn as_written(metadata: ObjectMeta, content: &Content, owner: &Ownership) -> Secret {
+    Secret {
+        managed: true,
+        cluster_pull_secret: Some(owner.cluster_pull_secret.clone()),
+        versions: Some(content.versions.clone()),
+        body: Some(Body {
+            type_: PULL_SECRET_TYPE.to_owned(),
+            immutable: false,
+            docker_config: Some(Arc::clone(&content.docker_config)),
+        }),
+        ..Secret::of_metadata(metadata)
+    }
 }
 
 async fn create(

@@ -6,9 +6,10 @@ use tracing::warn;
 use super::object_state::ObjectState;
 use super::{Controller, TaskResult, status};
 use crate::cluster::error::Error;
+use crate::cluster::events::{About, Notice};
 use crate::manifest::status::ClusterPullSecretStatus;
+use crate::manifest::status::reason::AppliedReason;
 use crate::metrics::{WriteKind, WriteOutcome};
-use crate::report::event::{About, Notice};
 
 impl Controller {
     /// A change of `Ready` is worth an Event.
@@ -45,14 +46,20 @@ impl Controller {
     }
 
     /// Something is wrong about the Secret of a namespace.
-    pub(super) fn announce_trouble(&mut self, namespace: &str, name: &str, reason: &str, message: String) {
+    pub(super) fn announce_trouble(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        reason: AppliedReason,
+        message: String,
+    ) {
         let secret = self.memory.cluster.namespaces.get(namespace).and_then(|it| it.secrets.get(name));
         let about = About::Secret {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             uid: secret.map(|secret| secret.uid.clone()).unwrap_or_default(),
         };
-        self.announce(&Notice { is_warning: true, reason: reason.to_owned(), message, about });
+        self.announce(&Notice { is_warning: true, reason: reason.to_string(), message, about });
     }
 
     /// Publishes an Event, unless there were too many.

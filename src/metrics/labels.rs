@@ -8,8 +8,8 @@ use std::fmt::{self, Write};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use strum::VariantNames;
 
+use crate::manifest::status::reason::FetchedReason;
 use crate::provider;
-use crate::report::RegistryReport;
 use crate::trigger::Trigger;
 
 /// What became of a trigger that came from outside.
@@ -104,7 +104,7 @@ shown_by_name!(TriggerOutcome, PassOutcome, WriteKind, WriteOutcome, TargetState
 
 /// `Fetched`, or the reason of a [`provider::Error`].
 pub(super) fn fetch_outcomes() -> impl Iterator<Item = &'static str> {
-    std::iter::once(RegistryReport::FETCHED).chain(provider::Error::VARIANTS.iter().copied())
+    std::iter::once(FetchedReason::Fetched.into()).chain(provider::Error::VARIANTS.iter().copied())
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

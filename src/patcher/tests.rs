@@ -1,9 +1,9 @@
 //! What is done with the `imagePullSecrets` of a ServiceAccount, case by case.
 
 use super::*;
+use crate::cluster::ownership::GarbageCollection;
 use crate::cluster::script::{conflict, exchange, play, refused};
 use crate::manifest::cluster_pull_secret::Existing;
-use crate::rotator::GarbageCollection;
 use proptest::prelude::*;
 
 fn owner(secret_name: &str) -> Ownership {

@@ -13,10 +13,12 @@ use super::execute::{self, Applied, Placed};
 use super::plan::{ClusterPullSecretPlan, NamespacePlan, Plan};
 use super::target::{Action, Target};
 use super::{Progress, Watcher};
+use crate::cluster::ownership::Ownership;
+use crate::manifest::status::reason::AppliedReason;
 use crate::patcher;
 use crate::report::diff;
 use crate::report::{ClusterPullSecretReport, NamespaceReport, Report, ResultKind, ServiceAccountReport};
-use crate::rotator::{Decision, Outcome, Ownership};
+use crate::rotator::{Decision, Outcome};
 
 /// Writes what the plan says, and reports what became of it. When the watcher says to stop, what is
 /// under way is finished and nothing else is begun.
@@ -75,7 +77,8 @@ fn assemble(
 fn interrupted(namespace: &NamespacePlan) -> Vec<Placed> {
     let report = |target: &Target| {
         let mut report = NamespaceReport::new(namespace.name.clone(), ResultKind::Failed);
-        report.explain("Interrupted", "not reached before the interruption: run again".to_owned());
+        report
+            .explain(AppliedReason::Interrupted, "not reached before the interruption: run again".to_owned());
         (target.cluster_pull_secret, report)
     };
     namespace.targets.iter().map(report).collect()
@@ -134,11 +137,11 @@ pub fn log(report: &NamespaceReport, owner: &Ownership) {
     let NamespaceReport { namespace, result, reason, message, service_accounts, .. } = report;
     let (cluster_pull_secret, secret) = (&owner.cluster_pull_secret, &owner.secret_name);
     if let (Some(reason), Some(message)) = (reason, message) {
-        info!(%cluster_pull_secret, %namespace, %secret, %result, reason, "target not in sync: {message}");
+        info!(%cluster_pull_secret, %namespace, %secret, %result, %reason, "target not in sync: {message}");
     } else {
         info!(%cluster_pull_secret, %namespace, %secret, %result, "target written");
     }
     for ServiceAccountReport { name, result } in service_accounts {
-        debug!(%cluster_pull_secret, %namespace, service_account = name, result, "ServiceAccount looked at");
+        debug!(%cluster_pull_secret, %namespace, service_account = name, %result, "ServiceAccount looked at");
     }
 }

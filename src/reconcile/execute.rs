@@ -10,11 +10,12 @@ use tracing::info;
 
 use super::plan::NamespacePlan;
 use super::target::{Action, EntryChange, Target};
+use crate::cluster::ownership::Ownership;
 use crate::cluster::{self, Secret, ServiceAccount};
 use crate::metrics::{WriteKind, WriteOutcome};
 use crate::patcher;
 use crate::report::{NamespaceReport, ResultKind};
-use crate::rotator::{self, Decision, Outcome, Ownership};
+use crate::rotator::{self, Decision, Outcome};
 
 /// A report with the place of its pull secret.
 pub(super) type Placed = (usize, NamespaceReport);

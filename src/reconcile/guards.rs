@@ -3,8 +3,10 @@
 //! Pure. A typo in a selector or in the name of a ServiceAccount must not take working pull secrets
 //! away from a thousand namespaces: what looks like one is told, and nothing is removed.
 
+use crate::cluster::error::Error;
 use crate::cluster::{Cluster, Namespace};
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, ServiceAccounts};
+use crate::manifest::status::reason::AppliedReason;
 use crate::report::Problem;
 
 /// What may be done for one ClusterPullSecret.
@@ -39,13 +41,14 @@ impl Guards {
 
 fn unreadable(name: &str, cluster: &Cluster) -> Option<Problem> {
     let error = cluster.unreadable.get(name)?;
-    let message = match error.reason() {
-        "Forbidden" => format!(
+    let message = match error {
+        Error::Forbidden(_) => format!(
             "{error}; nothing was done for it: add {name} to the `resourceNames` of regcred's ClusterRole"
         ),
         _ => format!("the Secrets named {name} could not be listed, so nothing was done for it: {error}"),
     };
-    Some(Problem { reason: error.reason(), message })
+    let reason = error.applied_reason().unwrap_or(AppliedReason::Unavailable);
+    Some(Problem { reason: reason.into(), message })
 }
 
 /// The namespaces it selects. Nearly always the first few tell all that is asked here.
@@ -71,7 +74,7 @@ fn nothing_selected(cluster_pull_secret: &ClusterPullSecret, cluster: &Cluster) 
         "it selects no namespace any more, and {left} still hold its Secret; nothing was removed: \
          mend `namespaces`, or write `include: []` to remove them"
     );
-    (left > 0).then_some(Problem { reason: "NothingSelected", message })
+    (left > 0).then_some(Problem { reason: AppliedReason::NothingSelected.into(), message })
 }
 
 fn unknown_service_accounts(cluster_pull_secret: &ClusterPullSecret, cluster: &Cluster) -> Option<Problem> {
@@ -89,14 +92,14 @@ fn unknown_service_accounts(cluster_pull_secret: &ClusterPullSecret, cluster: &C
     let message = format!(
         "no selected namespace has a ServiceAccount {unknown}; our entries in others stay as they are"
     );
-    Some(Problem { reason: "ServiceAccountMissing", message })
+    Some(Problem { reason: AppliedReason::ServiceAccountMissing.into(), message })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::error::Error;
     use crate::manifest::selection::Patterns;
+    use crate::manifest::status::reason::Reason;
     use crate::reconcile::fixture::{cluster, cluster_pull_secret, namespace, secret, service_account};
 
     fn web() -> Cluster {
@@ -104,7 +107,7 @@ mod tests {
         cluster(vec![("web", namespace(Some(ours), service_account(&["regcred"], &["regcred"])))])
     }
 
-    fn reasons(cluster_pull_secret: &ClusterPullSecret, cluster: &Cluster) -> Vec<&'static str> {
+    fn reasons(cluster_pull_secret: &ClusterPullSecret, cluster: &Cluster) -> Vec<Reason> {
         Guards::of(cluster_pull_secret, cluster).problems.iter().map(|problem| problem.reason).collect()
     }
 
@@ -121,7 +124,7 @@ mod tests {
     fn a_selector_that_selects_nothing_removes_nothing() {
         let mut typo = cluster_pull_secret("images", &["ghcr.io"]);
         typo.selection.include = Some(Patterns::compile(&["wbe".to_owned()]).expect("a pattern"));
-        assert_eq!(reasons(&typo, &web()), ["NothingSelected"]);
+        assert_eq!(reasons(&typo, &web()), [AppliedReason::NothingSelected.into()]);
         assert!(!Guards::of(&typo, &web()).can_prune);
     }
 
@@ -129,7 +132,7 @@ mod tests {
     fn an_empty_include_is_meant() {
         let mut nothing = cluster_pull_secret("images", &["ghcr.io"]);
         nothing.selection.include = Some(Patterns::default());
-        assert_eq!(reasons(&nothing, &web()), Vec::<&str>::new());
+        assert_eq!(reasons(&nothing, &web()), Vec::new());
         assert!(Guards::of(&nothing, &web()).can_prune);
     }
 
@@ -137,7 +140,7 @@ mod tests {
     fn a_service_account_that_is_nowhere_takes_no_entry_away() {
         let mut typo = cluster_pull_secret("images", &["ghcr.io"]);
         typo.service_accounts = ServiceAccounts::Named(vec!["defualt".into()]);
-        assert_eq!(reasons(&typo, &web()), ["ServiceAccountMissing"]);
+        assert_eq!(reasons(&typo, &web()), [AppliedReason::ServiceAccountMissing.into()]);
         assert!(!Guards::of(&typo, &web()).can_remove_entries);
     }
 

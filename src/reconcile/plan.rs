@@ -10,11 +10,12 @@ use super::claims::Claims;
 use super::desired_secret::DesiredSecret;
 use super::guards::Guards;
 use super::target::{Action, EntryChange, Part, Target, target};
+use crate::cluster::ownership::Ownership;
 use crate::cluster::{Cluster, Namespace, Secret, ServiceAccount};
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::patcher;
 use crate::report::{Problem, RegistryReport};
-use crate::rotator::{Decision, Ownership};
+use crate::rotator::Decision;
 
 /// What a pass is to do.
 pub struct Plan {

@@ -10,6 +10,7 @@ use crate::credential::Version;
 use crate::docker_config::versions::Origin;
 use crate::docker_config::{DockerConfig, shapes};
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, RegistrySource};
+use crate::manifest::status::reason::FetchedReason;
 use crate::provider::Error;
 use crate::provider::stores::Values;
 use crate::report::RegistryReport;
@@ -73,13 +74,13 @@ type Failure = (Option<Version>, ErrorText);
 
 /// An error reduced to what a report shows: many registries may share one failed read.
 struct ErrorText {
-    reason: &'static str,
+    reason: FetchedReason,
     message: String,
 }
 
 impl From<&Error> for ErrorText {
     fn from(error: &Error) -> Self {
-        Self { reason: error.reason(), message: error.to_string() }
+        Self { reason: error.into(), message: error.to_string() }
     }
 }
 
@@ -110,7 +111,7 @@ fn registry(source: &RegistrySource, outcome: Result<FetchedCredentials, Failure
         store: source.place.store.to_string(),
         key: source.place.key.to_string(),
         version: None,
-        result: RegistryReport::FETCHED,
+        result: FetchedReason::Fetched,
         message: None,
     };
     let fresh = match outcome {

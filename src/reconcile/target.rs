@@ -9,10 +9,11 @@ use super::claims::{Claim, Claims};
 use super::desired_secret::DesiredSecret;
 use super::guards::Guards;
 use super::last_good;
+use crate::cluster::ownership::Ownership;
 use crate::cluster::{Namespace, ServiceAccount};
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, ServiceAccounts};
 use crate::patcher::DesiredEntry;
-use crate::rotator::{self, Content, Decision, Ownership, Refusal};
+use crate::rotator::{self, Content, Decision, Refusal};
 
 /// One ClusterPullSecret of a pass, with what was found out about it.
 pub struct Part<'a> {

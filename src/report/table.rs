@@ -9,7 +9,9 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 
 use super::diff::Change;
-use super::{ClusterPullSecretReport, NamespaceReport, Problem, RegistryReport, Report, ResultKind};
+use super::{
+    ClusterPullSecretReport, NamespaceReport, Problem, RegistryReport, Report, ResultKind, TargetReason,
+};
 
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -50,14 +52,19 @@ struct Group<'a> {
 }
 
 /// What makes two rows equal. A message of the API server names the namespace: that is no difference.
-type Likeness<'a> = (ResultKind, Option<&'a str>, Option<String>, &'a [Change], &'a [String]);
+type Likeness<'a> = (ResultKind, Option<&'static str>, Option<String>, &'a [Change], &'a [String]);
 
 fn fold(namespaces: &[NamespaceReport]) -> Vec<Group<'_>> {
     let mut groups: BTreeMap<Likeness<'_>, Group<'_>> = BTreeMap::new();
     for it in namespaces {
         let message = it.message.as_ref().map(|message| message.replace(&it.namespace, "…"));
-        let likeness =
-            (it.result, it.reason, message, it.changes.as_slice(), it.missing_service_accounts.as_slice());
+        let likeness = (
+            it.result,
+            it.reason.map(TargetReason::as_str),
+            message,
+            it.changes.as_slice(),
+            it.missing_service_accounts.as_slice(),
+        );
         let group =
             groups.entry(likeness).or_insert_with(|| Group { result: it.result, members: Vec::new() });
         group.members.push(it);
@@ -101,7 +108,7 @@ fn registries(registries: &[RegistryReport]) -> Table {
     let mut table = plain_table();
     table.set_header(["REGISTRY", "STORE", "KEY", "VERSION", "RESULT"]);
     for RegistryReport { host, store, key, version, result, .. } in registries {
-        table.add_row([host, store, key, version.as_deref().unwrap_or("-"), result]);
+        table.add_row([host, store, key, version.as_deref().unwrap_or("-"), result.into()]);
     }
     table
 }
@@ -110,7 +117,7 @@ fn namespaces(groups: &[Group<'_>]) -> Table {
     let mut table = plain_table();
     table.set_header(["NAMESPACES", "RESULT", "REASON", "SERVICEACCOUNTS"]);
     for group in groups {
-        let reason = group.members.first().and_then(|it| it.reason).unwrap_or("-");
+        let reason = group.members.first().and_then(|it| it.reason).map_or("-", TargetReason::as_str);
         table.add_row([&group.names(), &group.result.to_string(), reason, &group.service_accounts()]);
     }
     table

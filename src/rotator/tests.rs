@@ -1,6 +1,7 @@
 //! What is done with the Secret of a namespace, case by case.
 
 use super::*;
+use crate::cluster::ownership::GarbageCollection;
 use crate::cluster::script::{conflict, exchange, play, refused};
 use crate::cluster::{FIELD_MANAGER, MANAGED_BY, PULL_SECRET};
 

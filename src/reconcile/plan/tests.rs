@@ -39,7 +39,7 @@ fn lines(cluster_pull_secrets: &[ClusterPullSecret], cluster: &Cluster) -> Vec<S
             Action::None => "absent".to_owned(),
             Action::Read => "look".to_owned(),
             Action::Prune { .. } => "leave".to_owned(),
-            Action::Apply { secret: Decision::Refuse(refusal), .. } => refusal.reason().to_owned(),
+            Action::Apply { secret: Decision::Refuse(refusal), .. } => refusal.reason().to_string(),
             Action::Apply { secret: Decision::Unchanged, .. } => "unchanged".to_owned(),
             Action::Apply { secret: Decision::Create, .. } => "create".to_owned(),
             Action::Apply { secret: Decision::Read, .. } => "read".to_owned(),

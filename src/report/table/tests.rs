@@ -2,15 +2,15 @@
 
 use super::*;
 use crate::manifest::field::{FieldError, FieldErrors};
-use crate::manifest::status::reason::ReadyReason;
+use crate::manifest::status::reason::{AppliedReason, FetchedReason, ReadyReason};
 use crate::reconcile::fixture::cluster_pull_secret;
-use crate::report::ServiceAccountReport;
 use crate::report::diff::CredentialChange;
+use crate::report::{ServiceAccountReport, ServiceAccountResult};
 
 fn registry(
     host: &str,
     version: Option<&str>,
-    result: &'static str,
+    result: FetchedReason,
     message: Option<&str>,
 ) -> RegistryReport {
     RegistryReport {
@@ -24,13 +24,14 @@ fn registry(
 }
 
 fn namespace(name: &str, result: ResultKind) -> NamespaceReport {
-    let service_accounts = vec![ServiceAccountReport { name: "default".into(), result: "unchanged" }];
+    let service_accounts =
+        vec![ServiceAccountReport { name: "default".into(), result: ServiceAccountResult::Unchanged }];
     NamespaceReport { service_accounts, ..NamespaceReport::new(name.into(), result) }
 }
 
 fn failed(name: &str) -> NamespaceReport {
     NamespaceReport {
-        reason: Some("QuotaExceeded"),
+        reason: Some(AppliedReason::QuotaExceeded.into()),
         message: Some(format!("secrets is forbidden in {name}: exceeded quota: none")),
         service_accounts: Vec::new(),
         ..namespace(name, ResultKind::Failed)
@@ -54,7 +55,7 @@ fn a_thousand_equal_rows_are_one_line() {
     let mut namespaces: Vec<_> =
         (0..998).map(|n| namespace(&format!("team-{n:03}"), ResultKind::Updated)).collect();
     namespaces.extend([failed("web-a"), failed("web-b")]);
-    let registries = vec![registry("ghcr.io", Some("7"), RegistryReport::FETCHED, None)];
+    let registries = vec![registry("ghcr.io", Some("7"), FetchedReason::Fetched, None)];
     insta::assert_snapshot!(report(false, registries, namespaces), @r"
     images: Secret regcred in each namespace
 
@@ -85,7 +86,7 @@ fn a_dry_run_shows_what_would_change_and_no_password() {
     ];
     let updated = |name| NamespaceReport { changes: changes.clone(), ..namespace(name, ResultKind::Updated) };
     let namespaces = vec![updated("a"), updated("b"), namespace("c", ResultKind::Unchanged)];
-    let registries = vec![registry("ghcr.io", Some("7"), RegistryReport::FETCHED, None)];
+    let registries = vec![registry("ghcr.io", Some("7"), FetchedReason::Fetched, None)];
     insta::assert_snapshot!(report(true, registries, namespaces), @r"
     images: Secret regcred in each namespace (dry run)
 
@@ -114,7 +115,7 @@ fn those_that_were_left_alone_come_last_and_say_why() {
         line: None,
         what: "no store has this name; known: vault".into(),
     };
-    let registries = || vec![registry("ghcr.io", Some("7"), RegistryReport::FETCHED, None)];
+    let registries = || vec![registry("ghcr.io", Some("7"), FetchedReason::Fetched, None)];
     let suspended = || {
         ClusterPullSecretReport::at_rest(&cluster_pull_secret("paused", &["ghcr.io"]), ReadyReason::Suspended)
     };
@@ -149,7 +150,7 @@ fn those_that_were_left_alone_come_last_and_say_why() {
 #[test]
 fn what_could_not_be_read_is_told_with_store_and_key() {
     let message = "store vault, key ci/ghcr: the Vault is sealed";
-    let registries = vec![registry("ghcr.io", None, "Sealed", Some(message))];
+    let registries = vec![registry("ghcr.io", None, FetchedReason::Sealed, Some(message))];
     insta::assert_snapshot!(report(false, registries, Vec::new()), @r"
     images: Secret regcred in each namespace
 

@@ -14,8 +14,8 @@ use kube::Client;
 use kube::api::{Api, ObjectMeta};
 use tokio::time::Instant;
 
-use crate::cluster::error::{Error, within};
-use crate::cluster::{FIELD_MANAGER, params};
+use super::error::{Error, within};
+use super::{FIELD_MANAGER, params};
 use crate::manifest::{API_VERSION, CLUSTER_PULL_SECRET};
 
 /// Events that may be told at once.

@@ -2,13 +2,9 @@
 //!
 //! Pure. By its marks a Secret is known again, and the garbage collector knows when it goes.
 
-use std::sync::Arc;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::ObjectMeta;
 
-use super::Content;
-use crate::cluster::{Body, FIELD_MANAGER, MANAGED_BY, PULL_SECRET, PULL_SECRET_TYPE, Secret};
+use super::{FIELD_MANAGER, MANAGED_BY, PULL_SECRET};
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, Deletion, Existing};
 use crate::manifest::{API_VERSION, CLUSTER_PULL_SECRET};
 
@@ -72,23 +68,8 @@ impl Ownership {
         (wanted != observed).then_some(wanted)
     }
 
-    /// What a Secret is that was just written with this content.
-    pub(super) fn written(&self, metadata: ObjectMeta, content: &Content) -> Secret {
-        Secret {
-            managed: true,
-            cluster_pull_secret: Some(self.cluster_pull_secret.clone()),
-            versions: Some(content.versions.clone()),
-            body: Some(Body {
-                type_: PULL_SECRET_TYPE.to_owned(),
-                immutable: false,
-                docker_config: Some(Arc::clone(&content.docker_config)),
-            }),
-            ..Secret::of_metadata(metadata)
-        }
-    }
-
     /// The labels by which its Secrets are known.
-    pub(super) fn labels(&self) -> [(&str, &str); 2] {
+    pub(crate) fn labels(&self) -> [(&str, &str); 2] {
         [(MANAGED_BY, FIELD_MANAGER), (PULL_SECRET, &self.cluster_pull_secret)]
     }
 }
