@@ -1,6 +1,7 @@
-//! Whose a pull secret is: how the Secrets of one ClusterPullSecret are called and marked.
+//! The name, labels and owner references of the Secrets of one ClusterPullSecret.
 //!
-//! Pure. By its marks a Secret is known again, and the garbage collector knows when it goes.
+//! Pure. regcred recognises its Secrets by the labels; the garbage collector deletes them by the owner
+//! references.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
@@ -8,39 +9,39 @@ use super::{FIELD_MANAGER, MANAGED_BY, PULL_SECRET};
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, Deletion, Existing};
 use crate::manifest::{API_VERSION, CLUSTER_PULL_SECRET};
 
-/// What the pull secrets of one ClusterPullSecret are called and how they are marked.
+/// The name and the marks of the Secrets of one ClusterPullSecret.
 #[derive(Clone, Debug)]
 pub struct Ownership {
     /// Name of the ClusterPullSecret.
     pub cluster_pull_secret: String,
     /// Name of the Secret in every namespace.
     pub secret_name: String,
-    /// What to do with a Secret that regcred did not make.
+    /// The policy for a Secret that regcred did not create.
     pub existing: Existing,
-    /// Whether the garbage collector is to remove the Secrets with the ClusterPullSecret.
-    pub collection: GarbageCollection,
+    /// The part of the garbage collector in the deletion of the Secrets.
+    pub garbage_collection: GarbageCollection,
 }
 
-/// Whether the garbage collector is to remove a Secret together with its ClusterPullSecret.
+/// The part of the garbage collector in the deletion of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GarbageCollection {
-    /// It is: the ClusterPullSecret is the object with this UID.
+    /// The Secret is deleted together with the object of this UID.
     With(String),
-    /// It is not: `deletion: Retain`.
+    /// The Secret stays: `deletion: Retain`.
     Never,
-    /// The ClusterPullSecret comes from a file, so that nobody knows its UID: what is there stays.
+    /// The ClusterPullSecret comes from a file and has no UID: the owner references stay as they are.
     Unknown,
 }
 
 impl Ownership {
-    /// Of the Secrets of a ClusterPullSecret that have this name.
+    /// Describes the Secrets of a ClusterPullSecret under this name.
     #[must_use]
-    pub fn of(cluster_pull_secret: &ClusterPullSecret, secret_name: &str) -> Self {
+    pub fn new(cluster_pull_secret: &ClusterPullSecret, secret_name: &str) -> Self {
         Self {
             cluster_pull_secret: cluster_pull_secret.name.clone(),
             secret_name: secret_name.to_owned(),
             existing: cluster_pull_secret.existing,
-            collection: match (&cluster_pull_secret.object, cluster_pull_secret.deletion) {
+            garbage_collection: match (&cluster_pull_secret.object, cluster_pull_secret.deletion) {
                 (None, _) => GarbageCollection::Unknown,
                 (Some(object), Deletion::Delete) => GarbageCollection::With(object.uid.clone()),
                 (Some(_), Deletion::Retain) => GarbageCollection::Never,
@@ -48,10 +49,10 @@ impl Ownership {
         }
     }
 
-    /// The owner references that a Secret with these should have, where they differ. Those of other
-    /// kinds keep their places; of ClusterPullSecrets there is at most the one that owns it now.
-    pub(crate) fn references(&self, observed: &[OwnerReference]) -> Option<Vec<OwnerReference>> {
-        let ours = match &self.collection {
+    /// Returns the desired owner references of a Secret that has the `observed` ones, where they differ. The
+    /// references to other kinds keep their places; at most one ClusterPullSecret, the current one, is a reference.
+    pub(crate) fn owner_references(&self, observed: &[OwnerReference]) -> Option<Vec<OwnerReference>> {
+        let ours = match &self.garbage_collection {
             GarbageCollection::Unknown => return None,
             GarbageCollection::Never => None,
             GarbageCollection::With(uid) => Some(OwnerReference {
@@ -63,12 +64,13 @@ impl Ownership {
                 controller: None,
             }),
         };
-        let is_other = |it: &&OwnerReference| it.kind != CLUSTER_PULL_SECRET || it.api_version != API_VERSION;
-        let wanted: Vec<_> = observed.iter().filter(is_other).cloned().chain(ours).collect();
-        (wanted != observed).then_some(wanted)
+        let others =
+            observed.iter().filter(|it| it.kind != CLUSTER_PULL_SECRET || it.api_version != API_VERSION);
+        let desired: Vec<_> = others.cloned().chain(ours).collect();
+        (desired != observed).then_some(desired)
     }
 
-    /// The labels by which its Secrets are known.
+    /// Returns the labels by which regcred recognises the Secrets.
     pub(crate) fn labels(&self) -> [(&str, &str); 2] {
         [(MANAGED_BY, FIELD_MANAGER), (PULL_SECRET, &self.cluster_pull_secret)]
     }
@@ -78,28 +80,39 @@ impl Ownership {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_pull_secret_that_is_an_object_owns_its_secrets_beside_other_owners() {
-        let reference = |kind: &str, uid: &str| OwnerReference {
+    fn reference(kind: &str, uid: &str) -> OwnerReference {
+        OwnerReference {
             api_version: if kind == CLUSTER_PULL_SECRET { API_VERSION.into() } else { "v1".into() },
             kind: kind.into(),
             name: "images".into(),
             uid: uid.into(),
             ..OwnerReference::default()
-        };
-        let other = reference("ConfigMap", "c");
-        let owned = |uid: &str| vec![other.clone(), reference(CLUSTER_PULL_SECRET, uid)];
-        let of = |collection: GarbageCollection| Ownership {
+        }
+    }
+
+    fn owner_references(
+        garbage_collection: GarbageCollection,
+        observed: &[OwnerReference],
+    ) -> Option<Vec<OwnerReference>> {
+        let ownership = Ownership {
             cluster_pull_secret: "images".into(),
             secret_name: "regcred".into(),
             existing: Existing::Refuse,
-            collection,
+            garbage_collection,
         };
-        let with = |uid: &str| of(GarbageCollection::With(uid.into()));
-        assert_eq!(with("u").references(std::slice::from_ref(&other)), Some(owned("u")));
-        assert_eq!(with("u").references(&owned("u")), None);
-        assert_eq!(with("u").references(&owned("an older one")), Some(owned("u")));
-        assert_eq!(of(GarbageCollection::Never).references(&owned("u")), Some(vec![other.clone()]));
-        assert_eq!(of(GarbageCollection::Unknown).references(&owned("u")), None);
+        ownership.owner_references(observed)
+    }
+
+    #[test]
+    fn cluster_pull_secret_owns_its_secrets_next_to_other_owners() {
+        let other = reference("ConfigMap", "c");
+        let owned = [other.clone(), reference(CLUSTER_PULL_SECRET, "u")];
+        let owned_before = [other.clone(), reference(CLUSTER_PULL_SECRET, "an older one")];
+        let with = GarbageCollection::With("u".into());
+        assert_eq!(owner_references(with.clone(), std::slice::from_ref(&other)), Some(owned.to_vec()));
+        assert_eq!(owner_references(with.clone(), &owned), None);
+        assert_eq!(owner_references(with, &owned_before), Some(owned.to_vec()));
+        assert_eq!(owner_references(GarbageCollection::Never, &owned), Some(vec![other]));
+        assert_eq!(owner_references(GarbageCollection::Unknown, &owned), None);
     }
 }

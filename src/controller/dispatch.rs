@@ -20,7 +20,7 @@ use crate::reconcile::apply;
 use crate::reconcile::execute::{self, Applied};
 use crate::reconcile::guards::Guards;
 use crate::reconcile::plan::NamespacePlan;
-use crate::reconcile::target::{self, Part, Target};
+use crate::reconcile::target::{self, Target, TargetInput};
 use crate::report::{NamespaceReport, ResultKind, TargetReason};
 use crate::trigger::Trigger;
 
@@ -41,7 +41,7 @@ impl Controller {
                 return;
             };
             if let Some(record) = self.records.get(&item.cluster_pull_secret) {
-                let scope = || Guards::of(&record.wanted, &self.memory.cluster);
+                let scope = || Guards::new(&record.wanted, &self.memory.cluster);
                 scopes.entry(item.cluster_pull_secret.clone()).or_insert_with(scope);
             }
             let plan = scopes.get(&item.cluster_pull_secret).and_then(|scope| self.look(&item, scope, now));
@@ -61,7 +61,7 @@ impl Controller {
         self.memory.begin(&item.namespace);
         let client = self.settings.client.clone();
         self.under_way.write(async move {
-            let applied = execute::apply(&client, plan).await;
+            let applied = execute::execute(&client, plan).await;
             TaskResult::Applied(item, applied)
         });
     }
@@ -89,18 +89,18 @@ impl Controller {
         namespace: &Namespace,
     ) -> Option<Target> {
         let wanted = &record.wanted;
-        let mut owner = Ownership::of(wanted, &wanted.secret_name);
+        let mut owner = Ownership::new(wanted, &wanted.secret_name);
         // An object of the same name that goes must not take along what a file wants.
         if wanted.object.is_none() && self.invalid.get(&wanted.name).is_some_and(|it| it.object.deleting) {
-            owner.collection = GarbageCollection::Never;
+            owner.garbage_collection = GarbageCollection::Never;
         }
-        let part = Part {
+        let input = TargetInput {
             cluster_pull_secret: wanted,
             owner: Arc::new(owner),
-            contents: record.contents.as_ref(),
-            scope,
+            desired: record.contents.as_ref(),
+            guards: scope,
         };
-        target::target(&self.claims, 0, &part, name, namespace)
+        target::decide(&self.claims, 0, &input, name, namespace)
     }
 
     /// What there is to do for an item; `None` where that is nothing.
@@ -174,7 +174,7 @@ impl Controller {
         }
         self.count_repair(item, &applied, now);
         let Some(record) = self.records.get(cluster_pull_secret) else { return };
-        let owner = Ownership::of(&record.wanted, &record.wanted.secret_name);
+        let owner = Ownership::new(&record.wanted, &record.wanted.secret_name);
         let mut is_unsent = false;
         for (_, report) in &applied.reports {
             // A write that the fence refused says nothing of the target: either this process ends, or its

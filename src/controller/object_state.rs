@@ -160,7 +160,7 @@ impl ObjectState {
     pub fn is_unread(&self, place: &StoreKey) -> bool {
         let registries = self.contents.as_ref().map(DesiredSecret::registries).unwrap_or_default();
         let is_of = |it: &RegistryReport| it.store == place.store.0 && it.key == place.key.0;
-        registries.iter().any(|it| is_of(it) && it.is_passing())
+        registries.iter().any(|it| is_of(it) && it.is_transient())
     }
 
     /// Takes note of how it stands in a namespace, and tells what of that is new.
@@ -185,7 +185,7 @@ impl ObjectState {
             Some(mut standing) => {
                 if standing.failures > 0 {
                     let pause = pause(standing.failures);
-                    let longest = if report.is_passing() { LONGEST_PAUSE } else { Duration::MAX };
+                    let longest = if report.is_transient() { LONGEST_PAUSE } else { Duration::MAX };
                     standing.not_before = Some(now + pause.min(longest));
                 }
                 self.standings.insert(report.namespace.clone(), standing);

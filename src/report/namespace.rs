@@ -1,7 +1,7 @@
-//! How the report of one namespace comes about, outcome by outcome.
+//! Builds the report about one namespace, outcome by outcome.
 //!
-//! Pure. In go the outcomes of rotator and patcher, in the order in which they came; of several failures
-//! the first is told.
+//! Pure. In go the outcomes of rotator and patcher in their order; of several failures the first is
+//! reported.
 
 use super::{NamespaceReport, ResultKind, ServiceAccountReport, ServiceAccountResult, TargetReason};
 use crate::cluster::error::Error;
@@ -9,11 +9,11 @@ use crate::manifest::status::reason::AppliedReason;
 use crate::patcher;
 use crate::rotator::Outcome;
 
-/// The ServiceAccount that the controller manager makes in every namespace.
+/// The ServiceAccount that the controller manager creates in every namespace.
 const DEFAULT: &str = "default";
 
 impl NamespaceReport {
-    /// Whether what is missing comes by itself, or not by another request.
+    /// Returns true if the target waits for an object or a credential, not for another request.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         matches!(
@@ -22,9 +22,10 @@ impl NamespaceReport {
         )
     }
 
-    /// Whether what failed may pass by itself: the API server was away, or others wrote at the same time.
+    /// Returns true if the failure may pass by itself: the API server was unavailable, or another writer
+    /// wrote at the same time.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(
             self.reason.and_then(TargetReason::applied),
             Some(
@@ -37,8 +38,8 @@ impl NamespaceReport {
         )
     }
 
-    /// Whether everything so far is as it should be.
-    pub(crate) fn is_done(&self) -> bool {
+    /// Returns true if nothing failed so far.
+    pub(crate) fn is_ok(&self) -> bool {
         !matches!(self.result, ResultKind::Refused | ResultKind::Failed | ResultKind::Skipped)
     }
 
@@ -57,7 +58,7 @@ impl NamespaceReport {
         report
     }
 
-    pub(crate) fn of_secret(namespace: &str, outcome: Result<Outcome, Error>) -> Self {
+    pub(crate) fn from_outcome(namespace: &str, outcome: Result<Outcome, Error>) -> Self {
         let mut report = Self::new(namespace.to_owned(), ResultKind::Unchanged);
         match outcome {
             Ok(Outcome::Unchanged) => {}
@@ -72,8 +73,8 @@ impl NamespaceReport {
         report
     }
 
-    /// A terminating namespace is no failure, even when it began to terminate under our hands; of
-    /// several failures the first is told.
+    /// Records a failure, unless one is recorded already. A terminating namespace is no failure, even when
+    /// the termination began during the request.
     pub(crate) fn fail(&mut self, error: &Error, message: &str) {
         if self.result == ResultKind::Failed {
             return;
@@ -108,12 +109,12 @@ impl NamespaceReport {
         self.service_accounts.push(ServiceAccountReport { name: name.to_owned(), result });
     }
 
-    /// Every namespace has a ServiceAccount `default`, a moment after it was made; any other may be
-    /// meant for some namespaces only.
-    pub(crate) fn miss(&mut self, missing: Vec<String>) {
+    /// Records the missing ServiceAccounts. Every namespace has a ServiceAccount `default` a moment after its
+    /// creation; any other one may be meant for some namespaces only.
+    pub(crate) fn set_missing_service_accounts(&mut self, missing: Vec<String>) {
         if missing.iter().any(|name| name == DEFAULT) && self.result != ResultKind::Failed {
             self.result = ResultKind::Failed;
-            let message = "the namespace has no ServiceAccount default yet: run again".to_owned();
+            let message = "the namespace has no ServiceAccount default yet. Run again".to_owned();
             self.explain(AppliedReason::ServiceAccountMissing, message);
         }
         self.missing_service_accounts = missing;

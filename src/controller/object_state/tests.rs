@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::cluster::Cluster;
 use crate::manifest::object::Object;
-use crate::reconcile::fixture::{cluster_pull_secret, namespace, place, secret, service_account, values};
+use crate::reconcile::fixture::{cluster_pull_secret, namespace, secret, service_account, store_key, values};
 use crate::reconcile::resolve::resolve;
 use crate::report::ResultKind;
 
@@ -147,6 +147,6 @@ fn a_key_whose_store_is_sealed_is_not_read_yet_and_the_others_are() {
     let mut record = ObjectState::new(Arc::new(cluster_pull_secret("images", &["ghcr.io", "quay.io"])));
     let values = values(&[("ghcr.io", "7", "pw"), ("quay.io", "", "")]);
     record.contents = Some(DesiredSecret::new(resolve(&record.wanted, &values), &Cluster::default()));
-    let unread = ["ghcr.io", "quay.io"].map(|key| record.is_unread(&place(key)));
+    let unread = ["ghcr.io", "quay.io"].map(|key| record.is_unread(&store_key(key)));
     assert_eq!(unread, [false, true]);
 }
