@@ -17,7 +17,9 @@ use serde::de::DeserializeOwned;
 
 pub mod cluster_pull_secret;
 pub mod error;
+pub mod events;
 mod object;
+pub mod ownership;
 pub(crate) mod params;
 #[cfg(test)]
 pub(crate) mod script;

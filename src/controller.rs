@@ -36,12 +36,12 @@ mod watch_events;
 
 use crate::admin::Health;
 use crate::backoff;
+use crate::cluster::events::EventRecorder;
 use crate::cluster::watch::{Watch, WatchEvent, WatchedResource};
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::config::Store;
 use crate::provider::stores::Stores;
 use crate::reconcile::claims::Claims;
-use crate::report::event::Events;
 use crate::trigger::{Trigger, TriggerReceiver, poll};
 use cache::Cache;
 use drift::Contests;
@@ -109,7 +109,7 @@ pub struct Controller {
     contests: Contests,
     timers: Timers,
     hand_overs: ForwardedRequests,
-    events: Events,
+    events: EventRecorder,
     watches: BTreeMap<WatchedResource, Watch>,
     seen: (mpsc::Sender<WatchEvent>, mpsc::Receiver<WatchEvent>),
     /// What was listed at least once.
@@ -132,7 +132,7 @@ impl Controller {
     /// A controller that knows nothing yet. Makes no request.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let events = Events::new(settings.client.clone(), settings.identity.clone());
+        let events = EventRecorder::new(settings.client.clone(), settings.identity.clone());
         let queue = Queue::new(settings.concurrency);
         let mut controller = Self {
             settings,

@@ -30,8 +30,8 @@ use self::reference::{
     QUEUE_DEPTH, READY, RECEIVES, RECONCILIATIONS, TARGETS, TRIGGERS, WRITES,
 };
 use crate::credential::{StoreKey, StoreName, StoredValue};
+use crate::manifest::status::reason::FetchedReason;
 use crate::provider;
-use crate::report::RegistryReport;
 use crate::trigger_kind::Trigger;
 
 mod labels;
@@ -139,7 +139,7 @@ impl Metrics {
         took: Duration,
     ) {
         let outcome =
-            SnakeCase(outcome.map_or_else(|error| error.reason().into(), |_| RegistryReport::FETCHED));
+            SnakeCase(outcome.map_or_else(|error| error.reason().into(), |_| FetchedReason::Fetched.into()));
         count(&self.fetches, fetch_outcomes(), outcome, |outcome| FetchLabels {
             store: store.to_string(),
             outcome,

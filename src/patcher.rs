@@ -1,9 +1,9 @@
-//! The `imagePullSecrets` of one ServiceAccount.
+//! Patches the `imagePullSecrets` of one ServiceAccount.
 //!
-//! In goes the ServiceAccount as observed and whether it should name a pull secret, out comes at most
-//! one write. The list is atomic: every kind of patch replaces it as a whole, so it is read, changed
-//! and written back under the `resourceVersion` it was read at, and every other entry keeps its place
-//! ([kubernetes#91250]). What regcred added stands in an annotation, and only that is ever removed.
+//! In go the ServiceAccount as observed and the desired entry, out comes at most one write. The list is
+//! atomic: every kind of patch replaces the list as a whole, so the list is read, changed and written back
+//! under the `resourceVersion` it was read at, and every other entry keeps its place ([kubernetes#91250]).
+//! An annotation records the entries that regcred added, and only these are ever removed.
 //!
 //! [kubernetes#91250]: https://github.com/kubernetes/kubernetes/issues/91250
 
@@ -17,21 +17,21 @@ use tracing::debug;
 
 use crate::cluster;
 use crate::cluster::error::{Error, conflict_backoff, within};
+use crate::cluster::ownership::Ownership;
 use crate::cluster::{ADDED, ServiceAccount, params, render_added};
-use crate::rotator::Ownership;
 
-/// Whether a ServiceAccount should name the pull secret.
+/// The desired state of the entry for a pull secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DesiredEntry {
-    /// It should.
+    /// The ServiceAccount names the pull secret.
     Present,
-    /// It should not: where regcred added the name, it goes.
+    /// The ServiceAccount has no entry that regcred added for the pull secret.
     Absent,
 }
 
-/// The write that puts a ServiceAccount right.
+/// The patch that adds or removes an entry of a ServiceAccount.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct EntryPatch {
     /// The precondition of the write.
     pub resource_version: String,
     /// The whole new list.
@@ -40,76 +40,76 @@ pub struct Change {
     pub added: BTreeMap<String, Option<String>>,
 }
 
-/// What became of one ServiceAccount.
+/// The result for one ServiceAccount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was as it should be.
+    /// The ServiceAccount was in sync.
     Unchanged,
-    /// Its list was changed.
+    /// The list was changed.
     Patched,
-    /// It is gone.
+    /// The ServiceAccount is gone.
     Gone,
 }
 
-/// What to write, given what is there; `None` is no write.
+/// Decides by the observed ServiceAccount; `None` is no write.
 #[must_use]
-pub fn decide(observed: &ServiceAccount, owner: &Ownership, wanted: DesiredEntry) -> Option<Change> {
+pub fn decide(observed: &ServiceAccount, owner: &Ownership, desired: DesiredEntry) -> Option<EntryPatch> {
     let Ownership { secret_name, cluster_pull_secret, .. } = owner;
-    let mut change = Change {
+    let mut patch = EntryPatch {
         resource_version: observed.resource_version.clone(),
         image_pull_secrets: observed.image_pull_secrets.clone(),
         added: observed.added.clone(),
     };
     let is_named = observed.image_pull_secrets.iter().any(|name| name == secret_name);
-    match (wanted, observed.added.get(secret_name)) {
-        // Somebody else's entry is as good as ours.
+    match (desired, observed.added.get(secret_name)) {
+        // An entry that another writer added is as good as regcred's own.
         (DesiredEntry::Present, None) if is_named => return None,
         (DesiredEntry::Present, Some(Some(added_for))) if is_named && added_for == cluster_pull_secret => {
             return None;
         }
         (DesiredEntry::Present, _) => {
             if !is_named {
-                change.image_pull_secrets.push(secret_name.to_owned());
+                patch.image_pull_secrets.push(secret_name.to_owned());
             }
-            change.added.insert(secret_name.to_owned(), Some(cluster_pull_secret.to_owned()));
+            patch.added.insert(secret_name.to_owned(), Some(cluster_pull_secret.to_owned()));
         }
         (DesiredEntry::Absent, None) => return None,
         (DesiredEntry::Absent, Some(_)) => {
-            change.added.remove(secret_name);
-            // Where somebody added the name a second time, ours is the last one.
-            if let Some(ours) = change.image_pull_secrets.iter().rposition(|name| name == secret_name) {
-                change.image_pull_secrets.remove(ours);
+            patch.added.remove(secret_name);
+            // Where another writer added the name a second time, regcred's own is the last one.
+            if let Some(ours) = patch.image_pull_secrets.iter().rposition(|name| name == secret_name) {
+                patch.image_pull_secrets.remove(ours);
             }
         }
     }
-    Some(change)
+    Some(patch)
 }
 
-/// Makes `observed` what is wanted, in at most one write; afterwards it is what the cluster holds.
-/// Where another writer came first, the ServiceAccount is read and decided on anew.
-pub async fn act(
+/// Applies the desired entry in at most one write; afterwards `observed` is the state in the cluster.
+/// After a conflict with another writer the ServiceAccount is read and decided again.
+pub async fn apply(
     client: &Client,
     namespace: &str,
     name: &str,
     observed: &mut ServiceAccount,
     owner: &Ownership,
-    wanted: DesiredEntry,
+    desired: DesiredEntry,
 ) -> Result<Outcome, Error> {
     let service_accounts = Api::<core::ServiceAccount>::namespaced(client.clone(), namespace);
     let mut backoff = conflict_backoff();
     loop {
-        let Some(change) = decide(observed, owner, wanted) else {
+        let Some(patch) = decide(observed, owner, desired) else {
             return Ok(Outcome::Unchanged);
         };
-        match (patch(&service_accounts, name, &change).await, backoff.next()) {
+        match (send(&service_accounts, name, &patch).await, backoff.next()) {
             (Ok(resource_version), _) => {
-                let Change { image_pull_secrets, added, .. } = change;
+                let EntryPatch { image_pull_secrets, added, .. } = patch;
                 *observed = ServiceAccount { resource_version, image_pull_secrets, added };
                 return Ok(Outcome::Patched);
             }
             (Err(Error::NotFound(_)), _) => return Ok(Outcome::Gone),
             (Err(Error::Changed(_)), Some(pause)) => {
-                debug!(namespace, service_account = name, "another writer came first");
+                debug!(namespace, service_account = name, "conflict with another writer");
                 tokio::time::sleep(pause).await;
             }
             (Err(error), _) => return Err(error),
@@ -121,24 +121,24 @@ pub async fn act(
     }
 }
 
-/// Writes the change; gives back the new `resourceVersion`.
-async fn patch(
+/// Sends the patch; returns the new `resourceVersion`.
+async fn send(
     service_accounts: &Api<core::ServiceAccount>,
     name: &str,
-    change: &Change,
+    patch: &EntryPatch,
 ) -> Result<String, Error> {
-    let added = render_added(&change.added);
-    let references: Vec<_> = change.image_pull_secrets.iter().map(|name| json!({ "name": name })).collect();
-    let patch = json!({
+    let added = render_added(&patch.added);
+    let references: Vec<_> = patch.image_pull_secrets.iter().map(|name| json!({ "name": name })).collect();
+    let body = json!({
         "metadata": {
-            "resourceVersion": change.resource_version,
-            // `null` takes the annotation away in a merge patch.
+            "resourceVersion": patch.resource_version,
+            // `null` removes the annotation in a merge patch.
             "annotations": { ADDED: (!added.is_empty()).then_some(added) },
         },
         "imagePullSecrets": references,
     });
     let written =
-        within(service_accounts.patch_metadata(name, &params::patch(), &Patch::Merge(patch))).await?;
+        within(service_accounts.patch_metadata(name, &params::patch(), &Patch::Merge(body))).await?;
     Ok(written.metadata.resource_version.unwrap_or_default())
 }
 

@@ -1,7 +1,7 @@
-//! What a pass did, and why not.
+//! The report of a run: results, reasons and messages.
 //!
-//! Plain data with one meaning, printed as a table, JSON or YAML. It holds no password and no hash of
-//! one; every reason is from a closed list, every message says what to do.
+//! Plain data with one meaning, printed as a table, JSON or YAML. A report holds no password and no hash
+//! of one; every reason is from a closed list, every message names the fix.
 
 use std::collections::BTreeMap;
 
@@ -9,118 +9,120 @@ use serde::Serialize;
 use strum::EnumMessage;
 
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
-use crate::manifest::field::{FieldError, FieldErrors};
-use crate::manifest::status::reason::ReadyReason;
+use crate::manifest::field::FieldErrors;
+use crate::manifest::status::reason::{FetchedReason, ReadyReason, Reason};
 
 pub mod diff;
-pub mod event;
 mod namespace;
+mod reason;
 pub mod table;
 
-/// What one pass did.
+pub use reason::TargetReason;
+
+/// The report of one run.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// Nothing was written: the results are what would have been done.
+    /// True if nothing was written: the results are those that a write would have.
     pub dry_run: bool,
-    /// Every registry was read, and every namespace holds, or would hold, what it should.
+    /// True if every registry was read, and every namespace is, or would be, in sync.
     pub in_sync: bool,
-    /// How many namespaces had which result, in one line.
+    /// The number of namespaces by result, in one line.
     pub summary: String,
-    /// One for each ClusterPullSecret, the oldest first, and those that were left alone after them.
+    /// The ClusterPullSecrets, the oldest first, followed by those that were left alone.
     pub cluster_pull_secrets: Vec<ClusterPullSecretReport>,
 }
 
-/// What became of one ClusterPullSecret.
+/// The report about one ClusterPullSecret.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterPullSecretReport {
-    /// Name of the ClusterPullSecret.
+    /// The name of the ClusterPullSecret.
     pub name: String,
-    /// Name of its Secret in every namespace; empty where a mistake keeps it from being known.
+    /// The name of its Secret in every namespace; empty where an error in the object hides it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub secret_name: String,
-    /// Why nothing was done for it, and nothing looked at, where that is no mistake.
+    /// The reason why the ClusterPullSecret was not reconciled, where that is no error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_alone: Option<Problem>,
-    /// What is wrong with it as a whole.
+    /// The problems of the ClusterPullSecret as a whole.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
-    /// One for each registry, in the order of the spec.
+    /// The registries, in the order of the spec.
     pub registries: Vec<RegistryReport>,
-    /// One for each namespace concerned, in the order of names.
+    /// The namespaces concerned, in the order of names.
     pub namespaces: Vec<NamespaceReport>,
 }
 
-/// What is wrong with a ClusterPullSecret as a whole, or keeps it at rest.
+/// A problem of a ClusterPullSecret as a whole, or the reason why it is at rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// From a closed list.
-    pub reason: &'static str,
-    /// What it means, and how to mend it.
+    pub reason: Reason,
+    /// The meaning, with the fix.
     pub message: String,
 }
 
-/// What became of one registry.
+/// The report about one registry.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RegistryReport {
-    /// Host key of the entry, or `*` where the store holds a whole docker config.
+    /// The host key of the entry, or `*` where the store holds a whole docker config.
     pub host: String,
     /// The store.
     pub store: String,
-    /// The key inside it.
+    /// The key in the store.
     pub key: String,
     /// The version that was read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// `Fetched`, or why not: a reason of [`crate::provider::Error`].
-    pub result: &'static str,
-    /// What is wrong, where something is.
+    /// `Fetched`, or the reason why not.
+    pub result: FetchedReason,
+    /// The error, where the read failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
-/// Failures of a read that may pass by themselves: reasons of [`crate::provider::Error`].
-const PASSING: [&str; 4] = ["Sealed", "Throttled", "TimedOut", "Unavailable"];
-
 impl RegistryReport {
-    /// The result of a registry whose credential was read.
-    pub const FETCHED: &str = "Fetched";
-
-    /// Whether what kept it from being read may pass by itself.
+    /// Returns true if the read failed for a reason that may pass by itself.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
-        PASSING.contains(&self.result)
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self.result,
+            FetchedReason::Sealed
+                | FetchedReason::Throttled
+                | FetchedReason::TimedOut
+                | FetchedReason::Unavailable
+        )
     }
 }
 
-/// What became of one namespace.
+/// The report about one namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceReport {
     /// The namespace.
     pub namespace: String,
-    /// What was done there.
+    /// The result.
     pub result: ResultKind,
-    /// Why it was not, from a closed list.
+    /// The reason why the namespace is not in sync.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<&'static str>,
-    /// Why it was not, in a sentence.
+    pub reason: Option<TargetReason>,
+    /// The reason in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// The ServiceAccounts that were looked at.
+    /// The ServiceAccounts that were processed.
     pub service_accounts: Vec<ServiceAccountReport>,
-    /// ServiceAccounts that the spec names and that do not exist.
+    /// The ServiceAccounts that the spec names and that do not exist.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing_service_accounts: Vec<String>,
-    /// What would change; filled by a dry run only.
+    /// The planned changes; filled by a dry run only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub changes: Vec<diff::Change>,
+    pub changes: Vec<diff::PlannedChange>,
 }
 
 impl NamespaceReport {
-    /// A report with nothing to explain.
+    /// Creates a report with nothing to explain.
     #[must_use]
     pub fn new(namespace: String, result: ResultKind) -> Self {
         Self {
@@ -135,7 +137,7 @@ impl NamespaceReport {
     }
 }
 
-/// What was done in a namespace.
+/// The result in a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, strum::Display, strum::EnumIter)]
 #[serde(rename_all = "camelCase")]
 #[strum(serialize_all = "camelCase")]
@@ -144,29 +146,44 @@ pub enum ResultKind {
     Created,
     /// The Secret or a ServiceAccount was changed.
     Updated,
-    /// The namespace left the selection, and what regcred had made there was removed.
+    /// The namespace left the selection, and regcred's objects in it were removed.
     Removed,
-    /// Everything was as it should be.
+    /// The namespace was in sync.
     Unchanged,
     /// The namespace is being deleted.
     Skipped,
-    /// The Secret must not be touched.
+    /// The Secret must not be changed.
     Refused,
     /// A request failed.
     Failed,
 }
 
-/// What became of one ServiceAccount: `patched`, `unchanged`, `gone` or `failed`.
+/// The report about one ServiceAccount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ServiceAccountReport {
-    /// Its name.
+    /// The name of the ServiceAccount.
     pub name: String,
-    /// What was done.
-    pub result: &'static str,
+    /// The result.
+    pub result: ServiceAccountResult,
+}
+
+/// The result for a ServiceAccount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, strum::Display)]
+#[serde(rename_all = "camelCase")]
+#[strum(serialize_all = "camelCase")]
+pub enum ServiceAccountResult {
+    /// A request failed.
+    Failed,
+    /// The ServiceAccount is gone.
+    Gone,
+    /// The list was changed.
+    Patched,
+    /// The ServiceAccount was in sync.
+    Unchanged,
 }
 
 impl Report {
-    /// A report over these pull secrets.
+    /// Creates the report about these ClusterPullSecrets.
     #[must_use]
     pub fn new(dry_run: bool, cluster_pull_secrets: Vec<ClusterPullSecretReport>) -> Self {
         let in_sync = cluster_pull_secrets.iter().all(ClusterPullSecretReport::is_in_sync);
@@ -174,13 +191,13 @@ impl Report {
         Self { dry_run, in_sync, summary, cluster_pull_secrets }
     }
 
-    /// The same with those that were left alone.
+    /// Appends the ClusterPullSecrets that were left alone.
     #[must_use]
-    pub fn beside(self, left_alone: Vec<ClusterPullSecretReport>) -> Self {
+    pub fn with_left_alone(self, left_alone: Vec<ClusterPullSecretReport>) -> Self {
         Self::new(self.dry_run, self.cluster_pull_secrets.into_iter().chain(left_alone).collect())
     }
 
-    /// Whether anything was written, or would be.
+    /// Returns true if anything was written, or would be.
     #[must_use]
     pub fn has_changes(&self) -> bool {
         let writes = [ResultKind::Created, ResultKind::Updated, ResultKind::Removed];
@@ -190,7 +207,7 @@ impl Report {
 }
 
 impl ClusterPullSecretReport {
-    /// Of one that is suspended or being deleted: that is as it should be.
+    /// Reports a ClusterPullSecret that is suspended or being deleted, which is no error.
     #[must_use]
     pub fn at_rest(cluster_pull_secret: &ClusterPullSecret, reason: ReadyReason) -> Self {
         let message = reason.get_documentation().unwrap_or_default().to_owned();
@@ -204,37 +221,36 @@ impl ClusterPullSecretReport {
         }
     }
 
-    /// Of an object of the cluster that holds mistakes.
+    /// Reports an object of the cluster that is invalid.
     #[must_use]
-    pub fn invalid(name: &str, mistakes: &FieldErrors) -> Self {
-        let problem = |mistake: &FieldError| Problem {
+    pub fn invalid(name: &str, errors: &FieldErrors) -> Self {
+        let problems = errors.0.iter().map(|error| Problem {
             reason: ReadyReason::Invalid.into(),
-            message: format!("{}: {}", mistake.path, mistake.what),
-        };
+            message: format!("{}: {}", error.path, error.what),
+        });
         Self {
             name: name.to_owned(),
             secret_name: String::new(),
             left_alone: None,
-            problems: mistakes.0.iter().map(problem).collect(),
+            problems: problems.collect(),
             registries: Vec::new(),
             namespaces: Vec::new(),
         }
     }
 
-    /// Whether nothing was done for it: otherwise there is at least one registry.
+    /// Returns true if the ClusterPullSecret was not reconciled: otherwise there is at least one registry.
     fn is_left_alone(&self) -> bool {
         self.registries.is_empty()
     }
 
     fn is_in_sync(&self) -> bool {
-        let is_wrong = |it: &NamespaceReport| matches!(it.result, ResultKind::Refused | ResultKind::Failed);
         self.problems.is_empty()
-            && self.registries.iter().all(|registry| registry.result == RegistryReport::FETCHED)
-            && !self.namespaces.iter().any(is_wrong)
+            && self.registries.iter().all(|registry| registry.result == FetchedReason::Fetched)
+            && !self.namespaces.iter().any(|it| matches!(it.result, ResultKind::Refused | ResultKind::Failed))
     }
 }
 
-/// `1000 namespaces: 998 updated, 2 refused`.
+/// Summarises the results: `1000 namespaces: 998 updated, 2 refused`.
 fn summary(dry_run: bool, cluster_pull_secrets: &[ClusterPullSecretReport]) -> String {
     let mut tally: BTreeMap<ResultKind, usize> = BTreeMap::new();
     for namespace in cluster_pull_secrets.iter().flat_map(|it| &it.namespaces) {
@@ -247,13 +263,13 @@ fn summary(dry_run: bool, cluster_pull_secrets: &[ClusterPullSecretReport]) -> S
     // A namespace that several ClusterPullSecrets select is a target of each.
     let noun = if active > 1 { "target" } else { "namespace" };
     let targets = match tally.values().sum::<usize>() {
-        0 if active == 0 => "nothing was done".to_owned(),
+        0 if active == 0 => "nothing was reconciled".to_owned(),
         0 => "no namespace is selected".to_owned(),
         1 => format!("1 {noun}: {}", counts.join(", ")),
         total => format!("{total} {noun}s: {}", counts.join(", ")),
     };
     let registries = cluster_pull_secrets.iter().flat_map(|it| &it.registries);
-    let unread = match registries.filter(|registry| registry.result != RegistryReport::FETCHED).count() {
+    let unread = match registries.filter(|registry| registry.result != FetchedReason::Fetched).count() {
         0 => String::new(),
         1 => "; 1 registry could not be read".to_owned(),
         unread => format!("; {unread} registries could not be read"),

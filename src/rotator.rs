@@ -1,9 +1,9 @@
-//! The pull secret of one namespace.
+//! Writes the pull secret of one namespace.
 //!
-//! In go the Secret as observed and the content it should have, out comes at most one write.
-//! A Secret is changed in place and never deleted to be created again: the kubelet trusts images on
-//! the node while namespace, name and UID stay. A Secret that regcred did not make is refused, unless
-//! the ClusterPullSecret says to adopt it.
+//! In go the Secret as observed and its desired content, out comes at most one write. A Secret is changed
+//! in place and never deleted and recreated: the kubelet trusts images on the node while namespace, name
+//! and UID stay the same. A Secret that regcred did not create is refused, unless the ClusterPullSecret
+//! adopts existing Secrets.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,17 +21,15 @@ use tracing::debug;
 
 use crate::cluster;
 use crate::cluster::error::{Error, conflict_backoff, within};
+use crate::cluster::ownership::Ownership;
 use crate::cluster::{
     Body, DOCKER_CONFIG_KEY, DockerConfigBytes, PULL_SECRET_TYPE, Secret, VERSIONS, params,
 };
 use crate::docker_config::versions;
 use crate::manifest::cluster_pull_secret::Existing;
+use crate::manifest::status::reason::AppliedReason;
 
-mod owner;
-
-pub use owner::{GarbageCollection, Ownership};
-
-/// What a pull secret should hold.
+/// The desired content of a pull secret.
 #[derive(Debug)]
 pub struct Content {
     /// The bytes of `.dockerconfigjson`.
@@ -40,77 +38,82 @@ pub struct Content {
     pub versions: String,
 }
 
-/// What to do with the Secret of one namespace.
+/// The decision about the Secret of one namespace.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
-    /// It is as it should be.
+    /// The Secret is in sync.
     Unchanged,
-    /// It is not there.
+    /// The Secret does not exist.
     Create,
-    /// Only its metadata was seen: it has to be read before anything is decided.
+    /// Only the metadata of the Secret was observed: the Secret has to be read before the decision.
     Read,
-    /// It is ours, or may be adopted, and differs.
+    /// The Secret is managed by regcred, or may be adopted, and differs.
     Update {
         /// The precondition of the write.
         resource_version: String,
-        /// The whole new list of owner references, where that changes.
+        /// The whole new list of owner references, where the list changes.
         owners: Option<Vec<OwnerReference>>,
     },
-    /// It must not be touched.
+    /// The Secret must not be changed.
     Refuse(Refusal),
 }
 
-/// Why a Secret is not touched, and how to mend that.
+/// The reason why a Secret is not changed, with the fix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// regcred did not make it, and may not adopt it.
+    /// regcred did not create the Secret, and may not adopt it.
     #[error(
-        "regcred did not make this Secret: {}choose another `secretName`",
-        if *is_adoptable { "set `existing: Adopt` to take it over, or " } else { "delete it, or " }
+        "regcred did not create this Secret. {}choose another `secretName`",
+        if *is_adoptable { "Set `existing: Adopt` to take it over, or " } else { "Delete it, or " }
     )]
     Foreign {
-        /// Its type is right, and it is not immutable.
+        /// True if its type is right, and the Secret is not immutable.
         is_adoptable: bool,
     },
-    /// It belongs to another ClusterPullSecret.
+    /// The Secret belongs to another ClusterPullSecret.
     #[error(
-        "this Secret belongs to ClusterPullSecret {0}: choose another `secretName` or other namespaces for one of the two"
+        "this Secret belongs to ClusterPullSecret {0}. Choose another `secretName` or other namespaces for one of the two"
     )]
     ClaimedBy(String),
-    /// It has a type that the kubelet does not read as a docker config, and a type cannot be changed.
-    #[error("this Secret has type {0}, which cannot be changed: delete it, or choose another `secretName`")]
+    /// The kubelet does not read this type as a docker config, and a type cannot be changed.
+    #[error("this Secret has type {0}, which cannot be changed. Delete it, or choose another `secretName`")]
     WrongType(String),
-    /// Its data cannot be changed.
-    #[error("this Secret is immutable: delete it, or choose another `secretName`")]
+    /// The data of the Secret cannot be changed.
+    #[error("this Secret is immutable. Delete it, or choose another `secretName`")]
     Immutable,
 }
 
 impl Refusal {
-    /// The reason in a report, from a closed list.
+    /// Suggests adoption only where the Secret can be adopted.
+    fn foreign(body: &Body) -> Self {
+        Self::Foreign { is_adoptable: body.type_ == PULL_SECRET_TYPE && !body.immutable }
+    }
+
+    /// Returns the reason in a report.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> AppliedReason {
         match self {
-            Self::Foreign { .. } | Self::ClaimedBy(_) => "Conflict",
-            Self::WrongType(_) => "WrongType",
-            Self::Immutable => "Immutable",
+            Self::Foreign { .. } | Self::ClaimedBy(_) => AppliedReason::Conflict,
+            Self::WrongType(_) => AppliedReason::WrongType,
+            Self::Immutable => AppliedReason::Immutable,
         }
     }
 }
 
-/// What became of the Secret of one namespace.
+/// The result for the Secret of one namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was as it should be.
+    /// The Secret was in sync.
     Unchanged,
-    /// It was created.
+    /// The Secret was created.
     Created,
-    /// It was changed in place.
+    /// The Secret was changed in place.
     Updated,
-    /// It was not touched.
+    /// The Secret was not changed.
     Refused(Refusal),
 }
 
-/// What to do, given what is there. A Secret that `take_over_from` made is taken over in place.
+/// Decides by the observed Secret. A Secret that was created for `take_over_from` is taken over in place.
 #[must_use]
 pub fn decide(
     observed: Option<&Secret>,
@@ -121,22 +124,25 @@ pub fn decide(
     let Some(secret) = observed else {
         return Decision::Create;
     };
-    let is_other = |name: &&str| *name != owner.cluster_pull_secret && take_over_from != Some(*name);
-    if let Some(other) = secret.cluster_pull_secret.as_deref().filter(|_| secret.managed).filter(is_other) {
+    let created_for = secret.cluster_pull_secret.as_deref().filter(|_| secret.managed);
+    if let Some(other) = created_for
+        && other != owner.cluster_pull_secret
+        && take_over_from != Some(other)
+    {
         return Decision::Refuse(Refusal::ClaimedBy(other.to_owned()));
     }
     let Some(body) = &secret.body else {
         return Decision::Read;
     };
     if !secret.managed && owner.existing == Existing::Refuse {
-        return Decision::Refuse(foreign(body));
+        return Decision::Refuse(Refusal::foreign(body));
     }
     if body.type_ != PULL_SECRET_TYPE {
         return Decision::Refuse(Refusal::WrongType(body.type_.clone()));
     }
-    let owners = owner.references(&secret.owners);
+    let owners = owner.owner_references(&secret.owners);
     let is_ours = secret.is_made_for(&owner.cluster_pull_secret);
-    if is_ours && owners.is_none() && is_held(secret, body, content) {
+    if is_ours && owners.is_none() && has_content(secret, body, content) {
         return Decision::Unchanged;
     }
     if body.immutable {
@@ -145,28 +151,23 @@ pub fn decide(
     Decision::Update { resource_version: secret.resource_version.clone(), owners }
 }
 
-/// Whether a Secret holds the content. The same bytes under another version of the same stores are the
-/// same credentials: the annotation alone is not worth a write in every namespace. Two replicas may
-/// each see a version of their own, as with files that are mounted into both.
-fn is_held(secret: &Secret, body: &Body, content: &Content) -> bool {
-    body.docker_config.as_ref().is_some_and(|held| is_same(held, content))
+/// Returns true if a Secret holds the content. The same bytes under another version of the same stores are
+/// the same credentials: the annotation alone is not worth a write in every namespace. Two replicas may
+/// each read a different version, as with files that are mounted into both.
+fn has_content(secret: &Secret, body: &Body, content: &Content) -> bool {
+    body.docker_config.as_ref().is_some_and(|held| has_bytes(held, content))
         && secret.versions.as_ref().is_some_and(|held| {
             *held == content.versions || versions::stores(held) == versions::stores(&content.versions)
         })
 }
 
-/// Advises to adopt only what could be adopted.
-fn foreign(body: &Body) -> Refusal {
-    Refusal::Foreign { is_adoptable: body.type_ == PULL_SECRET_TYPE && !body.immutable }
-}
-
-fn is_same(held: &DockerConfigBytes, content: &Content) -> bool {
+fn has_bytes(held: &DockerConfigBytes, content: &Content) -> bool {
     Arc::ptr_eq(held, &content.docker_config) || held.expose_secret() == content.docker_config.expose_secret()
 }
 
-/// Makes the Secret what it should be, in at most one write; afterwards `observed` is what the cluster
-/// holds. Where another writer came first, the Secret is read and decided on anew.
-pub async fn act(
+/// Applies the desired content in at most one write; afterwards `observed` is the state in the cluster.
+/// After a conflict with another writer the Secret is read and decided again.
+pub async fn apply(
     client: &Client,
     namespace: &str,
     observed: &mut Option<Secret>,
@@ -191,11 +192,11 @@ pub async fn act(
         };
         match (written, backoff.next()) {
             ((Ok(metadata), outcome), _) => {
-                *observed = Some(owner.written(metadata, content));
+                *observed = Some(as_written(metadata, content, owner));
                 return Ok(outcome);
             }
             ((Err(Error::Changed(_) | Error::AlreadyExists(_)), _), Some(pause)) => {
-                debug!(namespace, secret = owner.secret_name, "another writer came first");
+                debug!(namespace, secret = owner.secret_name, "conflict with another writer");
                 tokio::time::sleep(pause).await;
                 *observed = cluster::secret(client, namespace, &owner.secret_name).await?;
             }
@@ -204,8 +205,8 @@ pub async fn act(
     }
 }
 
-/// Deletes a Secret of ours as it was observed; one that was changed since is read again, and stays
-/// where it is not ours any more. Afterwards `observed` is what the cluster holds.
+/// Deletes a Secret of this ClusterPullSecret as observed. A Secret that was changed since is read again, and
+/// kept if it no longer belongs to this ClusterPullSecret. Afterwards `observed` is the state in the cluster.
 pub async fn remove(
     client: &Client,
     namespace: &str,
@@ -231,6 +232,21 @@ pub async fn remove(
     Ok(())
 }
 
+/// Returns the state of a Secret that was just written with this content.
+fn as_written(metadata: ObjectMeta, content: &Content, owner: &Ownership) -> Secret {
+    Secret {
+        managed: true,
+        cluster_pull_secret: Some(owner.cluster_pull_secret.clone()),
+        versions: Some(content.versions.clone()),
+        body: Some(Body {
+            type_: PULL_SECRET_TYPE.to_owned(),
+            immutable: false,
+            docker_config: Some(Arc::clone(&content.docker_config)),
+        }),
+        ..Secret::of_metadata(metadata)
+    }
+}
+
 async fn create(
     secrets: &Api<core::Secret>,
     content: &Content,
@@ -245,7 +261,7 @@ async fn create(
             name: Some(owner.secret_name.clone()),
             labels: Some(owner.labels().map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
             annotations: Some([(VERSIONS.to_owned(), content.versions.clone())].into()),
-            owner_references: owner.references(&[]),
+            owner_references: owner.owner_references(&[]),
             ..ObjectMeta::default()
         },
         type_: Some(PULL_SECRET_TYPE.to_owned()),
@@ -254,7 +270,7 @@ async fn create(
     };
     match within(secrets.create(&params::create(), &secret)).await {
         Ok(secret) => Ok(secret.metadata),
-        // What is missing for a creation is the namespace: it was deleted since it was observed.
+        // The namespace is missing: it was deleted since it was observed.
         Err(Error::NotFound(_)) => Err(Error::NamespaceTerminating),
         Err(error) => Err(error),
     }
@@ -280,7 +296,7 @@ async fn update(
     }
     match within(secrets.patch_metadata(&owner.secret_name, &params::patch(), &Patch::Merge(patch))).await {
         Ok(secret) => Ok(secret.metadata),
-        // It was there when it was observed, so somebody deleted it since.
+        // The observed Secret was deleted since.
         Err(Error::NotFound(message)) => Err(Error::Changed(message)),
         Err(error) => Err(error),
     }

@@ -303,7 +303,7 @@ async fn an_object_with_a_mistake_is_reported_and_left_alone() {
 
       ! Invalid: spec.registries[0].from.store: no store has this name; did you mean vault? known: vault
 
-    nothing was done; 1 ClusterPullSecret was left alone
+    nothing was reconciled; 1 ClusterPullSecret was left alone
     ");
 }
 

@@ -15,7 +15,7 @@ use super::{Exit, Failure};
 use crate::manifest::Manifests;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::provider::stores::Stores;
-use crate::reconcile::{self, Options, Watcher};
+use crate::reconcile::{self, Monitor, Options};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -103,22 +103,22 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
     let is_wanted = |name: &str| names.is_empty() || names.iter().any(|it| it == name);
     let is_chosen = |it: &ClusterPullSecret| is_wanted(&it.name) && it.at_rest().is_none();
 
-    let places = reconcile::places(cluster_pull_secrets.good.iter().filter(|it| is_chosen(it)));
+    let places = reconcile::store_keys(cluster_pull_secrets.good.iter().filter(|it| is_chosen(it)));
     let stores = Stores::open(&stores, &places, &super::environment()).await;
 
     let bar = Bar::new(verbose);
     let stop = Arc::new(AtomicBool::new(false));
     tokio::spawn(stop_on_interrupt(Arc::clone(&stop)));
-    let watcher = Watcher { tell: &|progress| bar.show(progress), stop: &stop };
+    let monitor = Monitor { on_progress: &|progress| bar.show(progress), stop: &stop };
     let options = Options { dry_run, concurrency: usize::from(concurrency) };
     let all: Vec<_> = cluster_pull_secrets.good.iter().cloned().map(Arc::new).collect();
-    let report = reconcile::run(&client, &stores, &all, &is_chosen, options, &watcher).await;
+    let report = reconcile::run(&client, &stores, &all, &is_chosen, options, &monitor).await;
     bar.clear();
     let report = report.map_err(|error| {
         let what = format!("failed to read the cluster at {address}; nothing was written");
         Failure::World(anyhow::Error::new(error).context(what))
     })?;
-    let report = report.beside(cluster_pull_secrets.left_alone(&is_wanted));
+    let report = report.with_left_alone(cluster_pull_secrets.left_alone(&is_wanted));
     output::print(&report, output)?;
 
     let found_work = exit_code && report.has_changes();

@@ -5,6 +5,8 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use kube::core::Status;
 
+use crate::manifest::status::reason::AppliedReason;
+
 /// How long one request may take, the retries of the client included.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -65,10 +67,31 @@ pub enum Error {
 }
 
 impl Error {
-    /// The variant's name, from a closed list.
+    /// The variant's name, for logs.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         self.into()
+    }
+
+    /// Returns the reason of a target whose request failed so; `None` where its namespace is terminating, which
+    /// is no failure.
+    #[must_use]
+    pub fn applied_reason(&self) -> Option<AppliedReason> {
+        Some(match self {
+            Self::NamespaceTerminating => return None,
+            Self::Changed(_) => AppliedReason::Changed,
+            Self::NotFound(_) => AppliedReason::NotFound,
+            Self::AlreadyExists(_) => AppliedReason::AlreadyExists,
+            Self::QuotaExceeded(_) => AppliedReason::QuotaExceeded,
+            Self::AdmissionDenied(_) => AppliedReason::AdmissionDenied,
+            Self::Forbidden(_) => AppliedReason::Forbidden,
+            Self::Unauthorized(_) => AppliedReason::Unauthorized,
+            Self::Invalid(_) => AppliedReason::Invalid,
+            Self::NotLeading => AppliedReason::NotLeading,
+            Self::TimedOut => AppliedReason::TimedOut,
+            // A list that expired is read again.
+            Self::Expired | Self::Unavailable(_) => AppliedReason::Unavailable,
+        })
     }
 }
 

@@ -6,29 +6,26 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::drift::Thing;
-use super::object_state::{CONTESTED, Change, ObjectState, PUBLISH_AFTER};
+use super::object_state::{Change, ObjectState, PUBLISH_AFTER};
 use super::queue::{Item, Urgency};
 use super::reconciliation::Cause;
 use super::timers::Timer;
 use super::{Controller, TaskResult, backoff};
 use crate::cluster::Namespace;
+use crate::cluster::ownership::{GarbageCollection, Ownership};
 use crate::cluster::watch::WatchedResource;
-use crate::manifest::status::reason::ReadyReason;
+use crate::manifest::status::reason::{AppliedReason, ReadyReason};
 use crate::metrics::{WriteKind, WriteOutcome};
 use crate::reconcile::apply;
 use crate::reconcile::execute::{self, Applied};
 use crate::reconcile::guards::Guards;
 use crate::reconcile::plan::NamespacePlan;
-use crate::reconcile::target::{self, Part, Target};
-use crate::report::{NamespaceReport, ResultKind};
-use crate::rotator::{GarbageCollection, Ownership};
+use crate::reconcile::target::{self, Target, TargetInput};
+use crate::report::{NamespaceReport, ResultKind, TargetReason};
 use crate::trigger::Trigger;
 
 /// Items that are looked at in one turn of the loop.
 const LOOKS_AT_ONCE: usize = 1000;
-
-/// The reason of a write that was not sent because this process leads no more.
-const NOT_LEADING: &str = "NotLeading";
 
 impl Controller {
     /// Begins as much as may be under way at once. A turn of the loop is short, however much there is to
@@ -44,7 +41,7 @@ impl Controller {
                 return;
             };
             if let Some(record) = self.records.get(&item.cluster_pull_secret) {
-                let scope = || Guards::of(&record.wanted, &self.memory.cluster);
+                let scope = || Guards::new(&record.wanted, &self.memory.cluster);
                 scopes.entry(item.cluster_pull_secret.clone()).or_insert_with(scope);
             }
             let plan = scopes.get(&item.cluster_pull_secret).and_then(|scope| self.look(&item, scope, now));
@@ -64,7 +61,7 @@ impl Controller {
         self.memory.begin(&item.namespace);
         let client = self.settings.client.clone();
         self.under_way.write(async move {
-            let applied = execute::apply(&client, plan).await;
+            let applied = execute::execute(&client, plan).await;
             TaskResult::Applied(item, applied)
         });
     }
@@ -92,18 +89,18 @@ impl Controller {
         namespace: &Namespace,
     ) -> Option<Target> {
         let wanted = &record.wanted;
-        let mut owner = Ownership::of(wanted, &wanted.secret_name);
+        let mut owner = Ownership::new(wanted, &wanted.secret_name);
         // An object of the same name that goes must not take along what a file wants.
         if wanted.object.is_none() && self.invalid.get(&wanted.name).is_some_and(|it| it.object.deleting) {
-            owner.collection = GarbageCollection::Never;
+            owner.garbage_collection = GarbageCollection::Never;
         }
-        let part = Part {
+        let input = TargetInput {
             cluster_pull_secret: wanted,
             owner: Arc::new(owner),
-            contents: record.contents.as_ref(),
-            scope,
+            desired: record.contents.as_ref(),
+            guards: scope,
         };
-        target::target(&self.claims, 0, &part, name, namespace)
+        target::decide(&self.claims, 0, &input, name, namespace)
     }
 
     /// What there is to do for an item; `None` where that is nothing.
@@ -152,11 +149,13 @@ impl Controller {
         }
         let secret_name = record.wanted.secret_name.clone();
         self.tell_soon(cluster_pull_secret, now);
-        if change == Change::Trouble && report.result == ResultKind::Refused {
+        let reason = report.reason.and_then(TargetReason::applied);
+        if let Some(reason) =
+            reason.filter(|_| change == Change::Trouble && report.result == ResultKind::Refused)
+        {
             let message = report.message.as_deref().unwrap_or_default();
             let message =
                 format!("ClusterPullSecret {cluster_pull_secret} cannot use this Secret: {message}");
-            let reason = report.reason.unwrap_or_default();
             self.announce_trouble(&report.namespace, &secret_name, reason, message);
         }
     }
@@ -175,12 +174,12 @@ impl Controller {
         }
         self.count_repair(item, &applied, now);
         let Some(record) = self.records.get(cluster_pull_secret) else { return };
-        let owner = Ownership::of(&record.wanted, &record.wanted.secret_name);
+        let owner = Ownership::new(&record.wanted, &record.wanted.secret_name);
         let mut is_unsent = false;
         for (_, report) in &applied.reports {
             // A write that the fence refused says nothing of the target: either this process ends, or its
             // lease is renewed in time and the write is tried again.
-            if report.reason == Some(NOT_LEADING) {
+            if report.reason == Some(AppliedReason::NotLeading.into()) {
                 let again = now + backoff::after(1, self.jitter());
                 self.timers.set(again, Timer::Retry(cluster_pull_secret.clone(), namespace.clone()));
                 is_unsent = true;
@@ -239,13 +238,13 @@ impl Controller {
         let keepers = self.records.iter_mut().filter(|(_, record)| keeps(record));
         let mut is_new = false;
         for (name, record) in keepers {
-            is_new |= !record.is_in_trouble(namespace, CONTESTED);
-            record.hold(namespace, until, (CONTESTED, message.clone()));
+            is_new |= !record.is_in_trouble(namespace, AppliedReason::Contested);
+            record.hold(namespace, until, (AppliedReason::Contested, message.clone()));
             record.begin(Cause { trigger: Trigger::Drift, since: now, at }, now);
             self.timers.set(until, Timer::Retry(name.clone(), namespace.to_owned()));
         }
         if is_new {
-            self.announce_trouble(namespace, secret_name, CONTESTED, message);
+            self.announce_trouble(namespace, secret_name, AppliedReason::Contested, message);
         }
     }
 }

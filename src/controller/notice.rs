@@ -6,9 +6,10 @@ use tracing::warn;
 use super::object_state::ObjectState;
 use super::{Controller, TaskResult, status};
 use crate::cluster::error::Error;
+use crate::cluster::events::{NewEvent, Regarding};
 use crate::manifest::status::ClusterPullSecretStatus;
+use crate::manifest::status::reason::AppliedReason;
 use crate::metrics::{WriteKind, WriteOutcome};
-use crate::report::event::{About, Notice};
 
 impl Controller {
     /// A change of `Ready` is worth an Event.
@@ -20,10 +21,10 @@ impl Controller {
         after: &ClusterPullSecretStatus,
     ) {
         let Some(ready) = status::change(before, after) else { return };
-        let about = About::ClusterPullSecret { name: name.to_owned(), uid: uid.to_owned() };
+        let regarding = Regarding::ClusterPullSecret { name: name.to_owned(), uid: uid.to_owned() };
         let is_warning = status::is_bad(ready);
         let (reason, message) = (ready.reason.clone(), ready.message.clone());
-        self.announce(&Notice { is_warning, reason, message, about });
+        self.announce(&NewEvent { is_warning, reason, message, regarding });
     }
 
     /// A rotation that reached every namespace is worth an Event.
@@ -40,23 +41,29 @@ impl Controller {
             status::seconds(rotation.took),
             rotation.cause.trigger
         );
-        let about = About::ClusterPullSecret { name: name.to_owned(), uid: object.uid.clone() };
-        self.announce(&Notice { is_warning: false, reason: "Rotated".to_owned(), message, about });
+        let regarding = Regarding::ClusterPullSecret { name: name.to_owned(), uid: object.uid.clone() };
+        self.announce(&NewEvent { is_warning: false, reason: "Rotated".to_owned(), message, regarding });
     }
 
     /// Something is wrong about the Secret of a namespace.
-    pub(super) fn announce_trouble(&mut self, namespace: &str, name: &str, reason: &str, message: String) {
+    pub(super) fn announce_trouble(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        reason: AppliedReason,
+        message: String,
+    ) {
         let secret = self.memory.cluster.namespaces.get(namespace).and_then(|it| it.secrets.get(name));
-        let about = About::Secret {
+        let regarding = Regarding::Secret {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             uid: secret.map(|secret| secret.uid.clone()).unwrap_or_default(),
         };
-        self.announce(&Notice { is_warning: true, reason: reason.to_owned(), message, about });
+        self.announce(&NewEvent { is_warning: true, reason: reason.to_string(), message, regarding });
     }
 
     /// Publishes an Event, unless there were too many.
-    fn announce(&mut self, notice: &Notice) {
+    fn announce(&mut self, notice: &NewEvent) {
         let (now, at) = (Instant::now(), (self.settings.wall_clock)());
         if let Some(request) = self.events.publish(notice, now, at) {
             self.under_way.write(async move { TaskResult::ChangeNotice(request.await) });

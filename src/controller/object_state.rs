@@ -14,10 +14,10 @@ use super::reconciliation::{Cause, Pass, Rotation};
 use crate::cluster::Namespace;
 use crate::credential::StoreKey;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
-use crate::manifest::status::reason::ReadyReason;
+use crate::manifest::status::reason::{AppliedReason, FetchedReason, ReadyReason};
 use crate::manifest::status::{Condition, ConditionType, RegistryStatus};
 use crate::reconcile::desired_secret::DesiredSecret;
-use crate::report::{NamespaceReport, Problem, RegistryReport};
+use crate::report::{NamespaceReport, Problem, RegistryReport, TargetReason};
 
 mod target_status;
 
@@ -27,9 +27,6 @@ pub use target_status::{Change, TargetStatus};
 pub const PUBLISH_EVERY: Duration = Duration::from_secs(5);
 /// The time after a pass in which what belongs together comes together, before its status is told.
 pub const PUBLISH_AFTER: Duration = Duration::from_millis(300);
-
-/// The reason of a namespace in which somebody keeps undoing us.
-pub const CONTESTED: &str = "Contested";
 
 /// The longest pause before a target is tried again whose failure may pass by itself: the API server is
 /// away for seconds, a quota is full for days.
@@ -163,7 +160,7 @@ impl ObjectState {
     pub fn is_unread(&self, place: &StoreKey) -> bool {
         let registries = self.contents.as_ref().map(DesiredSecret::registries).unwrap_or_default();
         let is_of = |it: &RegistryReport| it.store == place.store.0 && it.key == place.key.0;
-        registries.iter().any(|it| is_of(it) && it.is_passing())
+        registries.iter().any(|it| is_of(it) && it.is_transient())
     }
 
     /// Takes note of how it stands in a namespace, and tells what of that is new.
@@ -177,7 +174,9 @@ impl ObjectState {
         let failures = before.map_or(0, |standing| standing.failures);
         let known = before.and_then(|standing| standing.trouble.as_ref()).map(|(reason, _)| *reason);
         // Who undoes us does not stop because a write that was under way came to its end.
-        if self.is_in_trouble(&report.namespace, CONTESTED) && self.is_held(&report.namespace, now) {
+        if self.is_in_trouble(&report.namespace, AppliedReason::Contested)
+            && self.is_held(&report.namespace, now)
+        {
             return Change::None;
         }
         let before = before.cloned();
@@ -186,14 +185,18 @@ impl ObjectState {
             Some(mut standing) => {
                 if standing.failures > 0 {
                     let pause = pause(standing.failures);
-                    let longest = if report.is_passing() { LONGEST_PAUSE } else { Duration::MAX };
+                    let longest = if report.is_transient() { LONGEST_PAUSE } else { Duration::MAX };
                     standing.not_before = Some(now + pause.min(longest));
                 }
                 self.standings.insert(report.namespace.clone(), standing);
             }
         }
         match (&before, self.standings.get(&report.namespace)) {
-            (_, Some(after)) if after.trouble.is_some() && report.reason != known => Change::Trouble,
+            (_, Some(after))
+                if after.trouble.is_some() && report.reason.and_then(TargetReason::applied) != known =>
+            {
+                Change::Trouble
+            }
             (Some(before), Some(after)) if before.is_as(after) => Change::None,
             (None, None) => Change::None,
             _ => Change::Other,
@@ -217,7 +220,7 @@ impl ObjectState {
     pub fn release(&mut self) {
         self.attempts.not_before = None;
         for standing in self.standings.values_mut() {
-            if standing.trouble.as_ref().is_none_or(|(reason, _)| *reason != CONTESTED) {
+            if standing.trouble.as_ref().is_none_or(|(reason, _)| *reason != AppliedReason::Contested) {
                 standing.not_before = None;
             }
         }
@@ -238,13 +241,13 @@ impl ObjectState {
 
     /// Whether this is why it is not as it should be in a namespace.
     #[must_use]
-    pub fn is_in_trouble(&self, namespace: &str, reason: &str) -> bool {
+    pub fn is_in_trouble(&self, namespace: &str, reason: AppliedReason) -> bool {
         let trouble = self.standings.get(namespace).and_then(|standing| standing.trouble.as_ref());
         trouble.is_some_and(|(known, _)| *known == reason)
     }
 
     /// Nothing is tried in a namespace before an instant, for a reason.
-    pub fn hold(&mut self, namespace: &str, until: Instant, trouble: (&'static str, String)) {
+    pub fn hold(&mut self, namespace: &str, until: Instant, trouble: (AppliedReason, String)) {
         let standing = self.standings.entry(namespace.to_owned()).or_insert_with(TargetStatus::in_sync);
         standing.not_before = Some(until);
         standing.trouble = Some(trouble);
@@ -268,7 +271,7 @@ impl ObjectState {
     fn told(&self) -> Option<&Condition> {
         let ready = self.wanted.object.as_ref()?.status.condition(ConditionType::Ready)?;
         let is_current = ready.observed_generation == self.generation();
-        (is_current && ready.reason != ReadyReason::Progressing.to_string()).then_some(ready)
+        (is_current && !ready.has_reason(ReadyReason::Progressing)).then_some(ready)
     }
 
     /// The generation of the spec; 0 where it comes from a file.
@@ -296,7 +299,7 @@ impl ObjectState {
         }
         let reports = self.contents.as_ref().map(DesiredSecret::registries).unwrap_or_default();
         let read = self.places().cloned().zip(reports).filter_map(|(place, report)| {
-            let is_good = report.result == RegistryReport::FETCHED;
+            let is_good = report.result == FetchedReason::Fetched;
             report.version.filter(|_| is_good).map(|version| (place, version))
         });
         let read: Vec<_> = read.collect();

@@ -145,7 +145,7 @@ impl Controller {
             // The garbage collector must find nothing that it would take away.
             (Some(object), Deletion::Retain) => !self.is_owner(&object.uid),
             (Some(_), Deletion::Delete) => {
-                let scope = Guards::of(wanted, &self.memory.cluster);
+                let scope = Guards::new(wanted, &self.memory.cluster);
                 let mut namespaces = self.memory.cluster.namespaces.iter();
                 !namespaces.any(|(name, it)| self.target(record, &scope, name, it).is_some())
             }
@@ -169,7 +169,8 @@ impl Controller {
         let wanted = &record.wanted;
         let mut namespaces = self.memory.cluster.namespaces.iter();
         wanted.previous_names().all(|name| self.is_readable(name))
-            && !namespaces.any(|(name, it)| !target::previous(&self.claims, wanted, name, it).is_empty())
+            && !namespaces
+                .any(|(name, it)| !target::previous_names(&self.claims, wanted, name, it).is_empty())
     }
 
     /// A request about a ClusterPullSecret came to its end.

@@ -131,9 +131,9 @@ impl Controller {
         let Some(record) = self.records.get_mut(name) else { return };
         let Some(values) = self.reading.values(record.places()) else { return };
         let resolved = resolve::resolve(&record.wanted, values);
-        if let Some(contents) = record.contents.as_mut().filter(|it| it.gives_the_same(&resolved)) {
+        if let Some(contents) = record.contents.as_mut().filter(|it| it.has_same_credentials(&resolved)) {
             // What everybody holds is kept; only what is told of the registries may be new.
-            contents.tell(resolved);
+            contents.update_resolved(resolved);
             record.note_versions();
             self.tell_soon(name, now);
             return;
@@ -191,7 +191,7 @@ impl Controller {
     /// Counts anew what is told of a ClusterPullSecret as a whole.
     fn count(&mut self, name: &str) {
         let Some(record) = self.records.get_mut(name) else { return };
-        record.problems = Guards::of(&record.wanted, &self.memory.cluster).problems;
+        record.problems = Guards::new(&record.wanted, &self.memory.cluster).problems;
         let behind = record.behind();
         self.settings.health.metrics.set_targets(name, record.standings.len() - behind, behind);
         if let Some(told) = record.hearsay() {

@@ -106,7 +106,7 @@ pub(super) fn change<'a>(
 ) -> Option<&'a Condition> {
     let ready = after.condition(ConditionType::Ready)?;
     let is_known = before.condition(ConditionType::Ready).is_some_and(|before| says_the_same(before, ready));
-    let is_worth_it = ready.reason != ReadyReason::Progressing.to_string();
+    let is_worth_it = !ready.has_reason(ReadyReason::Progressing);
     (!is_known && is_worth_it).then_some(ready)
 }
 
@@ -119,7 +119,7 @@ pub(super) fn says_the_same(before: &Condition, ready: &Condition) -> bool {
 /// Whether it is ready, for those who are alerted: of one that is suspended nobody wants it to be.
 #[must_use]
 pub(super) fn is_ready(ready: &Condition) -> Option<bool> {
-    let is_suspended = ready.reason == ReadyReason::Suspended.to_string();
+    let is_suspended = ready.has_reason(ReadyReason::Suspended);
     (!is_suspended).then_some(ready.status == ConditionStatus::True)
 }
 
@@ -127,7 +127,7 @@ pub(super) fn is_ready(ready: &Condition) -> Option<bool> {
 #[must_use]
 pub(super) fn is_bad(ready: &Condition) -> bool {
     let fine = [ReadyReason::InSync, ReadyReason::Suspended, ReadyReason::Deleting];
-    !fine.iter().any(|reason| reason.to_string() == ready.reason)
+    !fine.into_iter().any(|reason| ready.has_reason(reason))
 }
 
 fn whole_seconds(at: Timestamp) -> Timestamp {
@@ -159,7 +159,7 @@ fn registries(record: &ObjectState) -> Vec<RegistryStatus> {
         store: report.store,
         key: report.key,
         fetched_at: record.fetched_at.get(place).map(|at| Time(whole_seconds(*at))),
-        result: report.result.parse().unwrap_or(FetchedReason::Unavailable),
+        result: report.result,
         message: report.message,
     };
     reports.into_iter().zip(sources.iter().map(|source| &source.place)).map(of_one).collect()
@@ -188,36 +188,31 @@ fn count(count: usize) -> u32 {
 
 fn failures(record: &ObjectState) -> Vec<TargetFailure> {
     let troubles = record.standings.iter().filter_map(|(ns, it)| Some((ns, it.trouble.as_ref()?)));
-    let failure = |(namespace, (reason, message)): (&String, &(&str, String))| TargetFailure {
+    let failure = |(namespace, (reason, message)): (&String, &(AppliedReason, String))| TargetFailure {
         namespace: namespace.clone(),
-        reason: applied_reason(reason),
+        reason: *reason,
         message: message.clone(),
     };
     troubles.map(failure).take(MOST_FAILURES).collect()
 }
 
-fn applied_reason(reason: &str) -> AppliedReason {
-    reason.parse().unwrap_or(AppliedReason::Invalid)
-}
-
 /// `None` until every key was read once.
 fn fetched_condition(record: &ObjectState) -> Option<(Reason, String)> {
     let reports = record.contents.as_ref()?.registries();
-    let failed: Vec<_> = reports.iter().filter(|it| it.result != RegistryReport::FETCHED).collect();
+    let failed: Vec<_> = reports.iter().filter(|it| it.result != FetchedReason::Fetched).collect();
     let Some(first) = failed.first() else {
         return Some((FetchedReason::Fetched.into(), "every registry's credential was read".to_owned()));
     };
-    let reason: FetchedReason = first.result.parse().unwrap_or(FetchedReason::Unavailable);
     let messages: Vec<_> = failed
         .iter()
-        .map(|it| format!("{}: {}", it.host, it.message.as_deref().unwrap_or(it.result)))
+        .map(|it| format!("{}: {}", it.host, it.message.as_deref().unwrap_or(it.result.into())))
         .collect();
-    Some((reason.into(), format!("{}; what the cluster has of it stays", messages.join("; "))))
+    Some((first.result.into(), format!("{}; what the cluster has of it stays", messages.join("; "))))
 }
 
 fn applied_condition(record: &ObjectState) -> (Reason, String) {
     if let Some(problem) = record.problems.first() {
-        return (applied_reason(problem.reason).into(), problem.message.clone());
+        return (problem.reason, problem.message.clone());
     }
     let troubles: Vec<_> =
         record.standings.iter().filter_map(|(ns, it)| Some((ns, it.trouble.as_ref()?))).collect();
@@ -228,7 +223,7 @@ fn applied_condition(record: &ObjectState) -> (Reason, String) {
                 1 => " (and 1 other namespace)".to_owned(),
                 others => format!(" (and {others} other namespaces)"),
             };
-            (applied_reason(reason).into(), format!("namespace {namespace}: {message}{others}"))
+            ((*reason).into(), format!("namespace {namespace}: {message}{others}"))
         }
         None if record.is_progressing() => {
             (AppliedReason::Progressing.into(), "the first pass over this spec is under way".to_owned())

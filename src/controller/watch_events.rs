@@ -170,7 +170,7 @@ impl Controller {
                 let users =
                     self.records.values_mut().filter(|record| record.secret_names().any(|it| it == name));
                 for contents in users.filter_map(|record| record.contents.as_mut()) {
-                    contents.remember(&self.memory.cluster);
+                    contents.refresh_last_good(&self.memory.cluster);
                 }
                 self.look_everywhere_for(name);
             }

@@ -207,6 +207,12 @@ impl Condition {
             message,
         }
     }
+
+    /// Returns true if the condition has this reason.
+    #[must_use]
+    pub fn has_reason(&self, reason: impl Into<Reason>) -> bool {
+        self.reason == reason.into().to_string()
+    }
 }
 
 impl ClusterPullSecretStatus {

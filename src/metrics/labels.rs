@@ -8,8 +8,8 @@ use std::fmt::{self, Write};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use strum::VariantNames;
 
+use crate::manifest::status::reason::FetchedReason;
 use crate::provider;
-use crate::report::RegistryReport;
 use crate::trigger_kind::Trigger;
 
 /// The outcome of a trigger from outside.
@@ -127,7 +127,7 @@ encode_by_name!(TriggerOutcome, ReconciliationOutcome, WriteKind, WriteOutcome, 
 
 /// The outcomes of a fetch: `fetched`, or the reason of a [`provider::Error`].
 pub(super) fn fetch_outcomes() -> impl Iterator<Item = SnakeCase> {
-    std::iter::once(RegistryReport::FETCHED)
+    std::iter::once(FetchedReason::Fetched.into())
         .chain(provider::ErrorKind::VARIANTS.iter().copied())
         .map(SnakeCase)
 }

@@ -1,9 +1,9 @@
-//! What is done with the `imagePullSecrets` of a ServiceAccount, case by case.
+//! The decisions about the `imagePullSecrets` of a ServiceAccount, case by case.
 
 use super::*;
+use crate::cluster::ownership::GarbageCollection;
 use crate::cluster::script::{conflict, exchange, play, refused};
 use crate::manifest::cluster_pull_secret::Existing;
-use crate::rotator::GarbageCollection;
 use proptest::prelude::*;
 
 fn owner(secret_name: &str) -> Ownership {
@@ -11,36 +11,36 @@ fn owner(secret_name: &str) -> Ownership {
         cluster_pull_secret: "images".into(),
         secret_name: secret_name.into(),
         existing: Existing::Refuse,
-        collection: GarbageCollection::Unknown,
+        garbage_collection: GarbageCollection::Unknown,
     }
 }
 
-/// `added` as the annotation has it; a name alone was added for us.
+/// `added` as in the annotation; a name alone was added for `images`.
 fn service_account(list: &[&str], added: &[&str]) -> ServiceAccount {
-    let entry = |entry: &&str| {
+    let added = added.iter().map(|entry| {
         let (name, added_for) = entry.split_once('=').unwrap_or((entry, "images"));
         (name.to_owned(), Some(added_for.to_owned()).filter(|it| !it.is_empty()))
-    };
+    });
     ServiceAccount {
         resource_version: "7".into(),
         image_pull_secrets: list.iter().map(ToString::to_string).collect(),
-        added: added.iter().map(entry).collect(),
+        added: added.collect(),
     }
 }
 
 /// From `(list, added)` to `(list, added)`, or to no write.
 #[track_caller]
-fn check(before: (&[&str], &[&str]), wanted: DesiredEntry, after: Option<(&[&str], &[&str])>) {
-    let change = decide(&service_account(before.0, before.1), &owner("regcred"), wanted);
+fn check(before: (&[&str], &[&str]), desired: DesiredEntry, after: Option<(&[&str], &[&str])>) {
+    let patch = decide(&service_account(before.0, before.1), &owner("regcred"), desired);
     let expect = after.map(|(list, added)| {
         let ServiceAccount { resource_version, image_pull_secrets, added } = service_account(list, added);
-        Change { resource_version, image_pull_secrets, added }
+        EntryPatch { resource_version, image_pull_secrets, added }
     });
-    assert_eq!(change, expect);
+    assert_eq!(patch, expect);
 }
 
 #[test]
-fn an_entry_that_was_added_for_another_pull_secret_becomes_ours() {
+fn entry_added_for_another_one_is_taken_over() {
     check(
         (&["regcred"], &["regcred=other"]),
         DesiredEntry::Present,
@@ -50,46 +50,46 @@ fn an_entry_that_was_added_for_another_pull_secret_becomes_ours() {
 }
 
 #[test]
-fn our_name_is_added_behind_every_other_entry() {
+fn entry_is_appended_to_the_list() {
     check((&[], &[]), DesiredEntry::Present, Some((&["regcred"], &["regcred"])));
     check((&["b", "a", "b"], &[]), DesiredEntry::Present, Some((&["b", "a", "b", "regcred"], &["regcred"])));
 }
 
 #[test]
-fn an_entry_that_is_there_is_no_write() {
+fn existing_entry_is_not_written() {
     check((&["regcred", "a"], &["regcred"]), DesiredEntry::Present, None);
-    // Somebody else added it: it is not ours to record, so it is not ours to remove.
+    // Another writer added the entry: it is neither recorded nor removed.
     check((&["regcred", "a"], &[]), DesiredEntry::Present, None);
 }
 
 #[test]
-fn only_what_we_added_is_removed() {
+fn only_own_entry_is_removed() {
     check((&["a", "regcred", "b"], &["regcred"]), DesiredEntry::Absent, Some((&["a", "b"], &[])));
     check((&["a", "regcred"], &[]), DesiredEntry::Absent, None);
     check((&["regcred"], &["other", "regcred"]), DesiredEntry::Absent, Some((&[], &["other"])));
 }
 
 #[test]
-fn an_entry_that_somebody_removed_is_put_back() {
+fn entry_removed_by_another_writer_is_restored() {
     check((&["a"], &["regcred"]), DesiredEntry::Present, Some((&["a", "regcred"], &["regcred"])));
 }
 
 #[test]
-fn an_entry_that_is_gone_already_leaves_only_the_annotation_to_mend() {
+fn missing_entry_is_removed_from_the_annotation() {
     check((&["a"], &["regcred"]), DesiredEntry::Absent, Some((&["a"], &[])));
 }
 
 const GET: &str = "GET /api/v1/namespaces/web/serviceaccounts/default";
 const PATCH: &str = "PATCH /api/v1/namespaces/web/serviceaccounts/default?&fieldManager=regcred";
 
-/// The ServiceAccount as the API server shows it.
+/// The ServiceAccount as the API server returns it.
 fn shown(resource_version: &str, list: &[&str]) -> serde_json::Value {
     let list: Vec<_> = list.iter().map(|name| json!({"name": name})).collect();
     json!({"metadata": {"name": "default", "resourceVersion": resource_version}, "imagePullSecrets": list})
 }
 
 async fn add(client: Client) -> Result<Outcome, Error> {
-    act(
+    apply(
         &client,
         "web",
         "default",
@@ -101,7 +101,7 @@ async fn add(client: Client) -> Result<Outcome, Error> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn conflict_rereads_and_keeps_others_entries() {
+async fn conflict_rereads_and_keeps_other_entries() {
     let script = vec![
         conflict(PATCH),
         exchange(GET, 200, shown("9", &["a", "b"])),
@@ -118,12 +118,12 @@ async fn conflict_rereads_and_keeps_others_entries() {
 }
 
 #[tokio::test]
-async fn a_second_wish_for_the_same_list_builds_on_the_first() {
+async fn second_patch_of_a_list_builds_on_the_first() {
     let script = vec![exchange(PATCH, 200, shown("8", &[])), exchange(PATCH, 200, shown("9", &[]))];
     let ((), bodies) = play(script, async |client| {
         let mut observed = service_account(&["a"], &[]);
         for secret_name in ["one", "two"] {
-            act(&client, "web", "default", &mut observed, &owner(secret_name), DesiredEntry::Present)
+            apply(&client, "web", "default", &mut observed, &owner(secret_name), DesiredEntry::Present)
                 .await
                 .expect("a patch");
         }
@@ -134,18 +134,18 @@ async fn a_second_wish_for_the_same_list_builds_on_the_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conflict_with_somebody_who_added_our_name_is_no_second_write() {
+async fn conflict_with_the_same_entry_is_not_written_again() {
     let script = vec![conflict(PATCH), exchange(GET, 200, shown("9", &["regcred"]))];
     assert_eq!(play(script, add).await.0, Ok(Outcome::Unchanged));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_account_that_is_gone_is_no_failure() {
+async fn missing_service_account_is_no_failure() {
     assert_eq!(play(vec![refused(PATCH, 404, "NotFound")], add).await.0, Ok(Outcome::Gone));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_writer_who_never_rests_is_given_up_on_and_told() {
+async fn endless_conflict_is_given_up_and_reported() {
     let mut script = Vec::new();
     for _ in 0..12 {
         script.extend([conflict(PATCH), exchange(GET, 200, shown("9", &["a"]))]);
@@ -154,19 +154,22 @@ async fn a_writer_who_never_rests_is_given_up_on_and_told() {
     assert_eq!(play(script, add).await.0.map_err(|error| error.reason()), Err("Changed"));
 }
 
+fn others_of(names: &[String]) -> Vec<&String> {
+    names.iter().filter(|name| *name != "regcred").collect()
+}
+
 proptest! {
     #[test]
-    fn everyone_elses_entries_keep_their_place(list in proptest::collection::vec("[a-d]|regcred", 0..8), ours in any::<bool>(), named in any::<bool>()) {
+    fn other_entries_keep_their_place(list in proptest::collection::vec("[a-d]|regcred", 0..8), ours in any::<bool>(), named in any::<bool>()) {
         let mut before = ServiceAccount { image_pull_secrets: list, ..ServiceAccount::default() };
         if ours {
             before.added.insert("regcred".into(), Some("images".into()));
         }
-        let others = |names: &[String]| names.iter().filter(|name| *name != "regcred").cloned().collect::<Vec<_>>();
-        let wanted = if named { DesiredEntry::Present } else { DesiredEntry::Absent };
-        if let Some(change) = decide(&before, &owner("regcred"), wanted) {
-            prop_assert_eq!(others(&change.image_pull_secrets), others(&before.image_pull_secrets));
-            let after = ServiceAccount { resource_version: String::new(), image_pull_secrets: change.image_pull_secrets, added: change.added };
-            prop_assert_eq!(decide(&after, &owner("regcred"), wanted), None, "a second pass writes nothing");
+        let desired = if named { DesiredEntry::Present } else { DesiredEntry::Absent };
+        if let Some(patch) = decide(&before, &owner("regcred"), desired) {
+            prop_assert_eq!(others_of(&patch.image_pull_secrets), others_of(&before.image_pull_secrets));
+            let after = ServiceAccount { resource_version: String::new(), image_pull_secrets: patch.image_pull_secrets, added: patch.added };
+            prop_assert_eq!(decide(&after, &owner("regcred"), desired), None, "a second decision writes nothing");
         }
     }
 }

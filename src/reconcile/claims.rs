@@ -1,7 +1,7 @@
-//! Whose the Secret of a namespace is, where several ClusterPullSecrets may want it.
+//! Resolves conflicts between ClusterPullSecrets that claim the same Secret in a namespace.
 //!
-//! Pure. The one that made the Secret keeps it, else the first of the manifests has it; the others
-//! are told, and go on elsewhere.
+//! Pure. The ClusterPullSecret that created the Secret keeps it, else the first in the manifests gets
+//! it; the others report a conflict there and are served everywhere else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,32 +9,32 @@ use std::sync::Arc;
 use crate::cluster::Namespace;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 
-/// The claims of all manifests, those that are not of the pass included.
+/// The claims of all manifests, including those that are not reconciled in this run.
 #[derive(Debug, Default)]
 pub struct Claims {
     by_secret_name: BTreeMap<String, Vec<Arc<ClusterPullSecret>>>,
     names: BTreeSet<String>,
 }
 
-/// Whose the Secret of a namespace is, as one ClusterPullSecret sees it.
+/// The state of a claim of one ClusterPullSecret on the Secret of a namespace.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Claim<'a> {
-    /// Ours, and where another one of the manifests made it and wants it no more, ours to take over.
+    /// The ClusterPullSecret holds the Secret.
     Ours {
-        /// The one that made it.
+        /// The ClusterPullSecret that created the Secret and no longer claims it.
         take_over_from: Option<&'a str>,
     },
-    /// Another one has it.
+    /// Another ClusterPullSecret, of this name, holds the Secret.
     Theirs(&'a str),
-    /// We do not select the namespace, and nobody else wants a Secret of that name there.
-    AfterWrite,
-    /// None of our business: we do not select the namespace, and somebody else does.
-    None,
+    /// The namespace is not selected, and no other ClusterPullSecret claims a Secret of that name there.
+    Unclaimed,
+    /// The namespace is not selected, and another ClusterPullSecret holds the Secret.
+    Unrelated,
 }
 
 impl Claims {
-    /// The claims of `cluster_pull_secrets`, of which the first is the oldest. One that goes, and takes its
-    /// Secrets with it, claims nothing any more.
+    /// Collects the claims of `cluster_pull_secrets`, the oldest first. A ClusterPullSecret that is being
+    /// deleted together with its Secrets claims nothing.
     #[must_use]
     pub fn new(cluster_pull_secrets: &[Arc<ClusterPullSecret>]) -> Self {
         let mut by_secret_name: BTreeMap<String, Vec<Arc<ClusterPullSecret>>> = BTreeMap::new();
@@ -47,41 +47,54 @@ impl Claims {
         Self { by_secret_name, names: cluster_pull_secrets.iter().map(|it| it.name.clone()).collect() }
     }
 
-    /// Whose the Secret of the namespace is, as `mine` sees it.
+    /// Returns the claim of `mine` on its Secret in a namespace.
     #[must_use]
-    pub fn of<'a>(&'a self, mine: &ClusterPullSecret, name: &str, namespace: &'a Namespace) -> Claim<'a> {
-        let maker = maker(&mine.secret_name, namespace);
-        match self.holder(&mine.secret_name, name, namespace) {
-            None => Claim::AfterWrite,
+    pub fn claim<'a>(
+        &'a self,
+        mine: &ClusterPullSecret,
+        namespace_name: &str,
+        namespace: &'a Namespace,
+    ) -> Claim<'a> {
+        let created_for = created_for(&mine.secret_name, namespace);
+        match self.holder(&mine.secret_name, namespace_name, namespace) {
+            None => Claim::Unclaimed,
             Some(holder) if holder.name == mine.name => Claim::Ours {
-                take_over_from: maker.filter(|maker| *maker != mine.name && self.names.contains(*maker)),
+                take_over_from: created_for.filter(|it| *it != mine.name && self.names.contains(*it)),
             },
-            Some(holder) if !mine.is_going() && selects(mine, name, namespace) => Claim::Theirs(&holder.name),
-            Some(_) => Claim::None,
+            Some(holder) if !mine.is_going() && selects(mine, namespace_name, namespace) => {
+                Claim::Theirs(&holder.name)
+            }
+            Some(_) => Claim::Unrelated,
         }
     }
 
-    /// The one that has the Secret of that name in the namespace, where anyone wants it.
+    /// Returns the ClusterPullSecret that holds the Secret of that name in the namespace.
     #[must_use]
-    pub fn holder(&self, secret_name: &str, name: &str, namespace: &Namespace) -> Option<&ClusterPullSecret> {
+    pub fn holder(
+        &self,
+        secret_name: &str,
+        namespace_name: &str,
+        namespace: &Namespace,
+    ) -> Option<&ClusterPullSecret> {
         let same_name = self.by_secret_name.get(secret_name).into_iter().flatten().map(Arc::as_ref);
-        let mut candidates = same_name.filter(|it| selects(it, name, namespace));
-        let maker = maker(secret_name, namespace);
+        let mut candidates = same_name.filter(|it| selects(it, namespace_name, namespace));
+        let created_for = created_for(secret_name, namespace);
         let first = candidates.next()?;
         Some(
             std::iter::once(first)
                 .chain(candidates)
-                .find(|it| Some(it.name.as_str()) == maker)
+                .find(|it| Some(it.name.as_str()) == created_for)
                 .unwrap_or(first),
         )
     }
 }
 
-fn selects(cluster_pull_secret: &ClusterPullSecret, name: &str, namespace: &Namespace) -> bool {
-    cluster_pull_secret.selection.selects(name, &namespace.labels)
+fn selects(cluster_pull_secret: &ClusterPullSecret, namespace_name: &str, namespace: &Namespace) -> bool {
+    cluster_pull_secret.selection.selects(namespace_name, &namespace.labels)
 }
 
-fn maker<'a>(secret_name: &str, namespace: &'a Namespace) -> Option<&'a str> {
+/// Returns the ClusterPullSecret that the Secret was created for.
+fn created_for<'a>(secret_name: &str, namespace: &'a Namespace) -> Option<&'a str> {
     let secret = namespace.secrets.get(secret_name).filter(|secret| secret.managed)?;
     secret.cluster_pull_secret.as_deref()
 }

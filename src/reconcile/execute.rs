@@ -1,57 +1,57 @@
-//! One namespace in which a plan is carried out, a request at a time.
+//! Executes the plan for one namespace, one request at a time.
 //!
-//! In goes a [`NamespacePlan`], out comes [`Applied`]: a report for each target, and what of the namespace
-//! is not any more what the plan took it for.
+//! In goes a [`NamespacePlan`], out comes [`Applied`]: a report for each target, and the objects that differ
+//! from those that the plan was made for.
 
 use std::collections::BTreeMap;
 
 use kube::Client;
 use tracing::info;
 
+use super::entry_change::EntryChange;
 use super::plan::NamespacePlan;
-use super::target::{Action, EntryChange, Target};
+use super::target::{Action, Target};
+use crate::cluster::ownership::Ownership;
 use crate::cluster::{self, Secret, ServiceAccount};
 use crate::metrics::{WriteKind, WriteOutcome};
 use crate::patcher;
 use crate::report::{NamespaceReport, ResultKind};
-use crate::rotator::{self, Decision, Outcome, Ownership};
+use crate::rotator::{self, Decision, Outcome};
 
-/// A report with the place of its pull secret.
-pub(super) type Placed = (usize, NamespaceReport);
+/// A report with the index of its ClusterPullSecret.
+pub(super) type IndexedReport = (usize, NamespaceReport);
 
-/// What became of the plan for one namespace.
+/// The results of the plan for one namespace.
 pub struct Applied {
     /// A report for each target.
-    pub reports: Vec<Placed>,
-    /// The Secrets that are not any more what the plan took them for.
+    pub reports: Vec<IndexedReport>,
+    /// The Secrets that differ from the plan's.
     pub secrets: BTreeMap<String, AfterWrite<Secret>>,
-    /// The ServiceAccounts that are not.
+    /// The ServiceAccounts that differ from the plan's.
     pub service_accounts: BTreeMap<String, AfterWrite<ServiceAccount>>,
-    /// A Secret was read for the first time: it has to be decided on anew.
+    /// True if a Secret was read for the first time, so the target has to be decided again.
     pub is_read: bool,
-    /// Every write that was tried.
+    /// The writes that were attempted.
     pub writes: Vec<(WriteKind, WriteOutcome)>,
 }
 
-/// An object that was written, or found to be another one.
+/// The state of an object that was written or was found to differ from the plan's.
 #[derive(Debug)]
 pub struct AfterWrite<T> {
-    /// The `resourceVersion` that the plan took it for; empty where it was not there.
+    /// The `resourceVersion` that the plan was made for; empty where the object did not exist.
     pub before: String,
-    /// What the cluster holds now; `None` where it is gone.
+    /// The object in the cluster now; `None` where it is gone.
     pub now: Option<T>,
 }
 
-/// Carries out the plan for one namespace, a request at a time.
-pub async fn apply(client: &Client, plan: NamespacePlan) -> Applied {
+/// Executes the plan for one namespace, one request at a time.
+pub async fn execute(client: &Client, plan: NamespacePlan) -> Applied {
     let NamespacePlan { name, secrets, service_accounts, targets } = plan;
-    // With the body that was read, a Secret is another one than by its metadata.
-    let secret_key = |it: &Secret| (it.resource_version.clone(), it.body.is_some());
     let secrets_before: BTreeMap<_, _> =
         secrets.iter().map(|(name, it)| (name.clone(), secret_key(it))).collect();
     let accounts_before: BTreeMap<_, _> =
         service_accounts.iter().map(|(name, it)| (name.clone(), it.resource_version.clone())).collect();
-    let mut site = NamespaceExecutor {
+    let mut executor = NamespaceExecutor {
         client,
         namespace: &name,
         secrets: secrets.into_iter().map(|(name, it)| (name, Some(it))).collect(),
@@ -60,16 +60,16 @@ pub async fn apply(client: &Client, plan: NamespacePlan) -> Applied {
         is_read: false,
     };
     let mut reports = Vec::new();
-    for Target { cluster_pull_secret, owner, step, previous } in targets {
-        let mut report = site.apply(step, &owner).await;
+    for Target { cluster_pull_secret, owner, action, previous } in targets {
+        let mut report = executor.execute(action, &owner).await;
         for previous in previous {
-            if report.is_done() {
-                site.leave(&previous.entry_changes, &previous.owner, &mut report).await;
+            if report.is_ok() {
+                executor.prune(&previous.entry_changes, &previous.owner, &mut report).await;
             }
         }
         reports.push((cluster_pull_secret, report));
     }
-    let NamespaceExecutor { secrets, service_accounts, writes, is_read, .. } = site;
+    let NamespaceExecutor { secrets, service_accounts, writes, is_read, .. } = executor;
     let secrets = secrets.into_iter().filter_map(|(name, now)| {
         let before = secrets_before.get(&name);
         let is_other = before != now.as_ref().map(secret_key).as_ref();
@@ -90,7 +90,12 @@ pub async fn apply(client: &Client, plan: NamespacePlan) -> Applied {
     }
 }
 
-/// Where steps are carried out, and what is there.
+/// Identifies a state of a Secret: after its body was read, a Secret differs from its metadata alone.
+fn secret_key(secret: &Secret) -> (String, bool) {
+    (secret.resource_version.clone(), secret.body.is_some())
+}
+
+/// Executes actions in one namespace and keeps track of its objects.
 struct NamespaceExecutor<'a> {
     client: &'a Client,
     namespace: &'a str,
@@ -101,20 +106,20 @@ struct NamespaceExecutor<'a> {
 }
 
 impl NamespaceExecutor<'_> {
-    async fn apply(&mut self, step: Action, owner: &Ownership) -> NamespaceReport {
+    async fn execute(&mut self, action: Action, owner: &Ownership) -> NamespaceReport {
         let Self { client, namespace, .. } = *self;
-        match step {
+        match action {
             Action::Terminating => NamespaceReport::terminating(namespace),
             Action::NoCredential => NamespaceReport::no_credential(namespace),
             Action::None => NamespaceReport::new(namespace.to_owned(), ResultKind::Removed),
-            Action::Read => self.look(owner).await,
+            Action::Read => self.read(owner).await,
             Action::Apply { secret: Decision::Refuse(refusal), .. } => {
-                NamespaceReport::of_secret(namespace, Ok(Outcome::Refused(refusal)))
+                NamespaceReport::from_outcome(namespace, Ok(Outcome::Refused(refusal)))
             }
             Action::Apply { content, take_over_from, entry_changes, missing, .. } => {
                 let observed = self.secrets.entry(owner.secret_name.clone()).or_default();
                 let outcome =
-                    rotator::act(client, namespace, observed, &content, owner, take_over_from.as_deref())
+                    rotator::apply(client, namespace, observed, &content, owner, take_over_from.as_deref())
                         .await;
                 self.writes.extend(match &outcome {
                     Ok(Outcome::Unchanged | Outcome::Refused(_)) => None,
@@ -123,23 +128,23 @@ impl NamespaceExecutor<'_> {
                     Err(_) => Some((WriteKind::Secret, WriteOutcome::Failed)),
                 });
                 let is_refused = matches!(outcome, Ok(Outcome::Refused(_)) | Err(_));
-                let mut report = NamespaceReport::of_secret(namespace, outcome);
+                let mut report = NamespaceReport::from_outcome(namespace, outcome);
                 if !is_refused {
-                    self.grant(&entry_changes, owner, &mut report).await;
-                    report.miss(missing);
+                    self.change_entries(&entry_changes, owner, &mut report).await;
+                    report.set_missing_service_accounts(missing);
                 }
                 report
             }
             Action::Prune { entry_changes } => {
                 let mut report = NamespaceReport::new(namespace.to_owned(), ResultKind::Removed);
-                self.leave(&entry_changes, owner, &mut report).await;
+                self.prune(&entry_changes, owner, &mut report).await;
                 report
             }
         }
     }
 
-    /// Reads the Secret, so that it can be decided what of it is to be kept.
-    async fn look(&mut self, owner: &Ownership) -> NamespaceReport {
+    /// Reads the Secret, so that its last good entries can be kept.
+    async fn read(&mut self, owner: &Ownership) -> NamespaceReport {
         let Self { client, namespace, .. } = *self;
         let mut report = NamespaceReport::new(namespace.to_owned(), ResultKind::Unchanged);
         match cluster::secret(client, namespace, &owner.secret_name).await {
@@ -152,15 +157,16 @@ impl NamespaceExecutor<'_> {
         report
     }
 
-    /// A ServiceAccount that still names the Secret keeps it: pods would report it missing.
-    async fn leave(
+    /// Removes the entries, then the Secret. A Secret that a ServiceAccount still names stays: pods would
+    /// report it missing.
+    async fn prune(
         &mut self,
         entry_changes: &[EntryChange],
         owner: &Ownership,
         report: &mut NamespaceReport,
     ) {
-        self.grant(entry_changes, owner, report).await;
-        if report.is_done() {
+        self.change_entries(entry_changes, owner, report).await;
+        if report.is_ok() {
             let Self { client, namespace, .. } = *self;
             let observed = self.secrets.entry(owner.secret_name.clone()).or_default();
             let was_there = observed.is_some();
@@ -179,17 +185,17 @@ impl NamespaceExecutor<'_> {
         }
     }
 
-    async fn grant(
+    async fn change_entries(
         &mut self,
         entry_changes: &[EntryChange],
         owner: &Ownership,
         report: &mut NamespaceReport,
     ) {
         let Self { client, namespace, .. } = *self;
-        for EntryChange { service_account: name, wanted } in entry_changes {
+        for EntryChange { service_account: name, desired } in entry_changes {
             let Some(slot) = self.service_accounts.get_mut(name) else { continue };
             let Some(observed) = slot else { continue };
-            let outcome = patcher::act(client, namespace, name, observed, owner, *wanted).await;
+            let outcome = patcher::apply(client, namespace, name, observed, owner, *desired).await;
             match &outcome {
                 Ok(patcher::Outcome::Unchanged) => {}
                 Ok(patcher::Outcome::Gone) => *slot = None,

@@ -1,4 +1,4 @@
-//! Small clusters and pull secrets for the tests of this module.
+//! Small clusters and ClusterPullSecrets for tests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use crate::manifest::selection::Selection;
 use crate::provider::ErrorKind;
 use crate::provider::stores::Values;
 
-pub(crate) fn place(key: &str) -> StoreKey {
+pub(crate) fn store_key(key: &str) -> StoreKey {
     StoreKey { store: "vault".into(), key: key.into() }
 }
 
-/// One registry read from the key of the same name.
+/// A registry that is read from the key of the same name.
 pub(crate) fn registry(host: &str) -> RegistrySource {
     RegistrySource {
         host: (host != "*").then(|| host_key(host)),
-        place: place(host),
+        place: store_key(host),
         username: None,
         username_key: None,
         password_key: None,
@@ -34,7 +34,7 @@ pub(crate) fn host_key(host: &str) -> HostKey {
     HostKey::parse(host).expect("a valid host")
 }
 
-/// A pull secret named `regcred` for every namespace and the `default` ServiceAccount.
+/// A ClusterPullSecret with Secrets named `regcred` in every namespace, for the ServiceAccount `default`.
 pub(crate) fn cluster_pull_secret(name: &str, hosts: &[&str]) -> ClusterPullSecret {
     ClusterPullSecret {
         name: name.into(),
@@ -50,11 +50,11 @@ pub(crate) fn cluster_pull_secret(name: &str, hosts: &[&str]) -> ClusterPullSecr
     }
 }
 
-/// What the store said: `(host, version, password)`, or a failed read where the password is empty.
+/// The values of a read: `(host, version, password)`, or a failed read where the password is empty.
 pub(crate) fn values(read: &[(&str, &str, &str)]) -> Values {
-    let value = |&(host, version, password): &(&str, &str, &str)| {
+    let values = read.iter().map(|&(host, version, password)| {
         let value = match password {
-            "" => Err(ErrorKind::Sealed.at(place(host))),
+            "" => Err(ErrorKind::Sealed.at(store_key(host))),
             password => Ok(StoredValue {
                 version: version.into(),
                 bytes: format!(r#"{{"username":"robot","password":"{password}"}}"#).into_bytes().into(),
@@ -62,16 +62,17 @@ pub(crate) fn values(read: &[(&str, &str, &str)]) -> Values {
                 account: None,
             }),
         };
-        (place(host), value)
-    };
-    read.iter().map(value).collect()
+        (store_key(host), value)
+    });
+    values.collect()
 }
 
-/// A Secret that regcred made for `images`: `(host, version, password)` for each entry.
+/// A Secret that regcred created for `images`: `(host, version, password)` for each entry.
 pub(crate) fn secret(resource_version: &str, entries: &[(&str, &str, &str)]) -> Secret {
-    let auth = |&(host, _, password): &(&str, &str, &str)| {
+    let auths = entries.iter().map(|&(host, _, password)| {
         (host_key(host), Credential { username: "robot".into(), password: password.into() })
-    };
+    });
+    let config = DockerConfig { auths: auths.collect() };
     let versions: BTreeMap<_, _> =
         entries.iter().map(|(host, version, _)| (host_key(host), version)).collect();
     let versions: Vec<_> = versions.iter().map(|(host, version)| format!("{host}=vault:{version}")).collect();
@@ -83,9 +84,7 @@ pub(crate) fn secret(resource_version: &str, entries: &[(&str, &str, &str)]) -> 
         body: Some(Body {
             type_: PULL_SECRET_TYPE.into(),
             immutable: false,
-            docker_config: Some(Arc::new(
-                DockerConfig { auths: entries.iter().map(auth).collect() }.render(),
-            )),
+            docker_config: Some(Arc::new(config.render())),
         }),
         ..Secret::default()
     }

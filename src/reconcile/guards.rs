@@ -1,29 +1,32 @@
-//! How much of a ClusterPullSecret may be carried out, by what the cluster as a whole looks like.
+//! Guards against mistakes that would remove working pull secrets, for each ClusterPullSecret.
 //!
-//! Pure. A typo in a selector or in the name of a ServiceAccount must not take working pull secrets
-//! away from a thousand namespaces: what looks like one is told, and nothing is removed.
+//! Pure: decides by the state of the whole cluster. A typo in a selector or in the name of a
+//! ServiceAccount must not take working pull secrets away from a thousand namespaces: what looks like a
+//! typo is reported, and nothing is removed.
 
+use crate::cluster::error::Error;
 use crate::cluster::{Cluster, Namespace};
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, ServiceAccounts};
+use crate::manifest::status::reason::AppliedReason;
 use crate::report::Problem;
 
-/// What may be done for one ClusterPullSecret.
+/// The permitted actions for one ClusterPullSecret.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Guards {
-    /// What is wrong with it as a whole.
+    /// The problems of the ClusterPullSecret as a whole.
     pub problems: Vec<Problem>,
-    /// Its Secrets could be read.
+    /// True if its Secrets could be read.
     pub can_write: bool,
-    /// What is left in namespaces that are not selected may be removed.
+    /// True if its objects in namespaces that are not selected may be removed.
     pub can_prune: bool,
-    /// Its name may be removed from ServiceAccounts that the spec does not name.
+    /// True if its entries may be removed from ServiceAccounts that the spec does not name.
     pub can_remove_entries: bool,
 }
 
 impl Guards {
-    /// What may be done for this one.
+    /// Determines the permitted actions.
     #[must_use]
-    pub fn of(cluster_pull_secret: &ClusterPullSecret, cluster: &Cluster) -> Self {
+    pub fn new(cluster_pull_secret: &ClusterPullSecret, cluster: &Cluster) -> Self {
         let unreadable = unreadable(&cluster_pull_secret.secret_name, cluster);
         let previous = cluster_pull_secret.previous_names().find_map(|name| self::unreadable(name, cluster));
         let nothing_selected = nothing_selected(cluster_pull_secret, cluster);
@@ -39,25 +42,25 @@ impl Guards {
 
 fn unreadable(name: &str, cluster: &Cluster) -> Option<Problem> {
     let error = cluster.unreadable.get(name)?;
-    let message = match error.reason() {
-        "Forbidden" => format!(
-            "{error}; nothing was done for it: add {name} to the `resourceNames` of regcred's ClusterRole"
+    let message = match error {
+        Error::Forbidden(_) => format!(
+            "cannot list Secrets named {name}, nothing was written: {error}. Add {name} to the `resourceNames` of regcred's ClusterRole"
         ),
-        _ => format!("the Secrets named {name} could not be listed, so nothing was done for it: {error}"),
+        _ => format!("cannot list Secrets named {name}, nothing was written: {error}"),
     };
-    Some(Problem { reason: error.reason(), message })
+    let reason = error.applied_reason().unwrap_or(AppliedReason::Unavailable);
+    Some(Problem { reason: reason.into(), message })
 }
 
-/// The namespaces it selects. Nearly always the first few tell all that is asked here.
+/// Returns the namespaces that are selected. The callers need only the first few nearly always.
 fn selected<'a>(
     cluster_pull_secret: &ClusterPullSecret,
     cluster: &'a Cluster,
 ) -> impl Iterator<Item = &'a Namespace> {
-    let namespaces = cluster.namespaces.iter();
-    let is_selected = |name: &str, it: &Namespace| {
-        !it.terminating && cluster_pull_secret.selection.selects(name, &it.labels)
-    };
-    namespaces.filter(move |(name, it)| is_selected(name, it)).map(|(_, it)| it)
+    let namespaces = cluster.namespaces.iter().filter(|(name, namespace)| {
+        !namespace.terminating && cluster_pull_secret.selection.selects(name, &namespace.labels)
+    });
+    namespaces.map(|(_, namespace)| namespace)
 }
 
 fn nothing_selected(cluster_pull_secret: &ClusterPullSecret, cluster: &Cluster) -> Option<Problem> {
@@ -68,35 +71,36 @@ fn nothing_selected(cluster_pull_secret: &ClusterPullSecret, cluster: &Cluster) 
         cluster.namespaces.values().filter_map(|it| it.secrets.get(&cluster_pull_secret.secret_name));
     let left = secrets.filter(|secret| secret.is_made_for(&cluster_pull_secret.name)).count();
     let message = format!(
-        "it selects no namespace any more, and {left} still hold its Secret; nothing was removed: \
-         mend `namespaces`, or write `include: []` to remove them"
+        "the selection matches no namespace, but {left} still hold the Secret; nothing was removed. \
+         Fix `namespaces`, or set `include: []` to remove the Secrets"
     );
-    (left > 0).then_some(Problem { reason: "NothingSelected", message })
+    (left > 0).then_some(Problem { reason: AppliedReason::NothingSelected.into(), message })
 }
 
 fn unknown_service_accounts(cluster_pull_secret: &ClusterPullSecret, cluster: &Cluster) -> Option<Problem> {
     let ServiceAccounts::Named(names) = &cluster_pull_secret.service_accounts else {
         return None;
     };
-    let exists = |name: &String| {
-        selected(cluster_pull_secret, cluster).any(|it| it.service_accounts.contains_key(name))
-    };
-    let unknown: Vec<_> = names.iter().filter(|name| !exists(name)).map(String::as_str).collect();
+    let unknown = names.iter().filter(|name| {
+        !selected(cluster_pull_secret, cluster).any(|it| it.service_accounts.contains_key(*name))
+    });
+    let unknown: Vec<_> = unknown.map(String::as_str).collect();
     if unknown.is_empty() || selected(cluster_pull_secret, cluster).next().is_none() {
         return None;
     }
     let unknown = unknown.join(", ");
     let message = format!(
-        "no selected namespace has a ServiceAccount {unknown}; our entries in others stay as they are"
+        "no selected namespace has a ServiceAccount {unknown}; no entry was removed from other ServiceAccounts. \
+         Fix `serviceAccounts`, or create the ServiceAccount"
     );
-    Some(Problem { reason: "ServiceAccountMissing", message })
+    Some(Problem { reason: AppliedReason::ServiceAccountMissing.into(), message })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::error::Error;
     use crate::manifest::selection::Patterns;
+    use crate::manifest::status::reason::Reason;
     use crate::reconcile::fixture::{cluster, cluster_pull_secret, namespace, secret, service_account};
 
     fn web() -> Cluster {
@@ -104,48 +108,48 @@ mod tests {
         cluster(vec![("web", namespace(Some(ours), service_account(&["regcred"], &["regcred"])))])
     }
 
-    fn reasons(cluster_pull_secret: &ClusterPullSecret, cluster: &Cluster) -> Vec<&'static str> {
-        Guards::of(cluster_pull_secret, cluster).problems.iter().map(|problem| problem.reason).collect()
+    fn reasons(cluster_pull_secret: &ClusterPullSecret, cluster: &Cluster) -> Vec<Reason> {
+        Guards::new(cluster_pull_secret, cluster).problems.iter().map(|problem| problem.reason).collect()
     }
 
     #[test]
-    fn everything_may_be_done_where_nothing_is_wrong() {
-        let scope = Guards::of(&cluster_pull_secret("images", &["ghcr.io"]), &web());
+    fn guards_without_problems_permit_everything() {
+        let guards = Guards::new(&cluster_pull_secret("images", &["ghcr.io"]), &web());
         assert_eq!(
-            scope,
+            guards,
             Guards { problems: Vec::new(), can_write: true, can_prune: true, can_remove_entries: true }
         );
     }
 
     #[test]
-    fn a_selector_that_selects_nothing_removes_nothing() {
+    fn selector_that_selects_nothing_prunes_nothing() {
         let mut typo = cluster_pull_secret("images", &["ghcr.io"]);
         typo.selection.include = Some(Patterns::compile(&["wbe".to_owned()]).expect("a pattern"));
-        assert_eq!(reasons(&typo, &web()), ["NothingSelected"]);
-        assert!(!Guards::of(&typo, &web()).can_prune);
+        assert_eq!(reasons(&typo, &web()), [AppliedReason::NothingSelected.into()]);
+        assert!(!Guards::new(&typo, &web()).can_prune);
     }
 
     #[test]
-    fn an_empty_include_is_meant() {
+    fn empty_include_permits_pruning() {
         let mut nothing = cluster_pull_secret("images", &["ghcr.io"]);
         nothing.selection.include = Some(Patterns::default());
-        assert_eq!(reasons(&nothing, &web()), Vec::<&str>::new());
-        assert!(Guards::of(&nothing, &web()).can_prune);
+        assert_eq!(reasons(&nothing, &web()), Vec::new());
+        assert!(Guards::new(&nothing, &web()).can_prune);
     }
 
     #[test]
-    fn a_service_account_that_is_nowhere_takes_no_entry_away() {
+    fn unknown_service_account_removes_no_entry() {
         let mut typo = cluster_pull_secret("images", &["ghcr.io"]);
         typo.service_accounts = ServiceAccounts::Named(vec!["defualt".into()]);
-        assert_eq!(reasons(&typo, &web()), ["ServiceAccountMissing"]);
-        assert!(!Guards::of(&typo, &web()).can_remove_entries);
+        assert_eq!(reasons(&typo, &web()), [AppliedReason::ServiceAccountMissing.into()]);
+        assert!(!Guards::new(&typo, &web()).can_remove_entries);
     }
 
     #[test]
-    fn a_secret_name_that_may_not_be_listed_is_told_with_the_mend() {
+    fn forbidden_secret_name_is_reported_with_the_fix() {
         let mut cluster = web();
         cluster.unreadable.insert("regcred".into(), Error::Forbidden("secrets is forbidden".into()));
-        let scope = Guards::of(&cluster_pull_secret("images", &["ghcr.io"]), &cluster);
-        assert!(!scope.can_write && scope.problems[0].message.contains("resourceNames"), "{scope:?}");
+        let guards = Guards::new(&cluster_pull_secret("images", &["ghcr.io"]), &cluster);
+        assert!(!guards.can_write && guards.problems[0].message.contains("resourceNames"), "{guards:?}");
     }
 }

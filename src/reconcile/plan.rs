@@ -1,85 +1,86 @@
-//! What to write where: design rules 2 to 9 as a pure function.
+//! The writes of a run: design rules 2 to 9 as a pure function.
 //!
-//! In go what the stores said and what the cluster holds, out comes a [`Plan`]: for every namespace
-//! concerned the decision about its Secrets and the wishes for its ServiceAccounts. No clock, no IO.
+//! In go the results of the reads and the observed cluster, out comes a [`Plan`]: for every namespace
+//! concerned the decision about its Secrets and the changes of `imagePullSecrets` entries. No clock, no
+//! IO.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::claims::Claims;
 use super::desired_secret::DesiredSecret;
+use super::entry_change::EntryChange;
 use super::guards::Guards;
-use super::target::{Action, EntryChange, Part, Target, target};
+use super::target::{self, Action, Target, TargetInput};
+use crate::cluster::ownership::Ownership;
 use crate::cluster::{Cluster, Namespace, Secret, ServiceAccount};
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::patcher;
 use crate::report::{Problem, RegistryReport};
-use crate::rotator::{Decision, Ownership};
+use crate::rotator::Decision;
 
-/// What a pass is to do.
+/// The plan of a run.
 pub struct Plan {
-    /// One for each ClusterPullSecret of the pass, in their order.
+    /// The ClusterPullSecrets of the run, in their order.
     pub cluster_pull_secrets: Vec<ClusterPullSecretPlan>,
-    /// Every namespace concerned, in the order of names.
+    /// The namespaces concerned, in the order of names.
     pub namespaces: Vec<NamespacePlan>,
 }
 
-/// One ClusterPullSecret of a pass.
+/// The part of a plan that concerns one ClusterPullSecret as a whole.
 pub struct ClusterPullSecretPlan {
-    /// How its Secrets are called and marked.
+    /// The name and the marks of its Secrets.
     pub owner: Arc<Ownership>,
-    /// What the stores said.
+    /// The results of the reads.
     pub registries: Vec<RegistryReport>,
-    /// What is wrong with it as a whole.
+    /// The problems of the ClusterPullSecret as a whole.
     pub problems: Vec<Problem>,
 }
 
-/// What to do in one namespace.
+/// The plan for one namespace.
 pub struct NamespacePlan {
     /// The namespace.
     pub name: String,
-    /// The Secrets that a target is about, as observed.
+    /// The Secrets of the targets, as observed.
     pub secrets: BTreeMap<String, Secret>,
-    /// The ServiceAccounts that somebody has a wish for, as observed.
+    /// The ServiceAccounts that a target may change, as observed.
     pub service_accounts: BTreeMap<String, ServiceAccount>,
-    /// What to do for each ClusterPullSecret that has to do with it.
+    /// The targets, one for each ClusterPullSecret concerned.
     pub targets: Vec<Target>,
 }
 
-/// Decides what to write for those of `cluster_pull_secrets` that were resolved into `contents`. The others are
-/// there for their claims: of several that want the same Secret, the one that made it keeps it, else
-/// the first has it.
+/// Decides the writes for those of `cluster_pull_secrets` that were resolved into `desired`. The others
+/// only hold their claims: of several that claim the same Secret, the one that created it keeps it, else
+/// the first gets it.
 #[must_use]
 pub fn plan(
     cluster_pull_secrets: &[Arc<ClusterPullSecret>],
-    contents: &[DesiredSecret],
+    desired: &[DesiredSecret],
     cluster: &Cluster,
 ) -> Plan {
     let claims = Claims::new(cluster_pull_secrets);
-    let scopes: Vec<_> = contents.iter().map(|it| Guards::of(it.cluster_pull_secret(), cluster)).collect();
-    let part = |(contents, scope)| {
-        let cluster_pull_secret = DesiredSecret::cluster_pull_secret(contents);
-        let owner = Arc::new(Ownership::of(cluster_pull_secret, &cluster_pull_secret.secret_name));
-        Part { cluster_pull_secret, owner, contents: Some(contents), scope }
-    };
-    let parts: Vec<_> = contents.iter().zip(&scopes).map(part).collect();
+    let guards: Vec<_> = desired.iter().map(|it| Guards::new(it.cluster_pull_secret(), cluster)).collect();
+    let inputs: Vec<_> =
+        desired.iter().zip(&guards).map(|(desired, guards)| TargetInput::new(desired, guards)).collect();
     let namespaces = cluster.namespaces.iter().filter_map(|(name, namespace)| {
-        let parts = parts.iter().enumerate();
-        let targets: Vec<_> =
-            parts.filter_map(|(index, part)| target(&claims, index, part, name, namespace)).collect();
+        let targets = inputs.iter().enumerate();
+        let targets =
+            targets.filter_map(|(index, input)| target::decide(&claims, index, input, name, namespace));
+        let targets: Vec<_> = targets.collect();
         (!targets.is_empty()).then(|| NamespacePlan::new(name, namespace, targets))
     });
     let namespaces = namespaces.collect();
-    let of_one = |(part, contents): (&Part<'_>, &DesiredSecret)| ClusterPullSecretPlan {
-        owner: Arc::clone(&part.owner),
-        registries: contents.registries(),
-        problems: part.scope.problems.clone(),
-    };
-    Plan { cluster_pull_secrets: parts.iter().zip(contents).map(of_one).collect(), namespaces }
+    let cluster_pull_secrets =
+        inputs.into_iter().zip(desired).map(|(input, desired)| ClusterPullSecretPlan {
+            owner: input.owner,
+            registries: desired.registries(),
+            problems: input.guards.problems.clone(),
+        });
+    Plan { cluster_pull_secrets: cluster_pull_secrets.collect(), namespaces }
 }
 
 impl NamespacePlan {
-    /// The plan for a namespace, with what the targets are about as it is observed there.
+    /// Builds the plan for a namespace, with the objects of the targets as observed there.
     #[must_use]
     pub fn new(name: &str, namespace: &Namespace, targets: Vec<Target>) -> Self {
         let mut plan = Self {
@@ -103,10 +104,10 @@ impl NamespacePlan {
         plan
     }
 
-    /// Whether carrying out this target makes a request.
+    /// Returns true if this target needs a request.
     #[must_use]
     pub fn has_work(&self, target: &Target) -> bool {
-        let writes_secret = match &target.step {
+        let writes_secret = match &target.action {
             Action::Terminating | Action::NoCredential | Action::None => false,
             Action::Apply { secret, .. } => {
                 matches!(secret, Decision::Create | Decision::Read | Decision::Update { .. })
@@ -116,17 +117,22 @@ impl NamespacePlan {
         writes_secret
             || !target.previous.is_empty()
             || target
-                .step
+                .action
                 .entry_changes()
                 .iter()
-                .any(|entry_change| self.change(entry_change, &target.owner).is_some())
+                .any(|entry_change| self.patch(entry_change, &target.owner).is_some())
     }
 
-    /// The write that grants a wish, by what was observed.
+    /// Returns true if any target needs a request.
+    pub(super) fn has_any_work(&self) -> bool {
+        self.targets.iter().any(|target| self.has_work(target))
+    }
+
+    /// Returns the patch of the observed ServiceAccount that makes this change; `None` is no write.
     #[must_use]
-    pub fn change(&self, entry_change: &EntryChange, owner: &Ownership) -> Option<patcher::Change> {
+    pub fn patch(&self, entry_change: &EntryChange, owner: &Ownership) -> Option<patcher::EntryPatch> {
         let observed = self.service_accounts.get(&entry_change.service_account)?;
-        patcher::decide(observed, owner, entry_change.wanted)
+        patcher::decide(observed, owner, entry_change.desired)
     }
 }
 

@@ -1,7 +1,7 @@
-//! What each registry of each ClusterPullSecret is to hold, by what the stores said.
+//! Resolves each registry of a ClusterPullSecret to credentials.
 //!
-//! Pure. In go the values as read, out come docker configs with their origin, or the error that says
-//! store and key. One value may serve many registries; it was read once.
+//! Pure. In go the values as read, out come docker configs with their origin, or the error with store and
+//! key. One value may serve many registries; it was read once.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,120 +10,120 @@ use crate::credential::Version;
 use crate::docker_config::versions::EntryOrigin;
 use crate::docker_config::{DockerConfig, shapes};
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, RegistrySource};
+use crate::manifest::status::reason::FetchedReason;
 use crate::provider::stores::Values;
 use crate::provider::{Error, ErrorKind};
 use crate::report::RegistryReport;
 
-/// A ClusterPullSecret with what its stores said.
+/// A ClusterPullSecret with the results of its reads.
 pub struct Resolved {
-    /// What is wanted.
+    /// The ClusterPullSecret.
     pub cluster_pull_secret: Arc<ClusterPullSecret>,
-    /// One for each of its registries, in their order.
+    /// Its registries, in their order.
     pub registries: Vec<ResolvedRegistry>,
 }
 
-/// One registry with what its store said.
+/// One registry with the result of its read.
 pub struct ResolvedRegistry {
-    /// What is wanted.
+    /// The registry as the spec describes it.
     pub source: RegistrySource,
-    /// The entries it gives; `None` where the read failed and the last good ones are kept.
-    pub fresh: Option<FetchedCredentials>,
-    /// What the report says of it.
+    /// The fetched entries; `None` where the read failed and the last good entries are kept.
+    pub fetched: Option<FetchedCredentials>,
+    /// The report about the registry.
     pub report: RegistryReport,
 }
 
-/// What was read and understood.
+/// The credentials that were read and parsed.
 pub struct FetchedCredentials {
     /// The entries.
     pub config: DockerConfig,
-    /// Where they came from.
+    /// The store and the version of the value.
     pub origin: EntryOrigin,
 }
 
-/// Looks into the values for every registry of one ClusterPullSecret.
+/// Resolves every registry of one ClusterPullSecret.
 #[must_use]
 pub fn resolve(cluster_pull_secret: &Arc<ClusterPullSecret>, values: &Values) -> Resolved {
     let named: BTreeSet<_> =
         cluster_pull_secret.registries.iter().filter_map(|it| it.host.as_ref()).collect();
     let mut hosts = BTreeSet::new();
     let registries = cluster_pull_secret.registries.iter().map(|source| {
-        let outcome = look_into(source, values).and_then(|mut fresh| {
-            // Of a docker config taken whole, a host that another registry names is not ours to
-            // give, whether that one could be read or not.
-            fresh.config.auths.retain(|host, _| source.host.is_some() || !named.contains(host));
-            match fresh.config.auths.keys().find(|host| hosts.contains(*host)) {
+        let outcome = parse_value(source, values).and_then(|mut fetched| {
+            // A host that another registry names is not taken from a whole docker config, even where the
+            // other registry could not be read.
+            fetched.config.auths.retain(|host, _| source.host.is_some() || !named.contains(host));
+            match fetched.config.auths.keys().find(|host| hosts.contains(*host)) {
                 Some(host) => {
-                    let what =
-                        format!("{host} is given by an earlier registry of the ClusterPullSecret already");
-                    Err((Some(fresh.origin.version), malformed(source, what)))
+                    let what = format!("an earlier registry of the ClusterPullSecret already has {host}");
+                    Err(FailedFetch::malformed(source, Some(fetched.origin.version), what))
                 }
-                None => Ok(fresh),
+                None => Ok(fetched),
             }
         });
-        if let Ok(fresh) = &outcome {
-            hosts.extend(fresh.config.auths.keys().cloned());
+        if let Ok(fetched) = &outcome {
+            hosts.extend(fetched.config.auths.keys().cloned());
         }
-        registry(source, outcome)
+        ResolvedRegistry::new(source, outcome)
     });
     Resolved { cluster_pull_secret: Arc::clone(cluster_pull_secret), registries: registries.collect() }
 }
 
-/// The version that was read, where there is one, beside the error.
-type Failure = (Option<Version>, ErrorText);
-
-/// An error reduced to what a report shows: many registries may share one failed read.
-struct ErrorText {
-    reason: &'static str,
+/// An error reduced to the fields of a report: many registries may share one failed read.
+struct FailedFetch {
+    version: Option<Version>,
+    reason: FetchedReason,
     message: String,
 }
 
-impl From<&Error> for ErrorText {
-    fn from(error: &Error) -> Self {
-        Self { reason: error.reason().into(), message: error.to_string() }
+impl FailedFetch {
+    fn new(version: Option<Version>, error: &Error) -> Self {
+        Self { version, reason: error.reason(), message: error.to_string() }
+    }
+
+    fn malformed(source: &RegistrySource, version: Option<Version>, what: String) -> Self {
+        Self::new(version, &ErrorKind::Malformed(what).at(source.place.clone()))
     }
 }
 
-fn look_into(source: &RegistrySource, values: &Values) -> Result<FetchedCredentials, Failure> {
+fn parse_value(source: &RegistrySource, values: &Values) -> Result<FetchedCredentials, FailedFetch> {
     let value = match values.get(&source.place) {
         Some(Ok(value)) => value,
-        Some(Err(error)) => return Err((None, error.into())),
+        Some(Err(error)) => return Err(FailedFetch::new(None, error)),
         None => {
-            let what = "the store was not asked".to_owned();
-            return Err((None, (&ErrorKind::Misconfigured(what).at(source.place.clone())).into()));
+            let what = "the store was not read".to_owned();
+            return Err(FailedFetch::new(None, &ErrorKind::Misconfigured(what).at(source.place.clone())));
         }
     };
     let config = shapes::parse(&value.bytes, source)
-        .map_err(|what| (Some(value.version.clone()), malformed(source, what.to_string())))?;
+        .map_err(|what| FailedFetch::malformed(source, Some(value.version.clone()), what.to_string()))?;
     Ok(FetchedCredentials {
         config,
         origin: EntryOrigin { store: source.place.store.clone(), version: value.version.clone() },
     })
 }
 
-fn malformed(source: &RegistrySource, what: String) -> ErrorText {
-    (&ErrorKind::Malformed(what).at(source.place.clone())).into()
-}
-
-fn registry(source: &RegistrySource, outcome: Result<FetchedCredentials, Failure>) -> ResolvedRegistry {
-    let mut report = RegistryReport {
-        host: source.host.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string),
-        store: source.place.store.to_string(),
-        key: source.place.key.to_string(),
-        version: None,
-        result: RegistryReport::FETCHED,
-        message: None,
-    };
-    let fresh = match outcome {
-        Ok(fresh) => {
-            report.version = Some(fresh.origin.version.to_string());
-            Some(fresh)
-        }
-        Err((version, ErrorText { reason, message })) => {
-            report.version = version.map(|version| version.to_string());
-            report.result = reason;
-            report.message = Some(message);
-            None
-        }
-    };
-    ResolvedRegistry { source: source.clone(), fresh, report }
+impl ResolvedRegistry {
+    fn new(source: &RegistrySource, outcome: Result<FetchedCredentials, FailedFetch>) -> Self {
+        let mut report = RegistryReport {
+            host: source.host.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string),
+            store: source.place.store.to_string(),
+            key: source.place.key.to_string(),
+            version: None,
+            result: FetchedReason::Fetched,
+            message: None,
+        };
+        let fetched = match outcome {
+            Ok(fetched) => {
+                report.version = Some(fetched.origin.version.to_string());
+                Some(fetched)
+            }
+            Err(FailedFetch { version, reason, message }) => {
+                report.version = version.map(|version| version.to_string());
+                report.result = reason;
+                report.message = Some(message);
+                None
+            }
+        };
+        Self { source: source.clone(), fetched, report }
+    }
 }

@@ -1,144 +1,152 @@
-//! What to do in one namespace for one ClusterPullSecret.
+//! The action in one namespace for one ClusterPullSecret.
 //!
-//! Pure. In go what the Secrets are to hold, who claims them, and the namespace as observed; out comes a
-//! [`Target`]: the step to take, and what is left under names of before.
+//! Pure. In go the desired Secret, the claims and the namespace as observed; out comes a [`Target`]: the
+//! action to take, and what is left under previous names of the Secret.
 
 use std::sync::Arc;
 
 use super::claims::{Claim, Claims};
 use super::desired_secret::DesiredSecret;
+use super::entry_change::{EntryChange, entries_to_remove, entry_changes, has_own_secret, missing};
 use super::guards::Guards;
 use super::last_good;
-use crate::cluster::{Namespace, ServiceAccount};
-use crate::manifest::cluster_pull_secret::{ClusterPullSecret, ServiceAccounts};
-use crate::patcher::DesiredEntry;
-use crate::rotator::{self, Content, Decision, Ownership, Refusal};
+use crate::cluster::Namespace;
+use crate::cluster::ownership::Ownership;
+use crate::manifest::cluster_pull_secret::ClusterPullSecret;
+use crate::rotator::{self, Content, Decision, Refusal};
 
-/// One ClusterPullSecret of a pass, with what was found out about it.
-pub struct Part<'a> {
-    /// What is wanted.
+/// One ClusterPullSecret with everything that decides about its targets.
+pub struct TargetInput<'a> {
+    /// The ClusterPullSecret.
     pub cluster_pull_secret: &'a ClusterPullSecret,
-    /// How its Secrets are called and marked.
+    /// The name and the marks of its Secrets.
     pub owner: Arc<Ownership>,
-    /// What they are to hold; `None` where nothing was read, and nothing has to be.
-    pub contents: Option<&'a DesiredSecret>,
-    /// How much of it may be carried out.
-    pub scope: &'a Guards,
+    /// The desired Secret; `None` where nothing was read, and nothing has to be.
+    pub desired: Option<&'a DesiredSecret>,
+    /// The permitted actions.
+    pub guards: &'a Guards,
 }
 
-/// What to do in one namespace for one ClusterPullSecret.
+/// The plan for one ClusterPullSecret in one namespace.
 pub struct Target {
-    /// Which one, by its place in [`Plan::cluster_pull_secrets`](super::plan::Plan::pull_secrets).
+    /// The index of the ClusterPullSecret in
+    /// [`Plan::cluster_pull_secrets`](super::plan::Plan::cluster_pull_secrets).
     pub cluster_pull_secret: usize,
-    /// How its Secret is called and marked.
+    /// The name and the marks of its Secret.
     pub owner: Arc<Ownership>,
-    /// What to do.
-    pub step: Action,
-    /// What is left under names its Secret had before; done only after the step succeeded.
+    /// The action to take.
+    pub action: Action,
+    /// The leftovers under previous names of the Secret; removed only after the action succeeded.
     pub previous: Vec<PreviousName>,
 }
 
-/// What is left in a namespace under a name the Secret had before.
+/// The leftovers in a namespace under a previous name of the Secret.
 pub struct PreviousName {
-    /// The same ClusterPullSecret with the name of before.
+    /// The same ClusterPullSecret with the previous name.
     pub owner: Ownership,
-    /// What to do with the ServiceAccounts, before the Secret goes.
+    /// The changes of ServiceAccounts, before the Secret is deleted.
     pub entry_changes: Vec<EntryChange>,
 }
 
-/// What to do in one namespace for one ClusterPullSecret.
+/// The action in one namespace for one ClusterPullSecret.
 pub enum Action {
-    /// It is being deleted: nothing to do, and nothing wrong.
+    /// The namespace is being deleted: no action, and no failure.
     Terminating,
-    /// No registry has a credential for it, neither a fresh one nor a last good one.
+    /// No registry has a credential, neither a fetched one nor a last good one.
     NoCredential,
-    /// It is selected: the Secret first, then the ServiceAccounts.
+    /// The namespace is selected: write the Secret first, then the ServiceAccounts.
     Apply {
-        /// What the Secret is to hold.
+        /// The desired content of the Secret.
         content: Arc<Content>,
-        /// What to do with the Secret.
+        /// The decision about the Secret.
         secret: Decision,
-        /// The ClusterPullSecret that made the Secret and wants it no more.
+        /// The ClusterPullSecret that created the Secret and no longer claims it.
         take_over_from: Option<String>,
-        /// What to do with the ServiceAccounts, unless the Secret is refused.
+        /// The changes of ServiceAccounts, unless the Secret is refused.
         entry_changes: Vec<EntryChange>,
-        /// ServiceAccounts that the spec names and that are not there.
+        /// The ServiceAccounts that the spec names and that do not exist.
         missing: Vec<String>,
     },
-    /// It left the selection: the ServiceAccounts first, then the Secret.
+    /// The namespace left the selection: change the ServiceAccounts first, then delete the Secret.
     Prune {
-        /// What to do with the ServiceAccounts.
+        /// The changes of ServiceAccounts.
         entry_changes: Vec<EntryChange>,
     },
-    /// It is not selected; something may be left under a former name.
+    /// The namespace is not selected; there may be leftovers under a previous name.
     None,
-    /// A registry could not be read, so that its last good entry is to be kept, and the Secret that holds
-    /// it was seen by its metadata only: it has to be read before anything is decided.
+    /// A registry could not be read, so its last good entry has to be kept, but only the metadata of the
+    /// Secret that holds the entry was observed: read the Secret before anything is decided.
     Read,
 }
 
-/// What one ClusterPullSecret wants of one ServiceAccount.
-pub struct EntryChange {
-    /// Its name.
-    pub service_account: String,
-    /// Whether it should name the pull secret.
-    pub wanted: DesiredEntry,
+impl<'a> TargetInput<'a> {
+    /// The ClusterPullSecret of a desired Secret.
+    pub(super) fn new(desired: &'a DesiredSecret, guards: &'a Guards) -> Self {
+        let cluster_pull_secret = desired.cluster_pull_secret();
+        let owner = Ownership::new(cluster_pull_secret, &cluster_pull_secret.secret_name);
+        Self { cluster_pull_secret, owner: Arc::new(owner), desired: Some(desired), guards }
+    }
+
+    /// Returns the content for a namespace; `None` where no registry has a credential.
+    fn content(&self, namespace: &Namespace) -> Option<Arc<Content>> {
+        self.desired.and_then(|desired| desired.content_for(namespace))
+    }
 }
 
-/// Decides what to do in one namespace for one ClusterPullSecret; `None` where they have nothing to do
-/// with each other.
+/// Decides the action in one namespace for one ClusterPullSecret; `None` where the namespace does not
+/// concern the ClusterPullSecret.
 #[must_use]
-pub fn target(
+pub fn decide(
     claims: &Claims,
     index: usize,
-    part: &Part<'_>,
-    name: &str,
+    input: &TargetInput<'_>,
+    namespace_name: &str,
     namespace: &Namespace,
 ) -> Option<Target> {
-    let Part { cluster_pull_secret, owner, contents, scope } = part;
-    // Without the right to see its Secrets, one that goes can still take its entries back; the Secrets
-    // are removed by the garbage collector.
-    if !scope.can_write && !cluster_pull_secret.is_going() {
+    let TargetInput { cluster_pull_secret, owner, guards, .. } = input;
+    // A ClusterPullSecret that is being deleted can remove its entries even where RBAC forbids reading its
+    // Secrets; the garbage collector deletes the Secrets.
+    if !guards.can_write && !cluster_pull_secret.is_going() {
         return None;
     }
-    let step = match claims.of(cluster_pull_secret, name, namespace) {
-        Claim::AfterWrite | Claim::None if namespace.terminating => None,
-        Claim::Ours { take_over_from } => Some(keep(namespace, part, take_over_from)),
-        Claim::Theirs(rival) => Some(refuse(namespace, *contents, rival)),
-        Claim::AfterWrite if scope.can_prune || cluster_pull_secret.is_going() => leave(namespace, owner),
-        Claim::AfterWrite | Claim::None => None,
+    let action = match claims.claim(cluster_pull_secret, namespace_name, namespace) {
+        Claim::Unclaimed | Claim::Unrelated if namespace.terminating => None,
+        Claim::Ours { take_over_from } => Some(apply(namespace, input, take_over_from)),
+        Claim::Theirs(rival) => Some(refuse(namespace, input, rival)),
+        Claim::Unclaimed if guards.can_prune || cluster_pull_secret.is_going() => prune(namespace, owner),
+        Claim::Unclaimed | Claim::Unrelated => None,
     };
-    let previous = previous(claims, cluster_pull_secret, name, namespace);
-    if step.is_none() && previous.is_empty() {
+    let previous = previous_names(claims, cluster_pull_secret, namespace_name, namespace);
+    if action.is_none() && previous.is_empty() {
         return None;
     }
     Some(Target {
         cluster_pull_secret: index,
         owner: Arc::clone(owner),
-        step: step.unwrap_or(Action::None),
+        action: action.unwrap_or(Action::None),
         previous,
     })
 }
 
-fn keep(namespace: &Namespace, part: &Part<'_>, take_over_from: Option<&str>) -> Action {
-    let Part { cluster_pull_secret, owner, contents, scope } = part;
+fn apply(namespace: &Namespace, input: &TargetInput<'_>, take_over_from: Option<&str>) -> Action {
+    let TargetInput { cluster_pull_secret, owner, desired, guards } = input;
     if namespace.terminating {
         return Action::Terminating;
     }
     let observed = namespace.secrets.get(&owner.secret_name);
-    let is_unread = last_good::own(namespace, cluster_pull_secret).is_some_and(|it| it.body.is_none())
+    let is_unread = last_good::own_secret(namespace, cluster_pull_secret).is_some_and(|it| it.body.is_none())
         && observed.is_some_and(|it| it.is_made_for(&owner.cluster_pull_secret));
-    if is_unread && contents.is_some_and(|contents| !contents.is_complete()) {
+    if is_unread && desired.is_some_and(|desired| !desired.is_complete()) {
         return Action::Read;
     }
-    let Some(content) = contents.and_then(|contents| contents.of(namespace)) else {
+    let Some(content) = input.content(namespace) else {
         return Action::NoCredential;
     };
     let secret = rotator::decide(observed, &content, owner, take_over_from);
     let (entry_changes, missing) = match secret {
         Decision::Refuse(_) => (Vec::new(), Vec::new()),
         Decision::Unchanged | Decision::Read | Decision::Create | Decision::Update { .. } => {
-            (entry_changes(namespace, cluster_pull_secret, scope), missing(namespace, cluster_pull_secret))
+            (entry_changes(namespace, cluster_pull_secret, guards), missing(namespace, cluster_pull_secret))
         }
     };
     Action::Apply {
@@ -150,8 +158,8 @@ fn keep(namespace: &Namespace, part: &Part<'_>, take_over_from: Option<&str>) ->
     }
 }
 
-fn refuse(namespace: &Namespace, contents: Option<&DesiredSecret>, rival: &str) -> Action {
-    match contents.and_then(|contents| contents.of(namespace)) {
+fn refuse(namespace: &Namespace, input: &TargetInput<'_>, rival: &str) -> Action {
+    match input.content(namespace) {
         _ if namespace.terminating => Action::Terminating,
         None => Action::NoCredential,
         Some(content) => Action::Apply {
@@ -164,90 +172,39 @@ fn refuse(namespace: &Namespace, contents: Option<&DesiredSecret>, rival: &str) 
     }
 }
 
-/// What is left of us in a namespace that is not selected: a Secret of ours, and entries that the
-/// annotation of the ServiceAccount says were added for us. Where the annotation does not tell for
-/// whom, the Secret has to.
-fn leave(namespace: &Namespace, owner: &Ownership) -> Option<Action> {
-    let has_secret = has_ours(namespace, owner);
+/// Removes the leftovers in a namespace that is not selected: the Secret, and the entries that the
+/// annotation of a ServiceAccount records for this ClusterPullSecret. Where the annotation names no
+/// ClusterPullSecret, the Secret decides.
+fn prune(namespace: &Namespace, owner: &Ownership) -> Option<Action> {
     let entry_changes = entries_to_remove(namespace, owner);
-    (has_secret || !entry_changes.is_empty()).then_some(Action::Prune { entry_changes })
+    (has_own_secret(namespace, owner) || !entry_changes.is_empty()).then_some(Action::Prune { entry_changes })
 }
 
-fn has_ours(namespace: &Namespace, owner: &Ownership) -> bool {
-    let secret = namespace.secrets.get(&owner.secret_name);
-    secret.is_some_and(|secret| secret.is_made_for(&owner.cluster_pull_secret))
-}
-
-fn entries_to_remove(namespace: &Namespace, owner: &Ownership) -> Vec<EntryChange> {
-    let has_secret = has_ours(namespace, owner);
-    // Another ClusterPullSecret that made the Secret since may need the entry.
-    let is_others = !has_secret && namespace.secrets.get(&owner.secret_name).is_some_and(|it| it.managed);
-    let is_ours = |it: &ServiceAccount| match it.added.get(&owner.secret_name) {
-        Some(Some(cluster_pull_secret)) => *cluster_pull_secret == owner.cluster_pull_secret && !is_others,
-        Some(None) => has_secret,
-        None => false,
-    };
-    let ours = namespace.service_accounts.iter().filter(|(_, it)| is_ours(it));
-    ours.map(|(name, _)| EntryChange { service_account: name.clone(), wanted: DesiredEntry::Absent })
-        .collect()
-}
-
-/// What is left under the names of before, unless another ClusterPullSecret takes it over in place.
+/// Returns the leftovers under previous names that no other ClusterPullSecret takes over in place.
 #[must_use]
-pub fn previous(
+pub fn previous_names(
     claims: &Claims,
     cluster_pull_secret: &ClusterPullSecret,
-    name: &str,
+    namespace_name: &str,
     namespace: &Namespace,
 ) -> Vec<PreviousName> {
     if namespace.terminating {
         return Vec::new();
     }
-    let nobodys =
-        cluster_pull_secret.previous_names().filter(|it| claims.holder(it, name, namespace).is_none());
-    let left = nobodys.filter_map(|secret_name| {
-        let owner = Ownership::of(cluster_pull_secret, secret_name);
+    let unclaimed = cluster_pull_secret
+        .previous_names()
+        .filter(|it| claims.holder(it, namespace_name, namespace).is_none());
+    let leftovers = unclaimed.filter_map(|secret_name| {
+        let owner = Ownership::new(cluster_pull_secret, secret_name);
         let entry_changes = entries_to_remove(namespace, &owner);
-        (has_ours(namespace, &owner) || !entry_changes.is_empty())
+        (has_own_secret(namespace, &owner) || !entry_changes.is_empty())
             .then_some(PreviousName { owner, entry_changes })
     });
-    left.collect()
-}
-
-/// Every ServiceAccount that is to name the Secret, and those that do because of us and should no more.
-fn entry_changes(
-    namespace: &Namespace,
-    cluster_pull_secret: &ClusterPullSecret,
-    scope: &Guards,
-) -> Vec<EntryChange> {
-    let entry_change = |(name, observed): (&String, &ServiceAccount)| {
-        let wanted = match cluster_pull_secret.service_accounts.selects(name) {
-            true => DesiredEntry::Present,
-            false
-                if scope.can_remove_entries
-                    && observed.added.contains_key(&cluster_pull_secret.secret_name) =>
-            {
-                DesiredEntry::Absent
-            }
-            false => return None,
-        };
-        Some(EntryChange { service_account: name.clone(), wanted })
-    };
-    namespace.service_accounts.iter().filter_map(entry_change).collect()
-}
-
-fn missing(namespace: &Namespace, cluster_pull_secret: &ClusterPullSecret) -> Vec<String> {
-    match &cluster_pull_secret.service_accounts {
-        ServiceAccounts::All => Vec::new(),
-        ServiceAccounts::Named(names) => {
-            let is_missing = |name: &&String| !namespace.service_accounts.contains_key(*name);
-            names.iter().filter(is_missing).cloned().collect()
-        }
-    }
+    leftovers.collect()
 }
 
 impl Action {
-    /// What is wanted of the ServiceAccounts.
+    /// Returns the changes of ServiceAccounts.
     #[must_use]
     pub fn entry_changes(&self) -> &[EntryChange] {
         match self {
@@ -258,13 +215,13 @@ impl Action {
 }
 
 impl Target {
-    /// Every wish, with the name of the Secret it is about.
+    /// Returns every change of a ServiceAccount, with the Secret that the entry names.
     pub(super) fn entry_changes(&self) -> impl Iterator<Item = (&Ownership, &EntryChange)> {
-        let step = self.step.entry_changes().iter().map(|entry_change| (self.owner.as_ref(), entry_change));
+        let current = self.action.entry_changes().iter().map(|it| (self.owner.as_ref(), it));
         let previous = self
             .previous
             .iter()
-            .flat_map(|it| it.entry_changes.iter().map(|entry_change| (&it.owner, entry_change)));
-        step.chain(previous)
+            .flat_map(|previous| previous.entry_changes.iter().map(|it| (&previous.owner, it)));
+        current.chain(previous)
     }
 }

@@ -1,27 +1,30 @@
-//! What a write would change, with passwords shown as `(changed)`.
+//! The changes that a write would make, with passwords shown as `(changed)`.
 //!
-//! Pure. In go the Secret as observed and the content it is to have, out come the entries that differ.
+//! Pure. In go the Secret as observed and its desired content, out come the entries that differ.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use secrecy::ExposeSecret;
 use serde::Serialize;
 
 use crate::cluster::Secret;
-use crate::docker_config::{DockerConfig, versions};
+use crate::credential::Credential;
+use crate::docker_config::DockerConfig;
+use crate::docker_config::host_key::HostKey;
+use crate::docker_config::versions::{self, EntryOrigin};
 use crate::patcher::DesiredEntry;
 use crate::rotator::Content;
 
-/// One thing that would change.
+/// One planned change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, strum::Display)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum Change {
-    /// An entry that is not in the Secret yet.
+pub enum PlannedChange {
+    /// A new entry in the Secret.
     #[strum(to_string = "+ {host}  {to}  username {username}  password (new)")]
     EntryAdded {
-        /// Its host key.
+        /// The host key.
         host: String,
-        /// Store and version.
+        /// The store and version.
         to: String,
         /// The username.
         username: String,
@@ -29,50 +32,50 @@ pub enum Change {
     /// An entry that differs.
     #[strum(to_string = "~ {host}  {from} → {to}{credential}")]
     EntryChanged {
-        /// Its host key.
+        /// The host key.
         host: String,
-        /// Store and version as the Secret says.
+        /// The store and version in the annotation of the Secret.
         from: String,
-        /// Store and version that were read.
+        /// The store and version that were read.
         to: String,
-        /// What of the credential differs, never how.
+        /// The parts of the credential that differ, never their values.
         credential: CredentialChange,
     },
     /// An entry that the ClusterPullSecret does not name.
     #[strum(to_string = "- {host}")]
     EntryRemoved {
-        /// Its host key.
+        /// The host key.
         host: String,
     },
-    /// Labels, or bytes that mean the same.
+    /// Labels, or different bytes with the same meaning.
     #[strum(to_string = "~ labels or layout of the Secret")]
     Layout,
     /// The Secret as a whole.
     #[strum(to_string = "- the Secret")]
     SecretRemoved,
-    /// A name in the `imagePullSecrets` of a ServiceAccount that is not there yet.
+    /// A new name in the `imagePullSecrets` of a ServiceAccount.
     #[strum(to_string = "+ {secret} in ServiceAccount {service_account}")]
     ReferenceAdded {
         /// The ServiceAccount.
         service_account: String,
-        /// The Secret it is to name.
+        /// The Secret to name.
         secret: String,
     },
-    /// A name in the `imagePullSecrets` of a ServiceAccount that goes.
+    /// A name that is removed from the `imagePullSecrets` of a ServiceAccount.
     #[strum(to_string = "- {secret} in ServiceAccount {service_account}")]
     ReferenceRemoved {
         /// The ServiceAccount.
         service_account: String,
-        /// The Secret it is to name no more.
+        /// The Secret to name no longer.
         secret: String,
     },
 }
 
-/// What of a credential differs.
+/// The parts of a credential that differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, strum::Display)]
 #[serde(rename_all = "camelCase")]
 pub enum CredentialChange {
-    /// Nothing: only the version.
+    /// Neither: only the version.
     #[strum(to_string = "")]
     None,
     /// The username.
@@ -86,53 +89,76 @@ pub enum CredentialChange {
     Both,
 }
 
-/// The entries that a write of `content` would change.
+/// Returns the entries that a write of `content` would change.
 #[must_use]
-pub fn of_secret(observed: Option<&Secret>, content: &Content) -> Vec<Change> {
-    let parse = |bytes: &[u8]| DockerConfig::parse_lenient(bytes).auths;
-    let before = observed
-        .and_then(|it| it.body.as_ref()?.docker_config.as_ref())
-        .map(|it| parse(it.expose_secret()))
-        .unwrap_or_default();
-    let after = parse(content.docker_config.expose_secret());
-    let annotation = observed.and_then(|secret| secret.versions.as_deref()).unwrap_or_default();
-    let (from, to) = (versions::parse_lenient(annotation), versions::parse_lenient(&content.versions));
-    let shown = |origin: Option<&versions::EntryOrigin>| {
-        origin.map_or_else(|| "(unknown)".to_owned(), ToString::to_string)
+pub fn secret_changes(observed: Option<&Secret>, content: &Content) -> Vec<PlannedChange> {
+    let before = observed.and_then(|it| it.body.as_ref()?.docker_config.as_ref());
+    let before = Entries {
+        auths: before.map(|it| DockerConfig::parse_lenient(it.expose_secret()).auths).unwrap_or_default(),
+        origins: versions::parse_lenient(
+            observed.and_then(|secret| secret.versions.as_deref()).unwrap_or_default(),
+        ),
     };
+    let after = Entries {
+        auths: DockerConfig::parse_lenient(content.docker_config.expose_secret()).auths,
+        origins: versions::parse_lenient(&content.versions),
+    };
+    let hosts: BTreeSet<_> = before.auths.keys().chain(after.auths.keys()).collect();
+    let changes: Vec<_> = hosts.into_iter().filter_map(|host| entry_change(host, &before, &after)).collect();
+    if changes.is_empty() { vec![PlannedChange::Layout] } else { changes }
+}
 
-    let hosts: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-    let change = |host| match (before.get(host), after.get(host)) {
-        (None, Some(new)) => Some(Change::EntryAdded {
+/// The entries of a Secret, with their origins.
+struct Entries {
+    auths: BTreeMap<HostKey, Credential>,
+    origins: BTreeMap<HostKey, EntryOrigin>,
+}
+
+impl Entries {
+    fn origin(&self, host: &HostKey) -> String {
+        self.origins.get(host).map_or_else(|| "(unknown)".to_owned(), ToString::to_string)
+    }
+}
+
+fn entry_change(host: &HostKey, before: &Entries, after: &Entries) -> Option<PlannedChange> {
+    match (before.auths.get(host), after.auths.get(host)) {
+        (None, Some(new)) => Some(PlannedChange::EntryAdded {
             host: host.to_string(),
-            to: shown(to.get(host)),
+            to: after.origin(host),
             username: new.username.clone(),
         }),
         (Some(old), Some(new)) => {
-            let password = old.password.expose_secret() != new.password.expose_secret();
-            let credential = match (old.username != new.username, password) {
-                (false, false) => CredentialChange::None,
-                (true, false) => CredentialChange::Username,
-                (false, true) => CredentialChange::Password,
-                (true, true) => CredentialChange::Both,
-            };
-            let differs = credential != CredentialChange::None || from.get(host) != to.get(host);
-            let (from, to) = (shown(from.get(host)), shown(to.get(host)));
-            differs.then(|| Change::EntryChanged { host: host.to_string(), from, to, credential })
+            let credential = CredentialChange::between(old, new);
+            let differs =
+                credential != CredentialChange::None || before.origins.get(host) != after.origins.get(host);
+            let (from, to) = (before.origin(host), after.origin(host));
+            differs.then(|| PlannedChange::EntryChanged { host: host.to_string(), from, to, credential })
         }
-        (Some(_), None) => Some(Change::EntryRemoved { host: host.to_string() }),
+        (Some(_), None) => Some(PlannedChange::EntryRemoved { host: host.to_string() }),
         (None, None) => None,
-    };
-    let changes: Vec<_> = hosts.into_iter().filter_map(change).collect();
-    if changes.is_empty() { vec![Change::Layout] } else { changes }
+    }
 }
 
-/// What would change in the ServiceAccount that is to name the Secret, or not.
-#[must_use]
-pub fn of_reference(service_account: &str, wanted: DesiredEntry, secret_name: &str) -> Change {
-    let (service_account, secret) = (service_account.to_owned(), secret_name.to_owned());
-    match wanted {
-        DesiredEntry::Present => Change::ReferenceAdded { service_account, secret },
-        DesiredEntry::Absent => Change::ReferenceRemoved { service_account, secret },
+impl CredentialChange {
+    fn between(old: &Credential, new: &Credential) -> Self {
+        let password = old.password.expose_secret() != new.password.expose_secret();
+        match (old.username != new.username, password) {
+            (false, false) => Self::None,
+            (true, false) => Self::Username,
+            (false, true) => Self::Password,
+            (true, true) => Self::Both,
+        }
+    }
+}
+
+impl PlannedChange {
+    /// Describes the change of an entry of a ServiceAccount.
+    #[must_use]
+    pub fn from_entry(service_account: &str, desired: DesiredEntry, secret_name: &str) -> Self {
+        let (service_account, secret) = (service_account.to_owned(), secret_name.to_owned());
+        match desired {
+            DesiredEntry::Present => Self::ReferenceAdded { service_account, secret },
+            DesiredEntry::Absent => Self::ReferenceRemoved { service_account, secret },
+        }
     }
 }

@@ -1,58 +1,64 @@
-//! How the report of one namespace comes about, outcome by outcome.
+//! Builds the report about one namespace, outcome by outcome.
 //!
-//! Pure. In go the outcomes of rotator and patcher, in the order in which they came; of several failures
-//! the first is told.
+//! Pure. In go the outcomes of rotator and patcher in their order; of several failures the first is
+//! reported.
 
-use super::{NamespaceReport, ResultKind, ServiceAccountReport};
+use super::{NamespaceReport, ResultKind, ServiceAccountReport, ServiceAccountResult, TargetReason};
 use crate::cluster::error::Error;
+use crate::manifest::status::reason::AppliedReason;
 use crate::patcher;
 use crate::rotator::Outcome;
 
-/// The ServiceAccount that the controller manager makes in every namespace.
+/// The ServiceAccount that the controller manager creates in every namespace.
 const DEFAULT: &str = "default";
 
-/// The reason of a namespace that has no ServiceAccount `default` yet.
-const SERVICE_ACCOUNT_MISSING: &str = "ServiceAccountMissing";
-/// The reason of a namespace for which there is no credential.
-const NO_CREDENTIAL: &str = "NoCredential";
-
-/// Failures that may pass by themselves: reasons of [`Error`].
-const PASSING: [&str; 6] = ["AlreadyExists", "Changed", "Expired", "NotFound", "TimedOut", "Unavailable"];
-
 impl NamespaceReport {
-    /// Whether what is missing comes by itself, or not by another request.
+    /// Returns true if the target waits for an object or a credential, not for another request.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        self.reason.is_some_and(|reason| [SERVICE_ACCOUNT_MISSING, NO_CREDENTIAL].contains(&reason))
+        matches!(
+            self.reason.and_then(TargetReason::applied),
+            Some(AppliedReason::ServiceAccountMissing | AppliedReason::NoCredential)
+        )
     }
 
-    /// Whether what failed may pass by itself: the API server was away, or others wrote at the same time.
+    /// Returns true if the failure may pass by itself: the API server was unavailable, or another writer
+    /// wrote at the same time.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
-        self.reason.is_some_and(|reason| PASSING.contains(&reason))
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self.reason.and_then(TargetReason::applied),
+            Some(
+                AppliedReason::AlreadyExists
+                    | AppliedReason::Changed
+                    | AppliedReason::NotFound
+                    | AppliedReason::TimedOut
+                    | AppliedReason::Unavailable
+            )
+        )
     }
 
-    /// Whether everything so far is as it should be.
-    pub(crate) fn is_done(&self) -> bool {
+    /// Returns true if nothing failed so far.
+    pub(crate) fn is_ok(&self) -> bool {
         !matches!(self.result, ResultKind::Refused | ResultKind::Failed | ResultKind::Skipped)
     }
 
     pub(crate) fn terminating(namespace: &str) -> Self {
         let mut report = Self::new(namespace.to_owned(), ResultKind::Skipped);
-        report.explain("Terminating", "the namespace is being deleted".to_owned());
+        report.explain(TargetReason::Terminating, "the namespace is being deleted".to_owned());
         report
     }
 
     pub(crate) fn no_credential(namespace: &str) -> Self {
         let mut report = Self::new(namespace.to_owned(), ResultKind::Failed);
         report.explain(
-            NO_CREDENTIAL,
+            AppliedReason::NoCredential,
             "no registry could be read, and no earlier credential is left in the cluster".to_owned(),
         );
         report
     }
 
-    pub(crate) fn of_secret(namespace: &str, outcome: Result<Outcome, Error>) -> Self {
+    pub(crate) fn from_outcome(namespace: &str, outcome: Result<Outcome, Error>) -> Self {
         let mut report = Self::new(namespace.to_owned(), ResultKind::Unchanged);
         match outcome {
             Ok(Outcome::Unchanged) => {}
@@ -67,8 +73,8 @@ impl NamespaceReport {
         report
     }
 
-    /// A terminating namespace is no failure, even when it began to terminate under our hands; of
-    /// several failures the first is told.
+    /// Records a failure, unless one is recorded already. A terminating namespace is no failure, even when
+    /// the termination began during the request.
     pub(crate) fn fail(&mut self, error: &Error, message: &str) {
         if self.result == ResultKind::Failed {
             return;
@@ -77,39 +83,39 @@ impl NamespaceReport {
             Error::NamespaceTerminating => ResultKind::Skipped,
             _ => ResultKind::Failed,
         };
-        self.explain(error.reason(), message.to_owned());
+        self.explain(error, message.to_owned());
     }
 
-    pub(crate) fn explain(&mut self, reason: &'static str, message: String) {
-        self.reason = Some(reason);
+    pub(crate) fn explain(&mut self, reason: impl Into<TargetReason>, message: String) {
+        self.reason = Some(reason.into());
         self.message = Some(message);
     }
 
     pub(crate) fn add_service_account(&mut self, name: &str, outcome: Result<patcher::Outcome, Error>) {
         let result = match outcome {
-            Ok(patcher::Outcome::Unchanged) => "unchanged",
-            Ok(patcher::Outcome::Gone) => "gone",
+            Ok(patcher::Outcome::Unchanged) => ServiceAccountResult::Unchanged,
+            Ok(patcher::Outcome::Gone) => ServiceAccountResult::Gone,
             Ok(patcher::Outcome::Patched) => {
                 if self.result == ResultKind::Unchanged {
                     self.result = ResultKind::Updated;
                 }
-                "patched"
+                ServiceAccountResult::Patched
             }
             Err(error) => {
                 self.fail(&error, &format!("ServiceAccount {name}: {error}"));
-                "failed"
+                ServiceAccountResult::Failed
             }
         };
         self.service_accounts.push(ServiceAccountReport { name: name.to_owned(), result });
     }
 
-    /// Every namespace has a ServiceAccount `default`, a moment after it was made; any other may be
-    /// meant for some namespaces only.
-    pub(crate) fn miss(&mut self, missing: Vec<String>) {
+    /// Records the missing ServiceAccounts. Every namespace has a ServiceAccount `default` a moment after its
+    /// creation; any other one may be meant for some namespaces only.
+    pub(crate) fn set_missing_service_accounts(&mut self, missing: Vec<String>) {
         if missing.iter().any(|name| name == DEFAULT) && self.result != ResultKind::Failed {
             self.result = ResultKind::Failed;
-            let message = "the namespace has no ServiceAccount default yet: run again".to_owned();
-            self.explain(SERVICE_ACCOUNT_MISSING, message);
+            let message = "the namespace has no ServiceAccount default yet. Run again".to_owned();
+            self.explain(AppliedReason::ServiceAccountMissing, message);
         }
         self.missing_service_accounts = missing;
     }

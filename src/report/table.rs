@@ -1,4 +1,4 @@
-//! A report for people: one line for a thousand namespaces that fared alike.
+//! Prints a report as a table: one line for a thousand namespaces with the same result.
 //!
 //! Pure. In goes a [`Report`], out comes text without colour and without a line longer than it must be.
 
@@ -8,8 +8,10 @@ use std::fmt::{self, Display, Write};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 
-use super::diff::Change;
-use super::{ClusterPullSecretReport, NamespaceReport, Problem, RegistryReport, Report, ResultKind};
+use super::diff::PlannedChange;
+use super::{
+    ClusterPullSecretReport, NamespaceReport, Problem, RegistryReport, Report, ResultKind, TargetReason,
+};
 
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,23 +45,28 @@ impl Display for Report {
     }
 }
 
-/// Namespaces that fared alike, in the order of names.
+/// The namespaces with the same result, in the order of names.
 struct Group<'a> {
     result: ResultKind,
     members: Vec<&'a NamespaceReport>,
 }
 
-/// What makes two rows equal. A message of the API server names the namespace: that is no difference.
-type Likeness<'a> = (ResultKind, Option<&'a str>, Option<String>, &'a [Change], &'a [String]);
+/// The fields by which namespaces are grouped. A message of the API server names the namespace: that is no
+/// difference.
+type GroupKey<'a> = (ResultKind, Option<&'static str>, Option<String>, &'a [PlannedChange], &'a [String]);
 
 fn fold(namespaces: &[NamespaceReport]) -> Vec<Group<'_>> {
-    let mut groups: BTreeMap<Likeness<'_>, Group<'_>> = BTreeMap::new();
+    let mut groups: BTreeMap<GroupKey<'_>, Group<'_>> = BTreeMap::new();
     for it in namespaces {
         let message = it.message.as_ref().map(|message| message.replace(&it.namespace, "…"));
-        let likeness =
-            (it.result, it.reason, message, it.changes.as_slice(), it.missing_service_accounts.as_slice());
-        let group =
-            groups.entry(likeness).or_insert_with(|| Group { result: it.result, members: Vec::new() });
+        let key = (
+            it.result,
+            it.reason.map(TargetReason::as_str),
+            message,
+            it.changes.as_slice(),
+            it.missing_service_accounts.as_slice(),
+        );
+        let group = groups.entry(key).or_insert_with(|| Group { result: it.result, members: Vec::new() });
         group.members.push(it);
     }
     groups.into_values().collect()
@@ -77,7 +84,7 @@ impl Group<'_> {
         }
     }
 
-    /// The first few by name: what is wrong has to be found.
+    /// Returns the first few names: a failed namespace has to be found.
     fn some_names(&self) -> String {
         const FEW: usize = 10;
         let names: Vec<_> = self.members.iter().take(FEW).map(|it| it.namespace.as_str()).collect();
@@ -101,7 +108,7 @@ fn registries(registries: &[RegistryReport]) -> Table {
     let mut table = plain_table();
     table.set_header(["REGISTRY", "STORE", "KEY", "VERSION", "RESULT"]);
     for RegistryReport { host, store, key, version, result, .. } in registries {
-        table.add_row([host, store, key, version.as_deref().unwrap_or("-"), result]);
+        table.add_row([host, store, key, version.as_deref().unwrap_or("-"), result.into()]);
     }
     table
 }
@@ -110,13 +117,13 @@ fn namespaces(groups: &[Group<'_>]) -> Table {
     let mut table = plain_table();
     table.set_header(["NAMESPACES", "RESULT", "REASON", "SERVICEACCOUNTS"]);
     for group in groups {
-        let reason = group.members.first().and_then(|it| it.reason).unwrap_or("-");
+        let reason = group.members.first().and_then(|it| it.reason).map_or("-", TargetReason::as_str);
         table.add_row([&group.names(), &group.result.to_string(), reason, &group.service_accounts()]);
     }
     table
 }
 
-/// A table without lines, for whoever has rows to show.
+/// Creates a table without lines.
 pub(crate) fn plain_table() -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING);
@@ -128,7 +135,8 @@ fn indented(table: &Table) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// What the tables have no room for: first why, then what would change. Says whether there was anything.
+/// Prints the details that do not fit into the tables: first the reasons, then the changes. Returns true if there
+/// were any.
 fn notes(
     f: &mut impl Write,
     cluster_pull_secret: &ClusterPullSecretReport,
@@ -137,7 +145,7 @@ fn notes(
     let mut lines = Vec::new();
     for RegistryReport { host, result, message, .. } in &cluster_pull_secret.registries {
         if let Some(message) = message {
-            lines.push(format!("! {host}: {result}: {message}; what the cluster has of it stays"));
+            lines.push(format!("! {host}: {result}: {message}; the last good entry stays in place"));
         }
     }
     for (group, first) in groups.iter().filter_map(|group| Some((group, group.members.first()?))) {

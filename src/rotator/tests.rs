@@ -1,6 +1,7 @@
-//! What is done with the Secret of a namespace, case by case.
+//! The decisions about the Secret of a namespace, case by case.
 
 use super::*;
+use crate::cluster::ownership::GarbageCollection;
 use crate::cluster::script::{conflict, exchange, play, refused};
 use crate::cluster::{FIELD_MANAGER, MANAGED_BY, PULL_SECRET};
 
@@ -9,7 +10,7 @@ fn owner(existing: Existing) -> Ownership {
         cluster_pull_secret: "images".into(),
         secret_name: "regcred".into(),
         existing,
-        collection: GarbageCollection::Unknown,
+        garbage_collection: GarbageCollection::Unknown,
     }
 }
 
@@ -55,18 +56,18 @@ fn update() -> Decision {
 }
 
 #[test]
-fn a_missing_secret_is_created() {
+fn missing_secret_is_created() {
     check(None, Existing::Refuse, Decision::Create);
 }
 
 #[test]
-fn nothing_to_do_is_no_write() {
+fn secret_in_sync_is_not_written() {
     check(Some(ours()), Existing::Refuse, Decision::Unchanged);
     check(Some(with(ours(), Body { immutable: true, ..body() })), Existing::Refuse, Decision::Unchanged);
 }
 
 #[test]
-fn the_same_bytes_at_another_version_are_no_write() {
+fn same_bytes_at_another_version_are_not_written() {
     check(
         Some(Secret { versions: Some("ghcr.io=vault:1".into()), ..ours() }),
         Existing::Refuse,
@@ -75,7 +76,7 @@ fn the_same_bytes_at_another_version_are_no_write() {
 }
 
 #[test]
-fn whatever_differs_is_put_right_in_place() {
+fn any_difference_is_updated_in_place() {
     for secret in [
         with(ours(), Body { docker_config: Some(bytes("old")), ..body() }),
         with(ours(), Body { docker_config: None, ..body() }),
@@ -93,7 +94,7 @@ fn foreign_secret_is_refused() {
 }
 
 #[test]
-fn foreign_secret_is_adopted_when_asked() {
+fn foreign_secret_is_adopted_if_configured() {
     check(Some(foreign()), Existing::Adopt, update());
 }
 
@@ -106,10 +107,10 @@ fn only_a_mutable_secret_of_the_right_type_is_adopted() {
 }
 
 #[test]
-fn the_secret_of_another_pull_secret_is_refused_even_to_adopt() {
-    let theirs = || Some(Secret { cluster_pull_secret: Some("other".into()), ..ours() });
+fn secret_of_another_creator_is_refused_even_to_adopt() {
+    let theirs = Secret { cluster_pull_secret: Some("other".into()), ..ours() };
     for existing in [Existing::Refuse, Existing::Adopt] {
-        check(theirs(), existing, Decision::Refuse(Refusal::ClaimedBy("other".into())));
+        check(Some(theirs.clone()), existing, Decision::Refuse(Refusal::ClaimedBy("other".into())));
     }
 }
 
@@ -117,7 +118,7 @@ const GET: &str = "GET /api/v1/namespaces/web/secrets/regcred";
 const CREATE: &str = "POST /api/v1/namespaces/web/secrets?&fieldManager=regcred";
 const PATCH: &str = "PATCH /api/v1/namespaces/web/secrets/regcred?&fieldManager=regcred";
 
-/// Our Secret with an older content, as the API server shows it.
+/// Our Secret with an older content, as the API server returns it.
 fn shown(resource_version: &str) -> serde_json::Value {
     json!({
         "metadata": {
@@ -129,49 +130,49 @@ fn shown(resource_version: &str) -> serde_json::Value {
     })
 }
 
-/// Our Secret with an older content, as it was observed.
+/// Our Secret with an older content, as observed.
 fn old() -> Secret {
     with(ours(), Body { docker_config: Some(bytes("old")), ..body() })
 }
 
-async fn carry_out(client: Client, mut observed: Option<Secret>) -> Result<Outcome, Error> {
-    act(&client, "web", &mut observed, &content(), &owner(Existing::Refuse), None).await
+async fn apply_to(client: Client, mut observed: Option<Secret>) -> Result<Outcome, Error> {
+    apply(&client, "web", &mut observed, &content(), &owner(Existing::Refuse), None).await
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_created_by_somebody_else_meanwhile_is_refused() {
+async fn secret_created_concurrently_is_refused() {
     let mut theirs = shown("9");
     theirs["metadata"]["labels"] = json!({});
     let script = vec![refused(CREATE, 409, "AlreadyExists"), exchange(GET, 200, theirs)];
-    let (outcome, _) = play(script, async |client| carry_out(client, None).await).await;
+    let (outcome, _) = play(script, async |client| apply_to(client, None).await).await;
     assert_eq!(outcome, Ok(Outcome::Refused(Refusal::Foreign { is_adoptable: true })));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_changed_meanwhile_is_read_and_decided_on_anew() {
+async fn secret_changed_concurrently_is_read_and_decided_again() {
     let script = vec![conflict(PATCH), exchange(GET, 200, shown("9")), exchange(PATCH, 200, shown("10"))];
-    let (outcome, bodies) = play(script, async |client| carry_out(client, Some(old())).await).await;
+    let (outcome, bodies) = play(script, async |client| apply_to(client, Some(old())).await).await;
     assert_eq!(outcome, Ok(Outcome::Updated));
     let versions: Vec<_> = bodies.iter().map(|body| &body["metadata"]["resourceVersion"]).collect();
     assert_eq!(versions, [&json!("5"), &json!(null), &json!("9")]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_deleted_meanwhile_is_created() {
+async fn secret_deleted_concurrently_is_created() {
     let script = vec![
         refused(PATCH, 404, "NotFound"),
         refused(GET, 404, "NotFound"),
         exchange(CREATE, 201, shown("10")),
     ];
-    let (outcome, _) = play(script, async |client| carry_out(client, Some(old())).await).await;
+    let (outcome, _) = play(script, async |client| apply_to(client, Some(old())).await).await;
     assert_eq!(outcome, Ok(Outcome::Created));
 }
 
 #[tokio::test]
-async fn what_was_written_is_known_without_a_read() {
+async fn written_secret_is_known_without_a_read() {
     let (known, _) = play(vec![exchange(PATCH, 200, shown("10"))], async |client| {
         let mut observed = Some(old());
-        act(&client, "web", &mut observed, &content(), &owner(Existing::Refuse), None)
+        apply(&client, "web", &mut observed, &content(), &owner(Existing::Refuse), None)
             .await
             .expect("a patch");
         observed.expect("a Secret")
@@ -182,16 +183,16 @@ async fn what_was_written_is_known_without_a_read() {
 }
 
 #[tokio::test]
-async fn a_secret_of_which_only_the_metadata_was_seen_is_read_before_it_is_written() {
+async fn secret_known_by_metadata_is_read_before_the_write() {
     let script = vec![exchange(GET, 200, shown("9")), exchange(PATCH, 200, shown("10"))];
     let seen = Some(Secret { body: None, ..ours() });
-    let (outcome, bodies) = play(script, async |client| carry_out(client, seen).await).await;
+    let (outcome, bodies) = play(script, async |client| apply_to(client, seen).await).await;
     assert_eq!(outcome, Ok(Outcome::Updated));
     assert_eq!(bodies[1]["metadata"]["resourceVersion"], "9");
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_a_secret_of_ours_is_deleted_even_when_it_changed_meanwhile() {
+async fn secret_that_became_foreign_is_not_deleted() {
     const DELETE: &str = "DELETE /api/v1/namespaces/web/secrets/regcred?";
     let mut theirs = shown("9");
     theirs["metadata"]["labels"] = json!({});
@@ -206,14 +207,14 @@ async fn only_a_secret_of_ours_is_deleted_even_when_it_changed_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_is_gone_is_terminating() {
+async fn missing_namespace_is_terminating() {
     let script = vec![refused(CREATE, 404, "NotFound")];
-    let (outcome, _) = play(script, async |client| carry_out(client, None).await).await;
+    let (outcome, _) = play(script, async |client| apply_to(client, None).await).await;
     assert_eq!(outcome, Err(Error::NamespaceTerminating));
 }
 
 #[test]
-fn the_secret_of_a_pull_secret_that_wants_it_no_more_is_taken_over_in_place() {
+fn secret_not_claimed_any_more_is_taken_over_in_place() {
     let theirs = Secret { cluster_pull_secret: Some("other".into()), ..ours() };
     let decision = decide(Some(&theirs), &content(), &owner(Existing::Refuse), Some("other"));
     assert_eq!(decision, update());

@@ -85,7 +85,7 @@ async fn rotate_wait_tells_what_the_controller_did() {
 
     let (code, stdout, _) = wait(&stage, &["-o", "json"]).await;
     let answers: Value = serde_json::from_str(&stdout).expect("JSON");
-    assert_eq!((code, &answers["pullSecrets"][0]["rotation"]), (Some(0), &Value::Null), "{stdout}");
+    assert_eq!((code, &answers["clusterPullSecrets"][0]["rotation"]), (Some(0), &Value::Null), "{stdout}");
 
     stage
         .respec(

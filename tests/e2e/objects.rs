@@ -40,7 +40,7 @@ fn told(run: &Run) -> Vec<String> {
         let alone = [&it["leftAlone"]["reason"], &it["problems"][0]["reason"]].map(text).concat();
         format!("{}: {alone}{}", text(&it["name"]), results.join(", "))
     };
-    run.report()["pullSecrets"].as_array().expect("a list").iter().map(line).collect()
+    run.report()["clusterPullSecrets"].as_array().expect("a list").iter().map(line).collect()
 }
 
 /// A status with every field.

@@ -95,7 +95,7 @@ async fn the_secret_of_another_pull_secret_is_refused() {
     let run = scene.rotate(&scene.write(&[&scene.config(), &older, &younger]), &[]).await;
     assert_eq!(run.code, 1);
     only_the_first_suffers(&scene, &run, "created", 1).await;
-    let younger = &run.report()["pullSecrets"][1]["namespaces"];
+    let younger = &run.report()["clusterPullSecrets"][1]["namespaces"];
     assert!(younger.as_array().expect("a list").iter().all(|it| it["reason"] == "Conflict"), "{younger}");
 }
 
@@ -181,8 +181,8 @@ async fn keeps_the_last_good(
     scene.put_vault(&neighbour, "two").await;
     let run = scene.rotate(&manifests, &[]).await;
     assert_eq!(run.code, 1, "{run:?}");
-    assert_eq!(run.report()["pullSecrets"][0]["registries"][0]["result"], reason, "{run:?}");
-    let message = run.report()["pullSecrets"][0]["registries"][0]["message"].to_string();
+    assert_eq!(run.report()["clusterPullSecrets"][0]["registries"][0]["result"], reason, "{run:?}");
+    let message = run.report()["clusterPullSecrets"][0]["registries"][0]["message"].to_string();
     assert!(message.contains(store) && message.contains(key), "it says which store and key: {message}");
     for n in 0..3 {
         let passwords = json!(scene.passwords(&scene.namespace(n)).await);
@@ -279,7 +279,7 @@ async fn a_secret_name_outside_the_role_stops_only_its_own_pull_secret() {
         .replace("secretName: regcred", "secretName: unlisted");
     let run = scene.rotate(&scene.write(&[&scene.config(), &good, &other]), &[]).await;
     only_the_first_suffers(&scene, &run, "created", 1).await;
-    let problem = &run.report()["pullSecrets"][1]["problems"][0];
+    let problem = &run.report()["clusterPullSecrets"][1]["problems"][0];
     assert_eq!(problem["reason"], "Forbidden");
     assert!(problem["message"].as_str().is_some_and(|it| it.contains("resourceNames")), "{problem}");
 }
@@ -309,7 +309,7 @@ async fn broken_json_is_never_taken_for_a_password() {
 
     std::fs::write(files.join("ghcr"), r#"{"password":"bad""#).expect("a file");
     let run = scene.rotate(&manifests, &[]).await;
-    assert_eq!(run.report()["pullSecrets"][0]["registries"][0]["result"], "Malformed", "{run:?}");
+    assert_eq!(run.report()["clusterPullSecrets"][0]["registries"][0]["result"], "Malformed", "{run:?}");
     assert_eq!(json!(scene.passwords("no-brace-000").await), json!({"ghcr.io": "good"}));
 }
 

@@ -173,7 +173,7 @@ async fn a_selector_that_selects_nothing_removes_nothing() {
     let mark = scene.world.kube.audit_mark().expect("an audit log");
     let run = scene.rotate(&scene.write(&[&scene.config(), &typo]), &[]).await;
     assert_eq!(run.code, 1, "{run:?}");
-    assert_eq!(run.report()["pullSecrets"][0]["problems"][0]["reason"], "NothingSelected");
+    assert_eq!(run.report()["clusterPullSecrets"][0]["problems"][0]["reason"], "NothingSelected");
     assert_eq!(scene.writes_since(mark).await, Vec::<String>::new());
 }
 

@@ -75,7 +75,8 @@ impl Run {
     #[track_caller]
     pub(crate) fn results(&self) -> Vec<String> {
         let report = self.report();
-        let namespaces = report["pullSecrets"][0]["namespaces"].as_array().cloned().unwrap_or_default();
+        let namespaces =
+            report["clusterPullSecrets"][0]["namespaces"].as_array().cloned().unwrap_or_default();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let line = |it: &Value| {
             format!("{}: {} {}", text(&it["namespace"]), text(&it["result"]), text(&it["reason"]))
@@ -87,7 +88,8 @@ impl Run {
     #[track_caller]
     pub(crate) fn registries(&self) -> Vec<String> {
         let report = self.report();
-        let registries = report["pullSecrets"][0]["registries"].as_array().cloned().unwrap_or_default();
+        let registries =
+            report["clusterPullSecrets"][0]["registries"].as_array().cloned().unwrap_or_default();
         let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
         registries
             .iter()

@@ -155,7 +155,7 @@ async fn a_typo_in_a_service_accounts_name_takes_no_entry_away() {
 
     let run = scene.rotate(&scene.write(&[&config, &of("[defualt]")]), &[]).await;
     assert_eq!(run.code, 1, "{run:?}");
-    assert_eq!(run.report()["pullSecrets"][0]["problems"][0]["reason"], "ServiceAccountMissing");
+    assert_eq!(run.report()["clusterPullSecrets"][0]["problems"][0]["reason"], "ServiceAccountMissing");
     assert_eq!(scene.references("sa-typo-000", "default").await, ["regcred"]);
 }
 

@@ -184,7 +184,7 @@ fn is_answered(object: &Object, value: &str) -> bool {
     let is_current = |generation: i64| generation == object.generation;
     let is_left_alone = ready.is_some_and(|ready| {
         let reasons = [ReadyReason::Suspended, ReadyReason::Invalid, ReadyReason::Deleting];
-        is_current(ready.observed_generation) && reasons.iter().any(|it| it.to_string() == ready.reason)
+        is_current(ready.observed_generation) && reasons.into_iter().any(|it| ready.has_reason(it))
     });
     object.status.observed_rotate.as_deref() == Some(value) || is_left_alone
 }

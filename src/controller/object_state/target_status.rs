@@ -4,13 +4,14 @@
 
 use tokio::time::Instant;
 
-use crate::report::{NamespaceReport, ResultKind, ServiceAccountReport};
+use crate::manifest::status::reason::AppliedReason;
+use crate::report::{NamespaceReport, ResultKind, ServiceAccountReport, ServiceAccountResult};
 
 /// How a ClusterPullSecret stands in one namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetStatus {
     /// Why it is not as it should be: reason and message.
-    pub trouble: Option<(&'static str, String)>,
+    pub trouble: Option<(AppliedReason, String)>,
     /// Requests that failed in a row.
     pub failures: u32,
     /// Nothing is tried before this instant.
@@ -43,9 +44,11 @@ impl TargetStatus {
 
     /// `None` where there is nothing of it in the namespace, and nothing to be.
     pub(super) fn of(report: &NamespaceReport, failures: u32) -> Option<Self> {
-        let named = |it: &&ServiceAccountReport| matches!(it.result, "patched" | "unchanged");
+        let named = |it: &&ServiceAccountReport| {
+            matches!(it.result, ServiceAccountResult::Patched | ServiceAccountResult::Unchanged)
+        };
         let service_accounts = &report.service_accounts;
-        let trouble = || Some((report.reason?, report.message.clone().unwrap_or_default()));
+        let trouble = || Some((report.reason?.applied()?, report.message.clone().unwrap_or_default()));
         let standing = Self {
             service_accounts: (service_accounts.len(), service_accounts.iter().filter(named).count()),
             ..Self::in_sync()

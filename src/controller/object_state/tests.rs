@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::cluster::Cluster;
 use crate::manifest::object::Object;
-use crate::reconcile::fixture::{cluster_pull_secret, namespace, place, secret, service_account, values};
+use crate::reconcile::fixture::{cluster_pull_secret, namespace, secret, service_account, store_key, values};
 use crate::reconcile::resolve::resolve;
 use crate::report::ResultKind;
 
@@ -13,9 +13,9 @@ fn record() -> ObjectState {
     ObjectState::new(Arc::new(cluster_pull_secret("images", &["ghcr.io"])))
 }
 
-fn report(result: ResultKind, reason: Option<&'static str>) -> NamespaceReport {
+fn report(result: ResultKind, reason: Option<AppliedReason>) -> NamespaceReport {
     let mut report = NamespaceReport::new("web".into(), result);
-    (report.reason, report.message) = (reason, reason.map(str::to_owned));
+    (report.reason, report.message) = (reason.map(Into::into), reason.map(|reason| reason.to_string()));
     report
 }
 
@@ -33,23 +33,23 @@ fn check_pauses(reports: &[NamespaceReport], expect: &[Option<u64>]) {
 
 #[test]
 fn every_failure_in_a_row_is_waited_for_longer_and_success_begins_anew() {
-    let failed = || report(ResultKind::Failed, Some("QuotaExceeded"));
+    let failed = || report(ResultKind::Failed, Some(AppliedReason::QuotaExceeded));
     let fine = || report(ResultKind::Updated, None);
     check_pauses(&[failed(), failed(), fine(), failed()], &[Some(10), Some(20), None, Some(10)]);
 }
 
 #[test]
 fn what_may_pass_by_itself_is_never_waited_for_long() {
-    let away = || report(ResultKind::Failed, Some("Unavailable"));
+    let away = || report(ResultKind::Failed, Some(AppliedReason::Unavailable));
     check_pauses(&[away(), away(), away()], &[Some(10), Some(15), Some(15)]);
 }
 
 #[test]
 fn what_waits_for_something_else_is_not_tried_by_the_clock() {
     for (result, reason) in [
-        (ResultKind::Refused, "Conflict"),
-        (ResultKind::Failed, "ServiceAccountMissing"),
-        (ResultKind::Failed, "NoCredential"),
+        (ResultKind::Refused, AppliedReason::Conflict),
+        (ResultKind::Failed, AppliedReason::ServiceAccountMissing),
+        (ResultKind::Failed, AppliedReason::NoCredential),
     ] {
         check_pauses(&[report(result, Some(reason))], &[None]);
     }
@@ -58,14 +58,14 @@ fn what_waits_for_something_else_is_not_tried_by_the_clock() {
 #[test]
 fn a_contest_is_not_ended_by_a_write_that_was_under_way() {
     let (mut record, now) = (record(), Instant::now());
-    record.hold("web", now + Duration::from_secs(4), (CONTESTED, "somebody".into()));
+    record.hold("web", now + Duration::from_secs(4), (AppliedReason::Contested, "somebody".into()));
     let change = record.stands(&report(ResultKind::Updated, None), now, |_| Duration::ZERO);
     assert_eq!(change, Change::None);
     record.release();
-    assert!(record.is_held("web", now) && record.is_in_trouble("web", CONTESTED));
+    assert!(record.is_held("web", now) && record.is_in_trouble("web", AppliedReason::Contested));
     let later = now + Duration::from_secs(5);
     record.stands(&report(ResultKind::Updated, None), later, |_| Duration::ZERO);
-    assert!(!record.is_in_trouble("web", CONTESTED));
+    assert!(!record.is_in_trouble("web", AppliedReason::Contested));
 }
 
 #[test]
@@ -74,8 +74,8 @@ fn only_what_is_new_is_a_change() {
     let mut change = |report: NamespaceReport| record.stands(&report, now, |_| Duration::ZERO);
     assert_eq!(change(report(ResultKind::Updated, None)), Change::Other);
     assert_eq!(change(report(ResultKind::Unchanged, None)), Change::None);
-    assert_eq!(change(report(ResultKind::Refused, Some("Conflict"))), Change::Trouble);
-    assert_eq!(change(report(ResultKind::Refused, Some("Conflict"))), Change::None);
+    assert_eq!(change(report(ResultKind::Refused, Some(AppliedReason::Conflict))), Change::Trouble);
+    assert_eq!(change(report(ResultKind::Refused, Some(AppliedReason::Conflict))), Change::None);
     assert_eq!(change(report(ResultKind::Removed, None)), Change::Other);
     assert_eq!(change(report(ResultKind::Removed, None)), Change::None);
 }
@@ -138,8 +138,8 @@ fn check_written(left: &NamespaceReport, expect: bool) {
 #[test]
 fn all_is_written_where_nothing_is_left_that_may_be() {
     check_written(&report(ResultKind::Updated, None), true);
-    check_written(&report(ResultKind::Refused, Some("Conflict")), true);
-    check_written(&report(ResultKind::Failed, Some("QuotaExceeded")), false);
+    check_written(&report(ResultKind::Refused, Some(AppliedReason::Conflict)), true);
+    check_written(&report(ResultKind::Failed, Some(AppliedReason::QuotaExceeded)), false);
 }
 
 #[test]
@@ -147,6 +147,6 @@ fn a_key_whose_store_is_sealed_is_not_read_yet_and_the_others_are() {
     let mut record = ObjectState::new(Arc::new(cluster_pull_secret("images", &["ghcr.io", "quay.io"])));
     let values = values(&[("ghcr.io", "7", "pw"), ("quay.io", "", "")]);
     record.contents = Some(DesiredSecret::new(resolve(&record.wanted, &values), &Cluster::default()));
-    let unread = ["ghcr.io", "quay.io"].map(|key| record.is_unread(&place(key)));
+    let unread = ["ghcr.io", "quay.io"].map(|key| record.is_unread(&store_key(key)));
     assert_eq!(unread, [false, true]);
 }

@@ -29,9 +29,10 @@ fn record(read: &[(&str, &str, &str)]) -> ObjectState {
 
 const GOOD: [(&str, &str, &str); 2] = [("ghcr.io", "7", "pw"), ("quay.io", "1", "pw")];
 
-fn stand(record: &mut ObjectState, namespace: &str, result: ResultKind, reason: Option<&'static str>) {
+fn stand(record: &mut ObjectState, namespace: &str, result: ResultKind, reason: Option<AppliedReason>) {
     let mut report = NamespaceReport::new(namespace.into(), result);
-    (report.reason, report.message) = (reason, reason.map(|reason| format!("because of {reason}")));
+    (report.reason, report.message) =
+        (reason.map(Into::into), reason.map(|reason| format!("because of {reason}")));
     record.stands(&report, Instant::now(), |_| Duration::ZERO);
 }
 
@@ -119,8 +120,8 @@ fn what_is_read_while_nobody_wants_it_is_told_when_somebody_does() {
 #[test]
 fn a_namespace_in_trouble_is_named_and_the_others_are_counted() {
     let mut record = record(&GOOD);
-    stand(&mut record, "web", ResultKind::Refused, Some("Conflict"));
-    stand(&mut record, "api", ResultKind::Failed, Some("QuotaExceeded"));
+    stand(&mut record, "web", ResultKind::Refused, Some(AppliedReason::Conflict));
+    stand(&mut record, "api", ResultKind::Failed, Some(AppliedReason::QuotaExceeded));
     assert_eq!(
         conditions(&record)[2],
         "Applied False QuotaExceeded: namespace api: because of QuotaExceeded (and 1 other namespace)"
@@ -135,7 +136,7 @@ fn a_namespace_in_trouble_is_named_and_the_others_are_counted() {
 fn at_most_ten_failures_are_named() {
     let mut record = record(&GOOD);
     for n in 0..30 {
-        stand(&mut record, &format!("ns-{n:02}"), ResultKind::Refused, Some("Conflict"));
+        stand(&mut record, &format!("ns-{n:02}"), ResultKind::Refused, Some(AppliedReason::Conflict));
     }
     let status = of(&record, true, NOW);
     assert_eq!((status.failures.len(), status.namespaces.failed), (10, 30));
@@ -144,8 +145,9 @@ fn at_most_ten_failures_are_named() {
 #[test]
 fn what_is_wrong_with_all_of_it_goes_before_what_is_wrong_in_one_namespace() {
     let mut record = record(&GOOD);
-    record.problems = vec![Problem { reason: "NothingSelected", message: "a typo".into() }];
-    stand(&mut record, "web", ResultKind::Refused, Some("Conflict"));
+    record.problems =
+        vec![Problem { reason: AppliedReason::NothingSelected.into(), message: "a typo".into() }];
+    stand(&mut record, "web", ResultKind::Refused, Some(AppliedReason::Conflict));
     assert_eq!(conditions(&record)[2], "Applied False NothingSelected: a typo");
 }
 
@@ -194,7 +196,7 @@ fn a_status_that_differs_in_times_only_is_the_same() {
     record.fetched_at.insert(place, Timestamp::MAX);
     let after = of(&record, true, Timestamp::from_second(9).expect("a time"));
     assert!(is_same(&before, &after));
-    stand(&mut record, "web", ResultKind::Refused, Some("Conflict"));
+    stand(&mut record, "web", ResultKind::Refused, Some(AppliedReason::Conflict));
     assert!(!is_same(&before, &of(&record, true, NOW)));
 }
 

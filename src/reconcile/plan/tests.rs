@@ -1,4 +1,4 @@
-//! The rules of writing to a cluster, one by one.
+//! The rules of writing to a cluster, case by case.
 
 use serde_json::json;
 
@@ -17,63 +17,61 @@ fn current() -> Secret {
     secret("5", &[("ghcr.io", "2", "new")])
 }
 
-fn contents(cluster_pull_secret: &Arc<ClusterPullSecret>, cluster: &Cluster) -> DesiredSecret {
+fn desired(cluster_pull_secret: &Arc<ClusterPullSecret>, cluster: &Cluster) -> DesiredSecret {
     DesiredSecret::new(resolve::resolve(cluster_pull_secret, &values(&READ)), cluster)
 }
 
-/// The plan as text: `pull secret/namespace: what`.
+/// The plan as text: `ClusterPullSecret/namespace: action`.
 fn lines(cluster_pull_secrets: &[ClusterPullSecret], cluster: &Cluster) -> Vec<String> {
     let cluster_pull_secrets: Vec<_> = cluster_pull_secrets.iter().cloned().map(Arc::new).collect();
-    let contents: Vec<_> = cluster_pull_secrets.iter().map(|it| contents(it, cluster)).collect();
-    let plan = plan(&cluster_pull_secrets, &contents, cluster);
-    let line = |namespace: &NamespacePlan, target: &Target| {
-        let Target { owner, step, previous, .. } = target;
-        let entry_changes: Vec<_> = step
-            .entry_changes()
-            .iter()
-            .map(|entry_change| wish_text(namespace, entry_change, owner))
-            .collect();
-        let text = match step {
-            Action::Terminating => "terminating".to_owned(),
-            Action::NoCredential => "no credential".to_owned(),
-            Action::None => "absent".to_owned(),
-            Action::Read => "look".to_owned(),
-            Action::Prune { .. } => "leave".to_owned(),
-            Action::Apply { secret: Decision::Refuse(refusal), .. } => refusal.reason().to_owned(),
-            Action::Apply { secret: Decision::Unchanged, .. } => "unchanged".to_owned(),
-            Action::Apply { secret: Decision::Create, .. } => "create".to_owned(),
-            Action::Apply { secret: Decision::Read, .. } => "read".to_owned(),
-            Action::Apply { secret: Decision::Update { resource_version, .. }, .. } => {
-                format!("update at {resource_version}")
-            }
-        };
-        let missing = match step {
-            Action::Apply { missing, .. } if !missing.is_empty() => format!(" no {}", missing.join(", ")),
-            _ => String::new(),
-        };
-        let previous: Vec<_> = previous.iter().map(|it| former_text(namespace, it)).collect();
-        format!(
-            "{}/{}: {text}{}{missing}{}",
-            owner.cluster_pull_secret,
-            namespace.name,
-            entry_changes.concat(),
-            previous.concat()
-        )
+    let desired: Vec<_> = cluster_pull_secrets.iter().map(|it| desired(it, cluster)).collect();
+    let plan = plan(&cluster_pull_secrets, &desired, cluster);
+    let lines = plan.namespaces.iter().flat_map(|it| it.targets.iter().map(|target| line(it, target)));
+    lines.collect()
+}
+
+fn line(namespace: &NamespacePlan, target: &Target) -> String {
+    let Target { owner, action, previous, .. } = target;
+    let text = match action {
+        Action::Terminating => "terminating".to_owned(),
+        Action::NoCredential => "no credential".to_owned(),
+        Action::None => "none".to_owned(),
+        Action::Read => "read first".to_owned(),
+        Action::Prune { .. } => "prune".to_owned(),
+        Action::Apply { secret: Decision::Refuse(refusal), .. } => refusal.reason().to_string(),
+        Action::Apply { secret: Decision::Unchanged, .. } => "unchanged".to_owned(),
+        Action::Apply { secret: Decision::Create, .. } => "create".to_owned(),
+        Action::Apply { secret: Decision::Read, .. } => "read".to_owned(),
+        Action::Apply { secret: Decision::Update { resource_version, .. }, .. } => {
+            format!("update at {resource_version}")
+        }
     };
-    let targets = |it: &NamespacePlan| it.targets.iter().map(|target| line(it, target)).collect::<Vec<_>>();
-    plan.namespaces.iter().flat_map(targets).collect()
+    let missing = match action {
+        Action::Apply { missing, .. } if !missing.is_empty() => format!(" no {}", missing.join(", ")),
+        _ => String::new(),
+    };
+    let entry_changes = entry_changes_text(namespace, action.entry_changes(), owner);
+    let previous: Vec<_> = previous.iter().map(|it| previous_text(namespace, it)).collect();
+    format!(
+        "{}/{}: {text}{entry_changes}{missing}{}",
+        owner.cluster_pull_secret,
+        namespace.name,
+        previous.concat()
+    )
 }
 
-fn former_text(namespace: &NamespacePlan, PreviousName { owner, entry_changes }: &PreviousName) -> String {
-    let entry_changes: Vec<_> =
-        entry_changes.iter().map(|entry_change| wish_text(namespace, entry_change, owner)).collect();
-    format!(" then without {}{}", owner.secret_name, entry_changes.concat())
+fn previous_text(namespace: &NamespacePlan, PreviousName { owner, entry_changes }: &PreviousName) -> String {
+    let entry_changes = entry_changes_text(namespace, entry_changes, owner);
+    format!(" then without {}{entry_changes}", owner.secret_name)
 }
 
-/// The list that a wish leads to.
-fn wish_text(namespace: &NamespacePlan, entry_change: &EntryChange, owner: &Ownership) -> String {
-    let list = namespace.change(entry_change, owner).map(|change| change.image_pull_secrets.join("+"));
-    format!(" {}={}", entry_change.service_account, list.unwrap_or_else(|| "as it is".into()))
+/// The list of each ServiceAccount after its change.
+fn entry_changes_text(namespace: &NamespacePlan, changes: &[EntryChange], owner: &Ownership) -> String {
+    let texts = changes.iter().map(|change| {
+        let list = namespace.patch(change, owner).map(|patch| patch.image_pull_secrets.join("+"));
+        format!(" {}={}", change.service_account, list.unwrap_or_else(|| "as it is".into()))
+    });
+    texts.collect()
 }
 
 #[track_caller]
@@ -82,7 +80,7 @@ fn check(namespaces: Vec<(&str, Namespace)>, expect: &[&str]) {
 }
 
 #[test]
-fn a_new_namespace_gets_the_secret_and_its_service_account_the_entry() {
+fn new_namespace_gets_the_secret_and_the_entry() {
     check(
         vec![("web", namespace(None, service_account(&["own"], &[])))],
         &["images/web: create default=own+regcred"],
@@ -90,45 +88,45 @@ fn a_new_namespace_gets_the_secret_and_its_service_account_the_entry() {
 }
 
 #[test]
-fn second_pass_writes_nothing() {
+fn second_reconciliation_writes_nothing() {
     let done = namespace(Some(current()), service_account(&["own", "regcred"], &["regcred"]));
     check(vec![("web", done)], &["images/web: unchanged default=as it is"]);
 }
 
 #[test]
-fn a_new_version_changes_the_secret_only() {
+fn new_version_updates_the_secret_only() {
     let old =
         namespace(Some(secret("4", &[("ghcr.io", "1", "old")])), service_account(&["regcred"], &["regcred"]));
     check(vec![("web", old)], &["images/web: update at 4 default=as it is"]);
 }
 
 #[test]
-fn foreign_secret_is_refused_and_its_service_accounts_are_left_alone() {
+fn foreign_secret_is_refused_without_entry_changes() {
     let foreign = Secret { managed: false, cluster_pull_secret: None, ..current() };
     check(vec![("web", namespace(Some(foreign), service_account(&[], &[])))], &["images/web: Conflict"]);
 }
 
 #[test]
-fn terminating_is_no_work() {
+fn terminating_namespace_needs_no_work() {
     let dying = Namespace { terminating: true, ..namespace(None, service_account(&[], &[])) };
     check(vec![("web", dying)], &["images/web: terminating"]);
 }
 
 #[test]
-fn a_missing_service_account_is_told_and_the_secret_is_made() {
+fn missing_service_account_is_reported_secret_created() {
     let bare = Namespace { service_accounts: BTreeMap::new(), ..namespace(None, service_account(&[], &[])) };
     check(vec![("web", bare)], &["images/web: create no default"]);
 }
 
 #[test]
-fn of_two_pull_secrets_with_one_secret_name_the_first_has_it() {
+fn first_of_two_claims_on_one_secret_wins() {
     let both = [cluster_pull_secret("images", &["ghcr.io"]), cluster_pull_secret("younger", &["ghcr.io"])];
     let cluster = cluster(vec![("web", namespace(None, service_account(&[], &[])))]);
     assert_eq!(lines(&both, &cluster), ["images/web: create default=regcred", "younger/web: Conflict"]);
 }
 
 #[test]
-fn of_two_pull_secrets_the_one_that_made_the_secret_keeps_it_whatever_their_order() {
+fn creator_of_the_secret_keeps_it_in_any_order() {
     let both = [cluster_pull_secret("younger", &["ghcr.io"]), cluster_pull_secret("images", &["ghcr.io"])];
     let web = namespace(Some(current()), service_account(&["regcred"], &["regcred"]));
     let expect = ["younger/web: Conflict", "images/web: unchanged default=as it is"];
@@ -136,7 +134,7 @@ fn of_two_pull_secrets_the_one_that_made_the_secret_keeps_it_whatever_their_orde
 }
 
 #[test]
-fn a_namespace_is_handed_from_one_pull_secret_to_another_in_place() {
+fn secret_is_taken_over_in_place_by_the_next_claim() {
     let mut images = cluster_pull_secret("images", &["ghcr.io"]);
     images.selection.exclude = Patterns::compile(&["web".to_owned()]).expect("a glob");
     let both = [images, cluster_pull_secret("heir", &["ghcr.io"])];
@@ -145,52 +143,52 @@ fn a_namespace_is_handed_from_one_pull_secret_to_another_in_place() {
 }
 
 #[test]
-fn a_pull_secret_that_is_not_of_the_pass_still_has_its_claim() {
+fn claim_holds_without_being_reconciled() {
     let both = [cluster_pull_secret("images", &["ghcr.io"]), cluster_pull_secret("younger", &["ghcr.io"])];
     let cluster = cluster(vec![("web", namespace(None, service_account(&[], &[])))]);
     let both = both.map(Arc::new);
-    let plan = plan(&both, &[contents(&both[1], &cluster)], &cluster);
-    let step = &plan.namespaces[0].targets[0].step;
+    let plan = plan(&both, &[desired(&both[1], &cluster)], &cluster);
+    let action = &plan.namespaces[0].targets[0].action;
     assert!(
-        matches!(step, Action::Apply { secret: Decision::Refuse(Refusal::ClaimedBy(by)), .. } if by == "images")
+        matches!(action, Action::Apply { secret: Decision::Refuse(Refusal::ClaimedBy(by)), .. } if by == "images")
     );
 }
 
 #[test]
-fn an_entry_whose_secret_is_gone_is_removed_where_it_was_added_for_us() {
+fn own_entry_without_its_secret_is_removed() {
     let mut cluster_pull_secret = cluster_pull_secret("images", &["ghcr.io"]);
     cluster_pull_secret.selection.exclude = Patterns::compile(&["old-*".to_owned()]).expect("a glob");
-    let entry = |added_for: Option<&str>| ServiceAccount {
+    let [ours, theirs, unknown] = [Some("images"), Some("other"), None].map(|added_for| ServiceAccount {
         added: [("regcred".to_owned(), added_for.map(str::to_owned))].into(),
         ..service_account(&["own", "regcred"], &[])
-    };
+    });
     let cluster = cluster(vec![
-        ("old-a", namespace(None, entry(Some("images")))),
-        ("old-b", namespace(None, entry(Some("other")))),
-        ("old-c", namespace(None, entry(None))),
+        ("old-a", namespace(None, ours)),
+        ("old-b", namespace(None, theirs)),
+        ("old-c", namespace(None, unknown)),
         ("web", namespace(Some(current()), service_account(&["regcred"], &["regcred"]))),
     ]);
     assert_eq!(
         lines(&[cluster_pull_secret], &cluster),
-        ["images/old-a: leave default=own", "images/web: unchanged default=as it is"]
+        ["images/old-a: prune default=own", "images/web: unchanged default=as it is"]
     );
 }
 
-/// A ClusterPullSecret that is an object and had other names for its Secrets before.
+/// A ClusterPullSecret that is an object and has had other names for its Secrets.
 fn object(previous: &[&str], deleting: bool, deletion: Deletion) -> ClusterPullSecret {
     let mut object = Object::of(&json!({"metadata": {"uid": "u-1"}, "status": {"secretNames": previous}}));
     object.deleting = deleting;
     ClusterPullSecret { object: Some(object), deletion, ..cluster_pull_secret("images", &["ghcr.io"]) }
 }
 
-/// The Secret as it stands once its ClusterPullSecret owns it.
+/// The Secret with its ClusterPullSecret as owner.
 fn owned() -> Secret {
-    let owners = Ownership::of(&object(&[], false, Deletion::Delete), "regcred").references(&[]);
+    let owners = Ownership::new(&object(&[], false, Deletion::Delete), "regcred").owner_references(&[]);
     Secret { owners: owners.expect("one reference"), ..current() }
 }
 
 #[test]
-fn a_renamed_secret_is_made_first_and_the_former_one_goes_after() {
+fn renamed_secret_is_created_before_the_previous_is_pruned() {
     let mut web = namespace(None, service_account(&["own", "was"], &["was"]));
     web.secrets.insert("was".into(), owned());
     let cluster = cluster(vec![("web", web)]);
@@ -201,7 +199,7 @@ fn a_renamed_secret_is_made_first_and_the_former_one_goes_after() {
 }
 
 #[test]
-fn a_former_name_that_another_pull_secret_wants_is_left_to_it() {
+fn previous_name_claimed_by_another_is_left_to_it() {
     let mut web = namespace(None, service_account(&["was"], &["was"]));
     web.secrets.insert("was".into(), owned());
     let other = ClusterPullSecret { secret_name: "was".into(), ..cluster_pull_secret("other", &["ghcr.io"]) };
@@ -211,11 +209,11 @@ fn a_former_name_that_another_pull_secret_wants_is_left_to_it() {
 }
 
 #[test]
-fn a_pull_secret_that_is_deleted_takes_its_secrets_with_it_unless_they_are_retained() {
+fn deleted_cluster_pull_secret_prunes_unless_retained() {
     let web =
         || cluster(vec![("web", namespace(Some(owned()), service_account(&["regcred"], &["regcred"])))]);
-    assert_eq!(lines(&[object(&[], true, Deletion::Delete)], &web()), ["images/web: leave default="]);
-    // The reference by which the garbage collector would remove it goes, nothing else.
+    assert_eq!(lines(&[object(&[], true, Deletion::Delete)], &web()), ["images/web: prune default="]);
+    // Only the owner reference is removed, by which the garbage collector would delete the Secret.
     assert_eq!(
         lines(&[object(&[], true, Deletion::Retain)], &web()),
         ["images/web: update at 5 default=as it is"]
@@ -223,15 +221,18 @@ fn a_pull_secret_that_is_deleted_takes_its_secrets_with_it_unless_they_are_retai
 }
 
 #[test]
-fn the_last_good_entry_of_a_secret_that_was_not_read_yet_is_looked_for_first() {
+fn unread_secret_with_last_good_entry_is_read_first() {
     let seen = Secret { body: None, ..secret("5", &[("ghcr.io", "1", "old"), ("quay.io", "1", "kept")]) };
     let web = cluster(vec![("web", namespace(Some(seen), service_account(&["regcred"], &["regcred"])))]);
-    // Nothing can be read for quay.io.
-    assert_eq!(lines(&[cluster_pull_secret("images", &["ghcr.io", "quay.io"])], &web), ["images/web: look"]);
+    // quay.io cannot be read.
+    assert_eq!(
+        lines(&[cluster_pull_secret("images", &["ghcr.io", "quay.io"])], &web),
+        ["images/web: read first"]
+    );
 }
 
 #[test]
-fn one_that_goes_leaves_what_it_shares_to_its_rival() {
+fn deleted_cluster_pull_secret_leaves_the_secret_to_its_rival() {
     let rival = cluster_pull_secret("rival", &["ghcr.io"]);
     let web = namespace(Some(owned()), service_account(&["regcred"], &["regcred"]));
     let both = [object(&[], true, Deletion::Delete), rival];
@@ -239,48 +240,48 @@ fn one_that_goes_leaves_what_it_shares_to_its_rival() {
 }
 
 #[test]
-fn one_that_goes_takes_its_entries_back_even_where_it_may_not_see_its_secrets() {
+fn deleted_one_removes_entries_without_access_to_secrets() {
     let mut cluster =
         cluster(vec![("web", namespace(None, service_account(&["own", "regcred"], &["regcred"])))]);
     let forbidden = crate::cluster::error::Error::Forbidden("secrets is forbidden".into());
     cluster.unreadable.insert("regcred".into(), forbidden);
-    assert_eq!(lines(&[object(&[], true, Deletion::Delete)], &cluster), ["images/web: leave default=own"]);
+    assert_eq!(lines(&[object(&[], true, Deletion::Delete)], &cluster), ["images/web: prune default=own"]);
     assert_eq!(lines(&[object(&[], false, Deletion::Delete)], &cluster), Vec::<String>::new());
 }
 
 #[test]
-fn a_secret_of_which_only_the_metadata_was_seen_is_read_before_anything_is_decided() {
+fn secret_known_by_metadata_is_read_before_the_decision() {
     let seen = Secret { body: None, ..current() };
     let web = namespace(Some(seen), service_account(&["regcred"], &["regcred"]));
     check(vec![("web", web)], &["images/web: read default=as it is"]);
 }
 
 #[test]
-fn a_secret_that_another_pull_secret_made_is_refused_even_to_the_first() {
+fn secret_of_another_creator_is_refused_to_the_first() {
     let theirs = Secret { cluster_pull_secret: Some("other".into()), ..current() };
     check(vec![("web", namespace(Some(theirs), service_account(&[], &[])))], &["images/web: Conflict"]);
 }
 
 #[test]
-fn a_namespace_that_left_the_selection_loses_what_we_made_and_nothing_else() {
+fn namespace_not_selected_any_more_loses_only_own_objects() {
     let mut cluster_pull_secret = cluster_pull_secret("images", &["ghcr.io"]);
     cluster_pull_secret.selection.exclude = Patterns::compile(&["old-*".to_owned()]).expect("a glob");
-    let ours = || namespace(Some(current()), service_account(&["own", "regcred"], &["regcred"]));
+    let ours = namespace(Some(current()), service_account(&["own", "regcred"], &["regcred"]));
     let theirs = Secret { cluster_pull_secret: Some("other".into()), ..current() };
     let cluster = cluster(vec![
-        ("old-a", ours()),
+        ("old-a", ours.clone()),
         ("old-b", namespace(Some(theirs), service_account(&["regcred"], &["regcred"]))),
         ("old-c", namespace(None, service_account(&["regcred"], &[]))),
-        ("web", Namespace { terminating: false, ..ours() }),
+        ("web", ours),
     ]);
     assert_eq!(
         lines(&[cluster_pull_secret], &cluster),
-        ["images/old-a: leave default=own", "images/web: unchanged default=as it is"]
+        ["images/old-a: prune default=own", "images/web: unchanged default=as it is"]
     );
 }
 
 #[test]
-fn a_service_account_that_is_wanted_no_more_loses_our_entry() {
+fn service_account_not_named_any_more_loses_the_entry() {
     let mut web = namespace(Some(current()), service_account(&["regcred"], &["regcred"]));
     web.service_accounts.insert("builder".into(), service_account(&["own", "regcred"], &["regcred"]));
     web.service_accounts.insert("theirs".into(), service_account(&["regcred"], &[]));
@@ -288,7 +289,7 @@ fn a_service_account_that_is_wanted_no_more_loses_our_entry() {
 }
 
 #[test]
-fn all_service_accounts_means_all() {
+fn service_accounts_all_selects_every_one() {
     let mut cluster_pull_secret = cluster_pull_secret("images", &["ghcr.io"]);
     cluster_pull_secret.service_accounts = ServiceAccounts::All;
     let mut web = namespace(None, service_account(&[], &[]));

@@ -1,16 +1,16 @@
-//! The table as people see it.
+//! The printed table.
 
 use super::*;
 use crate::manifest::field::{FieldError, FieldErrors};
-use crate::manifest::status::reason::ReadyReason;
+use crate::manifest::status::reason::{AppliedReason, FetchedReason, ReadyReason};
 use crate::reconcile::fixture::cluster_pull_secret;
-use crate::report::ServiceAccountReport;
 use crate::report::diff::CredentialChange;
+use crate::report::{ServiceAccountReport, ServiceAccountResult};
 
 fn registry(
     host: &str,
     version: Option<&str>,
-    result: &'static str,
+    result: FetchedReason,
     message: Option<&str>,
 ) -> RegistryReport {
     RegistryReport {
@@ -24,13 +24,14 @@ fn registry(
 }
 
 fn namespace(name: &str, result: ResultKind) -> NamespaceReport {
-    let service_accounts = vec![ServiceAccountReport { name: "default".into(), result: "unchanged" }];
+    let service_accounts =
+        vec![ServiceAccountReport { name: "default".into(), result: ServiceAccountResult::Unchanged }];
     NamespaceReport { service_accounts, ..NamespaceReport::new(name.into(), result) }
 }
 
 fn failed(name: &str) -> NamespaceReport {
     NamespaceReport {
-        reason: Some("QuotaExceeded"),
+        reason: Some(AppliedReason::QuotaExceeded.into()),
         message: Some(format!("secrets is forbidden in {name}: exceeded quota: none")),
         service_accounts: Vec::new(),
         ..namespace(name, ResultKind::Failed)
@@ -50,11 +51,11 @@ fn report(dry_run: bool, registries: Vec<RegistryReport>, namespaces: Vec<Namesp
 }
 
 #[test]
-fn a_thousand_equal_rows_are_one_line() {
+fn equal_rows_are_folded_into_one_line() {
     let mut namespaces: Vec<_> =
         (0..998).map(|n| namespace(&format!("team-{n:03}"), ResultKind::Updated)).collect();
     namespaces.extend([failed("web-a"), failed("web-b")]);
-    let registries = vec![registry("ghcr.io", Some("7"), RegistryReport::FETCHED, None)];
+    let registries = vec![registry("ghcr.io", Some("7"), FetchedReason::Fetched, None)];
     insta::assert_snapshot!(report(false, registries, namespaces), @r"
     images: Secret regcred in each namespace
 
@@ -72,20 +73,22 @@ fn a_thousand_equal_rows_are_one_line() {
 }
 
 #[test]
-fn a_dry_run_shows_what_would_change_and_no_password() {
+fn dry_run_shows_changes_without_passwords() {
     let changes = vec![
-        Change::EntryChanged {
+        PlannedChange::EntryChanged {
             host: "ghcr.io".into(),
             from: "vault:6".into(),
             to: "vault:7".into(),
             credential: CredentialChange::Password,
         },
-        Change::EntryAdded { host: "quay.io".into(), to: "aws:6a7e".into(), username: "robot".into() },
-        Change::ReferenceAdded { service_account: "default".into(), secret: "regcred".into() },
+        PlannedChange::EntryAdded { host: "quay.io".into(), to: "aws:6a7e".into(), username: "robot".into() },
+        PlannedChange::ReferenceAdded { service_account: "default".into(), secret: "regcred".into() },
     ];
-    let updated = |name| NamespaceReport { changes: changes.clone(), ..namespace(name, ResultKind::Updated) };
-    let namespaces = vec![updated("a"), updated("b"), namespace("c", ResultKind::Unchanged)];
-    let registries = vec![registry("ghcr.io", Some("7"), RegistryReport::FETCHED, None)];
+    let updated = ["a", "b"]
+        .map(|name| NamespaceReport { changes: changes.clone(), ..namespace(name, ResultKind::Updated) });
+    let mut namespaces = Vec::from(updated);
+    namespaces.push(namespace("c", ResultKind::Unchanged));
+    let registries = vec![registry("ghcr.io", Some("7"), FetchedReason::Fetched, None)];
     insta::assert_snapshot!(report(true, registries, namespaces), @r"
     images: Secret regcred in each namespace (dry run)
 
@@ -106,7 +109,7 @@ fn a_dry_run_shows_what_would_change_and_no_password() {
 }
 
 #[test]
-fn those_that_were_left_alone_come_last_and_say_why() {
+fn left_alone_come_last_with_the_reason() {
     let mistake = FieldError {
         file: "ClusterPullSecret broken".into(),
         document: None,
@@ -114,14 +117,15 @@ fn those_that_were_left_alone_come_last_and_say_why() {
         line: None,
         what: "no store has this name; known: vault".into(),
     };
-    let registries = || vec![registry("ghcr.io", Some("7"), RegistryReport::FETCHED, None)];
-    let suspended = || {
-        ClusterPullSecretReport::at_rest(&cluster_pull_secret("paused", &["ghcr.io"]), ReadyReason::Suspended)
-    };
-    let active = report(false, registries(), vec![namespace("web", ResultKind::Unchanged)]);
-    assert!(active.clone().beside(vec![suspended()]).in_sync);
-    let all = active
-        .beside(vec![suspended(), ClusterPullSecretReport::invalid("broken", &FieldErrors(vec![mistake]))]);
+    let registries = vec![registry("ghcr.io", Some("7"), FetchedReason::Fetched, None)];
+    let paused = cluster_pull_secret("paused", &["ghcr.io"]);
+    let suspended = ClusterPullSecretReport::at_rest(&paused, ReadyReason::Suspended);
+    let active = report(false, registries, vec![namespace("web", ResultKind::Unchanged)]);
+    assert!(active.clone().with_left_alone(vec![suspended.clone()]).in_sync);
+    let all = active.with_left_alone(vec![
+        suspended.clone(),
+        ClusterPullSecretReport::invalid("broken", &FieldErrors(vec![mistake])),
+    ]);
     assert!(!all.in_sync);
     insta::assert_snapshot!(all, @r"
     images: Secret regcred in each namespace
@@ -142,21 +146,21 @@ fn those_that_were_left_alone_come_last_and_say_why() {
 
     1 namespace: 1 unchanged; 2 ClusterPullSecrets were left alone
     ");
-    let nothing = Report::new(false, vec![suspended()]);
-    assert_eq!(nothing.summary, "nothing was done; 1 ClusterPullSecret was left alone");
+    let nothing = Report::new(false, vec![suspended]);
+    assert_eq!(nothing.summary, "nothing was reconciled; 1 ClusterPullSecret was left alone");
 }
 
 #[test]
-fn what_could_not_be_read_is_told_with_store_and_key() {
+fn failed_read_is_reported_with_store_and_key() {
     let message = "store vault, key ci/ghcr: the Vault is sealed";
-    let registries = vec![registry("ghcr.io", None, "Sealed", Some(message))];
+    let registries = vec![registry("ghcr.io", None, FetchedReason::Sealed, Some(message))];
     insta::assert_snapshot!(report(false, registries, Vec::new()), @r"
     images: Secret regcred in each namespace
 
       REGISTRY  STORE  KEY      VERSION  RESULT
       ghcr.io   vault  ci/ghcr  -        Sealed
 
-      ! ghcr.io: Sealed: store vault, key ci/ghcr: the Vault is sealed; what the cluster has of it stays
+      ! ghcr.io: Sealed: store vault, key ci/ghcr: the Vault is sealed; the last good entry stays in place
 
     no namespace is selected; 1 registry could not be read
     ");

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::Asked;
 use crate::cluster::error::Error;
 use crate::manifest::status::reason::ReadyReason;
-use crate::manifest::status::{ConditionStatus, ConditionType, LastRotation};
+use crate::manifest::status::{Condition, ConditionStatus, ConditionType, LastRotation};
 use crate::provider::READ_TIMEOUT;
 use crate::report::table::plain_table;
 
@@ -46,6 +46,9 @@ struct Answer {
     /// Somebody wrote its status since the request.
     #[serde(skip)]
     is_told: bool,
+    /// The condition `Ready` as last seen.
+    #[serde(skip)]
+    condition: Option<Condition>,
 }
 
 impl Answers {
@@ -99,12 +102,13 @@ impl Answer {
             namespaces: status.map(|status| status.summary.namespaces.clone()).unwrap_or_default(),
             rotation: rotation.filter(|rotation| Some(rotation) != before.status.last_rotation.as_ref()),
             is_told: status.is_some_and(|status| *status != before.status),
+            condition: ready.cloned(),
         }
     }
 
     /// Whether nothing is wrong with it; one that is left alone on purpose is fine.
     fn is_fine(&self) -> bool {
-        self.ready || self.reason == ReadyReason::Suspended.to_string()
+        self.ready || self.condition.as_ref().is_some_and(|ready| ready.has_reason(ReadyReason::Suspended))
     }
 
     /// `0.84s: 0.02s to the read, 0.01s to the first write, 0.81s to the last`.

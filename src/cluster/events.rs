@@ -1,8 +1,8 @@
-//! Kubernetes Events: what a person who describes an object is told.
+//! Publishes Kubernetes Events, which `kubectl describe` shows.
 //!
-//! In go a sentence and the object it is about, out goes one Event, never a flood: there are so many at
-//! once and then one every ten seconds. They are told where something begins to be so, not for as long
-//! as it lasts, and hold no password and no response of a store.
+//! In go a sentence and the object that the sentence is about, out goes one Event, never a flood: a burst,
+//! then one every ten seconds. An Event is published when a state begins, not for as long as the state
+//! lasts, and holds no password and no response of a store.
 
 use std::time::Duration;
 
@@ -14,31 +14,31 @@ use kube::Client;
 use kube::api::{Api, ObjectMeta};
 use tokio::time::Instant;
 
-use crate::cluster::error::{Error, within};
-use crate::cluster::{FIELD_MANAGER, params};
+use super::error::{Error, within};
+use super::{FIELD_MANAGER, params};
 use crate::manifest::{API_VERSION, CLUSTER_PULL_SECRET};
 
-/// Events that may be told at once.
+/// The number of Events that may be published at once.
 const BURST: u32 = 25;
-/// The time after which there may be one more.
+/// The time after which one more Event may be published.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Something worth an Event.
+/// An Event to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// Whether something is wrong.
+pub struct NewEvent {
+    /// True for a warning.
     pub is_warning: bool,
-    /// From a closed list.
+    /// The reason, from a closed list.
     pub reason: String,
-    /// What it means, and how to mend it.
+    /// The meaning, with the fix.
     pub message: String,
-    /// The object it is about.
-    pub about: About,
+    /// The object that the Event is about.
+    pub regarding: Regarding,
 }
 
-/// The object an Event is about.
+/// The object that an Event is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum About {
+pub enum Regarding {
     /// A ClusterPullSecret.
     ClusterPullSecret {
         /// Its name.
@@ -52,58 +52,58 @@ pub enum About {
         namespace: String,
         /// Its name.
         name: String,
-        /// Its UID; empty where it is not known.
+        /// Its UID; empty where unknown.
         uid: String,
     },
 }
 
-/// Publishes Events.
-pub struct Events {
+/// Publishes Events at a limited rate.
+pub struct EventRecorder {
     client: Client,
     instance: String,
-    allowance: Allowance,
+    bucket: TokenBucket,
 }
 
-impl Events {
-    /// Publishes as the replica of this name.
+impl EventRecorder {
+    /// Creates a recorder for the replica of this name.
     #[must_use]
     pub fn new(client: Client, instance: String) -> Self {
-        Self { client, instance, allowance: Allowance::default() }
+        Self { client, instance, bucket: TokenBucket::default() }
     }
 
-    /// The request that publishes an Event; `None` where there were too many.
+    /// Returns the request that publishes an Event; `None` where the rate limit is reached.
     pub fn publish(
         &mut self,
-        notice: &Notice,
+        event: &NewEvent,
         now: Instant,
         at: Timestamp,
     ) -> Option<impl Future<Output = Result<(), Error>> + Send + use<>> {
-        if !self.allowance.take(now) {
+        if !self.bucket.take(now) {
             return None;
         }
-        let event = notice.event(&self.instance, at);
+        let event = event.object(&self.instance, at);
         let namespace = event.metadata.namespace.clone().unwrap_or_default();
         let events = Api::<Event>::namespaced(self.client.clone(), &namespace);
         Some(async move { within(events.create(&params::create(), &event)).await.map(drop) })
     }
 }
 
-impl Notice {
-    /// As an object of its own: a series would keep the first message for ever.
-    fn event(&self, instance: &str, at: Timestamp) -> Event {
-        let about = self.about.reference();
+impl NewEvent {
+    /// Builds an Event object of its own: a series would keep the first message for ever.
+    fn object(&self, instance: &str, at: Timestamp) -> Event {
+        let regarding = self.regarding.reference();
         Event {
             metadata: ObjectMeta {
-                generate_name: Some(format!("{}-", about.name.as_deref().unwrap_or(FIELD_MANAGER))),
-                // Events about what has no namespace are in this one.
-                namespace: Some(about.namespace.clone().unwrap_or_else(|| "default".to_owned())),
+                generate_name: Some(format!("{}-", regarding.name.as_deref().unwrap_or(FIELD_MANAGER))),
+                // Events about cluster-scoped objects are in this namespace.
+                namespace: Some(regarding.namespace.clone().unwrap_or_else(|| "default".to_owned())),
                 ..ObjectMeta::default()
             },
             action: Some("Reconcile".to_owned()),
             event_time: Some(MicroTime(at)),
             note: Some(shortened(&self.message)),
             reason: Some(self.reason.clone()),
-            regarding: Some(about),
+            regarding: Some(regarding),
             reporting_controller: Some(FIELD_MANAGER.to_owned()),
             reporting_instance: Some(instance.to_owned()),
             type_: Some(if self.is_warning { "Warning" } else { "Normal" }.to_owned()),
@@ -112,7 +112,7 @@ impl Notice {
     }
 }
 
-/// The API server takes no longer note than of 1 KiB.
+/// Shortens a message: the API server accepts notes of at most 1 KiB.
 fn shortened(message: &str) -> String {
     const LONGEST: usize = 1000;
     if message.len() <= LONGEST {
@@ -121,7 +121,7 @@ fn shortened(message: &str) -> String {
     format!("{}…", &message[..message.floor_char_boundary(LONGEST)])
 }
 
-impl About {
+impl Regarding {
     fn reference(&self) -> ObjectReference {
         match self.clone() {
             Self::ClusterPullSecret { name, uid } => ObjectReference {
@@ -143,20 +143,20 @@ impl About {
     }
 }
 
-/// How many Events may still be told.
+/// The rate limit: holds the number of Events that may be published now.
 #[derive(Debug)]
-struct Allowance {
+struct TokenBucket {
     left: u32,
     since: Option<Instant>,
 }
 
-impl Default for Allowance {
+impl Default for TokenBucket {
     fn default() -> Self {
         Self { left: BURST, since: None }
     }
 }
 
-impl Allowance {
+impl TokenBucket {
     fn take(&mut self, now: Instant) -> bool {
         let since = *self.since.get_or_insert(now);
         let pauses = now.saturating_duration_since(since).as_secs() / PAUSE.as_secs();
@@ -176,33 +176,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_a_burst_and_then_one_every_ten_seconds() {
-        let (begin, mut allowance) = (Instant::now(), Allowance::default());
-        let told = |allowance: &mut Allowance, second: u64, tries: usize| {
+    fn token_bucket_permits_a_burst_and_then_one_in_ten_seconds() {
+        let (begin, mut bucket) = (Instant::now(), TokenBucket::default());
+        for (second, attempts, expect) in
+            [(0, 1000, 25), (9, 10, 0), (25, 10, 2), (31, 10, 1), (100_000, 1000, 25)]
+        {
             let now = begin + Duration::from_secs(second);
-            (0..tries).filter(|_| allowance.take(now)).count()
-        };
-        assert_eq!(told(&mut allowance, 0, 1000), 25);
-        assert_eq!(told(&mut allowance, 9, 10), 0);
-        assert_eq!(told(&mut allowance, 25, 10), 2);
-        assert_eq!(told(&mut allowance, 31, 10), 1);
-        assert_eq!(told(&mut allowance, 100_000, 1000), 25);
+            assert_eq!((0..attempts).filter(|_| bucket.take(now)).count(), expect, "at {second} s");
+        }
     }
 
     #[test]
-    fn an_event_stands_beside_what_it_is_about_and_has_its_own_message() {
-        let about = About::Secret { namespace: "web".into(), name: "regcred".into(), uid: String::new() };
-        let notice = Notice { is_warning: true, reason: "Conflict".into(), message: "because".into(), about };
-        let event = notice.event("one", Timestamp::UNIX_EPOCH);
+    fn event_has_the_namespace_of_its_object_and_a_message() {
+        let regarding =
+            Regarding::Secret { namespace: "web".into(), name: "regcred".into(), uid: String::new() };
+        let new =
+            NewEvent { is_warning: true, reason: "Conflict".into(), message: "because".into(), regarding };
+        let event = new.object("one", Timestamp::UNIX_EPOCH);
         assert_eq!(event.metadata.namespace.as_deref(), Some("web"));
         assert_eq!((event.note.as_deref(), event.type_.as_deref()), (Some("because"), Some("Warning")));
-        let about = About::ClusterPullSecret { name: "images".into(), uid: "u".into() };
-        let event = Notice { about, ..notice }.event("one", Timestamp::UNIX_EPOCH);
+        let regarding = Regarding::ClusterPullSecret { name: "images".into(), uid: "u".into() };
+        let event = NewEvent { regarding, ..new }.object("one", Timestamp::UNIX_EPOCH);
         assert_eq!(event.metadata.namespace.as_deref(), Some("default"));
     }
 
     #[test]
-    fn a_long_message_is_cut_between_letters() {
+    fn long_message_is_cut_between_characters() {
         let long = "ä".repeat(2000);
         assert_eq!(shortened(&long).len(), 1000 + "…".len());
         assert_eq!(shortened("short"), "short");
