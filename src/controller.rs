@@ -285,7 +285,7 @@ impl Controller {
 
     /// Shuts down: starts nothing more, and waits for pending writes.
     async fn shut_down(mut self) -> Result<(), Panicked> {
-        info!(writes = self.tasks.pending_writes(), "ending: finishing what is under way");
+        info!(writes = self.tasks.pending_writes(), "shutting down: finishing pending writes");
         let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
         while self.tasks.pending_writes() > 0 {
             self.context.health.heartbeat.beat();
@@ -294,7 +294,10 @@ impl Controller {
                 Ok(None) => break,
                 Err(_) => {
                     let abandoned = self.tasks.pending_writes();
-                    warn!(abandoned, "abandoned what did not end in time; whoever leads next finishes it");
+                    warn!(
+                        abandoned,
+                        "pending writes abandoned: shutdown timed out; the next leader finishes them"
+                    );
                     break;
                 }
             }

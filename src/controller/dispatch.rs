@@ -235,7 +235,7 @@ impl Controller {
             }
         };
         let message = format!(
-            "somebody keeps undoing {what}: it is put back with growing pauses; look in its managedFields or the audit log for who that is"
+            "another writer keeps reverting {what}: it is restored with increasing back-off. Find the writer in managedFields or the audit log"
         );
         let (now, at) = (Instant::now(), (self.context.wall_clock)());
         let mut is_new = false;

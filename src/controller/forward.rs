@@ -66,7 +66,7 @@ impl Controller {
             } else if !std::mem::replace(&mut self.forwarded.is_logged, true) {
                 warn!(
                     cluster_pull_secret = name,
-                    "this replica does not lead and cannot hand a request over for what comes from a file: callers are told to try again, until they meet the one that leads; put the ClusterPullSecret into the cluster"
+                    "cannot forward a request to the leader: the ClusterPullSecret is from a file; callers have to retry until they reach the leader. Create the ClusterPullSecret in the cluster"
                 );
             }
         }
@@ -103,7 +103,7 @@ impl Controller {
                 warn!(
                     cluster_pull_secret = name,
                     reason = error.reason(),
-                    "cannot hand a request over: {error}"
+                    "cannot forward a request to the leader: {error}"
                 );
             }
         }

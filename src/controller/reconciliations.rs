@@ -245,9 +245,9 @@ impl Controller {
         let (namespaces, took) = (state.targets.len(), now.saturating_duration_since(finished.cause.since));
         let Reconciliation { cause: Cause { trigger, .. }, is_rotation, written, failed, .. } = finished;
         if written + failed > 0 || is_rotation {
-            info!(cluster_pull_secret = name, %trigger, is_rotation, namespaces, written, failed, out_of_sync, ?took, "pass finished");
+            info!(cluster_pull_secret = name, %trigger, is_rotation, namespaces, written, failed, out_of_sync, ?took, "reconciliation finished");
         } else {
-            debug!(cluster_pull_secret = name, %trigger, namespaces, out_of_sync, ?took, "pass finished, nothing to do");
+            debug!(cluster_pull_secret = name, %trigger, namespaces, out_of_sync, ?took, "reconciliation finished without changes");
         }
         if is_rotation && written > 0 {
             let rotation = finished.rotation();
@@ -285,8 +285,8 @@ impl Controller {
 fn log_stale_answer(StoreKey { store, key }: &StoreKey, StaleAnswer { answered, is_final }: &StaleAnswer) {
     let seconds = STALENESS.as_secs();
     if *is_final {
-        warn!(%store, %key, %answered, "the store did not answer the version that an event named within {seconds} s: a replica of it lags behind, or that version is current no more, or of another secret; poll and refresh look again");
+        warn!(%store, %key, %answered, "the store did not answer the version that an event named within {seconds} s (replication lag, or the version is no longer current, or is that of another secret); the next poll or refresh retries");
     } else {
-        info!(%store, %key, %answered, "the store answers an older version than an event named: it is asked again for up to {seconds} s");
+        info!(%store, %key, %answered, "the store answers an older version than an event named; retrying for up to {seconds} s");
     }
 }

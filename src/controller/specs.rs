@@ -32,7 +32,7 @@ impl Controller {
     pub(super) fn on_object_applied(&mut self, name: &str, object: &Json) {
         if self.is_from_file(name) {
             let known = Object::of(object);
-            let message = "a ClusterPullSecret of this name is in a file that regcred was given, and goes before this one: rename one of them".to_owned();
+            let message = "a file that regcred was given holds a ClusterPullSecret of this name, which takes precedence. Rename one of them".to_owned();
             self.mark_invalid(name, known, message);
             return;
         }
@@ -64,7 +64,7 @@ impl Controller {
             InvalidObject { object, message: message.clone(), attempts: Attempts::default() },
         );
         if before.is_none_or(|before| before.message != message) {
-            warn!(cluster_pull_secret = name, "left as it is: {message}");
+            warn!(cluster_pull_secret = name, "invalid, its Secrets are left unchanged: {message}");
         }
     }
 
@@ -79,7 +79,7 @@ impl Controller {
             return;
         }
         if self.objects.remove(name).is_some() {
-            info!(cluster_pull_secret = name, "ClusterPullSecret gone");
+            info!(cluster_pull_secret = name, "ClusterPullSecret deleted");
         }
         self.forget_object(name);
     }

@@ -222,7 +222,7 @@ fn fetched_condition(state: &ObjectState) -> Option<(Reason, String)> {
         .iter()
         .map(|it| format!("{}: {}", it.host, it.message.as_deref().unwrap_or(it.result)))
         .collect();
-    Some((reason.into(), format!("{}; what the cluster has of it stays", messages.join("; "))))
+    Some((reason.into(), format!("{}; existing entries are kept", messages.join("; "))))
 }
 
 fn applied_condition(state: &ObjectState) -> (Reason, String) {
@@ -238,13 +238,11 @@ fn applied_condition(state: &ObjectState) -> (Reason, String) {
             };
             (applied_reason(reason).into(), format!("namespace {namespace}: {message}{others}"))
         }
-        None if state.is_progressing() => {
-            (AppliedReason::Progressing.into(), "the first pass over this spec is under way".to_owned())
-        }
-        None => (
-            AppliedReason::Applied.into(),
-            format!("{} namespaces hold what they should", state.targets.len()),
+        None if state.is_progressing() => (
+            AppliedReason::Progressing.into(),
+            "the first reconciliation of this spec is in progress".to_owned(),
         ),
+        None => (AppliedReason::Applied.into(), format!("{} namespaces in sync", state.targets.len())),
     }
 }
 
@@ -255,8 +253,7 @@ fn ready_condition(state: &ObjectState) -> (Reason, String) {
         let remaining = state.targets.len();
         let cause =
             state.problems.first().map(|problem| format!(": {}", problem.message)).unwrap_or_default();
-        let message =
-            format!("waiting until what was made for it is gone; {remaining} namespaces left{cause}");
+        let message = format!("deleting managed Secrets: {remaining} namespaces remaining{cause}");
         (ReadyReason::Deleting, message)
     } else if state.manifest.at_rest() == Some(ReadyReason::Suspended) {
         (ReadyReason::Suspended, "nothing is read or written while `suspend` is true".to_owned())

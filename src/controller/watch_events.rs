@@ -49,7 +49,7 @@ impl Controller {
             WatchEvent::Failed(WatchedResource::ClusterPullSecrets, Error::NotFound(_)) => {
                 if self.synced.insert(WatchedResource::ClusterPullSecrets) && self.objects.is_empty() {
                     warn!(
-                        "there is nothing to do: the files hold no ClusterPullSecret, and the cluster does not know the kind; apply deploy/crd.yaml"
+                        "nothing to reconcile: the files hold no ClusterPullSecret, and the CRD is not installed. Apply deploy/crd.yaml"
                     );
                 }
             }
@@ -168,7 +168,7 @@ impl Controller {
     pub(super) fn on_secrets_listed(&mut self, name: &str, secrets: Result<Vec<(ObjectRef, Secret)>, Error>) {
         match secrets {
             Ok(secrets) => {
-                debug!(secret = name, count = secrets.len(), "read the Secrets of this name");
+                debug!(secret = name, count = secrets.len(), "Secrets listed");
                 self.secret_lists.mark_synced(name);
                 self.cache.cluster.unreadable.remove(name);
                 for change in self.cache.fill_bodies(secrets) {
@@ -182,11 +182,7 @@ impl Controller {
                 self.requeue_by_secret_name(name);
             }
             Err(error) => {
-                warn!(
-                    secret = name,
-                    reason = error.reason(),
-                    "cannot list the Secrets of this name: {error}"
-                );
+                warn!(secret = name, reason = error.reason(), "cannot list Secrets: {error}");
                 self.cache.cluster.unreadable.insert(name.to_owned(), error);
                 let retry_at = Instant::now() + backoff::after(LIST_BACKOFF, self.jitter());
                 self.secret_lists.mark_failed(name, retry_at);

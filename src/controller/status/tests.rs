@@ -51,9 +51,9 @@ fn everything_in_sync_is_ready() {
     assert_eq!(
         conditions(&state(&GOOD)),
         [
-            "Ready True InSync: 2 namespaces hold what they should",
+            "Ready True InSync: 2 namespaces in sync",
             "Fetched True Fetched: every registry's credential was read",
-            "Applied True Applied: 2 namespaces hold what they should",
+            "Applied True Applied: 2 namespaces in sync",
         ]
     );
 }
@@ -61,7 +61,7 @@ fn everything_in_sync_is_ready() {
 #[test]
 fn unreadable_registry_is_reported_with_store_and_key() {
     let conditions = conditions(&state(&[("ghcr.io", "7", "pw"), ("quay.io", "1", "")]));
-    let sealed = "quay.io: store vault, key quay.io: the Vault is sealed; what the cluster has of it stays";
+    let sealed = "quay.io: store vault, key quay.io: the Vault is sealed; existing entries are kept";
     assert_eq!(
         conditions[..2],
         [format!("Ready False FetchFailed: {sealed}"), format!("Fetched False Sealed: {sealed}")]
@@ -158,7 +158,7 @@ fn first_reconciliation_is_progress_unless_inherited() {
     state.reconciled_generation = None;
     assert_eq!(
         conditions(&state)[0],
-        "Ready Unknown Progressing: the first pass over this spec is under way"
+        "Ready Unknown Progressing: the first reconciliation of this spec is in progress"
     );
     let published = build(&self::state(&GOOD), true, NOW);
     let manifest = Arc::make_mut(&mut state.manifest);
