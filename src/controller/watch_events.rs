@@ -142,7 +142,7 @@ impl Controller {
             self.unsynced().or_else(|| watched.find(|resource| !self.synced.contains(resource)).cloned());
         let readiness = &self.context.health.readiness;
         match unsynced {
-            Some(resource) => readiness.await_next(format!("waiting for the first list of {resource}")),
+            Some(resource) => readiness.await_next(format!("the first list of {resource}")),
             None => readiness.ready(),
         }
     }
