@@ -1,8 +1,8 @@
-//! The controller: the same engine as `rotate`, kept true for ever.
+//! The controller: the engine of `rotate`, run continuously.
 //!
-//! In go what watches see, what reads of stores and writes to the cluster came to, and the clock; out
-//! go reads, writes and errands. One loop owns everything that is known and decides by pure functions;
-//! whatever waits for somebody else runs beside it and comes back as `TaskResult`.
+//! In go watch events, results of store reads and cluster writes, and the clock; out go store reads,
+//! cluster writes and patches of ClusterPullSecrets. One loop owns the whole state and decides by pure
+//! functions; everything that waits for I/O runs as a task and returns as a `TaskResult`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,228 +44,227 @@ use crate::provider::stores::Stores;
 use crate::reconcile::claims::Claims;
 use crate::trigger::{Trigger, TriggerReceiver, poll};
 use cache::Cache;
-use drift::Contests;
+use drift::DriftBackoff;
 use fetches::Fetches;
 use forward::ForwardedRequests;
 use object_state::ObjectState;
 use queue::Queue;
 use secret_lists::SecretLists;
-use specs::Invalid;
+use specs::InvalidObject;
 use tasks::{TaskResult, Tasks};
 use timers::Timers;
 
-/// How often the loop shows that it lives, whatever else happens.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+/// The longest time between two beats of the loop's heartbeat, whatever else happens.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often what happened too long ago to matter is forgotten.
-const TIDY: Duration = Duration::from_mins(1);
+/// The time between two clean-ups of drift that is too old to matter.
+const CLEANUP_INTERVAL: Duration = Duration::from_mins(1);
 
-/// How long what is under way may take when the process has to end.
-const FAREWELL: Duration = Duration::from_secs(8);
+/// The time that pending writes get when the process shuts down.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// What the loop is told by watches before it has dealt with it.
-const BACKLOG: usize = 1024;
+/// Watch events that may wait for the loop.
+const WATCH_EVENT_BUFFER: usize = 1024;
 
-/// What the controller is given by the edge.
-pub struct Settings {
-    /// Where writes and reads go; refuses writes while this process does not lead.
+/// Dependencies and settings of a controller.
+pub struct Context {
+    /// The client for reads and writes; rejects writes while this replica does not lead.
     pub client: Client,
-    /// Where a replica that does not lead leaves word for the one that does.
+    /// The client by which a replica that does not lead forwards requests to the leader.
     pub unfenced_client: Client,
-    /// What comes from outside.
+    /// Triggers from outside.
     pub trigger_receiver: TriggerReceiver,
-    /// Where the poll learns which keys there are, and which versions are known.
-    pub held: watch::Sender<poll::KnownVersions>,
+    /// Publishes to the poll which keys are in use, and the version of each that is known.
+    pub known_versions: watch::Sender<poll::KnownVersions>,
     /// Every store of the Config.
     pub stores: Arc<Stores>,
-    /// The same as the Config describes them, for ClusterPullSecrets that come later.
-    pub stores_known: Vec<Store>,
-    /// The ClusterPullSecrets of the files, the oldest first.
+    /// The same stores as configured, to validate ClusterPullSecrets of the cluster.
+    pub store_configs: Vec<Store>,
+    /// The ClusterPullSecrets from files, the oldest first.
     pub files: Vec<Arc<ClusterPullSecret>>,
-    /// Requests to the API server that may be under way at once for one ClusterPullSecret.
+    /// API requests that may be in flight at once for one ClusterPullSecret.
     pub concurrency: usize,
-    /// What probes and Prometheus are told.
+    /// State served to probes and Prometheus.
     pub health: Health,
-    /// Who this replica is, for Events.
+    /// The identity of this replica, for Events.
     pub identity: String,
-    /// The clock on the wall.
+    /// Returns the wall-clock time.
     pub wall_clock: fn() -> Timestamp,
-    /// A random number from 0 to 1.
+    /// Returns a random number from 0 to 1.
     pub jitter: fn() -> f64,
 }
 
-/// Everything that is known, and what is under way.
+/// The whole state of the controller, and the tasks in flight.
 pub struct Controller {
-    settings: Settings,
-    memory: Cache,
-    records: BTreeMap<String, ObjectState>,
-    /// ClusterPullSecrets in which something is wrong: they are left as they are, and told so.
-    invalid: BTreeMap<String, Invalid>,
+    context: Context,
+    cache: Cache,
+    objects: BTreeMap<String, ObjectState>,
+    /// ClusterPullSecrets that failed validation: nothing is changed for them, and their status says so.
+    invalid: BTreeMap<String, InvalidObject>,
     claims: Claims,
-    /// The claims, or who may make some, changed.
-    is_claim_new: bool,
+    /// True if ClusterPullSecrets changed since the claims were built.
+    has_stale_claims: bool,
     queue: Queue,
-    reading: Fetches,
-    contests: Contests,
+    fetches: Fetches,
+    drift: DriftBackoff,
     timers: Timers,
-    hand_overs: ForwardedRequests,
+    forwarded: ForwardedRequests,
     events: EventRecorder,
     watches: BTreeMap<WatchedResource, Watch>,
-    seen: (mpsc::Sender<WatchEvent>, mpsc::Receiver<WatchEvent>),
-    /// What was listed at least once.
-    primed: BTreeSet<WatchedResource>,
-    bodies: SecretLists,
-    under_way: Tasks,
-    /// There is more to look at than fits into one turn of the loop.
-    is_unfinished: bool,
-    /// When contests of long ago were forgotten.
-    tidied_at: Instant,
-    leads: bool,
+    watch_events: (mpsc::Sender<WatchEvent>, mpsc::Receiver<WatchEvent>),
+    /// Resources that were listed at least once.
+    synced: BTreeSet<WatchedResource>,
+    secret_lists: SecretLists,
+    tasks: Tasks,
+    /// True if the queue holds more than one turn of the loop may take.
+    has_more_items: bool,
+    /// The last time old drift was forgotten.
+    cleaned_up_at: Instant,
+    is_leading: bool,
 }
 
-/// A part of the controller ended that never should: a defect of regcred.
+/// A task of the controller panicked: a defect of regcred.
 #[derive(Debug, thiserror::Error)]
 #[error("a task of the controller panicked")]
 pub struct Panicked;
 
 impl Controller {
-    /// A controller that knows nothing yet. Makes no request.
+    /// Creates a controller with an empty cache. Makes no request.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
-        let events = EventRecorder::new(settings.client.clone(), settings.identity.clone());
-        let queue = Queue::new(settings.concurrency);
+    pub fn new(context: Context) -> Self {
+        let events = EventRecorder::new(context.client.clone(), context.identity.clone());
+        let queue = Queue::new(context.concurrency);
         let mut controller = Self {
-            settings,
-            memory: Cache::default(),
-            records: BTreeMap::new(),
+            context,
+            cache: Cache::default(),
+            objects: BTreeMap::new(),
             invalid: BTreeMap::new(),
             claims: Claims::default(),
-            is_claim_new: true,
+            has_stale_claims: true,
             queue,
-            reading: Fetches::default(),
-            contests: Contests::default(),
+            fetches: Fetches::default(),
+            drift: DriftBackoff::default(),
             timers: Timers::default(),
-            hand_overs: ForwardedRequests::default(),
+            forwarded: ForwardedRequests::default(),
             events,
             watches: BTreeMap::new(),
-            seen: mpsc::channel(BACKLOG),
-            primed: BTreeSet::new(),
-            bodies: SecretLists::default(),
-            under_way: Tasks::default(),
-            is_unfinished: false,
-            tidied_at: Instant::now(),
-            leads: false,
+            watch_events: mpsc::channel(WATCH_EVENT_BUFFER),
+            synced: BTreeSet::new(),
+            secret_lists: SecretLists::default(),
+            tasks: Tasks::default(),
+            has_more_items: false,
+            cleaned_up_at: Instant::now(),
+            is_leading: false,
         };
-        for cluster_pull_secret in std::mem::take(&mut controller.settings.files) {
-            controller.want(cluster_pull_secret);
+        for cluster_pull_secret in std::mem::take(&mut controller.context.files) {
+            controller.upsert(cluster_pull_secret);
         }
         controller
     }
 
-    /// Runs until `stop` says so, then finishes what is under way. Leads while `leading` says so;
-    /// before that it watches and keeps what it sees.
+    /// Runs until `stop` resolves, then finishes pending writes. Leads while `leading` is true; until
+    /// then only watches, with a warm cache.
     pub async fn run(
         mut self,
         mut leading: watch::Receiver<bool>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), Panicked> {
         let mut stop = std::pin::pin!(stop);
-        for subject in [
+        for resource in [
             WatchedResource::Namespaces,
             WatchedResource::ServiceAccounts,
             WatchedResource::ClusterPullSecrets,
         ] {
-            self.watch(subject);
+            self.watch(resource);
         }
         loop {
             self.advance();
-            let (until, is_primed) = (self.wake_at(), self.is_primed());
-            // What we did ourselves goes before what watches tell of it.
+            let (deadline, has_synced) = (self.next_deadline(), self.has_synced());
+            // Results of our own writes go before the watch events regarding them.
             tokio::select! {
                 biased;
-                () = &mut stop => return self.finish().await,
-                Ok(()) = leading.changed() => self.lead(*leading.borrow_and_update()),
-                Some(done) = self.under_way.next() => self.done(done?),
-                Some(seen) = self.seen.1.recv() => self.see(seen),
-                // Whom it concerns is known once everything was listed.
-                Some(wake) = self.settings.trigger_receiver.recv(), if is_primed => self.wake(wake),
-                () = sleep_until(until) => {}
+                () = &mut stop => return self.shut_down().await,
+                Ok(()) = leading.changed() => self.on_leadership(*leading.borrow_and_update()),
+                Some(result) = self.tasks.next() => self.on_task_result(result?),
+                Some(event) = self.watch_events.1.recv() => self.on_watch_event(event),
+                // The objects a trigger affects are known once everything was listed.
+                Some(event) = self.context.trigger_receiver.recv(), if has_synced => self.on_trigger(event),
+                () = sleep_until(deadline) => {}
             }
-            // What else is there already is dealt with before anything is decided.
-            while let Some(done) = self.under_way.try_next() {
-                self.done(done?);
+            // Everything else that is ready is handled before the next decision.
+            while let Some(result) = self.tasks.try_next() {
+                self.on_task_result(result?);
             }
-            while let Ok(seen) = self.seen.1.try_recv() {
-                self.see(seen);
+            while let Ok(event) = self.watch_events.1.try_recv() {
+                self.on_watch_event(event);
             }
-            // As many as fit into the backlog, so that a turn of the loop has an end.
-            let waiting = if is_primed { self.settings.trigger_receiver.len() } else { 0 };
+            // No more than are waiting now, so that a turn of the loop is bounded.
+            let waiting = if has_synced { self.context.trigger_receiver.len() } else { 0 };
             for _ in 0..waiting {
-                if let Ok(wake) = self.settings.trigger_receiver.try_recv() {
-                    self.wake(wake);
+                if let Ok(event) = self.context.trigger_receiver.try_recv() {
+                    self.on_trigger(event);
                 }
             }
         }
     }
 
-    /// When to go on, if nothing happens before.
-    fn wake_at(&self) -> Instant {
-        let heartbeat = Instant::now() + HEARTBEAT;
-        match self.timers.next().into_iter().chain(self.reading.next()).min() {
-            _ if self.is_unfinished => Instant::now(),
-            // Nothing is due before this process leads and knows what there is.
-            Some(timer) if self.leads && self.is_primed() => timer.min(heartbeat),
+    /// Returns the latest instant of the next turn of the loop.
+    fn next_deadline(&self) -> Instant {
+        let heartbeat = Instant::now() + HEARTBEAT_INTERVAL;
+        match self.timers.next_due().into_iter().chain(self.fetches.next_due()).min() {
+            _ if self.has_more_items => Instant::now(),
+            // Nothing is due before this replica leads and its cache has synced.
+            Some(timer) if self.is_leading && self.has_synced() => timer.min(heartbeat),
             _ => heartbeat,
         }
     }
 
-    /// Everything that has become due, from the outside in: what is wanted, what is read, what is
-    /// written, what is told.
+    /// Starts everything that is due, in the order of the pipeline: claims, store reads, writes, status.
     fn advance(&mut self) {
         let now = Instant::now();
-        self.settings.health.heartbeat.beat();
-        self.keep_watches();
-        self.tell_readiness();
-        if !self.leads || !self.is_primed() {
+        self.context.health.heartbeat.beat();
+        self.sync_watches();
+        self.update_readiness();
+        if !self.is_leading || !self.has_synced() {
             return;
         }
-        self.renew_claims();
-        for timer in self.timers.due(now) {
-            self.fire(timer, now);
+        self.rebuild_claims();
+        for timer in self.timers.pop_due(now) {
+            self.on_timer(timer, now);
         }
-        self.begin_bodies(now);
-        self.begin_reads(now);
-        self.begin_errands(now);
+        self.start_secret_lists(now);
+        self.start_fetches(now);
+        self.start_object_patches(now);
         self.dispatch(now);
-        self.end_passes(now);
-        if now.duration_since(self.tidied_at) > TIDY {
-            self.tidied_at = now;
-            self.contests.forget(now);
+        self.finish_reconciliations(now);
+        if now.duration_since(self.cleaned_up_at) > CLEANUP_INTERVAL {
+            self.cleaned_up_at = now;
+            self.drift.forget_old(now);
         }
-        let passes = self.records.values().filter_map(|record| record.pass.as_ref());
-        let oldest = passes.map(|pass| pass.cause.since).min();
-        self.settings.health.metrics.set_queue(self.queue.depth(), oldest);
+        let reconciliations = self.objects.values().filter_map(|state| state.reconciliation.as_ref());
+        let oldest = reconciliations.map(|reconciliation| reconciliation.cause.since).min();
+        self.context.health.metrics.set_queue(self.queue.depth(), oldest);
     }
 
     fn jitter(&self) -> f64 {
-        (self.settings.jitter)()
+        (self.context.jitter)()
     }
 
-    /// This process leads from now on, or no longer.
-    fn lead(&mut self, leads: bool) {
-        if leads == self.leads {
+    /// Handles a change of leadership.
+    fn on_leadership(&mut self, is_leading: bool) {
+        if is_leading == self.is_leading {
             return;
         }
-        self.leads = leads;
-        self.settings.health.metrics.set_leader(leads);
-        if leads {
+        self.is_leading = is_leading;
+        self.context.health.metrics.set_leader(is_leading);
+        if is_leading {
             info!("leading");
-            self.bodies.doubt();
-            self.is_claim_new = true;
-            let (now, at) = (Instant::now(), (self.settings.wall_clock)());
-            for name in self.records.keys().cloned().collect::<Vec<_>>() {
-                self.trigger(&name, Trigger::Start, now, at);
-                self.take_over(&name);
+            self.secret_lists.invalidate();
+            self.has_stale_claims = true;
+            let (now, at) = (Instant::now(), (self.context.wall_clock)());
+            for name in self.objects.keys().cloned().collect::<Vec<_>>() {
+                self.reconcile(&name, Trigger::Start, now, at);
+                self.resume_request(&name);
             }
         } else {
             warn!("not leading any more");
@@ -273,29 +272,32 @@ impl Controller {
         }
     }
 
-    fn done(&mut self, done: TaskResult) {
-        match done {
-            TaskResult::Applied(item, applied) => self.applied(&item, applied),
-            TaskResult::Read(began, values) => self.read(began, values),
-            TaskResult::SecretLists(name, secrets) => self.bodies_are(&name, secrets),
-            TaskResult::ObjectPatch(name, errand, result) => self.errand_done(&name, &errand, result),
-            TaskResult::ChangeNotice(result) => self.told(&result),
-            TaskResult::HandedOver(handed_over) => self.handed_over(handed_over),
+    fn on_task_result(&mut self, result: TaskResult) {
+        match result {
+            TaskResult::Applied(item, applied) => self.on_applied(&item, applied),
+            TaskResult::Fetched(started, values) => self.on_fetched(started, values),
+            TaskResult::SecretsListed(name, secrets) => self.on_secrets_listed(&name, secrets),
+            TaskResult::ObjectPatched(name, patch, result) => self.on_object_patched(&name, &patch, result),
+            TaskResult::EventPublished(result) => self.on_event_published(&result),
+            TaskResult::Forwarded(batch) => self.on_forwarded(batch),
         }
     }
 
-    /// Ends: nothing is begun any more, and the writes that are under way are waited for.
-    async fn finish(mut self) -> Result<(), Panicked> {
-        info!(writes = self.under_way.writes(), "ending: finishing what is under way");
-        let deadline = Instant::now() + FAREWELL;
-        while self.under_way.writes() > 0 {
-            self.settings.health.heartbeat.beat();
-            match tokio::time::timeout_at(deadline, self.under_way.next()).await {
-                Ok(Some(done)) => drop(done?),
+    /// Shuts down: starts nothing more, and waits for pending writes.
+    async fn shut_down(mut self) -> Result<(), Panicked> {
+        info!(writes = self.tasks.pending_writes(), "shutting down: finishing pending writes");
+        let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
+        while self.tasks.pending_writes() > 0 {
+            self.context.health.heartbeat.beat();
+            match tokio::time::timeout_at(deadline, self.tasks.next()).await {
+                Ok(Some(result)) => drop(result?),
                 Ok(None) => break,
                 Err(_) => {
-                    let abandoned = self.under_way.writes();
-                    warn!(abandoned, "abandoned what did not end in time; whoever leads next finishes it");
+                    let abandoned = self.tasks.pending_writes();
+                    warn!(
+                        abandoned,
+                        "pending writes abandoned: shutdown timed out; the next leader finishes them"
+                    );
                     break;
                 }
             }

@@ -1,165 +1,184 @@
-//! The cluster as it is remembered.
+//! The controller's cache of the cluster.
 //!
-//! Pure. In goes what watches saw and what our own writes left behind, out comes which namespace has to
-//! be looked at again. What is older than what is known is passed over, so that the echo of a write
-//! of ours is no news. Of Secrets of others no bytes are kept.
+//! Pure. In go watch events and the results of our own writes, out comes the namespace that has to be
+//! reconciled again. Anything older than the cached object is ignored, so that the watch event of our own
+//! write changes nothing. The bytes of foreign Secrets are never kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 
-use super::drift::Thing;
+use super::drift::ManagedResource;
 use crate::cluster::watch::{Object, ObjectRef, WatchedResource};
 use crate::cluster::{Cluster, DockerConfigBytes, Namespace, Secret, ServiceAccount, age};
 use crate::reconcile::execute::{AfterWrite, Applied};
 
-/// The cluster as it is remembered.
+/// The cached cluster.
 #[derive(Debug, Default)]
 pub struct Cache {
-    /// What there is.
+    /// The namespaces with their Secrets and ServiceAccounts.
     pub cluster: Cluster,
     /// Objects that were seen before their namespace was.
-    strangers: BTreeMap<String, Namespace>,
+    orphans: BTreeMap<String, Namespace>,
     /// One copy of each docker config, however many Secrets hold it.
     docker_configs: Vec<DockerConfigBytes>,
-    /// Namespaces in which work is under way.
+    /// Namespaces with a write in flight.
     busy: BTreeSet<String>,
-    /// What was deleted there since it began, and as of which [`age`]; no name is both a Secret's and a
-    /// ServiceAccount's without harm: at worst it is read again.
-    graves: BTreeMap<String, BTreeMap<String, u128>>,
+    /// Deletions since that write began, each with its [`age`]. A Secret and a ServiceAccount of the same
+    /// name share a tombstone: at worst one of them is read again.
+    tombstones: BTreeMap<String, BTreeMap<String, u128>>,
 }
 
-/// What a piece of news means.
+/// The effect of an event on the cache.
 #[derive(Debug, PartialEq, Eq)]
-pub enum News {
-    /// This namespace has to be looked at again.
+pub enum CacheChange {
+    /// This namespace has to be reconciled again.
     Changed {
         /// The namespace.
         namespace: String,
-        /// What of ours somebody took away or changed.
-        undone: Vec<Thing>,
+        /// The managed resources that another writer removed or changed.
+        reverted: Vec<ManagedResource>,
     },
-    /// Nothing that was not known.
-    Known,
+    /// Nothing that was not cached already.
+    Unchanged,
 }
 
-impl News {
-    fn of(namespace: &str, undone: Vec<Thing>) -> Self {
-        Self::Changed { namespace: namespace.to_owned(), undone }
+impl CacheChange {
+    fn changed(namespace: &str, reverted: Vec<ManagedResource>) -> Self {
+        Self::Changed { namespace: namespace.to_owned(), reverted }
     }
 }
 
 impl Cache {
-    /// An object is there, or was changed.
-    pub fn there(&mut self, (namespace, name): ObjectRef, object: Object) -> News {
+    /// Applies an object that was created or changed.
+    pub fn apply(&mut self, (namespace, name): ObjectRef, object: Object) -> CacheChange {
         match object {
-            Object::Namespace { labels, terminating } => self.namespace(name, labels, terminating),
-            Object::ServiceAccount(object) => self.service_account(&namespace, name, object),
-            Object::Secret(object) => self.secret(&namespace, name, object),
-            Object::ClusterPullSecret(_) => News::Known,
+            Object::Namespace { labels, terminating } => self.apply_namespace(name, labels, terminating),
+            Object::ServiceAccount(object) => self.apply_service_account(&namespace, name, object),
+            Object::Secret(object) => self.apply_secret(&namespace, name, object),
+            Object::ClusterPullSecret(_) => CacheChange::Unchanged,
         }
     }
 
-    fn namespace(&mut self, name: String, labels: BTreeMap<String, String>, terminating: bool) -> News {
+    fn apply_namespace(
+        &mut self,
+        name: String,
+        labels: BTreeMap<String, String>,
+        terminating: bool,
+    ) -> CacheChange {
         if let Some(known) = self.cluster.namespaces.get_mut(&name) {
             if known.labels == labels && known.terminating == terminating {
-                return News::Known;
+                return CacheChange::Unchanged;
             }
             (known.labels, known.terminating) = (labels, terminating);
-            return News::of(&name, Vec::new());
+            return CacheChange::changed(&name, Vec::new());
         }
-        let found = self.strangers.remove(&name).unwrap_or_default();
-        let news = News::of(&name, Vec::new());
-        self.cluster.namespaces.insert(name, Namespace { labels, terminating, ..found });
-        news
+        let orphans = self.orphans.remove(&name).unwrap_or_default();
+        let change = CacheChange::changed(&name, Vec::new());
+        self.cluster.namespaces.insert(name, Namespace { labels, terminating, ..orphans });
+        change
     }
 
-    fn service_account(&mut self, namespace: &str, name: String, object: ServiceAccount) -> News {
-        let home = self.home(namespace);
-        let Some(known) = home.service_accounts.get_mut(&name) else {
-            home.service_accounts.insert(name, object);
-            return News::of(namespace, Vec::new());
+    fn apply_service_account(
+        &mut self,
+        namespace: &str,
+        name: String,
+        object: ServiceAccount,
+    ) -> CacheChange {
+        let cached = self.namespace_mut(namespace);
+        let Some(known) = cached.service_accounts.get_mut(&name) else {
+            cached.service_accounts.insert(name, object);
+            return CacheChange::changed(namespace, Vec::new());
         };
         if age(&object.resource_version) <= age(&known.resource_version) {
-            return News::Known;
+            return CacheChange::Unchanged;
         }
-        let undone = undone_entries(&name, known, &object);
+        let reverted = reverted_entries(&name, known, &object);
         let is_same =
             (&known.image_pull_secrets, &known.added) == (&object.image_pull_secrets, &object.added);
         *known = object;
-        // The precondition of the next write is new, what there is to write is not.
-        if is_same { News::Known } else { News::of(namespace, undone) }
+        // Only the precondition of the next write changed, not what there is to write.
+        if is_same { CacheChange::Unchanged } else { CacheChange::changed(namespace, reverted) }
     }
 
-    fn secret(&mut self, namespace: &str, name: String, object: Secret) -> News {
-        let home = self.home(namespace);
-        let known = home.secrets.get(&name);
+    fn apply_secret(&mut self, namespace: &str, name: String, object: Secret) -> CacheChange {
+        let cached = self.namespace_mut(namespace);
+        let known = cached.secrets.get(&name);
         if known.is_some_and(|known| age(&object.resource_version) <= age(&known.resource_version)) {
-            return News::Known;
+            return CacheChange::Unchanged;
         }
-        home.secrets.insert(name, object);
-        // Whether that undid something is known when the Secret was read.
-        News::of(namespace, Vec::new())
+        cached.secrets.insert(name, object);
+        // A revert is detected once the Secret has been read.
+        CacheChange::changed(namespace, Vec::new())
     }
 
-    /// An object is gone, as of the [`age`] of a `resourceVersion`.
-    pub fn gone(&mut self, subject: &WatchedResource, (namespace, name): &ObjectRef, as_of: u128) -> News {
-        match subject {
-            WatchedResource::Namespaces => self.namespace_gone(name, as_of),
+    /// Removes an object that was deleted as of the [`age`] of a `resourceVersion`.
+    pub fn delete(
+        &mut self,
+        resource: &WatchedResource,
+        (namespace, name): &ObjectRef,
+        as_of: u128,
+    ) -> CacheChange {
+        match resource {
+            WatchedResource::Namespaces => self.delete_namespace(name, as_of),
             WatchedResource::ServiceAccounts => {
-                self.bury(namespace, name, as_of);
-                let Some(home) = self.known_home(namespace) else { return News::Known };
-                let known = home.service_accounts.get(name);
+                self.record_tombstone(namespace, name, as_of);
+                let Some(cached) = self.known_namespace_mut(namespace) else {
+                    return CacheChange::Unchanged;
+                };
+                let known = cached.service_accounts.get(name);
                 if known.is_none_or(|known| as_of < age(&known.resource_version)) {
-                    return News::Known;
+                    return CacheChange::Unchanged;
                 }
-                home.service_accounts.remove(name);
-                self.tidy(namespace);
-                News::of(namespace, Vec::new())
+                cached.service_accounts.remove(name);
+                self.drop_empty_orphan(namespace);
+                CacheChange::changed(namespace, Vec::new())
             }
             WatchedResource::Secrets(_) => {
-                self.bury(namespace, name, as_of);
-                let Some(home) = self.known_home(namespace) else { return News::Known };
-                let known = home.secrets.get(name).filter(|known| as_of >= age(&known.resource_version));
-                let Some(known) = known else { return News::Known };
-                let undone = known.is_written().then(|| Thing::Secret(name.clone()));
-                home.secrets.remove(name);
-                self.tidy(namespace);
-                News::of(namespace, undone.into_iter().collect())
+                self.record_tombstone(namespace, name, as_of);
+                let Some(cached) = self.known_namespace_mut(namespace) else {
+                    return CacheChange::Unchanged;
+                };
+                let known = cached.secrets.get(name).filter(|known| as_of >= age(&known.resource_version));
+                let Some(known) = known else { return CacheChange::Unchanged };
+                let reverted = known.is_written().then(|| ManagedResource::Secret(name.clone()));
+                cached.secrets.remove(name);
+                self.drop_empty_orphan(namespace);
+                CacheChange::changed(namespace, reverted.into_iter().collect())
             }
-            WatchedResource::ClusterPullSecrets => News::Known,
+            WatchedResource::ClusterPullSecrets => CacheChange::Unchanged,
         }
     }
 
-    /// What was seen in it later belongs to another one of the same name.
-    fn namespace_gone(&mut self, name: &str, as_of: u128) -> News {
-        if let Some(mut home) = self.cluster.namespaces.remove(name) {
-            home.secrets.retain(|_, it| age(&it.resource_version) > as_of);
-            home.service_accounts.retain(|_, it| age(&it.resource_version) > as_of);
-            self.strangers.insert(name.to_owned(), home);
-            self.tidy(name);
+    /// Removes a namespace. Objects newer than the deletion belong to a new namespace of the same name.
+    fn delete_namespace(&mut self, name: &str, as_of: u128) -> CacheChange {
+        if let Some(mut namespace) = self.cluster.namespaces.remove(name) {
+            namespace.secrets.retain(|_, it| age(&it.resource_version) > as_of);
+            namespace.service_accounts.retain(|_, it| age(&it.resource_version) > as_of);
+            self.orphans.insert(name.to_owned(), namespace);
+            self.drop_empty_orphan(name);
         }
-        self.graves.remove(name);
-        News::of(name, Vec::new())
+        self.tombstones.remove(name);
+        CacheChange::changed(name, Vec::new())
     }
 
-    /// While work in a namespace is under way, what it found there may be gone before it comes back.
-    fn bury(&mut self, namespace: &str, name: &str, as_of: u128) {
+    /// Records a deletion during a write in flight: the result of the write may still contain the object.
+    fn record_tombstone(&mut self, namespace: &str, name: &str, as_of: u128) {
         if self.busy.contains(namespace) {
-            self.graves.entry(namespace.to_owned()).or_default().insert(name.to_owned(), as_of);
+            self.tombstones.entry(namespace.to_owned()).or_default().insert(name.to_owned(), as_of);
         }
     }
 
-    /// Work in a namespace begins.
-    pub fn begin(&mut self, namespace: &str) {
+    /// Marks a namespace as having a write in flight.
+    pub fn begin_write(&mut self, namespace: &str) {
         self.busy.insert(namespace.to_owned());
     }
 
-    /// Everything of a subject was listed: what is not among it is gone.
-    pub fn listed(&mut self, subject: &WatchedResource, present: &BTreeSet<ObjectRef>) -> Vec<News> {
-        let namespaces = self.cluster.namespaces.iter().chain(&self.strangers);
-        let known: Vec<ObjectRef> = match subject {
+    /// Applies a complete list: deletes every cached object that is not in it.
+    pub fn relist(&mut self, resource: &WatchedResource, present: &BTreeSet<ObjectRef>) -> Vec<CacheChange> {
+        let namespaces = self.cluster.namespaces.iter().chain(&self.orphans);
+        let known: Vec<ObjectRef> = match resource {
             WatchedResource::Namespaces => {
                 self.cluster.namespaces.keys().map(|name| (String::new(), name.clone())).collect()
             }
@@ -172,105 +191,109 @@ impl Cache {
                 .collect(),
             WatchedResource::ClusterPullSecrets => Vec::new(),
         };
-        let gone = known.iter().filter(|address| !present.contains(*address));
-        // Whatever version it had: it is not there any more.
-        gone.map(|address| self.gone(subject, address, u128::MAX)).collect()
+        let deleted = known.iter().filter(|object_ref| !present.contains(*object_ref));
+        // Absent from the list means deleted, at whatever version it was cached.
+        deleted.map(|object_ref| self.delete(resource, object_ref, u128::MAX)).collect()
     }
 
-    /// Secrets were read with their bytes: fills in the bodies of those that are still the same. One
-    /// that is not known was deleted meanwhile, or will be told of by its watch.
-    pub fn read(&mut self, secrets: Vec<(ObjectRef, Secret)>) -> Vec<News> {
-        let mut news = Vec::new();
+    /// Fills in the bodies of Secrets that were listed in full, where the list is not older than the cache.
+    /// A Secret that is not cached was deleted since the list, or will be reported by its watch.
+    pub fn fill_bodies(&mut self, secrets: Vec<(ObjectRef, Secret)>) -> Vec<CacheChange> {
+        let mut changes = Vec::new();
         for ((namespace, name), mut secret) in secrets {
-            share(&mut self.docker_configs, &mut secret);
-            let known = self.known_home(&namespace).and_then(|home| home.secrets.get_mut(&name));
+            intern(&mut self.docker_configs, &mut secret);
+            let known = self.known_namespace_mut(&namespace).and_then(|cached| cached.secrets.get_mut(&name));
             if let Some(known) = known.filter(|it| age(&it.resource_version) <= age(&secret.resource_version))
             {
                 *known = secret;
-                news.push(News::of(&namespace, Vec::new()));
+                changes.push(CacheChange::changed(&namespace, Vec::new()));
             }
         }
-        news
+        changes
     }
 
-    /// Work in a namespace came to its end, and left this behind. What was seen later goes before it.
-    pub fn wrote(&mut self, namespace: &str, applied: &mut Applied) {
+    /// Merges the result of a write in a namespace. Later watch events take precedence.
+    pub fn finish_write(&mut self, namespace: &str, applied: &mut Applied) {
         self.busy.remove(namespace);
-        let graves = self.graves.remove(namespace).unwrap_or_default();
-        let Some(home) = self.cluster.namespaces.get_mut(namespace) else { return };
-        for (name, mut left) in std::mem::take(&mut applied.secrets) {
-            if let Some(secret) = &mut left.now {
-                share(&mut self.docker_configs, secret);
+        let tombstones = self.tombstones.remove(namespace).unwrap_or_default();
+        let Some(cached) = self.cluster.namespaces.get_mut(namespace) else { return };
+        for (name, mut written) in std::mem::take(&mut applied.secrets) {
+            if let Some(secret) = &mut written.now {
+                intern(&mut self.docker_configs, secret);
             }
-            let grave = graves.get(&name).copied();
-            settle(&mut home.secrets, name, left, grave, |it| &it.resource_version);
+            let tombstone = tombstones.get(&name).copied();
+            merge(&mut cached.secrets, name, written, tombstone, |it| &it.resource_version);
         }
-        for (name, left) in std::mem::take(&mut applied.service_accounts) {
-            let grave = graves.get(&name).copied();
-            settle(&mut home.service_accounts, name, left, grave, |it| &it.resource_version);
+        for (name, written) in std::mem::take(&mut applied.service_accounts) {
+            let tombstone = tombstones.get(&name).copied();
+            merge(&mut cached.service_accounts, name, written, tombstone, |it| &it.resource_version);
         }
     }
 
-    /// Forgets the Secrets of a name that nobody uses any more, and copies that nobody holds.
-    pub fn forget(&mut self, secret_name: &str) {
-        for namespace in self.cluster.namespaces.values_mut().chain(self.strangers.values_mut()) {
+    /// Drops the Secrets of a name that is no longer in use, and docker configs that no Secret holds.
+    pub fn forget_secrets(&mut self, secret_name: &str) {
+        for namespace in self.cluster.namespaces.values_mut().chain(self.orphans.values_mut()) {
             namespace.secrets.remove(secret_name);
         }
         self.cluster.unreadable.remove(secret_name);
         self.docker_configs.retain(|copy| Arc::strong_count(copy) > 1);
     }
 
-    fn known_home(&mut self, namespace: &str) -> Option<&mut Namespace> {
-        self.cluster.namespaces.get_mut(namespace).or_else(|| self.strangers.get_mut(namespace))
+    fn known_namespace_mut(&mut self, namespace: &str) -> Option<&mut Namespace> {
+        self.cluster.namespaces.get_mut(namespace).or_else(|| self.orphans.get_mut(namespace))
     }
 
-    /// Nothing is kept of a namespace that is not there and in which nothing is.
-    fn tidy(&mut self, namespace: &str) {
-        let is_empty = |it: &Namespace| it.secrets.is_empty() && it.service_accounts.is_empty();
-        if self.strangers.get(namespace).is_some_and(is_empty) {
-            self.strangers.remove(namespace);
+    /// Drops the entry of a missing namespace that holds no orphans any more.
+    fn drop_empty_orphan(&mut self, namespace: &str) {
+        let orphans = self.orphans.get(namespace);
+        if orphans.is_some_and(|it| it.secrets.is_empty() && it.service_accounts.is_empty()) {
+            self.orphans.remove(namespace);
         }
     }
 
-    fn home(&mut self, namespace: &str) -> &mut Namespace {
+    fn namespace_mut(&mut self, namespace: &str) -> &mut Namespace {
         let is_known = self.cluster.namespaces.contains_key(namespace);
-        let home = if is_known { &mut self.cluster.namespaces } else { &mut self.strangers };
-        home.entry(namespace.to_owned()).or_default()
+        let namespaces = if is_known { &mut self.cluster.namespaces } else { &mut self.orphans };
+        namespaces.entry(namespace.to_owned()).or_default()
     }
 }
 
-/// Takes over what was left of an object, unless something later is known of it.
-fn settle<T>(
-    home: &mut BTreeMap<String, T>,
+/// Merges a written object into the cache, unless the cache is newer.
+fn merge<T>(
+    cached: &mut BTreeMap<String, T>,
     name: String,
     AfterWrite { before, now }: AfterWrite<T>,
-    grave: Option<u128>,
+    tombstone: Option<u128>,
     version: impl Fn(&T) -> &String,
 ) {
-    let known = home.get(&name).map(|it| age(version(it)));
+    let known = cached.get(&name).map(|it| age(version(it)));
     match now {
-        None if known.is_some_and(|known| known <= age(&before)) => drop(home.remove(&name)),
+        None if known.is_some_and(|known| known <= age(&before)) => drop(cached.remove(&name)),
         None => {}
         Some(object) => {
             let written = age(version(&object));
-            if known.is_none_or(|known| known <= written) && grave.is_none_or(|grave| grave < written) {
-                home.insert(name, object);
+            if known.is_none_or(|known| known <= written)
+                && tombstone.is_none_or(|tombstone| tombstone < written)
+            {
+                cached.insert(name, object);
             }
         }
     }
 }
 
-/// Lets a Secret of ours hold the copy of its bytes that others hold; drops the bytes of others.
-fn share(copies: &mut Vec<DockerConfigBytes>, secret: &mut Secret) {
+/// Makes a managed Secret share one copy of equal bytes; drops the bytes of a foreign one.
+fn intern(copies: &mut Vec<DockerConfigBytes>, secret: &mut Secret) {
     let Some(body) = &mut secret.body else { return };
     if !secret.managed {
         body.docker_config = None;
     }
     let Some(held) = &mut body.docker_config else { return };
-    let is_same =
-        |copy: &&DockerConfigBytes| Arc::ptr_eq(copy, held) || copy.expose_secret() == held.expose_secret();
-    // What is written at the moment was added last.
-    match copies.iter().rev().find(is_same) {
+    // The docker config that is being rolled out was added last.
+    let copy = copies
+        .iter()
+        .rev()
+        .find(|copy| Arc::ptr_eq(copy, held) || copy.expose_secret() == held.expose_secret());
+    match copy {
         Some(copy) => *held = Arc::clone(copy),
         None => {
             copies.retain(|copy| Arc::strong_count(copy) > 1);
@@ -279,16 +302,18 @@ fn share(copies: &mut Vec<DockerConfigBytes>, secret: &mut Secret) {
     }
 }
 
-/// The entries that regcred added and that are not in the list any more.
-fn undone_entries(name: &str, before: &ServiceAccount, after: &ServiceAccount) -> Vec<Thing> {
-    let is_undone = |secret_name: &&String| {
-        before.image_pull_secrets.contains(*secret_name) && !after.image_pull_secrets.contains(*secret_name)
-    };
-    let entry = |secret_name: &String| Thing::Entry {
-        service_account: name.to_owned(),
-        secret_name: secret_name.clone(),
-    };
-    before.added.keys().filter(is_undone).map(entry).collect()
+/// Returns the entries that regcred added and that another writer removed from the list.
+fn reverted_entries(name: &str, before: &ServiceAccount, after: &ServiceAccount) -> Vec<ManagedResource> {
+    before
+        .added
+        .keys()
+        .filter(|secret_name| before.image_pull_secrets.contains(*secret_name))
+        .filter(|secret_name| !after.image_pull_secrets.contains(*secret_name))
+        .map(|secret_name| ManagedResource::Entry {
+            service_account: name.to_owned(),
+            secret_name: secret_name.clone(),
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! What is written where: the next item of the queue is decided on, and carried out beside the loop.
+//! Takes items from the queue, plans each namespace, and carries the plan out as a task.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::drift::Thing;
-use super::object_state::{Change, ObjectState, PUBLISH_AFTER};
-use super::queue::{Item, Urgency};
+use super::drift::ManagedResource;
+use super::object_state::{ObjectState, PUBLISH_AFTER, TargetChange};
+use super::queue::{Item, Priority};
 use super::reconciliation::Cause;
 use super::timers::Timer;
 use super::{Controller, TaskResult, backoff};
@@ -24,99 +24,104 @@ use crate::reconcile::target::{self, Target, TargetInput};
 use crate::report::{NamespaceReport, ResultKind, TargetReason};
 use crate::trigger::Trigger;
 
-/// Items that are looked at in one turn of the loop.
-const LOOKS_AT_ONCE: usize = 1000;
+/// Items that one turn of the loop takes from the queue.
+const ITEMS_PER_TURN: usize = 1000;
 
 impl Controller {
-    /// Begins as much as may be under way at once. A turn of the loop is short, however much there is to
-    /// look at: somebody else wants to be heard.
+    /// Starts as many items as may be in flight. Bounded, so that a turn of the loop stays short however
+    /// long the queue is.
     pub(super) fn dispatch(&mut self, now: Instant) {
-        for (name, record) in &self.records {
-            self.queue.open(name, self.can_write(record));
+        for (name, state) in &self.objects {
+            self.queue.set_open(name, self.can_write(state));
         }
-        let mut scopes = BTreeMap::new();
-        for _ in 0..LOOKS_AT_ONCE {
-            let Some(item) = self.queue.begin() else {
-                self.is_unfinished = false;
+        let mut guards = BTreeMap::new();
+        for _ in 0..ITEMS_PER_TURN {
+            let Some(item) = self.queue.pop() else {
+                self.has_more_items = false;
                 return;
             };
-            if let Some(record) = self.records.get(&item.cluster_pull_secret) {
-                let scope = || Guards::new(&record.wanted, &self.memory.cluster);
-                scopes.entry(item.cluster_pull_secret.clone()).or_insert_with(scope);
+            if let Some(state) = self.objects.get(&item.cluster_pull_secret) {
+                guards
+                    .entry(item.cluster_pull_secret.clone())
+                    .or_insert_with(|| Guards::new(&state.manifest, &self.cache.cluster));
             }
-            let plan = scopes.get(&item.cluster_pull_secret).and_then(|scope| self.look(&item, scope, now));
+            let plan = guards.get(&item.cluster_pull_secret).and_then(|it| self.plan(&item, it, now));
             match plan {
                 None => self.queue.done(&item),
-                Some(plan) => self.carry_out(item, plan, now),
+                Some(plan) => self.execute(item, plan, now),
             }
         }
-        self.is_unfinished = true;
+        self.has_more_items = true;
     }
 
-    fn carry_out(&mut self, item: Item, plan: NamespacePlan, now: Instant) {
-        let at = (self.settings.wall_clock)();
-        if let Some(record) = self.records.get_mut(&item.cluster_pull_secret) {
-            record.begin(Cause { trigger: Trigger::Drift, since: now, at }, now);
+    fn execute(&mut self, item: Item, plan: NamespacePlan, now: Instant) {
+        let at = (self.context.wall_clock)();
+        if let Some(state) = self.objects.get_mut(&item.cluster_pull_secret) {
+            state.start_or_join(Cause { trigger: Trigger::Drift, since: now, at }, now);
         }
-        self.memory.begin(&item.namespace);
-        let client = self.settings.client.clone();
-        self.under_way.write(async move {
+        self.cache.begin_write(&item.namespace);
+        let client = self.context.client.clone();
+        self.tasks.spawn_write(async move {
             let applied = execute::execute(&client, plan).await;
             TaskResult::Applied(item, applied)
         });
     }
 
-    /// Whether everything is known that has to be before anything is written for it.
-    fn can_write(&self, record: &ObjectState) -> bool {
-        let is_known = |name: &String| {
-            self.memory.cluster.unreadable.contains_key(name)
-                || (self.bodies.has(name) && self.primed.contains(&WatchedResource::Secrets(name.clone())))
-        };
-        let is_suspended = record.wanted.at_rest() == Some(ReadyReason::Suspended);
-        let has_contents = record.contents.is_some() || record.wanted.is_going();
+    /// Returns true if everything is known that a write for the ClusterPullSecret depends on.
+    fn can_write(&self, state: &ObjectState) -> bool {
+        let is_suspended = state.manifest.at_rest() == Some(ReadyReason::Suspended);
+        let has_content = state.desired_secret.is_some() || state.manifest.is_going();
         !is_suspended
-            && has_contents
-            && record.secret_names().all(is_known)
-            && super::object_writes::is_registered(record)
+            && has_content
+            && state.secret_names().all(|name| self.is_observed(name))
+            && super::object_writes::is_registered(state)
     }
 
-    /// What a ClusterPullSecret wants of a namespace; `None` where they have nothing to do with each other.
+    /// Returns true if the Secrets of this name are cached in full, or cannot be listed.
+    fn is_observed(&self, secret_name: &str) -> bool {
+        self.cache.cluster.unreadable.contains_key(secret_name)
+            || (self.secret_lists.has_synced(secret_name)
+                && self.synced.contains(&WatchedResource::Secrets(secret_name.to_owned())))
+    }
+
+    /// Returns what to do in a namespace for a ClusterPullSecret; `None` where the two are unrelated.
     pub(super) fn target(
         &self,
-        record: &ObjectState,
-        scope: &Guards,
+        state: &ObjectState,
+        guards: &Guards,
         name: &str,
         namespace: &Namespace,
     ) -> Option<Target> {
-        let wanted = &record.wanted;
-        let mut owner = Ownership::new(wanted, &wanted.secret_name);
-        // An object of the same name that goes must not take along what a file wants.
-        if wanted.object.is_none() && self.invalid.get(&wanted.name).is_some_and(|it| it.object.deleting) {
+        let manifest = &state.manifest;
+        let mut owner = Ownership::new(manifest, &manifest.secret_name);
+        // Deleting an object of the same name must not garbage-collect the Secrets of a file.
+        if manifest.object.is_none() && self.invalid.get(&manifest.name).is_some_and(|it| it.object.deleting)
+        {
             owner.garbage_collection = GarbageCollection::Never;
         }
         let input = TargetInput {
-            cluster_pull_secret: wanted,
+            cluster_pull_secret: manifest,
             owner: Arc::new(owner),
-            desired: record.contents.as_ref(),
-            guards: scope,
+            desired: state.desired_secret.as_ref(),
+            guards,
         };
         target::decide(&self.claims, 0, &input, name, namespace)
     }
 
-    /// What there is to do for an item; `None` where that is nothing.
-    fn look(&mut self, item: &Item, scope: &Guards, now: Instant) -> Option<NamespacePlan> {
+    /// Plans an item; `None` where there is nothing to do.
+    fn plan(&mut self, item: &Item, guards: &Guards, now: Instant) -> Option<NamespacePlan> {
         let Item { cluster_pull_secret, namespace } = item;
-        let record = self.records.get(cluster_pull_secret)?;
-        let observed = self.memory.cluster.namespaces.get(namespace);
-        if observed.is_some() && record.is_held(namespace, now) {
+        let state = self.objects.get(cluster_pull_secret)?;
+        let observed = self.cache.cluster.namespaces.get(namespace);
+        if observed.is_some() && state.is_backing_off(namespace, now) {
             return None;
         }
-        let target = observed.and_then(|observed| self.target(record, scope, namespace, observed));
+        let target = observed.and_then(|observed| self.target(state, guards, namespace, observed));
         let plan =
             target.zip(observed).map(|(it, observed)| NamespacePlan::new(namespace, observed, vec![it]));
         let Some(plan) = plan else {
-            if self.records.get_mut(cluster_pull_secret)?.standings.remove(namespace).is_some() {
-                self.tell_soon(cluster_pull_secret, now);
+            if self.objects.get_mut(cluster_pull_secret)?.targets.remove(namespace).is_some() {
+                self.publish_soon(cluster_pull_secret, now);
             }
             return None;
         };
@@ -124,127 +129,127 @@ impl Controller {
             return Some(plan);
         }
         let report = apply::dry_run_target(&plan, &plan.targets[0]);
-        self.take_note(cluster_pull_secret, &report, now);
+        self.record_report(cluster_pull_secret, &report, now);
         None
     }
 
-    /// The status of a ClusterPullSecret is looked at in a moment, when what belongs together came together.
-    pub(super) fn tell_soon(&mut self, cluster_pull_secret: &str, now: Instant) {
-        let Some(record) = self.records.get_mut(cluster_pull_secret) else { return };
+    /// Schedules a status update after a short delay, so that changes that belong together make one.
+    pub(super) fn publish_soon(&mut self, cluster_pull_secret: &str, now: Instant) {
+        let Some(state) = self.objects.get_mut(cluster_pull_secret) else { return };
         let at = now + PUBLISH_AFTER;
-        // While a pass is under way, its end tells.
-        if record.pass.is_none() && record.publish_at.is_none_or(|known| known > at) {
-            record.publish_at = Some(at);
+        // The end of a reconciliation in progress publishes the status.
+        if state.reconciliation.is_none() && state.publish_at.is_none_or(|known| known > at) {
+            state.publish_at = Some(at);
             self.timers.set(at, Timer::ObjectPatch(cluster_pull_secret.to_owned()));
         }
     }
 
-    /// Takes note of how a ClusterPullSecret stands in a namespace; a Secret that is refused is told.
-    fn take_note(&mut self, cluster_pull_secret: &str, report: &NamespaceReport, now: Instant) {
+    /// Records the report of a target; publishes an Event regarding a Secret that is refused.
+    fn record_report(&mut self, cluster_pull_secret: &str, report: &NamespaceReport, now: Instant) {
         let jitter = self.jitter();
-        let Some(record) = self.records.get_mut(cluster_pull_secret) else { return };
-        let change = record.stands(report, now, |failures| backoff::after(failures, jitter));
-        if change == Change::None {
+        let Some(state) = self.objects.get_mut(cluster_pull_secret) else { return };
+        let change = state.update_target(report, now, |failures| backoff::after(failures, jitter));
+        if change == TargetChange::None {
             return;
         }
-        let secret_name = record.wanted.secret_name.clone();
-        self.tell_soon(cluster_pull_secret, now);
+        let secret_name = state.manifest.secret_name.clone();
+        self.publish_soon(cluster_pull_secret, now);
         let reason = report.reason.and_then(TargetReason::applied);
-        if let Some(reason) =
-            reason.filter(|_| change == Change::Trouble && report.result == ResultKind::Refused)
+        if let Some(reason) = reason
+            && change == TargetChange::NewFailure
+            && report.result == ResultKind::Refused
         {
             let message = report.message.as_deref().unwrap_or_default();
             let message =
                 format!("ClusterPullSecret {cluster_pull_secret} cannot use this Secret: {message}");
-            self.announce_trouble(&report.namespace, &secret_name, reason, message);
+            self.announce_failure(&report.namespace, &secret_name, reason, message);
         }
     }
 
-    /// The work in one namespace came to its end.
-    pub(super) fn applied(&mut self, item: &Item, mut applied: Applied) {
+    /// Handles the result of a plan that was carried out.
+    pub(super) fn on_applied(&mut self, item: &Item, mut applied: Applied) {
         let Item { cluster_pull_secret, namespace } = item;
         let now = Instant::now();
-        self.memory.wrote(namespace, &mut applied);
+        self.cache.finish_write(namespace, &mut applied);
         self.queue.done(item);
         for (kind, outcome) in &applied.writes {
-            self.settings.health.metrics.wrote(*kind, *outcome);
+            self.context.health.metrics.wrote(*kind, *outcome);
         }
         if applied.is_read {
-            self.queue.push(cluster_pull_secret, namespace, Urgency::AtOnce);
+            self.queue.push(cluster_pull_secret, namespace, Priority::High);
         }
-        self.count_repair(item, &applied, now);
-        let Some(record) = self.records.get(cluster_pull_secret) else { return };
-        let owner = Ownership::new(&record.wanted, &record.wanted.secret_name);
+        self.detect_secret_drift(item, &applied, now);
+        let Some(state) = self.objects.get(cluster_pull_secret) else { return };
+        let owner = Ownership::new(&state.manifest, &state.manifest.secret_name);
         let mut is_unsent = false;
         for (_, report) in &applied.reports {
-            // A write that the fence refused says nothing of the target: either this process ends, or its
-            // lease is renewed in time and the write is tried again.
+            // A write that the fence rejected is not a failure of the target: either this process ends, or its
+            // lease is renewed in time and the write is retried.
             if report.reason == Some(AppliedReason::NotLeading.into()) {
-                let again = now + backoff::after(1, self.jitter());
-                self.timers.set(again, Timer::Retry(cluster_pull_secret.clone(), namespace.clone()));
+                let retry_at = now + backoff::after(1, self.jitter());
+                self.timers.set(retry_at, Timer::Retry(cluster_pull_secret.clone(), namespace.clone()));
                 is_unsent = true;
                 continue;
             }
-            self.take_note(cluster_pull_secret, report, now);
+            self.record_report(cluster_pull_secret, report, now);
             if !applied.writes.is_empty() || report.reason.is_some() {
                 apply::log(report, &owner);
             }
         }
-        let Some(record) = self.records.get_mut(cluster_pull_secret) else { return };
-        if let Some(pass) = &mut record.pass {
-            let failed = applied.writes.iter().any(|(_, outcome)| *outcome == WriteOutcome::Failed);
-            if !applied.writes.is_empty() && !failed {
-                pass.wrote(now);
+        let Some(state) = self.objects.get_mut(cluster_pull_secret) else { return };
+        if let Some(reconciliation) = &mut state.reconciliation {
+            let has_failed = applied.writes.iter().any(|(_, outcome)| *outcome == WriteOutcome::Failed);
+            if !applied.writes.is_empty() && !has_failed {
+                reconciliation.record_write(now);
             }
-            pass.failed += usize::from(failed);
-            pass.is_unsent |= is_unsent;
+            reconciliation.failed += usize::from(has_failed);
+            reconciliation.has_unsent_write |= is_unsent;
         }
-        if let Some(again) = record.standings.get(namespace).and_then(|standing| standing.not_before) {
-            self.timers.set(again, Timer::Retry(cluster_pull_secret.clone(), namespace.clone()));
+        if let Some(retry_at) = state.targets.get(namespace).and_then(|target| target.not_before) {
+            self.timers.set(retry_at, Timer::Retry(cluster_pull_secret.clone(), namespace.clone()));
         }
     }
 
-    /// A Secret that was in place and had to be put right was changed by somebody.
-    fn count_repair(&mut self, item: &Item, applied: &Applied, now: Instant) {
+    /// Records a revert where a Secret that was in sync had to be restored.
+    fn detect_secret_drift(&mut self, item: &Item, applied: &Applied, now: Instant) {
         let Item { cluster_pull_secret, namespace } = item;
-        let Some(record) = self.records.get(cluster_pull_secret) else { return };
-        let was_in_place = record.standings.get(namespace).is_some_and(|it| it.trouble.is_none());
-        let is_drift = record.pass.as_ref().is_some_and(|pass| pass.cause.trigger == Trigger::Drift);
-        let is_repair = applied.writes.contains(&(WriteKind::Secret, WriteOutcome::Updated));
-        if was_in_place && is_drift && is_repair {
-            let thing = Thing::Secret(record.wanted.secret_name.clone());
+        let Some(state) = self.objects.get(cluster_pull_secret) else { return };
+        let was_in_sync = state.targets.get(namespace).is_some_and(|it| it.failure.is_none());
+        let is_drift = state.reconciliation.as_ref().is_some_and(|it| it.cause.trigger == Trigger::Drift);
+        let is_restored = applied.writes.contains(&(WriteKind::Secret, WriteOutcome::Updated));
+        if was_in_sync && is_drift && is_restored {
+            let resource = ManagedResource::Secret(state.manifest.secret_name.clone());
             let jitter = self.jitter();
-            if let Some(pause) = self.contests.undone(namespace, &thing, now, jitter) {
-                self.hold(namespace, &thing, now + pause);
+            if let Some(pause) = self.drift.on_reverted(namespace, &resource, now, jitter) {
+                self.mark_contested(namespace, &resource, now + pause);
             }
         }
     }
 
-    /// Somebody keeps undoing us here: it is told, and nothing is tried before an instant.
-    pub(super) fn hold(&mut self, namespace: &str, thing: &Thing, until: Instant) {
-        let (secret_name, what) = match thing {
-            Thing::Secret(secret_name) => (secret_name, format!("Secret {secret_name}")),
-            Thing::Entry { service_account, secret_name } => {
+    /// Reports a resource that another writer keeps reverting, and makes its namespace back off.
+    pub(super) fn mark_contested(&mut self, namespace: &str, resource: &ManagedResource, until: Instant) {
+        let (secret_name, what) = match resource {
+            ManagedResource::Secret(secret_name) => (secret_name, format!("Secret {secret_name}")),
+            ManagedResource::Entry { service_account, secret_name } => {
                 (secret_name, format!("the entry {secret_name} of ServiceAccount {service_account}"))
             }
         };
         let message = format!(
-            "somebody keeps undoing {what}: it is put back with growing pauses; look in its managedFields or the audit log for who that is"
+            "another writer keeps reverting {what}: it is restored with increasing back-off. Find the writer in managedFields or the audit log"
         );
-        let keeps = |record: &ObjectState| {
-            record.standings.contains_key(namespace) && record.secret_names().any(|it| it == secret_name)
-        };
-        let (now, at) = (Instant::now(), (self.settings.wall_clock)());
-        let keepers = self.records.iter_mut().filter(|(_, record)| keeps(record));
+        let (now, at) = (Instant::now(), (self.context.wall_clock)());
         let mut is_new = false;
-        for (name, record) in keepers {
-            is_new |= !record.is_in_trouble(namespace, AppliedReason::Contested);
-            record.hold(namespace, until, (AppliedReason::Contested, message.clone()));
-            record.begin(Cause { trigger: Trigger::Drift, since: now, at }, now);
+        for (name, state) in &mut self.objects {
+            if !state.targets.contains_key(namespace) || !state.has_secret_name(secret_name) {
+                continue;
+            }
+            is_new |= !state.has_failure(namespace, AppliedReason::Contested);
+            state.back_off(namespace, until, (AppliedReason::Contested, message.clone()));
+            state.start_or_join(Cause { trigger: Trigger::Drift, since: now, at }, now);
             self.timers.set(until, Timer::Retry(name.clone(), namespace.to_owned()));
         }
         if is_new {
-            self.announce_trouble(namespace, secret_name, AppliedReason::Contested, message);
+            self.announce_failure(namespace, secret_name, AppliedReason::Contested, message);
         }
     }
 }

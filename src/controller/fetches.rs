@@ -1,153 +1,165 @@
-//! Which keys are to be read, which are being read, and what was read last.
+//! Fetches from the stores: keys that are due, reads in flight, and the last values.
 //!
-//! Pure. A key that several ClusterPullSecrets name is read once for all of them: who wants it as of an
-//! instant is served by any read that began after it. Each store is asked by itself, so that one that
-//! hangs delays no other. `slot` knows of each key when it is to be read next.
+//! Pure. A key that several ClusterPullSecrets name is read once for all of them: a request as of an
+//! instant is served by any read that started after it. Each store is read on its own, so that one that
+//! hangs delays no other. `key_state` decides for each key when the next read starts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
 pub use self::key_state::{ChangeNotice, StaleAnswer};
-use self::key_state::{KeyState, State};
+use self::key_state::{FetchState, KeyState};
 use crate::credential::{StoreKey, StoreName, Version};
 use crate::provider::stores::Values;
 
 mod key_state;
 
-/// Keys and what is known of them.
+/// The keys in use, their state and their last values.
 #[derive(Default)]
 pub struct Fetches {
-    slots: BTreeMap<StoreKey, KeyState>,
+    keys: BTreeMap<StoreKey, KeyState>,
     values: Values,
     /// The account in which each store looks up names.
     accounts: BTreeMap<StoreName, String>,
 }
 
 impl Fetches {
-    /// Somebody wants these keys as of an instant.
-    pub fn want<'a>(&mut self, places: impl IntoIterator<Item = &'a StoreKey>, since: Instant) {
-        for place in places {
-            self.slots.entry(place.clone()).or_default().want(since);
+    /// Requests a read of these keys that starts at `since` or later, without any pause.
+    pub fn request<'a>(&mut self, store_keys: impl IntoIterator<Item = &'a StoreKey>, since: Instant) {
+        for store_key in store_keys {
+            self.keys.entry(store_key.clone()).or_default().request(since);
         }
     }
 
-    /// An event tells of something about a key.
-    pub fn expect(&mut self, place: &StoreKey, told: ChangeNotice, now: Instant) {
-        self.slots.entry(place.clone()).or_default().expect(told, now);
+    /// Handles an event regarding a key.
+    pub fn on_change_notice(&mut self, store_key: &StoreKey, notice: ChangeNotice, now: Instant) {
+        self.keys.entry(store_key.clone()).or_default().on_change_notice(notice, now);
     }
 
-    /// Whether what a key was last read at has seen what an event tells of: it is that version, or, where it
-    /// names none, was read since.
+    /// Returns true if the last read of a key has seen the change: it returned that version, or, where the
+    /// event names none, it started since.
     #[must_use]
-    pub fn has_seen(&self, place: &StoreKey, told: &ChangeNotice) -> bool {
-        match &told.version {
-            Some((version, _)) => {
-                matches!(self.values.get(place), Some(Ok(value)) if value.version == *version)
-            }
-            None => self.slots.get(place).is_some_and(|slot| slot.is_read_since(told.before)),
+    pub fn has_seen(&self, store_key: &StoreKey, notice: &ChangeNotice) -> bool {
+        match &notice.version {
+            Some((version, _)) => self.version(store_key) == Some(version),
+            None => self.keys.get(store_key).is_some_and(|key| key.has_read_since(notice.before)),
         }
     }
 
-    /// Every key with the version it was last read at; none where it could not be read.
-    pub fn held(&self) -> impl Iterator<Item = (&StoreKey, Option<&Version>)> {
-        let version = |place| self.values.get(place)?.as_ref().ok().map(|value| &value.version);
-        self.slots.keys().map(move |place| (place, version(place)))
+    /// Returns every key with the version of its last read; none where that failed.
+    pub fn known_versions(&self) -> impl Iterator<Item = (&StoreKey, Option<&Version>)> {
+        self.keys.keys().map(|store_key| (store_key, self.version(store_key)))
     }
 
-    /// The account of a store, as its answers tell: where its keys that are names are looked up.
+    fn version(&self, store_key: &StoreKey) -> Option<&Version> {
+        self.values.get(store_key)?.as_ref().ok().map(|value| &value.version)
+    }
+
+    /// Returns the account of a store, known from its answers, in which keys that are names are looked up.
     #[must_use]
     pub fn account(&self, store: &StoreName) -> Option<&str> {
         self.accounts.get(store).map(String::as_str)
     }
 
-    /// When the next read may begin that waits.
+    /// Returns the instant at which the next delayed read may start.
     #[must_use]
-    pub fn next(&self) -> Option<Instant> {
-        self.slots.values().filter_map(KeyState::next).min()
+    pub fn next_due(&self) -> Option<Instant> {
+        self.keys.values().filter_map(KeyState::next_due).min()
     }
 
-    /// The reads to begin now, one for each store; they are under way from now on.
-    pub fn begin(&mut self, now: Instant) -> Vec<BTreeSet<StoreKey>> {
+    /// Starts the reads that are due, one for each store, and returns their keys.
+    pub fn start_due(&mut self, now: Instant) -> Vec<BTreeSet<StoreKey>> {
         let mut reads: BTreeMap<String, BTreeSet<StoreKey>> = BTreeMap::new();
-        for (place, slot) in &mut self.slots {
-            if slot.begin(now) {
-                reads.entry(place.store.0.clone()).or_default().insert(place.clone());
+        for (store_key, key) in &mut self.keys {
+            if key.start(now) {
+                reads.entry(store_key.store.0.clone()).or_default().insert(store_key.clone());
             }
         }
         reads.into_values().collect()
     }
 
-    /// The read that began at an instant came to its end.
-    pub fn end(&mut self, values: Values, began: Instant, now: Instant) {
-        for (place, value) in values {
-            // Nobody names it any more, or somebody does again who did not when it began.
-            let Some(slot) = self.slots.get_mut(&place) else { continue };
-            if !slot.end(began, value.as_ref().ok().map(|value| &value.version), now) {
+    /// Records the result of the read that started at `started`.
+    pub fn finish(&mut self, values: Values, started: Instant, now: Instant) {
+        for (store_key, value) in values {
+            // The key is no longer in use, or it was dropped and added again during the read.
+            let Some(key) = self.keys.get_mut(&store_key) else { continue };
+            if !key.finish(started, value.as_ref().ok().map(|value| &value.version), now) {
                 continue;
             }
-            // An ARN may be of somebody else's account.
+            // An ARN may be in a foreign account.
             if let Some(account) = value.as_ref().ok().and_then(|value| value.account.as_ref())
-                && !place.key.is_arn()
+                && !store_key.key.is_arn()
             {
-                self.accounts.insert(place.store.clone(), account.clone());
+                self.accounts.insert(store_key.store.clone(), account.clone());
             }
-            self.values.insert(place, value);
+            self.values.insert(store_key, value);
         }
     }
 
-    /// Whether every one of these keys was read as often as somebody wanted it.
+    /// Returns true if no read of these keys is requested or in flight.
     #[must_use]
-    pub fn is_settled<'a>(&self, places: impl IntoIterator<Item = &'a StoreKey>) -> bool {
-        self.states(places).all(|state| state == State::Settled)
+    pub fn is_settled<'a>(&self, store_keys: impl IntoIterator<Item = &'a StoreKey>) -> bool {
+        self.states(store_keys).all(|state| state == FetchState::Settled)
     }
 
-    /// Whether every one of these keys was read for a pass that began at an instant; it may have to be
-    /// again for those who came later.
+    /// Returns true if every one of these keys was read for a reconciliation that started at `started`,
+    /// even if later requests need another read.
     #[must_use]
-    pub fn is_done<'a>(&self, places: impl IntoIterator<Item = &'a StoreKey>, begun: Instant) -> bool {
-        self.states(places).all(|state| match state {
-            State::Settled => true,
-            State::Later(last) => last >= begun,
-            State::Owed => false,
+    pub fn has_served<'a>(
+        &self,
+        store_keys: impl IntoIterator<Item = &'a StoreKey>,
+        started: Instant,
+    ) -> bool {
+        self.states(store_keys).all(|state| match state {
+            FetchState::Settled => true,
+            FetchState::Deferred(last) => last >= started,
+            FetchState::Pending => false,
         })
     }
 
-    /// When the last read of a key began that will be read again: who came after that waits for it.
+    /// Returns the start of the last read of keys that will be read again: events after it wait for the
+    /// next read.
     #[must_use]
-    pub fn served_until<'a>(&self, places: impl IntoIterator<Item = &'a StoreKey>) -> Option<Instant> {
-        let last = |state| if let State::Later(last) = state { Some(last) } else { None };
-        self.states(places).filter_map(last).min()
+    pub fn served_until<'a>(&self, store_keys: impl IntoIterator<Item = &'a StoreKey>) -> Option<Instant> {
+        self.states(store_keys).filter_map(FetchState::last_started).min()
     }
 
-    /// What there is to say of a key that was just read at an older version than an event named.
+    /// Returns the stale answer to report for a key that was just read at an older version than an event
+    /// named.
     #[must_use]
-    pub fn late(&self, place: &StoreKey) -> Option<&StaleAnswer> {
-        self.slots.get(place)?.late()
+    pub fn stale_answer(&self, store_key: &StoreKey) -> Option<&StaleAnswer> {
+        self.keys.get(store_key)?.stale_answer()
     }
 
-    /// Whether a key never answered the version that an event named.
+    /// Returns true if the store never answered the version that an event named.
     #[must_use]
-    pub fn is_overdue(&self, place: &StoreKey) -> bool {
-        self.late(place).is_some_and(|late| late.is_over)
+    pub fn has_given_up(&self, store_key: &StoreKey) -> bool {
+        self.stale_answer(store_key).is_some_and(|answer| answer.is_final)
     }
 
-    fn states<'a>(&self, places: impl IntoIterator<Item = &'a StoreKey>) -> impl Iterator<Item = State> {
-        places.into_iter().map(|place| self.slots.get(place).map_or(State::Settled, KeyState::state))
+    fn states<'a>(
+        &self,
+        store_keys: impl IntoIterator<Item = &'a StoreKey>,
+    ) -> impl Iterator<Item = FetchState> {
+        store_keys
+            .into_iter()
+            .map(|store_key| self.keys.get(store_key).map_or(FetchState::Settled, KeyState::state))
     }
 
-    /// What was read last, once every one of these keys was read at all.
+    /// Returns the last values, once every one of these keys was read.
     #[must_use]
-    pub fn values<'a>(&self, places: impl IntoIterator<Item = &'a StoreKey>) -> Option<&Values> {
-        places.into_iter().all(|place| self.values.contains_key(place)).then_some(&self.values)
+    pub fn values<'a>(&self, store_keys: impl IntoIterator<Item = &'a StoreKey>) -> Option<&Values> {
+        store_keys.into_iter().all(|store_key| self.values.contains_key(store_key)).then_some(&self.values)
     }
 
-    /// Forgets every key but these; gives back those that were forgotten.
-    pub fn retain(&mut self, places: &BTreeSet<StoreKey>) -> Vec<StoreKey> {
-        let forgotten: Vec<_> = self.slots.keys().filter(|place| !places.contains(*place)).cloned().collect();
-        for place in &forgotten {
-            self.slots.remove(place);
-            self.values.remove(place);
+    /// Forgets every key but these, and returns the forgotten ones.
+    pub fn retain(&mut self, store_keys: &BTreeSet<StoreKey>) -> Vec<StoreKey> {
+        let forgotten: Vec<_> =
+            self.keys.keys().filter(|store_key| !store_keys.contains(*store_key)).cloned().collect();
+        for store_key in &forgotten {
+            self.keys.remove(store_key);
+            self.values.remove(store_key);
         }
         forgotten
     }
@@ -159,79 +171,74 @@ mod tests {
     use crate::credential::StoredValue;
     use std::time::Duration;
 
-    fn places(keys: &[&str]) -> BTreeSet<StoreKey> {
-        let place = |key: &&str| {
-            let (store, key) = key.split_once(':').expect("store:key");
-            StoreKey { store: store.into(), key: key.into() }
-        };
-        keys.iter().map(place).collect()
+    /// Each of these is `store:key`.
+    fn store_keys(keys: &[&str]) -> BTreeSet<StoreKey> {
+        let pairs = keys.iter().map(|key| key.split_once(':').expect("store:key"));
+        pairs.map(|(store, key)| StoreKey { store: store.into(), key: key.into() }).collect()
+    }
+
+    fn value() -> StoredValue {
+        StoredValue { version: "1".into(), bytes: b"pw".to_vec().into(), expires_at: None, account: None }
     }
 
     fn values(keys: &[&str]) -> Values {
-        let value = || {
-            Ok(StoredValue {
-                version: "1".into(),
-                bytes: b"pw".to_vec().into(),
-                expires_at: None,
-                account: None,
-            })
-        };
-        places(keys).into_iter().map(|place| (place, value())).collect()
+        store_keys(keys).into_iter().map(|store_key| (store_key, Ok(value()))).collect()
     }
 
     #[test]
-    fn a_key_that_many_want_is_read_once() {
-        let (now, mut reading) = (Instant::now(), Fetches::default());
-        reading.want(&places(&["vault:a", "aws:b"]), now);
-        reading.want(&places(&["vault:a"]), now);
-        assert_eq!(reading.begin(now), [places(&["aws:b"]), places(&["vault:a"])]);
-        assert!(reading.begin(now).is_empty());
-        reading.end(values(&["vault:a"]), now, now);
-        assert!(reading.is_settled(&places(&["vault:a"])) && !reading.is_settled(&places(&["aws:b"])));
-        assert!(reading.values(&places(&["vault:a", "aws:b"])).is_none());
-        reading.end(values(&["aws:b"]), now, now);
-        assert!(reading.values(&places(&["vault:a", "aws:b"])).is_some());
-        assert!(reading.begin(now).is_empty());
+    fn key_with_many_requests_is_read_once() {
+        let (now, mut fetches) = (Instant::now(), Fetches::default());
+        fetches.request(&store_keys(&["vault:a", "aws:b"]), now);
+        fetches.request(&store_keys(&["vault:a"]), now);
+        assert_eq!(fetches.start_due(now), [store_keys(&["aws:b"]), store_keys(&["vault:a"])]);
+        assert!(fetches.start_due(now).is_empty());
+        fetches.finish(values(&["vault:a"]), now, now);
+        assert!(fetches.is_settled(&store_keys(&["vault:a"])));
+        assert!(!fetches.is_settled(&store_keys(&["aws:b"])));
+        assert!(fetches.values(&store_keys(&["vault:a", "aws:b"])).is_none());
+        fetches.finish(values(&["aws:b"]), now, now);
+        assert!(fetches.values(&store_keys(&["vault:a", "aws:b"])).is_some());
+        assert!(fetches.start_due(now).is_empty());
     }
 
     #[test]
-    fn who_asks_while_a_read_is_under_way_is_served_by_the_next() {
-        let (now, mut reading) = (Instant::now(), Fetches::default());
-        let key = places(&["vault:a"]);
-        reading.want(&key, now);
-        reading.begin(now);
-        reading.want(&key, now + Duration::from_millis(1));
-        reading.end(values(&["vault:a"]), now, now);
-        assert!(!reading.is_settled(&key));
+    fn request_during_read_is_served_by_the_next() {
+        let (now, mut fetches) = (Instant::now(), Fetches::default());
+        let key = store_keys(&["vault:a"]);
+        fetches.request(&key, now);
+        fetches.start_due(now);
+        fetches.request(&key, now + Duration::from_millis(1));
+        fetches.finish(values(&["vault:a"]), now, now);
+        assert!(!fetches.is_settled(&key));
         let later = now + Duration::from_millis(2);
-        assert_eq!(reading.begin(later), std::slice::from_ref(&key));
-        reading.end(values(&["vault:a"]), later, later);
-        assert!(reading.is_settled(&key));
+        assert_eq!(fetches.start_due(later), std::slice::from_ref(&key));
+        fetches.finish(values(&["vault:a"]), later, later);
+        assert!(fetches.is_settled(&key));
     }
 
     #[test]
-    fn what_nobody_names_any_more_is_forgotten() {
-        let (now, mut reading) = (Instant::now(), Fetches::default());
-        reading.want(&places(&["vault:a"]), now);
-        reading.begin(now);
-        reading.end(values(&["vault:a"]), now, now);
-        assert_eq!(reading.retain(&BTreeSet::new()), Vec::from_iter(places(&["vault:a"])));
-        assert!(reading.values(&places(&["vault:a"])).is_none());
+    fn unused_key_is_forgotten() {
+        let (now, mut fetches) = (Instant::now(), Fetches::default());
+        fetches.request(&store_keys(&["vault:a"]), now);
+        fetches.start_due(now);
+        fetches.finish(values(&["vault:a"]), now, now);
+        assert_eq!(fetches.retain(&BTreeSet::new()), Vec::from_iter(store_keys(&["vault:a"])));
+        assert!(fetches.values(&store_keys(&["vault:a"])).is_none());
     }
 
     #[test]
-    fn the_account_of_a_store_is_that_of_its_names() {
-        let (now, mut reading) = (Instant::now(), Fetches::default());
+    fn account_of_store_is_that_of_its_names() {
+        let (now, mut fetches) = (Instant::now(), Fetches::default());
         let keys = ["aws:arn:aws:secretsmanager:eu-west-1:2:secret:b-abcdef", "aws:a"];
-        reading.want(&places(&keys), now);
-        reading.begin(now);
+        fetches.request(&store_keys(&keys), now);
+        fetches.start_due(now);
         let mut read = values(&keys);
-        for (place, value) in &mut read {
+        for (store_key, value) in &mut read {
             let value = value.as_mut().expect("a value");
-            value.account = Some(if place.key.is_arn() { "2" } else { "1" }.to_owned());
+            value.account = Some(if store_key.key.is_arn() { "2" } else { "1" }.to_owned());
         }
-        reading.end(read, now, now);
-        assert_eq!(reading.account(&"aws".into()), Some("1"));
-        assert_eq!(reading.account(&"other".into()), None);
+        fetches.finish(read, now, now);
+        assert_eq!(fetches.account(&"aws".into()), Some("1"));
+        assert_eq!(fetches.account(&"other".into()), None);
     }
 }

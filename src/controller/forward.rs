@@ -1,7 +1,7 @@
-//! What comes to a replica that does not lead, brought to the one that does.
+//! Forwards requests from a replica that does not lead to the one that does.
 //!
-//! A request is stored on the ClusterPullSecret, where whoever leads sees it, and only then is it
-//! answered. One round at a time: what comes meanwhile goes together with the next.
+//! A request is stored on the ClusterPullSecret, where the leader sees it, and only then answered. One
+//! batch at a time: requests that arrive during a batch go with the next.
 
 use std::collections::BTreeMap;
 
@@ -13,43 +13,42 @@ use tracing::warn;
 use super::{Controller, TaskResult};
 use crate::cluster::cluster_pull_secret;
 use crate::cluster::error::Error;
-use crate::manifest::object::{Expected, REQUEST, Request};
+use crate::manifest::object::{REQUEST, Request};
 use crate::metrics::{WriteKind, WriteOutcome};
 use crate::trigger::channel::{ForwardError, TriggerReply};
 
-/// Requests to the API server that may be under way at once.
-const AT_ONCE: usize = 8;
+/// Requests to the API server that may be in flight at once.
+const CONCURRENCY: usize = 8;
 
-/// Who asked, and for which ClusterPullSecrets.
-type Waiting = Vec<(Vec<String>, oneshot::Sender<TriggerReply>)>;
+/// The callers to answer, each with the ClusterPullSecrets of its request.
+type Callers = Vec<(Vec<String>, oneshot::Sender<TriggerReply>)>;
 
-/// What waits to be handed over.
+/// Requests that wait to be forwarded.
 #[derive(Debug, Default)]
 pub(super) struct ForwardedRequests {
-    is_under_way: bool,
+    is_in_flight: bool,
     requests: BTreeMap<String, Request>,
-    waiting: Waiting,
-    /// It was said that what comes from files cannot be handed over.
-    is_said: bool,
+    callers: Callers,
+    /// True once the log says that requests regarding files cannot be forwarded.
+    is_logged: bool,
 }
 
-/// A round of them that came to its end.
+/// A batch of requests that was stored, or could not be.
 #[derive(Debug)]
-pub(super) struct HandedOver {
-    waiting: Waiting,
+pub(super) struct ForwardedBatch {
+    callers: Callers,
     results: BTreeMap<String, Result<(), Error>>,
 }
 
 impl ForwardedRequests {
-    /// Adds what somebody asked for; of several requests for one ClusterPullSecret the oldest tells the
-    /// time, and the last of each key its version.
+    /// Adds a request. Several for one ClusterPullSecret become one, with the oldest time and the last
+    /// version of each key.
     fn add(&mut self, name: &str, request: Request) {
         match self.requests.get_mut(name) {
             Some(known) => {
-                let stays = |it: &Expected| {
+                known.expected.retain(|it| {
                     !request.expected.iter().any(|new| (&new.store, &new.key) == (&it.store, &it.key))
-                };
-                known.expected.retain(stays);
+                });
                 known.expected.extend(request.expected);
             }
             None => drop(self.requests.insert(name.to_owned(), request)),
@@ -58,49 +57,49 @@ impl ForwardedRequests {
 }
 
 impl Controller {
-    /// Brings requests to whoever leads; answers when they are there.
-    pub(super) fn hand_over(
+    /// Forwards requests to the leader; answers once they are stored.
+    pub(super) fn forward(
         &mut self,
         requests: BTreeMap<String, Request>,
         answer: oneshot::Sender<TriggerReply>,
     ) {
         let names: Vec<String> = requests.keys().cloned().collect();
         for (name, request) in requests {
-            if self.is_object(&name) {
-                self.hand_overs.add(&name, request);
-            } else if !std::mem::replace(&mut self.hand_overs.is_said, true) {
+            if self.is_in_cluster(&name) {
+                self.forwarded.add(&name, request);
+            } else if !std::mem::replace(&mut self.forwarded.is_logged, true) {
                 warn!(
                     cluster_pull_secret = name,
-                    "this replica does not lead and cannot hand a request over for what comes from a file: callers are told to try again, until they meet the one that leads; put the ClusterPullSecret into the cluster"
+                    "cannot forward a request to the leader: the ClusterPullSecret is from a file; callers have to retry until they reach the leader. Create the ClusterPullSecret in the cluster"
                 );
             }
         }
-        self.hand_overs.waiting.push((names, answer));
-        self.begin_hand_over();
+        self.forwarded.callers.push((names, answer));
+        self.start_forwarding();
     }
 
-    fn is_object(&self, name: &str) -> bool {
-        self.records.get(name).is_some_and(|record| record.wanted.object.is_some())
+    fn is_in_cluster(&self, name: &str) -> bool {
+        self.objects.get(name).is_some_and(|state| state.manifest.object.is_some())
     }
 
-    fn begin_hand_over(&mut self) {
-        if self.hand_overs.is_under_way || self.hand_overs.waiting.is_empty() {
+    fn start_forwarding(&mut self) {
+        if self.forwarded.is_in_flight || self.forwarded.callers.is_empty() {
             return;
         }
-        self.hand_overs.is_under_way = true;
-        let requests = std::mem::take(&mut self.hand_overs.requests);
-        let waiting = std::mem::take(&mut self.hand_overs.waiting);
-        let client = self.settings.unfenced_client.clone();
-        self.under_way.write(async move {
+        self.forwarded.is_in_flight = true;
+        let requests = std::mem::take(&mut self.forwarded.requests);
+        let callers = std::mem::take(&mut self.forwarded.callers);
+        let client = self.context.unfenced_client.clone();
+        self.tasks.spawn_write(async move {
             let results = store(&client, requests).await;
-            TaskResult::HandedOver(HandedOver { waiting, results })
+            TaskResult::Forwarded(ForwardedBatch { callers, results })
         });
     }
 
-    /// A round came to its end.
-    pub(super) fn handed_over(&mut self, HandedOver { waiting, results }: HandedOver) {
-        self.hand_overs.is_under_way = false;
-        let metrics = &self.settings.health.metrics;
+    /// Answers the callers of a batch.
+    pub(super) fn on_forwarded(&mut self, ForwardedBatch { callers, results }: ForwardedBatch) {
+        self.forwarded.is_in_flight = false;
+        let metrics = &self.context.health.metrics;
         for (name, result) in &results {
             let outcome = if result.is_ok() { WriteOutcome::Updated } else { WriteOutcome::Failed };
             metrics.wrote(WriteKind::ClusterPullSecret, outcome);
@@ -108,22 +107,25 @@ impl Controller {
                 warn!(
                     cluster_pull_secret = name,
                     reason = error.reason(),
-                    "cannot hand a request over: {error}"
+                    "cannot forward a request to the leader: {error}"
                 );
             }
         }
-        for (names, answer) in waiting {
-            // Who asked may have gone.
+        for (names, answer) in callers {
+            // The caller may have gone.
             let _ = answer.send(answer_to(names, &results));
         }
-        self.begin_hand_over();
+        self.start_forwarding();
     }
 }
 
-/// What is answered to somebody who asked for these. One that is gone meanwhile has nothing to be told.
+/// Returns the answer to a request for these ClusterPullSecrets, without those deleted since.
 fn answer_to(names: Vec<String>, results: &BTreeMap<String, Result<(), Error>>) -> TriggerReply {
-    let is_lost = |name: &String| !matches!(results.get(name), Some(Ok(()) | Err(Error::NotFound(_))));
-    let lost: Vec<String> = names.iter().filter(|name| is_lost(name)).cloned().collect();
+    let lost = names
+        .iter()
+        .filter(|name| !matches!(results.get(*name), Some(Ok(()) | Err(Error::NotFound(_)))))
+        .cloned()
+        .collect::<Vec<_>>();
     if !lost.is_empty() {
         return Err(ForwardError { cluster_pull_secrets: lost });
     }
@@ -132,53 +134,62 @@ fn answer_to(names: Vec<String>, results: &BTreeMap<String, Result<(), Error>>) 
 
 async fn store(client: &Client, requests: BTreeMap<String, Request>) -> BTreeMap<String, Result<(), Error>> {
     let stored = requests.into_iter().map(|(name, request)| async move {
-        // Text and a time: there is nothing in it that JSON could not hold.
+        // Text and a time: nothing that JSON could not hold.
         let request = serde_json::to_string(&request).unwrap_or_default();
         let result = cluster_pull_secret::annotate(client, &name, REQUEST, &request).await;
         (name, result)
     });
-    stream::iter(stored).buffer_unordered(AT_ONCE).collect().await
+    stream::iter(stored).buffer_unordered(CONCURRENCY).collect().await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::object::Expected;
 
     /// Each of these is `key=version`.
     fn request(second: i64, versions: &[&str]) -> Request {
-        let expected = |text: &&str| {
-            let (key, version) = text.split_once('=').expect("key=version");
-            Expected { store: "aws".into(), key: key.into(), version: version.into() }
-        };
+        let pairs = versions.iter().map(|text| text.split_once('=').expect("key=version"));
+        let expected = pairs.map(|(key, version)| Expected {
+            store: "aws".into(),
+            key: key.into(),
+            version: version.into(),
+        });
         let at = jiff::Timestamp::from_second(second).expect("a time");
-        Request { at, expected: versions.iter().map(expected).collect() }
+        Request { at, expected: expected.collect() }
     }
 
     #[test]
-    fn requests_that_wait_together_are_one_with_the_oldest_time_and_the_last_version_of_each_key() {
-        let mut waiting = ForwardedRequests::default();
-        waiting.add("images", request(1, &["a=1", "b=1"]));
-        waiting.add("images", request(2, &["a=2"]));
-        waiting.add("others", request(3, &[]));
-        assert_eq!(waiting.requests["images"], request(1, &["b=1", "a=2"]));
-        assert_eq!(waiting.requests["others"], request(3, &[]));
+    fn requests_merge_to_oldest_time_and_last_versions() {
+        let mut forwarded = ForwardedRequests::default();
+        forwarded.add("images", request(1, &["a=1", "b=1"]));
+        forwarded.add("images", request(2, &["a=2"]));
+        forwarded.add("others", request(3, &[]));
+        assert_eq!(forwarded.requests["images"], request(1, &["b=1", "a=2"]));
+        assert_eq!(forwarded.requests["others"], request(3, &[]));
     }
 
-    #[test]
-    fn who_asked_is_told_whether_every_request_was_stored() {
+    fn strings(names: &[&str]) -> Vec<String> {
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    #[track_caller]
+    fn check(names: &[&str], expect: Result<&[&str], &[&str]>) {
         let results = BTreeMap::from([
             ("stored".to_owned(), Ok(())),
             ("gone".to_owned(), Err(Error::NotFound("gone".into()))),
             ("failed".to_owned(), Err(Error::NotLeading)),
         ]);
-        let check = |names: &[&str], expect: Result<&[&str], &[&str]>| {
-            let text = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-            let expect = expect.map(text).map_err(|lost| ForwardError { cluster_pull_secrets: text(lost) });
-            assert_eq!(answer_to(text(names), &results), expect, "{names:?}");
-        };
+        let expect = expect.map(strings);
+        let expect = expect.map_err(|lost| ForwardError { cluster_pull_secrets: strings(lost) });
+        assert_eq!(answer_to(strings(names), &results), expect, "{names:?}");
+    }
+
+    #[test]
+    fn answer_says_whether_every_request_was_stored() {
         check(&["stored", "gone"], Ok(&["stored"]));
         check(&["stored", "failed"], Err(&["failed"]));
-        // One of a file was never sent.
+        // One from a file was never sent.
         check(&["stored", "of-a-file"], Err(&["of-a-file"]));
         check(&[], Ok(&[]));
     }

@@ -1,6 +1,6 @@
-//! One ClusterPullSecret as the controller knows it.
+//! The state of one ClusterPullSecret.
 //!
-//! Pure: what is wanted, what its Secrets are to hold, and how it stands in each namespace. Times are
+//! Pure: its manifest, the desired content of its Secrets, and its status in each namespace. Times are
 //! parameters.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,318 +10,337 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::reconciliation::{Cause, Pass, Rotation};
+use super::reconciliation::{Cause, Reconciliation, Rotation};
 use crate::cluster::Namespace;
 use crate::credential::StoreKey;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::status::reason::{AppliedReason, FetchedReason, ReadyReason};
-use crate::manifest::status::{Condition, ConditionType, RegistryStatus};
+use crate::manifest::status::{Condition, ConditionType};
 use crate::reconcile::desired_secret::DesiredSecret;
-use crate::report::{NamespaceReport, Problem, RegistryReport, TargetReason};
+use crate::report::{NamespaceReport, Problem, TargetReason};
 
 mod target_status;
 
-pub use target_status::{Change, TargetStatus};
+pub use target_status::{TargetChange, TargetStatus};
 
-/// The least time from one status to the next while a pass is under way.
+/// The least time between two status updates during a reconciliation.
 pub const PUBLISH_EVERY: Duration = Duration::from_secs(5);
-/// The time after a pass in which what belongs together comes together, before its status is told.
+/// The delay of the status update after a reconciliation, so that changes that belong together make one.
 pub const PUBLISH_AFTER: Duration = Duration::from_millis(300);
 
-/// The longest pause before a target is tried again whose failure may pass by itself: the API server is
-/// away for seconds, a quota is full for days.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// The longest pause before a target with a transient failure is retried: the API server is away for
+/// seconds, a quota is full for days.
+const MAX_TRANSIENT_PAUSE: Duration = Duration::from_secs(15);
 
-/// One ClusterPullSecret as the controller knows it.
+/// The state of one ClusterPullSecret.
 pub struct ObjectState {
-    /// What is wanted.
-    pub wanted: Arc<ClusterPullSecret>,
-    /// What its Secrets are to hold; `None` until every key was read once.
-    pub contents: Option<DesiredSecret>,
-    /// When each key was last read with success.
+    /// The ClusterPullSecret itself.
+    pub manifest: Arc<ClusterPullSecret>,
+    /// The desired content of its Secrets; `None` until every key was read once.
+    pub desired_secret: Option<DesiredSecret>,
+    /// The time of the last successful read of each key.
     pub fetched_at: BTreeMap<StoreKey, Timestamp>,
-    /// The version at which each key was last read with success.
+    /// The version of the last successful read of each key.
     versions: BTreeMap<StoreKey, String>,
-    /// How it stands in each namespace that it has to do with.
-    pub standings: BTreeMap<String, TargetStatus>,
-    /// What is wrong with it as a whole.
+    /// Its status in each target namespace.
+    pub targets: BTreeMap<String, TargetStatus>,
+    /// Problems of the ClusterPullSecret as a whole.
     pub problems: Vec<Problem>,
-    /// The pass that is under way.
-    pub pass: Option<Pass>,
-    /// The last time a new version went out.
+    /// The reconciliation in progress.
+    pub reconciliation: Option<Reconciliation>,
+    /// The last rotation.
     pub last_rotation: Option<Rotation>,
-    /// A trigger wants its keys read, and they were not yet.
-    pub awaits_read: bool,
+    /// True if a trigger requested its keys, and their read has not finished.
+    pub awaits_fetch: bool,
     /// Reads that failed in a row.
-    pub failed_reads: u32,
-    /// When everything is read again.
+    pub failed_fetches: u32,
+    /// The time of the next refresh.
     pub refresh_at: Option<Instant>,
-    /// Requests about the ClusterPullSecret itself.
+    /// Patches of the ClusterPullSecret itself.
     pub attempts: Attempts,
-    /// When its status is looked at.
+    /// The time of the next status update.
     pub publish_at: Option<Instant>,
-    /// What the log last said of it.
-    pub said: Option<Condition>,
-    /// The generation of the spec that a pass came to its end for.
-    pub passed: Option<i64>,
-    /// The annotation `regcred.dev/rotate` that a pass came to its end for.
+    /// The `Ready` condition that was logged last.
+    pub logged_ready: Option<Condition>,
+    /// The generation of the spec that was last reconciled.
+    pub reconciled_generation: Option<i64>,
+    /// The annotation `regcred.dev/rotate` that was last reconciled.
     pub observed_rotate: Option<String>,
-    /// When that was handed over which a pass came to its end for.
+    /// The time of the forwarded request that was last reconciled.
     pub observed_request: Option<String>,
 }
 
-/// Requests about a ClusterPullSecret itself, one at a time.
+/// Patches of a ClusterPullSecret, one at a time.
 #[derive(Clone, Debug, Default)]
 pub struct Attempts {
-    /// One is under way.
-    pub under_way: bool,
-    /// That many failed in a row.
-    pub failures: u32,
-    /// None is begun before this instant.
+    /// True while one is in flight.
+    pub is_in_flight: bool,
+    /// The number that failed in a row.
+    pub consecutive_failures: u32,
+    /// None starts before this instant.
     pub not_before: Option<Instant>,
 }
 
 impl Attempts {
-    /// Whether another one may begin.
-    pub(super) fn is_free(&self, now: Instant) -> bool {
-        !self.under_way && self.not_before.is_none_or(|instant| instant <= now)
+    /// Returns true if another one may start.
+    pub(super) fn can_start(&self, now: Instant) -> bool {
+        !self.is_in_flight && self.not_before.is_none_or(|instant| instant <= now)
     }
 }
 
 impl ObjectState {
-    /// A ClusterPullSecret of which nothing is known yet.
+    /// Creates the state of a new ClusterPullSecret.
     #[must_use]
-    pub fn new(wanted: Arc<ClusterPullSecret>) -> Self {
+    pub fn new(manifest: Arc<ClusterPullSecret>) -> Self {
         Self {
-            wanted,
-            contents: None,
+            manifest,
+            desired_secret: None,
             fetched_at: BTreeMap::new(),
             versions: BTreeMap::new(),
-            standings: BTreeMap::new(),
+            targets: BTreeMap::new(),
             problems: Vec::new(),
-            pass: None,
+            reconciliation: None,
             last_rotation: None,
-            awaits_read: false,
-            failed_reads: 0,
+            awaits_fetch: false,
+            failed_fetches: 0,
             refresh_at: None,
             attempts: Attempts::default(),
             publish_at: None,
-            said: None,
-            passed: None,
+            logged_ready: None,
+            reconciled_generation: None,
             observed_rotate: None,
             observed_request: None,
         }
     }
 
-    /// The keys it reads.
-    pub fn places(&self) -> impl Iterator<Item = &StoreKey> {
-        self.wanted.registries.iter().map(|registry| &registry.place)
+    /// Returns the keys it reads.
+    pub fn store_keys(&self) -> impl Iterator<Item = &StoreKey> {
+        self.manifest.registries.iter().map(|registry| &registry.place)
     }
 
-    /// The names under which Secrets of it may be.
+    /// Returns the names under which its Secrets may exist.
     pub fn secret_names(&self) -> impl Iterator<Item = &String> {
-        self.wanted.secret_names()
+        self.manifest.secret_names()
     }
 
-    /// Whether its keys are read at all.
+    /// Returns true if its Secrets may exist under this name.
     #[must_use]
-    pub fn is_awake(&self) -> bool {
-        self.wanted.at_rest().is_none() && !self.wanted.is_going()
+    pub fn has_secret_name(&self, secret_name: &str) -> bool {
+        self.secret_names().any(|it| it == secret_name)
     }
 
-    /// Begins a pass, or joins the one under way.
-    pub fn begin(&mut self, cause: Cause, now: Instant) -> &mut Pass {
-        let pass = self.pass.get_or_insert_with(|| Pass::new(cause, now));
-        pass.join(cause);
-        pass
+    /// Returns true if its keys are read at all: it is neither suspended nor being deleted.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.manifest.at_rest().is_none() && !self.manifest.is_going()
     }
 
-    /// Takes note, at the end of a pass, of what it was asked for. Where it leaves something to the next,
-    /// a request that was handed over may be of that.
-    pub fn answer(&mut self, leaves_something: bool) {
-        let Some(object) = &self.wanted.object else { return };
+    /// Returns true if a patch of the ClusterPullSecret itself may start.
+    #[must_use]
+    pub fn can_patch(&self, now: Instant) -> bool {
+        self.manifest.object.is_some() && self.attempts.can_start(now)
+    }
+
+    /// Starts a reconciliation, or joins the one in progress.
+    pub fn start_or_join(&mut self, cause: Cause, now: Instant) -> &mut Reconciliation {
+        let reconciliation = self.reconciliation.get_or_insert_with(|| Reconciliation::new(cause, now));
+        reconciliation.join(cause);
+        reconciliation
+    }
+
+    /// Records the requests that a finished reconciliation served. A forwarded request is left open where
+    /// events are left for the next reconciliation: it may be one of them.
+    pub fn record_observed(&mut self, has_late_events: bool) {
+        let Some(object) = &self.manifest.object else { return };
         self.observed_rotate.clone_from(&object.rotate);
-        if !leaves_something {
+        if !has_late_events {
             self.observed_request = object.request.as_ref().map(|request| request.at.to_string());
         }
     }
 
-    /// Whether every namespace was written, or may not be.
+    /// Returns true if every target was written, or must not be.
     #[must_use]
-    pub fn is_written(&self, now: Instant) -> bool {
-        let is_left = |standing: &TargetStatus| {
-            standing.failures > 0 || standing.not_before.is_some_and(|instant| instant > now)
-        };
-        !self.standings.values().any(is_left)
+    pub fn is_applied(&self, now: Instant) -> bool {
+        !self.targets.values().any(|target| target.is_pending(now))
     }
 
-    /// Whether a key could not be read this time, and may be the next.
+    /// Returns true if the last read of a key failed and a retry may succeed.
     #[must_use]
-    pub fn is_unread(&self, place: &StoreKey) -> bool {
-        let registries = self.contents.as_ref().map(DesiredSecret::registries).unwrap_or_default();
-        let is_of = |it: &RegistryReport| it.store == place.store.0 && it.key == place.key.0;
-        registries.iter().any(|it| is_of(it) && it.is_transient())
+    pub fn has_transient_failure(&self, store_key: &StoreKey) -> bool {
+        let registries = self.desired_secret.as_ref().map(DesiredSecret::registries).unwrap_or_default();
+        registries
+            .iter()
+            .any(|it| it.store == store_key.store.0 && it.key == store_key.key.0 && it.is_transient())
     }
 
-    /// Takes note of how it stands in a namespace, and tells what of that is new.
-    pub fn stands(
+    /// Updates the status of a target from a report, and returns the difference.
+    pub fn update_target(
         &mut self,
         report: &NamespaceReport,
         now: Instant,
         pause: impl FnOnce(u32) -> Duration,
-    ) -> Change {
-        let before = self.standings.get(&report.namespace);
-        let failures = before.map_or(0, |standing| standing.failures);
-        let known = before.and_then(|standing| standing.trouble.as_ref()).map(|(reason, _)| *reason);
-        // Who undoes us does not stop because a write that was under way came to its end.
-        if self.is_in_trouble(&report.namespace, AppliedReason::Contested)
-            && self.is_held(&report.namespace, now)
+    ) -> TargetChange {
+        let before = self.targets.get(&report.namespace);
+        let consecutive_failures = before.map_or(0, |target| target.consecutive_failures);
+        let known = before.and_then(|target| target.failure.as_ref()).map(|(reason, _)| *reason);
+        // The end of a write that was in flight does not end a contest.
+        if self.has_failure(&report.namespace, AppliedReason::Contested)
+            && self.is_backing_off(&report.namespace, now)
         {
-            return Change::None;
+            return TargetChange::None;
         }
         let before = before.cloned();
-        match TargetStatus::of(report, failures) {
-            None => drop(self.standings.remove(&report.namespace)),
-            Some(mut standing) => {
-                if standing.failures > 0 {
-                    let pause = pause(standing.failures);
-                    let longest = if report.is_transient() { LONGEST_PAUSE } else { Duration::MAX };
-                    standing.not_before = Some(now + pause.min(longest));
+        match TargetStatus::from_report(report, consecutive_failures) {
+            None => drop(self.targets.remove(&report.namespace)),
+            Some(mut target) => {
+                if target.consecutive_failures > 0 {
+                    let pause = pause(target.consecutive_failures);
+                    let longest = if report.is_transient() { MAX_TRANSIENT_PAUSE } else { Duration::MAX };
+                    target.not_before = Some(now + pause.min(longest));
                 }
-                self.standings.insert(report.namespace.clone(), standing);
+                self.targets.insert(report.namespace.clone(), target);
             }
         }
-        match (&before, self.standings.get(&report.namespace)) {
+        match (&before, self.targets.get(&report.namespace)) {
             (_, Some(after))
-                if after.trouble.is_some() && report.reason.and_then(TargetReason::applied) != known =>
+                if after.failure.is_some() && report.reason.and_then(TargetReason::applied) != known =>
             {
-                Change::Trouble
+                TargetChange::NewFailure
             }
-            (Some(before), Some(after)) if before.is_as(after) => Change::None,
-            (None, None) => Change::None,
-            _ => Change::Other,
+            (Some(before), Some(after)) if before.is_reported_as(after) => TargetChange::None,
+            (None, None) => TargetChange::None,
+            _ => TargetChange::Other,
         }
     }
 
-    /// Whether it may have to do with a namespace: it selects it, stands in it, or left something there.
+    /// Returns true if a namespace may hold something of it: selected, a target, or with leftovers.
     #[must_use]
-    pub fn is_concerned(&self, name: &str, namespace: Option<&Namespace>) -> bool {
-        let mine = |added_for: &Option<String>| added_for.as_ref().is_none_or(|it| *it == self.wanted.name);
-        let has_left_something = |namespace: &Namespace| {
-            self.wanted.selection.selects(name, &namespace.labels)
-                || namespace.secrets.values().any(|it| it.is_made_for(&self.wanted.name))
-                || namespace.service_accounts.values().any(|it| it.added.values().any(mine))
-        };
-        self.standings.contains_key(name) || namespace.is_some_and(has_left_something)
+    pub fn can_affect(&self, name: &str, namespace: Option<&Namespace>) -> bool {
+        self.targets.contains_key(name)
+            || namespace.is_some_and(|namespace| {
+                self.manifest.selection.selects(name, &namespace.labels) || self.has_leftovers(namespace)
+            })
     }
 
-    /// Lets everything be tried at once that waits for its back-off: somebody mended something. A contest
-    /// goes on.
-    pub fn release(&mut self) {
+    /// Returns true if the namespace holds a Secret or an entry that was made for it.
+    fn has_leftovers(&self, namespace: &Namespace) -> bool {
+        let name = &self.manifest.name;
+        let mut entries = namespace.service_accounts.values().flat_map(|it| it.added.values());
+        namespace.secrets.values().any(|it| it.is_made_for(name))
+            || entries.any(|added_for| added_for.as_ref().is_none_or(|it| it == name))
+    }
+
+    /// Ends every back-off, because the cause may have been fixed. Contested targets keep theirs.
+    pub fn reset_backoff(&mut self) {
         self.attempts.not_before = None;
-        for standing in self.standings.values_mut() {
-            if standing.trouble.as_ref().is_none_or(|(reason, _)| *reason != AppliedReason::Contested) {
-                standing.not_before = None;
+        for target in self.targets.values_mut() {
+            if target.failure.as_ref().is_none_or(|(reason, _)| *reason != AppliedReason::Contested) {
+                target.not_before = None;
             }
         }
     }
 
-    /// Whether nothing may be tried in a namespace yet.
+    /// Returns true if nothing may be tried in a namespace yet.
     #[must_use]
-    pub fn is_held(&self, namespace: &str, now: Instant) -> bool {
-        let standing = self.standings.get(namespace);
-        standing.and_then(|standing| standing.not_before).is_some_and(|instant| instant > now)
+    pub fn is_backing_off(&self, namespace: &str, now: Instant) -> bool {
+        self.targets.get(namespace).is_some_and(|target| target.is_backing_off(now))
     }
 
-    /// In how many namespaces it is not as it should be.
+    /// Returns the targets that are out of sync, each with its reason and message.
+    pub fn failed_targets(&self) -> impl Iterator<Item = (&String, &(AppliedReason, String))> {
+        self.targets.iter().filter_map(|(namespace, it)| Some((namespace, it.failure.as_ref()?)))
+    }
+
+    /// Returns the number of targets that are out of sync.
     #[must_use]
-    pub fn behind(&self) -> usize {
-        self.standings.values().filter(|standing| standing.trouble.is_some()).count()
+    pub fn out_of_sync(&self) -> usize {
+        self.failed_targets().count()
     }
 
-    /// Whether this is why it is not as it should be in a namespace.
+    /// Returns true if a namespace is out of sync for this reason.
     #[must_use]
-    pub fn is_in_trouble(&self, namespace: &str, reason: AppliedReason) -> bool {
-        let trouble = self.standings.get(namespace).and_then(|standing| standing.trouble.as_ref());
-        trouble.is_some_and(|(known, _)| *known == reason)
+    pub fn has_failure(&self, namespace: &str, reason: AppliedReason) -> bool {
+        let failure = self.targets.get(namespace).and_then(|target| target.failure.as_ref());
+        failure.is_some_and(|(known, _)| *known == reason)
     }
 
-    /// Nothing is tried in a namespace before an instant, for a reason.
-    pub fn hold(&mut self, namespace: &str, until: Instant, trouble: (AppliedReason, String)) {
-        let standing = self.standings.entry(namespace.to_owned()).or_insert_with(TargetStatus::in_sync);
-        standing.not_before = Some(until);
-        standing.trouble = Some(trouble);
+    /// Makes a namespace back off until an instant, for a reason.
+    pub fn back_off(&mut self, namespace: &str, until: Instant, failure: (AppliedReason, String)) {
+        let target = self.targets.entry(namespace.to_owned()).or_insert_with(TargetStatus::in_sync);
+        target.not_before = Some(until);
+        target.failure = Some(failure);
     }
 
-    /// Whether the first pass over the spec as it is now has not come to its end, under whoever led.
+    /// Returns true if no reconciliation of the current spec has finished, under any leader.
     #[must_use]
     pub fn is_progressing(&self) -> bool {
-        self.passed != Some(self.generation()) && self.told().is_none()
+        self.reconciled_generation != Some(self.generation()) && self.published_ready().is_none()
     }
 
-    /// What the leader before told, where this one has not looked for itself yet: that is nearer to the
-    /// truth than what is known here.
+    /// Returns the `Ready` condition of the previous leader, until this one has reconciled: until then it is
+    /// closer to the truth than the state here.
     #[must_use]
-    pub fn hearsay(&self) -> Option<&Condition> {
-        let is_blind = self.passed.is_none() && self.wanted.at_rest().is_none();
-        self.told().filter(|_| is_blind)
+    pub fn inherited_ready(&self) -> Option<&Condition> {
+        let is_unreconciled = self.reconciled_generation.is_none() && self.manifest.at_rest().is_none();
+        self.published_ready().filter(|_| is_unreconciled)
     }
 
-    /// `Ready`, where the status tells of a pass over the spec as it is now.
-    fn told(&self) -> Option<&Condition> {
-        let ready = self.wanted.object.as_ref()?.status.condition(ConditionType::Ready)?;
+    /// Returns the published `Ready` condition, where it results from a reconciliation of the current spec.
+    fn published_ready(&self) -> Option<&Condition> {
+        let ready = self.manifest.object.as_ref()?.status.condition(ConditionType::Ready)?;
         let is_current = ready.observed_generation == self.generation();
         (is_current && !ready.has_reason(ReadyReason::Progressing)).then_some(ready)
     }
 
-    /// The generation of the spec; 0 where it comes from a file.
+    /// Returns the generation of the spec; 0 where it comes from a file.
     #[must_use]
     pub fn generation(&self) -> i64 {
-        self.wanted.object.as_ref().map_or(0, |object| object.generation)
+        self.manifest.object.as_ref().map_or(0, |object| object.generation)
     }
 
-    /// The version at which a key was last read: by this process, or by whoever wrote the status.
+    /// Returns the version of the last successful read of a key: by this process, or by the published status.
     #[must_use]
-    pub fn last_version(&self, place: &StoreKey) -> Option<&String> {
-        let told = || {
-            let is_it = |it: &&RegistryStatus| it.store == place.store.0 && it.key == place.key.0;
-            let status = &self.wanted.object.as_ref()?.status;
-            status.registries.iter().find(is_it)?.version.as_ref()
-        };
-        self.versions.get(place).or_else(told)
+    pub fn last_version(&self, store_key: &StoreKey) -> Option<&String> {
+        self.versions.get(store_key).or_else(|| self.published_version(store_key))
     }
 
-    /// Takes note of the versions that were read: whether one is another than before. One at rest does so when
-    /// it is awake again, since what was read meanwhile, for others, went nowhere.
-    pub fn note_versions(&mut self) -> bool {
-        if !self.is_awake() {
+    fn published_version(&self, store_key: &StoreKey) -> Option<&String> {
+        let registries = &self.manifest.object.as_ref()?.status.registries;
+        let mut matching =
+            registries.iter().filter(|it| it.store == store_key.store.0 && it.key == store_key.key.0);
+        matching.next()?.version.as_ref()
+    }
+
+    /// Records the versions that were read, and returns true if one changed. Does nothing while inactive:
+    /// versions that are read then, for other ClusterPullSecrets, are not written.
+    pub fn record_versions(&mut self) -> bool {
+        if !self.is_active() {
             return false;
         }
-        let reports = self.contents.as_ref().map(DesiredSecret::registries).unwrap_or_default();
-        let read = self.places().cloned().zip(reports).filter_map(|(place, report)| {
-            let is_good = report.result == FetchedReason::Fetched;
-            report.version.filter(|_| is_good).map(|version| (place, version))
+        let reports = self.desired_secret.as_ref().map(DesiredSecret::registries).unwrap_or_default();
+        let read = self.store_keys().cloned().zip(reports).filter_map(|(store_key, report)| {
+            let is_fetched = report.result == FetchedReason::Fetched;
+            report.version.filter(|_| is_fetched).map(|version| (store_key, version))
         });
         let read: Vec<_> = read.collect();
-        let is_other = |(place, version): &(StoreKey, String)| {
-            self.last_version(place).is_some_and(|before| before != version)
-        };
-        let is_any_other = read.iter().any(is_other);
+        let has_changed = read
+            .iter()
+            .any(|(store_key, version)| self.last_version(store_key).is_some_and(|before| before != version));
         self.versions.extend(read);
-        is_any_other
+        has_changed
     }
 
-    /// Forgets what was read of keys that it does not read any more.
-    pub fn forget_keys(&mut self) {
-        let places: BTreeSet<_> = self.places().cloned().collect();
-        self.versions.retain(|place, _| places.contains(place));
-        self.fetched_at.retain(|place, _| places.contains(place));
+    /// Forgets the versions and times of keys that it does not read any more.
+    pub fn forget_unused_keys(&mut self) {
+        let used: BTreeSet<_> = self.store_keys().cloned().collect();
+        self.versions.retain(|store_key, _| used.contains(store_key));
+        self.fetched_at.retain(|store_key, _| used.contains(store_key));
     }
 
-    /// Whether a registry could not be read.
+    /// Returns true if a registry could not be read.
     #[must_use]
-    pub fn has_failed_read(&self) -> bool {
-        self.contents.as_ref().is_some_and(|contents| !contents.is_complete())
+    pub fn has_failed_fetch(&self) -> bool {
+        self.desired_secret.as_ref().is_some_and(|desired_secret| !desired_secret.is_complete())
     }
 }
 

@@ -1,7 +1,7 @@
-//! Requests about a ClusterPullSecret itself: its finalizer, the names of its Secrets, its status.
+//! Patches of a ClusterPullSecret itself: its finalizer, the names of its Secrets, its status.
 //!
-//! They come in an order that holds at whatever instant the process ends: the finalizer and the name
-//! before anything is written under that name, the finalizer away after nothing is left.
+//! Their order is safe whenever the process ends: the finalizer and the name are stored before anything is
+//! written under that name, and the finalizer is removed after everything else is.
 
 use std::sync::Arc;
 
@@ -16,35 +16,35 @@ use super::timers::Timer;
 use super::{Controller, TaskResult, backoff, status};
 use crate::cluster::error::{Error, within};
 use crate::cluster::{cluster_pull_secret, params};
-use crate::manifest::cluster_pull_secret::Deletion;
+use crate::manifest::cluster_pull_secret::{ClusterPullSecret, Deletion};
 use crate::manifest::object::Object;
 use crate::manifest::status::ClusterPullSecretStatus;
 use crate::metrics::{WriteKind, WriteOutcome};
 use crate::reconcile::guards::Guards;
 use crate::reconcile::target;
 
-/// Lets a ClusterPullSecret go only after what was made for it.
+/// The finalizer that keeps a ClusterPullSecret until its Secrets are removed.
 const FINALIZER: &str = "regcred.dev/cleanup";
 
-/// One request about a ClusterPullSecret itself.
+/// One patch of a ClusterPullSecret.
 #[derive(Debug)]
 pub(super) enum ObjectPatch {
-    /// Put our finalizer on it.
+    /// Adds the finalizer.
     AddFinalizer,
-    /// Say under which name Secrets of it are going to be.
+    /// Stores every name under which its Secrets may exist.
     RecordSecretName(Vec<String>),
-    /// Say how it stands, and how it stood when that was decided: the watch may show the new status
-    /// before the request comes to its end.
+    /// Updates the status. `before` is the status at the time of the decision: the watch may deliver the new
+    /// one before the request ends.
     UpdateStatus { before: Box<ClusterPullSecretStatus>, after: Box<ClusterPullSecretStatus> },
-    /// Let it go.
+    /// Removes the finalizer.
     RemoveFinalizer,
 }
 
-/// Whether the API server remembers what was made for it, should this process end.
-pub(super) fn is_registered(record: &ObjectState) -> bool {
-    let wanted = &record.wanted;
-    wanted.object.as_ref().is_none_or(|object| {
-        object.deleting || (has_finalizer(object) && object.secret_names.contains(&wanted.secret_name))
+/// Returns true if the API server stores enough to find everything written for the ClusterPullSecret.
+pub(super) fn is_registered(state: &ObjectState) -> bool {
+    let manifest = &state.manifest;
+    manifest.object.as_ref().is_none_or(|object| {
+        object.deleting || (has_finalizer(object) && object.secret_names.contains(&manifest.secret_name))
     })
 }
 
@@ -53,209 +53,212 @@ fn has_finalizer(object: &Object) -> bool {
 }
 
 impl Controller {
-    /// Begins what is due, at most one request for each ClusterPullSecret.
-    pub(super) fn begin_errands(&mut self, now: Instant) {
-        let is_free = |record: &ObjectState| record.wanted.object.is_some() && record.attempts.is_free(now);
-        let free = self.records.iter().filter(|(_, record)| is_free(record));
+    /// Starts the patches that are due, at most one for each ClusterPullSecret.
+    pub(super) fn start_object_patches(&mut self, now: Instant) {
+        let free = self.objects.iter().filter(|(_, state)| state.can_patch(now));
         for name in free.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
-            let errand = self.errand(&self.records[&name], now);
-            let Some(record) = self.records.get_mut(&name) else { continue };
-            if record.publish_at.is_some_and(|at| at <= now) && !is_before_all(errand.as_ref()) {
-                record.publish_at = None;
+            let patch = self.next_patch(&self.objects[&name], now);
+            let Some(state) = self.objects.get_mut(&name) else { continue };
+            if state.publish_at.is_some_and(|at| at <= now) && !is_prerequisite(patch.as_ref()) {
+                state.publish_at = None;
             }
-            if let (Some(errand), Some(object)) = (errand, record.wanted.object.clone()) {
-                record.attempts.under_way = true;
-                self.run_errand(name, errand, &object);
+            if let (Some(patch), Some(object)) = (patch, state.manifest.object.clone()) {
+                state.attempts.is_in_flight = true;
+                self.start_patch(name, patch, &object);
             }
         }
-        let free = self.invalid.iter().filter(|(_, it)| it.attempts.is_free(now));
+        let free = self.invalid.iter().filter(|(_, it)| it.attempts.can_start(now));
         for name in free.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             let object = self.invalid[&name].object.clone();
-            // Where a file has one of the same name, that is the one in use.
-            if !self.records.contains_key(&name) {
-                self.settings.health.metrics.set_ready(&name, Some(false));
+            // Where a file has a ClusterPullSecret of the same name, the metric is regarding that one.
+            if !self.objects.contains_key(&name) {
+                self.context.health.metrics.set_ready(&name, Some(false));
             }
-            let Some(errand) = self.errand_of_invalid(&name) else { continue };
+            let Some(patch) = self.next_patch_of_invalid(&name) else { continue };
             if let Some(invalid) = self.invalid.get_mut(&name) {
-                invalid.attempts.under_way = true;
-                self.run_errand(name, errand, &object);
+                invalid.attempts.is_in_flight = true;
+                self.start_patch(name, patch, &object);
             }
         }
     }
 
-    fn run_errand(&mut self, name: String, errand: ObjectPatch, object: &Object) {
-        let (client, patch) = (self.settings.client.clone(), errand.patch(object));
-        self.under_way.write(async move {
-            let result = send(client, &name, &errand, patch).await;
-            TaskResult::ObjectPatch(name, errand, result)
+    fn start_patch(&mut self, name: String, patch: ObjectPatch, object: &Object) {
+        let (client, body) = (self.context.client.clone(), patch.body(object));
+        self.tasks.spawn_write(async move {
+            let result = send(client, &name, &patch, body).await;
+            TaskResult::ObjectPatched(name, patch, result)
         });
     }
 
-    /// What is due for a ClusterPullSecret.
-    fn errand(&self, record: &ObjectState, now: Instant) -> Option<ObjectPatch> {
-        let wanted = &record.wanted;
-        let object = wanted.object.as_ref()?;
+    /// Returns the patch that is due for a ClusterPullSecret.
+    fn next_patch(&self, state: &ObjectState, now: Instant) -> Option<ObjectPatch> {
+        let manifest = &state.manifest;
+        let object = manifest.object.as_ref()?;
         if object.deleting {
-            if has_finalizer(object) && self.queue.is_idle(&wanted.name) && self.is_nothing_left(record) {
+            if has_finalizer(object) && self.queue.is_idle(&manifest.name) && self.is_cleaned_up(state) {
                 return Some(ObjectPatch::RemoveFinalizer);
             }
         } else if !has_finalizer(object) {
             return Some(ObjectPatch::AddFinalizer);
-        } else if !object.secret_names.contains(&wanted.secret_name) {
-            let names = object.secret_names.iter().chain([&wanted.secret_name]);
+        } else if !object.secret_names.contains(&manifest.secret_name) {
+            let names = object.secret_names.iter().chain([&manifest.secret_name]);
             return Some(ObjectPatch::RecordSecretName(names.cloned().collect()));
         }
-        let is_due = record.publish_at.is_some_and(|at| at <= now);
-        if !is_due || record.hearsay().is_some() {
+        let is_due = state.publish_at.is_some_and(|at| at <= now);
+        if !is_due || state.inherited_ready().is_some() {
             return None;
         }
-        let are_former_gone = record.pass.is_none() && self.are_former_gone(record);
-        let told = status::of(record, are_former_gone, (self.settings.wall_clock)());
-        (!status::is_same(&told, &object.status)).then(|| ObjectPatch::tell(object, told))
+        let has_current_name_only = state.reconciliation.is_none() && self.has_current_name_only(state);
+        let status = status::build(state, has_current_name_only, (self.context.wall_clock)());
+        (!status::is_same(&status, &object.status)).then(|| ObjectPatch::update_status(object, status))
     }
 
-    /// What is due for one that is left as it is: to say so, and to let it go where nothing keeps it.
-    fn errand_of_invalid(&self, name: &str) -> Option<ObjectPatch> {
+    /// Returns the patch that is due for an invalid one: its status, or the removal of a finalizer that
+    /// nothing depends on.
+    fn next_patch_of_invalid(&self, name: &str) -> Option<ObjectPatch> {
         let invalid = self.invalid.get(name)?;
         let object = &invalid.object;
-        // What the file wants under the same name stays; what was made under another one has to go first.
-        let is_handed_over =
-            |file: &ObjectState| object.secret_names.iter().all(|it| *it == file.wanted.secret_name);
-        let is_free = self.records.get(name).is_some_and(is_handed_over) && !self.is_owner(&object.uid);
+        // A file takes over the Secrets of the same name; those of other names have to be removed first.
+        let is_taken_over = self
+            .objects
+            .get(name)
+            .is_some_and(|file| object.secret_names.iter().all(|it| *it == file.manifest.secret_name));
+        let is_free = is_taken_over && !self.has_owned_secrets(&object.uid);
         if object.deleting && has_finalizer(object) && is_free {
             return Some(ObjectPatch::RemoveFinalizer);
         }
-        let told = status::of_invalid(&invalid.object, &invalid.message, (self.settings.wall_clock)())?;
-        Some(ObjectPatch::tell(&invalid.object, told))
+        let status = status::build_invalid(&invalid.object, &invalid.message, (self.context.wall_clock)())?;
+        Some(ObjectPatch::update_status(&invalid.object, status))
     }
 
-    /// Whether nothing is left that has to go before the ClusterPullSecret may.
-    fn is_nothing_left(&self, record: &ObjectState) -> bool {
-        let wanted = &record.wanted;
-        let is_settled = |name: &String| {
-            let is_forbidden = matches!(self.memory.cluster.unreadable.get(name), Some(Error::Forbidden(_)));
-            // What regcred may not see, the owner reference removes.
-            self.is_readable(name) || (is_forbidden && wanted.is_going())
-        };
-        if !record.secret_names().all(is_settled) {
+    /// Returns true if everything is removed that has to be before the ClusterPullSecret may go.
+    fn is_cleaned_up(&self, state: &ObjectState) -> bool {
+        let manifest = &state.manifest;
+        if !state.secret_names().all(|name| self.can_finalize(manifest, name)) {
             return false;
         }
-        match (&wanted.object, wanted.deletion) {
+        match (&manifest.object, manifest.deletion) {
             (None, _) => true,
-            // The garbage collector must find nothing that it would take away.
-            (Some(object), Deletion::Retain) => !self.is_owner(&object.uid),
+            // The garbage collector must find nothing to remove.
+            (Some(object), Deletion::Retain) => !self.has_owned_secrets(&object.uid),
             (Some(_), Deletion::Delete) => {
-                let scope = Guards::new(wanted, &self.memory.cluster);
-                let mut namespaces = self.memory.cluster.namespaces.iter();
-                !namespaces.any(|(name, it)| self.target(record, &scope, name, it).is_some())
+                let guards = Guards::new(manifest, &self.cache.cluster);
+                let mut namespaces = self.cache.cluster.namespaces.iter();
+                !namespaces.any(|(name, it)| self.target(state, &guards, name, it).is_some())
             }
         }
     }
 
-    /// Whether the garbage collector would remove a Secret together with the object of this UID.
-    fn is_owner(&self, uid: &str) -> bool {
-        let namespaces = self.memory.cluster.namespaces.values().filter(|it| !it.terminating);
+    /// Returns true if the Secrets of this name are cached, or can be left to the garbage collector.
+    fn can_finalize(&self, manifest: &ClusterPullSecret, secret_name: &str) -> bool {
+        let error = self.cache.cluster.unreadable.get(secret_name);
+        // Secrets that regcred may not see are removed through their owner reference.
+        self.has_listed(secret_name) || (matches!(error, Some(Error::Forbidden(_))) && manifest.is_going())
+    }
+
+    /// Returns true if the garbage collector would remove a Secret together with the object of this UID.
+    fn has_owned_secrets(&self, uid: &str) -> bool {
+        let namespaces = self.cache.cluster.namespaces.values().filter(|it| !it.terminating);
         let mut owners = namespaces.flat_map(|it| it.secrets.values()).flat_map(|it| &it.owners);
         owners.any(|owner| owner.uid == uid)
     }
 
-    /// Whether the Secrets of this name were listed, so that one that is not known is not there.
-    fn is_readable(&self, secret_name: &str) -> bool {
-        self.bodies.has(secret_name) && !self.memory.cluster.unreadable.contains_key(secret_name)
+    /// Returns true if the Secrets of this name were listed, so that one that is not cached does not exist.
+    fn has_listed(&self, secret_name: &str) -> bool {
+        self.secret_lists.has_synced(secret_name) && !self.cache.cluster.unreadable.contains_key(secret_name)
     }
 
-    /// Whether every Secret under a name of before is gone.
-    fn are_former_gone(&self, record: &ObjectState) -> bool {
-        let wanted = &record.wanted;
-        let mut namespaces = self.memory.cluster.namespaces.iter();
-        wanted.previous_names().all(|name| self.is_readable(name))
+    /// Returns true if no Secret under a previous name is left.
+    fn has_current_name_only(&self, state: &ObjectState) -> bool {
+        let manifest = &state.manifest;
+        let mut namespaces = self.cache.cluster.namespaces.iter();
+        manifest.previous_names().all(|name| self.has_listed(name))
             && !namespaces
-                .any(|(name, it)| !target::previous_names(&self.claims, wanted, name, it).is_empty())
+                .any(|(name, it)| !target::previous_names(&self.claims, manifest, name, it).is_empty())
     }
 
-    /// A request about a ClusterPullSecret came to its end.
-    pub(super) fn errand_done(&mut self, name: &str, errand: &ObjectPatch, result: Result<(), Error>) {
+    /// Handles the result of a patch.
+    pub(super) fn on_object_patched(&mut self, name: &str, patch: &ObjectPatch, result: Result<(), Error>) {
         let outcome = if result.is_ok() { WriteOutcome::Updated } else { WriteOutcome::Failed };
-        self.settings.health.metrics.wrote(WriteKind::ClusterPullSecret, outcome);
+        self.context.health.metrics.wrote(WriteKind::ClusterPullSecret, outcome);
         if result.is_ok() {
-            self.note(name, errand);
+            self.record_patch(name, patch);
         }
         let (now, jitter) = (Instant::now(), self.jitter());
-        let is_known = matches!(result, Err(Error::Changed(_) | Error::NotFound(_) | Error::NotLeading));
-        let attempts = match (self.invalid.get_mut(name), self.records.get_mut(name)) {
+        let is_expected = matches!(result, Err(Error::Changed(_) | Error::NotFound(_) | Error::NotLeading));
+        let attempts = match (self.invalid.get_mut(name), self.objects.get_mut(name)) {
             (Some(invalid), _) => &mut invalid.attempts,
-            (None, Some(record)) => &mut record.attempts,
+            (None, Some(state)) => &mut state.attempts,
             (None, None) => return,
         };
-        attempts.under_way = false;
+        attempts.is_in_flight = false;
         let again = match &result {
             Ok(()) => {
-                attempts.failures = 0;
+                attempts.consecutive_failures = 0;
                 now + PUBLISH_EVERY
             }
             Err(error) => {
-                attempts.failures += 1;
-                let again = now + backoff::after(attempts.failures, jitter);
-                attempts.not_before = Some(again);
-                // That it is gone, or newer than we knew, its watch tells.
-                if !is_known {
+                attempts.consecutive_failures += 1;
+                let retry_at = now + backoff::after(attempts.consecutive_failures, jitter);
+                attempts.not_before = Some(retry_at);
+                // The watch delivers a deletion or a newer version.
+                if !is_expected {
                     warn!(
                         cluster_pull_secret = name,
                         reason = error.reason(),
                         "cannot update the ClusterPullSecret: {error}"
                     );
                 }
-                again
+                retry_at
             }
         };
-        if let Some(record) = self.records.get_mut(name)
-            && (record.pass.is_some() || result.is_err())
+        if let Some(state) = self.objects.get_mut(name)
+            && (state.reconciliation.is_some() || result.is_err())
         {
-            record.publish_at = Some(record.publish_at.map_or(again, |at| at.min(again)));
+            state.publish_at = Some(state.publish_at.map_or(again, |at| at.min(again)));
         }
         self.timers.set(again, Timer::ObjectPatch(name.to_owned()));
     }
 
-    /// Takes note of what is so since an errand was done, and announces it.
-    fn note(&mut self, name: &str, errand: &ObjectPatch) {
-        let object = match (self.invalid.get_mut(name), self.records.get_mut(name)) {
+    /// Applies a successful patch to the known object, and announces a change of `Ready`.
+    fn record_patch(&mut self, name: &str, patch: &ObjectPatch) {
+        let object = match (self.invalid.get_mut(name), self.objects.get_mut(name)) {
             (Some(invalid), _) => Some(&mut invalid.object),
-            (None, Some(record)) => Arc::make_mut(&mut record.wanted).object.as_mut(),
+            (None, Some(state)) => Arc::make_mut(&mut state.manifest).object.as_mut(),
             (None, None) => None,
         };
         let Some(object) = object else { return };
-        errand.note(object);
+        patch.apply_to(object);
         let uid = object.uid.clone();
-        if let ObjectPatch::UpdateStatus { before, after } = errand {
+        if let ObjectPatch::UpdateStatus { before, after } = patch {
             self.announce_change(name, &uid, before, after);
         }
     }
 }
 
-/// Whether an errand has to be done before any status is told.
-fn is_before_all(errand: Option<&ObjectPatch>) -> bool {
-    matches!(errand, Some(ObjectPatch::AddFinalizer | ObjectPatch::RecordSecretName(_)))
+/// Returns true if a patch has to be sent before any status update.
+fn is_prerequisite(patch: Option<&ObjectPatch>) -> bool {
+    matches!(patch, Some(ObjectPatch::AddFinalizer | ObjectPatch::RecordSecretName(_)))
 }
 
 impl ObjectPatch {
-    fn tell(object: &Object, after: ClusterPullSecretStatus) -> Self {
+    fn update_status(object: &Object, after: ClusterPullSecretStatus) -> Self {
         Self::UpdateStatus { before: object.status.clone(), after: Box::new(after) }
     }
 
-    /// What is sent.
-    fn patch(&self, object: &Object) -> Json {
+    /// Returns the body of the request.
+    fn body(&self, object: &Object) -> Json {
         let others = object.finalizers.iter().filter(|it| *it != FINALIZER).map(String::as_str);
-        let finalizers = |finalizers: Vec<&str>| json!({ "metadata": { "resourceVersion": object.resource_version, "finalizers": finalizers } });
         match self {
-            Self::AddFinalizer => finalizers(others.chain([FINALIZER]).collect()),
-            Self::RemoveFinalizer => finalizers(others.collect()),
+            Self::AddFinalizer => set_finalizers(object, others.chain([FINALIZER]).collect()),
+            Self::RemoveFinalizer => set_finalizers(object, others.collect()),
             Self::RecordSecretName(names) => json!({ "status": { "secretNames": names } }),
             Self::UpdateStatus { after, .. } => json!({ "status": after }),
         }
     }
 
-    /// What is known of the object once it was carried out.
-    fn note(&self, object: &mut Object) {
+    /// Applies the patch to the known object.
+    fn apply_to(&self, object: &mut Object) {
         match self {
             Self::AddFinalizer => object.finalizers.push(FINALIZER.to_owned()),
             Self::RemoveFinalizer => object.finalizers.retain(|it| it != FINALIZER),
@@ -268,15 +271,19 @@ impl ObjectPatch {
     }
 }
 
-async fn send(client: Client, name: &str, errand: &ObjectPatch, patch: Json) -> Result<(), Error> {
+fn set_finalizers(object: &Object, finalizers: Vec<&str>) -> Json {
+    json!({ "metadata": { "resourceVersion": object.resource_version, "finalizers": finalizers } })
+}
+
+async fn send(client: Client, name: &str, patch: &ObjectPatch, body: Json) -> Result<(), Error> {
     let api = cluster_pull_secret::api(client);
-    let patch = Patch::Merge(patch);
-    match errand {
+    let body = Patch::Merge(body);
+    match patch {
         ObjectPatch::AddFinalizer | ObjectPatch::RemoveFinalizer => {
-            within(api.patch(name, &params::patch(), &patch)).await.map(drop)
+            within(api.patch(name, &params::patch(), &body)).await.map(drop)
         }
         ObjectPatch::RecordSecretName(_) | ObjectPatch::UpdateStatus { .. } => {
-            within(api.patch_status(name, &params::patch(), &patch)).await.map(drop)
+            within(api.patch_status(name, &params::patch(), &body)).await.map(drop)
         }
     }
 }

@@ -1,22 +1,22 @@
-//! What is to be looked at next.
+//! The work queue: the next namespace to reconcile.
 //!
-//! Pure. Every ClusterPullSecret has a lane of its own with a limit of its own, so that one whose
-//! namespaces answer slowly delays no other. In a lane deletions, new namespaces and drift go before
-//! the bulk of a refresh. A namespace is worked on by one lane at a time: two would write to the same
+//! Pure. Every ClusterPullSecret has a lane of its own with a limit of its own, so that one with slow
+//! namespaces delays no other. Within a lane, deletions, new namespaces and drift go before
+//! the bulk of a refresh. Only one lane at a time works on a namespace: two would write to the same
 //! ServiceAccounts.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// How soon something has to be looked at.
+/// The order of an item within its lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Urgency {
+pub enum Priority {
     /// Something in the cluster changed.
-    AtOnce,
+    High,
     /// One of many, for a refresh.
-    InTurn,
+    Normal,
 }
 
-/// A namespace to be looked at for a ClusterPullSecret.
+/// A namespace to reconcile for a ClusterPullSecret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     /// The ClusterPullSecret.
@@ -29,34 +29,34 @@ pub struct Item {
 #[derive(Debug)]
 pub struct Queue {
     lanes: BTreeMap<String, Lane>,
-    /// Namespaces that somebody works on, and who else wants to.
+    /// Namespaces in flight, each with the other lanes that wait for it.
     busy: BTreeMap<String, BTreeSet<String>>,
     /// The lane that had its turn last.
     last: String,
-    /// Items of all lanes that are under way.
-    under_way: usize,
-    /// Items of one lane, and of all lanes, that may be under way at once.
+    /// Items of all lanes that are in flight.
+    in_flight: usize,
+    /// Items of one lane, and of all lanes, that may be in flight at once.
     limits: (usize, usize),
 }
 
 #[derive(Debug, Default)]
 struct Lane {
-    at_once: Line,
-    in_turn: Line,
-    /// Items under way.
-    under_way: usize,
-    /// Nothing may begin yet.
-    closed: bool,
+    high: Fifo,
+    normal: Fifo,
+    /// Items in flight.
+    in_flight: usize,
+    /// True while nothing may start.
+    is_closed: bool,
 }
 
-/// First in, first out, and nobody twice.
+/// A first-in, first-out queue without duplicates.
 #[derive(Debug, Default)]
-struct Line {
+struct Fifo {
     order: VecDeque<String>,
     members: BTreeSet<String>,
 }
 
-impl Line {
+impl Fifo {
     fn push(&mut self, namespace: &str) {
         if self.members.insert(namespace.to_owned()) {
             self.order.push_back(namespace.to_owned());
@@ -74,48 +74,48 @@ impl Line {
 }
 
 impl Queue {
-    /// An empty queue; each lane may have `limit` items under way, all together four times as many.
+    /// Creates an empty queue; each lane may have `limit` items in flight, all together four times as many.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
             lanes: BTreeMap::new(),
             busy: BTreeMap::new(),
             last: String::new(),
-            under_way: 0,
+            in_flight: 0,
             limits: (limit, limit.saturating_mul(4)),
         }
     }
 
-    /// Adds an item, unless it waits already; what waits in turn may become urgent.
-    pub fn push(&mut self, cluster_pull_secret: &str, namespace: &str, urgency: Urgency) {
+    /// Adds an item, unless it is queued already; raises its priority where the new one is higher.
+    pub fn push(&mut self, cluster_pull_secret: &str, namespace: &str, priority: Priority) {
         let lane = self.lanes.entry(cluster_pull_secret.to_owned()).or_default();
-        match urgency {
-            Urgency::AtOnce => {
-                lane.in_turn.members.remove(namespace);
-                lane.at_once.push(namespace);
+        match priority {
+            Priority::High => {
+                lane.normal.members.remove(namespace);
+                lane.high.push(namespace);
             }
-            Urgency::InTurn if !lane.at_once.members.contains(namespace) => lane.in_turn.push(namespace),
-            Urgency::InTurn => {}
+            Priority::Normal if !lane.high.members.contains(namespace) => lane.normal.push(namespace),
+            Priority::Normal => {}
         }
     }
 
-    /// Says whether items of a lane may begin.
-    pub fn open(&mut self, cluster_pull_secret: &str, open: bool) {
-        self.lanes.entry(cluster_pull_secret.to_owned()).or_default().closed = !open;
+    /// Opens or closes a lane; a closed one keeps its items and starts none.
+    pub fn set_open(&mut self, cluster_pull_secret: &str, is_open: bool) {
+        self.lanes.entry(cluster_pull_secret.to_owned()).or_default().is_closed = !is_open;
     }
 
-    /// The next item, which is under way from now on until [`Queue::done`].
-    pub fn begin(&mut self) -> Option<Item> {
-        while self.under_way < self.limits.1 {
-            let name = self.turn()?.clone();
+    /// Takes the next item, which is in flight until [`Queue::done`].
+    pub fn pop(&mut self) -> Option<Item> {
+        while self.in_flight < self.limits.1 {
+            let name = self.next_lane()?.clone();
             let lane = self.lanes.get_mut(&name)?;
             self.last.clone_from(&name);
-            let Some(namespace) = lane.at_once.pop().or_else(|| lane.in_turn.pop()) else { continue };
+            let Some(namespace) = lane.high.pop().or_else(|| lane.normal.pop()) else { continue };
             match self.busy.get_mut(&namespace) {
                 Some(waiting) => drop(waiting.insert(name)),
                 None => {
-                    lane.under_way += 1;
-                    self.under_way += 1;
+                    lane.in_flight += 1;
+                    self.in_flight += 1;
                     self.busy.insert(namespace.clone(), BTreeSet::new());
                     return Some(Item { cluster_pull_secret: name, namespace });
                 }
@@ -124,64 +124,66 @@ impl Queue {
         None
     }
 
-    /// The lane whose turn it is: the first behind the last one that may begin something.
-    fn turn(&self) -> Option<&String> {
+    /// Returns the lane that has its turn: the first after the last one that can start an item.
+    fn next_lane(&self) -> Option<&String> {
         use std::ops::Bound::{Excluded, Unbounded};
-        let is_due = |(_, lane): &(&String, &Lane)| {
-            !lane.closed && lane.waiting() > 0 && lane.under_way < self.limits.0
-        };
-        let behind = self.lanes.range::<String, _>((Excluded(&self.last), Unbounded));
-        behind.chain(&self.lanes).find(is_due).map(|(name, _)| name)
+        let after_last = self.lanes.range::<String, _>((Excluded(&self.last), Unbounded));
+        let mut lanes = after_last.chain(&self.lanes);
+        lanes.find(|(_, lane)| lane.can_start(self.limits.0)).map(|(name, _)| name)
     }
 
-    /// Whether somebody works on a namespace.
+    /// Returns true if an item of this namespace is in flight.
     #[must_use]
     pub fn is_busy(&self, namespace: &str) -> bool {
         self.busy.contains_key(namespace)
     }
 
-    /// An item is no longer under way; who waited for its namespace comes next.
+    /// Ends an item; the lanes that wait for its namespace come next.
     pub fn done(&mut self, item: &Item) {
-        self.under_way = self.under_way.saturating_sub(1);
+        self.in_flight = self.in_flight.saturating_sub(1);
         if let Some(lane) = self.lanes.get_mut(&item.cluster_pull_secret) {
-            lane.under_way = lane.under_way.saturating_sub(1);
+            lane.in_flight = lane.in_flight.saturating_sub(1);
         }
         for cluster_pull_secret in self.busy.remove(&item.namespace).unwrap_or_default() {
-            self.push(&cluster_pull_secret, &item.namespace, Urgency::AtOnce);
+            self.push(&cluster_pull_secret, &item.namespace, Priority::High);
         }
     }
 
-    /// Whether nothing of a lane waits or is under way.
+    /// Returns true if nothing of a lane is queued or in flight.
     #[must_use]
     pub fn is_idle(&self, cluster_pull_secret: &str) -> bool {
-        let is_parked = || self.busy.values().any(|waiting| waiting.contains(cluster_pull_secret));
-        self.lanes.get(cluster_pull_secret).is_none_or(|lane| lane.waiting() == 0 && lane.under_way == 0)
-            && !is_parked()
+        let lane = self.lanes.get(cluster_pull_secret);
+        lane.is_none_or(|lane| lane.depth() == 0 && lane.in_flight == 0)
+            && !self.busy.values().any(|waiting| waiting.contains(cluster_pull_secret))
     }
 
-    /// Items that wait.
+    /// Returns the number of queued items.
     #[must_use]
     pub fn depth(&self) -> usize {
-        self.lanes.values().map(Lane::waiting).sum()
+        self.lanes.values().map(Lane::depth).sum()
     }
 
-    /// Takes a lane away; what is under way in it comes to its end.
-    pub fn forget(&mut self, cluster_pull_secret: &str) {
+    /// Removes a lane; its items in flight still finish.
+    pub fn remove_lane(&mut self, cluster_pull_secret: &str) {
         self.lanes.remove(cluster_pull_secret);
     }
 
-    /// Takes away what waits in every lane.
+    /// Drops the queued items of every lane.
     pub fn clear(&mut self) {
         for lane in self.lanes.values_mut() {
-            (lane.at_once, lane.in_turn) = (Line::default(), Line::default());
+            (lane.high, lane.normal) = (Fifo::default(), Fifo::default());
         }
         self.busy.values_mut().for_each(BTreeSet::clear);
     }
 }
 
 impl Lane {
-    fn waiting(&self) -> usize {
-        self.at_once.members.len() + self.in_turn.members.len()
+    fn depth(&self) -> usize {
+        self.high.members.len() + self.normal.members.len()
+    }
+
+    fn can_start(&self, limit: usize) -> bool {
+        !self.is_closed && self.depth() > 0 && self.in_flight < limit
     }
 }
 
@@ -189,17 +191,17 @@ impl Lane {
 mod tests {
     use super::*;
 
-    fn queue(limit: usize, items: &[(&str, &str, Urgency)]) -> Queue {
+    fn queue(limit: usize, items: &[(&str, &str, Priority)]) -> Queue {
         let mut queue = Queue::new(limit);
-        for (cluster_pull_secret, namespace, urgency) in items {
-            queue.push(cluster_pull_secret, namespace, *urgency);
+        for (cluster_pull_secret, namespace, priority) in items {
+            queue.push(cluster_pull_secret, namespace, *priority);
         }
         queue
     }
 
-    /// Takes what may begin now.
-    fn take(queue: &mut Queue) -> Vec<String> {
-        std::iter::from_fn(|| queue.begin())
+    /// Takes every item that may start now.
+    fn pop_all(queue: &mut Queue) -> Vec<String> {
+        std::iter::from_fn(|| queue.pop())
             .map(|it| format!("{}/{}", it.cluster_pull_secret, it.namespace))
             .collect()
     }
@@ -208,62 +210,62 @@ mod tests {
         queue.done(&Item { cluster_pull_secret: cluster_pull_secret.into(), namespace: namespace.into() });
     }
 
-    use Urgency::{AtOnce, InTurn};
+    use Priority::{High, Normal};
 
     #[test]
-    fn what_is_urgent_goes_before_the_bulk() {
+    fn high_priority_items_go_before_the_bulk() {
         let mut queue =
-            queue(9, &[("a", "1", InTurn), ("a", "2", InTurn), ("a", "new", AtOnce), ("a", "2", AtOnce)]);
-        assert_eq!(take(&mut queue), ["a/new", "a/2", "a/1"]);
+            queue(9, &[("a", "1", Normal), ("a", "2", Normal), ("a", "new", High), ("a", "2", High)]);
+        assert_eq!(pop_all(&mut queue), ["a/new", "a/2", "a/1"]);
     }
 
     #[test]
-    fn lanes_have_their_turns_and_a_full_one_delays_no_other() {
+    fn lanes_take_turns_and_full_one_delays_no_other() {
         let mut queue = queue(
             2,
             &[
-                ("a", "1", InTurn),
-                ("a", "2", InTurn),
-                ("a", "3", InTurn),
-                ("b", "4", InTurn),
-                ("b", "5", InTurn),
+                ("a", "1", Normal),
+                ("a", "2", Normal),
+                ("a", "3", Normal),
+                ("b", "4", Normal),
+                ("b", "5", Normal),
             ],
         );
-        assert_eq!(take(&mut queue), ["a/1", "b/4", "a/2", "b/5"]);
-        queue.push("b", "6", AtOnce);
+        assert_eq!(pop_all(&mut queue), ["a/1", "b/4", "a/2", "b/5"]);
+        queue.push("b", "6", High);
         done(&mut queue, "b", "4");
-        assert_eq!(take(&mut queue), ["b/6"]);
+        assert_eq!(pop_all(&mut queue), ["b/6"]);
     }
 
     #[test]
-    fn a_namespace_is_worked_on_by_one_at_a_time() {
-        let mut queue = queue(9, &[("a", "web", AtOnce), ("b", "web", InTurn), ("b", "db", InTurn)]);
-        assert_eq!(take(&mut queue), ["a/web", "b/db"]);
+    fn namespace_is_in_flight_for_one_lane_at_a_time() {
+        let mut queue = queue(9, &[("a", "web", High), ("b", "web", Normal), ("b", "db", Normal)]);
+        assert_eq!(pop_all(&mut queue), ["a/web", "b/db"]);
         assert!(!queue.is_idle("b"));
         done(&mut queue, "b", "db");
         assert!(!queue.is_idle("b"), "it still waits for its turn in web");
         done(&mut queue, "a", "web");
-        assert_eq!(take(&mut queue), ["b/web"]);
+        assert_eq!(pop_all(&mut queue), ["b/web"]);
     }
 
     #[test]
-    fn what_changes_while_it_is_worked_on_is_looked_at_again() {
-        let mut queue = queue(9, &[("a", "web", AtOnce)]);
-        assert_eq!(take(&mut queue), ["a/web"]);
-        queue.push("a", "web", AtOnce);
-        assert_eq!(take(&mut queue), Vec::<String>::new());
+    fn item_pushed_while_in_flight_is_requeued() {
+        let mut queue = queue(9, &[("a", "web", High)]);
+        assert_eq!(pop_all(&mut queue), ["a/web"]);
+        queue.push("a", "web", High);
+        assert_eq!(pop_all(&mut queue), Vec::<String>::new());
         done(&mut queue, "a", "web");
-        assert_eq!(take(&mut queue), ["a/web"]);
+        assert_eq!(pop_all(&mut queue), ["a/web"]);
         done(&mut queue, "a", "web");
         assert!(queue.is_idle("a"));
     }
 
     #[test]
-    fn a_closed_lane_keeps_its_items() {
-        let mut queue = queue(9, &[("a", "web", AtOnce)]);
-        queue.open("a", false);
-        assert_eq!((take(&mut queue), queue.depth()), (Vec::new(), 1));
-        queue.open("a", true);
-        assert_eq!(take(&mut queue), ["a/web"]);
+    fn closed_lane_keeps_its_items() {
+        let mut queue = queue(9, &[("a", "web", High)]);
+        queue.set_open("a", false);
+        assert_eq!((pop_all(&mut queue), queue.depth()), (Vec::new(), 1));
+        queue.set_open("a", true);
+        assert_eq!(pop_all(&mut queue), ["a/web"]);
     }
 }

@@ -1,7 +1,7 @@
-//! A pass under way, and what it was when it is over.
+//! A reconciliation in progress, and the rotation it was once it is finished.
 //!
-//! Pure. Triggers that come together are one pass: the oldest tells the time, and the one that says most
-//! the reason. Whoever waits for its end gave it a share in a receipt.
+//! Pure. Triggers that come together share one reconciliation: the oldest sets the time, the first in the
+//! order of [`Trigger`] the reason. A source that waits for the end gave the reconciliation an [`Ack`].
 
 use std::time::Duration;
 
@@ -11,100 +11,100 @@ use tokio::time::Instant;
 use crate::credential::StoreKey;
 use crate::trigger::{Ack, Trigger};
 
-/// Why a pass runs, and since when.
+/// The reason for a reconciliation, and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cause {
-    /// What made it run.
+    /// The trigger.
     pub trigger: Trigger,
-    /// When that came, by the clock that measures.
+    /// The time of the trigger by the monotonic clock.
     pub since: Instant,
-    /// When that came, by the clock on the wall.
+    /// The time of the trigger by the wall clock.
     pub at: Timestamp,
 }
 
-/// A pass under way.
+/// A reconciliation in progress.
 #[derive(Debug)]
-pub struct Pass {
-    /// Why it runs.
+pub struct Reconciliation {
+    /// The reason.
     pub cause: Cause,
-    /// When it began; what caused it may be older.
-    pub begun: Instant,
-    /// It found a new version of a credential.
-    pub rotates: bool,
+    /// The start; the cause may be older.
+    pub started: Instant,
+    /// True if it found a new version of a credential.
+    pub is_rotation: bool,
     /// Namespaces in which something was written.
     pub written: usize,
     /// Namespaces in which something failed.
     pub failed: usize,
-    /// A write was not sent, because this process does not lead any more.
-    pub is_unsent: bool,
-    /// When its keys were read.
+    /// True if a write was not sent because this process does not lead any more.
+    pub has_unsent_write: bool,
+    /// The time at which its keys had been read.
     fetched: Option<Instant>,
-    /// When the first of its writes came to its end, and the last.
-    wrote: Option<(Instant, Instant)>,
-    /// Events that joined it, in the order in which they came.
-    joined: Vec<Joined>,
+    /// The end of its first write, and of its last.
+    writes: Option<(Instant, Instant)>,
+    /// Events that joined it, in the order of their arrival.
+    joined: Vec<JoinedEvent>,
 }
 
-/// An event that joined a pass.
+/// An event that joined a reconciliation.
 #[derive(Debug)]
-pub struct Joined {
-    /// When.
+pub struct JoinedEvent {
+    /// The time of its arrival.
     at: Instant,
     cause: Cause,
-    share: Option<Share>,
+    pending_ack: Option<PendingAck>,
 }
 
-/// Who waits for what an event asked for.
+/// An acknowledgement that an event waits for.
 #[derive(Debug)]
-pub struct Share {
-    /// What is told to whoever waits.
-    pub receipt: Ack,
+pub struct PendingAck {
+    /// The acknowledgement to its source.
+    pub ack: Ack,
     /// The keys the event is about.
-    pub places: Vec<StoreKey>,
+    pub store_keys: Vec<StoreKey>,
 }
 
-/// A rotation that came to its end.
+/// A finished rotation.
 #[derive(Clone, Debug)]
 pub struct Rotation {
-    /// What started it, and when.
+    /// The trigger, and its time.
     pub cause: Cause,
-    /// From then to the last namespace.
+    /// The time from the trigger to the last namespace.
     pub took: Duration,
-    /// Of that, until its keys were read.
+    /// The part of it until the keys were read.
     pub fetch: Duration,
-    /// From then on to the first write.
+    /// The part from then to the first write.
     pub first_write: Duration,
-    /// From the first write to the last.
+    /// The part from the first write to the last.
     pub last_write: Duration,
 }
 
-impl Share {
-    /// What the event asked for is done if its keys are. Else its source tells of it again.
-    pub fn settle(self, is_done: impl Fn(&StoreKey) -> bool) {
-        if self.places.iter().all(is_done) {
-            self.receipt.ack();
+impl PendingAck {
+    /// Acknowledges the event if all its keys are done; otherwise its source delivers it again.
+    pub fn ack(self, is_done: impl Fn(&StoreKey) -> bool) {
+        if self.store_keys.iter().all(is_done) {
+            self.ack.ack();
         }
     }
 }
 
-impl Pass {
-    /// One that begins now.
+impl Reconciliation {
+    /// Creates a reconciliation that starts now.
     #[must_use]
     pub fn new(cause: Cause, now: Instant) -> Self {
         Self {
             cause,
-            begun: now,
-            rotates: false,
+            started: now,
+            is_rotation: false,
             written: 0,
             failed: 0,
-            is_unsent: false,
+            has_unsent_write: false,
             fetched: None,
-            wrote: None,
+            writes: None,
             joined: Vec::new(),
         }
     }
 
-    /// Another trigger joins it. Drift alone does not tell the time.
+    /// Adds another trigger. Drift alone does not set the time.
     pub fn join(&mut self, cause: Cause) {
         let is_older = cause.since < self.cause.since && cause.trigger != Trigger::Drift;
         if is_older || (self.cause.trigger == Trigger::Drift && cause.trigger != Trigger::Drift) {
@@ -113,67 +113,67 @@ impl Pass {
         self.cause.trigger = self.cause.trigger.min(cause.trigger);
     }
 
-    /// Takes note of an event that joined it, and of who waits until its keys and every target are done.
-    pub fn note(&mut self, cause: Cause, share: Option<Share>, now: Instant) {
+    /// Records an event that joined, and the acknowledgement due once its keys and every target are done.
+    pub fn add_event(&mut self, cause: Cause, pending_ack: Option<PendingAck>, now: Instant) {
         match self.joined.last_mut() {
-            // Those for whom nobody waits are one: there may be any number of them.
-            Some(last) if last.share.is_none() && share.is_none() => {
+            // Events that wait for no acknowledgement are merged: there may be any number of them.
+            Some(last) if last.pending_ack.is_none() && pending_ack.is_none() => {
                 last.at = now;
                 if cause.since < last.cause.since {
                     last.cause = cause;
                 }
             }
-            _ => self.joined.push(Joined { at: now, cause, share }),
+            _ => self.joined.push(JoinedEvent { at: now, cause, pending_ack }),
         }
     }
 
-    /// The events that came after an instant leave it for the next pass.
-    pub fn leave_late(&mut self, since: Instant) -> Vec<Joined> {
+    /// Removes the events that arrived after `since`, for the next reconciliation.
+    pub fn split_off_events(&mut self, since: Instant) -> Vec<JoinedEvent> {
         let first = self.joined.partition_point(|joined| joined.at <= since);
         self.joined.split_off(first)
     }
 
-    /// The pass of events that were too late for the one before; none where there are none.
+    /// Creates the reconciliation of events that were too late for the one before; none without events.
     #[must_use]
-    pub fn of_late(late: Vec<Joined>) -> Option<Self> {
-        let first = late.first()?;
-        let mut pass = Self::new(first.cause, first.at);
-        for Joined { cause, .. } in &late {
-            pass.join(*cause);
+    pub fn from_events(events: Vec<JoinedEvent>) -> Option<Self> {
+        let first = events.first()?;
+        let mut reconciliation = Self::new(first.cause, first.at);
+        for JoinedEvent { cause, .. } in &events {
+            reconciliation.join(*cause);
         }
-        pass.joined = late;
-        Some(pass)
+        reconciliation.joined = events;
+        Some(reconciliation)
     }
 
-    /// Every target is done, and with it what those events asked for whose keys are.
-    pub fn settle(self, is_done: impl Fn(&StoreKey) -> bool) {
-        for share in self.joined.into_iter().filter_map(|joined| joined.share) {
-            share.settle(&is_done);
+    /// Acknowledges every event that has all its keys done. Called once every target is done.
+    pub fn ack(self, is_done: impl Fn(&StoreKey) -> bool) {
+        for pending_ack in self.joined.into_iter().filter_map(|joined| joined.pending_ack) {
+            pending_ack.ack(&is_done);
         }
     }
 
-    /// Its keys were read, and something was new.
-    pub fn rotate(&mut self, now: Instant) {
-        self.rotates = true;
+    /// Records that its keys were read and one of them has a new version.
+    pub fn mark_rotation(&mut self, now: Instant) {
+        self.is_rotation = true;
         self.fetched.get_or_insert(now);
     }
 
-    /// A namespace was written.
-    pub fn wrote(&mut self, now: Instant) {
+    /// Records a write to a namespace.
+    pub fn record_write(&mut self, now: Instant) {
         self.written += 1;
-        // What was written before the new version was known is no part of its rotation.
+        // Writes before the new version was known are not part of its rotation.
         if self.fetched.is_some() {
-            let first = self.wrote.map_or(now, |(first, _)| first);
-            self.wrote = Some((first, now));
+            let first = self.writes.map_or(now, |(first, _)| first);
+            self.writes = Some((first, now));
         }
     }
 
-    /// What it is as a rotation.
+    /// Returns its times as a rotation.
     #[must_use]
     pub fn rotation(&self) -> Rotation {
         let since = self.cause.since;
         let fetched = self.fetched.unwrap_or(since);
-        let (first, last) = self.wrote.unwrap_or((fetched, fetched));
+        let (first, last) = self.writes.unwrap_or((fetched, fetched));
         Rotation {
             cause: self.cause,
             took: last.saturating_duration_since(since),
@@ -186,6 +186,7 @@ impl Pass {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot::Receiver;
     use tokio::sync::oneshot::error::TryRecvError;
 
     use super::*;
@@ -199,85 +200,88 @@ mod tests {
     }
 
     #[test]
-    fn of_triggers_that_come_together_the_oldest_tells_the_time_and_drift_does_not() {
+    fn oldest_trigger_sets_the_time_and_drift_does_not() {
         let second = seconds(Instant::now());
-        let mut pass = Pass::new(cause(Trigger::Drift, second(0)), second(0));
+        let mut reconciliation = Reconciliation::new(cause(Trigger::Drift, second(0)), second(0));
         for (trigger, n) in
             [(Trigger::Poll, 3), (Trigger::Sqs, 2), (Trigger::Refresh, 4), (Trigger::Drift, 1)]
         {
-            pass.join(cause(trigger, second(n)));
+            reconciliation.join(cause(trigger, second(n)));
         }
-        assert_eq!(pass.cause, cause(Trigger::Sqs, second(2)));
+        assert_eq!(reconciliation.cause, cause(Trigger::Sqs, second(2)));
     }
 
     #[test]
-    fn a_rotation_tells_how_long_each_of_its_stages_took() {
+    fn rotation_measures_each_of_its_stages() {
         let second = seconds(Instant::now());
-        let mut pass = Pass::new(cause(Trigger::Sqs, second(0)), second(1));
-        pass.wrote(second(1));
-        pass.rotate(second(2));
+        let mut reconciliation = Reconciliation::new(cause(Trigger::Sqs, second(0)), second(1));
+        reconciliation.record_write(second(1));
+        reconciliation.mark_rotation(second(2));
         for n in [3, 5, 9] {
-            pass.wrote(second(n));
+            reconciliation.record_write(second(n));
         }
-        let Rotation { took, fetch, first_write, last_write, .. } = pass.rotation();
+        let Rotation { took, fetch, first_write, last_write, .. } = reconciliation.rotation();
         assert_eq!([took, fetch, first_write, last_write].map(|it| it.as_secs()), [9, 2, 1, 6]);
-        assert_eq!(pass.written, 4);
+        assert_eq!(reconciliation.written, 4);
     }
 
-    fn place(key: &str) -> StoreKey {
+    fn store_key(key: &str) -> StoreKey {
         StoreKey { store: "aws".into(), key: key.into() }
     }
 
-    /// A pass that four events joined, at the first to the fourth second, each about a key of its own;
-    /// and how each of them is told.
-    fn joined(second: impl Fn(u64) -> Instant) -> (Pass, impl FnMut() -> Vec<Option<bool>>) {
-        let mut pass = Pass::new(cause(Trigger::Sqs, second(0)), second(0));
-        let mut ended = Vec::new();
+    /// A reconciliation that four events joined, at the first to the fourth second, each regarding a key of its
+    /// own; and the receiver of each acknowledgement.
+    fn joined(second: impl Fn(u64) -> Instant) -> (Reconciliation, Vec<Receiver<()>>) {
+        let mut reconciliation = Reconciliation::new(cause(Trigger::Sqs, second(0)), second(0));
+        let mut receivers = Vec::new();
         for n in 1..=4 {
-            let (receipt, done) = Ack::new();
-            let share = Share { receipt, places: vec![place(&n.to_string())] };
-            pass.note(cause(Trigger::Sqs, second(n)), Some(share), second(n));
-            ended.push(done);
+            let (ack, receiver) = Ack::new();
+            let pending_ack = PendingAck { ack, store_keys: vec![store_key(&n.to_string())] };
+            reconciliation.add_event(cause(Trigger::Sqs, second(n)), Some(pending_ack), second(n));
+            receivers.push(receiver);
         }
-        let told = move || {
-            let told = ended.iter_mut().map(|done| match done.try_recv() {
-                Ok(()) => Some(true),
-                Err(TryRecvError::Closed) => Some(false),
-                Err(TryRecvError::Empty) => None,
-            });
-            told.collect()
-        };
-        (pass, told)
+        (reconciliation, receivers)
+    }
+
+    /// True for each acknowledged event, false for each that never will be; none while it waits.
+    fn outcomes(receivers: &mut [Receiver<()>]) -> Vec<Option<bool>> {
+        let outcomes = receivers.iter_mut().map(|receiver| match receiver.try_recv() {
+            Ok(()) => Some(true),
+            Err(TryRecvError::Closed) => Some(false),
+            Err(TryRecvError::Empty) => None,
+        });
+        outcomes.collect()
     }
 
     #[test]
-    fn who_came_after_the_last_read_began_waits_for_the_next_pass() {
+    fn late_events_wait_for_the_next_reconciliation() {
         let second = seconds(Instant::now());
-        let (mut pass, mut told) = joined(&second);
-        let late = pass.leave_late(second(2));
-        pass.settle(|_| true);
-        assert_eq!(told(), [Some(true), Some(true), None, None]);
-        let next = Pass::of_late(late).expect("another pass");
-        assert_eq!((next.cause.since, next.begun), (second(3), second(3)));
+        let (mut reconciliation, mut receivers) = joined(&second);
+        let late = reconciliation.split_off_events(second(2));
+        reconciliation.ack(|_| true);
+        assert_eq!(outcomes(&mut receivers), [Some(true), Some(true), None, None]);
+        let next = Reconciliation::from_events(late).expect("another reconciliation");
+        assert_eq!((next.cause.since, next.started), (second(3), second(3)));
         drop(next);
-        assert!(Pass::of_late(Vec::new()).is_none());
+        assert!(Reconciliation::from_events(Vec::new()).is_none());
     }
 
     #[test]
-    fn an_event_is_answered_by_its_own_keys_and_not_by_those_of_others() {
-        let (pass, mut told) = joined(seconds(Instant::now()));
-        pass.settle(|it| *it != place("2"));
-        assert_eq!(told(), [Some(true), Some(false), Some(true), Some(true)]);
+    fn event_is_acknowledged_by_its_own_keys_only() {
+        let (reconciliation, mut receivers) = joined(seconds(Instant::now()));
+        reconciliation.ack(|it| *it != store_key("2"));
+        assert_eq!(outcomes(&mut receivers), [Some(true), Some(false), Some(true), Some(true)]);
     }
 
     #[test]
-    fn events_for_which_nobody_waits_take_no_room() {
+    fn events_without_ack_are_merged() {
         let second = seconds(Instant::now());
-        let mut pass = Pass::new(cause(Trigger::Webhook, second(0)), second(0));
+        let mut reconciliation = Reconciliation::new(cause(Trigger::Webhook, second(0)), second(0));
         for n in [3, 2, 4] {
-            pass.note(cause(Trigger::Webhook, second(n)), None, second(n));
+            reconciliation.add_event(cause(Trigger::Webhook, second(n)), None, second(n));
         }
-        assert_eq!(pass.joined.len(), 1);
-        assert_eq!(Pass::of_late(pass.leave_late(second(3))).map(|it| it.cause.since), Some(second(2)));
+        assert_eq!(reconciliation.joined.len(), 1);
+        let next = Reconciliation::from_events(reconciliation.split_off_events(second(3)));
+        assert_eq!(next.map(|it| it.cause.since), Some(second(2)));
     }
 }

@@ -1,4 +1,4 @@
-//! Passes: what begins one, what it reads, and when it is over.
+//! Reconciliations: their start, the reads they need, and their end.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use tracing::{debug, info, warn};
 
 use super::fetches::StaleAnswer;
 use super::object_state::{ObjectState, PUBLISH_AFTER, PUBLISH_EVERY};
-use super::queue::Urgency;
-use super::reconciliation::{Cause, Pass};
+use super::queue::Priority;
+use super::reconciliation::{Cause, Reconciliation};
 use super::timers::Timer;
 use super::triggers::STALENESS;
 use super::{Controller, TaskResult, backoff, status};
@@ -25,207 +25,220 @@ use crate::reconcile::resolve;
 use crate::trigger::{Trigger, poll};
 
 impl Controller {
-    /// Something says to read a ClusterPullSecret's keys again.
-    pub(super) fn trigger(&mut self, name: &str, trigger: Trigger, now: Instant, at: Timestamp) {
-        let Some(record) = self.records.get_mut(name) else { return };
-        if record.wanted.at_rest() == Some(ReadyReason::Suspended) || record.wanted.is_going() {
-            record.pass = None;
-            record.publish_at = Some(now);
-            self.count(name);
+    /// Reconciles a ClusterPullSecret from its stores: requests its keys, and starts a reconciliation or
+    /// joins the one in progress.
+    pub(super) fn reconcile(&mut self, name: &str, trigger: Trigger, now: Instant, at: Timestamp) {
+        let Some(state) = self.objects.get_mut(name) else { return };
+        if state.manifest.at_rest() == Some(ReadyReason::Suspended) || state.manifest.is_going() {
+            state.reconciliation = None;
+            state.publish_at = Some(now);
+            self.update_ready(name);
             return;
         }
-        record.awaits_read = true;
-        self.reading.want(record.places(), now);
-        self.join_pass(name, Cause { trigger, since: now, at }, now);
+        state.awaits_fetch = true;
+        self.fetches.request(state.store_keys(), now);
+        self.join_reconciliation(name, Cause { trigger, since: now, at }, now);
     }
 
-    /// Begins a pass, or joins the one under way, whose status is told now and then while it lasts.
-    pub(super) fn join_pass(&mut self, name: &str, cause: Cause, now: Instant) -> Option<&mut Pass> {
-        let record = self.records.get_mut(name)?;
+    /// Starts a reconciliation, or joins the one in progress; its status is published at intervals.
+    pub(super) fn join_reconciliation(
+        &mut self,
+        name: &str,
+        cause: Cause,
+        now: Instant,
+    ) -> Option<&mut Reconciliation> {
+        let state = self.objects.get_mut(name)?;
         debug!(cluster_pull_secret = name, trigger = %cause.trigger, "triggered");
-        let publish_at = *record.publish_at.get_or_insert(now + PUBLISH_EVERY);
+        let publish_at = *state.publish_at.get_or_insert(now + PUBLISH_EVERY);
         self.timers.set(publish_at, Timer::ObjectPatch(name.to_owned()));
-        Some(record.begin(cause, now))
+        Some(state.start_or_join(cause, now))
     }
 
-    /// A timer is due.
-    pub(super) fn fire(&mut self, timer: Timer, now: Instant) {
+    /// Handles a timer that is due.
+    pub(super) fn on_timer(&mut self, timer: Timer, now: Instant) {
         match timer {
             Timer::Refresh(name) => {
-                if self.records.get(&name).is_some_and(|it| it.refresh_at.is_some_and(|at| at <= now)) {
-                    let at = (self.settings.wall_clock)();
-                    self.trigger(&name, Trigger::Refresh, now, at);
+                if self.objects.get(&name).is_some_and(|it| it.refresh_at.is_some_and(|at| at <= now)) {
+                    let at = (self.context.wall_clock)();
+                    self.reconcile(&name, Trigger::Refresh, now, at);
                 }
             }
-            Timer::Retry(name, namespace) if self.records.contains_key(&name) => {
-                self.queue.push(&name, &namespace, Urgency::AtOnce);
+            Timer::Retry(name, namespace) if self.objects.contains_key(&name) => {
+                self.queue.push(&name, &namespace, Priority::High);
             }
             Timer::Retry(..) => {}
-            // The errands themselves are looked through in every round.
-            Timer::ObjectPatch(name) => self.count(&name),
-            Timer::SecretLists(name) => self.bodies.release(&name),
+            // Every turn of the loop starts the patches themselves.
+            Timer::ObjectPatch(name) => self.update_ready(&name),
+            Timer::SecretLists(name) => self.secret_lists.reset_backoff(&name),
         }
     }
 
-    /// Begins the reads that somebody wants, each store by itself.
-    pub(super) fn begin_reads(&mut self, now: Instant) {
-        for places in self.reading.begin(now) {
+    /// Starts the reads that are due, each store on its own.
+    pub(super) fn start_fetches(&mut self, now: Instant) {
+        for store_keys in self.fetches.start_due(now) {
             let (stores, metrics) =
-                (Arc::clone(&self.settings.stores), Arc::clone(&self.settings.health.metrics));
-            self.under_way.read(async move {
-                let values = stores.read(&places).await;
+                (Arc::clone(&self.context.stores), Arc::clone(&self.context.health.metrics));
+            self.tasks.spawn_read(async move {
+                let values = stores.read(&store_keys).await;
                 let took = now.elapsed();
-                for (place, value) in &values {
-                    metrics.fetched(&place.store, value.as_ref(), took);
-                    metrics
-                        .set_credential_expiry(place, value.as_ref().ok().and_then(|value| value.expires_at));
+                for (store_key, value) in &values {
+                    metrics.fetched(&store_key.store, value.as_ref(), took);
+                    let expires_at = value.as_ref().ok().and_then(|value| value.expires_at);
+                    metrics.set_credential_expiry(store_key, expires_at);
                 }
-                TaskResult::Read(now, values)
+                TaskResult::Fetched(now, values)
             });
         }
     }
 
-    /// A read came to its end: whoever names one of its keys decides anew what its Secrets are to hold.
-    pub(super) fn read(&mut self, began: Instant, values: Values) {
-        let at = (self.settings.wall_clock)();
+    /// Handles the values of a read: resolves every ClusterPullSecret that names one of the keys.
+    pub(super) fn on_fetched(&mut self, started: Instant, values: Values) {
+        let at = (self.context.wall_clock)();
         let (mut read, mut fetched) = (BTreeSet::new(), BTreeSet::new());
-        for (place, value) in &values {
-            read.insert(place.clone());
+        for (store_key, value) in &values {
+            read.insert(store_key.clone());
             if value.is_ok() {
-                fetched.insert(place.clone());
+                fetched.insert(store_key.clone());
             }
         }
-        self.reading.end(values, began, Instant::now());
-        for place in &read {
-            self.reading.late(place).inspect(|late| tell_late(place, late));
+        self.fetches.finish(values, started, Instant::now());
+        for store_key in &read {
+            self.fetches.stale_answer(store_key).inspect(|answer| log_stale_answer(store_key, answer));
         }
-        self.tell_held();
-        let concerned = self.records.iter().filter(|(_, record)| record.places().any(|it| read.contains(it)));
-        for name in concerned.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
-            if let Some(record) = self.records.get_mut(&name) {
-                let own: Vec<_> = record.places().filter(|it| fetched.contains(*it)).cloned().collect();
-                record.fetched_at.extend(own.into_iter().map(|place| (place, at)));
+        self.publish_known_versions();
+        let affected =
+            self.objects.iter().filter(|(_, state)| state.store_keys().any(|it| read.contains(it)));
+        for name in affected.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            if let Some(state) = self.objects.get_mut(&name) {
+                let own: Vec<_> = state.store_keys().filter(|it| fetched.contains(*it)).cloned().collect();
+                state.fetched_at.extend(own.into_iter().map(|store_key| (store_key, at)));
             }
             self.resolve(&name);
-            self.schedule(&name, Instant::now());
+            self.schedule_refresh(&name, Instant::now());
         }
     }
 
-    /// The poll learns which keys there are, and which versions are known.
-    pub(super) fn tell_held(&self) {
-        let awake = self.records.values().filter(|record| record.is_awake());
-        let used: BTreeSet<_> = awake.flat_map(ObjectState::places).collect();
-        let held = self.reading.held().filter(|(place, _)| used.contains(place));
-        let held: poll::KnownVersions =
-            held.map(|(place, version)| (place.clone(), version.cloned())).collect();
-        self.settings.held.send_if_modified(|known| {
-            let is_new = *known != held;
-            *known = held;
-            is_new
+    /// Publishes to the poll which keys are in use, and the version of each that is known.
+    pub(super) fn publish_known_versions(&self) {
+        let active = self.objects.values().filter(|state| state.is_active());
+        let used: BTreeSet<_> = active.flat_map(ObjectState::store_keys).collect();
+        let known_versions = self.fetches.known_versions();
+        let current: poll::KnownVersions = known_versions
+            .filter(|(store_key, _)| used.contains(store_key))
+            .map(|(store_key, version)| (store_key.clone(), version.cloned()))
+            .collect();
+        self.context.known_versions.send_if_modified(|published| {
+            let has_changed = *published != current;
+            *published = current;
+            has_changed
         });
     }
 
-    /// Decides anew what the Secrets are to hold, once every key was read.
+    /// Recomputes the desired content of the Secrets, once every key was read.
     pub(super) fn resolve(&mut self, name: &str) {
         let now = Instant::now();
-        let Some(record) = self.records.get_mut(name) else { return };
-        let Some(values) = self.reading.values(record.places()) else { return };
-        let resolved = resolve::resolve(&record.wanted, values);
-        if let Some(contents) = record.contents.as_mut().filter(|it| it.has_same_credentials(&resolved)) {
-            // What everybody holds is kept; only what is told of the registries may be new.
-            contents.update_resolved(resolved);
-            record.note_versions();
-            self.tell_soon(name, now);
+        let Some(state) = self.objects.get_mut(name) else { return };
+        let Some(values) = self.fetches.values(state.store_keys()) else { return };
+        let resolved = resolve::resolve(&state.manifest, values);
+        if let Some(desired_secret) =
+            state.desired_secret.as_mut().filter(|it| it.has_same_credentials(&resolved))
+        {
+            // The content stays; only the reports of the registries may be new.
+            desired_secret.update_resolved(resolved);
+            state.record_versions();
+            self.publish_soon(name, now);
             return;
         }
-        // Where a store has no versions, the credential of the read before tells, if that was good.
-        let is_rotation = record.contents.as_ref().is_some_and(|before| before.is_rotated_by(&resolved));
-        record.contents = Some(DesiredSecret::new(resolved, &self.memory.cluster));
-        if record.note_versions() || (is_rotation && record.is_awake()) {
-            // It may have been read for somebody else, whose key it is as well.
-            let cause = Cause { trigger: Trigger::Refresh, since: now, at: (self.settings.wall_clock)() };
-            record.begin(cause, now).rotate(now);
+        // Where a store has no versions, compare the credentials, if the previous read was good.
+        let is_rotation = state.desired_secret.as_ref().is_some_and(|before| before.is_rotated_by(&resolved));
+        state.desired_secret = Some(DesiredSecret::new(resolved, &self.cache.cluster));
+        if state.record_versions() || (is_rotation && state.is_active()) {
+            // The read may have been for another ClusterPullSecret with the same key.
+            let cause = Cause { trigger: Trigger::Refresh, since: now, at: (self.context.wall_clock)() };
+            state.start_or_join(cause, now).mark_rotation(now);
         }
-        self.look_everywhere(name, Urgency::InTurn);
+        self.requeue_targets(name, Priority::Normal);
     }
 
-    /// When its keys are read again: after the interval, or sooner where one could not be read.
-    fn schedule(&mut self, name: &str, now: Instant) {
+    /// Schedules the next read of the keys: after the refresh interval, or sooner where one failed.
+    fn schedule_refresh(&mut self, name: &str, now: Instant) {
         let jitter = self.jitter();
-        let Some(record) = self.records.get_mut(name) else { return };
-        if !self.reading.is_settled(record.places()) {
+        let Some(state) = self.objects.get_mut(name) else { return };
+        if !self.fetches.is_settled(state.store_keys()) {
             return;
         }
-        let interval = record.wanted.refresh_interval;
-        let at = if record.awaits_read {
-            record.awaits_read = false;
-            record.failed_reads = if record.has_failed_read() { record.failed_reads + 1 } else { 0 };
-            let pause = match record.failed_reads {
+        let interval = state.manifest.refresh_interval;
+        let at = if state.awaits_fetch {
+            state.awaits_fetch = false;
+            state.failed_fetches = if state.has_failed_fetch() { state.failed_fetches + 1 } else { 0 };
+            let pause = match state.failed_fetches {
                 0 => backoff::jittered(interval, jitter),
                 failures => backoff::after(failures, jitter).min(interval),
             };
             now + pause
-        } else if record.has_failed_read() {
-            // An event, or somebody else, had a part of its keys read: what is due sooner stays due.
-            let again = now + backoff::after(record.failed_reads.max(1), jitter).min(interval);
-            record.refresh_at.map_or(again, |at| at.min(again))
+        } else if state.has_failed_fetch() {
+            // An event, or another ClusterPullSecret, caused the read: an earlier refresh stays scheduled.
+            let retry_at = now + backoff::after(state.failed_fetches.max(1), jitter).min(interval);
+            state.refresh_at.map_or(retry_at, |at| at.min(retry_at))
         } else {
             return;
         };
-        record.refresh_at = Some(at);
+        state.refresh_at = Some(at);
         self.timers.set(at, Timer::Refresh(name.to_owned()));
     }
 
-    /// Passes of which nothing waits and nothing is under way are over.
-    pub(super) fn end_passes(&mut self, now: Instant) {
-        let is_over = |(name, record): &(&String, &ObjectState)| {
-            let is_read = |pass: &Pass| self.reading.is_done(record.places(), pass.begun);
-            record.pass.as_ref().is_some_and(is_read) && self.queue.is_idle(name)
-        };
-        let over: Vec<_> = self.records.iter().filter(is_over).map(|(name, _)| name.clone()).collect();
-        for name in over {
-            self.end_pass(&name, now);
+    /// Finishes the reconciliations of which nothing is queued or in flight.
+    pub(super) fn finish_reconciliations(&mut self, now: Instant) {
+        let finished = self.objects.iter().filter(|(name, state)| self.is_finished(name, state));
+        for name in finished.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.finish_reconciliation(&name, now);
         }
     }
 
-    /// Counts anew what is told of a ClusterPullSecret as a whole.
-    fn count(&mut self, name: &str) {
-        let Some(record) = self.records.get_mut(name) else { return };
-        record.problems = Guards::new(&record.wanted, &self.memory.cluster).problems;
-        let behind = record.behind();
-        self.settings.health.metrics.set_targets(name, record.standings.len() - behind, behind);
-        if let Some(told) = record.hearsay() {
-            self.settings.health.metrics.set_ready(name, status::is_ready(told));
+    fn is_finished(&self, name: &str, state: &ObjectState) -> bool {
+        let Some(reconciliation) = &state.reconciliation else { return false };
+        self.fetches.has_served(state.store_keys(), reconciliation.started) && self.queue.is_idle(name)
+    }
+
+    /// Updates the problems, the metrics and the logged `Ready` of a ClusterPullSecret.
+    fn update_ready(&mut self, name: &str) {
+        let Some(state) = self.objects.get_mut(name) else { return };
+        state.problems = Guards::new(&state.manifest, &self.cache.cluster).problems;
+        let out_of_sync = state.out_of_sync();
+        self.context.health.metrics.set_targets(name, state.targets.len() - out_of_sync, out_of_sync);
+        if let Some(ready) = state.inherited_ready() {
+            self.context.health.metrics.set_ready(name, status::is_ready(ready));
             return;
         }
-        let ready = status::ready(record);
-        self.settings.health.metrics.set_ready(name, status::is_ready(&ready));
-        let before = record.said.replace(ready.clone());
-        if before.as_ref().is_some_and(|before| status::says_the_same(before, &ready)) {
+        let ready = status::ready(state);
+        self.context.health.metrics.set_ready(name, status::is_ready(&ready));
+        let before = state.logged_ready.replace(ready.clone());
+        if before.as_ref().is_some_and(|before| status::is_same_ready(before, &ready)) {
             return;
         }
         let (reason, message) = (&ready.reason, &ready.message);
-        if status::is_bad(&ready) && !record.is_progressing() {
+        if status::is_problem(&ready) && !state.is_progressing() {
             warn!(cluster_pull_secret = name, %reason, "not ready: {message}");
-        } else if before.is_some_and(|before| status::is_bad(&before)) {
+        } else if before.is_some_and(|before| status::is_problem(&before)) {
             info!(cluster_pull_secret = name, %reason, "{message}");
         }
     }
 
-    fn end_pass(&mut self, name: &str, now: Instant) {
-        let metrics = Arc::clone(&self.settings.health.metrics);
-        let Some(record) = self.records.get_mut(name) else { return };
-        let Some(mut pass) = record.pass.take() else { return };
-        let served = self.reading.served_until(record.places());
-        record.pass = served.and_then(|last| Pass::of_late(pass.leave_late(last)));
-        record.passed = Some(record.generation());
-        record.answer(served.is_some());
-        record.publish_at = Some(now + PUBLISH_AFTER);
+    fn finish_reconciliation(&mut self, name: &str, now: Instant) {
+        let metrics = Arc::clone(&self.context.health.metrics);
+        let Some(state) = self.objects.get_mut(name) else { return };
+        let Some(mut finished) = state.reconciliation.take() else { return };
+        let served = self.fetches.served_until(state.store_keys());
+        let late_events = served.map(|last| finished.split_off_events(last));
+        state.reconciliation = late_events.and_then(Reconciliation::from_events);
+        state.reconciled_generation = Some(state.generation());
+        state.record_observed(served.is_some());
+        state.publish_at = Some(now + PUBLISH_AFTER);
         self.timers.set(now + PUBLISH_AFTER, Timer::ObjectPatch(name.to_owned()));
-        self.count(name);
-        let Some(record) = self.records.get_mut(name) else { return };
-        let behind = record.behind();
-        let is_in_sync = behind == 0 && !record.has_failed_read() && record.problems.is_empty();
+        self.update_ready(name);
+        let Some(state) = self.objects.get_mut(name) else { return };
+        let out_of_sync = state.out_of_sync();
+        let is_in_sync = out_of_sync == 0 && !state.has_failed_fetch() && state.problems.is_empty();
         metrics.reconciled(
             name,
             if is_in_sync { ReconciliationOutcome::InSync } else { ReconciliationOutcome::OutOfSync },
@@ -233,50 +246,51 @@ impl Controller {
         if is_in_sync {
             metrics.succeeded(name, now);
         }
-        let (namespaces, took) = (record.standings.len(), now.saturating_duration_since(pass.cause.since));
-        let Pass { cause: Cause { trigger, .. }, rotates, written, failed, .. } = pass;
-        if written + failed > 0 || rotates {
-            info!(cluster_pull_secret = name, %trigger, rotates, namespaces, written, failed, behind, ?took, "pass finished");
+        let (namespaces, took) = (state.targets.len(), now.saturating_duration_since(finished.cause.since));
+        let Reconciliation { cause: Cause { trigger, .. }, is_rotation, written, failed, .. } = finished;
+        if written + failed > 0 || is_rotation {
+            info!(cluster_pull_secret = name, %trigger, is_rotation, namespaces, written, failed, out_of_sync, ?took, "reconciliation finished");
         } else {
-            debug!(cluster_pull_secret = name, %trigger, namespaces, behind, ?took, "pass finished, nothing to do");
+            debug!(cluster_pull_secret = name, %trigger, namespaces, out_of_sync, ?took, "reconciliation finished without changes");
         }
-        if rotates && written > 0 {
-            let rotation = pass.rotation();
+        if is_rotation && written > 0 {
+            let rotation = finished.rotation();
             metrics.propagated(trigger, rotation.took);
-            record.last_rotation = Some(rotation);
+            state.last_rotation = Some(rotation);
             self.announce_rotation(name);
         }
-        if !pass.is_unsent && self.is_written(name, now) {
-            pass.settle(|place| self.is_read(name, place));
+        if !finished.has_unsent_write && self.is_applied(name, now) {
+            finished.ack(|store_key| self.is_fetched(name, store_key));
         }
     }
 
-    /// Whether every target of a ClusterPullSecret was written, as far as anybody can know.
-    pub(super) fn is_written(&self, name: &str, now: Instant) -> bool {
-        let Some(record) = self.records.get(name) else { return false };
-        // Where Secrets could not be listed, nobody knows yet whether one has to be written.
-        let is_unseen = |name: &String| match self.memory.cluster.unreadable.get(name) {
-            None | Some(Error::Forbidden(_)) => false,
-            Some(_) => true,
-        };
-        !record.secret_names().any(is_unseen) && record.is_written(now)
+    /// Returns true if every target of a ClusterPullSecret was written, as far as can be known.
+    pub(super) fn is_applied(&self, name: &str, now: Instant) -> bool {
+        let Some(state) = self.objects.get(name) else { return false };
+        // Secrets that could not be listed may need a write; those that are forbidden never get one.
+        let has_unknown_secrets = state.secret_names().any(|secret_name| {
+            let error = self.cache.cluster.unreadable.get(secret_name);
+            error.is_some_and(|error| !matches!(error, Error::Forbidden(_)))
+        });
+        !has_unknown_secrets && state.is_applied(now)
     }
 
-    /// Whether a key was read for a ClusterPullSecret, or can never be, at the version that was told of.
-    pub(super) fn is_read(&self, name: &str, place: &StoreKey) -> bool {
-        let is_unread = |record: &ObjectState| record.is_unread(place);
-        !self.reading.is_overdue(place) && !self.records.get(name).is_some_and(is_unread)
+    /// Returns true if a key was read at the version that an event named, or a retry cannot succeed.
+    pub(super) fn is_fetched(&self, name: &str, store_key: &StoreKey) -> bool {
+        let state = self.objects.get(name);
+        !self.fetches.has_given_up(store_key)
+            && !state.is_some_and(|state| state.has_transient_failure(store_key))
     }
 }
 
-/// Somebody waits for a rotation of which the store does not know.
+/// Logs a store that does not answer the version an event named.
 ///
-/// What it should answer is not told: that may come from the body of a request.
-fn tell_late(StoreKey { store, key }: &StoreKey, StaleAnswer { answered, is_over }: &StaleAnswer) {
+/// The named version is left out: it may come from the body of a request.
+fn log_stale_answer(StoreKey { store, key }: &StoreKey, StaleAnswer { answered, is_final }: &StaleAnswer) {
     let seconds = STALENESS.as_secs();
-    if *is_over {
-        warn!(%store, %key, %answered, "the store did not answer the version that an event named within {seconds} s: a replica of it lags behind, or that version is current no more, or of another secret; poll and refresh look again");
+    if *is_final {
+        warn!(%store, %key, %answered, "the store did not answer the version that an event named within {seconds} s (replication lag, or the version is no longer current, or is that of another secret); the next poll or refresh retries");
     } else {
-        info!(%store, %key, %answered, "the store answers an older version than an event named: it is asked again for up to {seconds} s");
+        info!(%store, %key, %answered, "the store answers an older version than an event named; retrying for up to {seconds} s");
     }
 }

@@ -1,6 +1,6 @@
-//! Of which names the Secrets were read with their bytes since this process leads, and which are next.
+//! Tracks which Secret names have been listed in full since this replica became leader.
 //!
-//! Pure. By what they hold it is known what need not be written. Times are parameters.
+//! Pure. The content of the Secrets shows which of them need no write. Times are parameters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,53 +8,53 @@ use tokio::time::Instant;
 
 use crate::cluster::LISTS_AT_ONCE;
 
-/// The names of Secrets by how far the reads of their bytes are.
+/// Secret names by the progress of their full list.
 #[derive(Debug, Default)]
 pub(super) struct SecretLists {
-    read: BTreeSet<String>,
-    under_way: BTreeSet<String>,
-    /// Those that could not be listed, and when that is tried again.
+    synced: BTreeSet<String>,
+    in_flight: BTreeSet<String>,
+    /// Names that could not be listed, and the time of the next attempt.
     not_before: BTreeMap<String, Instant>,
 }
 
 impl SecretLists {
-    /// Whether those of a name were read.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.read.contains(name)
+    /// Returns true if the Secrets of a name were listed.
+    pub(super) fn has_synced(&self, name: &str) -> bool {
+        self.synced.contains(name)
     }
 
-    /// Says whether those of a name are to be read now; if so, they are under way.
-    pub(super) fn begin(&mut self, name: &str, now: Instant) -> bool {
+    /// Returns true if the Secrets of a name are to be listed now, and marks the list as in flight.
+    pub(super) fn start(&mut self, name: &str, now: Instant) -> bool {
         let is_early = self.not_before.get(name).is_some_and(|at| *at > now);
-        let has_room = self.under_way.len() < LISTS_AT_ONCE;
-        has_room && !is_early && !self.has(name) && self.under_way.insert(name.to_owned())
+        let has_room = self.in_flight.len() < LISTS_AT_ONCE;
+        has_room && !is_early && !self.has_synced(name) && self.in_flight.insert(name.to_owned())
     }
 
-    /// Those of a name were read.
-    pub(super) fn are_read(&mut self, name: &str) {
-        self.under_way.remove(name);
-        self.read.insert(name.to_owned());
+    /// Records that the Secrets of a name were listed.
+    pub(super) fn mark_synced(&mut self, name: &str) {
+        self.in_flight.remove(name);
+        self.synced.insert(name.to_owned());
     }
 
-    /// Those of a name could not be read: that is tried again then.
-    pub(super) fn failed(&mut self, name: &str, again: Instant) {
-        self.under_way.remove(name);
-        self.not_before.insert(name.to_owned(), again);
+    /// Records that the Secrets of a name could not be listed, and the time of the next attempt.
+    pub(super) fn mark_failed(&mut self, name: &str, retry_at: Instant) {
+        self.in_flight.remove(name);
+        self.not_before.insert(name.to_owned(), retry_at);
     }
 
-    /// Those of a name may be tried again.
-    pub(super) fn release(&mut self, name: &str) {
+    /// Ends the back-off of a name.
+    pub(super) fn reset_backoff(&mut self, name: &str) {
         self.not_before.remove(name);
     }
 
-    /// Nobody wants those of a name any more.
+    /// Forgets a name that is no longer in use.
     pub(super) fn forget(&mut self, name: &str) {
-        self.read.remove(name);
+        self.synced.remove(name);
     }
 
-    /// Somebody else led meanwhile: all have to be read anew.
-    pub(super) fn doubt(&mut self) {
-        self.read.clear();
+    /// Invalidates every list: another replica led since.
+    pub(super) fn invalidate(&mut self) {
+        self.synced.clear();
     }
 }
 
@@ -65,34 +65,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_read_once_until_it_is_doubted() {
-        let (mut bodies, now) = (SecretLists::default(), Instant::now());
-        assert!(bodies.begin("a", now));
-        assert!(!bodies.begin("a", now), "it is under way");
-        bodies.are_read("a");
-        assert!(bodies.has("a") && !bodies.begin("a", now));
-        bodies.doubt();
-        assert!(!bodies.has("a") && bodies.begin("a", now));
+    fn name_is_listed_once_until_invalidated() {
+        let (mut lists, now) = (SecretLists::default(), Instant::now());
+        assert!(lists.start("a", now));
+        assert!(!lists.start("a", now), "it is in flight");
+        lists.mark_synced("a");
+        assert!(lists.has_synced("a") && !lists.start("a", now));
+        lists.invalidate();
+        assert!(!lists.has_synced("a") && lists.start("a", now));
     }
 
     #[test]
-    fn what_could_not_be_read_waits_until_its_time_or_its_release() {
-        let (mut bodies, now) = (SecretLists::default(), Instant::now());
-        let again = now + Duration::from_secs(10);
-        assert!(bodies.begin("a", now));
-        bodies.failed("a", again);
-        assert!(!bodies.has("a") && !bodies.begin("a", now));
-        assert!(bodies.begin("a", again));
-        bodies.failed("a", again);
-        bodies.release("a");
-        assert!(bodies.begin("a", now));
+    fn failed_list_waits_for_its_backoff_or_a_reset() {
+        let (mut lists, now) = (SecretLists::default(), Instant::now());
+        let retry_at = now + Duration::from_secs(10);
+        assert!(lists.start("a", now));
+        lists.mark_failed("a", retry_at);
+        assert!(!lists.has_synced("a") && !lists.start("a", now));
+        assert!(lists.start("a", retry_at));
+        lists.mark_failed("a", retry_at);
+        lists.reset_backoff("a");
+        assert!(lists.start("a", now));
     }
 
     #[test]
-    fn no_more_are_read_at_once_than_the_cluster_can_bear() {
-        let (mut bodies, now) = (SecretLists::default(), Instant::now());
+    fn lists_in_flight_are_limited() {
+        let (mut lists, now) = (SecretLists::default(), Instant::now());
         let names: Vec<_> = (0..=LISTS_AT_ONCE).map(|number| number.to_string()).collect();
-        let begun = names.iter().filter(|name| bodies.begin(name, now)).count();
-        assert_eq!(begun, LISTS_AT_ONCE);
+        let started = names.iter().filter(|name| lists.start(name, now)).count();
+        assert_eq!(started, LISTS_AT_ONCE);
     }
 }

@@ -1,4 +1,4 @@
-//! What is wanted: the ClusterPullSecrets of files and of the cluster.
+//! The ClusterPullSecrets of files and of the cluster, and what a change of one means.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,179 +9,188 @@ use tracing::{info, warn};
 
 use super::Controller;
 use super::object_state::{Attempts, ObjectState};
-use super::queue::Urgency;
+use super::queue::Priority;
 use crate::cluster::watch::ObjectRef;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::life::sort_by_age;
-use crate::manifest::object::{self, Object};
+use crate::manifest::object::{self, Object, Request};
 use crate::reconcile::claims::Claims;
 use crate::trigger::Trigger;
 
-/// A ClusterPullSecret of the cluster in which something is wrong.
-pub(super) struct Invalid {
-    /// What the API server knows of it.
+/// A ClusterPullSecret of the cluster that failed validation.
+pub(super) struct InvalidObject {
+    /// Its metadata and status on the API server.
     pub(super) object: Object,
-    /// Every mistake.
+    /// Every error.
     pub(super) message: String,
-    /// The request that says so.
+    /// Patches of its status.
     pub(super) attempts: Attempts,
 }
 
 impl Controller {
-    /// A ClusterPullSecret is there, or was changed.
-    pub(super) fn pull_secret_is_there(&mut self, name: &str, object: &Json) {
-        if self.is_of_a_file(name) {
+    /// Handles a ClusterPullSecret that was created or changed.
+    pub(super) fn on_object_applied(&mut self, name: &str, object: &Json) {
+        if self.is_from_file(name) {
             let known = Object::of(object);
-            let message = "a ClusterPullSecret of this name is in a file that regcred was given, and goes before this one: rename one of them".to_owned();
-            self.refuse(name, known, message);
+            let message = "a file that regcred was given holds a ClusterPullSecret of this name, which takes precedence. Rename one of them".to_owned();
+            self.mark_invalid(name, known, message);
             return;
         }
-        match object::read(object, &self.settings.stores_known) {
+        match object::read(object, &self.context.store_configs) {
             Ok(cluster_pull_secret) => {
                 self.invalid.remove(name);
-                self.want(Arc::new(cluster_pull_secret));
+                self.upsert(Arc::new(cluster_pull_secret));
             }
-            Err(mistakes) => {
+            Err(errors) => {
                 let known = Object::of(object);
                 if known.deleting {
-                    // Whatever is wrong with it, what was made for it has to go.
+                    // Its Secrets have to be removed, whatever is invalid.
                     self.invalid.remove(name);
-                    self.want(Arc::new(ClusterPullSecret::gone(name, known, object)));
+                    self.upsert(Arc::new(ClusterPullSecret::gone(name, known, object)));
                 } else {
-                    self.refuse(name, known, mistakes.in_one_line());
+                    self.mark_invalid(name, known, errors.in_one_line());
                 }
             }
         }
     }
 
-    /// Leaves a ClusterPullSecret as it is: what was made for it stays until the mistake is mended.
-    fn refuse(&mut self, name: &str, object: Object, message: String) {
-        if !self.is_of_a_file(name) && self.records.remove(name).is_some() {
-            self.forget(name);
+    /// Stops reconciling a ClusterPullSecret: its Secrets stay until the error is fixed.
+    fn mark_invalid(&mut self, name: &str, object: Object, message: String) {
+        if !self.is_from_file(name) && self.objects.remove(name).is_some() {
+            self.forget_object(name);
         }
         let before = self.invalid.insert(
             name.to_owned(),
-            Invalid { object, message: message.clone(), attempts: Attempts::default() },
+            InvalidObject { object, message: message.clone(), attempts: Attempts::default() },
         );
         if before.is_none_or(|before| before.message != message) {
-            warn!(cluster_pull_secret = name, "left as it is: {message}");
+            warn!(cluster_pull_secret = name, "invalid, its Secrets are left unchanged: {message}");
         }
     }
 
-    fn is_of_a_file(&self, name: &str) -> bool {
-        self.records.get(name).is_some_and(|record| record.wanted.object.is_none())
+    fn is_from_file(&self, name: &str) -> bool {
+        self.objects.get(name).is_some_and(|state| state.manifest.object.is_none())
     }
 
-    /// A ClusterPullSecret is gone for good.
-    pub(super) fn pull_secret_is_gone(&mut self, name: &str) {
+    /// Handles a ClusterPullSecret that was deleted.
+    pub(super) fn on_object_deleted(&mut self, name: &str) {
         self.invalid.remove(name);
-        if self.is_of_a_file(name) {
+        if self.is_from_file(name) {
             return;
         }
-        if self.records.remove(name).is_some() {
-            info!(cluster_pull_secret = name, "ClusterPullSecret gone");
+        if self.objects.remove(name).is_some() {
+            info!(cluster_pull_secret = name, "ClusterPullSecret deleted");
         }
-        self.forget(name);
+        self.forget_object(name);
     }
 
-    /// All that there are: the others are gone.
-    pub(super) fn pull_secrets_are(&mut self, present: &BTreeSet<ObjectRef>) {
-        let names = self.records.keys().chain(self.invalid.keys());
-        let is_gone = |name: &&String| !present.contains(&(String::new(), (*name).clone()));
-        for name in names.filter(is_gone).cloned().collect::<Vec<_>>() {
-            self.pull_secret_is_gone(&name);
+    /// Handles a complete list of the ClusterPullSecrets: all others were deleted.
+    pub(super) fn on_objects_relisted(&mut self, present: &BTreeSet<ObjectRef>) {
+        let names = self.objects.keys().chain(self.invalid.keys());
+        let deleted: Vec<_> =
+            names.filter(|name| !present.contains(&(String::new(), (*name).clone()))).cloned().collect();
+        for name in deleted {
+            self.on_object_deleted(&name);
         }
     }
 
-    fn forget(&mut self, name: &str) {
-        self.queue.forget(name);
-        self.settings.health.metrics.forget(name);
-        self.is_claim_new = true;
+    fn forget_object(&mut self, name: &str) {
+        self.queue.remove_lane(name);
+        self.context.health.metrics.forget(name);
+        self.has_stale_claims = true;
     }
 
-    /// Takes note of what is wanted now, and of what that means.
-    pub(super) fn want(&mut self, wanted: Arc<ClusterPullSecret>) {
-        let name = wanted.name.clone();
-        let Some(record) = self.records.get_mut(&name) else {
-            self.records.insert(name.clone(), ObjectState::new(wanted));
-            self.is_claim_new = true;
-            // It was there before this process was.
-            let trigger = if self.is_primed() { Trigger::Spec } else { Trigger::Start };
-            self.begin_pass(&name, trigger);
-            self.take_over(&name);
+    /// Adds or replaces a ClusterPullSecret, and reconciles what changed.
+    pub(super) fn upsert(&mut self, manifest: Arc<ClusterPullSecret>) {
+        let name = manifest.name.clone();
+        let Some(state) = self.objects.get_mut(&name) else {
+            self.objects.insert(name.clone(), ObjectState::new(manifest));
+            self.has_stale_claims = true;
+            // Before the first list is complete, the object is older than this process.
+            let trigger = if self.has_synced() { Trigger::Spec } else { Trigger::Start };
+            self.reconcile_as_leader(&name, trigger);
+            self.resume_request(&name);
             return;
         };
-        let before = std::mem::replace(&mut record.wanted, Arc::clone(&wanted));
-        let key = |it: &ClusterPullSecret| {
-            it.object.as_ref().map(|object| (object.uid.clone(), object.generation, object.deleting))
-        };
-        let annotation = |it: &ClusterPullSecret| it.object.as_ref().and_then(|object| object.rotate.clone());
-        let request = |it: &ClusterPullSecret| it.object.as_ref().and_then(|object| object.request.clone());
-        let names = |it: &ClusterPullSecret| it.previous_names().cloned().collect::<Vec<_>>();
-        if key(&before) != key(&wanted) {
-            record.release();
-            // What was read before the change is as good as it was; a key that is new has to be read first.
-            record.contents = None;
-            record.forget_keys();
-            self.is_claim_new = true;
+        let before = std::mem::replace(&mut state.manifest, Arc::clone(&manifest));
+        let rotate = rotate_annotation(&manifest);
+        if identity(&before) != identity(&manifest) {
+            state.reset_backoff();
+            // Values from before the change are still good; a new key has to be read first.
+            state.desired_secret = None;
+            state.forget_unused_keys();
+            self.has_stale_claims = true;
             self.resolve(&name);
-            self.begin_pass(&name, Trigger::Spec);
-        } else if annotation(&wanted).is_some() && annotation(&before) != annotation(&wanted) {
-            record.release();
-            self.begin_pass(&name, Trigger::Annotation);
-            // Who asks may have mended what failed.
-            self.look_everywhere(&name, Urgency::InTurn);
+            self.reconcile_as_leader(&name, Trigger::Spec);
+        } else if rotate.is_some() && rotate != rotate_annotation(&before) {
+            state.reset_backoff();
+            self.reconcile_as_leader(&name, Trigger::Annotation);
+            // The user may have fixed the cause of a failure.
+            self.requeue_targets(&name, Priority::Normal);
         }
-        if let Some(request) = request(&wanted).filter(|_| request(&before) != request(&wanted)) {
-            self.requested(&name, &request);
+        let request = forwarded_request(&manifest);
+        if let Some(request) = request.filter(|_| request != forwarded_request(&before)) {
+            self.on_request(&name, request);
         }
-        if names(&before) != names(&wanted) {
-            self.is_claim_new = true;
-        }
-    }
-
-    /// A trigger by what is seen; while another process leads, it is that one's.
-    fn begin_pass(&mut self, name: &str, trigger: Trigger) {
-        if self.leads {
-            let (now, at) = (Instant::now(), (self.settings.wall_clock)());
-            self.trigger(name, trigger, now, at);
+        if !before.previous_names().eq(manifest.previous_names()) {
+            self.has_stale_claims = true;
         }
     }
 
-    /// Whose every Secret is, anew, where that may have changed; then everybody looks everywhere.
-    pub(super) fn renew_claims(&mut self) {
-        if !std::mem::take(&mut self.is_claim_new) {
+    /// Reconciles while this replica leads; otherwise the leader does.
+    fn reconcile_as_leader(&mut self, name: &str, trigger: Trigger) {
+        if self.is_leading {
+            let (now, at) = (Instant::now(), (self.context.wall_clock)());
+            self.reconcile(name, trigger, now, at);
+        }
+    }
+
+    /// Rebuilds the claims if they may have changed, then requeues every target.
+    pub(super) fn rebuild_claims(&mut self) {
+        if !std::mem::take(&mut self.has_stale_claims) {
             return;
         }
-        let mut wanted: Vec<_> = self.records.values().map(|record| Arc::clone(&record.wanted)).collect();
-        sort_by_age(&mut wanted);
-        self.claims = Claims::new(&wanted);
-        let places = self.records.values().flat_map(ObjectState::places).cloned().collect();
-        for place in self.reading.retain(&places) {
-            self.settings.health.metrics.set_credential_expiry(&place, None);
+        let mut manifests: Vec<_> = self.objects.values().map(|state| Arc::clone(&state.manifest)).collect();
+        sort_by_age(&mut manifests);
+        self.claims = Claims::new(&manifests);
+        let used = self.objects.values().flat_map(ObjectState::store_keys).cloned().collect();
+        for store_key in self.fetches.retain(&used) {
+            self.context.health.metrics.set_credential_expiry(&store_key, None);
         }
-        self.tell_held();
-        for name in self.records.keys().cloned().collect::<Vec<_>>() {
-            self.look_everywhere(&name, Urgency::InTurn);
+        self.publish_known_versions();
+        for name in self.objects.keys().cloned().collect::<Vec<_>>() {
+            self.requeue_targets(&name, Priority::Normal);
         }
     }
 
-    /// Every namespace is looked at for a ClusterPullSecret.
-    pub(super) fn look_everywhere(&mut self, name: &str, urgency: Urgency) {
-        let Some(record) = self.records.get(name) else { return };
-        for (namespace, observed) in &self.memory.cluster.namespaces {
-            if record.is_concerned(namespace, Some(observed)) {
-                self.queue.push(name, namespace, urgency);
+    /// Requeues every namespace that a ClusterPullSecret may affect.
+    pub(super) fn requeue_targets(&mut self, name: &str, priority: Priority) {
+        let Some(state) = self.objects.get(name) else { return };
+        for (namespace, observed) in &self.cache.cluster.namespaces {
+            if state.can_affect(namespace, Some(observed)) {
+                self.queue.push(name, namespace, priority);
             }
         }
     }
 
-    /// Every namespace is looked at for those whose Secrets have this name.
-    pub(super) fn look_everywhere_for(&mut self, secret_name: &str) {
-        let uses = |record: &ObjectState| record.secret_names().any(|it| it == secret_name);
-        let concerned = self.records.iter().filter(|(_, record)| uses(record));
-        for name in concerned.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
-            self.look_everywhere(&name, Urgency::InTurn);
+    /// Requeues the targets of every ClusterPullSecret with Secrets of this name.
+    pub(super) fn requeue_by_secret_name(&mut self, secret_name: &str) {
+        let users = self.objects.iter().filter(|(_, state)| state.has_secret_name(secret_name));
+        for name in users.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.requeue_targets(&name, Priority::Normal);
         }
     }
+}
+
+/// Returns the fields that change whenever a ClusterPullSecret has to be reconciled from its spec.
+fn identity(manifest: &ClusterPullSecret) -> Option<(&str, i64, bool)> {
+    manifest.object.as_ref().map(|object| (object.uid.as_str(), object.generation, object.deleting))
+}
+
+fn rotate_annotation(manifest: &ClusterPullSecret) -> Option<&String> {
+    manifest.object.as_ref()?.rotate.as_ref()
+}
+
+fn forwarded_request(manifest: &ClusterPullSecret) -> Option<&Request> {
+    manifest.object.as_ref()?.request.as_ref()
 }

@@ -1,13 +1,14 @@
-//! The status of a ClusterPullSecret, by what the controller knows.
+//! The status of a ClusterPullSecret, from the state of the controller.
 //!
-//! Pure: the record and the time go in, the status comes out, and whether it says anything new.
+//! Pure. In go the state and the time, out come the status, and whether it differs from the published one.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::object_state::{ObjectState, TargetStatus};
+use super::object_state::ObjectState;
+use crate::credential::StoreKey;
 use crate::manifest::object::Object;
 use crate::manifest::status::reason::{AppliedReason, FetchedReason, ReadyReason, Reason};
 use crate::manifest::status::{
@@ -16,37 +17,41 @@ use crate::manifest::status::{
 };
 use crate::report::RegistryReport;
 
-/// Failures that a status names.
-const MOST_FAILURES: usize = 10;
+/// Failures that a status lists.
+const MAX_FAILURES: usize = 10;
 
-/// The status; `are_former_gone` says that nothing is left under earlier names of its Secrets.
+/// Builds the status; `has_current_name_only` means that no Secret under a previous name is left.
 #[must_use]
-pub(super) fn of(record: &ObjectState, are_former_gone: bool, now: Timestamp) -> ClusterPullSecretStatus {
-    let Some(object) = &record.wanted.object else { return ClusterPullSecretStatus::default() };
-    if record.wanted.at_rest() == Some(ReadyReason::Suspended) {
-        return of_suspended(record, object, now);
+pub(super) fn build(
+    state: &ObjectState,
+    has_current_name_only: bool,
+    now: Timestamp,
+) -> ClusterPullSecretStatus {
+    let Some(object) = &state.manifest.object else { return ClusterPullSecretStatus::default() };
+    if state.manifest.at_rest() == Some(ReadyReason::Suspended) {
+        return build_suspended(state, object, now);
     }
     let mut status = ClusterPullSecretStatus {
         observed_generation: object.generation,
-        registries: registries(record),
-        namespaces: namespaces(record),
-        service_accounts: service_accounts(record),
-        failures: failures(record),
+        registries: registries(state),
+        namespaces: namespaces(state),
+        service_accounts: service_accounts(state),
+        failures: failures(state),
         conditions: object.status.conditions.clone(),
         last_rotation: object.status.last_rotation.clone(),
-        observed_rotate: record.observed_rotate.clone().or_else(|| object.status.observed_rotate.clone()),
-        observed_request: record.observed_request.clone().or_else(|| object.status.observed_request.clone()),
-        secret_names: if are_former_gone {
-            vec![record.wanted.secret_name.clone()]
+        observed_rotate: state.observed_rotate.clone().or_else(|| object.status.observed_rotate.clone()),
+        observed_request: state.observed_request.clone().or_else(|| object.status.observed_request.clone()),
+        secret_names: if has_current_name_only {
+            vec![state.manifest.secret_name.clone()]
         } else {
             object.secret_names.clone()
         },
         summary: Summary::default(),
     };
-    if let Some(rotation) = &record.last_rotation {
+    if let Some(rotation) = &state.last_rotation {
         status.last_rotation = Some(LastRotation {
             trigger: rotation.cause.trigger.to_string(),
-            // Statuses tell seconds: what is told is to be what is read back.
+            // A status holds whole seconds: the value written must equal the value read back.
             started_at: Time(whole_seconds(rotation.cause.at)),
             propagation: seconds(rotation.took),
             fetch: seconds(rotation.fetch),
@@ -56,29 +61,32 @@ pub(super) fn of(record: &ObjectState, are_former_gone: bool, now: Timestamp) ->
     }
     let fetched = status.registries.iter().filter(|it| it.result == FetchedReason::Fetched).count();
     status.summary = Summary {
-        registries: format!("{fetched}/{}", record.wanted.registries.len()),
+        registries: format!("{fetched}/{}", state.manifest.registries.len()),
         namespaces: format!("{}/{}", status.namespaces.in_sync, status.namespaces.selected),
     };
-    let conditions =
-        [fetched_condition(record), Some(applied_condition(record)), Some(ready_condition(record))];
+    let conditions = [fetched_condition(state), Some(applied_condition(state)), Some(ready_condition(state))];
     for (reason, message) in conditions.into_iter().flatten() {
         status.set(Condition::new(reason, message, object.generation, Time(now)));
     }
     status
 }
 
-/// The status of one that is left alone: what was told of it before stays.
-fn of_suspended(record: &ObjectState, object: &Object, now: Timestamp) -> ClusterPullSecretStatus {
+/// Builds the status of a suspended one: everything but `Ready` stays as published.
+fn build_suspended(state: &ObjectState, object: &Object, now: Timestamp) -> ClusterPullSecretStatus {
     let mut status = (*object.status).clone();
     status.observed_generation = object.generation;
-    let (reason, message) = ready_condition(record);
+    let (reason, message) = ready_condition(state);
     status.set(Condition::new(reason, message, object.generation, Time(now)));
     status
 }
 
-/// The status of one in which something is wrong; `None` where it says so already.
+/// Builds the status of an invalid one; `None` where it is published already.
 #[must_use]
-pub(super) fn of_invalid(object: &Object, message: &str, now: Timestamp) -> Option<ClusterPullSecretStatus> {
+pub(super) fn build_invalid(
+    object: &Object,
+    message: &str,
+    now: Timestamp,
+) -> Option<ClusterPullSecretStatus> {
     let mut status = (*object.status).clone();
     status.observed_generation = object.generation;
     let reason = ReadyReason::Invalid.into();
@@ -86,46 +94,48 @@ pub(super) fn of_invalid(object: &Object, message: &str, now: Timestamp) -> Opti
     (!is_same(&status, &object.status)).then_some(status)
 }
 
-/// Whether two statuses differ in nothing but when a key was read.
+/// Returns true if two statuses differ in timestamps only.
 #[must_use]
 pub(super) fn is_same(one: &ClusterPullSecretStatus, other: &ClusterPullSecretStatus) -> bool {
-    let timeless = |status: &ClusterPullSecretStatus| {
-        let mut status = status.clone();
-        status.registries.iter_mut().for_each(|registry| registry.fetched_at = None);
-        status.conditions.iter_mut().for_each(|it| it.last_transition_time = Time(Timestamp::UNIX_EPOCH));
-        status
-    };
-    timeless(one) == timeless(other)
+    without_times(one) == without_times(other)
 }
 
-/// `Ready`, where it says something else than before that is worth an Event.
+fn without_times(status: &ClusterPullSecretStatus) -> ClusterPullSecretStatus {
+    let mut status = status.clone();
+    status.registries.iter_mut().for_each(|registry| registry.fetched_at = None);
+    status.conditions.iter_mut().for_each(|it| it.last_transition_time = Time(Timestamp::UNIX_EPOCH));
+    status
+}
+
+/// Returns `Ready`, if it changed in a way that deserves an Event.
 #[must_use]
-pub(super) fn change<'a>(
+pub(super) fn ready_change<'a>(
     before: &ClusterPullSecretStatus,
     after: &'a ClusterPullSecretStatus,
 ) -> Option<&'a Condition> {
     let ready = after.condition(ConditionType::Ready)?;
-    let is_known = before.condition(ConditionType::Ready).is_some_and(|before| says_the_same(before, ready));
-    let is_worth_it = !ready.has_reason(ReadyReason::Progressing);
-    (!is_known && is_worth_it).then_some(ready)
+    let is_known = before.condition(ConditionType::Ready).is_some_and(|before| is_same_ready(before, ready));
+    let is_final = !ready.has_reason(ReadyReason::Progressing);
+    (!is_known && is_final).then_some(ready)
 }
 
-/// Whether `Ready` is no news. How many namespaces are well is none; what is wrong, and where, is.
+/// Returns true if `Ready` did not change. The message counts only where it describes a problem, not where it
+/// counts namespaces in sync.
 #[must_use]
-pub(super) fn says_the_same(before: &Condition, ready: &Condition) -> bool {
-    before.reason == ready.reason && (!is_bad(ready) || before.message == ready.message)
+pub(super) fn is_same_ready(before: &Condition, ready: &Condition) -> bool {
+    before.reason == ready.reason && (!is_problem(ready) || before.message == ready.message)
 }
 
-/// Whether it is ready, for those who are alerted: of one that is suspended nobody wants it to be.
+/// Returns the value of the metric on which alerts depend; none for a suspended one.
 #[must_use]
 pub(super) fn is_ready(ready: &Condition) -> Option<bool> {
     let is_suspended = ready.has_reason(ReadyReason::Suspended);
     (!is_suspended).then_some(ready.status == ConditionStatus::True)
 }
 
-/// Whether `Ready` tells of something that somebody has to mend.
+/// Returns true if `Ready` reports a problem that needs a fix.
 #[must_use]
-pub(super) fn is_bad(ready: &Condition) -> bool {
+pub(super) fn is_problem(ready: &Condition) -> bool {
     let fine = [ReadyReason::InSync, ReadyReason::Suspended, ReadyReason::Deleting];
     !fine.into_iter().any(|reason| ready.has_reason(reason))
 }
@@ -134,51 +144,52 @@ fn whole_seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
-/// `0.84s`.
+/// Formats a duration as `0.84s`.
 #[must_use]
 pub(super) fn seconds(took: Duration) -> String {
     format!("{:.2}s", took.as_secs_f64())
 }
 
-/// What `Ready` says, for those whose status nobody writes too.
+/// Returns the `Ready` condition, also of a ClusterPullSecret without a status, as from a file.
 #[must_use]
-pub(super) fn ready(record: &ObjectState) -> Condition {
-    let (reason, message) = ready_condition(record);
-    Condition::new(reason, message, record.generation(), Time(Timestamp::UNIX_EPOCH))
+pub(super) fn ready(state: &ObjectState) -> Condition {
+    let (reason, message) = ready_condition(state);
+    Condition::new(reason, message, state.generation(), Time(Timestamp::UNIX_EPOCH))
 }
 
-fn registries(record: &ObjectState) -> Vec<RegistryStatus> {
-    let Some(contents) = &record.contents else { return Vec::new() };
-    let reports = contents.registries();
-    let sources = &record.wanted.registries;
-    let of_one = |(report, place): (RegistryReport, &crate::credential::StoreKey)| RegistryStatus {
-        // The one that was read last, though it could not be this time: what is new when it can be again is
-        // told by it.
-        version: report.version.clone().or_else(|| record.last_version(place).cloned()),
+fn registries(state: &ObjectState) -> Vec<RegistryStatus> {
+    let Some(desired_secret) = &state.desired_secret else { return Vec::new() };
+    let reports = desired_secret.registries().into_iter().zip(state.store_keys());
+    reports.map(|(report, store_key)| registry(state, report, store_key)).collect()
+}
+
+fn registry(state: &ObjectState, report: RegistryReport, store_key: &StoreKey) -> RegistryStatus {
+    RegistryStatus {
+        // The last version that was read, even if this read failed: a rotation is detected by comparing the
+        // next one with it.
+        version: report.version.clone().or_else(|| state.last_version(store_key).cloned()),
         host: report.host,
         store: report.store,
         key: report.key,
-        fetched_at: record.fetched_at.get(place).map(|at| Time(whole_seconds(*at))),
+        fetched_at: state.fetched_at.get(store_key).map(|at| Time(whole_seconds(*at))),
         result: report.result,
         message: report.message,
-    };
-    reports.into_iter().zip(sources.iter().map(|source| &source.place)).map(of_one).collect()
-}
-
-fn namespaces(record: &ObjectState) -> NamespaceCounts {
-    let troubled = record.behind();
-    NamespaceCounts {
-        selected: count(record.standings.len()),
-        in_sync: count(record.standings.len() - troubled),
-        failed: count(troubled),
     }
 }
 
-fn service_accounts(record: &ObjectState) -> ServiceAccountCounts {
-    let sum = |of: fn(&TargetStatus) -> usize| record.standings.values().map(of).sum();
+fn namespaces(state: &ObjectState) -> NamespaceCounts {
+    let failed = state.out_of_sync();
+    NamespaceCounts {
+        selected: count(state.targets.len()),
+        in_sync: count(state.targets.len() - failed),
+        failed: count(failed),
+    }
+}
+
+fn service_accounts(state: &ObjectState) -> ServiceAccountCounts {
     ServiceAccountCounts {
-        selected: count(sum(|it| it.service_accounts.0)),
-        in_sync: count(sum(|it| it.service_accounts.1)),
+        selected: count(state.targets.values().map(|it| it.service_accounts.0).sum()),
+        in_sync: count(state.targets.values().map(|it| it.service_accounts.1).sum()),
     }
 }
 
@@ -186,19 +197,18 @@ fn count(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-fn failures(record: &ObjectState) -> Vec<TargetFailure> {
-    let troubles = record.standings.iter().filter_map(|(ns, it)| Some((ns, it.trouble.as_ref()?)));
-    let failure = |(namespace, (reason, message)): (&String, &(AppliedReason, String))| TargetFailure {
+fn failures(state: &ObjectState) -> Vec<TargetFailure> {
+    let failures = state.failed_targets().map(|(namespace, (reason, message))| TargetFailure {
         namespace: namespace.clone(),
         reason: *reason,
         message: message.clone(),
-    };
-    troubles.map(failure).take(MOST_FAILURES).collect()
+    });
+    failures.take(MAX_FAILURES).collect()
 }
 
-/// `None` until every key was read once.
-fn fetched_condition(record: &ObjectState) -> Option<(Reason, String)> {
-    let reports = record.contents.as_ref()?.registries();
+/// Returns `None` until every key was read once.
+fn fetched_condition(state: &ObjectState) -> Option<(Reason, String)> {
+    let reports = state.desired_secret.as_ref()?.registries();
     let failed: Vec<_> = reports.iter().filter(|it| it.result != FetchedReason::Fetched).collect();
     let Some(first) = failed.first() else {
         return Some((FetchedReason::Fetched.into(), "every registry's credential was read".to_owned()));
@@ -207,45 +217,42 @@ fn fetched_condition(record: &ObjectState) -> Option<(Reason, String)> {
         .iter()
         .map(|it| format!("{}: {}", it.host, it.message.as_deref().unwrap_or(it.result.into())))
         .collect();
-    Some((first.result.into(), format!("{}; what the cluster has of it stays", messages.join("; "))))
+    Some((first.result.into(), format!("{}; existing entries are kept", messages.join("; "))))
 }
 
-fn applied_condition(record: &ObjectState) -> (Reason, String) {
-    if let Some(problem) = record.problems.first() {
+fn applied_condition(state: &ObjectState) -> (Reason, String) {
+    if let Some(problem) = state.problems.first() {
         return (problem.reason, problem.message.clone());
     }
-    let troubles: Vec<_> =
-        record.standings.iter().filter_map(|(ns, it)| Some((ns, it.trouble.as_ref()?))).collect();
-    match troubles.first() {
+    match state.failed_targets().next() {
         Some((namespace, (reason, message))) => {
-            let others = match troubles.len() - 1 {
+            let others = match state.out_of_sync() - 1 {
                 0 => String::new(),
                 1 => " (and 1 other namespace)".to_owned(),
                 others => format!(" (and {others} other namespaces)"),
             };
             ((*reason).into(), format!("namespace {namespace}: {message}{others}"))
         }
-        None if record.is_progressing() => {
-            (AppliedReason::Progressing.into(), "the first pass over this spec is under way".to_owned())
-        }
-        None => {
-            let message = format!("{} namespaces hold what they should", record.standings.len());
-            (AppliedReason::Applied.into(), message)
-        }
+        None if state.is_progressing() => (
+            AppliedReason::Progressing.into(),
+            "the first reconciliation of this spec is in progress".to_owned(),
+        ),
+        None => (AppliedReason::Applied.into(), format!("{} namespaces in sync", state.targets.len())),
     }
 }
 
-fn ready_condition(record: &ObjectState) -> (Reason, String) {
-    let object = record.wanted.object.as_ref();
-    let (applied, applied_message) = applied_condition(record);
+fn ready_condition(state: &ObjectState) -> (Reason, String) {
+    let object = state.manifest.object.as_ref();
+    let (applied, applied_message) = applied_condition(state);
     let (reason, message) = if object.is_some_and(|object| object.deleting) {
-        let left = record.standings.len();
-        let why = record.problems.first().map(|problem| format!(": {}", problem.message)).unwrap_or_default();
-        let message = format!("waiting until what was made for it is gone; {left} namespaces left{why}");
+        let remaining = state.targets.len();
+        let cause =
+            state.problems.first().map(|problem| format!(": {}", problem.message)).unwrap_or_default();
+        let message = format!("deleting managed Secrets: {remaining} namespaces remaining{cause}");
         (ReadyReason::Deleting, message)
-    } else if record.wanted.at_rest() == Some(ReadyReason::Suspended) {
+    } else if state.manifest.at_rest() == Some(ReadyReason::Suspended) {
         (ReadyReason::Suspended, "nothing is read or written while `suspend` is true".to_owned())
-    } else if let Some((_, message)) = fetched_condition(record).filter(|_| record.has_failed_read()) {
+    } else if let Some((_, message)) = fetched_condition(state).filter(|_| state.has_failed_fetch()) {
         (ReadyReason::FetchFailed, message)
     } else if applied == AppliedReason::Progressing.into() {
         (ReadyReason::Progressing, applied_message)

@@ -1,12 +1,12 @@
-//! What is carried out beside the loop, and how it comes back.
+//! Tasks that run outside the loop, and their results.
 //!
-//! Reads may be broken off when the process ends; writes are counted, so that they can be waited for.
+//! Reads may be aborted at shutdown; writes are counted, so that shutdown can wait for them.
 
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::Panicked;
-use super::forward::HandedOver;
+use super::forward::ForwardedBatch;
 use super::object_writes::ObjectPatch;
 use super::queue::Item;
 use crate::cluster::Secret;
@@ -15,72 +15,74 @@ use crate::cluster::watch::ObjectRef;
 use crate::provider::stores::Values;
 use crate::reconcile::execute::Applied;
 
-/// What came to its end beside the loop.
+/// The result of a task.
 pub(super) enum TaskResult {
-    /// The work in one namespace.
+    /// The plan for one namespace was carried out.
     Applied(Item, Applied),
-    /// A read of a store, which began at that instant.
-    Read(Instant, Values),
-    /// The Secrets of a name with their bytes.
-    SecretLists(String, Result<Vec<(ObjectRef, Secret)>, Error>),
-    /// A request about a ClusterPullSecret itself.
-    ObjectPatch(String, ObjectPatch, Result<(), Error>),
+    /// A read of a store finished, which started at that instant.
+    Fetched(Instant, Values),
+    /// The Secrets of a name were listed with their bytes, or could not be.
+    SecretsListed(String, Result<Vec<(ObjectRef, Secret)>, Error>),
+    /// A ClusterPullSecret was patched, or could not be.
+    ObjectPatched(String, ObjectPatch, Result<(), Error>),
     /// An Event was published, or could not be.
-    ChangeNotice(Result<(), Error>),
-    /// Triggers were left for whoever leads, or could not be.
-    HandedOver(HandedOver),
+    EventPublished(Result<(), Error>),
+    /// Requests were forwarded to the leader, or could not be.
+    Forwarded(ForwardedBatch),
 }
 
 impl TaskResult {
-    /// Whether it is waited for when the process ends.
+    /// Returns true if shutdown waits for the task.
     fn is_write(&self) -> bool {
         match self {
-            Self::Applied(..) | Self::ObjectPatch(..) | Self::ChangeNotice(_) | Self::HandedOver(_) => true,
-            Self::Read(..) | Self::SecretLists(..) => false,
+            Self::Applied(..) | Self::ObjectPatched(..) | Self::EventPublished(_) | Self::Forwarded(_) => {
+                true
+            }
+            Self::Fetched(..) | Self::SecretsListed(..) => false,
         }
     }
 }
 
-/// What is carried out beside the loop.
+/// The tasks in flight.
 #[derive(Default)]
 pub(super) struct Tasks {
     tasks: JoinSet<TaskResult>,
-    /// How many of them are writes.
-    writes: usize,
+    /// The number of writes among them.
+    pending_writes: usize,
 }
 
 impl Tasks {
-    /// Begins a read.
-    pub(super) fn read(&mut self, read: impl Future<Output = TaskResult> + Send + 'static) {
+    /// Starts a read.
+    pub(super) fn spawn_read(&mut self, read: impl Future<Output = TaskResult> + Send + 'static) {
         self.tasks.spawn(read);
     }
 
-    /// Begins a write.
-    pub(super) fn write(&mut self, write: impl Future<Output = TaskResult> + Send + 'static) {
-        self.writes += 1;
+    /// Starts a write.
+    pub(super) fn spawn_write(&mut self, write: impl Future<Output = TaskResult> + Send + 'static) {
+        self.pending_writes += 1;
         self.tasks.spawn(write);
     }
 
-    /// Writes that have not come to their end.
-    pub(super) fn writes(&self) -> usize {
-        self.writes
+    /// Returns the number of writes in flight.
+    pub(super) fn pending_writes(&self) -> usize {
+        self.pending_writes
     }
 
-    /// Waits for the next that comes to its end; `None` where there is none.
+    /// Waits for the next task to finish; `None` where there is none.
     pub(super) async fn next(&mut self) -> Option<Result<TaskResult, Panicked>> {
-        let ended = self.tasks.join_next().await?;
-        Some(self.ended(ended))
+        let joined = self.tasks.join_next().await?;
+        Some(self.complete(joined))
     }
 
-    /// The next that has come to its end already.
+    /// Returns the next task that has finished already.
     pub(super) fn try_next(&mut self) -> Option<Result<TaskResult, Panicked>> {
-        let ended = self.tasks.try_join_next()?;
-        Some(self.ended(ended))
+        let joined = self.tasks.try_join_next()?;
+        Some(self.complete(joined))
     }
 
-    fn ended(&mut self, ended: Result<TaskResult, JoinError>) -> Result<TaskResult, Panicked> {
-        let done = ended.map_err(|_| Panicked)?;
-        self.writes -= usize::from(done.is_write());
-        Ok(done)
+    fn complete(&mut self, joined: Result<TaskResult, JoinError>) -> Result<TaskResult, Panicked> {
+        let result = joined.map_err(|_| Panicked)?;
+        self.pending_writes -= usize::from(result.is_write());
+        Ok(result)
     }
 }

@@ -1,22 +1,22 @@
-//! What becomes due at which instant.
+//! Timers by the instant at which they are due.
 //!
-//! Pure. A timer that is set again leaves the older one behind; who is woken for nothing goes back to
-//! sleep.
+//! Pure. Setting a timer again leaves the older one in place; the handler of a timer without effect does
+//! nothing.
 
 use std::collections::BTreeSet;
 
 use tokio::time::Instant;
 
-/// What becomes due.
+/// An action that is due at an instant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
-    /// A ClusterPullSecret is read again.
+    /// Reads the keys of a ClusterPullSecret again.
     Refresh(String),
-    /// A namespace is looked at again for a ClusterPullSecret.
+    /// Requeues a namespace for a ClusterPullSecret.
     Retry(String, String),
-    /// A request about a ClusterPullSecret itself is tried again, or its status is looked at.
+    /// Retries a patch of a ClusterPullSecret, or updates its status.
     ObjectPatch(String),
-    /// The Secrets of a name are listed again.
+    /// Lists the Secrets of a name again.
     SecretLists(String),
 }
 
@@ -29,12 +29,12 @@ impl Timers {
         self.0.insert((at, timer));
     }
 
-    pub(super) fn next(&self) -> Option<Instant> {
+    pub(super) fn next_due(&self) -> Option<Instant> {
         self.0.first().map(|(at, _)| *at)
     }
 
-    /// Takes out those that are due.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<Timer> {
+    /// Removes and returns the timers that are due.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Vec<Timer> {
         let mut due = Vec::new();
         while self.0.first().is_some_and(|(at, _)| *at <= now) {
             due.extend(self.0.pop_first().map(|(_, timer)| timer));
@@ -49,14 +49,14 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn timers_come_in_their_order_and_only_when_they_are_due() {
+    fn timers_fire_in_order_and_only_when_due() {
         let (now, mut timers) = (Instant::now(), Timers::default());
         let (soon, late) = (now + Duration::from_secs(1), now + Duration::from_secs(2));
         timers.set(late, Timer::Refresh("b".into()));
         timers.set(soon, Timer::Refresh("a".into()));
-        assert_eq!(timers.next(), Some(soon));
-        assert_eq!(timers.due(now), []);
-        assert_eq!(timers.due(late), [Timer::Refresh("a".into()), Timer::Refresh("b".into())]);
-        assert_eq!(timers.next(), None);
+        assert_eq!(timers.next_due(), Some(soon));
+        assert_eq!(timers.pop_due(now), []);
+        assert_eq!(timers.pop_due(late), [Timer::Refresh("a".into()), Timer::Refresh("b".into())]);
+        assert_eq!(timers.next_due(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What comes from outside: whom it concerns, and what it makes of that.
+//! Triggers from outside: the ClusterPullSecrets and keys each of them affects, and the reads it causes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Controller;
 use super::fetches::ChangeNotice;
-use super::reconciliation::{Cause, Share};
+use super::reconciliation::{Cause, PendingAck};
 use crate::credential::{StoreKey, StoreName, Version};
 use crate::manifest::config::Backend;
 use crate::manifest::object::{Expected, Object, Request};
@@ -16,161 +16,166 @@ use crate::metrics::TriggerOutcome;
 use crate::trigger::aws_event::AwsLocation;
 use crate::trigger::{Ack, Trigger, TriggerEvent, TriggerScope};
 
-/// The oldest that a request can be which was handed over and that nobody took up yet. One that seems older is
-/// of another clock, or was taken up by somebody who could not say so any more.
-const OLDEST: Duration = Duration::from_mins(1);
+/// The age up to which the time of a forwarded request counts. One that seems older has the time of another
+/// clock, or was taken up by a leader that could not record it.
+const MAX_REQUEST_AGE: Duration = Duration::from_mins(1);
 
-/// How long after an event a store may go on answering the version from before it.
+/// The time after an event in which a store may still reply the version before it.
 pub(super) const STALENESS: Duration = Duration::from_secs(30);
 
-/// The keys to look at, each with the version it should answer, where one is known.
-type Looks = BTreeMap<StoreKey, Option<Version>>;
+/// The keys to read, each with the version it should reply, where one is known.
+type ExpectedVersions = BTreeMap<StoreKey, Option<Version>>;
 
 impl Controller {
-    /// Something outside says to look again.
-    pub(super) fn wake(&mut self, wake: TriggerEvent) {
-        let concerned = self.concerned(&wake.scopes);
-        let TriggerEvent { trigger, since, at, before, ack: receipt, reply: answer, scopes: _ } = wake;
-        let outcome = if concerned.is_empty() { TriggerOutcome::Ignored } else { TriggerOutcome::Accepted };
-        self.settings.health.metrics.triggered(trigger, outcome);
-        if !self.leads {
-            // What is read only by those who lead comes to whoever leads next.
-            if let Some(answer) = answer {
-                let requests = concerned.iter().map(|(name, looks)| (name.clone(), request(looks, at)));
-                self.hand_over(requests.collect(), answer);
+    /// Handles a trigger from outside.
+    pub(super) fn on_trigger(&mut self, event: TriggerEvent) {
+        let affected = self.affected_by(&event.scopes);
+        let TriggerEvent { trigger, since, at, before, ack, reply, scopes: _ } = event;
+        let outcome = if affected.is_empty() { TriggerOutcome::Ignored } else { TriggerOutcome::Accepted };
+        self.context.health.metrics.triggered(trigger, outcome);
+        if !self.is_leading {
+            // Sources that only the leader reads deliver to the next leader.
+            if let Some(reply) = reply {
+                let requests = affected.iter().map(|(name, expected)| (name.clone(), request(expected, at)));
+                self.forward(requests.collect(), reply);
             }
             return;
         }
-        for (name, looks) in &concerned {
-            self.look_at(name, looks, Cause { trigger, since, at }, before, receipt.as_ref());
+        for (name, expected) in &affected {
+            self.fetch_for(name, expected, Cause { trigger, since, at }, before, ack.as_ref());
         }
-        if let Some(receipt) = receipt {
-            receipt.ack();
+        if let Some(ack) = ack {
+            ack.ack();
         }
-        if let Some(answer) = answer {
-            // Who asked may have gone.
-            let _ = answer.send(Ok(concerned.into_keys().collect()));
+        if let Some(reply) = reply {
+            // The caller may have gone.
+            let _ = reply.send(Ok(affected.into_keys().collect()));
         }
     }
 
-    /// Whom these looks concern, and which of their keys.
-    fn concerned(&self, looks: &[TriggerScope]) -> BTreeMap<String, Looks> {
-        let mut concerned: BTreeMap<String, Looks> = BTreeMap::new();
-        for look in looks {
-            // What one at rest misses it reads when it is no longer so.
-            for (name, record) in self.records.iter().filter(|(_, record)| record.is_awake()) {
-                for place in record.places() {
-                    if concerns(look, name, place, |store| self.home(store)) {
-                        let looks = concerned.entry(name.clone()).or_default();
-                        // Of several versions the last is the one that is expected.
-                        let expected: &mut Option<Version> = looks.entry(place.clone()).or_default();
-                        *expected = look.version().cloned().or(expected.take());
+    /// Returns the ClusterPullSecrets that a trigger affects, with their affected keys.
+    fn affected_by(&self, scopes: &[TriggerScope]) -> BTreeMap<String, ExpectedVersions> {
+        let mut affected: BTreeMap<String, ExpectedVersions> = BTreeMap::new();
+        for scope in scopes {
+            // An inactive ClusterPullSecret reads its keys once it is active again.
+            for (name, state) in self.objects.iter().filter(|(_, state)| state.is_active()) {
+                for store_key in state.store_keys() {
+                    if is_affected(scope, name, store_key, |store| self.home(store)) {
+                        let expected = affected.entry(name.clone()).or_default();
+                        // Of several versions the last is expected.
+                        let version: &mut Option<Version> = expected.entry(store_key.clone()).or_default();
+                        *version = scope.version().cloned().or(version.take());
                     }
                 }
             }
         }
-        concerned
+        affected
     }
 
-    /// Where the keys of a store of AWS are looked up.
+    /// Returns the region and account in which an AWS store looks up its keys.
     fn home(&self, store: &StoreName) -> Option<AwsLocation<'_>> {
-        let settings = self.settings.stores_known.iter().find(|known| known.name == store.0)?;
-        match &settings.backend {
+        let config = self.context.store_configs.iter().find(|config| config.name == store.0)?;
+        match &config.backend {
             Backend::AwsSecretsManager(settings) => {
-                Some(AwsLocation { region: &settings.region, account: self.reading.account(store) })
+                Some(AwsLocation { region: &settings.region, account: self.fetches.account(store) })
             }
             Backend::Vault(_) | Backend::File(_) => None,
         }
     }
 
-    /// Keys of a ClusterPullSecret are to be read again, unless what was read last has seen what is told of.
-    pub(super) fn look_at(
+    /// Reads keys of a ClusterPullSecret again, unless the last read has seen the change.
+    pub(super) fn fetch_for(
         &mut self,
         name: &str,
-        looks: &Looks,
+        expected: &ExpectedVersions,
         cause: Cause,
         before: Instant,
-        receipt: Option<&Ack>,
+        ack: Option<&Ack>,
     ) {
         let now = Instant::now();
-        let Some(record) = self.records.get_mut(name) else { return };
-        let told = |(place, version): (_, &Option<Version>)| {
+        let Some(state) = self.objects.get_mut(name) else { return };
+        let notices = expected.iter().map(|(store_key, version)| {
             let version = version.clone().map(|version| (version, cause.since + STALENESS));
-            (place, ChangeNotice { before, version })
-        };
-        let is_new = |(place, told): &(&StoreKey, ChangeNotice)| !self.reading.has_seen(place, told);
-        let new: Vec<_> = looks.iter().map(told).filter(is_new).collect();
-        let share =
-            receipt.map(|receipt| Share { receipt: receipt.fork(), places: looks.keys().cloned().collect() });
-        if new.is_empty() {
-            // It waits for the pass under way, and has no say in when that began: it may be an old one.
-            if let Some(pass) = &mut record.pass {
-                pass.note(cause, share, now);
-            } else if let Some(share) = share.filter(|_| self.is_written(name, now)) {
-                share.settle(|place| self.is_read(name, place));
+            (store_key, ChangeNotice { before, version })
+        });
+        let unseen: Vec<_> =
+            notices.filter(|(store_key, notice)| !self.fetches.has_seen(store_key, notice)).collect();
+        let pending_ack =
+            ack.map(|ack| PendingAck { ack: ack.fork(), store_keys: expected.keys().cloned().collect() });
+        if unseen.is_empty() {
+            // The event waits for the reconciliation in progress and does not set its time: it may be an old
+            // one.
+            if let Some(reconciliation) = &mut state.reconciliation {
+                reconciliation.add_event(cause, pending_ack, now);
+            } else if let Some(pending_ack) = pending_ack.filter(|_| self.is_applied(name, now)) {
+                pending_ack.ack(|store_key| self.is_fetched(name, store_key));
             }
             return;
         }
-        if let Some(pass) = self.join_pass(name, cause, now) {
-            pass.note(cause, share, now);
+        if let Some(reconciliation) = self.join_reconciliation(name, cause, now) {
+            reconciliation.add_event(cause, pending_ack, now);
         }
-        for (place, told) in new {
-            self.reading.expect(place, told, now);
+        for (store_key, notice) in unseen {
+            self.fetches.on_change_notice(store_key, notice, now);
         }
     }
 
-    /// What was handed over last, whoever led may not have seen.
-    pub(super) fn take_over(&mut self, name: &str) {
-        let object = self.records.get(name).and_then(|record| record.wanted.object.as_ref());
+    /// Handles a forwarded request that the previous leader may not have seen.
+    pub(super) fn resume_request(&mut self, name: &str) {
+        let object = self.objects.get(name).and_then(|state| state.manifest.object.as_ref());
         if let Some(request) = object.and_then(Object::open_request).cloned() {
-            self.requested(name, &request);
+            self.on_request(name, &request);
         }
     }
 
-    /// Another replica handed over what the webhook told it.
-    pub(super) fn requested(&mut self, name: &str, request: &Request) {
-        if !self.leads {
+    /// Handles a webhook request that another replica forwarded.
+    pub(super) fn on_request(&mut self, name: &str, request: &Request) {
+        if !self.is_leading {
             return;
         }
-        let Some(record) = self.records.get(name).filter(|record| record.is_awake()) else { return };
-        let looks = record.places().map(|place| (place.clone(), expected(request, place))).collect();
-        let (now, wall) = (Instant::now(), (self.settings.wall_clock)());
-        let age = Duration::try_from(wall.duration_since(request.at)).ok().filter(|age| *age <= OLDEST);
-        let age = age.unwrap_or_default();
+        let Some(state) = self.objects.get(name).filter(|state| state.is_active()) else { return };
+        let expected = state
+            .store_keys()
+            .map(|store_key| (store_key.clone(), expected_version(request, store_key)))
+            .collect();
+        let (now, wall) = (Instant::now(), (self.context.wall_clock)());
+        let age = Duration::try_from(wall.duration_since(request.at)).ok();
+        let age = age.filter(|age| *age <= MAX_REQUEST_AGE).unwrap_or_default();
         let since = now.checked_sub(age).unwrap_or(now);
         let at = wall.checked_sub(age).unwrap_or(wall);
-        self.look_at(name, &looks, Cause { trigger: Trigger::Webhook, since, at }, now, None);
+        self.fetch_for(name, &expected, Cause { trigger: Trigger::Webhook, since, at }, now, None);
     }
 }
 
-/// What is handed over of looks at a ClusterPullSecret.
-fn request(looks: &Looks, at: Timestamp) -> Request {
-    let expected = looks.iter().filter_map(|(place, version)| {
-        let StoreKey { store, key } = place.clone();
+/// Returns the request to forward for the affected keys of a ClusterPullSecret.
+fn request(expected: &ExpectedVersions, at: Timestamp) -> Request {
+    let expected = expected.iter().filter_map(|(store_key, version)| {
+        let StoreKey { store, key } = store_key.clone();
         Some(Expected { store: store.0, key: key.0, version: version.clone()?.0 })
     });
     Request { at, expected: expected.collect() }
 }
 
-/// The version that a key should answer, by what was handed over.
-fn expected(request: &Request, place: &StoreKey) -> Option<Version> {
-    let is_of = |it: &&Expected| it.store == place.store.0 && it.key == place.key.0;
-    request.expected.iter().rev().find(is_of).map(|it| Version(it.version.clone()))
+/// Returns the version that a key should reply by a forwarded request.
+fn expected_version(request: &Request, store_key: &StoreKey) -> Option<Version> {
+    let mut latest_first = request.expected.iter().rev();
+    let expected = latest_first.find(|it| it.store == store_key.store.0 && it.key == store_key.key.0)?;
+    Some(Version(expected.version.clone()))
 }
 
-/// Whether a look concerns a key of a ClusterPullSecret.
-fn concerns<'a>(
-    look: &TriggerScope,
+/// Returns true if a trigger affects a key of a ClusterPullSecret.
+fn is_affected<'a>(
+    scope: &TriggerScope,
     name: &str,
-    place: &StoreKey,
+    store_key: &StoreKey,
     home: impl Fn(&StoreName) -> Option<AwsLocation<'a>>,
 ) -> bool {
-    match look {
+    match scope {
         TriggerScope::All => true,
-        TriggerScope::Object(wanted) => wanted == name,
-        TriggerScope::Key(wanted, _) => wanted == place,
-        TriggerScope::Secret(sighting) => {
-            home(&place.store).is_some_and(|home| sighting.secret.is_key(&place.key, home))
+        TriggerScope::Object(affected) => affected == name,
+        TriggerScope::Key(affected, _) => affected == store_key,
+        TriggerScope::Secret(change) => {
+            home(&store_key.store).is_some_and(|home| change.secret.is_key(&store_key.key, home))
         }
     }
 }
@@ -180,19 +185,20 @@ mod tests {
     use super::*;
     use crate::trigger::aws_event::{SecretChange, SecretId};
 
-    fn place(text: &str) -> StoreKey {
+    fn store_key(text: &str) -> StoreKey {
         let (store, key) = text.split_once(':').expect("store:key");
         StoreKey { store: store.into(), key: key.into() }
     }
 
-    /// Which of some keys, all of the ClusterPullSecret `images`, a look concerns.
-    fn check(look: TriggerScope, expect: &[&str]) {
-        let places = ["aws:ci/ghcr", "aws:prod/hub", "vault:ci/ghcr"];
-        let home = |store: &StoreName| {
-            (store.0 == "aws").then_some(AwsLocation { region: "eu-west-1", account: Some("123456789012") })
-        };
-        let concerned = places.iter().filter(|it| concerns(&look, "images", &place(it), home));
-        assert_eq!(concerned.copied().collect::<Vec<_>>(), expect, "{look:?}");
+    fn home(store: &StoreName) -> Option<AwsLocation<'static>> {
+        (store.0 == "aws").then_some(AwsLocation { region: "eu-west-1", account: Some("123456789012") })
+    }
+
+    /// Checks which of some keys, all of the ClusterPullSecret `images`, a trigger affects.
+    fn check(scope: TriggerScope, expect: &[&str]) {
+        let keys = ["aws:ci/ghcr", "aws:prod/hub", "vault:ci/ghcr"];
+        let affected = keys.iter().filter(|it| is_affected(&scope, "images", &store_key(it), home));
+        assert_eq!(affected.copied().collect::<Vec<_>>(), expect, "{scope:?}");
     }
 
     fn secret(account: &str, region: &str) -> TriggerScope {
@@ -202,27 +208,30 @@ mod tests {
     }
 
     #[test]
-    fn a_look_concerns_what_it_names() {
+    fn scope_affects_the_keys_it_names() {
         check(TriggerScope::All, &["aws:ci/ghcr", "aws:prod/hub", "vault:ci/ghcr"]);
         check(TriggerScope::Object("images".into()), &["aws:ci/ghcr", "aws:prod/hub", "vault:ci/ghcr"]);
         check(TriggerScope::Object("others".into()), &[]);
-        check(TriggerScope::Key(place("vault:ci/ghcr"), None), &["vault:ci/ghcr"]);
+        check(TriggerScope::Key(store_key("vault:ci/ghcr"), None), &["vault:ci/ghcr"]);
     }
 
     #[test]
-    fn an_event_concerns_the_keys_of_its_account_and_region() {
+    fn event_affects_keys_of_its_account_and_region() {
         check(secret("123456789012", "eu-west-1"), &["aws:ci/ghcr"]);
         check(secret("999999999999", "eu-west-1"), &[]);
         check(secret("123456789012", "us-east-1"), &[]);
     }
 
     #[test]
-    fn what_is_handed_over_comes_out_as_it_went_in() {
-        let looks = Looks::from([(place("aws:ci/ghcr"), Some("v2".into())), (place("vault:ci/ghcr"), None)]);
-        let written = serde_json::to_string(&request(&looks, Timestamp::UNIX_EPOCH)).expect("JSON");
+    fn forwarded_request_round_trips() {
+        let expected = ExpectedVersions::from([
+            (store_key("aws:ci/ghcr"), Some("v2".into())),
+            (store_key("vault:ci/ghcr"), None),
+        ]);
+        let written = serde_json::to_string(&request(&expected, Timestamp::UNIX_EPOCH)).expect("JSON");
         let read: Request = serde_json::from_str(&written).expect("a request");
-        for (place, version) in &looks {
-            assert_eq!(expected(&read, place), *version);
+        for (store_key, version) in &expected {
+            assert_eq!(expected_version(&read, store_key), *version);
         }
         assert_eq!(read.at, Timestamp::UNIX_EPOCH);
     }

@@ -1,190 +1,193 @@
-//! What is known of the cluster: which watches there are, what they see, and which bytes were read.
+//! Watch events and full lists of Secrets: which watches run, and how their events update the cache.
 
 use std::collections::BTreeSet;
 
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::cache::News;
+use super::cache::CacheChange;
 use super::object_state::ObjectState;
-use super::queue::Urgency;
+use super::queue::Priority;
 use super::timers::Timer;
 use super::{Controller, TaskResult, backoff};
 use crate::cluster::error::Error;
 use crate::cluster::watch::{Object, ObjectRef, WatchEvent, WatchedResource, watch};
 use crate::cluster::{self, Secret, age};
 
-/// The pause before Secrets that could not be listed are listed again is that after so many failures.
-const LIST_AGAIN: u32 = 5;
+/// The pause before a failed list of Secrets is retried, as the back-off after this many failures.
+const LIST_BACKOFF: u32 = 5;
 
 impl Controller {
-    /// Takes note of what a watch saw.
-    pub(super) fn see(&mut self, seen: WatchEvent) {
-        match seen {
+    /// Handles a watch event.
+    pub(super) fn on_watch_event(&mut self, event: WatchEvent) {
+        match event {
             WatchEvent::Applied((_, name), Object::ClusterPullSecret(object)) => {
-                self.pull_secret_is_there(&name, &object);
+                self.on_object_applied(&name, &object);
             }
-            WatchEvent::Applied(address, object) => {
-                let news = self.memory.there(address, object);
-                self.hear(news);
+            WatchEvent::Applied(object_ref, object) => {
+                let change = self.cache.apply(object_ref, object);
+                self.on_change(change);
             }
             WatchEvent::Deleted(WatchedResource::ClusterPullSecrets, (_, name), _) => {
-                self.pull_secret_is_gone(&name)
+                self.on_object_deleted(&name);
             }
-            WatchEvent::Deleted(subject, address, version) => {
-                let news = self.memory.gone(&subject, &address, age(&version));
-                self.hear(news);
+            WatchEvent::Deleted(resource, object_ref, version) => {
+                let change = self.cache.delete(&resource, &object_ref, age(&version));
+                self.on_change(change);
             }
             WatchEvent::Relisted(WatchedResource::ClusterPullSecrets, present) => {
-                self.pull_secrets_are(&present);
-                self.primed.insert(WatchedResource::ClusterPullSecrets);
+                self.on_objects_relisted(&present);
+                self.synced.insert(WatchedResource::ClusterPullSecrets);
             }
-            WatchEvent::Relisted(subject, present) => {
-                for news in self.memory.listed(&subject, &present) {
-                    self.hear(news);
+            WatchEvent::Relisted(resource, present) => {
+                for change in self.cache.relist(&resource, &present) {
+                    self.on_change(change);
                 }
-                self.primed.insert(subject);
+                self.synced.insert(resource);
             }
-            // The CRD is not installed: there are none but those of the files.
+            // The CRD is not installed: the only ClusterPullSecrets are those from files.
             WatchEvent::Failed(WatchedResource::ClusterPullSecrets, Error::NotFound(_)) => {
-                if self.primed.insert(WatchedResource::ClusterPullSecrets) && self.records.is_empty() {
+                if self.synced.insert(WatchedResource::ClusterPullSecrets) && self.objects.is_empty() {
                     warn!(
-                        "there is nothing to do: the files hold no ClusterPullSecret, and the cluster does not know the kind; apply deploy/crd.yaml"
+                        "nothing to reconcile: the files hold no ClusterPullSecret, and the CRD is not installed. Apply deploy/crd.yaml"
                     );
                 }
             }
-            WatchEvent::Failed(subject @ WatchedResource::Secrets(_), error @ Error::Forbidden(_)) => {
-                // It is told with the ClusterPullSecret; the others are served all the same. What was listed
-                // once stays known: an API server that has just started refuses everything for an instant.
-                if self.primed.insert(subject.clone())
-                    && let WatchedResource::Secrets(name) = subject
+            WatchEvent::Failed(resource @ WatchedResource::Secrets(_), error @ Error::Forbidden(_)) => {
+                // Reported in the status of the ClusterPullSecret; the others are served. Once listed, Secrets
+                // stay cached: an API server that has just started forbids everything for a moment.
+                if self.synced.insert(resource.clone())
+                    && let WatchedResource::Secrets(name) = resource
                 {
-                    self.memory.cluster.unreadable.insert(name, error);
+                    self.cache.cluster.unreadable.insert(name, error);
                 }
             }
             WatchEvent::Failed(..) => {}
         }
     }
 
-    /// A namespace changed: every ClusterPullSecret looks at it, and whoever undid something of ours is
-    /// answered at once, or after a while.
-    fn hear(&mut self, news: News) {
-        let News::Changed { namespace, undone } = news else { return };
-        if !self.leads {
+    /// Requeues a changed namespace for every ClusterPullSecret it affects. Reverts are restored at once, or
+    /// with back-off.
+    fn on_change(&mut self, change: CacheChange) {
+        let CacheChange::Changed { namespace, reverted } = change else { return };
+        if !self.is_leading {
             return;
         }
         let now = Instant::now();
-        // While we write there ourselves, nobody can tell whose doing it is.
-        let undone = if self.queue.is_busy(&namespace) { Vec::new() } else { undone };
-        for thing in undone {
+        // While a write of our own is in flight, the writer of a change cannot be known.
+        let reverted = if self.queue.is_busy(&namespace) { Vec::new() } else { reverted };
+        for resource in reverted {
             let jitter = self.jitter();
-            if let Some(pause) = self.contests.undone(&namespace, &thing, now, jitter) {
-                self.hold(&namespace, &thing, now + pause);
+            if let Some(pause) = self.drift.on_reverted(&namespace, &resource, now, jitter) {
+                self.mark_contested(&namespace, &resource, now + pause);
             }
         }
-        let observed = self.memory.cluster.namespaces.get(&namespace);
-        for (name, record) in &self.records {
-            if record.is_concerned(&namespace, observed) {
-                self.queue.push(name, &namespace, Urgency::AtOnce);
+        let observed = self.cache.cluster.namespaces.get(&namespace);
+        for (name, state) in &self.objects {
+            if state.can_affect(&namespace, observed) {
+                self.queue.push(name, &namespace, Priority::High);
             }
         }
     }
 
-    /// Watches what is used, and nothing else.
-    pub(super) fn keep_watches(&mut self) {
-        let used: BTreeSet<&String> = self.records.values().flat_map(ObjectState::secret_names).collect();
-        let is_unused = |subject: &&WatchedResource| matches!(subject, WatchedResource::Secrets(name) if !used.contains(name));
-        let unused: Vec<_> = self.watches.keys().filter(is_unused).cloned().collect();
-        let is_new =
-            |name: &&&String| !self.watches.contains_key(&WatchedResource::Secrets((**name).clone()));
-        let new: Vec<_> = used.iter().filter(is_new).map(|name| (*name).clone()).collect();
-        for subject in unused {
-            self.watches.remove(&subject);
-            self.primed.remove(&subject);
-            if let WatchedResource::Secrets(name) = subject {
-                self.bodies.forget(&name);
-                self.memory.forget(&name);
+    /// Starts and stops watches so that exactly the Secret names in use are watched.
+    pub(super) fn sync_watches(&mut self) {
+        let used: BTreeSet<&String> = self.objects.values().flat_map(ObjectState::secret_names).collect();
+        let unused: Vec<_> = self
+            .watches
+            .keys()
+            .filter(|resource| matches!(resource, WatchedResource::Secrets(name) if !used.contains(name)))
+            .cloned()
+            .collect();
+        let unwatched: Vec<_> = used
+            .into_iter()
+            .map(|name| WatchedResource::Secrets(name.clone()))
+            .filter(|resource| !self.watches.contains_key(resource))
+            .collect();
+        for resource in unused {
+            self.watches.remove(&resource);
+            self.synced.remove(&resource);
+            if let WatchedResource::Secrets(name) = resource {
+                self.secret_lists.forget(&name);
+                self.cache.forget_secrets(&name);
             }
         }
-        for name in new {
-            self.watch(WatchedResource::Secrets(name));
+        for resource in unwatched {
+            self.watch(resource);
         }
     }
 
-    pub(super) fn watch(&mut self, subject: WatchedResource) {
-        let begun = watch(&self.settings.client, subject.clone(), self.seen.0.clone());
-        self.watches.insert(subject, begun);
+    pub(super) fn watch(&mut self, resource: WatchedResource) {
+        let watch = watch(&self.context.client, resource.clone(), self.watch_events.0.clone());
+        self.watches.insert(resource, watch);
     }
 
-    /// Whether everything that is watched from the beginning was listed.
-    pub(super) fn is_primed(&self) -> bool {
-        self.awaited().is_none()
+    /// Returns true if everything that is always watched has been listed.
+    pub(super) fn has_synced(&self) -> bool {
+        self.unsynced().is_none()
     }
 
-    fn awaited(&self) -> Option<WatchedResource> {
+    fn unsynced(&self) -> Option<WatchedResource> {
         let always = [
             WatchedResource::Namespaces,
             WatchedResource::ServiceAccounts,
             WatchedResource::ClusterPullSecrets,
         ];
-        always.into_iter().find(|subject| !self.primed.contains(subject))
+        always.into_iter().find(|resource| !self.synced.contains(resource))
     }
 
-    pub(super) fn tell_readiness(&self) {
-        let secrets = || self.watches.keys().find(|subject| !self.primed.contains(subject)).cloned();
-        let readiness = &self.settings.health.readiness;
-        match self.awaited().or_else(secrets) {
-            Some(subject) => readiness.set_not_ready(format!("waiting for the first list of {subject}")),
+    pub(super) fn update_readiness(&self) {
+        let mut watched = self.watches.keys();
+        let unsynced =
+            self.unsynced().or_else(|| watched.find(|resource| !self.synced.contains(resource)).cloned());
+        let readiness = &self.context.health.readiness;
+        match unsynced {
+            Some(resource) => readiness.set_not_ready(format!("the first list of {resource}")),
             None => readiness.set_ready(),
         }
     }
 
-    /// Begins to read the Secrets of every name with their bytes: by what they hold it is known what
-    /// need not be written.
-    pub(super) fn begin_bodies(&mut self, now: Instant) {
+    /// Starts full lists of the Secrets of every name in use: their content shows which need no write.
+    pub(super) fn start_secret_lists(&mut self, now: Instant) {
         let used: BTreeSet<String> =
-            self.records.values().flat_map(ObjectState::secret_names).cloned().collect();
+            self.objects.values().flat_map(ObjectState::secret_names).cloned().collect();
         for name in used {
-            let is_primed = self.primed.contains(&WatchedResource::Secrets(name.clone()));
-            if !is_primed || !self.bodies.begin(&name, now) {
+            let is_watched = self.synced.contains(&WatchedResource::Secrets(name.clone()));
+            if !is_watched || !self.secret_lists.start(&name, now) {
                 continue;
             }
-            let client = self.settings.client.clone();
-            self.under_way.read(async move {
+            let client = self.context.client.clone();
+            self.tasks.spawn_read(async move {
                 let secrets = cluster::secrets(&client, &name).await;
-                TaskResult::SecretLists(name, secrets)
+                TaskResult::SecretsListed(name, secrets)
             });
         }
     }
 
-    pub(super) fn bodies_are(&mut self, name: &str, secrets: Result<Vec<(ObjectRef, Secret)>, Error>) {
+    /// Handles the result of a full list of Secrets.
+    pub(super) fn on_secrets_listed(&mut self, name: &str, secrets: Result<Vec<(ObjectRef, Secret)>, Error>) {
         match secrets {
             Ok(secrets) => {
-                debug!(secret = name, count = secrets.len(), "read the Secrets of this name");
-                self.bodies.are_read(name);
-                self.memory.cluster.unreadable.remove(name);
-                for news in self.memory.read(secrets) {
-                    self.hear(news);
+                debug!(secret = name, count = secrets.len(), "Secrets listed");
+                self.secret_lists.mark_synced(name);
+                self.cache.cluster.unreadable.remove(name);
+                for change in self.cache.fill_bodies(secrets) {
+                    self.on_change(change);
                 }
-                // What could not be read from a store may stand in them.
-                let users =
-                    self.records.values_mut().filter(|record| record.secret_names().any(|it| it == name));
-                for contents in users.filter_map(|record| record.contents.as_mut()) {
-                    contents.refresh_last_good(&self.memory.cluster);
+                // They may hold last good entries of registries that could not be read.
+                let users = self.objects.values_mut().filter(|state| state.has_secret_name(name));
+                for desired_secret in users.filter_map(|state| state.desired_secret.as_mut()) {
+                    desired_secret.refresh_last_good(&self.cache.cluster);
                 }
-                self.look_everywhere_for(name);
+                self.requeue_by_secret_name(name);
             }
             Err(error) => {
-                warn!(
-                    secret = name,
-                    reason = error.reason(),
-                    "cannot list the Secrets of this name: {error}"
-                );
-                self.memory.cluster.unreadable.insert(name.to_owned(), error);
-                let again = Instant::now() + backoff::after(LIST_AGAIN, self.jitter());
-                self.bodies.failed(name, again);
-                self.timers.set(again, Timer::SecretLists(name.to_owned()));
-                self.look_everywhere_for(name);
+                warn!(secret = name, reason = error.reason(), "cannot list Secrets: {error}");
+                self.cache.cluster.unreadable.insert(name.to_owned(), error);
+                let retry_at = Instant::now() + backoff::after(LIST_BACKOFF, self.jitter());
+                self.secret_lists.mark_failed(name, retry_at);
+                self.timers.set(retry_at, Timer::SecretLists(name.to_owned()));
+                self.requeue_by_secret_name(name);
             }
         }
     }

@@ -15,7 +15,7 @@ use super::super::{Exit, Failure, wall_clock};
 use super::signals::Signals;
 use super::triggers::{Port, SourceContext, Sources};
 use crate::admin::Health;
-use crate::controller::{Controller, Settings};
+use crate::controller::{Context, Controller};
 use crate::leader_election::{self, LeaderElection, Leadership, Lost};
 use crate::manifest::Manifests;
 use crate::provider::stores::Stores;
@@ -54,13 +54,13 @@ impl Replica {
         let (sender, trigger_receiver) = channel::channel();
         let (held, known_versions) = watch::channel(poll::KnownVersions::new());
         let metrics = Arc::clone(&health.metrics);
-        let controller = Controller::new(Settings {
+        let controller = Controller::new(Context {
             client: client.clone(),
             unfenced_client,
             trigger_receiver,
-            held,
+            known_versions: held,
             stores: Arc::clone(&stores),
-            stores_known,
+            store_configs: stores_known,
             files: cluster_pull_secrets.into_iter().map(Arc::new).collect(),
             concurrency,
             health,

@@ -1,8 +1,8 @@
-//! One key: when it is to be read next.
+//! The state of one key: when the next read of it starts.
 //!
-//! Pure. Events come by the thousand: after a read that brought nothing new the next one for their sake
-//! waits, while a person, a clock or a new spec is served at once. Where an event names a version, an
-//! older answer is read again for a while.
+//! Pure. Events come by the thousand: after a read that returned nothing new, the next read for an event
+//! waits, while a person, a timer or a new spec is served at once. Where an event names a version, an
+//! older answer is retried for a while.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,199 +11,216 @@ use tokio::time::Instant;
 
 use crate::credential::Version;
 
-/// The least time from the beginning of a read that brought nothing new to the next for an event's sake.
+/// The least time from the start of a read that returned nothing new to the next one for an event.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
-/// The pause before an answer of an older version than an event named is read again; it doubles.
+/// The pause before an answer older than the version an event named is retried; it doubles.
 const STALE_PAUSE: Duration = Duration::from_millis(200);
 
-/// The older answer in a row at which it is told that there are any; it comes after three seconds.
-const TOLD_AT: u32 = 5;
+/// The number of stale answers in a row at which they are reported; reached after three seconds.
+const REPORT_STALE_AT: u32 = 5;
 
-/// How many versions are known as older ones.
-const MOST_SEEN: usize = 16;
+/// The number of versions that are remembered as older ones.
+const MAX_SEEN: usize = 16;
 
-/// One key.
+/// The state of one key.
 #[derive(Debug, Default)]
 pub(super) struct KeyState {
-    /// Somebody wants a read that began at this instant or later.
-    wanted: Option<Instant>,
-    /// The same of those who do not wait for any pause.
-    hurried: Option<Instant>,
-    /// The next read does not begin before this instant.
+    /// A read is requested that starts at this instant or later.
+    requested: Option<Instant>,
+    /// The same for requests that no pause may delay.
+    urgent: Option<Instant>,
+    /// The next read does not start before this instant.
     not_before: Option<Instant>,
-    /// When the read began that is under way.
-    under_way: Option<Instant>,
-    /// When the last read began that came to its end.
-    last: Option<Instant>,
-    /// The last read brought nothing new.
-    is_fruitless: bool,
-    /// What the last read answered; none where it failed.
+    /// The start of the read in flight.
+    in_flight: Option<Instant>,
+    /// The start of the last read that finished.
+    last_started: Option<Instant>,
+    /// True if the last read returned nothing new.
+    is_unchanged: bool,
+    /// The version of the last read; none where it failed.
     answered: Option<Version>,
     /// Versions that were answered, the latest last.
     seen: VecDeque<Version>,
     /// The version that an event named.
-    expected: Option<Expected>,
-    /// The last read answered an older one, and it is time to say so.
-    late: Option<StaleAnswer>,
+    awaited: Option<AwaitedVersion>,
+    /// The last read returned an older version, and it is time to report it.
+    stale_answer: Option<StaleAnswer>,
 }
 
-/// What an event tells of a key.
+/// A change of a key that an event reports.
 #[derive(Clone, Debug)]
 pub struct ChangeNotice {
-    /// It was so before this instant.
+    /// The change happened before this instant.
     pub before: Instant,
-    /// The version that is current since, and until when a store may go on answering an older one.
+    /// The current version since then, and until when a store may still answer an older one.
     pub version: Option<(Version, Instant)>,
 }
 
 /// A version that a store should answer soon.
 #[derive(Debug)]
-struct Expected {
+struct AwaitedVersion {
     version: Version,
-    /// From then on whatever it answers is taken.
+    /// From this instant on any answer is accepted.
     until: Instant,
-    /// How often it answered an older one.
-    stale: u32,
+    /// The number of older answers so far.
+    stale_answers: u32,
 }
 
-/// A store that goes on answering an older version than an event named.
+/// An older version that a store still answers after an event named a newer one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaleAnswer {
-    /// What the store answers.
+    /// The version that the store answers.
     pub answered: Version,
-    /// Its time is over: it is not asked again for that.
-    pub is_over: bool,
+    /// True if the time is up: the store is not asked again for that event.
+    pub is_final: bool,
 }
 
-/// For whom a key was read.
+/// The requests that the reads of a key have served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// For everybody who wanted it.
+pub(super) enum FetchState {
+    /// All of them.
     Settled,
-    /// For everybody who came before the read that began then; it will be again for events that came later.
-    Later(Instant),
-    /// Somebody else waits, or the version that an event named.
-    Owed,
+    /// All that came before the read that started then; later events wait for the next read.
+    Deferred(Instant),
+    /// Another request waits, or the version that an event named.
+    Pending,
+}
+
+impl FetchState {
+    /// Returns the start of the last read, where later events wait for the next one.
+    pub(super) fn last_started(self) -> Option<Instant> {
+        if let Self::Deferred(last) = self { Some(last) } else { None }
+    }
+}
+
+impl StaleAnswer {
+    fn new(answered: &Version, is_final: bool) -> Self {
+        Self { answered: answered.clone(), is_final }
+    }
 }
 
 impl KeyState {
-    /// Somebody wants it as of an instant, and at once.
-    pub(super) fn want(&mut self, since: Instant) {
-        self.wanted = self.wanted.max(Some(since));
-        self.hurried = self.hurried.max(Some(since));
+    /// Requests a read that starts at `since` or later, without any pause.
+    pub(super) fn request(&mut self, since: Instant) {
+        self.requested = self.requested.max(Some(since));
+        self.urgent = self.urgent.max(Some(since));
         self.not_before = None;
     }
 
-    /// An event tells of something. Where it names no version, a read that began since has seen it; else
-    /// only that version tells which of the answers after it has.
-    pub(super) fn expect(&mut self, ChangeNotice { before, version }: ChangeNotice, now: Instant) {
+    /// Handles an event. Where the event names no version, any read that started since has seen the change;
+    /// otherwise only that version shows which of the answers after it has.
+    pub(super) fn on_change_notice(&mut self, ChangeNotice { before, version }: ChangeNotice, now: Instant) {
         let since = if version.is_some() { now } else { before };
-        // One that was answered before tells of something that is over.
+        // A version that was answered before is an outdated event.
         let version = version.filter(|(version, until)| *until > now && !self.seen.contains(version));
         if let Some((version, until)) = version {
-            let (until, stale) = match self.expected.as_ref().filter(|it| it.until > now) {
-                // Else events without end would be waited for without end.
-                Some(expected) => (until.min(expected.until), expected.stale),
+            let (until, stale_answers) = match self.awaited.as_ref().filter(|it| it.until > now) {
+                // Otherwise endless events would extend the wait without end.
+                Some(awaited) => (until.min(awaited.until), awaited.stale_answers),
                 None => (until, 0),
             };
-            self.expected = Some(Expected { version, until, stale });
+            self.awaited = Some(AwaitedVersion { version, until, stale_answers });
         }
-        let rested = self.rested(now);
-        match (self.wanted, self.not_before) {
-            (None, _) => self.not_before = rested,
-            (Some(_), Some(at)) => self.not_before = rested.map(|rested| rested.min(at)),
+        let paused_until = self.paused_until(now);
+        match (self.requested, self.not_before) {
+            (None, _) => self.not_before = paused_until,
+            (Some(_), Some(at)) => self.not_before = paused_until.map(|until| until.min(at)),
             (Some(_), None) => {}
         }
-        self.wanted = self.wanted.max(Some(since));
+        self.requested = self.requested.max(Some(since));
     }
 
-    /// Whether the last read began at an instant or later, and answered nothing that is known to be old.
-    pub(super) fn is_read_since(&self, since: Instant) -> bool {
-        let is_old = self.expected.is_some() || self.late.as_ref().is_some_and(|late| late.is_over);
-        self.answered.is_some() && self.last >= Some(since) && !is_old
+    /// Returns true if the last read started at `since` or later, and its answer is not known to be stale.
+    pub(super) fn has_read_since(&self, since: Instant) -> bool {
+        let is_stale =
+            self.awaited.is_some() || self.stale_answer.as_ref().is_some_and(|answer| answer.is_final);
+        self.answered.is_some() && self.last_started >= Some(since) && !is_stale
     }
 
-    /// When it may be read again for an event's sake; none for at once.
-    fn rested(&self, now: Instant) -> Option<Instant> {
-        self.last.filter(|_| self.is_fruitless).map(|began| began + PAUSE).filter(|at| *at > now)
+    /// Returns the instant from which an event may cause another read; none for at once.
+    fn paused_until(&self, now: Instant) -> Option<Instant> {
+        self.last_started.filter(|_| self.is_unchanged).map(|started| started + PAUSE).filter(|at| *at > now)
     }
 
-    /// When the next read may begin, where one waits.
-    pub(super) fn next(&self) -> Option<Instant> {
-        self.not_before.filter(|_| self.wanted.is_some() && self.under_way.is_none())
+    /// Returns the instant at which the next read may start, where a request is delayed.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.not_before.filter(|_| self.requested.is_some() && self.in_flight.is_none())
     }
 
-    /// Begins a read, if one is due.
-    pub(super) fn begin(&mut self, now: Instant) -> bool {
+    /// Starts a read, if one is due.
+    pub(super) fn start(&mut self, now: Instant) -> bool {
         let is_early = self.not_before.is_some_and(|at| at > now);
-        let begins = self.wanted.is_some() && self.under_way.is_none() && !is_early;
-        if begins {
-            (self.under_way, self.not_before, self.late) = (Some(now), None, None);
+        let is_due = self.requested.is_some() && self.in_flight.is_none() && !is_early;
+        if is_due {
+            (self.in_flight, self.not_before, self.stale_answer) = (Some(now), None, None);
         }
-        begins
+        is_due
     }
 
-    /// The read that began at an instant came to its end, with this version or none. Says whether it was
-    /// this slot's.
-    pub(super) fn end(&mut self, began: Instant, version: Option<&Version>, now: Instant) -> bool {
-        if self.under_way != Some(began) {
+    /// Records the result of the read that started at `started`: a version, or none. Returns false if that
+    /// is not the read in flight.
+    pub(super) fn finish(&mut self, started: Instant, version: Option<&Version>, now: Instant) -> bool {
+        if self.in_flight != Some(started) {
             return false;
         }
-        (self.under_way, self.last) = (None, Some(began));
+        (self.in_flight, self.last_started) = (None, Some(started));
         let is_known = version.is_none_or(|version| self.seen.is_empty() || self.seen.contains(version));
-        self.is_fruitless = version == self.answered.as_ref();
+        self.is_unchanged = version == self.answered.as_ref();
         self.answered = version.cloned();
-        self.remember(version);
-        // Who asked after it began is not served by it.
-        self.wanted = self.wanted.filter(|since| *since > began);
-        self.hurried = self.hurried.filter(|since| *since > began);
-        self.not_before = self.rested(now).filter(|_| self.wanted.is_some() && self.hurried.is_none());
+        self.record_seen(version);
+        // The read serves no request that came after its start.
+        self.requested = self.requested.filter(|since| *since > started);
+        self.urgent = self.urgent.filter(|since| *since > started);
+        self.not_before =
+            self.paused_until(now).filter(|_| self.requested.is_some() && self.urgent.is_none());
         if let Some(version) = version {
-            self.meet(version, is_known, now);
+            self.check_awaited(version, is_known, now);
         }
         true
     }
 
-    fn remember(&mut self, version: Option<&Version>) {
+    fn record_seen(&mut self, version: Option<&Version>) {
         let Some(version) = version else { return };
         self.seen.retain(|seen| seen != version);
         self.seen.push_back(version.clone());
-        if self.seen.len() > MOST_SEEN {
+        if self.seen.len() > MAX_SEEN {
             self.seen.pop_front();
         }
     }
 
-    /// Where a store still answers a version from before the event, it is asked again.
-    fn meet(&mut self, version: &Version, is_known: bool, now: Instant) {
-        let Some(expected) = &mut self.expected else { return };
-        let late = |is_over| StaleAnswer { answered: version.clone(), is_over };
-        if *version == expected.version {
-            self.expected = None;
-        } else if expected.until <= now {
-            self.late = is_known.then(|| late(true));
-            self.expected = None;
-        } else if self.wanted.is_some() {
-            // The event may have come after this read began: the next one answers it.
+    /// Retries where a store still answers a version from before the event.
+    fn check_awaited(&mut self, version: &Version, is_known: bool, now: Instant) {
+        let Some(awaited) = &mut self.awaited else { return };
+        if *version == awaited.version {
+            self.awaited = None;
+        } else if awaited.until <= now {
+            self.stale_answer = is_known.then(|| StaleAnswer::new(version, true));
+            self.awaited = None;
+        } else if self.requested.is_some() {
+            // The event may have come after this read started: the next one serves it.
         } else if is_known {
-            let pause = STALE_PAUSE.saturating_mul(1 << expected.stale.min(16));
-            expected.stale += 1;
-            self.late = (expected.stale == TOLD_AT).then(|| late(false));
-            (self.wanted, self.not_before) = (Some(now), Some((now + pause).min(expected.until)));
+            let pause = STALE_PAUSE.saturating_mul(1 << awaited.stale_answers.min(16));
+            awaited.stale_answers += 1;
+            let is_reported = awaited.stale_answers == REPORT_STALE_AT;
+            self.stale_answer = is_reported.then(|| StaleAnswer::new(version, false));
+            (self.requested, self.not_before) = (Some(now), Some((now + pause).min(awaited.until)));
         } else {
-            self.expected = None;
+            self.awaited = None;
         }
     }
 
-    pub(super) fn late(&self) -> Option<&StaleAnswer> {
-        self.late.as_ref()
+    pub(super) fn stale_answer(&self) -> Option<&StaleAnswer> {
+        self.stale_answer.as_ref()
     }
 
-    pub(super) fn state(&self) -> State {
-        match (self.under_way.or(self.wanted), self.last) {
-            (None, _) => State::Settled,
-            (Some(_), Some(last)) if self.hurried.is_none() && self.expected.is_none() => State::Later(last),
-            _ => State::Owed,
+    pub(super) fn state(&self) -> FetchState {
+        match (self.in_flight.or(self.requested), self.last_started) {
+            (None, _) => FetchState::Settled,
+            (Some(_), Some(last)) if self.urgent.is_none() && self.awaited.is_none() => {
+                FetchState::Deferred(last)
+            }
+            _ => FetchState::Pending,
         }
     }
 }

@@ -1,15 +1,16 @@
-//! How a ClusterPullSecret stands, step by step.
+//! The state of a ClusterPullSecret, step by step.
 
 use serde_json::json;
 
 use super::*;
 use crate::cluster::Cluster;
 use crate::manifest::object::Object;
+use crate::manifest::status::reason::AppliedReason;
 use crate::reconcile::fixture::{cluster_pull_secret, namespace, secret, service_account, store_key, values};
 use crate::reconcile::resolve::resolve;
 use crate::report::ResultKind;
 
-fn record() -> ObjectState {
+fn state() -> ObjectState {
     ObjectState::new(Arc::new(cluster_pull_secret("images", &["ghcr.io"])))
 }
 
@@ -19,33 +20,34 @@ fn report(result: ResultKind, reason: Option<AppliedReason>) -> NamespaceReport 
     report
 }
 
-/// The seconds until the namespace is tried again, after each of these reports.
+/// Checks the seconds until the namespace is retried, after each of these reports.
 #[track_caller]
 fn check_pauses(reports: &[NamespaceReport], expect: &[Option<u64>]) {
-    let (mut record, now) = (record(), Instant::now());
+    let (mut state, now) = (state(), Instant::now());
     let pauses = reports.iter().map(|report| {
-        record.stands(report, now, |failures| Duration::from_secs(10 * u64::from(failures)));
-        let at = record.standings.get("web").and_then(|standing| standing.not_before);
+        state.update_target(report, now, |failures| Duration::from_secs(10 * u64::from(failures)));
+        let at = state.targets.get("web").and_then(|target| target.not_before);
         at.map(|at| at.duration_since(now).as_secs())
     });
     assert_eq!(pauses.collect::<Vec<_>>(), expect);
 }
 
 #[test]
-fn every_failure_in_a_row_is_waited_for_longer_and_success_begins_anew() {
-    let failed = || report(ResultKind::Failed, Some(AppliedReason::QuotaExceeded));
-    let fine = || report(ResultKind::Updated, None);
-    check_pauses(&[failed(), failed(), fine(), failed()], &[Some(10), Some(20), None, Some(10)]);
+fn failures_in_a_row_back_off_until_a_success() {
+    let failed = report(ResultKind::Failed, Some(AppliedReason::QuotaExceeded));
+    let updated = report(ResultKind::Updated, None);
+    let reports = [failed.clone(), failed.clone(), updated, failed];
+    check_pauses(&reports, &[Some(10), Some(20), None, Some(10)]);
 }
 
 #[test]
-fn what_may_pass_by_itself_is_never_waited_for_long() {
-    let away = || report(ResultKind::Failed, Some(AppliedReason::Unavailable));
-    check_pauses(&[away(), away(), away()], &[Some(10), Some(15), Some(15)]);
+fn transient_failure_has_a_short_maximum_pause() {
+    let unavailable = report(ResultKind::Failed, Some(AppliedReason::Unavailable));
+    check_pauses(&[unavailable.clone(), unavailable.clone(), unavailable], &[Some(10), Some(15), Some(15)]);
 }
 
 #[test]
-fn what_waits_for_something_else_is_not_tried_by_the_clock() {
+fn target_waiting_for_an_object_has_no_retry_timer() {
     for (result, reason) in [
         (ResultKind::Refused, AppliedReason::Conflict),
         (ResultKind::Failed, AppliedReason::ServiceAccountMissing),
@@ -56,97 +58,106 @@ fn what_waits_for_something_else_is_not_tried_by_the_clock() {
 }
 
 #[test]
-fn a_contest_is_not_ended_by_a_write_that_was_under_way() {
-    let (mut record, now) = (record(), Instant::now());
-    record.hold("web", now + Duration::from_secs(4), (AppliedReason::Contested, "somebody".into()));
-    let change = record.stands(&report(ResultKind::Updated, None), now, |_| Duration::ZERO);
-    assert_eq!(change, Change::None);
-    record.release();
-    assert!(record.is_held("web", now) && record.is_in_trouble("web", AppliedReason::Contested));
+fn write_in_flight_does_not_end_a_contest() {
+    let (mut state, now) = (state(), Instant::now());
+    state.back_off("web", now + Duration::from_secs(4), (AppliedReason::Contested, "another writer".into()));
+    let change = state.update_target(&report(ResultKind::Updated, None), now, |_| Duration::ZERO);
+    assert_eq!(change, TargetChange::None);
+    state.reset_backoff();
+    assert!(state.is_backing_off("web", now) && state.has_failure("web", AppliedReason::Contested));
     let later = now + Duration::from_secs(5);
-    record.stands(&report(ResultKind::Updated, None), later, |_| Duration::ZERO);
-    assert!(!record.is_in_trouble("web", AppliedReason::Contested));
+    state.update_target(&report(ResultKind::Updated, None), later, |_| Duration::ZERO);
+    assert!(!state.has_failure("web", AppliedReason::Contested));
+}
+
+fn update(state: &mut ObjectState, report: NamespaceReport) -> TargetChange {
+    state.update_target(&report, Instant::now(), |_| Duration::ZERO)
 }
 
 #[test]
-fn only_what_is_new_is_a_change() {
-    let (mut record, now) = (record(), Instant::now());
-    let mut change = |report: NamespaceReport| record.stands(&report, now, |_| Duration::ZERO);
-    assert_eq!(change(report(ResultKind::Updated, None)), Change::Other);
-    assert_eq!(change(report(ResultKind::Unchanged, None)), Change::None);
-    assert_eq!(change(report(ResultKind::Refused, Some(AppliedReason::Conflict))), Change::Trouble);
-    assert_eq!(change(report(ResultKind::Refused, Some(AppliedReason::Conflict))), Change::None);
-    assert_eq!(change(report(ResultKind::Removed, None)), Change::Other);
-    assert_eq!(change(report(ResultKind::Removed, None)), Change::None);
+fn repeated_report_is_no_change() {
+    let mut state = state();
+    assert_eq!(update(&mut state, report(ResultKind::Updated, None)), TargetChange::Other);
+    assert_eq!(update(&mut state, report(ResultKind::Unchanged, None)), TargetChange::None);
+    assert_eq!(
+        update(&mut state, report(ResultKind::Refused, Some(AppliedReason::Conflict))),
+        TargetChange::NewFailure
+    );
+    assert_eq!(
+        update(&mut state, report(ResultKind::Refused, Some(AppliedReason::Conflict))),
+        TargetChange::None
+    );
+    assert_eq!(update(&mut state, report(ResultKind::Removed, None)), TargetChange::Other);
+    assert_eq!(update(&mut state, report(ResultKind::Removed, None)), TargetChange::None);
 }
 
 #[test]
-fn a_namespace_is_of_concern_while_it_is_selected_or_something_is_left_there() {
-    let mut wanted = cluster_pull_secret("images", &["ghcr.io"]);
-    wanted.selection.include = Some(crate::manifest::selection::Patterns::default());
-    let mut record = ObjectState::new(Arc::new(wanted));
+fn namespace_is_affected_while_selected_or_with_leftovers() {
+    let mut manifest = cluster_pull_secret("images", &["ghcr.io"]);
+    manifest.selection.include = Some(crate::manifest::selection::Patterns::default());
+    let mut state = ObjectState::new(Arc::new(manifest));
     let bare = namespace(None, service_account(&[], &[]));
-    assert!(!record.is_concerned("web", Some(&bare)) && !record.is_concerned("web", None));
+    assert!(!state.can_affect("web", Some(&bare)) && !state.can_affect("web", None));
     let ours = namespace(Some(secret("1", &[("ghcr.io", "1", "pw")])), service_account(&[], &[]));
-    assert!(record.is_concerned("web", Some(&ours)));
+    assert!(state.can_affect("web", Some(&ours)));
     let entry = namespace(None, service_account(&["regcred"], &["regcred"]));
-    assert!(record.is_concerned("web", Some(&entry)));
-    record.stands(&report(ResultKind::Updated, None), Instant::now(), |_| Duration::ZERO);
-    assert!(record.is_concerned("web", Some(&bare)) && record.is_concerned("web", None));
-    assert!(super::tests::record().is_concerned("web", Some(&bare)));
+    assert!(state.can_affect("web", Some(&entry)));
+    state.update_target(&report(ResultKind::Updated, None), Instant::now(), |_| Duration::ZERO);
+    assert!(state.can_affect("web", Some(&bare)) && state.can_affect("web", None));
+    assert!(super::tests::state().can_affect("web", Some(&bare)));
 }
 
-/// Why it was not ready under the leader before, in the words of its status, where only that is known.
+/// Checks the reason of the inherited `Ready` condition, after a change of the state.
 #[track_caller]
-fn check_hearsay(change: impl FnOnce(&mut ObjectState), expect: Option<&str>) {
-    let told = json!([{
+fn check_inherited(change: impl FnOnce(&mut ObjectState), expect: Option<&str>) {
+    let conditions = json!([{
         "type": "Ready", "status": "False", "reason": "ApplyFailed", "message": "why",
         "observedGeneration": 2, "lastTransitionTime": "2026-01-01T00:00:00Z",
     }]);
-    let object = json!({"metadata": {"generation": 2}, "status": {"conditions": told}});
-    let mut wanted = cluster_pull_secret("images", &["ghcr.io"]);
-    wanted.object = Some(Object::of(&object));
-    let mut record = ObjectState::new(Arc::new(wanted));
-    change(&mut record);
-    assert_eq!(record.hearsay().map(|told| told.reason.as_str()), expect);
+    let object = json!({"metadata": {"generation": 2}, "status": {"conditions": conditions}});
+    let mut manifest = cluster_pull_secret("images", &["ghcr.io"]);
+    manifest.object = Some(Object::of(&object));
+    let mut state = ObjectState::new(Arc::new(manifest));
+    change(&mut state);
+    assert_eq!(state.inherited_ready().map(|ready| ready.reason.as_str()), expect);
 }
 
 #[test]
-fn what_the_leader_before_told_is_believed_until_it_was_looked_at() {
-    fn wanted(record: &mut ObjectState) -> &mut ClusterPullSecret {
-        Arc::make_mut(&mut record.wanted)
+fn previous_leaders_ready_is_inherited_until_reconciled() {
+    fn manifest(state: &mut ObjectState) -> &mut ClusterPullSecret {
+        Arc::make_mut(&mut state.manifest)
     }
-    fn object(record: &mut ObjectState) -> &mut Object {
-        wanted(record).object.as_mut().expect("an object")
+    fn object(state: &mut ObjectState) -> &mut Object {
+        manifest(state).object.as_mut().expect("an object")
     }
-    check_hearsay(|_| (), Some("ApplyFailed"));
-    check_hearsay(|record| record.passed = Some(1), None);
-    check_hearsay(|record| object(record).generation = 3, None);
-    check_hearsay(|record| object(record).status.conditions.clear(), None);
-    check_hearsay(|record| wanted(record).suspend = true, None);
-    check_hearsay(|record| wanted(record).object = None, None);
+    check_inherited(|_| (), Some("ApplyFailed"));
+    check_inherited(|state| state.reconciled_generation = Some(1), None);
+    check_inherited(|state| object(state).generation = 3, None);
+    check_inherited(|state| object(state).status.conditions.clear(), None);
+    check_inherited(|state| manifest(state).suspend = true, None);
+    check_inherited(|state| manifest(state).object = None, None);
 }
 
-/// Whether a pass that left this behind wrote every namespace.
+/// Checks the object after this report of its only target.
 #[track_caller]
-fn check_written(left: &NamespaceReport, expect: bool) {
-    let (mut record, now) = (record(), Instant::now());
-    record.stands(left, now, |_| Duration::from_secs(1));
-    assert_eq!(record.is_written(now), expect, "{left:?}");
+fn check_applied(report: &NamespaceReport, expect: bool) {
+    let (mut state, now) = (state(), Instant::now());
+    state.update_target(report, now, |_| Duration::from_secs(1));
+    assert_eq!(state.is_applied(now), expect, "{report:?}");
 }
 
 #[test]
-fn all_is_written_where_nothing_is_left_that_may_be() {
-    check_written(&report(ResultKind::Updated, None), true);
-    check_written(&report(ResultKind::Refused, Some(AppliedReason::Conflict)), true);
-    check_written(&report(ResultKind::Failed, Some(AppliedReason::QuotaExceeded)), false);
+fn object_is_applied_unless_a_target_will_be_retried() {
+    check_applied(&report(ResultKind::Updated, None), true);
+    check_applied(&report(ResultKind::Refused, Some(AppliedReason::Conflict)), true);
+    check_applied(&report(ResultKind::Failed, Some(AppliedReason::QuotaExceeded)), false);
 }
 
 #[test]
-fn a_key_whose_store_is_sealed_is_not_read_yet_and_the_others_are() {
-    let mut record = ObjectState::new(Arc::new(cluster_pull_secret("images", &["ghcr.io", "quay.io"])));
+fn sealed_store_is_a_transient_failure_of_its_key() {
+    let mut state = ObjectState::new(Arc::new(cluster_pull_secret("images", &["ghcr.io", "quay.io"])));
     let values = values(&[("ghcr.io", "7", "pw"), ("quay.io", "", "")]);
-    record.contents = Some(DesiredSecret::new(resolve(&record.wanted, &values), &Cluster::default()));
-    let unread = ["ghcr.io", "quay.io"].map(|key| record.is_unread(&store_key(key)));
-    assert_eq!(unread, [false, true]);
+    state.desired_secret = Some(DesiredSecret::new(resolve(&state.manifest, &values), &Cluster::default()));
+    let failures = ["ghcr.io", "quay.io"].map(|key| state.has_transient_failure(&store_key(key)));
+    assert_eq!(failures, [false, true]);
 }

@@ -1,4 +1,4 @@
-//! What a person reads in the status, case by case.
+//! The published status, case by case.
 
 use std::sync::Arc;
 
@@ -14,119 +14,127 @@ use crate::report::{NamespaceReport, Problem, ResultKind};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-/// A ClusterPullSecret of generation 2 with two registries, that was read as told and looked at everywhere.
-fn record(read: &[(&str, &str, &str)]) -> ObjectState {
-    let mut wanted = cluster_pull_secret("images", &["ghcr.io", "quay.io"]);
-    wanted.object = Some(Object::of(&json!({"metadata": {"uid": "u-1", "generation": 2}})));
-    let wanted = Arc::new(wanted);
-    let mut record = ObjectState::new(Arc::clone(&wanted));
-    record.contents = Some(DesiredSecret::new(resolve(&wanted, &values(read)), &Cluster::default()));
-    record.passed = Some(2);
-    stand(&mut record, "db", ResultKind::Unchanged, None);
-    stand(&mut record, "web", ResultKind::Unchanged, None);
-    record
+/// A ClusterPullSecret of generation 2 with two registries, read at these values and in sync everywhere.
+fn state(read: &[(&str, &str, &str)]) -> ObjectState {
+    let mut manifest = cluster_pull_secret("images", &["ghcr.io", "quay.io"]);
+    manifest.object = Some(Object::of(&json!({"metadata": {"uid": "u-1", "generation": 2}})));
+    let manifest = Arc::new(manifest);
+    let mut state = ObjectState::new(Arc::clone(&manifest));
+    state.desired_secret = Some(DesiredSecret::new(resolve(&manifest, &values(read)), &Cluster::default()));
+    state.reconciled_generation = Some(2);
+    report_target(&mut state, "db", ResultKind::Unchanged, None);
+    report_target(&mut state, "web", ResultKind::Unchanged, None);
+    state
 }
 
 const GOOD: [(&str, &str, &str); 2] = [("ghcr.io", "7", "pw"), ("quay.io", "1", "pw")];
 
-fn stand(record: &mut ObjectState, namespace: &str, result: ResultKind, reason: Option<AppliedReason>) {
+fn report_target(
+    state: &mut ObjectState,
+    namespace: &str,
+    result: ResultKind,
+    reason: Option<AppliedReason>,
+) {
     let mut report = NamespaceReport::new(namespace.into(), result);
     (report.reason, report.message) =
         (reason.map(Into::into), reason.map(|reason| format!("because of {reason}")));
-    record.stands(&report, Instant::now(), |_| Duration::ZERO);
+    state.update_target(&report, Instant::now(), |_| Duration::ZERO);
 }
 
 /// `Type Status Reason: message` for each condition.
-fn conditions(record: &ObjectState) -> Vec<String> {
-    let status = of(record, true, NOW);
-    let line = |it: &Condition| format!("{} {} {}: {}", it.type_, it.status, it.reason, it.message);
-    status.conditions.iter().map(line).collect()
+fn conditions(state: &ObjectState) -> Vec<String> {
+    let conditions = build(state, true, NOW).conditions;
+    let lines =
+        conditions.iter().map(|it| format!("{} {} {}: {}", it.type_, it.status, it.reason, it.message));
+    lines.collect()
 }
 
 #[test]
-fn all_is_well() {
-    let status = of(&record(&GOOD), true, NOW);
+fn everything_in_sync_is_ready() {
+    let status = build(&state(&GOOD), true, NOW);
     assert_eq!((status.summary.registries.as_str(), status.summary.namespaces.as_str()), ("2/2", "2/2"));
     assert_eq!(status.secret_names, ["regcred"]);
     assert_eq!(
-        conditions(&record(&GOOD)),
+        conditions(&state(&GOOD)),
         [
-            "Ready True InSync: 2 namespaces hold what they should",
+            "Ready True InSync: 2 namespaces in sync",
             "Fetched True Fetched: every registry's credential was read",
-            "Applied True Applied: 2 namespaces hold what they should",
+            "Applied True Applied: 2 namespaces in sync",
         ]
     );
 }
 
 #[test]
-fn a_registry_that_cannot_be_read_is_told_with_store_and_key() {
-    let conditions = conditions(&record(&[("ghcr.io", "7", "pw"), ("quay.io", "1", "")]));
-    let sealed = "quay.io: store vault, key quay.io: the Vault is sealed; what the cluster has of it stays";
+fn unreadable_registry_is_reported_with_store_and_key() {
+    let conditions = conditions(&state(&[("ghcr.io", "7", "pw"), ("quay.io", "1", "")]));
+    let sealed = "quay.io: store vault, key quay.io: the Vault is sealed; existing entries are kept";
     assert_eq!(
         conditions[..2],
         [format!("Ready False FetchFailed: {sealed}"), format!("Fetched False Sealed: {sealed}")]
     );
 }
 
+fn read(state: &mut ObjectState, values: &[(&str, &str, &str)]) -> bool {
+    state.desired_secret = self::state(values).desired_secret;
+    state.record_versions()
+}
+
+fn versions(state: &ObjectState) -> Vec<String> {
+    build(state, true, NOW).registries.into_iter().map(|it| it.version.unwrap()).collect()
+}
+
 #[test]
-fn a_registry_that_cannot_be_read_keeps_the_version_that_was_read_last() {
+fn unreadable_registry_keeps_its_last_version() {
     const FAILING: [(&str, &str, &str); 2] = [("ghcr.io", "7", "pw"), ("quay.io", "1", "")];
     const ROTATED: [(&str, &str, &str); 2] = [("ghcr.io", "7", "pw"), ("quay.io", "2", "pw")];
-    let read = |record: &mut ObjectState, values: &[(&str, &str, &str)]| {
-        record.contents = super::tests::record(values).contents;
-        record.note_versions()
-    };
-    let versions = |record: &ObjectState| {
-        of(record, true, NOW).registries.into_iter().map(|it| it.version.unwrap()).collect::<Vec<_>>()
-    };
-    let mut record = record(&GOOD);
-    assert!(!read(&mut record, &GOOD) && !read(&mut record, &FAILING));
-    assert_eq!(versions(&record), ["7", "1"]);
-    // Another process goes on from the status.
-    let status = of(&record, true, NOW);
-    let mut next = super::tests::record(&FAILING);
-    let mut wanted = (*next.wanted).clone();
-    *wanted.object.as_mut().unwrap().status = status;
-    next.wanted = Arc::new(wanted);
+    let mut state = state(&GOOD);
+    assert!(!read(&mut state, &GOOD) && !read(&mut state, &FAILING));
+    assert_eq!(versions(&state), ["7", "1"]);
+    // Another process continues from the status.
+    let status = build(&state, true, NOW);
+    let mut next = self::state(&FAILING);
+    let mut manifest = (*next.manifest).clone();
+    *manifest.object.as_mut().unwrap().status = status;
+    next.manifest = Arc::new(manifest);
     assert_eq!(versions(&next), ["7", "1"]);
-    for record in [&mut record, &mut next] {
-        assert!(read(record, &ROTATED) && !read(record, &ROTATED));
-        assert_eq!(versions(record), ["7", "2"]);
+    for state in [&mut state, &mut next] {
+        assert!(read(state, &ROTATED) && !read(state, &ROTATED));
+        assert_eq!(versions(state), ["7", "2"]);
     }
 }
 
 #[test]
-fn what_is_read_while_nobody_wants_it_is_told_when_somebody_does() {
-    let mut record = record(&GOOD);
-    assert!(!record.note_versions());
-    record.contents = self::record(&[("ghcr.io", "8", "pw"), ("quay.io", "1", "pw")]).contents;
-    let awake = Arc::clone(&record.wanted);
-    let mut resting = (*awake).clone();
-    resting.suspend = true;
-    record.wanted = Arc::new(resting);
-    assert!(!record.note_versions());
-    record.wanted = awake;
-    assert!(record.note_versions());
-    // A key that comes back to the spec was nobody's meanwhile.
-    let mut other = (*record.wanted).clone();
+fn version_read_while_inactive_is_recorded_when_active() {
+    let mut state = state(&GOOD);
+    assert!(!state.record_versions());
+    state.desired_secret = self::state(&[("ghcr.io", "8", "pw"), ("quay.io", "1", "pw")]).desired_secret;
+    let active = Arc::clone(&state.manifest);
+    let mut suspended = (*active).clone();
+    suspended.suspend = true;
+    state.manifest = Arc::new(suspended);
+    assert!(!state.record_versions());
+    state.manifest = active;
+    assert!(state.record_versions());
+    // A key that returns to the spec was unused in between.
+    let mut other = (*state.manifest).clone();
     other.registries.clear();
-    let wanted = std::mem::replace(&mut record.wanted, Arc::new(other));
-    record.forget_keys();
-    record.wanted = wanted;
-    record.contents = self::record(&[("ghcr.io", "9", "pw"), ("quay.io", "1", "pw")]).contents;
-    assert!(!record.note_versions());
+    let manifest = std::mem::replace(&mut state.manifest, Arc::new(other));
+    state.forget_unused_keys();
+    state.manifest = manifest;
+    state.desired_secret = self::state(&[("ghcr.io", "9", "pw"), ("quay.io", "1", "pw")]).desired_secret;
+    assert!(!state.record_versions());
 }
 
 #[test]
-fn a_namespace_in_trouble_is_named_and_the_others_are_counted() {
-    let mut record = record(&GOOD);
-    stand(&mut record, "web", ResultKind::Refused, Some(AppliedReason::Conflict));
-    stand(&mut record, "api", ResultKind::Failed, Some(AppliedReason::QuotaExceeded));
+fn failed_namespace_is_named_and_the_others_counted() {
+    let mut state = state(&GOOD);
+    report_target(&mut state, "web", ResultKind::Refused, Some(AppliedReason::Conflict));
+    report_target(&mut state, "api", ResultKind::Failed, Some(AppliedReason::QuotaExceeded));
     assert_eq!(
-        conditions(&record)[2],
+        conditions(&state)[2],
         "Applied False QuotaExceeded: namespace api: because of QuotaExceeded (and 1 other namespace)"
     );
-    let status = of(&record, true, NOW);
+    let status = build(&state, true, NOW);
     assert_eq!(status.namespaces, NamespaceCounts { selected: 3, in_sync: 1, failed: 2 });
     let failures: Vec<_> = status.failures.iter().map(|it| it.namespace.as_str()).collect();
     assert_eq!(failures, ["api", "web"]);
@@ -134,104 +142,113 @@ fn a_namespace_in_trouble_is_named_and_the_others_are_counted() {
 
 #[test]
 fn at_most_ten_failures_are_named() {
-    let mut record = record(&GOOD);
+    let mut state = state(&GOOD);
     for n in 0..30 {
-        stand(&mut record, &format!("ns-{n:02}"), ResultKind::Refused, Some(AppliedReason::Conflict));
+        report_target(&mut state, &format!("ns-{n:02}"), ResultKind::Refused, Some(AppliedReason::Conflict));
     }
-    let status = of(&record, true, NOW);
+    let status = build(&state, true, NOW);
     assert_eq!((status.failures.len(), status.namespaces.failed), (10, 30));
 }
 
 #[test]
-fn what_is_wrong_with_all_of_it_goes_before_what_is_wrong_in_one_namespace() {
-    let mut record = record(&GOOD);
-    record.problems =
+fn object_problem_goes_before_namespace_failure() {
+    let mut state = state(&GOOD);
+    state.problems =
         vec![Problem { reason: AppliedReason::NothingSelected.into(), message: "a typo".into() }];
-    stand(&mut record, "web", ResultKind::Refused, Some(AppliedReason::Conflict));
-    assert_eq!(conditions(&record)[2], "Applied False NothingSelected: a typo");
+    report_target(&mut state, "web", ResultKind::Refused, Some(AppliedReason::Conflict));
+    assert_eq!(conditions(&state)[2], "Applied False NothingSelected: a typo");
 }
 
 #[test]
-fn the_first_pass_over_a_spec_is_progress_and_after_a_change_of_leader_it_is_not() {
-    let mut record = record(&GOOD);
-    record.passed = None;
+fn first_reconciliation_is_progress_unless_inherited() {
+    let mut state = state(&GOOD);
+    state.reconciled_generation = None;
     assert_eq!(
-        conditions(&record)[0],
-        "Ready Unknown Progressing: the first pass over this spec is under way"
+        conditions(&state)[0],
+        "Ready Unknown Progressing: the first reconciliation of this spec is in progress"
     );
-    let told = of(&self::record(&GOOD), true, NOW);
-    let wanted = Arc::make_mut(&mut record.wanted);
-    *wanted.object.as_mut().expect("an object").status = told;
-    assert!(conditions(&record)[0].starts_with("Ready True InSync"));
+    let published = build(&self::state(&GOOD), true, NOW);
+    let manifest = Arc::make_mut(&mut state.manifest);
+    *manifest.object.as_mut().expect("an object").status = published;
+    assert!(conditions(&state)[0].starts_with("Ready True InSync"));
 }
 
 #[test]
-fn one_that_is_suspended_keeps_what_was_told_of_it() {
-    let mut record = record(&GOOD);
-    let told = of(&record, true, NOW);
-    let wanted = Arc::make_mut(&mut record.wanted);
-    wanted.suspend = true;
-    *wanted.object.as_mut().expect("an object").status = told;
-    record.standings.clear();
-    record.contents = None;
-    let status = of(&record, false, NOW);
+fn suspended_object_keeps_its_published_status() {
+    let mut state = state(&GOOD);
+    let published = build(&state, true, NOW);
+    let manifest = Arc::make_mut(&mut state.manifest);
+    manifest.suspend = true;
+    *manifest.object.as_mut().expect("an object").status = published;
+    state.targets.clear();
+    state.desired_secret = None;
+    let status = build(&state, false, NOW);
     assert_eq!((status.namespaces.selected, status.registries.len()), (2, 2));
-    assert!(conditions(&record)[0].starts_with("Ready False Suspended"));
+    assert!(conditions(&state)[0].starts_with("Ready False Suspended"));
 }
 
 #[test]
-fn names_of_before_are_remembered_until_their_secrets_are_gone() {
-    let mut record = record(&GOOD);
-    let wanted = Arc::make_mut(&mut record.wanted);
-    wanted.object.as_mut().expect("an object").secret_names = vec!["was".into(), "regcred".into()];
-    assert_eq!(of(&record, false, NOW).secret_names, ["was", "regcred"]);
-    assert_eq!(of(&record, true, NOW).secret_names, ["regcred"]);
+fn previous_names_stay_until_their_secrets_are_removed() {
+    let mut state = state(&GOOD);
+    let manifest = Arc::make_mut(&mut state.manifest);
+    manifest.object.as_mut().expect("an object").secret_names = vec!["was".into(), "regcred".into()];
+    assert_eq!(build(&state, false, NOW).secret_names, ["was", "regcred"]);
+    assert_eq!(build(&state, true, NOW).secret_names, ["regcred"]);
 }
 
 #[test]
-fn a_status_that_differs_in_times_only_is_the_same() {
-    let mut record = record(&GOOD);
-    let before = of(&record, true, NOW);
-    let place = record.places().next().expect("a key").clone();
-    record.fetched_at.insert(place, Timestamp::MAX);
-    let after = of(&record, true, Timestamp::from_second(9).expect("a time"));
+fn status_that_differs_in_times_only_is_the_same() {
+    let mut state = state(&GOOD);
+    let before = build(&state, true, NOW);
+    let store_key = state.store_keys().next().expect("a key").clone();
+    state.fetched_at.insert(store_key, Timestamp::MAX);
+    let after = build(&state, true, Timestamp::from_second(9).expect("a time"));
     assert!(is_same(&before, &after));
-    stand(&mut record, "web", ResultKind::Refused, Some(AppliedReason::Conflict));
-    assert!(!is_same(&before, &of(&record, true, NOW)));
+    report_target(&mut state, "web", ResultKind::Refused, Some(AppliedReason::Conflict));
+    assert!(!is_same(&before, &build(&state, true, NOW)));
+}
+
+/// Checks the reason of the Event regarding a change, and whether it is a warning.
+#[track_caller]
+fn check_event(
+    before: &ClusterPullSecretStatus,
+    after: &ClusterPullSecretStatus,
+    expect: Option<(&str, bool)>,
+) {
+    let ready = ready_change(before, after);
+    assert_eq!(ready.map(|ready| (ready.reason.as_str(), is_problem(ready))), expect);
 }
 
 #[test]
-fn a_change_of_ready_is_worth_an_event_and_progress_is_not() {
+fn ready_change_is_an_event_and_progress_is_not() {
     let empty = ClusterPullSecretStatus::default();
-    let good = of(&record(&GOOD), true, NOW);
-    let bad = of(&record(&[("ghcr.io", "7", "pw"), ("quay.io", "1", "")]), true, NOW);
-    let reason = |before, after| change(before, after).map(|ready| (ready.reason.clone(), is_bad(ready)));
-    assert_eq!(reason(&empty, &good), Some(("InSync".into(), false)));
-    assert_eq!(reason(&good, &good), None);
-    assert_eq!(reason(&good, &bad), Some(("FetchFailed".into(), true)));
-    let mut progressing = record(&GOOD);
-    progressing.passed = None;
-    assert_eq!(reason(&empty, &of(&progressing, true, NOW)), None);
+    let good = build(&state(&GOOD), true, NOW);
+    let bad = build(&state(&[("ghcr.io", "7", "pw"), ("quay.io", "1", "")]), true, NOW);
+    check_event(&empty, &good, Some(("InSync", false)));
+    check_event(&good, &good, None);
+    check_event(&good, &bad, Some(("FetchFailed", true)));
+    let mut progressing = state(&GOOD);
+    progressing.reconciled_generation = None;
+    check_event(&empty, &build(&progressing, true, NOW), None);
 }
 
 #[test]
-fn what_is_suspended_is_neither_ready_nor_not() {
-    let check = |record: &ObjectState, expect| assert_eq!(is_ready(&ready(record)), expect);
-    let mut record = record(&GOOD);
-    check(&record, Some(true));
-    record.passed = None;
-    check(&record, Some(false));
-    Arc::make_mut(&mut record.wanted).suspend = true;
-    check(&record, None);
+fn suspended_object_has_no_readiness() {
+    let mut state = state(&GOOD);
+    assert_eq!(is_ready(&ready(&state)), Some(true));
+    state.reconciled_generation = None;
+    assert_eq!(is_ready(&ready(&state)), Some(false));
+    Arc::make_mut(&mut state.manifest).suspend = true;
+    assert_eq!(is_ready(&ready(&state)), None);
 }
 
 #[test]
-fn a_mistake_is_told_once_and_what_was_told_before_stays() {
+fn invalid_status_is_published_once_and_keeps_the_rest() {
     let mut object = Object::of(&json!({"metadata": {"generation": 3}}));
-    *object.status = of(&record(&GOOD), true, NOW);
-    let told = of_invalid(&object, "spec.x: a mistake", NOW).expect("news");
-    assert_eq!(told.condition(ConditionType::Ready).map(|it| it.reason.as_str()), Some("Invalid"));
-    assert_eq!(told.registries.len(), 2);
-    *object.status = told;
-    assert_eq!(of_invalid(&object, "spec.x: a mistake", NOW), None);
+    *object.status = build(&state(&GOOD), true, NOW);
+    let published = build_invalid(&object, "spec.x: invalid", NOW).expect("a new status");
+    assert_eq!(published.condition(ConditionType::Ready).map(|it| it.reason.as_str()), Some("Invalid"));
+    assert_eq!(published.registries.len(), 2);
+    *object.status = published;
+    assert_eq!(build_invalid(&object, "spec.x: invalid", NOW), None);
 }

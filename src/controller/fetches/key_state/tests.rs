@@ -1,19 +1,19 @@
-//! When a key is read, and for whom.
+//! The start of each read of a key, and the requests it serves.
 
 use super::*;
 
-/// A key whose clock goes on by what is done with it.
-struct Key {
-    slot: KeyState,
+/// A key with a clock that its reads advance.
+struct TestKey {
+    state: KeyState,
     now: Instant,
 }
 
-impl Key {
-    /// One that was read at these versions, one after the other.
+impl TestKey {
+    /// A key that was read at these versions, one after the other.
     fn read_at(versions: &[&str]) -> Self {
-        let mut key = Self { slot: KeyState::default(), now: Instant::now() };
+        let mut key = Self { state: KeyState::default(), now: Instant::now() };
         for version in versions {
-            key.slot.want(key.now);
+            key.state.request(key.now);
             key.read(version);
         }
         key
@@ -24,36 +24,36 @@ impl Key {
         self.event_before(self.now, version);
     }
 
-    /// The same of one that tells of what was so before an instant.
+    /// The same for a change before an instant.
     fn event_before(&mut self, before: Instant, version: &str) {
         let until = self.now + Duration::from_secs(30);
         let version = (!version.is_empty()).then(|| (version.into(), until));
-        self.slot.expect(ChangeNotice { before, version }, self.now);
+        self.state.on_change_notice(ChangeNotice { before, version }, self.now);
     }
 
-    fn begin(&mut self) {
-        self.now = self.slot.next().unwrap_or(self.now);
-        assert!(self.slot.begin(self.now), "a read begins");
+    fn start(&mut self) {
+        self.now = self.state.next_due().unwrap_or(self.now);
+        assert!(self.state.start(self.now), "a read begins");
     }
 
-    fn end(&mut self, version: &str) {
+    fn finish(&mut self, version: &str) {
         let version = (!version.is_empty()).then(|| version.into());
-        let began = self.slot.under_way.expect("a read");
-        assert!(self.slot.end(began, version.as_ref(), self.now));
+        let started = self.state.in_flight.expect("a read");
+        assert!(self.state.finish(started, version.as_ref(), self.now));
     }
 
-    /// One read that ends at once.
+    /// Reads, with an immediate answer.
     fn read(&mut self, version: &str) {
-        self.begin();
-        self.end(version);
+        self.start();
+        self.finish(version);
     }
 
-    /// Reads until nobody wants it any more, and the store always answers the same: how often, and
-    /// how many seconds it takes.
+    /// Reads until no request is left, with the same answer each time. Returns the number of reads, and the
+    /// seconds they took.
     fn read_on(&mut self, version: &str) -> (u32, u64) {
         let since = self.now;
         let mut reads = 0;
-        while self.slot.state() != State::Settled {
+        while self.state.state() != FetchState::Settled {
             self.read(version);
             reads += 1;
         }
@@ -61,239 +61,241 @@ impl Key {
     }
 
     #[track_caller]
-    fn check(&self, expect: State) {
-        assert_eq!(self.slot.state(), expect);
+    fn check(&self, expect: FetchState) {
+        assert_eq!(self.state.state(), expect);
     }
 }
 
 #[test]
-fn an_older_answer_than_an_event_named_is_read_again_for_a_while() {
-    let mut key = Key::read_at(&["1"]);
+fn stale_answer_is_retried_until_its_deadline() {
+    let mut key = TestKey::read_at(&["1"]);
     key.event("2");
     assert_eq!(key.read_on("1"), (9, 30));
-    assert!(key.slot.late().is_some_and(|late| late.is_over));
-    key.slot.want(key.now);
+    assert!(key.state.stale_answer().is_some_and(|stale_answer| stale_answer.is_final));
+    key.state.request(key.now);
     key.read("1");
-    assert_eq!(key.slot.late(), None, "the next read is of another pass");
+    assert_eq!(key.state.stale_answer(), None, "the next read is for another reconciliation");
 }
 
 #[test]
-fn an_older_answer_is_told_once_after_three_seconds_and_once_when_its_time_is_over() {
-    let mut key = Key::read_at(&["1"]);
+fn stale_answer_is_reported_after_three_seconds_and_at_the_end() {
+    let mut key = TestKey::read_at(&["1"]);
     let since = key.now;
     key.event("2");
-    let mut told = Vec::new();
-    while key.slot.state() != State::Settled {
+    let mut reported = Vec::new();
+    while key.state.state() != FetchState::Settled {
         key.read("1");
-        told.extend(key.slot.late().cloned().map(|late| ((key.now - since).as_secs(), late)));
+        reported.extend(
+            key.state.stale_answer().cloned().map(|stale_answer| ((key.now - since).as_secs(), stale_answer)),
+        );
     }
-    let late = |is_over| StaleAnswer { answered: "1".into(), is_over };
-    assert_eq!(told, [(3, late(false)), (30, late(true))]);
+    let answered = Version::from("1");
+    assert_eq!(reported, [(3, StaleAnswer::new(&answered, false)), (30, StaleAnswer::new(&answered, true))]);
 }
 
 #[test]
-fn the_version_that_an_event_named_ends_the_waiting() {
-    let mut key = Key::read_at(&["1"]);
+fn awaited_version_ends_the_wait() {
+    let mut key = TestKey::read_at(&["1"]);
     for version in ["2", "3"] {
         key.event(version);
         key.read(version);
-        key.check(State::Settled);
-        assert_eq!(key.slot.late(), None);
+        key.check(FetchState::Settled);
+        assert_eq!(key.state.stale_answer(), None);
     }
 }
 
 #[test]
-fn a_version_that_was_never_answered_before_is_no_older_one() {
-    let mut key = Key::read_at(&["1"]);
+fn unknown_version_is_not_stale() {
+    let mut key = TestKey::read_at(&["1"]);
     key.event("2");
     key.read("3");
-    key.check(State::Settled);
+    key.check(FetchState::Settled);
 }
 
 #[test]
-fn a_version_that_was_answered_before_is_not_waited_for() {
-    let mut key = Key::read_at(&["1", "2"]);
+fn version_answered_before_is_not_awaited() {
+    let mut key = TestKey::read_at(&["1", "2"]);
     key.event("1");
     assert_eq!(key.read_on("2"), (1, 0));
 }
 
 #[test]
-fn an_event_that_comes_while_an_older_read_is_under_way_is_not_forgotten() {
-    let mut key = Key::read_at(&["1"]);
+fn event_during_an_older_read_is_not_lost() {
+    let mut key = TestKey::read_at(&["1"]);
     key.event("2");
-    key.begin();
+    key.start();
     key.now += Duration::from_millis(1);
     key.event("3");
-    key.end("2");
-    key.check(State::Owed);
+    key.finish("2");
+    key.check(FetchState::Pending);
     key.read("2");
-    key.check(State::Owed);
+    key.check(FetchState::Pending);
     key.read("3");
-    key.check(State::Settled);
+    key.check(FetchState::Settled);
 }
 
 #[test]
-fn an_event_that_comes_before_anything_was_read_is_waited_for_too() {
-    let mut key = Key::read_at(&[]);
-    key.slot.want(key.now);
-    key.begin();
+fn event_before_the_first_answer_is_awaited() {
+    let mut key = TestKey::read_at(&[]);
+    key.state.request(key.now);
+    key.start();
     key.now += Duration::from_millis(1);
     key.event("2");
-    key.end("1");
+    key.finish("1");
     key.read("1");
-    key.check(State::Owed);
+    key.check(FetchState::Pending);
     key.read("2");
-    key.check(State::Settled);
+    key.check(FetchState::Settled);
 }
 
 #[test]
-fn a_read_that_fails_leaves_the_expectation_to_the_next() {
-    let mut key = Key::read_at(&["1"]);
+fn failed_read_keeps_the_awaited_version() {
+    let mut key = TestKey::read_at(&["1"]);
     key.event("2");
     key.read("");
-    key.check(State::Settled);
-    key.slot.want(key.now);
+    key.check(FetchState::Settled);
+    key.state.request(key.now);
     key.read("1");
-    key.check(State::Owed);
+    key.check(FetchState::Pending);
 }
 
 #[test]
-fn after_a_read_that_brought_nothing_new_an_event_waits_and_a_person_does_not() {
-    let mut key = Key::read_at(&["1"]);
+fn unchanged_read_delays_events_but_not_requests() {
+    let mut key = TestKey::read_at(&["1"]);
     key.event("");
-    assert_eq!(key.slot.next(), None, "the first read brought something");
+    assert_eq!(key.state.next_due(), None, "the first read returned something new");
     key.read("1");
-    let began = key.now;
+    let started = key.now;
     key.event("");
-    assert_eq!(key.slot.next(), Some(began + PAUSE));
-    key.check(State::Later(began));
-    assert!(!key.slot.begin(key.now));
-    key.slot.want(key.now);
-    key.check(State::Owed);
-    assert!(key.slot.begin(key.now));
+    assert_eq!(key.state.next_due(), Some(started + PAUSE));
+    key.check(FetchState::Deferred(started));
+    assert!(!key.state.start(key.now));
+    key.state.request(key.now);
+    key.check(FetchState::Pending);
+    assert!(key.state.start(key.now));
 }
 
-/// Events that come during each of ten reads, which take so long: how many seconds it takes, while
-/// whoever came before a read is served by it.
-fn stream(mut key: Key, read: Duration) -> u64 {
+/// Sends events during each of ten reads of this length, and checks that a read serves every earlier event.
+/// Returns the seconds that the reads took.
+fn stream(mut key: TestKey, read: Duration) -> u64 {
     let since = key.now;
     for _ in 0..10 {
         key.event("");
-        key.begin();
-        let began = key.now;
+        key.start();
+        let started = key.now;
         key.now += read;
         key.event("");
-        key.end("1");
-        key.check(State::Later(began));
+        key.finish("1");
+        key.check(FetchState::Deferred(started));
     }
     (key.now - since).as_secs()
 }
 
 #[test]
-fn events_without_end_cost_one_read_in_a_pause_and_keep_nobody_waiting() {
-    assert_eq!(stream(Key::read_at(&["1", "1"]), Duration::from_millis(10)), 10);
-    assert_eq!(stream(Key::read_at(&["1", "1"]), Duration::from_millis(1500)), 16);
-    // The first of the reads is one that nobody but a person wanted.
-    let mut key = Key::read_at(&["1", "1"]);
-    key.slot.want(key.now);
+fn event_stream_costs_one_read_per_pause() {
+    assert_eq!(stream(TestKey::read_at(&["1", "1"]), Duration::from_millis(10)), 10);
+    assert_eq!(stream(TestKey::read_at(&["1", "1"]), Duration::from_millis(1500)), 16);
+    // The first of the reads is for a person only.
+    let mut key = TestKey::read_at(&["1", "1"]);
+    key.state.request(key.now);
     assert_eq!(stream(key, Duration::from_millis(10)), 9);
 }
 
 #[test]
-fn an_event_that_is_older_than_a_read_under_way_is_served_by_it() {
-    let mut key = Key::read_at(&["1"]);
+fn event_older_than_a_read_in_flight_is_served_by_it() {
+    let mut key = TestKey::read_at(&["1"]);
     let sent = key.now;
     key.now += Duration::from_secs(5);
-    assert!(!key.slot.is_read_since(key.now));
+    assert!(!key.state.has_read_since(key.now));
     key.event("");
-    key.begin();
+    key.start();
     key.now += Duration::from_millis(10);
     key.event_before(sent, "");
-    key.end("1");
-    key.check(State::Settled);
-    assert!(key.slot.is_read_since(sent) && !key.slot.is_read_since(key.now));
-    key.slot.want(key.now);
+    key.finish("1");
+    key.check(FetchState::Settled);
+    assert!(key.state.has_read_since(sent) && !key.state.has_read_since(key.now));
+    key.state.request(key.now);
     key.read("");
-    assert!(!key.slot.is_read_since(sent), "the last read failed");
+    assert!(!key.state.has_read_since(sent), "the last read failed");
 }
 
 #[test]
-fn an_event_that_names_a_version_is_served_by_no_read_that_was_under_way() {
-    let mut key = Key::read_at(&["1"]);
+fn event_with_version_needs_a_later_read() {
+    let mut key = TestKey::read_at(&["1"]);
     let sent = key.now;
     key.now += Duration::from_secs(1);
-    key.slot.want(key.now);
-    key.begin();
+    key.state.request(key.now);
+    key.start();
     key.now += Duration::from_millis(1);
     key.event_before(sent, "3");
-    // One in between, which was never answered before.
-    key.end("2");
-    key.check(State::Owed);
+    // A version in between, which was never answered before.
+    key.finish("2");
+    key.check(FetchState::Pending);
     key.read("3");
-    key.check(State::Settled);
+    key.check(FetchState::Settled);
 }
 
 #[test]
-fn an_answer_that_is_known_to_be_old_serves_no_event() {
-    let mut key = Key::read_at(&["1"]);
+fn stale_answer_serves_no_event() {
+    let mut key = TestKey::read_at(&["1"]);
     let sent = key.now;
     key.event("2");
     key.read("1");
-    assert!(!key.slot.is_read_since(sent), "it is read again");
+    assert!(!key.state.has_read_since(sent), "it is read again");
     key.read_on("1");
-    assert!(!key.slot.is_read_since(sent), "it was read again to no avail");
+    assert!(!key.state.has_read_since(sent), "the retries failed");
     key.event_before(sent, "");
     key.read("1");
-    assert!(key.slot.is_read_since(sent), "whoever reads again takes what there is");
+    assert!(key.state.has_read_since(sent), "another read accepts any answer");
 }
 
 #[test]
-fn an_older_answer_during_which_another_event_came_keeps_the_first_one_waiting() {
-    let mut key = Key::read_at(&["1"]);
+fn second_event_keeps_the_first_awaited_version() {
+    let mut key = TestKey::read_at(&["1"]);
     key.event("2");
-    key.begin();
+    key.start();
     key.now += Duration::from_millis(1);
     key.event("");
-    key.end("1");
-    key.check(State::Owed);
+    key.finish("1");
+    key.check(FetchState::Pending);
     key.read("2");
-    key.check(State::Settled);
+    key.check(FetchState::Settled);
 }
 
 #[test]
-fn an_expectation_that_is_over_cuts_no_later_one_short() {
-    let mut key = Key::read_at(&["1"]);
+fn expired_wait_does_not_shorten_a_later_one() {
+    let mut key = TestKey::read_at(&["1"]);
     key.event("2");
     key.read("");
     key.now += Duration::from_mins(1);
     key.event("3");
     key.read("1");
-    key.check(State::Owed);
+    key.check(FetchState::Pending);
     assert_eq!(key.read_on("1").1, 30);
 }
 
 #[test]
-fn a_read_that_is_not_this_ones_says_nothing() {
-    let mut key = Key::read_at(&["1"]);
-    key.slot.want(key.now);
-    key.begin();
+fn result_of_another_read_is_ignored() {
+    let mut key = TestKey::read_at(&["1"]);
+    key.state.request(key.now);
+    key.start();
     let another = key.now + Duration::from_secs(1);
-    assert!(!key.slot.end(another, Some(&"2".into()), another));
-    key.end("2");
-    key.check(State::Settled);
+    assert!(!key.state.finish(another, Some(&"2".into()), another));
+    key.finish("2");
+    key.check(FetchState::Settled);
 }
 
 #[test]
-fn events_of_ever_newer_versions_are_not_waited_for_without_end() {
-    let mut key = Key::read_at(&["0", "0"]);
+fn ever_newer_versions_are_not_awaited_forever() {
+    let mut key = TestKey::read_at(&["0", "0"]);
     let since = key.now;
     for n in 1..100 {
         key.event(&n.to_string());
         key.read("0");
-        if key.slot.state() == State::Settled {
+        if key.state.state() == FetchState::Settled {
             break;
         }
     }
     assert!((key.now - since).as_secs() <= 30);
-    key.check(State::Settled);
+    key.check(FetchState::Settled);
 }
