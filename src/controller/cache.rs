@@ -123,7 +123,7 @@ impl Cache {
                 let Some(home) = self.known_home(namespace) else { return News::Known };
                 let known = home.secrets.get(name).filter(|known| as_of >= age(&known.resource_version));
                 let Some(known) = known else { return News::Known };
-                let undone = known.is_written().then(|| Thing::Secret(name.clone()));
+                let undone = known.has_known_data().then(|| Thing::Secret(name.clone()));
                 home.secrets.remove(name);
                 self.tidy(namespace);
                 News::of(namespace, undone.into_iter().collect())

@@ -206,7 +206,7 @@ impl ObjectState {
         let mine = |added_for: &Option<String>| added_for.as_ref().is_none_or(|it| *it == self.wanted.name);
         let has_left_something = |namespace: &Namespace| {
             self.wanted.selection.selects(name, &namespace.labels)
-                || namespace.secrets.values().any(|it| it.is_made_for(&self.wanted.name))
+                || namespace.secrets.values().any(|it| it.is_created_for(&self.wanted.name))
                 || namespace.service_accounts.values().any(|it| it.added.values().any(mine))
         };
         self.standings.contains_key(name) || namespace.is_some_and(has_left_something)

@@ -151,7 +151,7 @@ impl Controller {
             }
             let client = self.settings.client.clone();
             self.under_way.read(async move {
-                let secrets = cluster::secrets(&client, &name).await;
+                let secrets = cluster::list_secrets(&client, &name).await;
                 TaskResult::SecretLists(name, secrets)
             });
         }

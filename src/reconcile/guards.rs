@@ -66,7 +66,7 @@ fn nothing_selected(cluster_pull_secret: &ClusterPullSecret, cluster: &Cluster) 
     }
     let secrets =
         cluster.namespaces.values().filter_map(|it| it.secrets.get(&cluster_pull_secret.secret_name));
-    let left = secrets.filter(|secret| secret.is_made_for(&cluster_pull_secret.name)).count();
+    let left = secrets.filter(|secret| secret.is_created_for(&cluster_pull_secret.name)).count();
     let message = format!(
         "it selects no namespace any more, and {left} still hold its Secret; nothing was removed: \
          mend `namespaces`, or write `include: []` to remove them"

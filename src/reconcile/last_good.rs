@@ -45,7 +45,7 @@ pub fn of_secret(secret: &Secret) -> Entries {
 #[must_use]
 pub fn own<'a>(namespace: &'a Namespace, cluster_pull_secret: &ClusterPullSecret) -> Option<&'a Secret> {
     let made_for_it =
-        |name| namespace.secrets.get(name).filter(|it| it.is_made_for(&cluster_pull_secret.name));
+        |name| namespace.secrets.get(name).filter(|it| it.is_created_for(&cluster_pull_secret.name));
     cluster_pull_secret.secret_names().find_map(made_for_it)
 }
 

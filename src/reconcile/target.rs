@@ -127,7 +127,7 @@ fn keep(namespace: &Namespace, part: &Part<'_>, take_over_from: Option<&str>) ->
     }
     let observed = namespace.secrets.get(&owner.secret_name);
     let is_unread = last_good::own(namespace, cluster_pull_secret).is_some_and(|it| it.body.is_none())
-        && observed.is_some_and(|it| it.is_made_for(&owner.cluster_pull_secret));
+        && observed.is_some_and(|it| it.is_created_for(&owner.cluster_pull_secret));
     if is_unread && contents.is_some_and(|contents| !contents.is_complete()) {
         return Action::Read;
     }
@@ -175,7 +175,7 @@ fn leave(namespace: &Namespace, owner: &Ownership) -> Option<Action> {
 
 fn has_ours(namespace: &Namespace, owner: &Ownership) -> bool {
     let secret = namespace.secrets.get(&owner.secret_name);
-    secret.is_some_and(|secret| secret.is_made_for(&owner.cluster_pull_secret))
+    secret.is_some_and(|secret| secret.is_created_for(&owner.cluster_pull_secret))
 }
 
 fn entries_to_remove(namespace: &Namespace, owner: &Ownership) -> Vec<EntryChange> {

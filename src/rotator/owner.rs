@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 
 use super::Content;
-use crate::cluster::{Body, FIELD_MANAGER, MANAGED_BY, PULL_SECRET, PULL_SECRET_TYPE, Secret};
+use crate::cluster::{Body, CLUSTER_PULL_SECRET_LABEL, FIELD_MANAGER, MANAGED_BY, PULL_SECRET_TYPE, Secret};
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, Deletion, Existing};
 use crate::manifest::{API_VERSION, CLUSTER_PULL_SECRET};
 
@@ -83,13 +83,13 @@ impl Ownership {
                 immutable: false,
                 docker_config: Some(Arc::clone(&content.docker_config)),
             }),
-            ..Secret::of_metadata(metadata)
+            ..Secret::from_metadata(metadata)
         }
     }
 
     /// The labels by which its Secrets are known.
     pub(super) fn labels(&self) -> [(&str, &str); 2] {
-        [(MANAGED_BY, FIELD_MANAGER), (PULL_SECRET, &self.cluster_pull_secret)]
+        [(MANAGED_BY, FIELD_MANAGER), (CLUSTER_PULL_SECRET_LABEL, &self.cluster_pull_secret)]
     }
 }
 

@@ -69,7 +69,7 @@ fn the_echo_of_our_own_write_is_no_news() {
     // What came before it, and is told late, even less.
     assert_eq!(memory.there(web("default"), Object::ServiceAccount(entry("4", &[]))), News::Known);
     assert_eq!(memory.gone(&WatchedResource::Secrets("regcred".into()), &web("regcred"), 3), News::Known);
-    assert!(memory.cluster.namespaces["web"].secrets["regcred"].is_written());
+    assert!(memory.cluster.namespaces["web"].secrets["regcred"].has_known_data());
 }
 
 #[test]
@@ -105,7 +105,10 @@ fn labels_and_the_end_of_a_namespace_are_news_and_nothing_else_of_it_is() {
     assert_eq!(memory.there(address(), namespace("a", false)), News::Known);
     assert_eq!(undone(memory.there(address(), namespace("b", false))), Some(Vec::new()));
     assert_eq!(undone(memory.there(address(), namespace("b", true))), Some(Vec::new()));
-    assert!(memory.cluster.namespaces["web"].secrets["regcred"].is_written(), "what is in it stays known");
+    assert!(
+        memory.cluster.namespaces["web"].secrets["regcred"].has_known_data(),
+        "what is in it stays known"
+    );
 }
 
 #[test]
