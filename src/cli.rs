@@ -15,14 +15,17 @@ use self::failure::Failure;
 use self::log::LogFormat;
 
 pub mod cluster_pull_secrets;
+pub mod completions;
 pub mod connection;
 pub mod crd;
 pub mod failure;
 pub mod log;
+pub mod man;
 pub mod output;
 pub mod progress;
 pub mod rotate;
 pub mod run;
+pub mod schema;
 
 use crate::manifest::field::FieldErrors;
 use crate::manifest::{self, Manifests};
@@ -54,6 +57,9 @@ enum Command {
     Run(run::Args),
     Rotate(rotate::Args),
     Crd(crd::Args),
+    Schema(schema::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// The exit code of a command; scripts rely on the numbers.
@@ -94,6 +100,9 @@ pub fn main() -> ExitCode {
             Command::Run(args) => run::run(args).await,
             Command::Rotate(args) => rotate::run(args, verbose > 0).await,
             Command::Crd(args) => crd::run(args),
+            Command::Schema(args) => schema::run(args),
+            Command::Completions(args) => completions::run(args),
+            Command::Man(args) => man::run(args),
         }
     };
     // A panic has printed its own message; only the exit code is left.

@@ -1,6 +1,6 @@
-//! The command line as a new user meets it: help, exit codes, and the errors of bad manifests.
+//! The command line as a new user meets it: help, exit codes, generated files, and the errors of bad manifests.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -53,10 +53,14 @@ fn help_names_commands_and_exit_codes() {
     Usage: regcred [OPTIONS] <COMMAND>
 
     Commands:
-      run     Run the controller: keep pull secrets in sync in every selected namespace
-      rotate  Reconcile once: write the pull secrets of every selected namespace, and print a report
-      crd     Print the CRD of ClusterPullSecret as YAML, for kubectl apply
-      help    Print this message or the help of the given subcommand(s)
+      run          Run the controller: keep pull secrets in sync in every selected namespace
+      rotate       Reconcile once: write the pull secrets of every selected namespace, and print a
+                   report
+      crd          Print the CRD of ClusterPullSecret as YAML, for kubectl apply
+      schema       Print the JSON Schema of the manifests, for completion and checks in editors
+      completions  Print the completion script of a shell
+      man          Print the manual page, or write the pages of all subcommands to a directory
+      help         Print this message or the help of the given subcommand(s)
 
     Options:
       -v, --verbose...  Increase verbosity: -v logs every change, -vv everything; `run` always logs
@@ -370,4 +374,197 @@ fn run_rejects_invalid_manifests_before_it_starts() {
     let (code, _, stderr) = regcred(directory.path(), &["run", "-f", "bad.yaml"]);
     assert_eq!(code, 1);
     assert!(stderr.contains("1 error in the manifests; nothing was read or written"), "{stderr}");
+}
+
+const COMMANDS: [&str; 6] = ["run", "rotate", "crd", "schema", "completions", "man"];
+
+#[test]
+fn completions_of_each_shell_name_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, stdout, stderr) = regcred(directory(&[]).path(), &["completions", shell]);
+        assert_eq!((code, stderr.as_str()), (0, ""), "{shell}");
+        for word in COMMANDS.into_iter().chain(["dry-run", "kubeconfig"]) {
+            assert!(stdout.contains(word), "{shell}: {word}");
+        }
+    }
+    let (code, _, _) = regcred(directory(&[]).path(), &["completions", "cmd"]);
+    assert_eq!(code, 2);
+}
+
+/// The long flags in the help of a command.
+fn flags(help: &str) -> Vec<&str> {
+    let words =
+        help.lines().filter(|line| line.trim_start().starts_with('-')).flat_map(str::split_whitespace);
+    words.filter(|word| word.starts_with("--")).map(|word| word.trim_matches(['.', ','])).collect()
+}
+
+#[test]
+fn man_pages_name_every_flag() {
+    let directory = directory(&[]);
+    let (code, main, _) = regcred(directory.path(), &["man"]);
+    assert_eq!(code, 0);
+    let (code, stdout, stderr) = regcred(directory.path(), &["man", "--output", "share/man1"]);
+    assert_eq!((code, stdout.as_str()), (0, ""), "{stderr}");
+    let pages = directory.path().join("share/man1");
+    assert_eq!(std::fs::read_to_string(pages.join("regcred.1")).expect("a page"), main);
+    assert_eq!(std::fs::read_dir(&pages).expect("a directory").count(), 1 + COMMANDS.len());
+    for command in COMMANDS {
+        assert!(main.contains(&format!("regcred\\-{command}(1)")), "{command}");
+        let page = std::fs::read_to_string(pages.join(format!("regcred-{command}.1"))).expect("a page");
+        let (_, help, _) = regcred(directory.path(), &[command, "--help"]);
+        let flags = flags(&help);
+        assert!(flags.contains(&"--help"), "{help}");
+        for flag in flags {
+            assert!(page.contains(&flag.replace('-', "\\-")), "{command}: {flag}");
+        }
+    }
+}
+
+#[test]
+fn man_pages_that_cannot_be_written_exit_1() {
+    let directory = directory(&[("taken", "")]);
+    let (code, _, stderr) = regcred(directory.path(), &["man", "--output", "taken"]);
+    assert_eq!(code, 1);
+    assert!(stderr.starts_with("error: cannot write the manual pages to taken: "), "{stderr}");
+}
+
+/// The JSON Schema that `regcred schema` prints with these arguments.
+fn schema(arguments: &[&str]) -> Value {
+    let (code, stdout, _) = regcred(directory(&[]).path(), &[&["schema"], arguments].concat());
+    assert_eq!(code, 0);
+    serde_json::from_str(&stdout).expect("JSON")
+}
+
+/// The violations of a schema by a value, for the keywords that the schemas use.
+fn violations(schema: &Value, value: &Value, path: &str) -> Vec<String> {
+    let mut violations = Vec::new();
+    let count = value.as_array().map(Vec::len).or(value.as_object().map(serde_json::Map::len));
+    let length = value.as_str().map(|text| text.chars().count()).or(count);
+    for (keyword, expect) in schema.as_object().expect("a schema") {
+        let is_valid = match keyword.as_str() {
+            "$schema" | "title" | "description" | "default" | "format" | "properties" => true,
+            "type" => expect == type_of(value) || *expect == json!([type_of(value)]),
+            "const" => expect == value,
+            "enum" => expect.as_array().expect("a list").contains(value),
+            "required" => expect
+                .as_array()
+                .expect("a list")
+                .iter()
+                .all(|it| value.get(it.as_str().expect("a name")).is_some()),
+            "minimum" => value.as_f64() >= expect.as_f64(),
+            "maximum" => value.as_f64() <= expect.as_f64(),
+            "maxLength" | "maxItems" | "maxProperties" => {
+                length.is_none_or(|it| it as u64 <= expect.as_u64().expect("a bound"))
+            }
+            "oneOf" => {
+                let of = expect.as_array().expect("a list");
+                of.iter().filter(|it| self::violations(it, value, path).is_empty()).count() == 1
+            }
+            "items" => {
+                let items = value.as_array().into_iter().flatten();
+                violations
+                    .extend(items.flat_map(|item| self::violations(expect, item, &format!("{path}[]"))));
+                true
+            }
+            "additionalProperties" => {
+                let known = schema["properties"].as_object();
+                let others = value.as_object().into_iter().flatten();
+                let others = others.filter(|(name, _)| known.is_none_or(|known| !known.contains_key(*name)));
+                let others: Vec<_> = others.collect();
+                if expect.is_object() {
+                    violations.extend(others.iter().flat_map(|(_, it)| self::violations(expect, it, path)));
+                }
+                expect.is_object() || others.is_empty()
+            }
+            unknown => panic!("{path}: this test does not know the keyword {unknown}"),
+        };
+        if !is_valid {
+            violations.push(format!("{path}: {keyword}: {expect}"));
+        }
+    }
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let field = value.get(name).into_iter();
+        violations.extend(field.flat_map(|it| self::violations(property, it, &format!("{path}.{name}"))));
+    }
+    violations
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// The manifests in a YAML text; other documents are left out.
+fn manifests(yaml: &str) -> Vec<Value> {
+    let documents = yaml.split("\n---").filter_map(|document| serde_saphyr::from_str::<Value>(document).ok());
+    documents.filter(|it| it["apiVersion"] == "regcred.dev/v1alpha1").collect()
+}
+
+/// The manifests that the repository shows to users: in the documentation, and in files to apply.
+fn published_manifests() -> Vec<Value> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pending: Vec<PathBuf> =
+        ["README.md", "docs", "examples", "deploy/first.yaml"].map(|name| root.join(name)).into();
+    let mut found = Vec::new();
+    while let Some(path) = pending.pop() {
+        let extension = path.extension().unwrap_or_default().to_owned();
+        if path.is_dir() {
+            pending.extend(
+                std::fs::read_dir(&path).expect("a directory").map(|it| it.expect("an entry").path()),
+            );
+        } else if extension == "yaml" {
+            found.extend(manifests(&std::fs::read_to_string(&path).expect("a text")));
+        } else if extension == "md" {
+            let page = std::fs::read_to_string(&path).expect("a text");
+            let blocks = page.split("```yaml\n").skip(1).filter_map(|it| it.split("```").next());
+            found.extend(blocks.flat_map(manifests));
+        }
+    }
+    found
+}
+
+#[test]
+fn schema_accepts_the_published_manifests() {
+    let either = schema(&[]);
+    let manifests = published_manifests();
+    for kind in ["Config", "ClusterPullSecret"] {
+        let name = kind.to_lowercase();
+        let (schema, of_kind): (_, Vec<_>) =
+            (schema(&[&name]), manifests.iter().filter(|it| it["kind"] == kind).collect());
+        assert!(!of_kind.is_empty(), "{kind}");
+        for manifest in of_kind {
+            assert_eq!(violations(&schema, manifest, ""), Vec::<String>::new(), "{manifest}");
+            assert_eq!(violations(&either, manifest, ""), Vec::<String>::new(), "{manifest}");
+        }
+    }
+}
+
+#[test]
+fn schema_rejects_what_the_reader_rejects() {
+    let good: Value = serde_saphyr::from_str(GOOD).expect("YAML");
+    let schema = schema(&["clusterpullsecret"]);
+    assert_eq!(violations(&schema, &good, ""), Vec::<String>::new());
+    for (pointer, field, value) in [
+        ("", "spce", json!({})),
+        ("", "kind", json!("Config")),
+        ("/spec", "unknown", json!(1)),
+        ("/spec", "secretName", Value::Null),
+        ("/spec", "existing", json!("Replace")),
+        ("/spec/registries/0", "host", json!(5)),
+        ("/spec/registries/0/from", "password", json!("x")),
+    ] {
+        let mut bad = good.clone();
+        bad.pointer_mut(pointer).expect("a map")[field] = value;
+        assert_ne!(violations(&schema, &bad, ""), Vec::<String>::new(), "{bad}");
+        let directory = directory(&[("bad.json", &bad.to_string())]);
+        let (code, _, stderr) = regcred(directory.path(), &["rotate", "-f", "bad.json"]);
+        assert!(code == 1 && stderr.contains("in the manifests; nothing was read"), "{bad}: {stderr}");
+    }
 }
