@@ -1,7 +1,7 @@
-//! The command line: what a person types, sees and gets back as an exit code.
+//! The command line: arguments, output and exit codes.
 //!
-//! stdout is data, stderr is talk. Every subcommand is a file with `Args` and `run`; a third is
-//! written by copying the shape.
+//! stdout is data, stderr is logs and progress. Every subcommand is a file with `Args` and `run`; a new one
+//! copies that shape.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,16 +11,21 @@ use anyhow::anyhow;
 use clap::{Parser, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 
+use self::failure::Failure;
 use self::log::LogFormat;
 
 pub mod cluster_pull_secrets;
+pub mod completions;
 pub mod connection;
 pub mod crd;
+pub mod failure;
 pub mod log;
+pub mod man;
 pub mod output;
 pub mod progress;
 pub mod rotate;
 pub mod run;
+pub mod schema;
 
 use crate::manifest::field::FieldErrors;
 use crate::manifest::{self, Manifests};
@@ -28,18 +33,18 @@ use crate::provider::Environment;
 
 const AFTER_HELP: &str = "Exit codes:
   0  done and in sync
-  1  something about your world or your manifests is wrong, and the report says what;
-     or a dry run with --exit-code found something to do
-  2  the command line is wrong
+  1  a problem with your manifests, stores or cluster, named in the output;
+     or changes found by a dry run with --exit-code
+  2  invalid command line
   3  regcred itself failed
 
-No password is ever an argument: they come from stores, files and the environment.";
+Passwords are never arguments: they come from stores, files and the environment.";
 
-/// Registry passwords from Vault and AWS Secrets Manager into Kubernetes, kept true.
+/// Sync registry passwords from Vault and AWS Secrets Manager into Kubernetes pull secrets.
 #[derive(Debug, Parser)]
 #[command(name = "regcred", version, after_help = AFTER_HELP)]
 struct Cli {
-    /// Say more on stderr: -v every change, -vv everything; `run` tells changes anyway.
+    /// Increase verbosity: -v logs every change, -vv everything; `run` always logs changes.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     verbose: u8,
 
@@ -52,17 +57,20 @@ enum Command {
     Run(run::Args),
     Rotate(rotate::Args),
     Crd(crd::Args),
+    Schema(schema::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
-/// How a command ended; the numbers are a promise to scripts.
+/// The exit code of a command; scripts rely on the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Done and in sync.
     InSync = 0,
-    /// Something about the user's world or manifests is wrong, or `--exit-code` found work to do.
+    /// The user's manifests, stores or cluster have a problem, or `--exit-code` found changes.
     NotInSync = 1,
     /// regcred itself failed.
-    Broken = 3,
+    Internal = 3,
 }
 
 impl From<Exit> for ExitCode {
@@ -72,60 +80,55 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command could not be carried out at all.
-#[derive(Debug)]
-pub enum Failure {
-    /// The user's world: the chain of causes is printed, the exit code is 1.
-    World(anyhow::Error),
-    /// regcred: the same with exit code 3.
-    Broken(anyhow::Error),
-}
-
-/// The whole program: parses, runs, prints a failure once, and says how it ended.
+/// Runs the whole program: parses, runs the command, prints a failure once, and returns the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     forbid_core_dumps();
     // clap prints its own errors and exits with 2.
     let Cli { verbose, command } = Cli::parse();
     match &command {
-        Command::Run(args) => log::talk(verbose.saturating_add(1), args.log_format),
-        Command::Rotate(_) | Command::Crd(_) => log::talk(verbose, LogFormat::Text),
+        Command::Run(args) => log::init(verbose.saturating_add(1), args.log_format),
+        _ => log::init(verbose, LogFormat::Text),
     }
-    // One thread: all that is done is waiting for others, who on a small machine want the other cores.
+    // One thread: regcred mostly waits for other programs, which need the other cores of a small machine.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&Failure::Broken(anyhow::Error::new(error).context("failed to start"))),
+        Err(error) => return fail(&Failure::internal(anyhow::Error::new(error).context("failed to start"))),
     };
     let run = async {
         match command {
             Command::Run(args) => run::run(args).await,
             Command::Rotate(args) => rotate::run(args, verbose > 0).await,
             Command::Crd(args) => crd::run(args),
+            Command::Schema(args) => schema::run(args),
+            Command::Completions(args) => completions::run(args),
+            Command::Man(args) => man::run(args),
         }
     };
-    // A panic has printed its own message; what is left is the exit code.
+    // A panic has printed its own message; only the exit code is left.
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run))) {
         Ok(Ok(exit)) => exit.into(),
         Ok(Err(failure)) => fail(&failure),
-        Err(_) => Exit::Broken.into(),
+        Err(_) => Exit::Internal.into(),
     }
 }
 
-/// What the manifests say, or every mistake in them.
+/// Reads the manifests, or fails with every error in them.
 fn manifests(filenames: &[PathBuf], files: &Path) -> Result<Manifests, Failure> {
-    manifest::read(filenames, files).map_err(|mistakes| Failure::World(told(&mistakes)))
+    manifest::read(filenames, files).map_err(|errors| invalid_manifests(&errors))
 }
 
-/// All mistakes, a line each, under one that counts them.
-fn told(mistakes: &FieldErrors) -> anyhow::Error {
-    let lines = mistakes.to_string().replace('\n', "\n  ");
-    match mistakes.0.len() {
-        1 => anyhow!("a mistake in the manifests; nothing was read or written\n  {lines}"),
-        count => anyhow!("{count} mistakes in the manifests; nothing was read or written\n  {lines}"),
-    }
+/// Lists all errors, one on a line, below a line with their number.
+fn invalid_manifests(errors: &FieldErrors) -> Failure {
+    let lines = errors.to_string().replace('\n', "\n  ");
+    let count = match errors.0.len() {
+        1 => "1 error".to_owned(),
+        count => format!("{count} errors"),
+    };
+    Failure::external(anyhow!("{count} in the manifests; nothing was read or written\n  {lines}"))
 }
 
-/// A length of time as people write it.
+/// Parses a duration argument.
 fn duration(text: &str) -> Result<Duration, String> {
     let duration: SignedDuration =
         text.parse().map_err(|_| "must be a duration such as 20s or 1m".to_owned())?;
@@ -137,7 +140,7 @@ fn wall_clock() -> Timestamp {
     Timestamp::now()
 }
 
-/// What the process's environment gives to the stores.
+/// Reads the environment variables that the stores use.
 #[expect(clippy::disallowed_methods, reason = "this is the edge")]
 fn environment() -> Environment {
     let vault_token = std::env::var("VAULT_TOKEN").ok().filter(|token| !token.is_empty());
@@ -146,20 +149,16 @@ fn environment() -> Environment {
 
 #[expect(clippy::print_stderr, reason = "the one place where a failure is printed")]
 fn fail(failure: &Failure) -> ExitCode {
-    let (error, exit) = match failure {
-        Failure::World(error) => (error, Exit::NotInSync),
-        Failure::Broken(error) => (error, Exit::Broken),
-    };
-    eprintln!("error: {error:#}");
-    exit.into()
+    eprintln!("{failure}");
+    failure.exit().into()
 }
 
-/// A core file would hold every password in memory. The limit alone does not bind a pipe in
-/// `core_pattern`, so the process is marked as not dumpable as well.
+/// Forbids core dumps, which would hold every password in memory. The limit alone does not bind a pipe in
+/// `core_pattern`, so the process is also marked as not dumpable.
 fn forbid_core_dumps() {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
     let none = Rlimit { current: Some(0), maximum: Some(0) };
-    // Lowering a limit of one's own is always allowed; where it is not, there is nothing else to do.
+    // A process may always lower its own limit; if not, there is no other way.
     let _ = setrlimit(Resource::Core, none);
     #[cfg(target_os = "linux")]
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);

@@ -1,8 +1,8 @@
-//! What the cluster holds, as far as regcred has to know it.
+//! Reads the objects of a cluster that regcred decides on.
 //!
-//! In goes a client and the names of the pull secrets, out comes a [`Cluster`]: namespaces,
-//! ServiceAccounts trimmed to what the patcher decides on, and the Secrets of those names. Everything
-//! is read in pages, and no Secret of another name is ever asked for.
+//! In go a client and the names of the pull secrets. Out comes a [`Cluster`]: the namespaces, the
+//! ServiceAccounts trimmed to what the patcher decides on, and the Secrets of those names. Everything is
+//! read in pages, and a Secret of another name is never requested.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,102 +27,102 @@ pub mod watch;
 
 use error::{Error, within};
 pub(crate) use object::render_added;
-use object::{Listed, Observed, Page};
+use object::{Listed, ListedObject, Page};
 
-/// Objects asked for in one list request: about 3 MB of Secrets. A page costs the API server some
-/// 10 ms beside its objects, so that smaller ones take longer.
+/// The limit of one list request: about 3 MB of Secrets. Each page costs the API server some 10 ms on top
+/// of its objects, so smaller pages take longer.
 const PAGE_SIZE: u32 = 2000;
 
-/// Names of pull secrets that are listed at the same time; each list costs the API server a walk over
-/// all Secrets.
+/// The number of pull secret names listed concurrently; each list makes the API server walk over all
+/// Secrets.
 pub const LISTS_AT_ONCE: usize = 4;
 
 /// The field manager of every write.
 pub const FIELD_MANAGER: &str = "regcred";
-/// The label by which regcred knows its own Secrets; its value is [`FIELD_MANAGER`].
+/// The label that marks the Secrets regcred manages; its value is [`FIELD_MANAGER`].
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// The label that names the ClusterPullSecret a Secret was made for.
-pub const PULL_SECRET: &str = "regcred.dev/pull-secret";
-/// The annotation of a Secret that tells which version of which store each entry was read at.
+/// The label that names the ClusterPullSecret for which a Secret was created.
+pub const CLUSTER_PULL_SECRET_LABEL: &str = "regcred.dev/pull-secret";
+/// The annotation of a Secret with the store and the version of each entry.
 pub const VERSIONS: &str = "regcred.dev/versions";
-/// The annotation of a ServiceAccount that lists the `imagePullSecrets` regcred added, each with the
-/// ClusterPullSecret it was added for: `regcred=images,…`.
+/// The annotation of a ServiceAccount that lists the `imagePullSecrets` entries regcred added, each with
+/// its ClusterPullSecret: `regcred=images,…`.
 pub const ADDED: &str = "regcred.dev/image-pull-secrets";
 /// The key of the docker config in a pull secret.
 pub const DOCKER_CONFIG_KEY: &str = ".dockerconfigjson";
 /// The type of a pull secret.
 pub const PULL_SECRET_TYPE: &str = "kubernetes.io/dockerconfigjson";
 
-/// The namespaces of a cluster by name.
+/// The state of a cluster.
 #[derive(Debug, Default)]
 pub struct Cluster {
-    /// Every namespace, whether selected or not.
+    /// Every namespace by name, selected or not.
     pub namespaces: BTreeMap<String, Namespace>,
-    /// Names of pull secrets that could not be listed, and why.
+    /// The error of each pull secret name that could not be listed.
     pub unreadable: BTreeMap<String, Error>,
 }
 
-/// One namespace and what is in it.
+/// One namespace and its objects.
 #[derive(Clone, Debug, Default)]
 pub struct Namespace {
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// It is being deleted: nothing can be created in it any more.
+    /// It is being deleted: no object can be created in it.
     pub terminating: bool,
-    /// The Secrets of the names that were asked for.
+    /// The Secrets of the requested names.
     pub secrets: BTreeMap<String, Secret>,
     /// Every ServiceAccount.
     pub service_accounts: BTreeMap<String, ServiceAccount>,
 }
 
-/// A Secret that bears the name of a pull secret.
+/// A Secret with the name of a pull secret.
 #[derive(Clone, Debug, Default)]
 pub struct Secret {
     /// The precondition of every write to it.
     pub resource_version: String,
-    /// Its identity, by which Events about it are found.
+    /// Its identity, which Events about it refer to.
     pub uid: String,
-    /// regcred made or adopted it.
+    /// regcred created or adopted it.
     pub managed: bool,
-    /// The ClusterPullSecret it says it was made for.
+    /// The ClusterPullSecret in its label.
     pub cluster_pull_secret: Option<String>,
-    /// The versions annotation as it stands.
+    /// The value of the versions annotation.
     pub versions: Option<String>,
-    /// The objects on whose deletion the garbage collector removes it.
+    /// Its owner references, which the garbage collector acts on.
     pub owners: Vec<OwnerReference>,
-    /// What only the whole object tells; `None` where its metadata alone was seen.
+    /// The parts outside of its metadata; `None` if only the metadata was read.
     pub body: Option<Body>,
 }
 
-/// What a Secret holds beside its metadata.
+/// The parts of a Secret outside of its metadata.
 #[derive(Clone, Debug, Default)]
 pub struct Body {
-    /// Its type, which can never change.
+    /// Its type, which is immutable.
     pub type_: String,
-    /// Its data can never change.
+    /// Its data is immutable.
     pub immutable: bool,
-    /// The docker config, where there is one.
+    /// The docker config, if it has one.
     pub docker_config: Option<DockerConfigBytes>,
 }
 
-/// The bytes of a docker config, one copy of them however many Secrets hold it.
+/// The bytes of a docker config, shared by all Secrets that hold it.
 pub type DockerConfigBytes = Arc<SecretSlice<u8>>;
 
-/// A ServiceAccount, trimmed to its pull secrets.
+/// A ServiceAccount, trimmed to its `imagePullSecrets`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceAccount {
     /// The precondition of every write to it.
     pub resource_version: String,
-    /// Names under `imagePullSecrets`, in order, with whatever repetition there is.
+    /// The names under `imagePullSecrets`, in order, duplicates included.
     pub image_pull_secrets: Vec<String>,
-    /// The names that regcred added, by its annotation, each with the ClusterPullSecret it was added for
-    /// where the annotation tells.
+    /// The names that regcred added, by its annotation, each with its ClusterPullSecret if the annotation
+    /// has one.
     pub added: BTreeMap<String, Option<String>>,
 }
 
-/// Reads what the pull secrets of `secret_names` need to know, in pages and all lists at once.
+/// Reads the objects that decisions about the pull secrets of `secret_names` need, all lists concurrently.
 pub async fn observe(client: &Client, secret_names: &BTreeSet<String>) -> Result<Cluster, Error> {
-    let secrets = stream::iter(secret_names).map(async |name| (name, list_secrets(client, name).await));
+    let secrets = stream::iter(secret_names).map(async |name| (name, list_by_name(client, name).await));
     let (namespaces, service_accounts, secrets) = tokio::join!(
         list::<Namespace>(client, ListParams::default()),
         list::<ServiceAccount>(client, ListParams::default()),
@@ -133,7 +133,7 @@ pub async fn observe(client: &Client, secret_names: &BTreeSet<String>) -> Result
     for Listed { name, object, .. } in namespaces? {
         cluster.namespaces.insert(name, object);
     }
-    // An object whose namespace came into being after the list of namespaces is left to the next pass.
+    // A namespace created after the list of namespaces is left to the next reconciliation.
     for Listed { namespace, name, object } in service_accounts? {
         if let Some(namespace) = cluster.namespaces.get_mut(&namespace) {
             namespace.service_accounts.insert(name, object);
@@ -142,20 +142,20 @@ pub async fn observe(client: &Client, secret_names: &BTreeSet<String>) -> Result
     for (secret_name, listed) in secrets {
         match listed {
             Ok(listed) => cluster.add_secrets(listed),
-            // One name that RBAC does not admit is no reason to leave the others.
+            // A name that RBAC does not allow must not block the others.
             Err(error) => drop(cluster.unreadable.insert(secret_name.clone(), error)),
         }
     }
     Ok(cluster)
 }
 
-/// One Secret as it stands now; `None` where it is not there.
-pub async fn secret(client: &Client, namespace: &str, name: &str) -> Result<Option<Secret>, Error> {
+/// Reads one Secret; `None` if it does not exist.
+pub async fn get_secret(client: &Client, namespace: &str, name: &str) -> Result<Option<Secret>, Error> {
     get(client, namespace, name).await
 }
 
-/// One ServiceAccount as it stands now; `None` where it is not there.
-pub async fn service_account(
+/// Reads one ServiceAccount; `None` if it does not exist.
+pub async fn get_service_account(
     client: &Client,
     namespace: &str,
     name: &str,
@@ -163,36 +163,36 @@ pub async fn service_account(
     get(client, namespace, name).await
 }
 
-/// The Secrets of one name in all namespaces with their bytes, by namespace and name.
-pub async fn secrets(client: &Client, name: &str) -> Result<Vec<(watch::ObjectRef, Secret)>, Error> {
-    let listed = list_secrets(client, name).await?;
+/// Lists the Secrets of one name in all namespaces with their data.
+pub async fn list_secrets(client: &Client, name: &str) -> Result<Vec<(watch::ObjectRef, Secret)>, Error> {
+    let listed = list_by_name(client, name).await?;
     Ok(listed.into_iter().map(|Listed { namespace, name, object }| ((namespace, name), object)).collect())
 }
 
-/// The Secrets of one name in all namespaces, and no other Secret.
-async fn list_secrets(client: &Client, name: &str) -> Result<Vec<Listed<Secret>>, Error> {
+/// Lists the Secrets of one name in all namespaces, and no other Secret.
+async fn list_by_name(client: &Client, name: &str) -> Result<Vec<Listed<Secret>>, Error> {
     list(client, ListParams::default().fields(&format!("metadata.name={name}"))).await
 }
 
-/// Every object of a kind.
-async fn list<T: Observed>(client: &Client, params: ListParams) -> Result<Vec<Listed<T>>, Error> {
-    pages(client, T::Kind::url_path(&(), None), params, T::of).await
+/// Lists every object of a kind.
+async fn list<T: ListedObject>(client: &Client, params: ListParams) -> Result<Vec<Listed<T>>, Error> {
+    list_pages(client, T::Kind::url_path(&(), None), params, T::from_wire).await
 }
 
-/// Every object at a path, page by page, each reduced before the next page is read.
-async fn pages<S: DeserializeOwned, T>(
+/// Lists every object at a path page by page, and reduces each page before the next one is read.
+async fn list_pages<S: DeserializeOwned, T>(
     client: &Client,
     path: String,
     params: ListParams,
     reduce: fn(S) -> T,
 ) -> Result<Vec<T>, Error> {
-    let address = Request::new(path);
+    let endpoint = Request::new(path);
     let mut listed = Vec::new();
     let mut params = params.limit(PAGE_SIZE);
     loop {
-        let request = address.list(&params).map_err(kube::Error::BuildRequest);
+        let request = endpoint.list(&params).map_err(kube::Error::BuildRequest);
         let page: Page<S> = match within(async { client.request(request?).await }).await {
-            // The token of a list outlives its snapshot by minutes only: begin anew.
+            // The continue token has expired with its snapshot: start over.
             Err(Error::Expired) if params.continue_token.is_some() => {
                 params.continue_token = None;
                 listed.clear();
@@ -201,18 +201,18 @@ async fn pages<S: DeserializeOwned, T>(
             page => page?,
         };
         listed.extend(page.items.into_iter().map(reduce));
-        if page.metadata.next.is_empty() {
+        if page.metadata.continue_token.is_empty() {
             return Ok(listed);
         }
-        params.continue_token = Some(page.metadata.next);
+        params.continue_token = Some(page.metadata.continue_token);
     }
 }
 
-async fn get<T: Observed>(client: &Client, namespace: &str, name: &str) -> Result<Option<T>, Error> {
+async fn get<T: ListedObject>(client: &Client, namespace: &str, name: &str) -> Result<Option<T>, Error> {
     let request = Request::new(T::Kind::url_path(&(), Some(namespace)));
     let request = request.get(name, &GetParams::default()).map_err(kube::Error::BuildRequest);
     match within(async { client.request(request?).await }).await {
-        Ok(shown) => Ok(Some(T::of(shown).object)),
+        Ok(wire) => Ok(Some(T::from_wire(wire).object)),
         Err(Error::NotFound(_)) => Ok(None),
         Err(error) => Err(error),
     }
@@ -228,23 +228,23 @@ impl Cluster {
     }
 }
 
-/// How old a version of an object is: `resourceVersions` are decimal numbers that grow with every write
-/// ([KEP-5504](https://kep.k8s.io/5504)).
+/// Returns the age rank of an object's version: `resourceVersions` are decimal numbers that grow with every
+/// write ([KEP-5504](https://kep.k8s.io/5504)).
 #[must_use]
 pub fn age(resource_version: &str) -> u128 {
     resource_version.parse().unwrap_or_default()
 }
 
 impl Secret {
-    /// Whether regcred wrote this Secret, or has read what is in it, so that it knows its bytes.
+    /// Returns true if regcred manages this Secret and knows its data, because it wrote or read it.
     #[must_use]
-    pub fn is_written(&self) -> bool {
+    pub fn has_known_data(&self) -> bool {
         self.managed && self.body.as_ref().is_some_and(|body| body.docker_config.is_some())
     }
 
-    /// Whether regcred made this Secret for that ClusterPullSecret.
+    /// Returns true if regcred created this Secret for that ClusterPullSecret.
     #[must_use]
-    pub fn is_made_for(&self, cluster_pull_secret: &str) -> bool {
+    pub fn is_created_for(&self, cluster_pull_secret: &str) -> bool {
         self.managed && self.cluster_pull_secret.as_deref() == Some(cluster_pull_secret)
     }
 }
@@ -256,9 +256,10 @@ mod tests {
     use serde_json::{Value, json};
 
     fn page(kind: &str, names: &[&str], next: &str) -> Value {
-        let item =
-            |name: &&str| json!({"metadata": {"name": name, "namespace": "web", "resourceVersion": "1"}});
-        let items: Vec<_> = names.iter().map(item).collect();
+        let items: Vec<_> = names
+            .iter()
+            .map(|name| json!({"metadata": {"name": name, "namespace": "web", "resourceVersion": "1"}}))
+            .collect();
         json!({"kind": kind, "apiVersion": "v1", "metadata": {"continue": next}, "items": items})
     }
 
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_is_read_page_by_page() {
+    async fn list_is_read_page_by_page() {
         let script = vec![
             exchange(FIRST, 200, page("NamespaceList", &["a", "b"], "token")),
             exchange(SECOND, 200, page("NamespaceList", &["c"], "")),
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_whose_snapshot_expired_begins_anew_and_lists_nothing_twice() {
+    async fn expired_list_starts_over_without_duplicates() {
         let script = vec![
             exchange(FIRST, 200, page("NamespaceList", &["a", "b"], "token")),
             refused(SECOND, 410, "Expired"),
@@ -292,10 +293,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_secrets_of_the_wanted_name_are_asked_for() {
-        let asked = "GET /api/v1/secrets?&fieldSelector=metadata.name%3Dregcred&limit=2000";
-        let script = vec![exchange(asked, 200, page("SecretList", &["regcred"], ""))];
-        let (listed, _) = play(script, async |client| list_secrets(&client, "regcred").await).await;
+    async fn only_secrets_of_the_given_name_are_requested() {
+        let request = "GET /api/v1/secrets?&fieldSelector=metadata.name%3Dregcred&limit=2000";
+        let script = vec![exchange(request, 200, page("SecretList", &["regcred"], ""))];
+        let (listed, _) = play(script, async |client| list_by_name(&client, "regcred").await).await;
         assert_eq!(listed.map(|listed| listed.len()), Ok(1));
     }
 }

@@ -1,19 +1,19 @@
-//! Leadership: of several replicas one writes, and knows when it may not any more.
+//! Leader election: of several replicas one writes, and knows the moment it may no longer.
 //!
-//! In go a client and the [`Settings`], out come a [`LeaderElection`], which tells when this process leads and
-//! ends when it has lost, and a [`Leadership`], which answers at any instant whether it may write. The
-//! [`Fence`](fence::Fence) asks it before every write of the client it is built into:
+//! In go a client and a [`LeaderElectionConfig`]. Out come a [`LeaderElection`], which reports whether this
+//! process leads and ends when the lease is lost, and a [`Leadership`], which answers at any instant whether
+//! this process may write. The [`Fence`](fence::Fence) checks it before every write of its client:
 //!
 //! ```text
-//! let term = Term::new(&settings);
-//! let client = fence::client(config, &Fence::new(&settings, term.clone()))?;
-//! let campaign = lease::campaign(client.clone(), settings, term.clone());
+//! let leadership = Leadership::new(&config);
+//! let client = fence::client(kube_config, &Fence::new(&config, leadership.clone()))?;
+//! let election = leader_election::start(client.clone(), config, leadership.clone());
 //! ```
 //!
-//! No clock of another machine is believed: a holder that was not heard of for its duration, by the
-//! monotonic clock of the one who waits, has lost the lease, and it has known so itself for a little
-//! longer, because it counts from before it asked. A lease that was lost is never won again by the same
-//! process: the process ends and starts anew.
+//! Clocks of other machines are never trusted. A holder that did not renew for its duration, by the
+//! monotonic clock of the observer, has lost the lease. The holder knows that slightly earlier, because it
+//! counts from before it sent the renewal. A process never wins back a lease that it lost: it exits and is
+//! restarted.
 
 use std::time::Duration;
 
@@ -36,82 +36,90 @@ use api::LeaseClient;
 use elector::Elector;
 pub use leadership::Leadership;
 
-/// Which lease, for whom and for how long.
+/// The Lease, the identity of this replica and the lease duration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct LeaderElectionConfig {
     /// The namespace of the Lease.
     pub namespace: String,
     /// The name of the Lease.
     pub name: String,
-    /// Who this replica is: no other replica may be called the same. A replica that is started again
-    /// under its name takes its lease at once.
-    pub holder: String,
-    /// How long after the last renewal the others wait before one of them takes the lease. It is
-    /// renewed at half of it.
-    pub duration: Duration,
+    /// The identity of this replica, unique among all replicas. A replica that restarts under the same
+    /// identity takes its lease at once.
+    pub identity: String,
+    /// The time after the last renewal after which another replica may take the lease. The holder renews
+    /// at half of it.
+    pub lease_duration: Duration,
 }
 
-/// A campaign under way.
+/// A running leader election.
 #[derive(Debug)]
 pub struct LeaderElection {
-    /// Whether this process leads: false, then true, then, when that is over, false for good.
+    /// True while this process leads: false, then true, then false for good.
     pub leading: watch::Receiver<bool>,
-    /// Told or dropped, this ends the campaign: the lease is vacated if this process has it, and the
-    /// task ends. Until then the lease is renewed, so work under way can be finished before.
-    pub retire: oneshot::Sender<()>,
+    /// Ends the election when sent to or dropped: the lease is vacated if this process holds it, and the
+    /// task ends. Until then the lease is renewed, so work in flight can be finished first.
+    pub release: oneshot::Sender<()>,
     /// Ends by itself only when the lease is lost.
     pub task: JoinHandle<Result<(), Lost>>,
 }
 
-/// This process led and does not any more: it has to end.
+/// This process was the leader and lost the lease: it has to exit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("lost the lease {lease}: {loss}")]
 pub struct Lost {
     /// `namespace/name` of the Lease.
     pub lease: String,
-    /// How.
+    /// The way it was lost.
     pub loss: Loss,
-    /// What kept it from being renewed, where that was a failure.
+    /// The failure that prevented the renewal, if there was one.
     #[source]
     pub cause: Option<Error>,
 }
 
-/// How a lease is lost.
+/// The way a lease is lost.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Loss {
-    /// The lease could not be renewed, or the process was stopped meanwhile.
-    #[error("its term ended before it was renewed")]
+    /// The lease could not be renewed in time, or the process was suspended.
+    #[error("it expired before it was renewed")]
     Expired,
-    /// Another one is its holder.
+    /// Another replica holds it.
     #[error("{0} holds it now")]
     Taken(String),
-    /// Another process bears the same name.
-    #[error("another process called {0} holds it now; give each replica an identity of its own")]
-    Namesake(String),
-    /// Somebody took the holder out of it.
-    #[error("somebody else vacated it")]
+    /// Another process has the same identity.
+    #[error("another process with the identity {0} holds it now")]
+    DuplicateIdentity(String),
+    /// Another client removed the holder.
+    #[error("another client vacated it")]
     Vacated,
-    /// Somebody deleted it.
-    #[error("somebody deleted it")]
+    /// Another client deleted it.
+    #[error("it was deleted")]
     Deleted,
 }
 
-impl Settings {
-    /// The Lease as people write it.
+impl Loss {
+    /// Returns the fix, if there is one to make.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        matches!(self, Self::DuplicateIdentity(_)).then_some("give each replica a unique --identity")
+    }
+}
+
+impl LeaderElectionConfig {
+    /// Returns `namespace/name` of the Lease.
     fn lease(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
     }
 }
 
-/// Begins to run for the lease; `term` has to be of the same settings.
+/// Starts to run for the lease; `leadership` must be of the same `config`.
 #[must_use]
-pub fn campaign(client: Client, settings: Settings, term: Leadership) -> LeaderElection {
+pub fn start(client: Client, config: LeaderElectionConfig, leadership: Leadership) -> LeaderElection {
     let (leading, is_leading) = watch::channel(false);
-    let (retire, retired) = oneshot::channel();
-    let span = info_span!("lease", lease = settings.lease());
-    let seat = LeaseClient::new(client, settings);
-    let sightings = seat.sightings();
-    let candidate = Elector::new(seat, term, leading);
-    let task = tokio::spawn(candidate.run(sightings, retired).instrument(span));
-    LeaderElection { leading: is_leading, retire, task }
+    let (release, released) = oneshot::channel();
+    let span = info_span!("lease", lease = config.lease());
+    let lease = LeaseClient::new(client, config);
+    let records = lease.watch();
+    let elector = Elector::new(lease, leadership, leading);
+    let task = tokio::spawn(elector.run(records, released).instrument(span));
+    LeaderElection { leading: is_leading, release, task }
 }

@@ -1,15 +1,15 @@
-//! regcred takes registry passwords from where they live and keeps them true in Kubernetes.
+//! regcred syncs registry passwords from the secrets managers that store them into Kubernetes.
 //!
 //! Data flows one way, and the modules stand in that order:
 //!
 //! ```text
 //! manifest ─▶ trigger ─▶ provider ─▶ docker_config ─▶ rotator ─▶ patcher ─▶ report
-//! what is     why now    read once   what the         Secret in  entry in   what was done,
-//! wanted                 per key     kubelet reads    each ns    each SA    and why not
+//! desired     why now    fetch once  the file the     Secret in  entry in   status, Events,
+//! state                  per key     kubelet reads    each ns    each SA    metrics, table
 //! ```
 //!
 //! [`reconcile`] is the only module that sees the whole line, [`cli`] the only one that sees the terminal.
-//! [`controller`] keeps it running for ever, while [`leader_election`] says who leads.
+//! [`controller`] reconciles until it is stopped, and [`leader_election`] picks the replica that writes.
 //! Every module that writes is observe → decide → act, and the decision is a pure function.
 
 pub mod manifest;

@@ -8,6 +8,7 @@ pub mod cluster_pull_secret;
 pub mod config;
 pub mod crd;
 pub mod field;
+pub mod json_schema;
 pub mod life;
 pub mod object;
 pub mod reference;

@@ -114,7 +114,7 @@ pub async fn apply(
             }
             (Err(error), _) => return Err(error),
         }
-        match cluster::service_account(client, namespace, name).await? {
+        match cluster::get_service_account(client, namespace, name).await? {
             Some(current) => *observed = current,
             None => return Ok(Outcome::Gone),
         }

@@ -141,7 +141,7 @@ pub fn decide(
         return Decision::Refuse(Refusal::WrongType(body.type_.clone()));
     }
     let owners = owner.owner_references(&secret.owners);
-    let is_ours = secret.is_made_for(&owner.cluster_pull_secret);
+    let is_ours = secret.is_created_for(&owner.cluster_pull_secret);
     if is_ours && owners.is_none() && has_content(secret, body, content) {
         return Decision::Unchanged;
     }
@@ -182,7 +182,7 @@ pub async fn apply(
             Decision::Unchanged => return Ok(Outcome::Unchanged),
             Decision::Refuse(refusal) => return Ok(Outcome::Refused(refusal)),
             Decision::Read => {
-                *observed = cluster::secret(client, namespace, &owner.secret_name).await?;
+                *observed = cluster::get_secret(client, namespace, &owner.secret_name).await?;
                 continue;
             }
             Decision::Create => (create(&secrets, content, owner).await, Outcome::Created),
@@ -198,7 +198,7 @@ pub async fn apply(
             ((Err(Error::Changed(_) | Error::AlreadyExists(_)), _), Some(pause)) => {
                 debug!(namespace, secret = owner.secret_name, "conflict with another writer");
                 tokio::time::sleep(pause).await;
-                *observed = cluster::secret(client, namespace, &owner.secret_name).await?;
+                *observed = cluster::get_secret(client, namespace, &owner.secret_name).await?;
             }
             ((Err(error), _), _) => return Err(error),
         }
@@ -215,7 +215,8 @@ pub async fn remove(
 ) -> Result<(), Error> {
     let secrets = Api::<core::Secret>::namespaced(client.clone(), namespace);
     let mut backoff = conflict_backoff();
-    while let Some(secret) = observed.as_ref().filter(|secret| secret.is_made_for(&owner.cluster_pull_secret))
+    while let Some(secret) =
+        observed.as_ref().filter(|secret| secret.is_created_for(&owner.cluster_pull_secret))
     {
         let resource_version = Some(secret.resource_version.clone());
         let preconditions = Some(Preconditions { resource_version, uid: None });
@@ -224,7 +225,7 @@ pub async fn remove(
             (Ok(_) | Err(Error::NotFound(_)), _) => *observed = None,
             (Err(Error::Changed(_)), Some(pause)) => {
                 tokio::time::sleep(pause).await;
-                *observed = cluster::secret(client, namespace, &owner.secret_name).await?;
+                *observed = cluster::get_secret(client, namespace, &owner.secret_name).await?;
             }
             (Err(error), _) => return Err(error),
         }
@@ -243,7 +244,7 @@ fn as_written(metadata: ObjectMeta, content: &Content, owner: &Ownership) -> Sec
             immutable: false,
             docker_config: Some(Arc::clone(&content.docker_config)),
         }),
-        ..Secret::of_metadata(metadata)
+        ..Secret::from_metadata(metadata)
     }
 }
 

@@ -1,13 +1,13 @@
-//! The command line as a new user meets it: help, exit codes, and what bad manifests are told.
+//! The command line as a new user meets it: help, exit codes, generated files, and the errors of bad manifests.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-/// `code`, stdout and stderr of `regcred` in a directory, with no cluster to talk to.
+/// Runs `regcred` in a directory, without a cluster; returns its exit code, stdout and stderr.
 fn regcred(directory: &Path, arguments: &[&str]) -> (i32, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_regcred"))
         .args(arguments)
@@ -17,9 +17,12 @@ fn regcred(directory: &Path, arguments: &[&str]) -> (i32, String, String) {
         .stdin(Stdio::null())
         .output()
         .expect("regcred runs");
-    let text = |bytes| String::from_utf8(bytes).expect("regcred prints UTF-8");
     let stderr = text(output.stderr).replace(&directory.display().to_string(), "HOME");
     (output.status.code().unwrap_or(-1), text(output.stdout), stderr)
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).expect("regcred prints UTF-8")
 }
 
 fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -41,42 +44,47 @@ spec:
 ";
 
 #[test]
-fn help_tells_what_it_is_and_what_the_exit_codes_mean() {
+fn help_names_commands_and_exit_codes() {
     let (code, stdout, _) = regcred(directory(&[]).path(), &["--help"]);
     assert_eq!(code, 0);
     insta::assert_snapshot!(stdout, @r"
-    Registry passwords from Vault and AWS Secrets Manager into Kubernetes, kept true
+    Sync registry passwords from Vault and AWS Secrets Manager into Kubernetes pull secrets
 
     Usage: regcred [OPTIONS] <COMMAND>
 
     Commands:
-      run     Keep the pull secrets of every selected namespace true, until told to end
-      rotate  Put the passwords of the manifests into every selected namespace, once, and report
-      crd     Print the CRD of ClusterPullSecret as YAML, to be applied with kubectl
-      help    Print this message or the help of the given subcommand(s)
+      run          Run the controller: keep pull secrets in sync in every selected namespace
+      rotate       Reconcile once: write the pull secrets of every selected namespace, and print a
+                   report
+      crd          Print the CRD of ClusterPullSecret as YAML, for kubectl apply
+      schema       Print the JSON Schema of the manifests, for completion and checks in editors
+      completions  Print the completion script of a shell
+      man          Print the manual page, or write the pages of all subcommands to a directory
+      help         Print this message or the help of the given subcommand(s)
 
     Options:
-      -v, --verbose...  Say more on stderr: -v every change, -vv everything; `run` tells changes anyway
+      -v, --verbose...  Increase verbosity: -v logs every change, -vv everything; `run` always logs
+                        changes
       -h, --help        Print help
       -V, --version     Print version
 
     Exit codes:
       0  done and in sync
-      1  something about your world or your manifests is wrong, and the report says what;
-         or a dry run with --exit-code found something to do
-      2  the command line is wrong
+      1  a problem with your manifests, stores or cluster, named in the output;
+         or changes found by a dry run with --exit-code
+      2  invalid command line
       3  regcred itself failed
 
-    No password is ever an argument: they come from stores, files and the environment.
+    Passwords are never arguments: they come from stores, files and the environment.
     ");
 }
 
 #[test]
-fn help_of_rotate_names_every_choice() {
+fn help_of_rotate_names_every_flag() {
     let (code, stdout, _) = regcred(directory(&[]).path(), &["rotate", "--help"]);
     assert_eq!(code, 0);
     insta::assert_snapshot!(stdout, @r"
-    Put the passwords of the manifests into every selected namespace, once, and report
+    Reconcile once: write the pull secrets of every selected namespace, and print a report
 
     Usage: regcred rotate [OPTIONS] [NAME]...
 
@@ -86,45 +94,44 @@ fn help_of_rotate_names_every_choice() {
 
     Options:
       -f, --filename <FILE>
-              Manifests: a file, a directory of them, or - for stdin. May be given several times. Where
-              they hold no ClusterPullSecret, those of the cluster are taken
+              Manifests: a file, a directory of them, or - for stdin; repeatable. Without a
+              ClusterPullSecret in them, those of the cluster are used
 
       -v, --verbose...
-              Say more on stderr: -v every change, -vv everything; `run` tells changes anyway
+              Increase verbosity: -v logs every change, -vv everything; `run` always logs changes
 
           --dry-run
-              Write nothing; print the report and what would change, passwords as (changed)
+              Write nothing; print the report and the changes, passwords as (changed)
 
           --exit-code
-              With --dry-run: exit with 1 when there is something to do
+              With --dry-run: exit with 1 if there are changes
 
           --wait
-              Ask the controller of the cluster instead, wait until it has answered, and print what it
-              did and how long each stage took. Reads no store
+              Request the rotation from the controller in the cluster, wait for its result, and print it
+              with the time of each stage. Reads no store
 
           --timeout <DURATION>
-              With --wait: for how long
+              With --wait: the time limit
               
               [default: 60s]
 
       -o, --output <OUTPUT>
-              The shape of the report on stdout
+              Format of the report on stdout
 
               Possible values:
               - table: For people: equal rows are folded
-              - json:  For programs: every namespace by itself
+              - json:  For programs: one entry for each namespace
               - yaml:  The same as YAML
               
               [default: table]
 
           --concurrency <N>
-              Writes to the API server that may be under way at once
+              Maximum number of concurrent writes to the API server
               
               [default: 32]
 
           --files <DIR>
-              Where the store `files` looks when no Config defines a store: a directory with a file per
-              key
+              Directory of the store `files`, with a file per key, if no Config defines a store
               
               [env: REGCRED_FILES=]
               [default: /run/registry-credentials]
@@ -134,7 +141,8 @@ fn help_of_rotate_names_every_choice() {
 
     Cluster:
           --kubeconfig <FILE>
-              The kubeconfig file. Default: $KUBECONFIG, ~/.kube/config, or the pod regcred runs in
+              The kubeconfig file. Default: $KUBECONFIG, ~/.kube/config, or the ServiceAccount of the
+              pod
 
           --context <NAME>
               The context of the kubeconfig
@@ -146,15 +154,15 @@ fn help_of_rotate_names_every_choice() {
       regcred rotate --wait images
 
     Environment:
-      VAULT_TOKEN for a Vault whose `auth` names nothing else
+      VAULT_TOKEN for a Vault without another `auth`
       KUBECONFIG, and the AWS SDK's own variables and profiles
 
-    The exit codes are told by regcred --help.
+    For the exit codes, see regcred --help.
     ");
 }
 
 #[test]
-fn a_wrong_command_line_is_2() {
+fn invalid_command_line_exits_2() {
     for arguments in [
         &[][..],
         &["crd", "x"],
@@ -167,7 +175,7 @@ fn a_wrong_command_line_is_2() {
 }
 
 #[test]
-fn every_mistake_is_told_at_once_and_is_1() {
+fn every_manifest_error_is_reported_at_once() {
     let bad = "\
 apiVersion: regcred.dev/v1alpha1
 kind: Config
@@ -192,7 +200,7 @@ spec:
         regcred(directory.path(), &["rotate", "-f", "bad.yaml", "-f", "missing.yaml"]);
     assert_eq!((code, stdout.as_str()), (1, ""));
     insta::assert_snapshot!(stderr, @r"
-    error: 14 mistakes in the manifests; nothing was read or written
+    error: 14 errors in the manifests; nothing was read or written
       bad.yaml:5: document 1: stores[0].vault.kvVersion: must be from 1 to 2
       bad.yaml:5: document 1: stores[0].vault.address: must be an http or https URL
       bad.yaml:6: document 1: stores[0].keys[0]: is no glob: unclosed character class; missing ']'
@@ -211,19 +219,25 @@ spec:
 }
 
 #[test]
-fn a_name_that_no_manifest_holds_is_1_and_tells_those_there_are() {
+fn unknown_name_exits_1_and_lists_the_known_ones() {
     let directory = directory(&[("images.yaml", GOOD)]);
     let (code, _, stderr) = regcred(directory.path(), &["rotate", "-f", "images.yaml", "image"]);
     assert_eq!(code, 1);
-    insta::assert_snapshot!(stderr, @"error: the manifests hold no ClusterPullSecret image; they hold: images");
+    insta::assert_snapshot!(stderr, @r"
+    error: ClusterPullSecret image not found in the manifests
+    hint: use one of: images
+    ");
 }
 
 #[test]
-fn without_a_cluster_the_message_says_how_to_name_one() {
+fn missing_kubeconfig_hints_at_the_flag() {
     let directory = directory(&[("images.yaml", GOOD)]);
     let (code, _, stderr) = regcred(directory.path(), &["rotate", "-f", "images.yaml"]);
     assert_eq!(code, 1);
-    insta::assert_snapshot!(stderr, @"error: no cluster to talk to: there is no kubeconfig, and this is no pod with a ServiceAccount token; give --kubeconfig or set KUBECONFIG");
+    insta::assert_snapshot!(stderr, @r"
+    error: no Kubernetes configuration found (no kubeconfig, not in a pod)
+    hint: pass --kubeconfig or set KUBECONFIG
+    ");
 }
 
 const CONFIG: &str = "\
@@ -232,64 +246,66 @@ kind: Config
 stores: [{name: vault, vault: {address: \"http://127.0.0.1:1\"}}]
 ";
 
-/// A directory with a Config and the kubeconfig of a cluster that answers with `status` and `body` when it is
-/// asked for its ClusterPullSecrets.
-async fn cluster(status: u16, body: serde_json::Value) -> (MockServer, tempfile::TempDir) {
+/// A directory with a Config and the kubeconfig of a cluster that answers a list of its ClusterPullSecrets
+/// with `status` and `body`.
+async fn cluster(status: u16, body: Value) -> (MockServer, tempfile::TempDir) {
     let server = MockServer::start().await;
-    let asked = Mock::given(path("/apis/regcred.dev/v1alpha1/clusterpullsecrets"));
-    asked.respond_with(ResponseTemplate::new(status).set_body_json(body)).expect(1..).mount(&server).await;
+    let list = Mock::given(path("/apis/regcred.dev/v1alpha1/clusterpullsecrets"));
+    list.respond_with(ResponseTemplate::new(status).set_body_json(body)).expect(1..).mount(&server).await;
     let kubeconfig = KUBECONFIG.replace("http://127.0.0.1:1", &server.uri());
     (server, directory(&[("config.yaml", CONFIG), ("kubeconfig", &kubeconfig)]))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_pull_secret_in_a_file_the_cluster_is_asked() {
+async fn cluster_is_read_without_a_pull_secret_in_a_file() {
     let not_found =
         json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": "x"});
-    let check = async |status, body, arguments: &[&str], expect: &str| {
-        let (server, directory) = cluster(status, body).await;
-        let arguments = [arguments, &["--kubeconfig", "kubeconfig"]].concat();
-        let (code, stdout, stderr) = regcred(directory.path(), &arguments);
-        assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
-        assert_eq!(stderr.replace(&server.uri(), "CLUSTER").trim(), expect);
-    };
-    check(
+    check_stderr(
         404,
         not_found,
         &["rotate"],
-        "error: no ClusterPullSecret is given with -f, and the cluster at CLUSTER/ does not know the kind: \
-         give one with -f, or install the CRD with `regcred crd | kubectl apply --server-side -f -`",
+        "error: no ClusterPullSecret given with -f, and the CRD is not installed in the cluster at CLUSTER/\n\
+         hint: pass a ClusterPullSecret with -f, or install the CRD: \
+         `regcred crd | kubectl apply --server-side -f -`",
     )
     .await;
-    let list = |items: serde_json::Value| json!({"metadata": {}, "items": items});
-    check(
+    check_stderr(
         200,
-        list(json!([])),
+        json!({"metadata": {}, "items": []}),
         &["rotate", "-f", "config.yaml"],
-        "error: the manifests hold no ClusterPullSecret, and there is none in the cluster at CLUSTER/ either: \
-         there is nothing to rotate",
+        "error: no ClusterPullSecret in the manifests, and the cluster at CLUSTER/ has none: nothing to rotate\n\
+         hint: pass a ClusterPullSecret with -f",
     )
     .await;
-    check(
+    check_stderr(
         200,
-        list(json!([{"metadata": {"name": "images"}}])),
+        json!({"metadata": {}, "items": [{"metadata": {"name": "images"}}]}),
         &["rotate", "-f", "config.yaml", "image"],
-        "error: the cluster has no ClusterPullSecret image; it has: images",
+        "error: ClusterPullSecret image not found in the cluster at CLUSTER/\nhint: use one of: images",
     )
     .await;
     let forbidden =
         json!({"kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden", "message": "no"});
-    check(
+    check_stderr(
         403,
         forbidden,
         &["rotate"],
-        "error: no ClusterPullSecret is given with -f, and those of the cluster at CLUSTER/ cannot be read: no",
+        "error: no ClusterPullSecret given with -f, and those of the cluster at CLUSTER/ cannot be read: no",
     )
     .await;
 }
 
+/// Checks the stderr of a command with a cluster that answers a list so.
+async fn check_stderr(status: u16, body: Value, arguments: &[&str], expect: &str) {
+    let (server, directory) = cluster(status, body).await;
+    let arguments = [arguments, &["--kubeconfig", "kubeconfig"]].concat();
+    let (code, stdout, stderr) = regcred(directory.path(), &arguments);
+    assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
+    assert_eq!(stderr.replace(&server.uri(), "CLUSTER").trim(), expect);
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_with_a_mistake_is_reported_and_left_alone() {
+async fn invalid_object_is_reported_and_left_alone() {
     let object = json!({
         "apiVersion": "regcred.dev/v1alpha1", "kind": "ClusterPullSecret", "metadata": {"name": "images"},
         "spec": {"registries": [{"host": "ghcr.io", "from": {"store": "valt", "key": "ghcr"}}]},
@@ -308,11 +324,11 @@ async fn an_object_with_a_mistake_is_reported_and_left_alone() {
 }
 
 #[test]
-fn the_crd_in_deploy_is_that_of_the_types() {
+fn crd_in_deploy_matches_the_types() {
     let (code, stdout, _) = regcred(directory(&[]).path(), &["crd"]);
     assert_eq!(code, 0);
     let is_current = stdout == include_str!("../deploy/crd.yaml");
-    assert!(is_current, "deploy/crd.yaml is stale: renew it with `cargo run -- crd > deploy/crd.yaml`");
+    assert!(is_current, "deploy/crd.yaml is stale: regenerate it with `cargo run -- crd > deploy/crd.yaml`");
 }
 
 const KUBECONFIG: &str = "\
@@ -325,25 +341,24 @@ current-context: there
 ";
 
 #[test]
-fn a_cluster_that_cannot_be_reached_is_1_and_says_that_nothing_was_written() {
-    // Nobody listens on port 1.
+fn unreachable_cluster_exits_1_and_writes_nothing() {
+    // No server listens on port 1.
     let directory = directory(&[("images.yaml", GOOD), ("kubeconfig", KUBECONFIG)]);
-    let run = |more: &[&str]| {
-        regcred(
-            directory.path(),
-            &[&["rotate", "-f", "images.yaml", "--kubeconfig", "kubeconfig"], more].concat(),
-        )
-    };
-    let (code, stdout, stderr) = run(&[]);
+    let arguments = ["rotate", "-f", "images.yaml", "--kubeconfig", "kubeconfig"];
+    let (code, stdout, stderr) = regcred(directory.path(), &arguments);
     assert_eq!((code, stdout.as_str()), (1, ""));
-    insta::assert_snapshot!(stderr, @"error: failed to read the cluster at http://127.0.0.1:1/; nothing was written: the API server is unavailable: Connection refused (os error 111)");
-    let (code, _, stderr) = run(&["--context", "elsewhere"]);
+    insta::assert_snapshot!(stderr, @"error: failed to read the cluster at http://127.0.0.1:1/ (nothing was written): the API server is unavailable: Connection refused (os error 111)");
+    let arguments = [&arguments[..], &["--context", "elsewhere"]].concat();
+    let (code, _, stderr) = regcred(directory.path(), &arguments);
     assert_eq!(code, 1);
-    insta::assert_snapshot!(stderr, @"error: cannot use the kubeconfig: failed to load current context: elsewhere; its contexts: there");
+    insta::assert_snapshot!(stderr, @r"
+    error: cannot use the kubeconfig: failed to load current context: elsewhere
+    hint: the contexts for --context are: there
+    ");
 }
 
 #[test]
-fn a_lease_that_is_too_short_is_a_wrong_command_line() {
+fn invalid_lease_duration_exits_2() {
     for (duration, what) in
         [("1s", "must be from 3s to 10m"), ("soon", "must be a duration such as 20s or 1m")]
     {
@@ -354,9 +369,202 @@ fn a_lease_that_is_too_short_is_a_wrong_command_line() {
 }
 
 #[test]
-fn the_controller_refuses_manifests_with_mistakes_before_it_does_anything() {
+fn run_rejects_invalid_manifests_before_it_starts() {
     let directory = directory(&[("bad.yaml", &GOOD.replace("ghcr.io", "https://user@ghcr.io"))]);
     let (code, _, stderr) = regcred(directory.path(), &["run", "-f", "bad.yaml"]);
     assert_eq!(code, 1);
-    assert!(stderr.contains("a mistake in the manifests; nothing was read or written"), "{stderr}");
+    assert!(stderr.contains("1 error in the manifests; nothing was read or written"), "{stderr}");
+}
+
+const COMMANDS: [&str; 6] = ["run", "rotate", "crd", "schema", "completions", "man"];
+
+#[test]
+fn completions_of_each_shell_name_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, stdout, stderr) = regcred(directory(&[]).path(), &["completions", shell]);
+        assert_eq!((code, stderr.as_str()), (0, ""), "{shell}");
+        for word in COMMANDS.into_iter().chain(["dry-run", "kubeconfig"]) {
+            assert!(stdout.contains(word), "{shell}: {word}");
+        }
+    }
+    let (code, _, _) = regcred(directory(&[]).path(), &["completions", "cmd"]);
+    assert_eq!(code, 2);
+}
+
+/// The long flags in the help of a command.
+fn flags(help: &str) -> Vec<&str> {
+    let words =
+        help.lines().filter(|line| line.trim_start().starts_with('-')).flat_map(str::split_whitespace);
+    words.filter(|word| word.starts_with("--")).map(|word| word.trim_matches(['.', ','])).collect()
+}
+
+#[test]
+fn man_pages_name_every_flag() {
+    let directory = directory(&[]);
+    let (code, main, _) = regcred(directory.path(), &["man"]);
+    assert_eq!(code, 0);
+    let (code, stdout, stderr) = regcred(directory.path(), &["man", "--output", "share/man1"]);
+    assert_eq!((code, stdout.as_str()), (0, ""), "{stderr}");
+    let pages = directory.path().join("share/man1");
+    assert_eq!(std::fs::read_to_string(pages.join("regcred.1")).expect("a page"), main);
+    assert_eq!(std::fs::read_dir(&pages).expect("a directory").count(), 1 + COMMANDS.len());
+    for command in COMMANDS {
+        assert!(main.contains(&format!("regcred\\-{command}(1)")), "{command}");
+        let page = std::fs::read_to_string(pages.join(format!("regcred-{command}.1"))).expect("a page");
+        let (_, help, _) = regcred(directory.path(), &[command, "--help"]);
+        let flags = flags(&help);
+        assert!(flags.contains(&"--help"), "{help}");
+        for flag in flags {
+            assert!(page.contains(&flag.replace('-', "\\-")), "{command}: {flag}");
+        }
+    }
+}
+
+#[test]
+fn man_pages_that_cannot_be_written_exit_1() {
+    let directory = directory(&[("taken", "")]);
+    let (code, _, stderr) = regcred(directory.path(), &["man", "--output", "taken"]);
+    assert_eq!(code, 1);
+    assert!(stderr.starts_with("error: cannot write the manual pages to taken: "), "{stderr}");
+}
+
+/// The JSON Schema that `regcred schema` prints with these arguments.
+fn schema(arguments: &[&str]) -> Value {
+    let (code, stdout, _) = regcred(directory(&[]).path(), &[&["schema"], arguments].concat());
+    assert_eq!(code, 0);
+    serde_json::from_str(&stdout).expect("JSON")
+}
+
+/// The violations of a schema by a value, for the keywords that the schemas use.
+fn violations(schema: &Value, value: &Value, path: &str) -> Vec<String> {
+    let mut violations = Vec::new();
+    let count = value.as_array().map(Vec::len).or(value.as_object().map(serde_json::Map::len));
+    let length = value.as_str().map(|text| text.chars().count()).or(count);
+    for (keyword, expect) in schema.as_object().expect("a schema") {
+        let is_valid = match keyword.as_str() {
+            "$schema" | "title" | "description" | "default" | "format" | "properties" => true,
+            "type" => expect == type_of(value) || *expect == json!([type_of(value)]),
+            "const" => expect == value,
+            "enum" => expect.as_array().expect("a list").contains(value),
+            "required" => expect
+                .as_array()
+                .expect("a list")
+                .iter()
+                .all(|it| value.get(it.as_str().expect("a name")).is_some()),
+            "minimum" => value.as_f64() >= expect.as_f64(),
+            "maximum" => value.as_f64() <= expect.as_f64(),
+            "maxLength" | "maxItems" | "maxProperties" => {
+                length.is_none_or(|it| it as u64 <= expect.as_u64().expect("a bound"))
+            }
+            "oneOf" => {
+                let of = expect.as_array().expect("a list");
+                of.iter().filter(|it| self::violations(it, value, path).is_empty()).count() == 1
+            }
+            "items" => {
+                let items = value.as_array().into_iter().flatten();
+                violations
+                    .extend(items.flat_map(|item| self::violations(expect, item, &format!("{path}[]"))));
+                true
+            }
+            "additionalProperties" => {
+                let known = schema["properties"].as_object();
+                let others = value.as_object().into_iter().flatten();
+                let others = others.filter(|(name, _)| known.is_none_or(|known| !known.contains_key(*name)));
+                let others: Vec<_> = others.collect();
+                if expect.is_object() {
+                    violations.extend(others.iter().flat_map(|(_, it)| self::violations(expect, it, path)));
+                }
+                expect.is_object() || others.is_empty()
+            }
+            unknown => panic!("{path}: this test does not know the keyword {unknown}"),
+        };
+        if !is_valid {
+            violations.push(format!("{path}: {keyword}: {expect}"));
+        }
+    }
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let field = value.get(name).into_iter();
+        violations.extend(field.flat_map(|it| self::violations(property, it, &format!("{path}.{name}"))));
+    }
+    violations
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// The manifests in a YAML text; other documents are left out.
+fn manifests(yaml: &str) -> Vec<Value> {
+    let documents = yaml.split("\n---").filter_map(|document| serde_saphyr::from_str::<Value>(document).ok());
+    documents.filter(|it| it["apiVersion"] == "regcred.dev/v1alpha1").collect()
+}
+
+/// The manifests that the repository shows to users: in the documentation, and in files to apply.
+fn published_manifests() -> Vec<Value> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pending: Vec<PathBuf> =
+        ["README.md", "docs", "examples", "deploy/first.yaml"].map(|name| root.join(name)).into();
+    let mut found = Vec::new();
+    while let Some(path) = pending.pop() {
+        let extension = path.extension().unwrap_or_default().to_owned();
+        if path.is_dir() {
+            pending.extend(
+                std::fs::read_dir(&path).expect("a directory").map(|it| it.expect("an entry").path()),
+            );
+        } else if extension == "yaml" {
+            found.extend(manifests(&std::fs::read_to_string(&path).expect("a text")));
+        } else if extension == "md" {
+            let page = std::fs::read_to_string(&path).expect("a text");
+            let blocks = page.split("```yaml\n").skip(1).filter_map(|it| it.split("```").next());
+            found.extend(blocks.flat_map(manifests));
+        }
+    }
+    found
+}
+
+#[test]
+fn schema_accepts_the_published_manifests() {
+    let either = schema(&[]);
+    let manifests = published_manifests();
+    for kind in ["Config", "ClusterPullSecret"] {
+        let name = kind.to_lowercase();
+        let (schema, of_kind): (_, Vec<_>) =
+            (schema(&[&name]), manifests.iter().filter(|it| it["kind"] == kind).collect());
+        assert!(!of_kind.is_empty(), "{kind}");
+        for manifest in of_kind {
+            assert_eq!(violations(&schema, manifest, ""), Vec::<String>::new(), "{manifest}");
+            assert_eq!(violations(&either, manifest, ""), Vec::<String>::new(), "{manifest}");
+        }
+    }
+}
+
+#[test]
+fn schema_rejects_what_the_reader_rejects() {
+    let good: Value = serde_saphyr::from_str(GOOD).expect("YAML");
+    let schema = schema(&["clusterpullsecret"]);
+    assert_eq!(violations(&schema, &good, ""), Vec::<String>::new());
+    for (pointer, field, value) in [
+        ("", "spce", json!({})),
+        ("", "kind", json!("Config")),
+        ("/spec", "unknown", json!(1)),
+        ("/spec", "secretName", Value::Null),
+        ("/spec", "existing", json!("Replace")),
+        ("/spec/registries/0", "host", json!(5)),
+        ("/spec/registries/0/from", "password", json!("x")),
+    ] {
+        let mut bad = good.clone();
+        bad.pointer_mut(pointer).expect("a map")[field] = value;
+        assert_ne!(violations(&schema, &bad, ""), Vec::<String>::new(), "{bad}");
+        let directory = directory(&[("bad.json", &bad.to_string())]);
+        let (code, _, stderr) = regcred(directory.path(), &["rotate", "-f", "bad.json"]);
+        assert!(code == 1 && stderr.contains("in the manifests; nothing was read"), "{bad}: {stderr}");
+    }
 }

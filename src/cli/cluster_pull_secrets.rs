@@ -1,5 +1,4 @@
-//! Which ClusterPullSecrets a command is about: those of the files, and where the files hold none,
-//! those of the cluster.
+//! The ClusterPullSecrets of a command: those of the files, or, if the files hold none, those of the cluster.
 
 use anyhow::anyhow;
 use kube::Client;
@@ -13,19 +12,20 @@ use crate::manifest::life::sort_by_age;
 use crate::manifest::object;
 use crate::report::ClusterPullSecretReport;
 
-/// The ClusterPullSecrets there are.
+/// The ClusterPullSecrets of a command.
 #[derive(Debug, Default)]
 pub struct ClusterPullSecrets {
-    /// Those without a mistake, the oldest first.
-    pub good: Vec<ClusterPullSecret>,
-    /// Objects of the cluster by name, with their mistakes. A mistake in a file ends the command; one in
-    /// an object keeps nobody from the others.
+    /// The valid ones, the oldest first.
+    pub valid: Vec<ClusterPullSecret>,
+    /// The invalid objects of the cluster by name, with their errors. An error in a file ends the command;
+    /// one in an object does not block the others.
     pub invalid: Vec<(String, FieldErrors)>,
 }
 
 impl ClusterPullSecrets {
-    /// Those of the cluster, whose stores are `stores`; `none_given` says why it is asked.
-    pub async fn of_cluster(
+    /// Reads those of the cluster, which may refer to `stores`; `none_given` is the reason why the cluster is
+    /// read.
+    pub async fn from_cluster(
         client: &Client,
         address: &str,
         stores: &[Store],
@@ -33,49 +33,54 @@ impl ClusterPullSecrets {
     ) -> Result<Self, Failure> {
         let listed = cluster::cluster_pull_secret::list(client).await.map_err(|error| {
             let what = format!("{none_given}, and those of the cluster at {address} cannot be read");
-            Failure::World(anyhow::Error::new(error).context(what))
+            Failure::external(anyhow::Error::new(error).context(what))
         })?;
-        let listed = listed.ok_or_else(|| {
-            Failure::World(anyhow!(
-                "{none_given}, and the cluster at {address} does not know the kind: give one with -f, or install \
-                 the CRD with `regcred crd | kubectl apply --server-side -f -`"
-            ))
-        })?;
+        let Some(listed) = listed else {
+            let what = format!("{none_given}, and the CRD is not installed in the cluster at {address}");
+            return Err(Failure::external(anyhow!(what)).with_hint(
+                "pass a ClusterPullSecret with -f, or install the CRD: `regcred crd | kubectl apply --server-side -f -`",
+            ));
+        };
         if listed.is_empty() {
-            return Err(Failure::World(anyhow!(
-                "{none_given}, and there is none in the cluster at {address} either: there is nothing to rotate"
-            )));
+            let what = format!("{none_given}, and the cluster at {address} has none: nothing to rotate");
+            return Err(Failure::external(anyhow!(what)).with_hint("pass a ClusterPullSecret with -f"));
         }
         let mut cluster_pull_secrets = Self::default();
         for json in &listed {
             match object::read(json, stores) {
-                Ok(cluster_pull_secret) => cluster_pull_secrets.good.push(cluster_pull_secret),
-                Err(mistakes) => cluster_pull_secrets.invalid.push((object::name(json).to_owned(), mistakes)),
+                Ok(cluster_pull_secret) => cluster_pull_secrets.valid.push(cluster_pull_secret),
+                Err(errors) => cluster_pull_secrets.invalid.push((object::name(json).to_owned(), errors)),
             }
         }
-        sort_by_age(&mut cluster_pull_secrets.good);
+        sort_by_age(&mut cluster_pull_secrets.valid);
         Ok(cluster_pull_secrets)
     }
 
-    /// Fails where one of `names` is none of them. `who` has them: `the manifests hold`, `they hold`.
-    pub fn check_names(&self, names: &[String], [who, they]: [&str; 2]) -> Result<(), Failure> {
+    /// Fails if one of `names` does not exist in `place`: `the manifests`, `the cluster`.
+    pub fn check_names(&self, names: &[String], place: &str) -> Result<(), Failure> {
         let invalid = self.invalid.iter().map(|(name, _)| name);
-        let known: Vec<_> = self.good.iter().map(|it| &it.name).chain(invalid).map(String::as_str).collect();
+        let known: Vec<_> = self.valid.iter().map(|it| &it.name).chain(invalid).map(String::as_str).collect();
         match names.iter().find(|name| !known.contains(&name.as_str())) {
             None => Ok(()),
-            Some(unknown) => Err(Failure::World(anyhow!(
-                "{who} no ClusterPullSecret {unknown}; {they}: {}",
-                known.join(", ")
-            ))),
+            Some(unknown) => Err(not_found(unknown, place, &known)),
         }
     }
 
-    /// What is to be reported of those that nothing may be done for, where they are `wanted`.
-    pub fn left_alone(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<ClusterPullSecretReport> {
+    /// Returns the reports of those that nothing may be done for, if they are `selected`.
+    pub fn left_alone(&self, selected: &dyn Fn(&str) -> bool) -> Vec<ClusterPullSecretReport> {
         let at_rest =
-            self.good.iter().filter_map(|it| Some(ClusterPullSecretReport::at_rest(it, it.at_rest()?)));
+            self.valid.iter().filter_map(|it| Some(ClusterPullSecretReport::at_rest(it, it.at_rest()?)));
         let invalid =
-            self.invalid.iter().map(|(name, mistakes)| ClusterPullSecretReport::invalid(name, mistakes));
-        at_rest.chain(invalid).filter(|report| wanted(&report.name)).collect()
+            self.invalid.iter().map(|(name, errors)| ClusterPullSecretReport::invalid(name, errors));
+        at_rest.chain(invalid).filter(|report| selected(&report.name)).collect()
     }
+}
+
+/// Creates the failure of a name that does not exist in `place`, with the names that do.
+pub(super) fn not_found(name: &str, place: &str, known: &[&str]) -> Failure {
+    let failure = Failure::external(anyhow!("ClusterPullSecret {name} not found in {place}"));
+    if known.is_empty() {
+        return failure.with_hint("create it: none exists there");
+    }
+    failure.with_hint(format!("use one of: {}", known.join(", ")))
 }

@@ -1,4 +1,4 @@
-//! Which cluster: `--kubeconfig` and `--context` as in kubectl, or the pod regcred runs in.
+//! The connection to the cluster: `--kubeconfig` and `--context` as in kubectl, or the pod's ServiceAccount.
 
 use std::path::PathBuf;
 
@@ -8,11 +8,11 @@ use kube::{Client, Config};
 
 use super::Failure;
 
-/// Which cluster to talk to.
+/// The arguments that select the cluster.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Cluster")]
 pub struct Connection {
-    /// The kubeconfig file. Default: $KUBECONFIG, ~/.kube/config, or the pod regcred runs in.
+    /// The kubeconfig file. Default: $KUBECONFIG, ~/.kube/config, or the ServiceAccount of the pod.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 
@@ -22,39 +22,37 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A client for the cluster, and the address it talks to. Makes no request yet.
+    /// Returns a client for the cluster, and the address it connects to. Sends no request yet.
     pub async fn client(&self) -> Result<(Client, String), Failure> {
         let (config, address) = self.config().await?;
-        let client = Client::try_from(config)
-            .map_err(|error| Failure::World(anyhow!("cannot talk to the cluster at {address}: {error}")))?;
+        let client = Client::try_from(config).map_err(|error| no_client(&address, &error))?;
         Ok((client, address))
     }
 
-    /// How to reach the cluster, and the address it is at.
+    /// Returns the client configuration for the cluster, and the address it connects to.
     pub async fn config(&self) -> Result<(Config, String), Failure> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        // The errors of `kube` tell their cause in their own message, so only that is kept of them.
         let config = match self.kubeconfig()? {
             Some(kubeconfig) => {
                 let contexts: Vec<_> = kubeconfig.contexts.iter().map(|it| it.name.clone()).collect();
-                Config::from_custom_kubeconfig(kubeconfig, &options)
-                    .await
-                    .map_err(|error| anyhow!("cannot use the kubeconfig: {error}; its contexts: {}", contexts.join(", ")))
+                let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+                // The errors of `kube` contain their causes, so only the message is kept.
+                config.map_err(|error| {
+                    Failure::external(anyhow!("cannot use the kubeconfig: {error}"))
+                        .with_hint(format!("the contexts for --context are: {}", contexts.join(", ")))
+                })?
             }
             None => Config::incluster().map_err(|_| {
-                anyhow!(
-                    "no cluster to talk to: there is no kubeconfig, and this is no pod with a ServiceAccount token; \
-                     give --kubeconfig or set KUBECONFIG"
-                )
-            }),
+                Failure::external(anyhow!("no Kubernetes configuration found (no kubeconfig, not in a pod)"))
+                    .with_hint("pass --kubeconfig or set KUBECONFIG")
+            })?,
         };
-        let config = config.map_err(Failure::World)?;
         let address = config.cluster_url.to_string();
         Ok((config, address))
     }
 
-    /// The kubeconfig, where there is one: `--kubeconfig`, else the files of `KUBECONFIG` merged, else
-    /// `~/.kube/config`. Like kubectl, files of `KUBECONFIG` that do not exist are passed over.
+    /// Reads the kubeconfig, if there is one: `--kubeconfig`, else the files of `KUBECONFIG` merged, else
+    /// `~/.kube/config`. As in kubectl, files of `KUBECONFIG` that do not exist are ignored.
     fn kubeconfig(&self) -> Result<Option<Kubeconfig>, Failure> {
         let files: Vec<PathBuf> = match (&self.kubeconfig, std::env::var_os("KUBECONFIG")) {
             (Some(file), _) => vec![file.clone()],
@@ -66,13 +64,18 @@ impl Connection {
                 home.filter(|file| file.exists()).into_iter().collect()
             }
         };
-        let read = |file: &PathBuf| {
+        let kubeconfigs = files.iter().map(|file| {
             Kubeconfig::read_from(file)
                 .map_err(|error| anyhow!("cannot use kubeconfig {}: {error}", file.display()))
-        };
-        let merged = files.iter().map(read).reduce(|merged, next| {
+        });
+        let merged = kubeconfigs.reduce(|merged, next| {
             merged?.merge(next?).map_err(|error| anyhow!("cannot merge the files of KUBECONFIG: {error}"))
         });
-        merged.transpose().map_err(Failure::World)
+        merged.transpose().map_err(Failure::external)
     }
+}
+
+/// Creates the failure of a client that cannot be built.
+pub(super) fn no_client(address: &str, error: &kube::Error) -> Failure {
+    Failure::external(anyhow!("cannot connect to the cluster at {address}: {error}"))
 }

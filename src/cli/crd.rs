@@ -7,9 +7,9 @@ const AFTER_HELP: &str = "\
 Examples:
   regcred crd | kubectl apply --server-side -f -
 
-The exit codes are told by regcred --help.";
+For the exit codes, see regcred --help.";
 
-/// Print the CRD of ClusterPullSecret as YAML, to be applied with kubectl.
+/// Print the CRD of ClusterPullSecret as YAML, for kubectl apply.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Args {}

@@ -1,7 +1,7 @@
-//! What regcred says while it works: lines on stderr.
+//! Logging to stderr.
 //!
-//! Only its own events are heard. The libraries below it write whole requests and responses at one level
-//! or another, and what goes wrong in them comes back as an error anyway.
+//! Only regcred's own events are logged. The libraries below it log whole requests and responses at some
+//! level, and their failures come back as errors anyway.
 
 use std::io::IsTerminal;
 
@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
 
-/// The shape of a log line.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people: coloured on a terminal.
@@ -21,9 +21,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// Begins to log to stderr, once for the process. At `verbosity` 0 only warnings are heard, at 1 every
-/// change, at 2 also what was looked at and left alone, above that everything.
-pub fn talk(verbosity: u8, format: LogFormat) {
+/// Starts logging to stderr, once for the process. `verbosity` 0 logs warnings only, 1 every change, 2 also
+/// what needed no change, above that everything.
+pub fn init(verbosity: u8, format: LogFormat) {
     let colour =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
     tracing_subscriber::registry().with(layer(verbosity, format, colour, std::io::stderr)).init();
@@ -43,7 +43,7 @@ where
     let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false);
     let layer = match format {
         LogFormat::Text => layer.with_ansi(colour).boxed(),
-        // The fields stand beside the message, where whoever searches logs looks for them first.
+        // The fields are at the top level with the message, where log search expects them.
         LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
     };
     layer.with_filter(Targets::new().with_target("regcred", level))
@@ -57,8 +57,8 @@ mod tests {
 
     use super::*;
 
-    /// What is heard of one event at each level, and of one of a library.
-    fn heard(verbosity: u8, format: LogFormat) -> Vec<String> {
+    /// The lines logged of one event at each level, and of one of a library.
+    fn logged(verbosity: u8, format: LogFormat) -> Vec<String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         let writer = Mutex::new(file.reopen().unwrap());
         let subscriber = tracing_subscriber::registry().with(layer(verbosity, format, false, writer));
@@ -67,39 +67,39 @@ mod tests {
             tracing::trace!("trace");
             tracing::debug!("debug");
             tracing::info!("info");
-            let pass = tracing::info_span!("pass", trigger = "Start");
-            pass.in_scope(|| tracing::warn!(store = %"vault", n = 3, "warn"));
+            let span = tracing::info_span!("reconcile", trigger = "Start");
+            span.in_scope(|| tracing::warn!(store = %"vault", n = 3, "warn"));
         });
         std::fs::read_to_string(file.path()).unwrap().lines().map(str::to_owned).collect()
     }
 
     #[test]
-    fn each_step_of_verbosity_is_one_level_more() {
+    fn each_verbosity_logs_one_level_more() {
         for format in [LogFormat::Text, LogFormat::Json] {
             for (verbosity, expect) in [(0, 1), (1, 2), (2, 3), (3, 4), (u8::MAX, 4)] {
-                let heard = heard(verbosity, format);
-                assert_eq!(heard.len(), expect, "{verbosity} {format:?}: {heard:?}");
+                let lines = logged(verbosity, format);
+                assert_eq!(lines.len(), expect, "{verbosity} {format:?}: {lines:?}");
             }
         }
     }
 
     #[test]
-    fn libraries_are_not_heard_at_any_verbosity() {
+    fn libraries_are_not_logged_at_any_verbosity() {
         for format in [LogFormat::Text, LogFormat::Json] {
-            let heard = heard(u8::MAX, format).concat();
-            assert!(!heard.contains("hunter2"), "{heard}");
+            let lines = logged(u8::MAX, format).concat();
+            assert!(!lines.contains("hunter2"), "{lines}");
         }
     }
 
     #[test]
-    fn a_line_of_text_has_no_colour_where_none_is_wanted() {
-        let line = heard(1, LogFormat::Text).remove(1);
-        assert!(line.ends_with(r#" WARN pass{trigger="Start"}: warn store=vault n=3"#), "{line:?}");
+    fn text_line_without_colour_is_plain() {
+        let line = logged(1, LogFormat::Text).remove(1);
+        assert!(line.ends_with(r#" WARN reconcile{trigger="Start"}: warn store=vault n=3"#), "{line:?}");
     }
 
     #[test]
-    fn a_line_of_json_is_one_object_with_the_fields_beside_the_message() {
-        let mut line: Value = serde_json::from_str(&heard(1, LogFormat::Json)[1]).unwrap();
+    fn json_line_is_one_flat_object() {
+        let mut line: Value = serde_json::from_str(&logged(1, LogFormat::Json)[1]).unwrap();
         let time = line.as_object_mut().unwrap().remove("timestamp").unwrap();
         assert!(time.as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{time}");
         insta::assert_json_snapshot!(line, @r#"
@@ -109,7 +109,7 @@ mod tests {
           "n": 3,
           "spans": [
             {
-              "name": "pass",
+              "name": "reconcile",
               "trigger": "Start"
             }
           ],

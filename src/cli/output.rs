@@ -1,4 +1,4 @@
-//! How a report leaves on stdout.
+//! Writes reports and generated files to stdout.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use super::Failure;
 
-/// The shape of a report on stdout.
+/// The format of a report on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// For people: equal rows are folded.
     Table,
-    /// For programs: every namespace by itself.
+    /// For programs: one entry for each namespace.
     Json,
     /// The same as YAML.
     Yaml,
@@ -21,29 +21,35 @@ pub enum Format {
 
 /// Prints a report to stdout.
 pub fn print(report: &(impl Serialize + Display), format: Format) -> Result<(), Failure> {
-    let text = match format {
-        Format::Table => report.to_string(),
-        Format::Json => serde_json::to_string_pretty(report)
-            .context("failed to write the report as JSON")
-            .map_err(Failure::Broken)?,
-        Format::Yaml => yaml(report)?,
-    };
-    write(&text)
+    match format {
+        Format::Table => print_text(&report.to_string()),
+        Format::Json => print_json(report),
+        Format::Yaml => print_yaml(report),
+    }
 }
 
-/// Prints anything to stdout as YAML.
+/// Prints a value to stdout as JSON.
+pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value);
+    print_text(&text.context("failed to serialize as JSON").map_err(Failure::internal)?)
+}
+
+/// Prints a value to stdout as YAML.
 pub fn print_yaml(value: &impl Serialize) -> Result<(), Failure> {
-    write(&yaml(value)?)
+    let text = serde_saphyr::to_string(value);
+    print_text(&text.context("failed to serialize as YAML").map_err(Failure::internal)?)
 }
 
-fn yaml(value: &impl Serialize) -> Result<String, Failure> {
-    serde_saphyr::to_string(value).context("failed to write YAML").map_err(Failure::Broken)
+/// Prints text to stdout, with exactly one line break at its end.
+fn print_text(text: &str) -> Result<(), Failure> {
+    print_bytes(format!("{}\n", text.trim_end()).as_bytes())
 }
 
-fn write(text: &str) -> Result<(), Failure> {
-    match writeln!(std::io::stdout().lock(), "{}", text.trim_end()) {
-        // Whoever reads has read enough: `regcred rotate | head`.
+/// Prints bytes to stdout as they are.
+pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    match std::io::stdout().lock().write_all(bytes) {
+        // The reader has closed the pipe: `regcred rotate | head`.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("failed to write to stdout").map_err(Failure::World),
+        result => result.context("failed to write to stdout").map_err(Failure::external),
     }
 }

@@ -1,4 +1,4 @@
-//! How far a pass has come, on a terminal and nowhere else.
+//! The progress of a reconciliation, on a terminal and nowhere else.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::reconcile::Progress;
 pub struct Bar(ProgressBar);
 
 impl Bar {
-    /// Begins to spin. Where there are log lines there is no bar: each would leave a piece of it behind.
+    /// Starts the spinner. With log lines there is no bar: each line would leave a piece of it behind.
     #[must_use]
     pub fn new(verbose: bool) -> Self {
         let bar = ProgressBar::new_spinner().with_message("reading the stores and the cluster");
@@ -21,7 +21,7 @@ impl Bar {
         Self(bar)
     }
 
-    /// Shows it.
+    /// Shows the progress.
     pub fn show(&self, progress: Progress) {
         match progress {
             Progress::Planned(0) => self.clear(),
@@ -34,7 +34,7 @@ impl Bar {
         }
     }
 
-    /// Leaves the terminal as it was.
+    /// Removes it from the terminal.
     pub fn clear(&self) {
         self.0.finish_and_clear();
     }

@@ -1,4 +1,4 @@
-//! `regcred rotate`: one pass over the manifests, then a report.
+//! `regcred rotate`: one reconciliation of the manifests, then a report.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,12 +25,12 @@ Examples:
   regcred rotate --wait images
 
 Environment:
-  VAULT_TOKEN for a Vault whose `auth` names nothing else
+  VAULT_TOKEN for a Vault without another `auth`
   KUBECONFIG, and the AWS SDK's own variables and profiles
 
-The exit codes are told by regcred --help.";
+For the exit codes, see regcred --help.";
 
-/// Put the passwords of the manifests into every selected namespace, once, and report.
+/// Reconcile once: write the pull secrets of every selected namespace, and print a report.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Args {
@@ -38,37 +38,37 @@ pub struct Args {
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 
-    /// Manifests: a file, a directory of them, or - for stdin. May be given several times. Where they
-    /// hold no ClusterPullSecret, those of the cluster are taken.
+    /// Manifests: a file, a directory of them, or - for stdin; repeatable. Without a ClusterPullSecret in
+    /// them, those of the cluster are used.
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     filenames: Vec<PathBuf>,
 
-    /// Write nothing; print the report and what would change, passwords as (changed).
+    /// Write nothing; print the report and the changes, passwords as (changed).
     #[arg(long)]
     dry_run: bool,
 
-    /// With --dry-run: exit with 1 when there is something to do.
+    /// With --dry-run: exit with 1 if there are changes.
     #[arg(long, requires = "dry_run")]
     exit_code: bool,
 
-    /// Ask the controller of the cluster instead, wait until it has answered, and print what it did and
-    /// how long each stage took. Reads no store.
+    /// Request the rotation from the controller in the cluster, wait for its result, and print it with the
+    /// time of each stage. Reads no store.
     #[arg(long, conflicts_with_all = ["filenames", "dry_run", "concurrency", "files"])]
     wait: bool,
 
-    /// With --wait: for how long.
+    /// With --wait: the time limit.
     #[arg(long, value_name = "DURATION", default_value = "60s", requires = "wait", value_parser = super::duration)]
     timeout: Duration,
 
-    /// The shape of the report on stdout.
+    /// Format of the report on stdout.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
 
-    /// Writes to the API server that may be under way at once.
+    /// Maximum number of concurrent writes to the API server.
     #[arg(long, value_name = "N", default_value = "32", value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
 
-    /// Where the store `files` looks when no Config defines a store: a directory with a file per key.
+    /// Directory of the store `files`, with a file per key, if no Config defines a store.
     #[arg(long, value_name = "DIR", env = "REGCRED_FILES", default_value = "/run/registry-credentials")]
     files: PathBuf,
 
@@ -85,55 +85,60 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
         return wait::run(connection.client().await?, &names, &value, timeout, output).await;
     }
     let Manifests { stores, triggers: _, cluster_pull_secrets } = super::manifests(&filenames, &files)?;
-    let mut cluster_pull_secrets = ClusterPullSecrets { good: cluster_pull_secrets, invalid: Vec::new() };
-    let is_in_files = !cluster_pull_secrets.good.is_empty();
+    let mut cluster_pull_secrets = ClusterPullSecrets { valid: cluster_pull_secrets, invalid: Vec::new() };
+    let is_in_files = !cluster_pull_secrets.valid.is_empty();
     if is_in_files {
-        cluster_pull_secrets.check_names(&names, ["the manifests hold", "they hold"])?;
+        cluster_pull_secrets.check_names(&names, "the manifests")?;
     }
     let (client, address) = connection.client().await?;
     if !is_in_files {
         let none_given = if filenames.is_empty() {
-            "no ClusterPullSecret is given with -f"
+            "no ClusterPullSecret given with -f"
         } else {
-            "the manifests hold no ClusterPullSecret"
+            "no ClusterPullSecret in the manifests"
         };
-        cluster_pull_secrets = ClusterPullSecrets::of_cluster(&client, &address, &stores, none_given).await?;
-        cluster_pull_secrets.check_names(&names, ["the cluster has", "it has"])?;
+        cluster_pull_secrets =
+            ClusterPullSecrets::from_cluster(&client, &address, &stores, none_given).await?;
+        cluster_pull_secrets.check_names(&names, &format!("the cluster at {address}"))?;
     }
-    let is_wanted = |name: &str| names.is_empty() || names.iter().any(|it| it == name);
-    let is_chosen = |it: &ClusterPullSecret| is_wanted(&it.name) && it.at_rest().is_none();
 
-    let places = reconcile::store_keys(cluster_pull_secrets.good.iter().filter(|it| is_chosen(it)));
-    let stores = Stores::open(&stores, &places, &super::environment()).await;
+    let is_active = |it: &ClusterPullSecret| is_selected(&names, &it.name) && it.at_rest().is_none();
+    let store_keys = reconcile::store_keys(cluster_pull_secrets.valid.iter().filter(|it| is_active(it)));
+    let stores = Stores::open(&stores, &store_keys, &super::environment()).await;
 
     let bar = Bar::new(verbose);
     let stop = Arc::new(AtomicBool::new(false));
     tokio::spawn(stop_on_interrupt(Arc::clone(&stop)));
-    let monitor = Monitor { on_progress: &|progress| bar.show(progress), stop: &stop };
+    let watcher = Monitor { on_progress: &|progress| bar.show(progress), stop: &stop };
     let options = Options { dry_run, concurrency: usize::from(concurrency) };
-    let all: Vec<_> = cluster_pull_secrets.good.iter().cloned().map(Arc::new).collect();
-    let report = reconcile::run(&client, &stores, &all, &is_chosen, options, &monitor).await;
+    let all: Vec<_> = cluster_pull_secrets.valid.iter().cloned().map(Arc::new).collect();
+    let report = reconcile::run(&client, &stores, &all, &is_active, options, &watcher).await;
     bar.clear();
     let report = report.map_err(|error| {
-        let what = format!("failed to read the cluster at {address}; nothing was written");
-        Failure::World(anyhow::Error::new(error).context(what))
+        let what = format!("failed to read the cluster at {address} (nothing was written)");
+        Failure::external(anyhow::Error::new(error).context(what))
     })?;
-    let report = report.with_left_alone(cluster_pull_secrets.left_alone(&is_wanted));
+    let report = report.with_left_alone(cluster_pull_secrets.left_alone(&|name| is_selected(&names, name)));
     output::print(&report, output)?;
 
-    let found_work = exit_code && report.has_changes();
-    Ok(if report.in_sync && !found_work { Exit::InSync } else { Exit::NotInSync })
+    let found_changes = exit_code && report.has_changes();
+    Ok(if report.in_sync && !found_changes { Exit::InSync } else { Exit::NotInSync })
 }
 
-/// The first interrupt lets what is under way come to its end and the report be printed, the second
-/// ends the process at once. Whatever was not reached is done by the next run.
-#[expect(clippy::print_stderr, clippy::exit, reason = "an answer to a key press on the terminal")]
+/// Returns true if `names` selects `name`; an empty list selects every name.
+fn is_selected(names: &[String], name: &str) -> bool {
+    names.is_empty() || names.iter().any(|it| it == name)
+}
+
+/// Handles interrupts: the first finishes the writes in flight and prints the report, the second exits at
+/// once. The next run does the rest.
+#[expect(clippy::print_stderr, clippy::exit, reason = "the response to a key press on the terminal")]
 async fn stop_on_interrupt(stop: Arc<AtomicBool>) {
     if tokio::signal::ctrl_c().await.is_err() {
         return;
     }
     stop.store(true, Ordering::Relaxed);
-    eprintln!("interrupted: finishing what is under way; once more to end at once");
+    eprintln!("interrupted: finishing the writes in flight; interrupt again to exit at once");
     if tokio::signal::ctrl_c().await.is_ok() {
         std::process::exit(130);
     }

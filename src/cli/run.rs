@@ -1,10 +1,10 @@
-//! `regcred run`: the controller, until it is told to end.
+//! `regcred run`: the controller, until it is stopped.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use kube::Client;
 use tokio::sync::watch;
 use tracing::info;
@@ -14,11 +14,11 @@ mod replica;
 mod signals;
 mod triggers;
 
-use self::leader_election::LeaderElectionTask;
+use self::leader_election::LeaderElectionArgs;
 use self::replica::{Deps, Replica};
 use self::signals::Signals;
-use self::triggers::{Port, until};
-use super::connection::Connection;
+use self::triggers::{WebhookListener, stopped};
+use super::connection::{Connection, no_client};
 use super::log::LogFormat;
 use super::{Exit, Failure, manifests, wall_clock};
 use crate::admin::{self, Health, Heartbeat, Readiness};
@@ -33,37 +33,37 @@ Examples:
   regcred run -f config.yaml
   regcred run -f /etc/regcred --log-format json
 
-Of several replicas one leads; the others watch and take over when it ends.
-SIGTERM finishes what is under way, for at most 8 s, and hands over.
+Of several replicas one leads; the others stand by and take over when it stops.
+SIGTERM finishes the work in flight, for at most 8 s, and releases the lease.
 
 Environment:
-  VAULT_TOKEN for a Vault whose `auth` names nothing else
+  VAULT_TOKEN for a Vault without another `auth`
   KUBECONFIG, and the AWS SDK's own variables and profiles";
 
-/// Keep the pull secrets of every selected namespace true, until told to end.
+/// Run the controller: keep pull secrets in sync in every selected namespace.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Args {
-    /// Manifests: a file, a directory of them, or - for stdin. Those of the cluster come beside them.
+    /// Manifests: a file, a directory of them, or - for stdin. Those of the cluster are added.
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     filenames: Vec<PathBuf>,
 
-    /// Where the store `files` looks when no Config defines a store: a directory with a file per key.
+    /// Directory of the store `files`, with a file per key, if no Config defines a store.
     #[arg(long, value_name = "DIR", env = "REGCRED_FILES", default_value = "/run/registry-credentials")]
     files: PathBuf,
 
     #[command(flatten)]
-    leader_election: LeaderElectionTask,
+    leader_election: LeaderElectionArgs,
 
-    /// Where to answer /live, /ready and /metrics.
+    /// Address of the health and metrics endpoints: /live, /ready and /metrics.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
 
-    /// The shape of the log on stderr.
+    /// Format of the log on stderr.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
 
-    /// Writes to the API server that may be under way at once for one ClusterPullSecret.
+    /// Maximum number of concurrent writes to the API server for one ClusterPullSecret.
     #[arg(long, value_name = "N", default_value = "32", value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
 
@@ -77,32 +77,32 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let mut signals = Signals::new()?;
     let manifests = manifests(&filenames, &files)?;
     let stores = Arc::new(Stores::open_all(&manifests.stores, &super::environment()).await);
-    let lease = leader_election.settings();
-    let term = Leadership::new(&lease);
+    let lease = leader_election.config();
+    let leadership = Leadership::new(&lease);
     let (config, address) = connection.config().await?;
-    let talk = |error| Failure::World(anyhow!("cannot talk to the cluster at {address}: {error}"));
-    let unfenced_client = Client::try_from(config.clone()).map_err(talk)?;
-    let client = fence::client(config, &Fence::new(&lease, term.clone())).map_err(talk)?;
+    let unfenced_client = Client::try_from(config.clone()).map_err(|error| no_client(&address, &error))?;
+    let client = fence::client(config, &Fence::new(&lease, leadership.clone()))
+        .map_err(|error| no_client(&address, &error))?;
     let listener = http_server::bind(listen)
-        .with_context(|| format!("cannot listen at {listen}: choose another address with --listen"))
-        .map_err(Failure::World)?;
+        .with_context(|| format!("cannot listen at {listen}"))
+        .map_err(|error| Failure::external(error).with_hint("choose another address with --listen"))?;
     let listening = listener.local_addr().unwrap_or(listen);
-    info!(version = env!("CARGO_PKG_VERSION"), cluster = %address, %listening, identity = %lease.holder, "started");
+    info!(version = env!("CARGO_PKG_VERSION"), cluster = %address, %listening, identity = %lease.identity, "started");
 
     let health = Health {
         heartbeat: Heartbeat::new(),
         readiness: Readiness::not_ready("waiting for the first lists"),
         metrics: Arc::new(Metrics::new()),
     };
-    let port = Port::open(&manifests.triggers, &health.metrics, wall_clock).await?;
-    let (ended, end) = watch::channel(false);
-    let server = tokio::spawn(admin::serve(listener, health.clone(), until(end)));
+    let webhook = WebhookListener::open(&manifests.triggers, &health.metrics, wall_clock).await?;
+    let (stop, stop_signal) = watch::channel(false);
+    let server = tokio::spawn(admin::serve(listener, health.clone(), stopped(stop_signal)));
     let concurrency = usize::from(concurrency);
-    let equipment =
-        Deps { manifests, stores, client, unfenced_client, lease, term, health, port, concurrency };
-    let outcome = Replica::start(equipment).lead(&mut signals).await;
-    // Whoever waits for it is gone if this fails.
-    let _ = ended.send(true);
-    server.await.context("the admin server panicked").map_err(Failure::Broken)?;
+    let deps =
+        Deps { manifests, stores, client, unfenced_client, lease, leadership, health, webhook, concurrency };
+    let outcome = Replica::start(deps).run(&mut signals).await;
+    // This fails only if the server has ended already.
+    let _ = stop.send(true);
+    server.await.context("the admin server panicked").map_err(Failure::internal)?;
     outcome
 }

@@ -1,35 +1,35 @@
 //! The ClusterPullSecrets of the cluster.
 //!
-//! In goes a client, out come the objects as the API server sends them: what they mean, and whether
-//! they are right, is for [`manifest::object`](crate::manifest::object) to say. By their annotations one
-//! process leaves word for another.
+//! In goes a client, out come the objects as the API server sends them;
+//! [`manifest::object`](crate::manifest::object) interprets and validates them. Annotations on them carry
+//! requests from one process to another.
 
 use kube::api::{Api, DynamicObject, ListParams, Patch};
 use kube::{Client, Resource};
 use serde_json::{Value as Json, json};
 
 use super::error::{Error, within};
-use super::{pages, params};
+use super::{list_pages, params};
 use crate::manifest::crd;
 
-/// Every ClusterPullSecret, in pages; `None` where the API server does not know the kind, because
-/// nobody installed the CRD.
+/// Lists every ClusterPullSecret, in pages; `None` if the API server does not know the kind, because the
+/// CRD is not installed.
 pub async fn list(client: &Client) -> Result<Option<Vec<Json>>, Error> {
     let path = DynamicObject::url_path(&crd::api_resource(), None);
-    match pages(client, path, ListParams::default(), |object: Json| object).await {
+    match list_pages(client, path, ListParams::default(), |object: Json| object).await {
         Ok(objects) => Ok(Some(objects)),
         Err(Error::NotFound(_)) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Where they are.
+/// Returns the API of the kind.
 #[must_use]
 pub fn api(client: Client) -> Api<DynamicObject> {
     Api::all_with(client, &crd::api_resource())
 }
 
-/// Sets one annotation of a ClusterPullSecret, and leaves the others alone.
+/// Sets one annotation of a ClusterPullSecret.
 pub async fn annotate(client: &Client, name: &str, annotation: &str, value: &str) -> Result<(), Error> {
     let patch = Patch::Merge(json!({ "metadata": { "annotations": { annotation: value } } }));
     within(api(client.clone()).patch(name, &params::patch(), &patch)).await.map(drop)
@@ -39,6 +39,7 @@ pub async fn annotate(client: &Client, name: &str, annotation: &str, value: &str
 mod tests {
     use super::super::script::{exchange, play, refused};
     use super::list;
+    use crate::cluster::error::ErrorReason;
     use serde_json::{Value as Json, json};
 
     const FIRST: &str = "GET /apis/regcred.dev/v1alpha1/clusterpullsecrets?&limit=2000";
@@ -49,7 +50,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn they_are_read_page_by_page() {
+    async fn objects_are_listed_page_by_page() {
         let script = vec![exchange(FIRST, 200, page("a", "token")), exchange(SECOND, 200, page("b", ""))];
         let (listed, _) = play(script, async |client| list(&client).await).await;
         let expect = vec![json!({"metadata": {"name": "a"}}), json!({"metadata": {"name": "b"}})];
@@ -57,16 +58,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_the_crd_there_is_no_answer() {
+    async fn list_without_the_crd_is_none() {
         let (listed, _) =
             play(vec![refused(FIRST, 404, "NotFound")], async |client| list(&client).await).await;
         assert_eq!(listed, Ok(None));
     }
 
     #[tokio::test]
-    async fn a_refusal_is_no_absence() {
+    async fn forbidden_list_is_an_error() {
         let (listed, _) =
             play(vec![refused(FIRST, 403, "Forbidden")], async |client| list(&client).await).await;
-        assert_eq!(listed.map_err(|error| error.reason()), Err("Forbidden"));
+        assert_eq!(listed.map_err(|error| error.reason()), Err(ErrorReason::Forbidden));
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with a request to the API server, as decisions a caller can take.
+//! The errors of requests to the API server, by the decisions that callers take on them.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use kube::core::Status;
 
 use crate::manifest::status::reason::AppliedReason;
 
-/// How long one request may take, the retries of the client included.
+/// The timeout of one request, the retries of the client included.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The pauses before an object that another writer keeps changing is read and decided on anew:
-/// a dozen, from 10 ms to 1 s, jittered so that two writers do not stay in step.
+/// Returns the back-off after write conflicts on one object: a dozen retries, from 10 ms to 1 s, jittered so
+/// that two writers do not stay in step.
 pub fn conflict_backoff() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(10))
@@ -21,55 +21,60 @@ pub fn conflict_backoff() -> impl Iterator<Item = Duration> {
         .build()
 }
 
-/// Why a request to the API server failed. Messages are the API server's own: it never quotes a
-/// Secret's data.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
+/// The reason why a request to the API server failed. Messages are the API server's own, which never
+/// quotes a Secret's data.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, strum::EnumDiscriminants)]
+#[strum_discriminants(
+    name(ErrorReason),
+    doc = "The variants of [`Error`].",
+    derive(strum::Display, strum::VariantArray)
+)]
 pub enum Error {
-    /// Somebody else wrote the object since it was read: read it again and decide anew.
+    /// Another client wrote the object since it was read: read it again and decide again.
     #[error("the object was changed by another writer: {0}")]
     Changed(String),
-    /// The object is not there (any more).
+    /// The object does not exist (any more).
     #[error("not found: {0}")]
     NotFound(String),
-    /// The object came into being since it was looked for.
+    /// The object was created since it was read.
     #[error("already exists: {0}")]
     AlreadyExists(String),
-    /// The continue token of a list is too old: list anew.
+    /// The continue token of a list is too old: list again.
     #[error("the list expired")]
     Expired,
     /// The namespace is being deleted. Not a failure.
     #[error("the namespace is terminating")]
     NamespaceTerminating,
-    /// A `ResourceQuota` of the namespace is used up.
+    /// A `ResourceQuota` of the namespace is exceeded.
     #[error("{0}")]
     QuotaExceeded(String),
-    /// An admission webhook or policy refused the write.
+    /// An admission webhook or policy rejected the write.
     #[error("{0}")]
     AdmissionDenied(String),
-    /// RBAC, or whatever authorises requests here, refused it.
+    /// RBAC, or another authorizer, rejected the request.
     #[error("{0}")]
     Forbidden(String),
-    /// The API server does not know who we are.
+    /// The API server did not accept the credentials.
     #[error("{0}")]
     Unauthorized(String),
-    /// The API server refused the object or the request for another reason.
+    /// The API server rejected the object or the request for another reason.
     #[error("{0}")]
     Invalid(String),
-    /// This process does not lead: the write was not sent, or its term ended before the answer.
+    /// This process does not lead: the write was not sent, or leadership ended before the answer.
     #[error("this replica does not lead")]
     NotLeading,
     /// No answer in time.
     #[error("no answer within {} s", REQUEST_TIMEOUT.as_secs())]
     TimedOut,
-    /// The API server cannot be reached, or answers that it is broken or overloaded.
+    /// The API server cannot be reached, or reports a failure or overload.
     #[error("the API server is unavailable: {0}")]
     Unavailable(String),
 }
 
 impl Error {
-    /// The variant's name, for logs.
+    /// Returns the variant without its message, for logs.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> ErrorReason {
         self.into()
     }
 
@@ -95,8 +100,8 @@ impl Error {
     }
 }
 
-/// Waits for one request, at most [`REQUEST_TIMEOUT`]; a client that has kube's own retries on repeats it
-/// inside when the answer is 429, 503 or 504.
+/// Waits for one request, at most [`REQUEST_TIMEOUT`]; a client with kube's own retries on retries 429, 503
+/// and 504 within that time.
 pub async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
     match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
         Ok(answer) => answer.map_err(|error| Error::from(&error)),
@@ -108,11 +113,11 @@ impl From<&kube::Error> for Error {
     fn from(error: &kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Self::from(status.as_ref()),
-            // A layer of ours under the client may have answered in place of the API server.
+            // regcred's own layer under the client may have answered in place of the API server.
             kube::Error::Service(cause) => {
-                cause.downcast_ref().cloned().unwrap_or_else(|| Self::Unavailable(chain(error)))
+                cause.downcast_ref().cloned().unwrap_or_else(|| Self::Unavailable(innermost_cause(error)))
             }
-            other => Self::Unavailable(chain(other)),
+            other => Self::Unavailable(innermost_cause(other)),
         }
     }
 }
@@ -120,12 +125,9 @@ impl From<&kube::Error> for Error {
 impl From<&Status> for Error {
     fn from(status: &Status) -> Self {
         let message = status.message.clone();
-        let caused_by = |reason: &str| {
-            status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == reason)
-        };
         match status.code {
             401 => Self::Unauthorized(message),
-            403 if caused_by("NamespaceTerminating") => Self::NamespaceTerminating,
+            403 if has_cause(status, "NamespaceTerminating") => Self::NamespaceTerminating,
             403 if message.contains("exceeded quota") => Self::QuotaExceeded(message),
             _ if is_admission(&message) => Self::AdmissionDenied(message),
             403 => Self::Forbidden(message),
@@ -139,14 +141,19 @@ impl From<&Status> for Error {
     }
 }
 
-/// Webhooks choose their own status code; the API server's words around it are fixed.
+fn has_cause(status: &Status, reason: &str) -> bool {
+    status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == reason)
+}
+
+/// Returns true if admission rejected the write. Webhooks choose their own status code, but the API server's
+/// words around their message are fixed.
 fn is_admission(message: &str) -> bool {
     message.contains("admission webhook") || message.contains("ValidatingAdmissionPolicy")
 }
 
-/// The innermost cause says what happened to the connection; the layers above it only say that
-/// something did.
-fn chain(error: &dyn std::error::Error) -> String {
+/// Returns the innermost cause, which names the failure of the connection; the layers above it only say
+/// that there was one.
+fn innermost_cause(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
@@ -162,12 +169,15 @@ mod tests {
     #[track_caller]
     fn check(status: serde_json::Value, reason: &str) {
         let status: Status = serde_json::from_value(status).expect("a Status");
-        assert_eq!(Error::from(&status).reason(), reason);
+        assert_eq!(Error::from(&status).reason().to_string(), reason);
+    }
+
+    fn failure(code: u16, reason: &str, message: &str) -> serde_json::Value {
+        json!({"code": code, "reason": reason, "message": message})
     }
 
     #[test]
-    fn every_status_becomes_a_decision() {
-        let failure = |code: u16, reason: &str, message: &str| json!({"code": code, "reason": reason, "message": message});
+    fn every_status_maps_to_an_error() {
         check(failure(409, "Conflict", "the object has been modified"), "Changed");
         check(failure(409, "AlreadyExists", r#"secrets "regcred" already exists"#), "AlreadyExists");
         check(failure(404, "NotFound", r#"secrets "regcred" not found"#), "NotFound");
@@ -191,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_ours_from_below_the_client_comes_out_as_it_went_in() {
+    fn own_error_below_the_client_is_kept() {
         let error = kube::Error::Service(Error::NotLeading.into());
         assert_eq!(Error::from(&error), Error::NotLeading);
         let error = kube::Error::Service("connection refused".into());

@@ -1,7 +1,7 @@
-//! Objects as the API server shows them, reduced to the fields that are read.
+//! Objects as the API server sends them, reduced to the fields that are read.
 //!
-//! A pass lists every namespace and every ServiceAccount. Most of what the API server sends of them is
-//! `managedFields`, which nobody here reads: it is skipped while parsing, not parsed and dropped.
+//! A reconciliation lists every namespace and every ServiceAccount. Most of what the API server sends of
+//! them is `managedFields`, which is never read: the parser skips it instead of building it and dropping it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,21 +15,21 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
 use super::{
-    ADDED, Body, DOCKER_CONFIG_KEY, FIELD_MANAGER, MANAGED_BY, Namespace, PULL_SECRET, Secret,
+    ADDED, Body, CLUSTER_PULL_SECRET_LABEL, DOCKER_CONFIG_KEY, FIELD_MANAGER, MANAGED_BY, Namespace, Secret,
     ServiceAccount, VERSIONS,
 };
 
-/// What regcred keeps of a kind, and how the API server shows it.
-pub(super) trait Observed: Sized {
-    /// The kind, which knows its address.
+/// The reduced form of a kind, and its wire format.
+pub(super) trait ListedObject: Sized {
+    /// The kind, which knows its path.
     type Kind: Resource<DynamicType = ()>;
-    /// The fields of it that are read.
-    type Shown: DeserializeOwned;
+    /// The fields of the kind that are read.
+    type Wire: DeserializeOwned;
 
-    fn of(shown: Self::Shown) -> Listed<Self>;
+    fn from_wire(wire: Self::Wire) -> Listed<Self>;
 }
 
-/// An object with where it stands.
+/// An object with its namespace and name.
 pub(super) struct Listed<T> {
     pub(super) namespace: String,
     pub(super) name: String,
@@ -49,10 +49,10 @@ pub(super) struct Page<T> {
 pub(super) struct PageMetadata {
     /// The token of the next page; empty or absent on the last.
     #[serde(rename = "continue", default, deserialize_with = "null_is_default")]
-    pub(super) next: String,
+    pub(super) continue_token: String,
 }
 
-/// Go writes an empty map or list as `null` where a field is not left out.
+/// Reads `null` as empty: Go writes an empty map or list so if the field is not omitted.
 fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     value: D,
 ) -> Result<T, D::Error> {
@@ -61,7 +61,7 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Metadata {
+struct WireMetadata {
     name: String,
     namespace: String,
     uid: String,
@@ -75,8 +75,8 @@ struct Metadata {
     deletion_timestamp: Option<IgnoredAny>,
 }
 
-impl From<Metadata> for ObjectMeta {
-    fn from(metadata: Metadata) -> Self {
+impl From<WireMetadata> for ObjectMeta {
+    fn from(metadata: WireMetadata) -> Self {
         Self {
             name: Some(metadata.name),
             namespace: Some(metadata.namespace),
@@ -91,15 +91,15 @@ impl From<Metadata> for ObjectMeta {
 }
 
 #[derive(Deserialize)]
-pub(super) struct ShownNamespace {
-    metadata: Metadata,
+pub(super) struct WireNamespace {
+    metadata: WireMetadata,
 }
 
-impl Observed for Namespace {
+impl ListedObject for Namespace {
     type Kind = core::Namespace;
-    type Shown = ShownNamespace;
+    type Wire = WireNamespace;
 
-    fn of(ShownNamespace { metadata }: ShownNamespace) -> Listed<Self> {
+    fn from_wire(WireNamespace { metadata }: WireNamespace) -> Listed<Self> {
         let object = Self {
             terminating: metadata.deletion_timestamp.is_some(),
             labels: metadata.labels,
@@ -111,23 +111,23 @@ impl Observed for Namespace {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ShownServiceAccount {
-    metadata: Metadata,
+pub(super) struct WireServiceAccount {
+    metadata: WireMetadata,
     #[serde(default, deserialize_with = "null_is_default")]
-    image_pull_secrets: Vec<ShownReference>,
+    image_pull_secrets: Vec<WireReference>,
 }
 
 #[derive(Deserialize)]
-struct ShownReference {
+struct WireReference {
     #[serde(default)]
     name: String,
 }
 
-impl Observed for ServiceAccount {
+impl ListedObject for ServiceAccount {
     type Kind = core::ServiceAccount;
-    type Shown = ShownServiceAccount;
+    type Wire = WireServiceAccount;
 
-    fn of(ShownServiceAccount { metadata, image_pull_secrets }: ShownServiceAccount) -> Listed<Self> {
+    fn from_wire(WireServiceAccount { metadata, image_pull_secrets }: WireServiceAccount) -> Listed<Self> {
         let added = metadata.annotations.get(ADDED).map(|names| parse_added(names));
         let object = Self {
             resource_version: metadata.resource_version,
@@ -138,27 +138,28 @@ impl Observed for ServiceAccount {
     }
 }
 
-/// The names in the annotation [`ADDED`], which people may edit.
+/// Parses the annotation [`ADDED`], which people may edit.
 pub(super) fn parse_added(names: &str) -> BTreeMap<String, Option<String>> {
-    let entry = |entry: &str| match entry.split_once('=') {
+    let entries = names.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let entries = entries.map(|entry| match entry.split_once('=') {
         Some((name, cluster_pull_secret)) => (name.to_owned(), Some(cluster_pull_secret.to_owned())),
         None => (entry.to_owned(), None),
-    };
-    names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(entry).collect()
+    });
+    entries.collect()
 }
 
-/// The annotation [`ADDED`] for these names.
+/// Renders the annotation [`ADDED`] for these names.
 pub(crate) fn render_added(added: &BTreeMap<String, Option<String>>) -> String {
-    let entry = |(name, cluster_pull_secret): (&String, &Option<String>)| match cluster_pull_secret {
+    let entries = added.iter().map(|(name, cluster_pull_secret)| match cluster_pull_secret {
         Some(cluster_pull_secret) => format!("{name}={cluster_pull_secret}"),
         None => name.clone(),
-    };
-    added.iter().map(entry).collect::<Vec<_>>().join(",")
+    });
+    entries.collect::<Vec<_>>().join(",")
 }
 
 #[derive(Deserialize)]
-pub(super) struct ShownSecret {
-    metadata: Metadata,
+pub(super) struct WireSecret {
+    metadata: WireMetadata,
     #[serde(rename = "type", default)]
     type_: String,
     #[serde(default)]
@@ -167,13 +168,13 @@ pub(super) struct ShownSecret {
     data: BTreeMap<String, ByteString>,
 }
 
-impl Observed for Secret {
+impl ListedObject for Secret {
     type Kind = core::Secret;
-    type Shown = ShownSecret;
+    type Wire = WireSecret;
 
-    fn of(ShownSecret { metadata, type_, immutable, mut data }: ShownSecret) -> Listed<Self> {
+    fn from_wire(WireSecret { metadata, type_, immutable, mut data }: WireSecret) -> Listed<Self> {
         let (namespace, name) = (metadata.namespace.clone(), metadata.name.clone());
-        let mut object = Secret::of_metadata(metadata.into());
+        let mut object = Secret::from_metadata(metadata.into());
         let docker_config = data.remove(DOCKER_CONFIG_KEY).map(|bytes| Arc::new(bytes.0.into()));
         object.body = Some(Body { type_, immutable, docker_config });
         Listed { namespace, name, object }
@@ -181,14 +182,14 @@ impl Observed for Secret {
 }
 
 impl Secret {
-    /// A Secret of which the metadata was seen.
-    pub(crate) fn of_metadata(metadata: ObjectMeta) -> Self {
+    /// Creates a Secret of which only the metadata is known.
+    pub(crate) fn from_metadata(metadata: ObjectMeta) -> Self {
         let mut labels = metadata.labels.unwrap_or_default();
         Self {
             resource_version: metadata.resource_version.unwrap_or_default(),
             uid: metadata.uid.unwrap_or_default(),
             managed: labels.get(MANAGED_BY).is_some_and(|value| value == FIELD_MANAGER),
-            cluster_pull_secret: labels.remove(PULL_SECRET),
+            cluster_pull_secret: labels.remove(CLUSTER_PULL_SECRET_LABEL),
             versions: metadata.annotations.unwrap_or_default().remove(VERSIONS),
             owners: metadata.owner_references.unwrap_or_default(),
             body: None,
@@ -202,15 +203,15 @@ mod tests {
     use serde_json::json;
 
     fn secret(object: serde_json::Value) -> Listed<Secret> {
-        Secret::of(serde_json::from_value(object).expect("a Secret"))
+        Secret::from_wire(serde_json::from_value(object).expect("a Secret"))
     }
 
     #[test]
-    fn what_the_rotator_decides_on_is_kept() {
+    fn fields_the_rotator_decides_on_are_kept() {
         let Listed { namespace, name, object } = secret(json!({
             "metadata": {
                 "name": "regcred", "namespace": "web", "resourceVersion": "7", "managedFields": [{"manager": "x"}],
-                "labels": {MANAGED_BY: FIELD_MANAGER, PULL_SECRET: "images", "other": "x"},
+                "labels": {MANAGED_BY: FIELD_MANAGER, CLUSTER_PULL_SECRET_LABEL: "images", "other": "x"},
                 "annotations": {VERSIONS: "ghcr.io=vault:1"},
             },
             "type": "kubernetes.io/dockerconfigjson", "immutable": true, "data": {DOCKER_CONFIG_KEY: "e30="},
@@ -220,28 +221,29 @@ mod tests {
             ("web", "regcred", "7")
         );
         let body = object.body.as_ref().expect("the whole object");
-        assert!(object.is_made_for("images") && body.immutable && body.docker_config.is_some());
+        assert!(object.is_created_for("images") && body.immutable && body.docker_config.is_some());
         assert_eq!(object.versions.as_deref(), Some("ghcr.io=vault:1"));
     }
 
     #[test]
-    fn null_is_nothing() {
+    fn null_reads_as_empty() {
         let object =
             secret(json!({"metadata": {"name": "x", "labels": null, "annotations": null}, "data": null}))
                 .object;
         assert!(!object.managed && object.body.is_some_and(|body| body.docker_config.is_none()));
-        let page: Page<ShownNamespace> =
+        let page: Page<WireNamespace> =
             serde_json::from_value(json!({"metadata": {"continue": null}, "items": null})).expect("a page");
-        assert!(page.items.is_empty() && page.metadata.next.is_empty());
+        assert!(page.items.is_empty() && page.metadata.continue_token.is_empty());
     }
 
     #[test]
-    fn the_list_keeps_its_order_and_its_repetitions() {
-        let shown = json!({
+    fn list_keeps_its_order_and_duplicates() {
+        let wire = json!({
             "metadata": {"name": "default", "resourceVersion": "3", "annotations": {ADDED: " regcred=images,, b"}},
             "imagePullSecrets": [{"name": "b"}, {}, {"name": "b"}],
         });
-        let object = ServiceAccount::of(serde_json::from_value(shown).expect("a ServiceAccount")).object;
+        let object =
+            ServiceAccount::from_wire(serde_json::from_value(wire).expect("a ServiceAccount")).object;
         assert_eq!(object.image_pull_secrets, ["b", "", "b"]);
         assert_eq!(render_added(&object.added), "b,regcred=images");
     }

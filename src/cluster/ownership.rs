@@ -5,7 +5,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
-use super::{FIELD_MANAGER, MANAGED_BY, PULL_SECRET};
+use super::{CLUSTER_PULL_SECRET_LABEL, FIELD_MANAGER, MANAGED_BY};
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, Deletion, Existing};
 use crate::manifest::{API_VERSION, CLUSTER_PULL_SECRET};
 
@@ -72,7 +72,7 @@ impl Ownership {
 
     /// Returns the labels by which regcred recognises the Secrets.
     pub(crate) fn labels(&self) -> [(&str, &str); 2] {
-        [(MANAGED_BY, FIELD_MANAGER), (PULL_SECRET, &self.cluster_pull_secret)]
+        [(MANAGED_BY, FIELD_MANAGER), (CLUSTER_PULL_SECRET_LABEL, &self.cluster_pull_secret)]
     }
 }
 

@@ -1,10 +1,10 @@
-//! What changes in the cluster, as it changes.
+//! Watches the objects of a cluster that regcred decides on.
 //!
-//! In goes a client, out comes a stream of [`WatchEvent`]: namespaces, ServiceAccounts trimmed to their pull
-//! secrets, and of Secrets the metadata of those with one name. No other Secret is asked for, and of
-//! none are the bytes. A watch that breaks off is taken up again, with pauses, for ever.
+//! In goes a client, out comes a stream of [`WatchEvent`]: namespaces, ServiceAccounts trimmed to their
+//! `imagePullSecrets`, and the metadata of the Secrets of one name. No other Secret is requested, and never
+//! the data of one. A watch that breaks is retried for ever, with back-off.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -21,10 +21,10 @@ use super::error::Error;
 use super::object::parse_added;
 use super::{ADDED, PAGE_SIZE, Secret, ServiceAccount};
 
-/// An object by its namespace, empty where it has none, and its name.
+/// An object by its namespace, empty for a cluster-scoped one, and its name.
 pub type ObjectRef = (String, String);
 
-/// What one watch is about.
+/// The subject of one watch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, strum::Display)]
 pub enum WatchedResource {
     /// All namespaces.
@@ -41,13 +41,13 @@ pub enum WatchedResource {
     ClusterPullSecrets,
 }
 
-/// An object that was seen, reduced to what is decided on.
+/// A watched object, reduced to the parts that decisions need.
 #[derive(Debug)]
 pub enum Object {
     /// A namespace.
     Namespace {
         /// Its labels.
-        labels: std::collections::BTreeMap<String, String>,
+        labels: BTreeMap<String, String>,
         /// It is being deleted.
         terminating: bool,
     },
@@ -55,20 +55,20 @@ pub enum Object {
     ServiceAccount(ServiceAccount),
     /// A Secret, its metadata only.
     Secret(Secret),
-    /// A ClusterPullSecret as the API server shows it.
+    /// A ClusterPullSecret as the API server sends it.
     ClusterPullSecret(serde_json::Value),
 }
 
-/// What a watch saw.
+/// An event of a watch.
 #[derive(Debug)]
 pub enum WatchEvent {
-    /// An object is there, or was changed.
+    /// An object exists, or has changed.
     Applied(ObjectRef, Object),
-    /// An object is gone, as of this `resourceVersion`.
+    /// An object is deleted, as of this `resourceVersion`.
     Deleted(WatchedResource, ObjectRef, String),
-    /// Everything there is was told; what is not among it is gone.
+    /// A full list is complete; an object that is not in it is deleted.
     Relisted(WatchedResource, BTreeSet<ObjectRef>),
-    /// The watch could not be begun or broke off, and will be tried again.
+    /// The watch could not start or broke, and will be retried.
     Failed(WatchedResource, Error),
 }
 
@@ -82,145 +82,154 @@ impl Drop for Watch {
     }
 }
 
-/// Begins to watch; what is seen goes to `seen`.
+/// Starts a watch, which sends to `events`.
 #[must_use]
-pub fn watch(client: &Client, subject: WatchedResource, seen: mpsc::Sender<WatchEvent>) -> Watch {
+pub fn watch(client: &Client, resource: WatchedResource, events: mpsc::Sender<WatchEvent>) -> Watch {
     let client = client.clone();
     Watch(tokio::spawn(async move {
         let config = watcher::Config::default().page_size(PAGE_SIZE);
-        match &subject {
+        match &resource {
             WatchedResource::Namespaces => {
-                let events = watcher::watcher(Api::<PartialObjectMeta<core::Namespace>>::all(client), config);
-                tell(subject, events, of_namespace, &seen).await;
+                let stream = watcher::watcher(Api::<PartialObjectMeta<core::Namespace>>::all(client), config);
+                forward(resource, stream, &events).await;
             }
             WatchedResource::ServiceAccounts => {
-                let events = watcher::watcher(Api::<core::ServiceAccount>::all(client), config);
-                tell(subject, events, of_service_account, &seen).await;
+                let stream = watcher::watcher(Api::<core::ServiceAccount>::all(client), config);
+                forward(resource, stream, &events).await;
             }
             WatchedResource::Secrets(name) => {
                 let config = config.fields(&format!("metadata.name={name}"));
-                let events = watcher::watcher(Api::<PartialObjectMeta<core::Secret>>::all(client), config);
-                tell(subject, events, of_secret, &seen).await;
+                let stream = watcher::watcher(Api::<PartialObjectMeta<core::Secret>>::all(client), config);
+                forward(resource, stream, &events).await;
             }
             WatchedResource::ClusterPullSecrets => {
-                let events = watcher::watcher(super::cluster_pull_secret::api(client), config);
-                tell(subject, events, of_pull_secret, &seen).await;
+                let stream = watcher::watcher(super::cluster_pull_secret::api(client), config);
+                forward(resource, stream, &events).await;
             }
         }
     }))
 }
 
-/// The longest pause before a watch that failed is tried again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The longest back-off before a failed watch is retried.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
-/// The pauses before a watch is tried again, for ever. The one of the library begins anew with each try.
+/// Returns the back-off between attempts to watch, without end. The library's own starts over with each
+/// attempt.
 fn watch_backoff() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(500))
-        .with_max_delay(LONGEST_PAUSE)
+        .with_max_delay(MAX_BACKOFF)
         .without_max_times()
         .with_jitter()
         .build()
 }
 
-async fn tell<K: Resource + 'static>(
-    subject: WatchedResource,
-    events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
-    of: impl Fn(K) -> Object,
-    seen: &mpsc::Sender<WatchEvent>,
+/// Sends the events of a watch, reduced, until the receiver is gone.
+async fn forward<K: Resource + Into<Object> + 'static>(
+    resource: WatchedResource,
+    stream: impl Stream<Item = Result<Event<K>, watcher::Error>>,
+    events: &mpsc::Sender<WatchEvent>,
 ) {
-    let mut events = std::pin::pin!(events);
+    let mut stream = std::pin::pin!(stream);
     let mut listed = BTreeSet::new();
-    let mut pauses = watch_backoff();
-    while let Some(event) = events.next().await {
-        // Only what was seen shows that it works: every try begins with `Init`.
+    let mut backoff = watch_backoff();
+    while let Some(event) = stream.next().await {
+        // Only an object or a complete list proves that the watch works: each attempt starts with `Init`.
         if !matches!(event, Err(_) | Ok(Event::Init)) {
-            pauses = watch_backoff();
+            backoff = watch_backoff();
         }
-        let news = match event {
+        let event = match event {
             Ok(Event::Init) => {
                 listed.clear();
                 continue;
             }
             Ok(Event::InitApply(object)) => {
-                let address = address(object.meta());
-                listed.insert(address.clone());
-                WatchEvent::Applied(address, of(object))
+                let object_ref = object_ref(object.meta());
+                listed.insert(object_ref.clone());
+                WatchEvent::Applied(object_ref, object.into())
             }
             Ok(Event::InitDone) => {
-                debug!(%subject, objects = listed.len(), "watching");
-                WatchEvent::Relisted(subject.clone(), std::mem::take(&mut listed))
+                debug!(%resource, objects = listed.len(), "watching");
+                WatchEvent::Relisted(resource.clone(), std::mem::take(&mut listed))
             }
-            Ok(Event::Apply(object)) => WatchEvent::Applied(address(object.meta()), of(object)),
+            Ok(Event::Apply(object)) => WatchEvent::Applied(object_ref(object.meta()), object.into()),
             Ok(Event::Delete(object)) => {
                 let metadata = object.meta();
                 let version = metadata.resource_version.clone().unwrap_or_default();
-                WatchEvent::Deleted(subject.clone(), address(metadata), version)
+                WatchEvent::Deleted(resource.clone(), object_ref(metadata), version)
             }
             Err(error) => {
-                let error = cause(&error);
-                report(&subject, &error);
-                WatchEvent::Failed(subject.clone(), error)
+                let error = Error::from(&error);
+                log_failure(&resource, &error);
+                WatchEvent::Failed(resource.clone(), error)
             }
         };
-        let is_failure = matches!(news, WatchEvent::Failed(..));
-        if seen.send(news).await.is_err() {
+        let is_failure = matches!(event, WatchEvent::Failed(..));
+        if events.send(event).await.is_err() {
             return;
         }
         if is_failure {
-            tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+            tokio::time::sleep(backoff.next().unwrap_or(MAX_BACKOFF)).await;
         }
     }
 }
 
-fn report(subject: &WatchedResource, error: &Error) {
+fn log_failure(resource: &WatchedResource, error: &Error) {
     match error {
         // The CRD is not installed, or the snapshot of a list is too old: neither is a fault.
-        Error::NotFound(_) | Error::Expired => debug!(%subject, "watch ended: {error}"),
-        error => warn!(%subject, reason = error.reason(), "watch failed, will be tried again: {error}"),
+        Error::NotFound(_) | Error::Expired => debug!(%resource, "watch ended: {error}"),
+        error => warn!(%resource, reason = %error.reason(), "watch failed, retrying: {error}"),
     }
 }
 
-/// Why a watch failed, as a decision.
-pub(crate) fn cause(error: &watcher::Error) -> Error {
-    match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => Error::from(error),
-        watcher::Error::WatchError(status) => Error::from(status.as_ref()),
-        watcher::Error::NoResourceVersion => {
-            Error::Invalid("the API server sent a list without a resourceVersion".to_owned())
+impl From<&watcher::Error> for Error {
+    fn from(error: &watcher::Error) -> Self {
+        match error {
+            watcher::Error::InitialListFailed(error)
+            | watcher::Error::WatchStartFailed(error)
+            | watcher::Error::WatchFailed(error) => Self::from(error),
+            watcher::Error::WatchError(status) => Self::from(status.as_ref()),
+            watcher::Error::NoResourceVersion => {
+                Self::Invalid("the API server sent a list without a resourceVersion".to_owned())
+            }
         }
     }
 }
 
-fn address(metadata: &ObjectMeta) -> ObjectRef {
+fn object_ref(metadata: &ObjectMeta) -> ObjectRef {
     (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
 }
 
-fn of_namespace(namespace: PartialObjectMeta<core::Namespace>) -> Object {
-    let metadata = namespace.metadata;
-    Object::Namespace {
-        labels: metadata.labels.unwrap_or_default(),
-        terminating: metadata.deletion_timestamp.is_some(),
+impl From<PartialObjectMeta<core::Namespace>> for Object {
+    fn from(PartialObjectMeta { metadata, .. }: PartialObjectMeta<core::Namespace>) -> Self {
+        Self::Namespace {
+            labels: metadata.labels.unwrap_or_default(),
+            terminating: metadata.deletion_timestamp.is_some(),
+        }
     }
 }
 
-fn of_service_account(service_account: core::ServiceAccount) -> Object {
-    let core::ServiceAccount { metadata, image_pull_secrets, .. } = service_account;
-    let added = metadata.annotations.as_ref().and_then(|annotations| annotations.get(ADDED));
-    Object::ServiceAccount(ServiceAccount {
-        resource_version: metadata.resource_version.unwrap_or_default(),
-        image_pull_secrets: image_pull_secrets.into_iter().flatten().map(|it| it.name).collect(),
-        added: added.map(|names| parse_added(names)).unwrap_or_default(),
-    })
+impl From<core::ServiceAccount> for Object {
+    fn from(service_account: core::ServiceAccount) -> Self {
+        let core::ServiceAccount { metadata, image_pull_secrets, .. } = service_account;
+        let added = metadata.annotations.as_ref().and_then(|annotations| annotations.get(ADDED));
+        Self::ServiceAccount(ServiceAccount {
+            resource_version: metadata.resource_version.unwrap_or_default(),
+            image_pull_secrets: image_pull_secrets.into_iter().flatten().map(|it| it.name).collect(),
+            added: added.map(|names| parse_added(names)).unwrap_or_default(),
+        })
+    }
 }
 
-fn of_secret(secret: PartialObjectMeta<core::Secret>) -> Object {
-    Object::Secret(Secret::of_metadata(secret.metadata))
+impl From<PartialObjectMeta<core::Secret>> for Object {
+    fn from(secret: PartialObjectMeta<core::Secret>) -> Self {
+        Self::Secret(Secret::from_metadata(secret.metadata))
+    }
 }
 
-fn of_pull_secret(cluster_pull_secret: DynamicObject) -> Object {
-    // What came as JSON goes as JSON.
-    Object::ClusterPullSecret(serde_json::to_value(cluster_pull_secret).unwrap_or_default())
+impl From<DynamicObject> for Object {
+    fn from(cluster_pull_secret: DynamicObject) -> Self {
+        // It was parsed from JSON, so it can be written as JSON.
+        Self::ClusterPullSecret(serde_json::to_value(cluster_pull_secret).unwrap_or_default())
+    }
 }

@@ -142,7 +142,7 @@ impl Cache {
                 };
                 let known = cached.secrets.get(name).filter(|known| as_of >= age(&known.resource_version));
                 let Some(known) = known else { return CacheChange::Unchanged };
-                let reverted = known.is_written().then(|| ManagedResource::Secret(name.clone()));
+                let reverted = known.has_known_data().then(|| ManagedResource::Secret(name.clone()));
                 cached.secrets.remove(name);
                 self.drop_empty_orphan(namespace);
                 CacheChange::changed(namespace, reverted.into_iter().collect())

@@ -106,7 +106,7 @@ impl Controller {
             if let Err(error) = result {
                 warn!(
                     cluster_pull_secret = name,
-                    reason = error.reason(),
+                    reason = %error.reason(),
                     "cannot forward a request to the leader: {error}"
                 );
             }

@@ -74,7 +74,7 @@ impl Controller {
         let outcome = if result.is_ok() { WriteOutcome::Created } else { WriteOutcome::Failed };
         self.context.health.metrics.wrote(WriteKind::Event, outcome);
         if let Err(error) = result {
-            warn!(reason = error.reason(), "cannot publish an Event: {error}");
+            warn!(reason = %error.reason(), "cannot publish an Event: {error}");
         }
     }
 }

@@ -226,7 +226,7 @@ impl ObjectState {
     fn has_leftovers(&self, namespace: &Namespace) -> bool {
         let name = &self.manifest.name;
         let mut entries = namespace.service_accounts.values().flat_map(|it| it.added.values());
-        namespace.secrets.values().any(|it| it.is_made_for(name))
+        namespace.secrets.values().any(|it| it.is_created_for(name))
             || entries.any(|added_for| added_for.as_ref().is_none_or(|it| it == name))
     }
 

@@ -205,7 +205,7 @@ impl Controller {
                 if !is_expected {
                     warn!(
                         cluster_pull_secret = name,
-                        reason = error.reason(),
+                        reason = %error.reason(),
                         "cannot update the ClusterPullSecret: {error}"
                     );
                 }

@@ -158,7 +158,7 @@ impl Controller {
             }
             let client = self.context.client.clone();
             self.tasks.spawn_read(async move {
-                let secrets = cluster::secrets(&client, &name).await;
+                let secrets = cluster::list_secrets(&client, &name).await;
                 TaskResult::SecretsListed(name, secrets)
             });
         }
@@ -182,7 +182,7 @@ impl Controller {
                 self.requeue_by_secret_name(name);
             }
             Err(error) => {
-                warn!(secret = name, reason = error.reason(), "cannot list Secrets: {error}");
+                warn!(secret = name, reason = %error.reason(), "cannot list Secrets: {error}");
                 self.cache.cluster.unreadable.insert(name.to_owned(), error);
                 let retry_at = Instant::now() + backoff::after(LIST_BACKOFF, self.jitter());
                 self.secret_lists.mark_failed(name, retry_at);

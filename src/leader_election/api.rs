@@ -1,8 +1,8 @@
-//! The requests about the one Lease.
+//! The requests for the one Lease.
 //!
-//! Each is bounded by the caller and none is repeated here. Every write but the creation has the
-//! `resourceVersion` of what it was decided on as its precondition, so of two who decide at the same
-//! time one is refused.
+//! The caller sets the timeout of each, and none is retried here. Every write but the creation has the
+//! `resourceVersion` that the decision was based on as its precondition, so of two concurrent writers one
+//! is rejected.
 
 use std::time::Duration;
 
@@ -17,39 +17,39 @@ use kube::runtime::watcher::{ExponentialBackoff, watch_object};
 use serde_json::{Value, json};
 use tracing::debug;
 
-use super::Settings;
+use super::LeaderElectionConfig;
 use super::record::Record;
 use crate::cluster::error::Error;
 use crate::cluster::params;
 
-/// The shortest pause after a failed request.
-pub(super) const MIN_PAUSE: Duration = Duration::from_millis(500);
-/// The pauses after failed requests in a row, and between attempts to watch.
-pub(super) const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
-    .with_min_delay(MIN_PAUSE)
+/// The shortest back-off after a failed request.
+pub(super) const MIN_BACKOFF: Duration = Duration::from_millis(500);
+/// The back-off after consecutive failed requests, and between attempts to watch.
+pub(super) const BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(MIN_BACKOFF)
     .with_max_delay(Duration::from_secs(5))
     .without_max_times()
     .with_jitter();
 
-/// The Lease, as something to be asked for and written.
+/// A client for one Lease.
 #[derive(Clone, Debug)]
 pub(super) struct LeaseClient {
     api: Api<Lease>,
-    pub(super) settings: Settings,
+    pub(super) config: LeaderElectionConfig,
 }
 
 impl LeaseClient {
-    pub(super) fn new(client: Client, settings: Settings) -> Self {
-        Self { api: Api::namespaced(client, &settings.namespace), settings }
+    pub(super) fn new(client: Client, config: LeaderElectionConfig) -> Self {
+        Self { api: Api::namespaced(client, &config.namespace), config }
     }
 
-    /// What the Lease says each time it changes, and at each beginning of the watch; `None` where there
-    /// is none. Never ends: a watch that breaks is begun anew.
-    pub(super) fn sightings(&self) -> impl Stream<Item = Option<Record>> + Send + 'static {
-        watch_object(self.api.clone(), &self.settings.name)
-            .backoff(ExponentialBackoff::from(PAUSES))
-            .filter_map(|sighting| {
-                future::ready(match sighting {
+    /// Returns a stream of the Lease at each change and at each start of the watch; `None` if it does not
+    /// exist. Never ends: a watch that breaks is restarted.
+    pub(super) fn watch(&self) -> impl Stream<Item = Option<Record>> + Send + 'static {
+        watch_object(self.api.clone(), &self.config.name)
+            .backoff(ExponentialBackoff::from(BACKOFF))
+            .filter_map(|event| {
+                future::ready(match event {
                     Ok(lease) => Some(lease.map(Record::from)),
                     Err(error) => {
                         debug!(%error, "the watch of the lease broke");
@@ -59,106 +59,110 @@ impl LeaseClient {
             })
     }
 
-    pub(super) async fn read(&self, limit: Duration) -> Result<Option<Record>, Error> {
-        let lease = self.ask(limit, self.api.get_opt(&self.settings.name)).await?;
+    pub(super) async fn read(&self, timeout: Duration) -> Result<Option<Record>, Error> {
+        let lease = self.send(timeout, self.api.get_opt(&self.config.name)).await?;
         Ok(lease.map(Record::from))
     }
 
-    /// Creates the lease in our name; where another came first, that is `AlreadyExists`, and where its
-    /// namespace is not there, `NotFound`.
-    pub(super) async fn create(&self, now: MicroTime, limit: Duration) -> Result<Record, Error> {
+    /// Creates the lease held by this replica. Fails with `AlreadyExists` if another client came first, and
+    /// with `NotFound` if its namespace does not exist.
+    pub(super) async fn create(&self, now: MicroTime, timeout: Duration) -> Result<Record, Error> {
         let lease = Lease {
-            metadata: ObjectMeta { name: Some(self.settings.name.clone()), ..ObjectMeta::default() },
+            metadata: ObjectMeta { name: Some(self.config.name.clone()), ..ObjectMeta::default() },
             spec: Some(LeaseSpec {
-                holder_identity: Some(self.settings.holder.clone()),
-                lease_duration_seconds: Some(whole_seconds(self.settings.duration)),
+                holder_identity: Some(self.config.identity.clone()),
+                lease_duration_seconds: Some(whole_seconds(self.config.lease_duration)),
                 acquire_time: Some(now.clone()),
                 renew_time: Some(now),
                 lease_transitions: Some(0),
                 ..LeaseSpec::default()
             }),
         };
-        Ok(self.ask(limit, self.api.create(&params::create(), &lease)).await?.into())
+        Ok(self.send(timeout, self.api.create(&params::create(), &lease)).await?.into())
     }
 
-    /// Puts our name into a lease that is free.
-    pub(super) async fn take(
+    /// Makes this replica the holder of a lease that is free.
+    pub(super) async fn acquire(
         &self,
         resource_version: &str,
         transitions: i32,
         now: MicroTime,
-        limit: Duration,
+        timeout: Duration,
     ) -> Result<Record, Error> {
         let spec = json!({
-            "holderIdentity": self.settings.holder,
-            "leaseDurationSeconds": whole_seconds(self.settings.duration),
+            "holderIdentity": self.config.identity,
+            "leaseDurationSeconds": whole_seconds(self.config.lease_duration),
             "acquireTime": now,
             "renewTime": now,
             "leaseTransitions": transitions,
         });
-        self.write(resource_version, spec, limit).await
+        self.write(resource_version, spec, timeout).await
     }
 
-    /// Makes a lease of ours last from now on.
+    /// Renews a lease held by this replica.
     pub(super) async fn renew(
         &self,
         resource_version: &str,
         now: MicroTime,
-        limit: Duration,
+        timeout: Duration,
     ) -> Result<Record, Error> {
-        // The duration as well: if somebody edited it, others would count another end than we do.
-        let spec = json!({ "renewTime": now, "leaseDurationSeconds": whole_seconds(self.settings.duration) });
-        self.write(resource_version, spec, limit).await
+        // The duration as well: if it was edited, other replicas would count to another expiry.
+        let spec =
+            json!({ "renewTime": now, "leaseDurationSeconds": whole_seconds(self.config.lease_duration) });
+        self.write(resource_version, spec, timeout).await
     }
 
-    /// Takes our name out of a lease of ours, so that nobody has to wait for its end.
+    /// Removes this replica as the holder, so that no other has to wait for the expiry.
     pub(super) async fn vacate(
         &self,
         resource_version: &str,
         now: MicroTime,
-        limit: Duration,
+        timeout: Duration,
     ) -> Result<Record, Error> {
-        // `null` takes a field away in a merge patch.
-        self.write(resource_version, json!({ "holderIdentity": null, "renewTime": now }), limit).await
+        // `null` removes a field in a merge patch.
+        self.write(resource_version, json!({ "holderIdentity": null, "renewTime": now }), timeout).await
     }
 
-    async fn write(&self, resource_version: &str, spec: Value, limit: Duration) -> Result<Record, Error> {
+    async fn write(&self, resource_version: &str, spec: Value, timeout: Duration) -> Result<Record, Error> {
         let patch =
             Patch::Merge(json!({ "metadata": { "resourceVersion": resource_version }, "spec": spec }));
-        Ok(self.ask(limit, self.api.patch(&self.settings.name, &params::patch(), &patch)).await?.into())
+        Ok(self.send(timeout, self.api.patch(&self.config.name, &params::patch(), &patch)).await?.into())
     }
 
-    /// Waits for one request, at most `limit`; where the namespace may be the wrong one, the mend is told.
-    async fn ask<T>(
+    /// Sends one request with a timeout; if the namespace may be the wrong one, the error names the fix.
+    async fn send<T>(
         &self,
-        limit: Duration,
+        timeout: Duration,
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Error> {
-        let namespace = &self.settings.namespace;
-        ask(limit, request).await.map_err(|error| match error {
-            Error::NotFound(said) if said.starts_with("namespaces ") => Error::NotFound(format!(
-                "the namespace {namespace}, where the lease belongs: create it (`kubectl create namespace {namespace}`), or name another one with --namespace"
+        let namespace = &self.config.namespace;
+        with_timeout(timeout, request).await.map_err(|error| match error {
+            Error::NotFound(message) if message.starts_with("namespaces ") => Error::NotFound(format!(
+                "namespace {namespace} of the lease. Create it (`kubectl create namespace {namespace}`), or set --namespace"
             )),
-            // Who may not look is told no more than this where there is no such namespace.
-            Error::Forbidden(said) => Error::Forbidden(format!(
-                "{said}: the Role and the RoleBinding of the lease belong into the namespace {namespace}; if they are in another one, name that with --namespace"
+            // A client without the rights gets the same answer for a namespace that does not exist.
+            Error::Forbidden(message) => Error::Forbidden(format!(
+                "{message}. Create the Role and the RoleBinding of the lease in the namespace {namespace}, or set --namespace to theirs"
             )),
             error => error,
         })
     }
 }
 
-/// A duration as a Lease can say it: others may wait longer than we lead, never shorter.
+/// Rounds a duration up to seconds: others may wait longer than this replica leads, never shorter.
 fn whole_seconds(duration: Duration) -> i32 {
     let seconds = duration.as_secs() + u64::from(0 < duration.subsec_nanos());
     i32::try_from(seconds).unwrap_or(i32::MAX)
 }
 
-/// Waits for one request, at most `limit`.
-async fn ask<T>(limit: Duration, request: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
-    match tokio::time::timeout(limit, request).await {
+/// Waits for one request until the timeout.
+async fn with_timeout<T>(
+    timeout: Duration,
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(timeout, request).await {
         Ok(answer) => answer.map_err(|error| Error::from(&error)),
-        Err(_) => Err(Error::Unavailable(format!("no answer within {} ms", limit.as_millis()))),
+        Err(_) => Err(Error::Unavailable(format!("no answer within {} ms", timeout.as_millis()))),
     }
 }
 
@@ -167,11 +171,12 @@ mod tests {
     use super::*;
     use tokio::time::Instant;
 
+    use crate::cluster::error::ErrorReason;
     use crate::cluster::script::{Exchange, conflict, exchange, play, refused};
     use crate::leader_election::tests::{CREATE, READ, WRITE};
 
     const LIST: &str = "GET /apis/coordination.k8s.io/v1/namespaces/regcred-system/leases?&fieldSelector=metadata.name%3Dregcred&limit=500";
-    const LIMIT: Duration = Duration::from_secs(1);
+    const TIMEOUT: Duration = Duration::from_secs(1);
     const NOW: &str = "2026-11-24T06:00:00.000001Z";
 
     fn now() -> MicroTime {
@@ -182,17 +187,19 @@ mod tests {
         json!({"metadata": {"name": "regcred", "resourceVersion": "8"}, "spec": {"holderIdentity": "me"}})
     }
 
-    /// Plays one exchange to one request of the seat; gives back its outcome and what it sent.
+    /// Plays one exchange to one request; returns its outcome and the body it sent.
     async fn check<T>(script: Exchange, act: impl AsyncFnOnce(LeaseClient) -> T) -> (T, Value) {
-        let (outcome, mut sent) =
-            play(vec![script], async |client| act(LeaseClient::new(client, Settings::example())).await).await;
+        let (outcome, mut sent) = play(vec![script], async |client| {
+            act(LeaseClient::new(client, LeaderElectionConfig::example())).await
+        })
+        .await;
         (outcome, sent.remove(0))
     }
 
     #[tokio::test]
-    async fn creation_makes_the_lease_in_our_name() {
+    async fn creation_makes_this_replica_the_holder() {
         let (outcome, sent) =
-            check(exchange(CREATE, 201, lease()), async |seat| seat.create(now(), LIMIT).await).await;
+            check(exchange(CREATE, 201, lease()), async |client| client.create(now(), TIMEOUT).await).await;
         assert_eq!(outcome.map(|record| record.resource_version), Ok("8".to_owned()));
         let spec = json!({
             "holderIdentity": "me", "leaseDurationSeconds": 20, "acquireTime": NOW, "renewTime": NOW, "leaseTransitions": 0,
@@ -201,46 +208,47 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_two_creators_the_second_is_told_so() {
+    async fn second_creation_fails_with_already_exists() {
         let script = refused(CREATE, 409, "AlreadyExists");
-        let (outcome, _) = check(script, async |seat| seat.create(now(), LIMIT).await).await;
-        assert_eq!(outcome.unwrap_err().reason(), "AlreadyExists");
+        let (outcome, _) = check(script, async |client| client.create(now(), TIMEOUT).await).await;
+        assert_eq!(outcome.unwrap_err().reason(), ErrorReason::AlreadyExists);
     }
 
-    /// What is told of a creation that is refused with these words.
-    async fn told(code: u16, said: &str) -> String {
-        let status = json!({"kind": "Status", "status": "Failure", "code": code, "message": said});
+    /// The error of a creation that is rejected with this message.
+    async fn creation_error(code: u16, message: &str) -> String {
+        let status = json!({"kind": "Status", "status": "Failure", "code": code, "message": message});
         let script = exchange(CREATE, code, status);
-        check(script, async |seat| seat.create(now(), LIMIT).await).await.0.unwrap_err().to_string()
+        check(script, async |client| client.create(now(), TIMEOUT).await).await.0.unwrap_err().to_string()
     }
 
     #[tokio::test]
-    async fn a_namespace_that_is_not_there_is_named_with_the_mend() {
-        insta::assert_snapshot!(told(404, r#"namespaces "regcred-system" not found"#).await, @"not found: the namespace regcred-system, where the lease belongs: create it (`kubectl create namespace regcred-system`), or name another one with --namespace");
+    async fn missing_namespace_is_named_with_the_fix() {
+        insta::assert_snapshot!(creation_error(404, r#"namespaces "regcred-system" not found"#).await, @"not found: namespace regcred-system of the lease. Create it (`kubectl create namespace regcred-system`), or set --namespace");
         let other = "the server could not find the requested resource";
-        assert_eq!(told(404, other).await, format!("not found: {other}"));
+        assert_eq!(creation_error(404, other).await, format!("not found: {other}"));
     }
 
     #[tokio::test]
-    async fn a_refusal_comes_with_where_the_rights_belong() {
-        const MEND: &str = "the Role and the RoleBinding of the lease belong into the namespace regcred-system; if they are in another one, name that with --namespace";
-        assert_eq!(told(403, "leases is forbidden").await, format!("leases is forbidden: {MEND}"));
+    async fn forbidden_request_names_the_missing_rbac() {
+        const FIX: &str = "Create the Role and the RoleBinding of the lease in the namespace regcred-system, or set --namespace to theirs";
+        assert_eq!(creation_error(403, "leases is forbidden").await, format!("leases is forbidden. {FIX}"));
         let script = refused(READ, 403, "Forbidden");
-        let (outcome, _) = check(script, async |seat| seat.read(LIMIT).await).await;
-        assert_eq!(outcome, Err(Error::Forbidden(format!("Forbidden: {MEND}"))));
+        let (outcome, _) = check(script, async |client| client.read(TIMEOUT).await).await;
+        assert_eq!(outcome, Err(Error::Forbidden(format!("Forbidden. {FIX}"))));
     }
 
     #[tokio::test]
-    async fn a_lease_that_is_not_there_is_none() {
+    async fn missing_lease_is_none() {
         let script = refused(READ, 404, "NotFound");
-        let (outcome, _) = check(script, async |seat| seat.read(LIMIT).await).await;
+        let (outcome, _) = check(script, async |client| client.read(TIMEOUT).await).await;
         assert_eq!(outcome, Ok(None));
     }
 
     #[tokio::test]
-    async fn taking_writes_under_the_version_that_was_seen() {
+    async fn acquisition_requires_the_observed_version() {
         let (_, sent) =
-            check(exchange(WRITE, 200, lease()), async |seat| seat.take("7", 3, now(), LIMIT).await).await;
+            check(exchange(WRITE, 200, lease()), async |client| client.acquire("7", 3, now(), TIMEOUT).await)
+                .await;
         let spec = json!({
             "holderIdentity": "me", "leaseDurationSeconds": 20, "acquireTime": NOW, "renewTime": NOW, "leaseTransitions": 3,
         });
@@ -248,51 +256,54 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn renewing_leaves_the_holder_and_its_beginning_alone() {
+    async fn renewal_keeps_holder_and_acquire_time() {
         let (_, sent) =
-            check(exchange(WRITE, 200, lease()), async |seat| seat.renew("7", now(), LIMIT).await).await;
+            check(exchange(WRITE, 200, lease()), async |client| client.renew("7", now(), TIMEOUT).await)
+                .await;
         let spec = json!({"renewTime": NOW, "leaseDurationSeconds": 20});
         assert_eq!(sent, json!({"metadata": {"resourceVersion": "7"}, "spec": spec}));
     }
 
     #[tokio::test]
-    async fn vacating_takes_the_holder_out_under_the_version_that_was_seen() {
+    async fn vacating_requires_the_observed_version() {
         let (_, sent) =
-            check(exchange(WRITE, 200, lease()), async |seat| seat.vacate("7", now(), LIMIT).await).await;
+            check(exchange(WRITE, 200, lease()), async |client| client.vacate("7", now(), TIMEOUT).await)
+                .await;
         let spec = json!({"holderIdentity": null, "renewTime": NOW});
         assert_eq!(sent, json!({"metadata": {"resourceVersion": "7"}, "spec": spec}));
     }
 
     #[tokio::test]
-    async fn a_write_after_somebody_elses_is_told_so() {
-        let (outcome, _) = check(conflict(WRITE), async |seat| seat.renew("7", now(), LIMIT).await).await;
-        assert_eq!(outcome.unwrap_err().reason(), "Changed");
+    async fn write_after_another_writer_fails_with_changed() {
+        let (outcome, _) =
+            check(conflict(WRITE), async |client| client.renew("7", now(), TIMEOUT).await).await;
+        assert_eq!(outcome.unwrap_err().reason(), ErrorReason::Changed);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_answer_is_waited_for_as_long_as_the_caller_says() {
-        let answer = ask(LIMIT, std::future::pending::<kube::Result<()>>()).await;
+    async fn request_without_answer_times_out() {
+        let answer = with_timeout(TIMEOUT, std::future::pending::<kube::Result<()>>()).await;
         assert_eq!(answer, Err(Error::Unavailable("no answer within 1000 ms".to_owned())));
     }
 
     #[test]
-    fn a_fraction_of_a_second_is_a_whole_one_to_others() {
+    fn fraction_of_a_second_is_rounded_up() {
         assert_eq!(whole_seconds(Duration::from_secs(3)), 3);
         assert_eq!(whole_seconds(Duration::from_millis(3001)), 4);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_watch_that_cannot_begin_goes_on_trying_and_makes_no_hot_loop() {
+    async fn watch_that_cannot_start_retries_without_a_hot_loop() {
         let mut script: Vec<_> = (0..8).map(|_| refused(LIST, 503, "ServiceUnavailable")).collect();
         let list = json!({"metadata": {"resourceVersion": "9"}, "items": [lease()]});
         script.push(exchange(LIST, 200, list));
         let start = Instant::now();
-        let (sighting, _) = play(script, async |client| {
-            let sightings = LeaseClient::new(client, Settings::example()).sightings();
-            std::pin::pin!(sightings).next().await
+        let (record, _) = play(script, async |client| {
+            let records = LeaseClient::new(client, LeaderElectionConfig::example()).watch();
+            std::pin::pin!(records).next().await
         })
         .await;
-        assert_eq!(sighting.flatten().map(|record| record.resource_version), Some("8".to_owned()));
+        assert_eq!(record.flatten().map(|record| record.resource_version), Some("8".to_owned()));
         assert!(Duration::from_secs(15) < start.elapsed(), "{:?}", start.elapsed());
     }
 }

@@ -1,186 +1,186 @@
-//! What to do about the lease, given what was seen of it.
+//! Decides the next step of a replica from its view of the lease.
 //!
-//! In go a [`View`], who asks and the time, out comes a [`Decision`]. Nothing here knows a clock or the
-//! network, and no time that another machine wrote is calculated with: a holder has until the duration
-//! it claims has passed since its lease was last seen to change, by the clock of the one who looks.
+//! In go a [`View`], the configuration and the time; out comes a [`Decision`]. Nothing here reads a clock or
+//! the network, and no time written by another machine enters a calculation: a holder keeps the lease until
+//! the duration it claims has passed since the lease was last observed to change, by the clock of the
+//! observer.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use tokio::time::Instant;
 
 use super::record::Record;
-use super::{Loss, Settings};
+use super::{LeaderElectionConfig, Loss};
 
-/// What one replica knows at an instant.
+/// The knowledge of one replica at an instant.
 #[derive(Clone, Debug)]
 pub(super) struct View {
-    /// The lease as it was last seen; `None` where there was none.
+    /// The lease as last observed; `None` if it does not exist.
     record: Option<Record>,
-    /// When it was first seen to say what it says.
-    since: Instant,
-    /// It was not read yet, or something told that it stands otherwise by now.
-    is_outdated: bool,
-    /// What this process won.
-    tenure: Option<HeldLease>,
-    /// No request is made before; somewhere in the past unless something failed.
-    rest_until: Instant,
+    /// The instant at which the current spec was first observed.
+    observed_at: Instant,
+    /// The lease was not read yet, or may have changed since.
+    is_stale: bool,
+    /// The lease this process won.
+    held: Option<HeldLease>,
+    /// No request is sent before; in the past unless a request failed.
+    retry_at: Instant,
 }
 
 /// A lease that this process holds.
 #[derive(Clone, Debug)]
 struct HeldLease {
-    /// The holder and the time of acquisition as they stand in the lease. The time tells this process
-    /// from another one that bears its name.
+    /// The holder and the acquire time as written in the lease. The time distinguishes this process from
+    /// another one with the same identity.
     holder: Option<String>,
     acquired: Option<MicroTime>,
-    /// When the last write that succeeded was about to be sent. Others see that write later, so they
-    /// count a later end than the holder does.
-    since: Instant,
+    /// The instant just before the last successful write was sent. Others observe that write later, so
+    /// the expiry they count to is later than the holder's own.
+    renewed_at: Instant,
 }
 
 /// The next step.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Decision {
-    /// Make a request.
-    Ask(Request),
-    /// All is well until then.
+    /// Send a request.
+    Send(LeaseRequest),
+    /// Nothing to do until then.
     Wait(Instant),
-    /// Something failed: try again then.
-    Rest(Instant),
-    /// The lease was ours.
+    /// A request failed: retry then.
+    BackOff(Instant),
+    /// The lease was held by this process and is lost.
     Lose(Loss),
 }
 
-/// What there is to ask of the API server.
+/// A request to the API server.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Request {
-    /// How does the lease stand?
+pub(super) enum LeaseRequest {
+    /// Read the lease.
     Read,
-    /// There is none: create it, unless somebody else does first.
+    /// Create the lease, which does not exist.
     Create,
-    /// It is free: take it, unless it changed since.
-    Take { resource_version: String, transitions: i32 },
-    /// It is ours: renew it.
+    /// Acquire the lease, which is free, unless it changed since.
+    Acquire { resource_version: String, transitions: i32 },
+    /// Renew the lease, which this process holds.
     Renew { resource_version: String },
 }
 
-/// What `me` should do now.
-pub(super) fn decide(view: &View, me: &Settings, now: Instant) -> Decision {
-    let decision = match &view.tenure {
-        None => follow(view, me, now),
-        Some(tenure) => lead(view, tenure, me, now),
+/// Decides the next step.
+pub(super) fn decide(view: &View, config: &LeaderElectionConfig, now: Instant) -> Decision {
+    let decision = match &view.held {
+        None => decide_as_follower(view, config, now),
+        Some(held) => decide_as_leader(view, held, config, now),
     };
     match decision {
-        Decision::Ask(_) if now < view.rest_until => {
-            // The end of the term is not slept over.
-            let end = view.end_of_term(me).unwrap_or(view.rest_until);
-            Decision::Rest(view.rest_until.min(end))
+        Decision::Send(_) if now < view.retry_at => {
+            // A back-off never outlasts the lease.
+            let expiry = view.expiry(config).unwrap_or(view.retry_at);
+            Decision::BackOff(view.retry_at.min(expiry))
         }
         decision => decision,
     }
 }
 
-fn follow(view: &View, me: &Settings, now: Instant) -> Decision {
-    if view.is_outdated {
-        return Decision::Ask(Request::Read);
+fn decide_as_follower(view: &View, config: &LeaderElectionConfig, now: Instant) -> Decision {
+    if view.is_stale {
+        return Decision::Send(LeaseRequest::Read);
     }
-    let Some(record) = &view.record else { return Decision::Ask(Request::Create) };
-    let expiry = view.since + record.duration().unwrap_or(me.duration);
+    let Some(record) = &view.record else { return Decision::Send(LeaseRequest::Create) };
+    let expiry = view.observed_at + record.duration().unwrap_or(config.lease_duration);
     match record.holder() {
-        // A holder of our own name is this replica before its container was started again.
-        Some(holder) if holder != me.holder && now < expiry => Decision::Wait(expiry),
-        _ => Decision::Ask(Request::Take {
+        // A holder with the same identity is this replica before its container restarted.
+        Some(holder) if holder != config.identity && now < expiry => Decision::Wait(expiry),
+        _ => Decision::Send(LeaseRequest::Acquire {
             resource_version: record.resource_version.clone(),
             transitions: record.spec.lease_transitions.unwrap_or_default().saturating_add(1),
         }),
     }
 }
 
-fn lead(view: &View, tenure: &HeldLease, me: &Settings, now: Instant) -> Decision {
-    if tenure.since + me.duration <= now {
+fn decide_as_leader(view: &View, held: &HeldLease, config: &LeaderElectionConfig, now: Instant) -> Decision {
+    if held.renewed_at + config.lease_duration <= now {
         return Decision::Lose(Loss::Expired);
     }
-    if view.is_outdated {
-        return Decision::Ask(Request::Read);
+    if view.is_stale {
+        return Decision::Send(LeaseRequest::Read);
     }
     let Some(record) = &view.record else { return Decision::Lose(Loss::Deleted) };
     match record.holder() {
         None => Decision::Lose(Loss::Vacated),
-        Some(holder) if holder != me.holder => Decision::Lose(Loss::Taken(holder.to_owned())),
-        Some(holder) if !tenure.covers(record) => Decision::Lose(Loss::Namesake(holder.to_owned())),
+        Some(holder) if holder != config.identity => Decision::Lose(Loss::Taken(holder.to_owned())),
+        Some(holder) if !held.matches(record) => Decision::Lose(Loss::DuplicateIdentity(holder.to_owned())),
         Some(_) => {
-            let half = tenure.since + me.duration / 2;
+            let half = held.renewed_at + config.lease_duration / 2;
             if now < half {
                 return Decision::Wait(half);
             }
-            Decision::Ask(Request::Renew { resource_version: record.resource_version.clone() })
+            Decision::Send(LeaseRequest::Renew { resource_version: record.resource_version.clone() })
         }
     }
 }
 
 impl HeldLease {
-    /// Whether it is this very tenure that the lease tells of.
-    fn covers(&self, record: &Record) -> bool {
+    /// Returns true if the record shows this very acquisition.
+    fn matches(&self, record: &Record) -> bool {
         self.holder == record.spec.holder_identity && self.acquired == record.spec.acquire_time
     }
 }
 
 impl View {
-    /// Nothing is known yet.
+    /// Creates a view that knows nothing yet.
     pub(super) fn new(now: Instant) -> Self {
-        Self { record: None, since: now, is_outdated: true, tenure: None, rest_until: now }
+        Self { record: None, observed_at: now, is_stale: true, held: None, retry_at: now }
     }
 
-    /// Who leads, as far as is known.
+    /// Returns the current leader, as far as known.
     pub(super) fn holder(&self) -> Option<&str> {
         self.record.as_ref().and_then(Record::holder)
     }
 
-    /// The lease, where it is ours.
-    pub(super) fn held(&self) -> Option<&Record> {
-        let tenure = self.tenure.as_ref()?;
-        self.record.as_ref().filter(|record| tenure.covers(record))
+    /// Returns the lease if this process holds it.
+    pub(super) fn held_record(&self) -> Option<&Record> {
+        let held = self.held.as_ref()?;
+        self.record.as_ref().filter(|record| held.matches(record))
     }
 
-    /// When our term ends, where we lead.
-    pub(super) fn end_of_term(&self, me: &Settings) -> Option<Instant> {
-        self.tenure.as_ref().map(|tenure| tenure.since + me.duration)
+    /// Returns the end of this process's leadership, if it leads.
+    pub(super) fn expiry(&self, config: &LeaderElectionConfig) -> Option<Instant> {
+        self.held.as_ref().map(|held| held.renewed_at + config.lease_duration)
     }
 
-    /// The lease was read.
-    pub(super) fn read(&mut self, record: Option<Record>, now: Instant) {
-        // Who annotates a lease changes its version, but does not speak for its holder.
-        let spec = |record: &Option<Record>| record.as_ref().map(|record| record.spec.clone());
-        if spec(&self.record) != spec(&record) {
-            self.since = now;
+    /// Records the lease as read.
+    pub(super) fn on_read(&mut self, record: Option<Record>, now: Instant) {
+        // An annotation by a third party changes the version, but is no renewal by the holder.
+        if self.record.as_ref().map(|it| &it.spec) != record.as_ref().map(|it| &it.spec) {
+            self.observed_at = now;
         }
         self.record = record;
-        self.is_outdated = false;
+        self.is_stale = false;
     }
 
-    /// The watch told of the lease. It may lag behind what was read or written, so a holder does not
-    /// believe it, but reads.
-    pub(super) fn hear(&mut self, record: Option<Record>, now: Instant) {
-        match &self.tenure {
-            None => self.read(record, now),
-            Some(tenure) => self.is_outdated |= !record.is_some_and(|record| tenure.covers(&record)),
+    /// Records an event of the watch. It may lag behind what was read or written, so a holder does not
+    /// trust it, but reads.
+    pub(super) fn on_watch_event(&mut self, record: Option<Record>, now: Instant) {
+        match &self.held {
+            None => self.on_read(record, now),
+            Some(held) => self.is_stale |= !record.is_some_and(|record| held.matches(&record)),
         }
     }
 
-    /// The lease was taken or renewed by a write that was about to be sent at `sent`.
-    pub(super) fn win(&mut self, record: Record, sent: Instant) {
+    /// Records a lease that was acquired or renewed by a write sent at `sent`.
+    pub(super) fn on_acquired(&mut self, record: Record, sent: Instant) {
         let holder = record.spec.holder_identity.clone();
-        self.tenure = Some(HeldLease { holder, acquired: record.spec.acquire_time.clone(), since: sent });
-        self.read(Some(record), sent);
+        self.held = Some(HeldLease { holder, acquired: record.spec.acquire_time.clone(), renewed_at: sent });
+        self.on_read(Some(record), sent);
     }
 
-    /// Somebody else wrote the lease.
-    pub(super) fn doubt(&mut self) {
-        self.is_outdated = true;
+    /// Marks the view as stale: another client wrote the lease.
+    pub(super) fn invalidate(&mut self) {
+        self.is_stale = true;
     }
 
-    /// A request failed.
-    pub(super) fn rest(&mut self, until: Instant) {
-        self.rest_until = until;
+    /// Sends no request before `until`: one has failed.
+    pub(super) fn back_off(&mut self, until: Instant) {
+        self.retry_at = until;
     }
 }
 

@@ -1,8 +1,8 @@
-//! One replica that wants to lead: asks [`decide`] what to do, and does it, until it has lost or is
-//! told to retire.
+//! The loop of one replica that runs for the lease: carries out what [`decide`] returns, until the lease is
+//! lost or released.
 //!
-//! In come the sightings of the watch and the word to retire, out go the [`Leadership`] and whether this
-//! process leads. The only loop that writes the lease; it writes nothing else.
+//! In come the events of the watch and the release, out go the [`Leadership`] and whether this process
+//! leads. This is the only loop that writes the lease, and it writes nothing else.
 
 use std::time::Duration;
 
@@ -14,198 +14,198 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::api::{LeaseClient, MIN_PAUSE, PAUSES};
-use super::decision::{Decision, Request, View, decide};
+use super::api::{BACKOFF, LeaseClient, MIN_BACKOFF};
+use super::decision::{Decision, LeaseRequest, View, decide};
 use super::record::Record;
 use super::{Leadership, Loss, Lost};
 use crate::cluster::error::{Error, conflict_backoff};
 
-/// How long a request may take when nothing presses.
+/// The timeout of a request without a closer deadline.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long it is tried to vacate the lease. A replica that is being shut down has seconds.
+/// The time limit of all attempts to vacate the lease. A replica that is being shut down has seconds.
 const VACATE_WITHIN: Duration = Duration::from_secs(3);
-/// How long each request of that may take.
+/// The timeout of each request of them.
 const VACATE_TIMEOUT: Duration = Duration::from_secs(1);
 
-type Pauses = Box<dyn Iterator<Item = Duration> + Send>;
+type Backoff = Box<dyn Iterator<Item = Duration> + Send>;
 
 pub(super) struct Elector {
-    seat: LeaseClient,
+    lease: LeaseClient,
     view: View,
-    /// What the rest of the process reads.
-    term: Leadership,
+    /// Read by the rest of the process.
+    leadership: Leadership,
     leading: watch::Sender<bool>,
-    /// The pauses after failures in a row, and after refusals because another writer came first.
-    pauses: Pauses,
-    conflict_pauses: Pauses,
-    /// The last failure or refusal since all was well.
+    /// The back-off after consecutive failures, and after conflicts with another writer.
+    backoff: Backoff,
+    conflict_backoff: Backoff,
+    /// The last failure or conflict since the last success.
     failure: Option<Error>,
 }
 
 impl Elector {
-    pub(super) fn new(seat: LeaseClient, term: Leadership, leading: watch::Sender<bool>) -> Self {
+    pub(super) fn new(lease: LeaseClient, leadership: Leadership, leading: watch::Sender<bool>) -> Self {
         let view = View::new(Instant::now());
-        let (pauses, conflict_pauses) = (Box::new(PAUSES.build()), Box::new(conflict_backoff()));
-        Self { seat, view, term, leading, pauses, conflict_pauses, failure: None }
+        let (backoff, conflict_backoff) = (Box::new(BACKOFF.build()), Box::new(conflict_backoff()));
+        Self { lease, view, leadership, leading, backoff, conflict_backoff, failure: None }
     }
 
-    /// Runs until the lease is lost, which is the error, or until `retired` is told or dropped, upon
+    /// Runs until the lease is lost, which is the error, or until `released` is sent to or dropped, upon
     /// which the lease is vacated.
     pub(super) async fn run(
         mut self,
-        sightings: impl Stream<Item = Option<Record>>,
-        mut retired: oneshot::Receiver<()>,
+        records: impl Stream<Item = Option<Record>>,
+        mut released: oneshot::Receiver<()>,
     ) -> Result<(), Lost> {
-        let mut sightings = std::pin::pin!(sightings);
+        let mut records = std::pin::pin!(records);
         loop {
-            let until = match decide(&self.view, &self.seat.settings, Instant::now()) {
-                Decision::Ask(request) => {
-                    self.ask(request).await;
+            let until = match decide(&self.view, &self.lease.config, Instant::now()) {
+                Decision::Send(request) => {
+                    self.send(request).await;
                     continue;
                 }
                 Decision::Wait(until) => {
-                    self.recover();
+                    self.reset_backoff();
                     until
                 }
-                Decision::Rest(until) => until,
+                Decision::BackOff(until) => until,
                 Decision::Lose(loss) => {
-                    self.lay_down();
+                    self.revoke();
                     let cause = self.failure.filter(|_| loss == Loss::Expired);
-                    return Err(Lost { lease: self.seat.settings.lease(), loss, cause });
+                    return Err(Lost { lease: self.lease.config.lease(), loss, cause });
                 }
             };
             tokio::select! {
                 biased;
-                _ = &mut retired => break,
+                _ = &mut released => break,
                 () = tokio::time::sleep_until(until) => {}
-                Some(record) = sightings.next() => self.look(|view, now| view.hear(record, now)),
+                Some(record) = records.next() => self.update_view(|view, now| view.on_watch_event(record, now)),
             }
         }
         self.vacate().await;
         Ok(())
     }
 
-    async fn ask(&mut self, request: Request) {
+    async fn send(&mut self, request: LeaseRequest) {
         let sent = Instant::now();
-        let limit = self.patience(sent);
-        let won = match request {
-            Request::Read => match self.seat.read(limit).await {
-                Ok(record) => return self.look(|view, now| view.read(record, now)),
+        let timeout = self.request_timeout(sent);
+        let acquired = match request {
+            LeaseRequest::Read => match self.lease.read(timeout).await {
+                Ok(record) => return self.update_view(|view, now| view.on_read(record, now)),
                 Err(error) => Err(error),
             },
-            Request::Create => self.seat.create(wall_clock(), limit).await,
-            Request::Take { resource_version, transitions } => {
-                self.seat.take(&resource_version, transitions, wall_clock(), limit).await
+            LeaseRequest::Create => self.lease.create(wall_clock(), timeout).await,
+            LeaseRequest::Acquire { resource_version, transitions } => {
+                self.lease.acquire(&resource_version, transitions, wall_clock(), timeout).await
             }
-            Request::Renew { resource_version } => {
-                self.seat.renew(&resource_version, wall_clock(), limit).await
+            LeaseRequest::Renew { resource_version } => {
+                self.lease.renew(&resource_version, wall_clock(), timeout).await
             }
         };
-        match won {
-            Ok(record) => self.win(record, sent),
-            Err(error) => self.fail(error),
+        match acquired {
+            Ok(record) => self.on_acquired(record, sent),
+            Err(error) => self.on_failure(error),
         }
     }
 
-    /// How long a request may take: so short that others fit into what is left of the term, or, where
-    /// there is none, into the one that it might win.
-    fn patience(&self, now: Instant) -> Duration {
-        (self.left(now).unwrap_or(self.seat.settings.duration) / 2).min(REQUEST_TIMEOUT)
+    /// Returns the timeout of a request: short enough for others to fit into the rest of the lease held,
+    /// or into the one that the request may win.
+    fn request_timeout(&self, now: Instant) -> Duration {
+        (self.remaining(now).unwrap_or(self.lease.config.lease_duration) / 2).min(REQUEST_TIMEOUT)
     }
 
-    /// What is left of the term, where this process leads.
-    fn left(&self, now: Instant) -> Option<Duration> {
-        self.view.end_of_term(&self.seat.settings).map(|end| end.saturating_duration_since(now))
+    /// Returns the time left as leader, if this process leads.
+    fn remaining(&self, now: Instant) -> Option<Duration> {
+        self.view.expiry(&self.lease.config).map(|expiry| expiry.saturating_duration_since(now))
     }
 
-    /// Takes in how the lease stands.
-    fn look(&mut self, look: impl FnOnce(&mut View, Instant)) {
+    /// Updates the view, and logs a new leader.
+    fn update_view(&mut self, update: impl FnOnce(&mut View, Instant)) {
         let before = self.view.holder().map(str::to_owned);
-        look(&mut self.view, Instant::now());
+        update(&mut self.view, Instant::now());
         match self.view.holder() {
             holder if holder == before.as_deref() => {}
-            Some(holder) if holder == self.seat.settings.holder => {}
+            Some(holder) if holder == self.lease.config.identity => {}
             Some(holder) => info!(holder, "another replica leads"),
-            None => info!("nobody leads"),
+            None => info!("no replica leads"),
         }
     }
 
-    fn win(&mut self, record: Record, sent: Instant) {
-        self.view.win(record, sent);
-        self.term.extend(sent + self.seat.settings.duration);
-        self.recover();
+    fn on_acquired(&mut self, record: Record, sent: Instant) {
+        self.view.on_acquired(record, sent);
+        self.leadership.extend(sent + self.lease.config.lease_duration);
+        self.reset_backoff();
         if self.leading.send_replace(true) {
             debug!("renewed the lease");
         } else {
-            info!(holder = self.seat.settings.holder, "this replica leads");
+            info!(holder = self.lease.config.identity, "this replica leads");
         }
     }
 
-    fn fail(&mut self, error: Error) {
+    fn on_failure(&mut self, error: Error) {
         let now = Instant::now();
         let pause = match error {
             Error::Changed(_) | Error::AlreadyExists(_) => {
                 debug!(%error, "another writer came first");
-                self.view.doubt();
-                self.conflict_pauses.next().unwrap_or(MIN_PAUSE)
+                self.view.invalidate();
+                self.conflict_backoff.next().unwrap_or(MIN_BACKOFF)
             }
             _ => {
                 warn!(%error, "cannot read or write the lease");
-                // It may be gone, or its namespace.
+                // The lease or its namespace may be gone.
                 if matches!(error, Error::NotFound(_)) {
-                    self.view.doubt();
+                    self.view.invalidate();
                 }
-                let pause = self.pauses.next().unwrap_or(MIN_PAUSE);
-                // The rest of a term is not slept away.
-                self.left(now).map_or(pause, |left| pause.min((left / 4).max(MIN_PAUSE)))
+                let pause = self.backoff.next().unwrap_or(MIN_BACKOFF);
+                // A back-off leaves time to renew the lease before it expires.
+                self.remaining(now).map_or(pause, |remaining| pause.min((remaining / 4).max(MIN_BACKOFF)))
             }
         };
-        self.view.rest(now + pause);
+        self.view.back_off(now + pause);
         self.failure = Some(error);
     }
 
-    fn recover(&mut self) {
+    fn reset_backoff(&mut self) {
         if self.failure.take().is_some() {
-            self.pauses = Box::new(PAUSES.build());
-            self.conflict_pauses = Box::new(conflict_backoff());
+            self.backoff = Box::new(BACKOFF.build());
+            self.conflict_backoff = Box::new(conflict_backoff());
         }
     }
 
-    /// From here on this process writes nothing but the lease.
-    fn lay_down(&self) {
-        self.term.lay_down();
+    /// Ends the leadership: from here on this process writes nothing but the lease.
+    fn revoke(&self) {
+        self.leadership.revoke();
         self.leading.send_replace(false);
     }
 
-    /// Gives the lease back, if this process has it.
+    /// Releases the lease, if this process holds it.
     async fn vacate(mut self) {
-        self.lay_down();
-        let Some(end) = self.view.end_of_term(&self.seat.settings) else { return };
-        let deadline = end.min(Instant::now() + VACATE_WITHIN);
+        self.revoke();
+        let Some(expiry) = self.view.expiry(&self.lease.config) else { return };
+        let deadline = expiry.min(Instant::now() + VACATE_WITHIN);
         match tokio::time::timeout_at(deadline, self.try_vacate()).await {
-            Ok(()) => info!("the lease is vacated"),
-            Err(_) => warn!("cannot vacate the lease: the next replica has to wait until its term is over"),
+            Ok(()) => info!("vacated the lease"),
+            Err(_) => warn!("cannot vacate the lease: the next replica has to wait until it expires"),
         }
     }
 
-    /// Tries until the lease is not ours any more.
+    /// Retries until this process does not hold the lease any more.
     async fn try_vacate(&mut self) {
-        let mut pauses = conflict_backoff();
-        while let Some(record) = self.view.held() {
-            match self.seat.vacate(&record.resource_version, wall_clock(), VACATE_TIMEOUT).await {
-                Ok(record) => return self.view.read(Some(record), Instant::now()),
+        let mut backoff = conflict_backoff();
+        while let Some(record) = self.view.held_record() {
+            match self.lease.vacate(&record.resource_version, wall_clock(), VACATE_TIMEOUT).await {
+                Ok(record) => return self.view.on_read(Some(record), Instant::now()),
                 Err(error) => debug!(%error, "cannot vacate the lease yet"),
             }
-            tokio::time::sleep(pauses.next().unwrap_or(VACATE_TIMEOUT)).await;
-            if let Ok(record) = self.seat.read(VACATE_TIMEOUT).await {
-                self.view.read(record, Instant::now());
+            tokio::time::sleep(backoff.next().unwrap_or(VACATE_TIMEOUT)).await;
+            if let Ok(record) = self.lease.read(VACATE_TIMEOUT).await {
+                self.view.on_read(record, Instant::now());
             }
         }
     }
 }
 
-/// The time for people who look at the lease; nobody calculates with it.
+/// Returns the time written for people who look at the lease; it enters no calculation.
 #[expect(clippy::disallowed_methods, reason = "the edge at which the lease is written")]
 fn wall_clock() -> MicroTime {
     MicroTime(Timestamp::now())

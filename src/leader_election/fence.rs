@@ -1,8 +1,8 @@
-//! The fence under the client: no write goes out unless this process leads.
+//! The fence under the client: no write is sent unless this process leads.
 //!
-//! In goes every request, out goes every read, every request about the Lease itself, and a write only
-//! while the [`Leadership`] is current; else the answer is [`Error::NotLeading`]. A write that is still under
-//! way at the end of the term is given up, whatever keeps it: a slow login, a dead connection.
+//! In goes every request. Out goes every read, every request for the Lease itself, and a write only while
+//! the [`Leadership`] is current; otherwise the answer is [`Error::NotLeading`]. A write still in flight when
+//! leadership ends is dropped, whatever delays it: a slow login, a dead connection.
 
 use std::task::{Context, Poll};
 
@@ -14,14 +14,14 @@ use kube::client::ClientBuilder;
 use kube::{Client, Resource};
 use tower::{BoxError, Layer, Service};
 
-use super::{Leadership, Settings};
+use super::{LeaderElectionConfig, Leadership};
 use crate::cluster::error::Error;
 
-/// A tower layer that refuses writes without a current term.
+/// A tower layer that rejects writes unless this process leads.
 #[derive(Clone, Debug)]
 pub struct Fence {
-    term: Leadership,
-    /// The path of the Lease's creation.
+    leadership: Leadership,
+    /// The path that creates the Lease.
     leases: String,
     /// The path of the Lease.
     lease: String,
@@ -34,25 +34,24 @@ pub struct Fenced<S> {
     inner: S,
 }
 
-/// A client none of whose writes passes without a current term.
+/// Creates a client that sends writes only while this process leads.
 ///
-/// kube's own retries are off: they are made below whatever layer can be added, so that a write which
-/// was let through in the term could be repeated after it. Who uses this client waits and tries again
-/// by itself.
+/// kube's own retries are off: they run below any layer that can be added, so a write admitted while
+/// leading could be retried afterwards. Users of this client back off and retry by themselves.
 pub fn client(mut config: kube::Config, fence: &Fence) -> kube::Result<Client> {
     config.default_retry = false;
     Ok(ClientBuilder::try_from(config)?.with_layer(fence).build())
 }
 
 impl Fence {
-    /// A fence with a gate for the Lease of these settings.
+    /// Creates a fence that exempts the Lease of this configuration.
     #[must_use]
-    pub fn new(settings: &Settings, term: Leadership) -> Self {
-        let leases = Lease::url_path(&(), Some(&settings.namespace));
-        Self { term, lease: format!("{leases}/{}", settings.name), leases }
+    pub fn new(config: &LeaderElectionConfig, leadership: Leadership) -> Self {
+        let leases = Lease::url_path(&(), Some(&config.namespace));
+        Self { leadership, lease: format!("{leases}/{}", config.name), leases }
     }
 
-    fn is_free<B>(&self, request: &Request<B>) -> bool {
+    fn is_exempt<B>(&self, request: &Request<B>) -> bool {
         let (method, path) = (request.method(), request.uri().path());
         method.is_safe() || path == self.lease || (method == Method::POST && path == self.leases)
     }
@@ -82,23 +81,23 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if self.fence.is_free(&request) {
+        if self.fence.is_exempt(&request) {
             return self.inner.call(request).map(|answer| answer.map_err(Into::into)).boxed();
         }
-        let term = self.fence.term.clone();
-        if !term.is_current() {
+        let leadership = self.fence.leadership.clone();
+        if !leadership.is_current() {
             return async { Err(Error::NotLeading.into()) }.boxed();
         }
         let answer = self.inner.call(request);
-        let within_term = async move {
+        let while_leading = async move {
             tokio::select! {
-                // In this order: between the call and the first poll the process may have been stopped.
+                // In this order: the process may have been suspended between the call and the first poll.
                 biased;
-                () = term.over() => Err(Error::NotLeading.into()),
+                () = leadership.ended() => Err(Error::NotLeading.into()),
                 answer = answer => answer.map_err(Into::into),
             }
         };
-        within_term.boxed()
+        while_leading.boxed()
     }
 }
 
@@ -123,71 +122,71 @@ mod tests {
 
     type Server = Handle<Request<Body>, Response<Body>>;
 
-    /// A fence whose term begins now, or not.
+    /// A fence with a leadership that begins now, or none.
     fn fence(is_leading: bool) -> (Fence, Leadership) {
-        let settings = Settings::example();
-        let term = Leadership::new(&settings);
+        let config = LeaderElectionConfig::example();
+        let leadership = Leadership::new(&config);
         if is_leading {
-            term.extend(Instant::now() + settings.duration);
+            leadership.extend(Instant::now() + config.lease_duration);
         }
-        (Fence::new(&settings, term.clone()), term)
+        (Fence::new(&config, leadership.clone()), leadership)
     }
 
-    /// Whether the fence lets a request through.
-    async fn passes(fence: &Fence, method: Method, path: &str) -> bool {
+    /// Returns true if the fence admits a request.
+    async fn admits(fence: &Fence, method: Method, path: &str) -> bool {
         let (service, mut server) = mock::pair::<Request<Body>, Response<Body>>();
         let request = Request::builder().method(method).uri(path).body(Body::empty()).expect("a request");
         let answer = tokio::spawn(fence.layer(service).oneshot(request));
-        let asked = server.next_request().await;
-        let is_passed = asked.is_some();
-        if let Some((_, send)) = asked {
+        let received = server.next_request().await;
+        let is_admitted = received.is_some();
+        if let Some((_, send)) = received {
             send.send_response(Response::new(Body::empty()));
         }
         let answer = answer.await.expect("no panic");
-        assert_eq!(answer.is_ok(), is_passed);
-        is_passed
+        assert_eq!(answer.is_ok(), is_admitted);
+        is_admitted
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_term_no_write_passes_but_those_to_the_lease() {
+    async fn follower_writes_nothing_but_the_lease() {
         let (fence, _) = fence(false);
         for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
             for path in [SECRET, "/apis/coordination.k8s.io/v1/namespaces/web/leases/regcred"] {
-                assert!(!passes(&fence, method.clone(), path).await, "{method} {path}");
+                assert!(!admits(&fence, method.clone(), path).await, "{method} {path}");
             }
-            assert!(passes(&fence, method.clone(), &format!("{LEASES}/regcred")).await, "{method}");
+            assert!(admits(&fence, method.clone(), &format!("{LEASES}/regcred")).await, "{method}");
         }
-        assert!(passes(&fence, Method::POST, &format!("{LEASES}?&fieldManager=regcred")).await);
-        assert!(!passes(&fence, Method::DELETE, LEASES).await);
-        assert!(!passes(&fence, Method::PATCH, &format!("{LEASES}/another")).await);
+        assert!(admits(&fence, Method::POST, &format!("{LEASES}?&fieldManager=regcred")).await);
+        assert!(!admits(&fence, Method::DELETE, LEASES).await);
+        assert!(!admits(&fence, Method::PATCH, &format!("{LEASES}/another")).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn reads_always_pass() {
         let (fence, _) = fence(false);
         for path in [SECRET, "/api/v1/secrets?&watch=true"] {
-            assert!(passes(&fence, Method::GET, path).await, "{path}");
+            assert!(admits(&fence, Method::GET, path).await, "{path}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn in_the_term_writes_pass_until_the_margin_before_its_end() {
+    async fn leader_writes_until_the_margin_before_the_end() {
         let (fence, _) = fence(true);
-        assert!(passes(&fence, Method::PATCH, SECRET).await);
+        assert!(admits(&fence, Method::PATCH, SECRET).await);
         tokio::time::advance(Duration::from_millis(17_499)).await;
-        assert!(passes(&fence, Method::PATCH, SECRET).await);
+        assert!(admits(&fence, Method::PATCH, SECRET).await);
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(!passes(&fence, Method::PATCH, SECRET).await);
+        assert!(!admits(&fence, Method::PATCH, SECRET).await);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_term_that_was_laid_down_lets_nothing_pass() {
-        let (fence, term) = fence(true);
-        term.lay_down();
-        assert!(!passes(&fence, Method::PATCH, SECRET).await);
+    async fn revoked_leadership_admits_no_write() {
+        let (fence, leadership) = fence(true);
+        leadership.revoke();
+        assert!(!admits(&fence, Method::PATCH, SECRET).await);
     }
 
-    /// Writes through a client; `serve` is the API server.
+    /// Writes through a client; `serve` plays the API server.
     async fn write(fence: &Fence, serve: impl AsyncFnOnce(&mut Server)) -> Result<Secret, Error> {
         let (service, mut server) = mock::pair::<Request<Body>, Response<Body>>();
         let client = Client::new(fence.layer(service), "default");
@@ -199,45 +198,45 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refusal_comes_out_of_the_client_as_what_it_is() {
+    async fn client_returns_not_leading() {
         let (fence, _) = fence(false);
         assert_eq!(write(&fence, async |_| ()).await, Err(Error::NotLeading));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_write_under_way_is_given_up_at_the_end_of_the_term() {
-        let (fence, term) = fence(true);
-        let serve = async |server: &mut Server| {
+    async fn write_in_flight_is_dropped_when_leadership_ends() {
+        let (fence, leadership) = fence(true);
+        let outcome = write(&fence, async |server| {
             let (_, send) = server.next_request().await.expect("a request");
-            let asked = Instant::now();
-            // Whoever waits for the answer has gone.
-            term.over().await;
-            assert_eq!(asked.elapsed(), Duration::from_secs(20));
+            let received = Instant::now();
+            // The client is no longer waiting for the answer.
+            leadership.ended().await;
+            assert_eq!(received.elapsed(), Duration::from_secs(20));
             drop(send);
-        };
-        assert_eq!(write(&fence, serve).await, Err(Error::NotLeading));
+        });
+        assert_eq!(outcome.await, Err(Error::NotLeading));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_write_under_way_outlives_a_term_that_is_renewed() {
-        let (fence, term) = fence(true);
-        let serve = async |server: &mut Server| {
+    async fn write_in_flight_survives_a_renewal() {
+        let (fence, leadership) = fence(true);
+        let outcome = write(&fence, async |server| {
             let (_, send) = server.next_request().await.expect("a request");
             tokio::time::sleep(Duration::from_secs(10)).await;
-            term.extend(Instant::now() + Duration::from_secs(20));
+            leadership.extend(Instant::now() + Duration::from_secs(20));
             tokio::time::sleep(Duration::from_secs(15)).await;
             send.send_response(Response::new(Body::from(b"{}".to_vec())));
-        };
-        assert_eq!(write(&fence, serve).await.map(|_| ()), Ok(()));
+        });
+        assert_eq!(outcome.await.map(|_| ()), Ok(()));
     }
 
     #[tokio::test]
-    async fn the_client_sends_each_write_once_whatever_is_answered() {
+    async fn client_never_retries_a_write() {
         let server = MockServer::start().await;
         Mock::given(method("PATCH")).respond_with(ResponseTemplate::new(503)).expect(1).mount(&server).await;
         let (fence, _) = fence(true);
         let config = kube::Config::new(server.uri().parse().expect("a URL"));
-        assert!(config.default_retry, "kube repeats by default what it can");
+        assert!(config.default_retry, "kube retries by default");
         let secrets = Api::<Secret>::namespaced(client(config, &fence).expect("a client"), "web");
         let patch = Patch::Merge(json!({}));
         let answer = secrets.patch("regcred", &PatchParams::default(), &patch).await;

@@ -1,26 +1,26 @@
-//! The Lease as the API server shows it, reduced to what is decided on.
+//! The Lease as the API server shows it, reduced to the fields that decisions need.
 
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 
-/// What a Lease says.
+/// The state of a Lease.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Record {
     /// The precondition of every write to it.
     pub(super) resource_version: String,
-    /// Who holds it and since when. Its times are other machines' and are only ever compared for being
-    /// the same.
+    /// The holder and the times. The times are those of other machines and are only compared for
+    /// equality.
     pub(super) spec: LeaseSpec,
 }
 
 impl Record {
-    /// The holder; `None` when the lease is vacated.
+    /// Returns the holder; `None` when the lease is vacated.
     pub(super) fn holder(&self) -> Option<&str> {
         self.spec.holder_identity.as_deref().filter(|holder| !holder.is_empty())
     }
 
-    /// How long the holder leads after it was last heard of, where it says so.
+    /// Returns the time for which the holder leads after a renewal, if the Lease states it.
     pub(super) fn duration(&self) -> Option<Duration> {
         let seconds = u64::try_from(self.spec.lease_duration_seconds?).ok()?;
         (0 < seconds).then(|| Duration::from_secs(seconds))
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_without_a_holder_is_vacated() {
+    fn lease_without_holder_is_vacated() {
         assert_eq!(record(json!({"holderIdentity": "a"})).holder(), Some("a"));
         for spec in [json!({"holderIdentity": ""}), json!({"holderIdentity": null}), json!({}), json!(null)] {
             assert_eq!(record(spec).holder(), None);
@@ -53,9 +53,10 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_that_makes_no_sense_is_none() {
-        let of = |seconds: i32| record(json!({"leaseDurationSeconds": seconds})).duration();
-        assert_eq!([of(20), of(0), of(-1)], [Some(Duration::from_secs(20)), None, None]);
+    fn duration_that_is_not_positive_is_none() {
+        let durations =
+            [20, 0, -1].map(|seconds| record(json!({"leaseDurationSeconds": seconds})).duration());
+        assert_eq!(durations, [Some(Duration::from_secs(20)), None, None]);
         assert_eq!(record(json!({})).duration(), None);
     }
 }

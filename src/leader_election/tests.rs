@@ -1,4 +1,4 @@
-//! A candidate against an API server that the test plays, under a paused clock.
+//! An elector against an API server that the test plays, under a paused clock.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::*;
 
 mod setup;
 
-use setup::{Stage, lease};
+use setup::{Harness, lease};
 
 pub(super) const CREATE: &str =
     "POST /apis/coordination.k8s.io/v1/namespaces/regcred-system/leases?&fieldManager=regcred";
@@ -14,19 +14,19 @@ pub(super) const READ: &str = "GET /apis/coordination.k8s.io/v1/namespaces/regcr
 pub(super) const WRITE: &str =
     "PATCH /apis/coordination.k8s.io/v1/namespaces/regcred-system/leases/regcred?&fieldManager=regcred";
 
-impl Settings {
-    /// Settings for tests.
+impl LeaderElectionConfig {
+    /// A configuration for tests.
     pub(super) fn example() -> Self {
         Self {
             namespace: "regcred-system".to_owned(),
             name: "regcred".to_owned(),
-            holder: "me".to_owned(),
-            duration: Duration::from_secs(20),
+            identity: "me".to_owned(),
+            lease_duration: Duration::from_secs(20),
         }
     }
 }
 
-/// At once but for the pause after a conflict.
+/// Returns true if `at` is at most a conflict back-off after `milliseconds`.
 fn is_soon_after(milliseconds: u64, at: u64) -> bool {
     (milliseconds..milliseconds + 30).contains(&at)
 }
@@ -36,95 +36,98 @@ fn lost(loss: Loss, cause: Option<Error>) -> Result<(), Lost> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_creates_the_lease_leads_and_renews_it_at_each_half_of_the_duration() {
-    let mut stage = Stage::leading().await;
-    assert!(stage.term.is_current());
+async fn creator_leads_and_renews_at_half_of_the_duration() {
+    let mut harness = Harness::leading().await;
+    assert!(harness.leadership.is_current());
     for renewal in 1..=5 {
-        let asked = stage.asked(WRITE).await;
-        assert_eq!((asked.at, asked.version()), (u64::from(renewal) * 10_000, renewal.to_string().as_str()));
-        stage.grant(asked, renewal + 1);
+        let request = harness.next_request(WRITE).await;
+        assert_eq!(
+            (request.at, request.version()),
+            (u64::from(renewal) * 10_000, renewal.to_string().as_str())
+        );
+        harness.grant(request, renewal + 1);
     }
-    assert!(stage.term.is_current());
+    assert!(harness.leadership.is_current());
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_creators_the_second_reads_and_follows() {
-    let mut stage = Stage::new();
-    stage.asked(READ).await.refuse(404, "NotFound");
-    stage.asked(CREATE).await.refuse(409, "AlreadyExists");
-    let asked = stage.asked(READ).await;
-    assert!(asked.at < 100);
-    asked.answer(200, &lease("other", 1));
-    stage.silence_until(19_900).await;
-    assert!(!*stage.leading.borrow() && !stage.term.is_current());
+async fn second_creator_reads_and_follows() {
+    let mut harness = Harness::new();
+    harness.next_request(READ).await.reject(404, "NotFound");
+    harness.next_request(CREATE).await.reject(409, "AlreadyExists");
+    let request = harness.next_request(READ).await;
+    assert!(request.at < 100);
+    request.answer(200, &lease("other", 1));
+    harness.expect_silence_until(19_900).await;
+    assert!(!*harness.leading.borrow() && !harness.leadership.is_current());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_follower_asks_nothing_while_the_holder_renews() {
-    let mut stage = Stage::following().await;
+async fn follower_sends_nothing_while_the_holder_renews() {
+    let mut harness = Harness::following().await;
     for renewal in 1..10 {
-        stage.silence_until(u64::from(renewal) * 10_000).await;
-        stage.tell(&lease("other", renewal + 1));
+        harness.expect_silence_until(u64::from(renewal) * 10_000).await;
+        harness.send_watch_event(&lease("other", renewal + 1));
     }
-    stage.silence_until(109_900).await;
-    // The last was heard of at second 90.
-    let asked = stage.asked(WRITE).await;
-    assert_eq!((asked.at, asked.version()), (110_000, "10"));
-    stage.grant(asked, 11);
-    stage.leading.wait_for(|leads| *leads).await.expect("a campaign");
+    harness.expect_silence_until(109_900).await;
+    // The last renewal was observed at second 90.
+    let request = harness.next_request(WRITE).await;
+    assert_eq!((request.at, request.version()), (110_000, "10"));
+    harness.grant(request, 11);
+    harness.leading.wait_for(|leads| *leads).await.expect("a running election");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_vacated_lease_is_taken_when_the_watch_tells_of_it() {
-    let mut stage = Stage::following().await;
-    stage.silence_until(5000).await;
-    stage.tell(&lease("", 2));
-    let asked = stage.asked(WRITE).await;
-    assert_eq!((asked.at, asked.version()), (5000, "2"));
-    assert_eq!(asked.body["spec"]["holderIdentity"], "me");
+async fn vacated_lease_is_acquired_on_the_watch_event() {
+    let mut harness = Harness::following().await;
+    harness.expect_silence_until(5000).await;
+    harness.send_watch_event(&lease("", 2));
+    let request = harness.next_request(WRITE).await;
+    assert_eq!((request.at, request.version()), (5000, "2"));
+    assert_eq!(request.body["spec"]["holderIdentity"], "me");
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_takers_the_second_reads_and_follows() {
-    let mut stage = Stage::following().await;
-    stage.asked(WRITE).await.refuse(409, "Conflict");
-    let asked = stage.asked(READ).await;
-    assert!(is_soon_after(20_000, asked.at), "{}", asked.at);
-    asked.answer(200, &lease("third", 2));
-    stage.silence_until(39_900).await;
+async fn second_acquirer_reads_and_follows() {
+    let mut harness = Harness::following().await;
+    harness.next_request(WRITE).await.reject(409, "Conflict");
+    let request = harness.next_request(READ).await;
+    assert!(is_soon_after(20_000, request.at), "{}", request.at);
+    request.answer(200, &lease("third", 2));
+    harness.expect_silence_until(39_900).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_is_tried_again_while_the_term_lasts() {
-    let mut stage = Stage::leading().await;
-    let asked = stage.asked(WRITE).await;
-    assert_eq!(asked.at, 10_000);
-    asked.refuse(503, "ServiceUnavailable");
-    let asked = stage.asked(WRITE).await;
-    assert!((10_500..=11_000).contains(&asked.at), "{}", asked.at);
-    asked.refuse(500, "InternalError");
-    let asked = stage.asked(WRITE).await;
-    assert!(asked.at < 13_100, "{}", asked.at);
-    let at = asked.at;
-    stage.grant(asked, 2);
-    // The next term is counted from the renewal, and the pauses begin anew.
-    let asked = stage.asked(WRITE).await;
-    assert!(is_soon_after(at + 10_000, asked.at), "{}", asked.at);
-    asked.refuse(503, "ServiceUnavailable");
-    let asked = stage.asked(WRITE).await;
-    assert!(asked.at <= at + 11_000, "{}", asked.at);
+async fn renewal_is_retried_while_the_lease_lasts() {
+    let mut harness = Harness::leading().await;
+    let request = harness.next_request(WRITE).await;
+    assert_eq!(request.at, 10_000);
+    request.reject(503, "ServiceUnavailable");
+    let request = harness.next_request(WRITE).await;
+    assert!((10_500..=11_000).contains(&request.at), "{}", request.at);
+    request.reject(500, "InternalError");
+    let request = harness.next_request(WRITE).await;
+    assert!(request.at < 13_100, "{}", request.at);
+    let at = request.at;
+    harness.grant(request, 2);
+    // The next expiry is counted from the renewal, and the back-off starts over.
+    let request = harness.next_request(WRITE).await;
+    assert!(is_soon_after(at + 10_000, request.at), "{}", request.at);
+    request.reject(503, "ServiceUnavailable");
+    let request = harness.next_request(WRITE).await;
+    assert!(request.at <= at + 11_000, "{}", request.at);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_term_without_an_answer_ends_at_its_end() {
-    let mut stage = Stage::leading().await;
+async fn leadership_without_an_answer_ends_at_expiry() {
+    let mut harness = Harness::leading().await;
     let mut requests = Vec::new();
-    while let Some(asked) = stage.asked_at_all(WRITE).await {
-        requests.push(asked);
+    while let Some(request) = harness.try_next_request(WRITE).await {
+        requests.push(request);
     }
     assert!((4..12).contains(&requests.len()), "{} attempts", requests.len());
-    assert!(requests.iter().all(|asked| (10_000..20_000).contains(&asked.at)));
-    let (outcome, at) = stage.end().await;
+    assert!(requests.iter().all(|request| (10_000..20_000).contains(&request.at)));
+    let (outcome, at) = harness.end().await;
     let Err(Lost { loss: Loss::Expired, cause: Some(Error::Unavailable(_)), .. }) = outcome else {
         panic!("{outcome:?}");
     };
@@ -132,15 +135,15 @@ async fn a_term_without_an_answer_ends_at_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_renewals_make_no_hot_loop() {
-    let mut stage = Stage::leading().await;
+async fn rejected_renewals_make_no_hot_loop() {
+    let mut harness = Harness::leading().await;
     let mut attempts = 0;
-    while let Some(asked) = stage.asked_at_all(WRITE).await {
-        asked.refuse(403, "Forbidden");
+    while let Some(request) = harness.try_next_request(WRITE).await {
+        request.reject(403, "Forbidden");
         attempts += 1;
     }
     assert!((5..=12).contains(&attempts), "{attempts} attempts");
-    let (outcome, at) = stage.end().await;
+    let (outcome, at) = harness.end().await;
     let Err(Lost { loss: Loss::Expired, cause: Some(Error::Forbidden(_)), .. }) = outcome else {
         panic!("{outcome:?}");
     };
@@ -148,174 +151,172 @@ async fn refused_renewals_make_no_hot_loop() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_cannot_be_read_is_tried_for_patiently() {
-    let mut stage = Stage::new();
+async fn unreadable_lease_is_retried_with_backoff() {
+    let mut harness = Harness::new();
     for _ in 0..20 {
-        stage.asked(READ).await.refuse(503, "ServiceUnavailable");
+        harness.next_request(READ).await.reject(503, "ServiceUnavailable");
     }
-    let seconds = stage.start.elapsed().as_secs();
+    let seconds = harness.start.elapsed().as_secs();
     assert!((60..200).contains(&seconds), "{seconds} s");
-    stage.asked(READ).await.answer(200, &lease("", 1));
-    let asked = stage.asked(WRITE).await;
-    stage.grant(asked, 2);
-    stage.leading.wait_for(|leads| *leads).await.expect("a campaign");
+    harness.next_request(READ).await.answer(200, &lease("", 1));
+    let request = harness.next_request(WRITE).await;
+    harness.grant(request, 2);
+    harness.leading.wait_for(|leads| *leads).await.expect("a running election");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespace_that_is_not_there_is_no_conflict() {
-    let mut stage = Stage::new();
-    stage.asked(READ).await.refuse(404, "NotFound");
-    stage.asked(CREATE).await.refuse(404, "NotFound");
-    assert!(500 <= stage.asked(READ).await.at);
+async fn missing_namespace_backs_off_as_a_failure() {
+    let mut harness = Harness::new();
+    harness.next_request(READ).await.reject(404, "NotFound");
+    harness.next_request(CREATE).await.reject(404, "NotFound");
+    assert!(500 <= harness.next_request(READ).await.at);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_is_gone_at_its_renewal_is_lost() {
-    let mut stage = Stage::leading().await;
-    stage.asked(WRITE).await.refuse(404, "NotFound");
-    stage.asked(READ).await.refuse(404, "NotFound");
-    let outcome = stage.end().await.0;
+async fn lease_deleted_before_its_renewal_is_lost() {
+    let mut harness = Harness::leading().await;
+    harness.next_request(WRITE).await.reject(404, "NotFound");
+    harness.next_request(READ).await.reject(404, "NotFound");
+    let outcome = harness.end().await.0;
     assert_eq!(outcome, lost(Loss::Deleted, None));
 }
 
 #[tokio::test(start_paused = true)]
-async fn conflicts_without_end_make_no_hot_loop() {
-    let mut stage = Stage::new();
+async fn endless_conflicts_make_no_hot_loop() {
+    let mut harness = Harness::new();
     for version in 0..20 {
-        stage.asked(READ).await.answer(200, &lease("", version));
-        stage.asked(WRITE).await.refuse(409, "Conflict");
+        harness.next_request(READ).await.answer(200, &lease("", version));
+        harness.next_request(WRITE).await.reject(409, "Conflict");
     }
-    assert!(Duration::from_secs(8) < stage.start.elapsed());
+    assert!(Duration::from_secs(8) < harness.start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_third_party_that_annotates_the_lease_does_not_unseat_its_holder() {
-    let mut stage = Stage::leading().await;
-    stage.lease["metadata"]["resourceVersion"] = json!("7");
-    stage.tell(&stage.lease);
-    stage.asked(WRITE).await.refuse(409, "Conflict");
-    stage.asked(READ).await.answer(200, &stage.lease);
-    let asked = stage.asked(WRITE).await;
-    assert!(is_soon_after(10_000, asked.at), "{}", asked.at);
-    assert_eq!(asked.version(), "7");
-    stage.grant(asked, 8);
-    let asked = stage.asked(WRITE).await;
-    assert!(is_soon_after(20_000, asked.at), "{}", asked.at);
-    assert!(*stage.leading.borrow() && stage.term.is_current());
+async fn annotation_by_a_third_party_keeps_the_holder() {
+    let mut harness = Harness::leading().await;
+    harness.lease["metadata"]["resourceVersion"] = json!("7");
+    harness.send_watch_event(&harness.lease);
+    harness.next_request(WRITE).await.reject(409, "Conflict");
+    harness.next_request(READ).await.answer(200, &harness.lease);
+    let request = harness.next_request(WRITE).await;
+    assert!(is_soon_after(10_000, request.at), "{}", request.at);
+    assert_eq!(request.version(), "7");
+    harness.grant(request, 8);
+    let request = harness.next_request(WRITE).await;
+    assert!(is_soon_after(20_000, request.at), "{}", request.at);
+    assert!(*harness.leading.borrow() && harness.leadership.is_current());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_holder_who_reads_another_ones_name_has_lost() {
-    let mut stage = Stage::leading().await;
-    stage.asked(WRITE).await.refuse(409, "Conflict");
-    stage.asked(READ).await.answer(200, &lease("thief", 7));
-    let (outcome, at) = stage.end().await;
+async fn holder_that_reads_another_holder_has_lost() {
+    let mut harness = Harness::leading().await;
+    harness.next_request(WRITE).await.reject(409, "Conflict");
+    harness.next_request(READ).await.answer(200, &lease("thief", 7));
+    let (outcome, at) = harness.end().await;
     assert_eq!(outcome, lost(Loss::Taken("thief".to_owned()), None));
     assert!(is_soon_after(10_000, at), "{at}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_holder_who_hears_another_ones_name_reads_and_has_lost() {
-    let mut stage = Stage::leading().await;
-    stage.silence_until(3000).await;
-    stage.tell(&lease("thief", 7));
-    stage.asked(READ).await.answer(200, &lease("thief", 7));
-    let (outcome, at) = stage.end().await;
+async fn holder_that_watches_another_holder_reads_and_loses() {
+    let mut harness = Harness::leading().await;
+    harness.expect_silence_until(3000).await;
+    harness.send_watch_event(&lease("thief", 7));
+    harness.next_request(READ).await.answer(200, &lease("thief", 7));
+    let (outcome, at) = harness.end().await;
     assert_eq!((outcome, at), (lost(Loss::Taken("thief".to_owned()), None), 3000));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_that_was_stopped_past_its_term_has_lost() {
-    let stage = Stage::leading().await;
+async fn process_suspended_past_expiry_has_lost() {
+    let harness = Harness::leading().await;
     tokio::time::advance(Duration::from_mins(1)).await;
-    assert!(!stage.term.is_current());
-    let (outcome, _) = stage.end().await;
+    assert!(!harness.leadership.is_current());
+    let (outcome, _) = harness.end().await;
     assert_eq!(outcome, lost(Loss::Expired, None));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_counts_from_before_it_was_sent() {
-    let mut stage = Stage::leading().await;
-    let asked = stage.asked(WRITE).await;
+async fn renewal_counts_from_before_it_was_sent() {
+    let mut harness = Harness::leading().await;
+    let request = harness.next_request(WRITE).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
-    stage.grant(asked, 2);
-    assert_eq!(stage.asked(WRITE).await.at, 20_000);
+    harness.grant(request, 2);
+    assert_eq!(harness.next_request(WRITE).await.at, 20_000);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_retires_stops_writing_and_then_vacates() {
-    let mut stage = Stage::leading().await;
-    stage.silence_until(5000).await;
-    stage.retire();
-    let asked = stage.asked(WRITE).await;
-    assert!(!stage.term.is_current() && !*stage.leading.borrow());
-    assert_eq!((asked.at, asked.version()), (5000, "1"));
-    assert_eq!(asked.body["spec"]["holderIdentity"], Value::Null);
-    stage.grant(asked, 2);
-    assert_eq!(stage.end().await, (Ok(()), 5000));
+async fn release_stops_writes_and_then_vacates() {
+    let mut harness = Harness::leading().await;
+    harness.expect_silence_until(5000).await;
+    harness.release();
+    let request = harness.next_request(WRITE).await;
+    assert!(!harness.leadership.is_current() && !*harness.leading.borrow());
+    assert_eq!((request.at, request.version()), (5000, "1"));
+    assert_eq!(request.body["spec"]["holderIdentity"], Value::Null);
+    harness.grant(request, 2);
+    assert_eq!(harness.end().await, (Ok(()), 5000));
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_forgotten_retires() {
-    let mut stage = Stage::leading().await;
-    drop(stage.retire.take());
-    let asked = stage.asked(WRITE).await;
-    stage.grant(asked, 2);
-    assert_eq!(stage.end().await, (Ok(()), 0));
+async fn dropped_release_vacates() {
+    let mut harness = Harness::leading().await;
+    drop(harness.release.take());
+    let request = harness.next_request(WRITE).await;
+    harness.grant(request, 2);
+    assert_eq!(harness.end().await, (Ok(()), 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_follower_retires_without_a_request() {
-    let mut stage = Stage::following().await;
-    stage.silence_until(5000).await;
-    stage.retire();
-    assert_eq!(stage.end().await, (Ok(()), 5000));
+async fn follower_releases_without_a_request() {
+    let mut harness = Harness::following().await;
+    harness.expect_silence_until(5000).await;
+    harness.release();
+    assert_eq!(harness.end().await, (Ok(()), 5000));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_somebody_annotated_is_vacated_all_the_same() {
-    let mut stage = Stage::leading().await;
-    stage.retire();
-    stage.asked(WRITE).await.refuse(409, "Conflict");
-    stage.lease["metadata"]["resourceVersion"] = json!("7");
-    stage.asked(READ).await.answer(200, &stage.lease);
-    let asked = stage.asked(WRITE).await;
-    assert_eq!(asked.version(), "7");
-    stage.grant(asked, 8);
-    assert_eq!(stage.end().await.0, Ok(()));
+async fn annotated_lease_is_vacated_after_a_conflict() {
+    let mut harness = Harness::leading().await;
+    harness.release();
+    harness.next_request(WRITE).await.reject(409, "Conflict");
+    harness.lease["metadata"]["resourceVersion"] = json!("7");
+    harness.next_request(READ).await.answer(200, &harness.lease);
+    let request = harness.next_request(WRITE).await;
+    assert_eq!(request.version(), "7");
+    harness.grant(request, 8);
+    assert_eq!(harness.end().await.0, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_is_not_ours_any_more_is_not_vacated() {
-    let mut stage = Stage::leading().await;
-    stage.retire();
-    stage.asked(WRITE).await.refuse(409, "Conflict");
-    stage.asked(READ).await.answer(200, &lease("other", 7));
-    assert_eq!(stage.end().await.0, Ok(()));
+async fn lease_held_by_another_is_not_vacated() {
+    let mut harness = Harness::leading().await;
+    harness.release();
+    harness.next_request(WRITE).await.reject(409, "Conflict");
+    harness.next_request(READ).await.answer(200, &lease("other", 7));
+    assert_eq!(harness.end().await.0, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_server_that_is_away_does_not_keep_anybody_from_retiring() {
-    let mut stage = Stage::leading().await;
-    stage.retire();
+async fn unavailable_api_server_does_not_block_the_release() {
+    let mut harness = Harness::leading().await;
+    harness.release();
     let mut requests = Vec::new();
-    while let Some(request) = stage.server.next_request().await {
+    while let Some(request) = harness.server.next_request().await {
         requests.push(request);
     }
     assert!(1 < requests.len());
-    assert_eq!(stage.end().await, (Ok(()), 3000));
+    assert_eq!(harness.end().await, (Ok(()), 3000));
 }
 
 #[test]
-fn what_was_lost_is_told_in_one_line() {
-    let tell = |loss| lost(loss, None).unwrap_err().to_string();
-    assert_eq!(
-        tell(Loss::Expired),
-        "lost the lease regcred-system/regcred: its term ended before it was renewed"
-    );
-    assert_eq!(tell(Loss::Taken("b".to_owned())), "lost the lease regcred-system/regcred: b holds it now");
-    assert_eq!(
-        tell(Loss::Namesake("b".to_owned())),
-        "lost the lease regcred-system/regcred: another process called b holds it now; give each replica an identity of its own"
-    );
+fn loss_is_reported_in_one_line() {
+    for (loss, expect) in [
+        (Loss::Expired, "it expired before it was renewed"),
+        (Loss::Taken("b".to_owned()), "b holds it now"),
+        (Loss::DuplicateIdentity("b".to_owned()), "another process with the identity b holds it now"),
+    ] {
+        let error = lost(loss, None).unwrap_err().to_string();
+        assert_eq!(error, format!("lost the lease regcred-system/regcred: {expect}"));
+    }
 }

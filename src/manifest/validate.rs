@@ -25,7 +25,7 @@ use super::selection::glob;
 /// The only version of the manifests there is.
 pub const API_VERSION: &str = "regcred.dev/v1alpha1";
 
-const CONFIG: &str = "Config";
+pub(crate) const CONFIG: &str = "Config";
 /// The kind whose objects are wishes.
 pub const CLUSTER_PULL_SECRET: &str = "ClusterPullSecret";
 

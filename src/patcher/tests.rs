@@ -1,6 +1,7 @@
 //! The decisions about the `imagePullSecrets` of a ServiceAccount, case by case.
 
 use super::*;
+use crate::cluster::error::ErrorReason;
 use crate::cluster::ownership::GarbageCollection;
 use crate::cluster::script::{conflict, exchange, play, refused};
 use crate::manifest::cluster_pull_secret::Existing;
@@ -151,7 +152,7 @@ async fn endless_conflict_is_given_up_and_reported() {
         script.extend([conflict(PATCH), exchange(GET, 200, shown("9", &["a"]))]);
     }
     script.push(conflict(PATCH));
-    assert_eq!(play(script, add).await.0.map_err(|error| error.reason()), Err("Changed"));
+    assert_eq!(play(script, add).await.0.map_err(|error| error.reason()), Err(ErrorReason::Changed));
 }
 
 fn others_of(names: &[String]) -> Vec<&String> {

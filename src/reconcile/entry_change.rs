@@ -48,7 +48,7 @@ pub(super) fn missing(namespace: &Namespace, cluster_pull_secret: &ClusterPullSe
 /// Returns true if the namespace holds the Secret, created for this ClusterPullSecret.
 pub(super) fn has_own_secret(namespace: &Namespace, owner: &Ownership) -> bool {
     let secret = namespace.secrets.get(&owner.secret_name);
-    secret.is_some_and(|secret| secret.is_made_for(&owner.cluster_pull_secret))
+    secret.is_some_and(|secret| secret.is_created_for(&owner.cluster_pull_secret))
 }
 
 /// Removes every entry that was added for this ClusterPullSecret.

@@ -147,7 +147,7 @@ impl NamespaceExecutor<'_> {
     async fn read(&mut self, owner: &Ownership) -> NamespaceReport {
         let Self { client, namespace, .. } = *self;
         let mut report = NamespaceReport::new(namespace.to_owned(), ResultKind::Unchanged);
-        match cluster::secret(client, namespace, &owner.secret_name).await {
+        match cluster::get_secret(client, namespace, &owner.secret_name).await {
             Ok(secret) => {
                 self.secrets.insert(owner.secret_name.clone(), secret);
                 self.is_read = true;

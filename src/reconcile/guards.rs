@@ -69,7 +69,7 @@ fn nothing_selected(cluster_pull_secret: &ClusterPullSecret, cluster: &Cluster) 
     }
     let secrets =
         cluster.namespaces.values().filter_map(|it| it.secrets.get(&cluster_pull_secret.secret_name));
-    let left = secrets.filter(|secret| secret.is_made_for(&cluster_pull_secret.name)).count();
+    let left = secrets.filter(|secret| secret.is_created_for(&cluster_pull_secret.name)).count();
     let message = format!(
         "the selection matches no namespace, but {left} still hold the Secret; nothing was removed. \
          Fix `namespaces`, or set `include: []` to remove the Secrets"

@@ -49,7 +49,7 @@ pub fn own_secret<'a>(
     cluster_pull_secret: &ClusterPullSecret,
 ) -> Option<&'a Secret> {
     let mut secrets = cluster_pull_secret.secret_names().filter_map(|name| namespace.secrets.get(name));
-    secrets.find(|secret| secret.is_made_for(&cluster_pull_secret.name))
+    secrets.find(|secret| secret.is_created_for(&cluster_pull_secret.name))
 }
 
 /// Elects for every host the entry that most namespaces of `cluster_pull_secret` hold, and the newest among

@@ -135,7 +135,7 @@ fn apply(namespace: &Namespace, input: &TargetInput<'_>, take_over_from: Option<
     }
     let observed = namespace.secrets.get(&owner.secret_name);
     let is_unread = last_good::own_secret(namespace, cluster_pull_secret).is_some_and(|it| it.body.is_none())
-        && observed.is_some_and(|it| it.is_made_for(&owner.cluster_pull_secret));
+        && observed.is_some_and(|it| it.is_created_for(&owner.cluster_pull_secret));
     if is_unread && desired.is_some_and(|desired| !desired.is_complete()) {
         return Action::Read;
     }

@@ -72,6 +72,7 @@ mod tests {
     use strum::{IntoEnumIterator, VariantNames};
 
     use super::*;
+    use crate::cluster::error::ErrorReason;
     use crate::manifest::status::reason::FetchedReason;
     use crate::provider;
 
@@ -92,9 +93,9 @@ mod tests {
             Error::Unavailable(String::new()),
         ];
         // A list that expired is read again.
-        assert_eq!(errors.len(), Error::VARIANTS.len() - ["Expired"].len());
+        assert_eq!(errors.len(), <ErrorReason as strum::VariantArray>::VARIANTS.len() - ["Expired"].len());
         for error in errors {
-            assert_eq!(TargetReason::from(&error).as_str(), error.reason());
+            assert_eq!(TargetReason::from(&error).as_str(), error.reason().to_string());
         }
     }
 

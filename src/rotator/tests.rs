@@ -3,7 +3,7 @@
 use super::*;
 use crate::cluster::ownership::GarbageCollection;
 use crate::cluster::script::{conflict, exchange, play, refused};
-use crate::cluster::{FIELD_MANAGER, MANAGED_BY, PULL_SECRET};
+use crate::cluster::{CLUSTER_PULL_SECRET_LABEL, FIELD_MANAGER, MANAGED_BY};
 
 fn owner(existing: Existing) -> Ownership {
     Ownership {
@@ -124,7 +124,7 @@ fn shown(resource_version: &str) -> serde_json::Value {
         "metadata": {
             "name": "regcred",
             "resourceVersion": resource_version,
-            "labels": {MANAGED_BY: FIELD_MANAGER, PULL_SECRET: "images"},
+            "labels": {MANAGED_BY: FIELD_MANAGER, CLUSTER_PULL_SECRET_LABEL: "images"},
         },
         "type": PULL_SECRET_TYPE,
     })

@@ -104,16 +104,17 @@ async fn rotate_wait_ends_where_nobody_answers() {
     let (code, _, stderr) = wait(&stage, &["absent"]).await;
     assert!(
         code == Some(1)
-            && stderr.contains("has no ClusterPullSecret absent,")
-            && stderr.contains("it has: none"),
+            && stderr.contains("ClusterPullSecret absent not found in the cluster")
+            && stderr.contains("hint: create it"),
         "{stderr}"
     );
     stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let (code, stdout, stderr) = wait(&stage, &["--timeout", "1s"]).await;
     assert_eq!(code, Some(1));
-    let row = "! by-hand-alone: no answer; last seen as Unknown: nothing was ever said of it";
+    let row = "! by-hand-alone: no answer; last status Unknown: it has no status yet";
     assert!(stdout.contains(row), "{stdout}");
-    let silence = "error: no answer within 1 s from by-hand-alone, and no status changed meanwhile: a store that does not answer";
+    let silence =
+        "error: no answer within 1 s from by-hand-alone: no status changed (a store that does not answer";
     assert!(stderr.starts_with(silence), "{stderr}");
 }
 

@@ -1,7 +1,7 @@
-//! `regcred rotate --wait`: asks the controller, and waits until it has answered.
+//! `regcred rotate --wait`: requests a rotation from the controller, and waits for its result.
 //!
-//! The request is the annotation `regcred.dev/rotate`, which anybody may set by hand; the answer is
-//! `status.observedRotate`. Nothing is read from a store here. `answers` is what is printed.
+//! The request is the annotation `regcred.dev/rotate`, which users may also set by hand; the answer is
+//! `status.observedRotate`. No store is read here. `report` is the printed result.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
@@ -15,176 +15,178 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt as _};
 use serde_json::Value as Json;
 
-use self::answers::Answers;
+use self::report::WaitReport;
+use super::super::cluster_pull_secrets::not_found;
 use super::super::output::{self, Format};
 use super::super::{Exit, Failure};
+use super::is_selected;
+use crate::cluster::cluster_pull_secret;
 use crate::cluster::error::Error;
-use crate::cluster::{cluster_pull_secret, watch};
 use crate::manifest::object::{self, Object, ROTATE};
 use crate::manifest::status::ConditionType;
 use crate::manifest::status::reason::ReadyReason;
 
-mod answers;
+mod report;
 
-/// Requests to the API server that may be under way at once.
-const AT_ONCE: usize = 16;
+/// The maximum number of concurrent requests to the API server.
+const CONCURRENCY: usize = 16;
 
-/// One ClusterPullSecret that is asked for.
-struct Asked {
-    /// As it stood before.
+/// One ClusterPullSecret with a requested rotation.
+struct RequestedRotation {
+    /// The object before the request.
     before: Object,
-    /// As it was last seen, at its answer or without one; none where it is gone.
+    /// The object as last observed, answered or not; `None` if it is deleted.
     last: Option<Object>,
-    /// The controller did what it was asked for, or says why it does not.
+    /// The controller has rotated it, or reports why it does not.
     is_answered: bool,
 }
 
-/// Asks for these ClusterPullSecrets, or for all, and prints what the controller answered. `value` has
-/// to be one that nobody asked with before.
+/// Requests the rotation of these ClusterPullSecrets, or of all, and prints the answers. `value` must not
+/// have been used in an earlier request.
 pub(super) async fn run(
     (client, address): (Client, String),
     names: &[String],
     value: &str,
-    patience: Duration,
+    timeout: Duration,
     format: Format,
 ) -> Result<Exit, Failure> {
-    let before = asked_for(&client, &address, names).await?;
-    ask(&client, &before, value).await?;
-    let mut watched = Watched::of(&before);
-    let in_time = tokio::time::timeout(patience, watched.until_answered(&client, value)).await;
-    let answers = Answers::of(&watched.asked);
-    output::print(&answers, format)?;
+    let before = select(&client, &address, names).await?;
+    request(&client, &before, value).await?;
+    let mut watch = RotationWatch::new(&before);
+    let in_time = tokio::time::timeout(timeout, watch.until_answered(&client, value)).await;
+    let report = WaitReport::new(&watch.rotations);
+    output::print(&report, format)?;
     match in_time {
-        Ok(Ok(())) if answers.are_in_sync(names) => Ok(Exit::InSync),
+        Ok(Ok(())) if report.is_in_sync(names) => Ok(Exit::InSync),
         Ok(Ok(())) => Ok(Exit::NotInSync),
         Ok(Err(error)) => Err(failed("failed to watch the ClusterPullSecrets", &error)),
-        Err(_) => Err(Failure::World(anyhow!(answers.silence(patience, watched.trouble.as_ref())))),
+        Err(_) => Err(report.timed_out(timeout, watch.failure.as_ref())),
     }
 }
 
-/// What failed and why; where it was refused, the rights that are needed.
+/// Creates a failure with its cause; if the request was forbidden, the hint names the required RBAC.
 fn failed(what: &str, error: &Error) -> Failure {
-    let rights = match error {
-        Error::Forbidden(_) => ": --wait needs the rights list, watch and patch of clusterpullsecrets",
-        _ => "",
-    };
-    Failure::World(anyhow!("{what}: {error}{rights}"))
+    let failure = Failure::external(anyhow!("{what}: {error}"));
+    match error {
+        Error::Forbidden(_) => {
+            failure.with_hint("allow list, watch and patch of clusterpullsecrets: --wait requires them")
+        }
+        _ => failure,
+    }
 }
 
-/// The ClusterPullSecrets of these names, or all of them.
-async fn asked_for(client: &Client, address: &str, names: &[String]) -> Result<Vec<Json>, Failure> {
+/// Lists the ClusterPullSecrets of these names, or all of them.
+async fn select(client: &Client, address: &str, names: &[String]) -> Result<Vec<Json>, Failure> {
     let listed = cluster_pull_secret::list(client).await.map_err(|error| {
         failed(&format!("failed to list the ClusterPullSecrets of the cluster at {address}"), &error)
     })?;
     let all = listed.unwrap_or_default();
-    let has = |name: &String| all.iter().any(|it| object::name(it) == name);
-    if let Some(unknown) = names.iter().find(|name| !has(name)) {
-        let known: Vec<_> = all.iter().map(object::name).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        return Err(Failure::World(anyhow!(
-            "the cluster at {address} has no ClusterPullSecret {unknown}, and what a controller has from files cannot be asked for; it has: {known}"
-        )));
+    let known: Vec<_> = all.iter().map(object::name).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        let place =
+            format!("the cluster at {address} (--wait does not reach those from the controller's files)");
+        return Err(not_found(unknown, &place, &known));
     }
     if all.is_empty() {
-        return Err(Failure::World(anyhow!("the cluster at {address} has no ClusterPullSecret to ask for")));
+        return Err(Failure::external(anyhow!("no ClusterPullSecret in the cluster at {address}"))
+            .with_hint("rotate those in manifests with `regcred rotate -f`"));
     }
-    let is_wanted = |it: &Json| names.is_empty() || names.iter().any(|name| name == object::name(it));
-    Ok(all.into_iter().filter(is_wanted).collect())
+    Ok(all.into_iter().filter(|it| is_selected(names, object::name(it))).collect())
 }
 
-async fn ask(client: &Client, objects: &[Json], value: &str) -> Result<(), Failure> {
-    let asked = objects.iter().map(object::name).map(|name| async move {
-        let asked = cluster_pull_secret::annotate(client, name, ROTATE, value).await;
-        asked.map_err(|error| failed(&format!("failed to ask for the ClusterPullSecret {name}"), &error))
+async fn request(client: &Client, objects: &[Json], value: &str) -> Result<(), Failure> {
+    let requests = objects.iter().map(object::name).map(|name| async move {
+        let annotated = cluster_pull_secret::annotate(client, name, ROTATE, value).await;
+        annotated.map_err(|error| failed(&format!("failed to annotate the ClusterPullSecret {name}"), &error))
     });
-    stream::iter(asked).buffer_unordered(AT_ONCE).try_collect().await
+    stream::iter(requests).buffer_unordered(CONCURRENCY).try_collect().await
 }
 
-/// What is seen of the ClusterPullSecrets that are asked for.
-struct Watched {
+/// The requested rotations, as one watch observes them.
+struct RotationWatch {
     /// By name.
-    asked: BTreeMap<String, Asked>,
-    /// Why they could not be watched for a while, or still cannot: no event shows that a watch goes on.
-    trouble: Option<Error>,
+    rotations: BTreeMap<String, RequestedRotation>,
+    /// The last failure of the watch, which may be over: no event shows that a watch works again.
+    failure: Option<Error>,
 }
 
-impl Watched {
-    fn of(objects: &[Json]) -> Self {
-        let asked = |it: &Json| (object::name(it).to_owned(), Asked::new(Object::of(it)));
-        Self { asked: objects.iter().map(asked).collect(), trouble: None }
+impl RotationWatch {
+    fn new(objects: &[Json]) -> Self {
+        let rotations =
+            objects.iter().map(|it| (object::name(it).to_owned(), RequestedRotation::new(Object::of(it))));
+        Self { rotations: rotations.collect(), failure: None }
     }
 
-    /// Waits until each was answered, or never will be, by one watch of them all; who may not watch them
-    /// never will see it.
+    /// Waits until each rotation is answered, or never will be, by one watch of them all. Fails if the watch
+    /// is forbidden.
     async fn until_answered(&mut self, client: &Client, value: &str) -> Result<(), Error> {
         let config = watcher::Config::default();
         let mut events = pin!(watcher(cluster_pull_secret::api(client.clone()), config).default_backoff());
         let mut listed = BTreeSet::new();
-        while !self.asked.values().all(|asked| asked.is_answered)
+        while !self.rotations.values().all(|rotation| rotation.is_answered)
             && let Some(event) = events.next().await
         {
-            // Only what was seen shows that it works: every try begins with `Init`.
+            // Only an object or a complete list proves that the watch works: each attempt starts with `Init`.
             if !matches!(event, Err(_) | Ok(Event::Init)) {
-                self.trouble = None;
+                self.failure = None;
             }
             match event {
                 Ok(Event::Init) => listed.clear(),
-                Ok(Event::InitApply(seen) | Event::Apply(seen)) => {
-                    self.note(&seen.name_any(), Some(of(&seen)), value);
-                    listed.insert(seen.name_any());
+                Ok(Event::InitApply(object) | Event::Apply(object)) => {
+                    self.update(&object.name_any(), Some(parse(&object)), value);
+                    listed.insert(object.name_any());
                 }
-                Ok(Event::Delete(seen)) => self.note(&seen.name_any(), None, value),
+                Ok(Event::Delete(object)) => self.update(&object.name_any(), None, value),
                 Ok(Event::InitDone) => {
-                    let unlisted = self.asked.iter_mut().filter(|(name, _)| !listed.contains(*name));
-                    unlisted.for_each(|(_, asked)| asked.note(None, value));
+                    let deleted = self.rotations.iter_mut().filter(|(name, _)| !listed.contains(*name));
+                    deleted.for_each(|(_, rotation)| rotation.update(None, value));
                 }
                 Err(error) => {
-                    let error = watch::cause(&error);
-                    // Once is no answer: an API server that has just started refuses everything for an instant.
+                    let error = Error::from(&error);
+                    // One rejection is not final: an API server that has just started rejects everything for an instant.
                     let is_final =
-                        matches!((&self.trouble, &error), (Some(Error::Forbidden(_)), Error::Forbidden(_)));
+                        matches!((&self.failure, &error), (Some(Error::Forbidden(_)), Error::Forbidden(_)));
                     if is_final {
                         return Err(error);
                     }
-                    self.trouble = Some(error);
+                    self.failure = Some(error);
                 }
             }
         }
         Ok(())
     }
 
-    fn note(&mut self, name: &str, seen: Option<Object>, value: &str) {
-        if let Some(asked) = self.asked.get_mut(name) {
-            asked.note(seen, value);
+    fn update(&mut self, name: &str, object: Option<Object>, value: &str) {
+        if let Some(rotation) = self.rotations.get_mut(name) {
+            rotation.update(object, value);
         }
     }
 }
 
-fn of(seen: &DynamicObject) -> Object {
-    Object::of(&serde_json::to_value(seen).unwrap_or_default())
+fn parse(object: &DynamicObject) -> Object {
+    Object::of(&serde_json::to_value(object).unwrap_or_default())
 }
 
-impl Asked {
+impl RequestedRotation {
     fn new(before: Object) -> Self {
         Self { last: Some(before.clone()), before, is_answered: false }
     }
 
-    /// Takes note of how it stands, until it is answered; one that is gone never will be.
-    fn note(&mut self, seen: Option<Object>, value: &str) {
+    /// Records the object until it is answered; a deleted one never will be.
+    fn update(&mut self, object: Option<Object>, value: &str) {
         if !self.is_answered {
-            self.is_answered = seen.as_ref().is_none_or(|seen| is_answered(seen, value));
-            self.last = seen;
+            self.is_answered = object.as_ref().is_none_or(|object| is_answered(object, value));
+            self.last = object;
         }
     }
 }
 
-/// Whether the controller has done what it was asked for, or says why it does not.
+/// Returns true if the controller has done the requested rotation, or reports why it does not.
 fn is_answered(object: &Object, value: &str) -> bool {
     let ready = object.status.condition(ConditionType::Ready);
-    let is_current = |generation: i64| generation == object.generation;
     let is_left_alone = ready.is_some_and(|ready| {
         let reasons = [ReadyReason::Suspended, ReadyReason::Invalid, ReadyReason::Deleting];
-        is_current(ready.observed_generation) && reasons.into_iter().any(|it| ready.has_reason(it))
+        ready.observed_generation == object.generation && reasons.into_iter().any(|it| ready.has_reason(it))
     });
     object.status.observed_rotate.as_deref() == Some(value) || is_left_alone
 }
@@ -199,13 +201,16 @@ mod tests {
     const LIST: &str = "GET /apis/regcred.dev/v1alpha1/clusterpullsecrets?&limit=500";
     const WATCH: &str = "GET /apis/regcred.dev/v1alpha1/clusterpullsecrets?&watch=true&timeoutSeconds=290&allowWatchBookmarks=true&resourceVersion=7";
 
-    impl Asked {
-        /// One that was asked for with `now`, as it stood before and as it was last seen, each by its status.
+    fn object(generation: i64, status: &Json) -> Object {
+        Object::of(&json!({"metadata": {"generation": generation}, "status": status}))
+    }
+
+    impl RequestedRotation {
+        /// A rotation requested with `now`, with the status before and the last one.
         pub(super) fn example(before: &Json, last: Option<&Json>) -> Self {
-            let object = |status| Object::of(&json!({"metadata": {"generation": 1}, "status": status}));
-            let mut asked = Self::new(object(before));
-            asked.note(last.map(object), "now");
-            asked
+            let mut rotation = Self::new(object(1, before));
+            rotation.update(last.map(|last| object(1, last)), "now");
+            rotation
         }
     }
 
@@ -218,24 +223,23 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_one_to_this_request_or_the_reason_why_there_is_none() {
-        let check = |generation: i64, status: Json, expect| {
-            let object = Object::of(&json!({"metadata": {"generation": generation}, "status": status}));
-            assert_eq!(is_answered(&object, "now"), expect, "{status}");
-        };
-        check(1, json!({"observedRotate": "now"}), true);
-        check(1, json!({"observedRotate": "before", "conditions": ready("True", "InSync")}), false);
-        check(1, json!({"conditions": ready("False", "Suspended")}), true);
-        check(1, json!({"conditions": ready("False", "Invalid")}), true);
-        check(2, json!({"conditions": ready("False", "Invalid")}), false);
+    fn answer_is_to_this_request_or_a_reason_for_none() {
+        for (generation, status, expect) in [
+            (1, json!({"observedRotate": "now"}), true),
+            (1, json!({"observedRotate": "before", "conditions": ready("True", "InSync")}), false),
+            (1, json!({"conditions": ready("False", "Suspended")}), true),
+            (1, json!({"conditions": ready("False", "Invalid")}), true),
+            (2, json!({"conditions": ready("False", "Invalid")}), false),
+        ] {
+            assert_eq!(is_answered(&object(generation, &status), "now"), expect, "{status}");
+        }
     }
 
-    /// One that is asked for and never answered, as this is played to its watch.
-    async fn watched(script: Vec<Exchange>) -> (Watched, Result<(), Error>) {
-        let mut watched = Watched::of(&[json!({"metadata": {"name": "images"}})]);
-        let watching = async |client| watched.until_answered(&client, "now").await;
-        let outcome = play(script, watching).await.0;
-        (watched, outcome)
+    /// A rotation that is requested and never answered, as this script is played to its watch.
+    async fn watched(script: Vec<Exchange>) -> (RotationWatch, Result<(), Error>) {
+        let mut watch = RotationWatch::new(&[json!({"metadata": {"name": "images"}})]);
+        let outcome = play(script, async |client| watch.until_answered(&client, "now").await).await.0;
+        (watch, outcome)
     }
 
     fn listed() -> Exchange {
@@ -243,46 +247,48 @@ mod tests {
         exchange(LIST, 200, json!({"metadata": {"resourceVersion": "7"}, "items": [images]}))
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn who_may_not_list_or_watch_is_told_so_when_it_is_refused_twice() {
-        let forbidden = Err(Error::Forbidden("Forbidden".to_owned()));
-        let refused = |request| refused(request, 403, "Forbidden");
-        assert_eq!(watched(vec![refused(LIST), refused(LIST)]).await.1, forbidden);
-        assert_eq!(watched(vec![listed(), refused(WATCH), refused(WATCH)]).await.1, forbidden);
+    fn forbidden(request: &'static str) -> Exchange {
+        refused(request, 403, "Forbidden")
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_watch_that_breaks_is_taken_up_again_and_remembered() {
+    async fn forbidden_list_or_watch_fails_at_the_second_rejection() {
+        let outcome = Err(Error::Forbidden("Forbidden".to_owned()));
+        assert_eq!(watched(vec![forbidden(LIST), forbidden(LIST)]).await.1, outcome);
+        assert_eq!(watched(vec![listed(), forbidden(WATCH), forbidden(WATCH)]).await.1, outcome);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn broken_watch_is_retried_and_recorded() {
         let script = vec![
             refused(LIST, 500, "InternalError"),
             listed(),
-            refused(WATCH, 403, "Forbidden"),
+            forbidden(WATCH),
             refused(WATCH, 500, "InternalError"),
-            refused(WATCH, 403, "Forbidden"),
-            refused(WATCH, 403, "Forbidden"),
+            forbidden(WATCH),
+            forbidden(WATCH),
         ];
-        let (watched, outcome) = watched(script).await;
+        let (watch, outcome) = watched(script).await;
         let forbidden = Error::Forbidden("Forbidden".to_owned());
-        assert_eq!((watched.trouble, outcome), (Some(forbidden.clone()), Err(forbidden)));
+        assert_eq!((watch.failure, outcome), (Some(forbidden.clone()), Err(forbidden)));
     }
 
     #[test]
-    fn a_refusal_names_the_rights_that_are_needed() {
-        let check = |error: Error| match failed("failed to watch", &error) {
-            Failure::World(error) | Failure::Broken(error) => format!("{error:#}"),
-        };
+    fn forbidden_request_hints_at_the_required_rbac() {
+        let failure = failed("failed to watch", &Error::Forbidden("may not".to_owned()));
         assert_eq!(
-            check(Error::Forbidden("may not".to_owned())),
-            "failed to watch: may not: --wait needs the rights list, watch and patch of clusterpullsecrets"
+            failure.to_string(),
+            "error: failed to watch: may not\nhint: allow list, watch and patch of clusterpullsecrets: --wait requires them"
         );
-        assert_eq!(check(Error::Expired), "failed to watch: the list expired");
+        let failure = failed("failed to watch", &Error::Expired);
+        assert_eq!(failure.to_string(), "error: failed to watch: the list expired");
     }
 
     #[test]
-    fn what_is_seen_after_the_answer_takes_nothing_from_it() {
-        let mut asked = Asked::example(&json!({}), Some(&json!({"observedRotate": "now"})));
-        asked.note(Some(Object::of(&json!({"status": {"observedRotate": "later"}}))), "now");
-        assert!(asked.is_answered);
-        assert_eq!(asked.last.and_then(|last| last.status.observed_rotate).as_deref(), Some("now"));
+    fn events_after_the_answer_are_ignored() {
+        let mut rotation = RequestedRotation::example(&json!({}), Some(&json!({"observedRotate": "now"})));
+        rotation.update(Some(object(1, &json!({"observedRotate": "later"}))), "now");
+        assert!(rotation.is_answered);
+        assert_eq!(rotation.last.and_then(|last| last.status.observed_rotate).as_deref(), Some("now"));
     }
 }

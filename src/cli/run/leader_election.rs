@@ -1,41 +1,41 @@
-//! For which Lease a replica runs, and under which name.
+//! The arguments of leader election: the Lease, and the identity of this replica.
 
 use std::time::Duration;
 
-use crate::leader_election;
+use crate::leader_election::LeaderElectionConfig;
 
-/// Where a pod is told its namespace.
+/// The file in a pod that holds its namespace.
 const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 /// The namespace outside of a pod.
 const DEFAULT_NAMESPACE: &str = "regcred-system";
 /// The name of the Lease.
 const LEASE: &str = "regcred";
 
-/// What is said of the lease on the command line.
+/// The arguments of leader election.
 #[derive(Debug, clap::Args)]
-pub(super) struct LeaderElectionTask {
-    /// The namespace of the Lease. Default: that of the pod, else regcred-system.
+pub(super) struct LeaderElectionArgs {
+    /// Namespace of the Lease. Default: that of the pod, else regcred-system.
     #[arg(long, value_name = "NAME", env = "POD_NAMESPACE")]
     namespace: Option<String>,
 
-    /// Who this replica is: no other may be called the same. Default: the host's name.
+    /// Unique identity for leader election. Default: the host name.
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     identity: Option<String>,
 
-    /// How long after the leader's last sign of life another one takes over; from 3s to 10m.
+    /// Time after the leader's last renewal after which another replica takes over; from 3s to 10m.
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = lease_duration)]
     lease_duration: Duration,
 }
 
-impl LeaderElectionTask {
-    /// The same, with what pod and host know where nothing was said.
-    pub(super) fn settings(self) -> leader_election::Settings {
+impl LeaderElectionArgs {
+    /// Completes the arguments with the pod's namespace and the host name.
+    pub(super) fn config(self) -> LeaderElectionConfig {
         let Self { namespace, identity, lease_duration } = self;
-        leader_election::Settings {
+        LeaderElectionConfig {
             namespace: namespace.unwrap_or_else(pod_namespace),
             name: LEASE.to_owned(),
-            holder: identity.unwrap_or_else(host_name),
-            duration: lease_duration,
+            identity: identity.unwrap_or_else(host_name),
+            lease_duration,
         }
     }
 }

@@ -1,7 +1,7 @@
-//! One replica: the controller, its campaign for the lease, and the sources that wake it.
+//! One replica: the controller, its leader election, and the trigger sources.
 //!
-//! In goes what the command line and the manifests became, out comes how the process ended. At the end
-//! the sources stop first, then the work that is under way is finished, then the lease is given back.
+//! In go the parsed command line and manifests, out comes the exit of the process. On shutdown the sources
+//! stop first, then the work in flight is finished, then the lease is released.
 
 use std::sync::Arc;
 
@@ -13,106 +13,115 @@ use tracing::info;
 
 use super::super::{Exit, Failure, wall_clock};
 use super::signals::Signals;
-use super::triggers::{Port, SourceContext, Sources};
+use super::triggers::{SourceContext, Sources, WebhookListener};
 use crate::admin::Health;
 use crate::controller::{Context, Controller};
-use crate::leader_election::{self, LeaderElection, Leadership, Lost};
+use crate::leader_election::{self, LeaderElection, LeaderElectionConfig, Leadership, Lost};
 use crate::manifest::Manifests;
 use crate::provider::stores::Stores;
 use crate::trigger::{channel, poll};
 
-/// What a replica is given.
+/// The dependencies of a replica.
 pub(super) struct Deps {
     pub(super) manifests: Manifests,
     /// Every store of the manifests, open.
     pub(super) stores: Arc<Stores>,
-    /// Refuses writes while this process does not lead.
+    /// Rejects writes while this process does not lead.
     pub(super) client: Client,
-    /// Writes whether it leads or not.
+    /// Writes whether this process leads or not.
     pub(super) unfenced_client: Client,
-    pub(super) lease: leader_election::Settings,
-    pub(super) term: Leadership,
+    pub(super) lease: LeaderElectionConfig,
+    pub(super) leadership: Leadership,
     pub(super) health: Health,
-    pub(super) port: Option<Port>,
-    /// Writes to the API server that may be under way at once for one ClusterPullSecret.
+    pub(super) webhook: Option<WebhookListener>,
+    /// The maximum number of concurrent writes to the API server for one ClusterPullSecret.
     pub(super) concurrency: usize,
 }
 
 /// The parts that end together.
 pub(super) struct Replica {
     controller: Controller,
-    campaign: LeaderElection,
+    election: LeaderElection,
     sources: Sources,
 }
 
 impl Replica {
-    /// Begins to run for the lease and to hear the sources.
-    pub(super) fn start(equipment: Deps) -> Self {
-        let Deps { manifests, stores, client, unfenced_client, lease, term, health, port, concurrency } =
-            equipment;
+    /// Starts the leader election and the trigger sources.
+    pub(super) fn start(deps: Deps) -> Self {
+        let Deps {
+            manifests,
+            stores,
+            client,
+            unfenced_client,
+            lease,
+            leadership,
+            health,
+            webhook,
+            concurrency,
+        } = deps;
         let Manifests { stores: stores_known, triggers, cluster_pull_secrets } = manifests;
         let (sender, trigger_receiver) = channel::channel();
-        let (held, known_versions) = watch::channel(poll::KnownVersions::new());
+        let (publish_versions, known_versions) = watch::channel(poll::KnownVersions::new());
         let metrics = Arc::clone(&health.metrics);
         let controller = Controller::new(Context {
             client: client.clone(),
             unfenced_client,
             trigger_receiver,
-            known_versions: held,
+            known_versions: publish_versions,
             stores: Arc::clone(&stores),
             store_configs: stores_known,
             files: cluster_pull_secrets.into_iter().map(Arc::new).collect(),
             concurrency,
             health,
-            identity: lease.holder.clone(),
+            identity: lease.identity.clone(),
             wall_clock,
             jitter,
         });
-        let campaign = leader_election::campaign(client, lease, term);
-        let around = SourceContext {
+        let election = leader_election::start(client, lease, leadership);
+        let context = SourceContext {
             sender,
             stores,
-            held: known_versions,
-            leading: campaign.leading.clone(),
+            known_versions,
+            leading: election.leading.clone(),
             metrics,
             wall_clock,
             jitter,
         };
-        let sources = Sources::start(&triggers, port, around);
-        Self { controller, campaign, sources }
+        let sources = Sources::start(&triggers, webhook, context);
+        Self { controller, election, sources }
     }
 
-    /// Runs the controller until a signal, then hands over; ends at once where the lease is lost.
-    pub(super) async fn lead(self, signals: &mut Signals) -> Result<Exit, Failure> {
-        let Self { controller, campaign, mut sources } = self;
-        let LeaderElection { leading, retire, mut task } = campaign;
+    /// Runs the controller until a signal, then releases the lease; exits at once if the lease is lost.
+    pub(super) async fn run(self, signals: &mut Signals) -> Result<Exit, Failure> {
+        let Self { controller, election, mut sources } = self;
+        let LeaderElection { leading, release, mut task } = election;
         let (stop, stopped) = oneshot::channel::<()>();
         let work = controller.run(leading, async {
-            // Told or dropped: either way it is over.
+            // Sent or dropped, either stops the controller.
             let _ = stopped.await;
         });
         let mut work = std::pin::pin!(work);
         tokio::select! {
             ended = &mut work => {
-                ended.map_err(|error| Failure::Broken(error.into()))?;
-                return Err(Failure::Broken(anyhow!("the controller ended by itself")));
+                ended.map_err(Failure::internal)?;
+                return Err(Failure::internal(anyhow!("the controller ended by itself")));
             }
             result = &mut task => return Err(lost(result)),
             failure = sources.failure() => return Err(failure),
-            name = signals.next() => info!(signal = name, "told to end"),
+            name = signals.next() => info!(signal = name, "shutting down"),
         }
         sources.stop();
-        // Whoever waits for it is gone if this fails.
+        // This fails only if the controller has ended already.
         let _ = stop.send(());
         tokio::select! {
-            ended = &mut work => ended.map_err(|error| Failure::Broken(error.into()))?,
+            ended = &mut work => ended.map_err(Failure::internal)?,
             result = &mut task => return Err(lost(result)),
             name = signals.next() => {
-                return Err(Failure::Broken(anyhow!("{name} a second time: ended at once")));
+                return Err(Failure::internal(anyhow!("{name} during the shutdown: exited at once")));
             }
         }
-        sources.ended().await;
-        let _ = retire.send(());
+        sources.join().await;
+        let _ = release.send(());
         match task.await {
             Ok(Ok(())) => Ok(Exit::InSync),
             other => Err(lost(other)),
@@ -120,18 +129,23 @@ impl Replica {
     }
 }
 
-/// Why a campaign that should not have ended did.
+/// Creates the failure of a leader election that ended before its release.
 fn lost(ended: Result<Result<(), Lost>, JoinError>) -> Failure {
     match ended {
-        Ok(Ok(())) => Failure::Broken(anyhow!("the campaign for the lease ended by itself")),
-        Ok(Err(lost)) => Failure::Broken(anyhow::Error::new(lost)),
-        Err(error) => {
-            Failure::Broken(anyhow::Error::new(error).context("the campaign for the lease panicked"))
+        Ok(Ok(())) => Failure::internal(anyhow!("the leader election ended by itself")),
+        Ok(Err(lost)) => {
+            let hint = lost.loss.hint();
+            let failure = Failure::internal(lost);
+            match hint {
+                Some(hint) => failure.with_hint(hint),
+                None => failure,
+            }
         }
+        Err(error) => Failure::internal(anyhow::Error::new(error).context("the leader election panicked")),
     }
 }
 
-/// Enough for jitter: where the hasher of the standard library begins is random.
+/// Returns a random number from 0 to 1, good enough for jitter: the keys of a new hasher are random.
 fn jitter() -> f64 {
     use std::hash::{BuildHasher as _, RandomState};
     let bits = u32::try_from(RandomState::new().hash_one(()) >> 32).unwrap_or_default();

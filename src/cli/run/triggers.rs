@@ -1,4 +1,4 @@
-//! What wakes the controller from outside, started beside it: the poll, the queues, the webhook.
+//! The trigger sources other than the controller's own watches: the poll, the SQS queues, the webhook.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,37 +17,37 @@ use crate::metrics::Metrics;
 use crate::provider::stores::Stores;
 use crate::trigger::{TriggerSender, poll, sqs, webhook};
 
-/// How long sources may take to end.
-const FAREWELL: Duration = Duration::from_millis(1500);
+/// The time limit for the sources to stop.
+const STOP_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// What sources are given.
+/// The dependencies of the sources.
 pub(super) struct SourceContext {
     pub(super) sender: TriggerSender,
     pub(super) stores: Arc<Stores>,
-    pub(super) held: watch::Receiver<poll::KnownVersions>,
+    pub(super) known_versions: watch::Receiver<poll::KnownVersions>,
     pub(super) leading: watch::Receiver<bool>,
     pub(super) metrics: Arc<Metrics>,
-    /// The clock on the wall.
+    /// The wall clock.
     pub(super) wall_clock: fn() -> Timestamp,
     /// A random number from 0 to 1.
     pub(super) jitter: fn() -> f64,
 }
 
-/// The sources that run. Each ends when it is told to, and none by itself.
+/// The running sources. Each runs until it is stopped.
 pub(super) struct Sources {
     tasks: JoinSet<&'static str>,
     stop: watch::Sender<bool>,
 }
 
-/// The webhook, open but not served yet.
-pub(super) struct Port {
+/// The webhook, bound but not served yet.
+pub(super) struct WebhookListener {
     listener: TcpListener,
     settings: webhook::WebhookSettings,
 }
 
-impl Port {
-    /// Opens the webhook that the Config describes, if it does: one that cannot be opened keeps the
-    /// process from starting, before it asks to lead.
+impl WebhookListener {
+    /// Binds the webhook of the Config, if it has one. A failure ends the process before it runs for the
+    /// lease.
     pub(super) async fn open(
         triggers: &Triggers,
         metrics: &Arc<Metrics>,
@@ -56,78 +56,80 @@ impl Port {
         let Some(webhook) = &triggers.webhook else { return Ok(None) };
         let listener = listen(webhook.listen)?;
         let settings = webhook::WebhookSettings::open(webhook, Arc::clone(metrics), wall_clock).await;
-        let settings = settings.map_err(|unusable| Failure::World(unusable.into()))?;
+        let settings = settings.map_err(Failure::external)?;
         Ok(Some(Self { listener, settings }))
     }
 }
 
 impl Sources {
-    /// Starts what the Config describes.
-    pub(super) fn start(triggers: &Triggers, port: Option<Port>, around: SourceContext) -> Self {
-        let (stop, stopped) = watch::channel(false);
+    /// Starts the sources of the Config.
+    pub(super) fn start(
+        triggers: &Triggers,
+        webhook: Option<WebhookListener>,
+        context: SourceContext,
+    ) -> Self {
+        let (stop, stop_signal) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let SourceContext { sender, stores, held, leading, metrics, wall_clock, jitter } = around;
+        let SourceContext { sender, stores, known_versions, leading, metrics, wall_clock, jitter } = context;
         if let Some(interval) = triggers.poll_interval {
             let metrics = Arc::clone(&metrics);
             let settings = poll::PollSettings { stores, interval, metrics, wall_clock, jitter };
-            let polling = poll::run(settings, held, sender.clone(), leading.clone(), stopped.clone());
+            let poll =
+                poll::run(settings, known_versions, sender.clone(), leading.clone(), stop_signal.clone());
             tasks.spawn(async {
-                polling.await;
+                poll.await;
                 "poll"
             });
         }
         for queue in &triggers.sqs {
             let (queue, metrics) = (queue.clone(), Arc::clone(&metrics));
             let settings = sqs::SqsSettings { queue, metrics, wall_clock, jitter };
-            let reading = sqs::run(settings, sender.clone(), leading.clone(), stopped.clone());
+            let receiver = sqs::run(settings, sender.clone(), leading.clone(), stop_signal.clone());
             tasks.spawn(async {
-                reading.await;
-                "reader of a queue"
+                receiver.await;
+                "SQS receiver"
             });
         }
-        if let Some(Port { listener, settings }) = port {
+        if let Some(WebhookListener { listener, settings }) = webhook {
             tasks.spawn(async move {
-                webhook::serve(listener, settings, sender, until(stopped)).await;
+                webhook::serve(listener, settings, sender, stopped(stop_signal)).await;
                 "webhook"
             });
         }
         Self { tasks, stop }
     }
 
-    /// Waits until one ends that should not; for ever where all is well.
+    /// Waits until a source ends by itself, which is a failure.
     pub(super) async fn failure(&mut self) -> Failure {
         match self.tasks.join_next().await {
-            Some(Ok(name)) => Failure::Broken(anyhow!("the {name} ended by itself")),
+            Some(Ok(name)) => Failure::internal(anyhow!("the {name} ended by itself")),
             Some(Err(error)) => {
-                Failure::Broken(anyhow::Error::new(error).context("a source of triggers panicked"))
+                Failure::internal(anyhow::Error::new(error).context("a trigger source panicked"))
             }
             None => std::future::pending().await,
         }
     }
 
-    /// Tells all of them to end: nothing new is taken in.
+    /// Tells all sources to stop: no new trigger is accepted.
     pub(super) fn stop(&self) {
         let _ = self.stop.send(true);
     }
 
-    /// Waits until they have ended, for a moment.
-    pub(super) async fn ended(mut self) {
-        let ended = async { while self.tasks.join_next().await.is_some() {} };
-        // What does not end in time goes with the process.
-        let _ = tokio::time::timeout(FAREWELL, ended).await;
+    /// Waits until all sources have stopped, for a limited time.
+    pub(super) async fn join(mut self) {
+        let joined = async { while self.tasks.join_next().await.is_some() {} };
+        // A source that does not stop in time ends with the process.
+        let _ = tokio::time::timeout(STOP_TIMEOUT, joined).await;
     }
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     http_server::bind(address)
-        .with_context(|| {
-            format!("the webhook cannot listen at {address}: give it another address in `listen`")
-        })
-        .map_err(Failure::World)
+        .with_context(|| format!("the webhook cannot listen at {address}"))
+        .map_err(|error| Failure::external(error).with_hint("set another address in triggers.webhook.listen"))
 }
 
-/// Waits until the process ends.
-pub(super) async fn until(mut stopped: watch::Receiver<bool>) {
-    // A sender that is gone means the same.
-    let _ = stopped.wait_for(|stopped| *stopped).await;
+/// Waits until the stop signal is sent or its sender is dropped.
+pub(super) async fn stopped(mut stop_signal: watch::Receiver<bool>) {
+    let _ = stop_signal.wait_for(|stop| *stop).await;
 }

@@ -79,7 +79,7 @@ fn event_of_own_write_changes_nothing() {
         cache.delete(&WatchedResource::Secrets("regcred".into()), &web("regcred"), 3),
         CacheChange::Unchanged
     );
-    assert!(cache.cluster.namespaces["web"].secrets["regcred"].is_written());
+    assert!(cache.cluster.namespaces["web"].secrets["regcred"].has_known_data());
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn namespace_changes_by_labels_and_termination_only() {
     assert_eq!(cache.apply(cluster_scoped("web"), namespace("a", false)), CacheChange::Unchanged);
     assert_eq!(reverted(cache.apply(cluster_scoped("web"), namespace("b", false))), Some(Vec::new()));
     assert_eq!(reverted(cache.apply(cluster_scoped("web"), namespace("b", true))), Some(Vec::new()));
-    assert!(cache.cluster.namespaces["web"].secrets["regcred"].is_written(), "its content stays cached");
+    assert!(cache.cluster.namespaces["web"].secrets["regcred"].has_known_data(), "its content stays cached");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A namespace with a lease to run for, and the replicas that do, each with a client behind its fence.
+//! A namespace with a lease, and replicas that run for it, each with a client behind its fence.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use regcred::cluster::error::Error;
 use regcred::leader_election::fence::{self, Fence};
-use regcred::leader_election::{self, LeaderElection, Leadership, Settings};
+use regcred::leader_election::{self, LeaderElection, LeaderElectionConfig, Leadership};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use world::{AuditMark, World};
@@ -18,15 +18,15 @@ use crate::scene::until;
 pub(crate) struct Election {
     pub(crate) world: &'static World,
     pub(crate) namespace: &'static str,
-    /// Of an account that may do what leadership takes, and make `ConfigMaps`.
+    /// The configuration of an account that may run for the lease and create `ConfigMaps`.
     pub(crate) config: Config,
-    /// The audit log before anybody ran.
+    /// The position in the audit log before the first replica.
     mark: AuditMark,
 }
 
 pub(crate) struct Replica {
-    pub(crate) campaign: LeaderElection,
-    pub(crate) term: Leadership,
+    pub(crate) election: LeaderElection,
+    pub(crate) leadership: Leadership,
     client: Client,
 }
 
@@ -60,30 +60,30 @@ impl Election {
         Self { world, namespace, config: config.expect("a configuration"), mark }
     }
 
-    pub(crate) fn settings(&self, holder: &str, seconds: u64) -> Settings {
-        Settings {
+    pub(crate) fn lease_config(&self, identity: &str, seconds: u64) -> LeaderElectionConfig {
+        LeaderElectionConfig {
             namespace: self.namespace.to_owned(),
             name: "regcred".to_owned(),
-            holder: holder.to_owned(),
-            duration: Duration::from_secs(seconds),
+            identity: identity.to_owned(),
+            lease_duration: Duration::from_secs(seconds),
         }
     }
 
-    /// A replica that runs for the lease, with terms of so many seconds.
-    pub(crate) fn run(&self, holder: &str, seconds: u64) -> Replica {
-        Replica::run(self.config.clone(), self.settings(holder, seconds))
+    /// Starts a replica that runs for the lease with a duration of `seconds`.
+    pub(crate) fn run(&self, identity: &str, seconds: u64) -> Replica {
+        Replica::run(self.config.clone(), self.lease_config(identity, seconds))
     }
 
     fn path(&self) -> String {
         format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases/regcred", self.namespace)
     }
 
-    /// The lease as an administrator sees it.
+    /// Reads the lease as an administrator.
     pub(crate) async fn lease(&self) -> Value {
         self.world.kube.get(&self.path()).await.expect("a Lease")
     }
 
-    /// How many requests of the replicas with this verb stand in the audit log.
+    /// Returns the number of requests of the replicas with this verb in the audit log.
     pub(crate) fn logged(&self, verb: &str) -> usize {
         let user = world::service_account_user(self.namespace, "default");
         let events = self.world.kube.audit_events_by(&user, self.mark).expect("an audit log");
@@ -91,48 +91,48 @@ impl Election {
     }
 
     /// Changes the lease as an administrator.
-    pub(crate) async fn meddle(&self, change: &Value) {
+    pub(crate) async fn patch_lease(&self, change: &Value) {
         self.world.kube.patch(&self.path(), change).await.expect("a patch");
     }
 }
 
 impl Replica {
-    pub(crate) fn run(config: Config, settings: Settings) -> Self {
-        let term = Leadership::new(&settings);
-        let client = fence::client(config, &Fence::new(&settings, term.clone())).expect("a client");
-        let campaign = leader_election::campaign(client.clone(), settings, term.clone());
-        Self { campaign, term, client }
+    pub(crate) fn run(config: Config, lease_config: LeaderElectionConfig) -> Self {
+        let leadership = Leadership::new(&lease_config);
+        let client = fence::client(config, &Fence::new(&lease_config, leadership.clone())).expect("a client");
+        let election = leader_election::start(client.clone(), lease_config, leadership.clone());
+        Self { election, leadership, client }
     }
 
     pub(crate) fn leads(&self) -> bool {
-        *self.campaign.leading.borrow()
+        *self.election.leading.borrow()
     }
 
     /// Waits until this replica leads.
     pub(crate) async fn wins(&mut self) {
         self.expect(true).await;
-        assert!(self.term.is_current());
+        assert!(self.leadership.is_current());
     }
 
-    /// Waits until this replica does not lead any more.
+    /// Waits until this replica no longer leads.
     pub(crate) async fn loses(&mut self) {
         self.expect(false).await;
-        assert!(!self.term.is_current());
+        assert!(!self.leadership.is_current());
     }
 
     async fn expect(&mut self, leads: bool) {
-        let change = self.campaign.leading.wait_for(|it| *it == leads);
+        let change = self.election.leading.wait_for(|it| *it == leads);
         let change = tokio::time::timeout(Duration::from_mins(1), change).await;
-        drop(change.expect("within a minute").expect("the campaign goes on"));
+        drop(change.expect("within a minute").expect("a running election"));
     }
 
-    /// Lets go of the lease and waits for the end.
-    pub(crate) async fn retires(self) {
-        self.campaign.retire.send(()).expect("the campaign goes on");
-        self.campaign.task.await.expect("no panic").expect("the lease was not lost");
+    /// Releases the lease and waits for the end of the election.
+    pub(crate) async fn releases(self) {
+        self.election.release.send(()).expect("a running election");
+        self.election.task.await.expect("no panic").expect("the lease was not lost");
     }
 
-    /// A write of this replica.
+    /// Writes an object as this replica.
     pub(crate) async fn writes(&self) -> Result<(), Error> {
         let config_maps = Api::<ConfigMap>::default_namespaced(self.client.clone());
         let metadata = ObjectMeta { generate_name: Some("written-".to_owned()), ..ObjectMeta::default() };
@@ -142,13 +142,13 @@ impl Replica {
     }
 }
 
-/// Looks at all terms again and again, and ends, which it should not, when two are current at once.
+/// Polls all leaderships, and ends only if two are current at once, which is an error.
 pub(crate) fn witness(replicas: &[&Replica]) -> JoinHandle<()> {
-    let terms: Vec<Leadership> = replicas.iter().map(|replica| replica.term.clone()).collect();
-    let mut looks = tokio::time::interval(Duration::from_millis(1));
+    let leaderships: Vec<Leadership> = replicas.iter().map(|replica| replica.leadership.clone()).collect();
+    let mut interval = tokio::time::interval(Duration::from_millis(1));
     tokio::spawn(async move {
-        while terms.iter().filter(|term| term.is_current()).count() < 2 {
-            looks.tick().await;
+        while leaderships.iter().filter(|leadership| leadership.is_current()).count() < 2 {
+            interval.tick().await;
         }
     })
 }
