@@ -1,17 +1,17 @@
-# What regcred may do in Vault, each with its reason: for KV version 2 at secret/, and the credentials below ci/.
+# The rights of regcred in Vault, each with its reason: for KV version 2 at secret/, and the credentials below ci/.
 
 # The value of a credential, when it is new.
 path "secret/data/ci/*" {
   capabilities = ["read"]
 }
 
-# Its version without the value, which the poll asks for every few seconds. Without this regcred says so once, and
-# reads the value every refreshInterval.
+# Its version without the value, which the poll reads every few seconds. Without this right regcred reports it once,
+# and reads the value every refreshInterval.
 path "secret/metadata/ci/*" {
   capabilities = ["read"]
 }
 
-# The token that a login brought is kept alive, and given back where another takes its place.
+# The token of a login is renewed, and revoked when another one replaces it.
 path "auth/token/renew-self" {
   capabilities = ["update"]
 }

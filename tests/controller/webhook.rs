@@ -146,16 +146,15 @@ async fn who_signs_the_time_and_the_body_is_heard_once() {
     assert_silent(&hook, &[&signed, "another-key-of-the-stage"]);
 }
 
-/// The commands of the section on the webhook, a block at a time.
+/// The commands in the guide to the webhook, a block at a time.
 fn commands() -> Vec<String> {
-    let section = world::readme::section("### Webhook");
-    let blocks = section.split("\n\n").filter(|block| block.starts_with("    "));
-    blocks.map(ToOwned::to_owned).collect()
+    let page = world::docs::page("docs/guides/webhook.md");
+    world::docs::blocks(&page, "sh").into_iter().map(ToOwned::to_owned).collect()
 }
 
 #[tokio::test]
-async fn what_the_readme_tells_people_to_send_is_answered() {
-    let stage = Stage::new("hook-readme", 1).await;
+async fn documented_requests_are_accepted() {
+    let stage = Stage::new("hook-docs", 1).await;
     let hook = stage.serve_with_hook("one").await;
     let [keys, token, signature] = commands().try_into().expect("keys, a token and a signature");
     let address = |command: &str| {
@@ -163,7 +162,7 @@ async fn what_the_readme_tells_people_to_send_is_answered() {
             command.replace("https://regcred.regcred-system:8081", &format!("http://{}", hook.address));
         command.replace("\"images\"", &format!("{:?}", stage.name)).replace("ci/ghcr", &stage.key("ghcr"))
     };
-    let (keys, _) = keys.split_once("    kubectl").expect("what becomes of the files");
+    let (keys, _) = keys.split_once("kubectl").expect("what becomes of the files");
     // They are the files that the controller reads.
     assert_eq!(hook.shell(keys).await, "");
     until("the old token is gone", async || hook.ask("").await.0 == 401).await;

@@ -10,7 +10,7 @@ const HEADER: &str = "# Rendered from deploy/chart by `make base`: change the ch
 
 /// What stands at the head of `deploy/rbac.yaml`.
 const RBAC: &str = "\
-# What `regcred rotate` may do in a cluster, each rule with its reason. Kubernetes 1.30 or newer.
+# The rights of `regcred rotate` in a cluster, each rule with its reason. Kubernetes 1.30 or newer.
 # The controller's rights are in deploy/base/rbac.yaml; the end-to-end tests run as these accounts, never as
 # an administrator.
 ";

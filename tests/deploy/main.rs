@@ -7,7 +7,7 @@ mod aws;
 mod base;
 mod chart;
 mod cluster;
-mod readme;
+mod docs;
 mod rendering;
 mod values;
 mod vault;

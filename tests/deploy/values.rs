@@ -148,11 +148,11 @@ async fn a_webhook_that_cannot_work_is_refused_with_what_to_set() {
         ),
         (
             "webhookSecret=".to_owned(),
-            "holds it, mount it by extraVolumeMounts, or name a file elsewhere where an injector brings it",
+            "with the file, mount it with extraVolumeMounts, or name a file elsewhere if an injector provides it",
         ),
         (
             "webhookTlsSecret=ours".to_owned(),
-            "webhookTlsSecret is of no use without config.triggers.webhook.tls",
+            "webhookTlsSecret has no effect without config.triggers.webhook.tls",
         ),
         (format!("{AT}.tokenFile="), "webhook has neither tokenFile nor hmacKeyFile"),
         (format!("{AT}.listen=0.0.0.0:8080"), "webhook.listen must have another port than 8080"),

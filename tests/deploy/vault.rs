@@ -194,6 +194,6 @@ async fn a_second_run_changes_nothing_and_what_was_there_stays() {
     }
 
     let said = scene.set_up(&[]).await;
-    assert!(said.contains("auth/kubernetes is there, and stays as it is"), "{said}");
+    assert!(said.contains("auth/kubernetes exists and is not changed"), "{said}");
     assert_eq!(all().await, before);
 }

@@ -72,3 +72,18 @@ async fn what_the_checks_refuse_the_api_server_refuses_with_the_same_mend() {
         assert!(refusal.contains(mend), "{mend:?} is not in the answer to\n{document}\n{refusal}");
     }
 }
+
+#[tokio::test]
+async fn examples_sent_to_the_api_server_are_accepted() {
+    let mut documents = Vec::new();
+    for file in std::fs::read_dir(world::docs::path("examples")).expect("a directory") {
+        let path = file.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("a file");
+        check(&text).unwrap_or_else(|errors| panic!("{}:\n{errors}", path.display()));
+        let objects = text.split("\n---\n").filter(|it| it.contains("\nkind: ClusterPullSecret\n"));
+        documents.extend(objects.map(ToOwned::to_owned));
+    }
+    let created = create(kube().await, &documents.join("\n---\n")).await.expect("all are accepted");
+    assert_eq!(created.lines().count(), documents.len(), "{created}");
+    assert!(documents.len() >= 8, "{}", documents.len());
+}

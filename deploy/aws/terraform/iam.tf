@@ -1,4 +1,4 @@
-# What regcred may do, and who takes it on.
+# The rights of regcred, and its role.
 
 data "aws_iam_policy_document" "regcred" {
   # The value, and for the poll its version without the value.
@@ -8,7 +8,7 @@ data "aws_iam_policy_document" "regcred" {
     resources = ["${local.secrets_arn}*"]
   }
 
-  # Knows no resource; what it reads needs GetSecretValue as well.
+  # Not restricted by resource; each secret it reads needs GetSecretValue as well.
   dynamic "statement" {
     for_each = var.batch_reads ? [true] : []
     content {
@@ -40,7 +40,7 @@ data "aws_iam_policy_document" "regcred" {
     }
   }
 
-  # A message is read, held while its pass runs, and deleted.
+  # A message is received, kept in flight while its reconciliation runs, and deleted.
   statement {
     sid       = "Queue"
     actions   = ["sqs:ReceiveMessage", "sqs:ChangeMessageVisibility", "sqs:DeleteMessage"]
@@ -66,7 +66,7 @@ data "aws_iam_policy_document" "regcred" {
 
 resource "aws_iam_policy" "regcred" {
   name_prefix = "${var.name}-"
-  description = "What regcred may do with secrets and with the queue that tells of them."
+  description = "The rights of regcred on secrets and on the queue with their events."
   policy      = data.aws_iam_policy_document.regcred.json
 }
 
@@ -123,7 +123,7 @@ resource "aws_iam_role" "regcred" {
   count = var.trust == "None" ? 0 : 1
 
   name_prefix        = "${var.name}-"
-  description        = "regcred in a cluster."
+  description        = "The role of regcred in a cluster."
   assume_role_policy = var.trust == "Irsa" ? data.aws_iam_policy_document.irsa.json : data.aws_iam_policy_document.pod_identity.json
 
   lifecycle {

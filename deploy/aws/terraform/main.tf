@@ -1,5 +1,5 @@
-# Tells regcred of changes in AWS Secrets Manager: an EventBridge rule, the SQS queue it sends to, and what
-# regcred may do. The same as ../events.yaml.
+# Events about changes in AWS Secrets Manager for regcred: an EventBridge rule, its SQS queue, and the rights of
+# regcred. The same as ../events.yaml.
 
 data "aws_partition" "current" {}
 data "aws_region" "current" {}
@@ -8,8 +8,8 @@ data "aws_caller_identity" "current" {}
 locals {
   secrets_arn = "arn:${data.aws_partition.current.partition}:secretsmanager:${data.aws_region.current.region}:${data.aws_caller_identity.current.account_id}:secret:${var.secret_name_prefix}"
 
-  # What Secrets Manager itself tells when a value becomes current, by a rotation or by hand. AWSPENDING and
-  # other labels are no news to a reader.
+  # The event of Secrets Manager itself when a value becomes current, by a rotation or by hand. AWSPENDING and
+  # other labels do not matter to a reader.
   label_updated = {
     source        = ["aws.secretsmanager"]
     "detail-type" = ["Secret Label Updated"]
@@ -29,7 +29,7 @@ locals {
     }
   }
 
-  # The same from CloudTrail: what people and programs called, with the name or the ARN they called it by.
+  # The same from CloudTrail: calls of people and programs, with the name or the ARN that they used.
   secret_changed = {
     source        = ["aws.secretsmanager"]
     "detail-type" = ["AWS API Call via CloudTrail"]
@@ -56,7 +56,7 @@ resource "aws_cloudwatch_event_rule" "rotation_succeeded" {
   count = var.cloud_trail_events ? 1 : 0
 
   name          = "${var.name}-rotation-succeeded"
-  description   = "The end of a rotation of a secret that regcred reads, as CloudTrail tells it."
+  description   = "The end of a rotation of a secret that regcred reads, from CloudTrail."
   event_pattern = jsonencode(local.rotation_succeeded)
 }
 
@@ -72,7 +72,7 @@ resource "aws_cloudwatch_event_rule" "secret_changed" {
   count = var.cloud_trail_events ? 1 : 0
 
   name          = "${var.name}-secret-changed"
-  description   = "A call that changed a secret that regcred reads, as CloudTrail tells it."
+  description   = "A call that changed a secret that regcred reads, from CloudTrail."
   event_pattern = jsonencode(local.secret_changed)
 }
 
@@ -86,13 +86,14 @@ resource "aws_cloudwatch_event_target" "secret_changed" {
 
 resource "aws_sqs_queue" "queue" {
   name = "${var.name}-events"
-  # How soon a message comes again that regcred died with. While a pass runs it hides its own.
+  # The time after which a message of a process that died is visible again. While a reconciliation runs, regcred
+  # keeps extending it.
   visibility_timeout_seconds = 30
   receive_wait_time_seconds  = 20
   # Four days. A start reads every secret anyway.
   message_retention_seconds = 345600
-  # Five minutes for what nobody can read. For a target that fails, an hour and a half: regcred lets its message
-  # rest for longer each time.
+  # Five minutes for an invalid message; an hour and a half for a target that fails, since regcred makes its message
+  # visible later each time.
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead_letter_queue.arn
     maxReceiveCount     = 10
@@ -101,7 +102,7 @@ resource "aws_sqs_queue" "queue" {
   kms_master_key_id       = var.queue_key_arn == "" ? null : var.queue_key_arn
 }
 
-# What could not be handled ten times, kept for people to look at.
+# Messages that could not be handled ten times, kept for inspection.
 resource "aws_sqs_queue" "dead_letter_queue" {
   name                      = "${var.name}-events-dead"
   message_retention_seconds = 1209600
@@ -117,7 +118,7 @@ resource "aws_sqs_queue_redrive_allow_policy" "dead_letter_queue" {
   })
 }
 
-# These rules may send, and no other service.
+# Only these rules may send.
 data "aws_iam_policy_document" "queue" {
   statement {
     sid       = "Send"
@@ -150,7 +151,7 @@ resource "aws_cloudwatch_metric_alarm" "dead_letter_alarm" {
   count = var.alarm_topic_arn == "" ? 0 : 1
 
   alarm_name          = "${var.name}-events-dead"
-  alarm_description   = "regcred could not handle a message in ten attempts. kubectl describe clusterpullsecrets tells which target failed, the log which message cannot be read."
+  alarm_description   = "regcred could not handle a message in ten attempts. kubectl describe clusterpullsecrets names the target that failed, the log the message that is invalid."
   namespace           = "AWS/SQS"
   metric_name         = "ApproximateNumberOfMessagesVisible"
   dimensions          = { QueueName = aws_sqs_queue.dead_letter_queue.name }

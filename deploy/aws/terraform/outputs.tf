@@ -4,12 +4,12 @@ output "queue_url" {
 }
 
 output "dead_letter_queue_url" {
-  description = "Where to look for what could not be handled."
+  description = "The queue with the messages that could not be handled."
   value       = aws_sqs_queue.dead_letter_queue.url
 }
 
 output "policy_arn" {
-  description = "What regcred may do, for a role of yours."
+  description = "The rights of regcred, for a role of your own."
   value       = aws_iam_policy.regcred.arn
 }
 

@@ -1,7 +1,7 @@
 variable "name" {
   type        = string
   default     = "regcred"
-  description = "What the names of the queues begin with."
+  description = "The prefix of the names of the queues."
 
   validation {
     condition     = can(regex("^[a-zA-Z0-9_-]{1,32}$", var.name))
@@ -11,7 +11,7 @@ variable "name" {
 
 variable "secret_name_prefix" {
   type        = string
-  description = "How the names of the secrets begin that regcred reads, such as ci/. No other secret is told of or read."
+  description = "The prefix of the names of the secrets that regcred reads, such as ci/. No other secret is read, and no event about another one is sent."
 
   validation {
     condition     = var.secret_name_prefix != ""
@@ -22,37 +22,37 @@ variable "secret_name_prefix" {
 variable "secrets_key_arn" {
   type        = string
   default     = ""
-  description = "The KMS key of the secrets, where it is your own. Empty for aws/secretsmanager."
+  description = "The KMS key of the secrets, if it is your own. Empty for aws/secretsmanager."
 }
 
 variable "queue_key_arn" {
   type        = string
   default     = ""
-  description = "A KMS key of your own for the queues. Its policy has to let events.amazonaws.com use kms:Decrypt and kms:GenerateDataKey, or no event arrives. Empty for the encryption by SQS itself."
+  description = "A KMS key of your own for the queues. Its policy must let events.amazonaws.com use kms:Decrypt and kms:GenerateDataKey, or no event arrives. Empty for the encryption by SQS itself."
 }
 
 variable "cloud_trail_events" {
   type        = bool
   default     = false
-  description = "Send what CloudTrail tells of the same changes, too. It comes minutes later and needs a trail."
+  description = "Send the events of CloudTrail about the same changes, too. They arrive minutes later and need a trail."
 }
 
 variable "batch_reads" {
   type        = bool
   default     = true
-  description = "Let regcred read twenty secrets by one request. Without it they are read one by one."
+  description = "Let regcred read up to twenty secrets in one request. Without it they are read one by one."
 }
 
 variable "alarm_topic_arn" {
   type        = string
   default     = ""
-  description = "An SNS topic that is told when a message could not be handled. Empty for no alarm."
+  description = "An SNS topic that is notified when a message could not be handled. Empty for no alarm."
 }
 
 variable "trust" {
   type        = string
   default     = "PodIdentity"
-  description = "How the pods take on the role: PodIdentity or Irsa. None makes no role, only the policy for one of yours."
+  description = "How the pods assume the role: PodIdentity or Irsa. None creates no role, only the policy for a role of your own."
 
   validation {
     condition     = contains(["PodIdentity", "Irsa", "None"], var.trust)
@@ -74,11 +74,11 @@ variable "oidc_provider" {
 variable "namespace" {
   type        = string
   default     = "regcred-system"
-  description = "Where regcred runs."
+  description = "The namespace of regcred."
 }
 
 variable "service_account" {
   type        = string
   default     = "regcred"
-  description = "The ServiceAccount regcred runs as."
+  description = "The ServiceAccount of regcred."
 }

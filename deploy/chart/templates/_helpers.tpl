@@ -1,15 +1,15 @@
-{{/* The name of everything: the release's, which says `regcred` itself or gets it appended. */}}
+{{/* The name of all objects: the name of the release, with `regcred` appended unless it contains it. */}}
 {{- define "regcred.name" -}}
 {{- if contains "regcred" .Release.Name }}{{ .Release.Name }}{{ else }}{{ printf "%s-regcred" .Release.Name }}{{ end }}
 {{- end }}
 
-{{/* On every object, and what selectors hold on to: nothing that ever changes. */}}
+{{/* The labels of every object, also used by selectors: nothing that ever changes. */}}
 {{- define "regcred.labels" -}}
 app.kubernetes.io/name: regcred
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* The address of the webhook; nothing where there is none. */}}
+{{/* The address of the webhook; empty without a webhook. */}}
 {{- define "regcred.webhookListen" -}}
 {{- with (.Values.config.triggers).webhook }}{{ hasKey . "listen" | ternary .listen "0.0.0.0:8081" }}{{ end }}
 {{- end }}

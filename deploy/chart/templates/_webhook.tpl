@@ -1,11 +1,11 @@
-{{/* Refuses values whose webhook cannot work, as far as they tell: a file outside of what the chart mounts may
-come by other means. */}}
+{{/* Rejects values with which the webhook cannot work, as far as the values show it: a file outside of the mounts of
+the chart may have another source. */}}
 {{- define "regcred.checkWebhook" -}}
 {{- $values := .Values }}
 {{- $at := "config.triggers.webhook" }}
 {{- $webhook := (.Values.config.triggers).webhook }}
 {{- if and (kindIs "map" $webhook) (not (or $webhook.tokenFile $webhook.hmacKeyFile)) }}
-{{- fail (printf "%s has neither tokenFile nor hmacKeyFile, and anyone could wake regcred: give one of them" $at) }}
+{{- fail (printf "%s has neither tokenFile nor hmacKeyFile, so that any sender could trigger a rotation: set one of them" $at) }}
 {{- end }}
 {{- with $webhook }}
 {{- $listen := include "regcred.webhookListen" $ }}
@@ -13,11 +13,11 @@ come by other means. */}}
 {{- if or (not (regexMatch "^([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]+$" $listen)) (lt $port 1) (gt $port 65535) }}
 {{- fail (printf "%s.listen must be an address and a port, such as 0.0.0.0:8081" $at) }}
 {{- else if eq $port 8080 }}
-{{- fail (printf "%s.listen must have another port than 8080, which metrics and probes have" $at) }}
+{{- fail (printf "%s.listen must have another port than 8080, which serves metrics and probes" $at) }}
 {{- end }}
 {{- $tls := .tls | default dict }}
 {{- if and $values.webhookTlsSecret (not .tls) }}
-{{- fail (printf "webhookTlsSecret is of no use without %s.tls, and the webhook would not speak TLS: name its files there" $at) }}
+{{- fail (printf "webhookTlsSecret has no effect without %s.tls, and the webhook would speak plain HTTP: name its files there" $at) }}
 {{- end }}
 {{- $files := dict "tokenFile" .tokenFile "hmacKeyFile" .hmacKeyFile "tls.certificateFile" $tls.certificateFile "tls.keyFile" $tls.keyFile }}
 {{- range $field, $file := $files }}
@@ -28,7 +28,7 @@ come by other means. */}}
 {{- $mounted = or $mounted (hasPrefix (printf "%s/" (toString .mountPath | trimSuffix "/")) (printf "%s/" $file)) }}
 {{- end }}
 {{- if not $mounted }}
-{{- fail (printf "%s.%s is in %s, where nothing is mounted: set %s to the name of the Secret that holds it, mount it by extraVolumeMounts, or name a file elsewhere where an injector brings it" $at $field $directory $secret) }}
+{{- fail (printf "%s.%s is in %s, where nothing is mounted: set %s to the name of the Secret with the file, mount it with extraVolumeMounts, or name a file elsewhere if an injector provides it" $at $field $directory $secret) }}
 {{- end }}
 {{- end }}
 {{- end }}

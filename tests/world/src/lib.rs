@@ -5,6 +5,7 @@
 //! are built from pinned sources once if they are nowhere. Each part can be started alone under a [`Guardian`] too.
 //! Whatever happens to the owner, nothing is left running and no file stays behind.
 
+pub mod docs;
 mod guardian;
 mod http;
 mod infrastructure;
@@ -17,7 +18,6 @@ mod port;
 mod process;
 mod programs;
 mod proxy;
-pub mod readme;
 mod registry;
 mod talk;
 mod tool;

@@ -1,16 +1,16 @@
-//! What the README tells people to write for their cluster works.
+//! Values, overlays and parameters in the documentation work with the chart, the base and `deploy/aws`.
 
 use std::path::{Component, Path, PathBuf};
 
 use regcred::manifest::Manifests;
 use serde_json::{Value, json};
-use world::readme;
+use world::docs;
 
 use crate::rendering::{Objects, chart, deploy, objects, pod, read};
 
-const IN_THE_CLUSTER: &str = "## In the cluster";
+const INSTALL: &str = "docs/operations/install.md";
 
-/// The Config that the chart mounts, as a text and as it is read.
+/// The Config that the chart mounts: its text, and the manifests in it.
 #[track_caller]
 fn config(objects: &Objects) -> (&str, Manifests) {
     let config = objects["ConfigMap regcred-config"]["data"]["config.yaml"].as_str().expect("a Config");
@@ -21,7 +21,7 @@ fn config(objects: &Objects) -> (&str, Manifests) {
     (config, manifests.unwrap_or_else(|mistakes| panic!("{mistakes}")))
 }
 
-/// The chart with these values.
+/// The chart rendered with these values.
 async fn chart_of(values: &str) -> Objects {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("values.yaml");
@@ -30,15 +30,15 @@ async fn chart_of(values: &str) -> Objects {
 }
 
 #[tokio::test]
-async fn the_overlay_brings_its_image_its_config_and_its_name() {
+async fn documented_overlay_brings_image_config_and_secret_name() {
     let directory = tempfile::tempdir().expect("a directory");
     let at = directory.path().canonicalize().expect("a real path");
     // kustomize takes a base by a relative path only.
     let up: PathBuf = at.components().filter(|it| matches!(it, Component::Normal(_))).map(|_| "..").collect();
     let base = deploy("base").canonicalize().expect("a real path");
     let base = up.join(base.strip_prefix(Path::new("/")).expect("an absolute path")).display().to_string();
-    let section = readme::section(IN_THE_CLUSTER);
-    let overlay = readme::yaml(&section)[0].replace("deploy/base", &base);
+    let section = docs::section(INSTALL, "## Kustomize");
+    let overlay = docs::blocks(&section, "yaml")[0].replace("deploy/base", &base);
     std::fs::write(at.join("kustomization.yaml"), overlay).expect("a file");
     std::fs::write(at.join("config.yaml"), "stores: []\n").expect("a file");
 
@@ -53,8 +53,8 @@ async fn the_overlay_brings_its_image_its_config_and_its_name() {
 }
 
 #[tokio::test]
-async fn the_values_bring_a_config_without_a_mistake_and_the_files_it_names() {
-    let objects = chart_of(readme::yaml(&readme::section(IN_THE_CLUSTER))[1]).await;
+async fn documented_values_bring_a_valid_config_and_its_files() {
+    let objects = chart_of(docs::blocks(&docs::section(INSTALL, "## Stores"), "yaml")[0]).await;
     let (config, manifests) = config(&objects);
     let stores: Vec<&str> = manifests.stores.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(stores, ["vault", "vault-emea", "aws"]);
@@ -72,13 +72,13 @@ async fn the_values_bring_a_config_without_a_mistake_and_the_files_it_names() {
 }
 
 #[tokio::test]
-async fn the_values_of_a_webhook_mount_the_files_they_name() {
-    let section = readme::section("### Webhook");
-    let objects = chart_of(readme::yaml(&section)[0]).await;
+async fn documented_webhook_values_mount_the_files_they_name() {
+    let page = docs::page("docs/guides/webhook.md");
+    let objects = chart_of(docs::blocks(&page, "yaml")[0]).await;
     let webhook = config(&objects).1.triggers.webhook.expect("a webhook");
     let tls = webhook.tls.expect("a certificate");
-    // The keys that kubectl gives the Secret, and those that every Secret of TLS has.
-    assert!(section.contains(" regcred-webhook -n regcred-system --from-file=tokens --from-file=keys\n"));
+    // The keys that kubectl gives the Secret, and those of every TLS Secret.
+    assert!(page.contains(" regcred-webhook -n regcred-system --from-file=tokens --from-file=keys\n"));
     let spec = &pod(&objects)["spec"];
     for (secret, files) in [
         (
@@ -99,8 +99,8 @@ async fn the_values_of_a_webhook_mount_the_files_they_name() {
 }
 
 #[tokio::test]
-async fn what_is_said_to_cloudformation_and_to_terraform_is_declared_there() {
-    let section = readme::section("### AWS");
+async fn documented_aws_parameters_are_declared_by_both_templates() {
+    let section = docs::section("docs/guides/aws.md", "## Events");
     let template = world::cloudformation(&deploy("aws/events.yaml")).await.expect("a template");
     let parameters = template["Parameters"].as_object().expect("parameters");
     let module = read("aws/terraform/variables.tf");
