@@ -25,7 +25,7 @@ pub(crate) mod params;
 pub(crate) mod script;
 pub mod watch;
 
-use error::{Error, within};
+use error::{Error, with_timeout};
 pub(crate) use object::render_added;
 use object::{Listed, ListedObject, Page};
 
@@ -91,12 +91,12 @@ pub struct Secret {
     /// Its owner references, which the garbage collector acts on.
     pub owners: Vec<OwnerReference>,
     /// The parts outside of its metadata; `None` if only the metadata was read.
-    pub body: Option<Body>,
+    pub body: Option<SecretBody>,
 }
 
 /// The parts of a Secret outside of its metadata.
 #[derive(Clone, Debug, Default)]
-pub struct Body {
+pub struct SecretBody {
     /// Its type, which is immutable.
     pub type_: String,
     /// Its data is immutable.
@@ -191,7 +191,7 @@ async fn list_pages<S: DeserializeOwned, T>(
     let mut params = params.limit(PAGE_SIZE);
     loop {
         let request = endpoint.list(&params).map_err(kube::Error::BuildRequest);
-        let page: Page<S> = match within(async { client.request(request?).await }).await {
+        let page: Page<S> = match with_timeout(async { client.request(request?).await }).await {
             // The continue token has expired with its snapshot: start over.
             Err(Error::Expired) if params.continue_token.is_some() => {
                 params.continue_token = None;
@@ -211,7 +211,7 @@ async fn list_pages<S: DeserializeOwned, T>(
 async fn get<T: ListedObject>(client: &Client, namespace: &str, name: &str) -> Result<Option<T>, Error> {
     let request = Request::new(T::Kind::url_path(&(), Some(namespace)));
     let request = request.get(name, &GetParams::default()).map_err(kube::Error::BuildRequest);
-    match within(async { client.request(request?).await }).await {
+    match with_timeout(async { client.request(request?).await }).await {
         Ok(wire) => Ok(Some(T::from_wire(wire).object)),
         Err(Error::NotFound(_)) => Ok(None),
         Err(error) => Err(error),
@@ -231,7 +231,7 @@ impl Cluster {
 /// Returns the age rank of an object's version: `resourceVersions` are decimal numbers that grow with every
 /// write ([KEP-5504](https://kep.k8s.io/5504)).
 #[must_use]
-pub fn age(resource_version: &str) -> u128 {
+pub fn revision(resource_version: &str) -> u128 {
     resource_version.parse().unwrap_or_default()
 }
 

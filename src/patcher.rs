@@ -16,7 +16,7 @@ use serde_json::json;
 use tracing::debug;
 
 use crate::cluster;
-use crate::cluster::error::{Error, conflict_backoff, within};
+use crate::cluster::error::{Error, conflict_backoff, with_timeout};
 use crate::cluster::ownership::Ownership;
 use crate::cluster::{ADDED, ServiceAccount, params, render_added};
 
@@ -138,7 +138,7 @@ async fn send(
         "imagePullSecrets": references,
     });
     let written =
-        within(service_accounts.patch_metadata(name, &params::patch(), &Patch::Merge(body))).await?;
+        with_timeout(service_accounts.patch_metadata(name, &params::patch(), &Patch::Merge(body))).await?;
     Ok(written.metadata.resource_version.unwrap_or_default())
 }
 

@@ -20,10 +20,10 @@ use serde_json::json;
 use tracing::debug;
 
 use crate::cluster;
-use crate::cluster::error::{Error, conflict_backoff, within};
+use crate::cluster::error::{Error, conflict_backoff, with_timeout};
 use crate::cluster::ownership::Ownership;
 use crate::cluster::{
-    Body, DOCKER_CONFIG_KEY, DockerConfigBytes, PULL_SECRET_TYPE, Secret, VERSIONS, params,
+    DOCKER_CONFIG_KEY, DockerConfigBytes, PULL_SECRET_TYPE, Secret, SecretBody, VERSIONS, params,
 };
 use crate::docker_config::versions;
 use crate::manifest::cluster_pull_secret::Existing;
@@ -85,7 +85,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Suggests adoption only where the Secret can be adopted.
-    fn foreign(body: &Body) -> Self {
+    fn foreign(body: &SecretBody) -> Self {
         Self::Foreign { is_adoptable: body.type_ == PULL_SECRET_TYPE && !body.immutable }
     }
 
@@ -154,7 +154,7 @@ pub fn decide(
 /// Returns true if a Secret holds the content. The same bytes under another version of the same stores are
 /// the same credentials: the annotation alone is not worth a write in every namespace. Two replicas may
 /// each read a different version, as with files that are mounted into both.
-fn has_content(secret: &Secret, body: &Body, content: &Content) -> bool {
+fn has_content(secret: &Secret, body: &SecretBody, content: &Content) -> bool {
     body.docker_config.as_ref().is_some_and(|held| has_bytes(held, content))
         && secret.versions.as_ref().is_some_and(|held| {
             *held == content.versions || versions::stores(held) == versions::stores(&content.versions)
@@ -221,7 +221,7 @@ pub async fn remove(
         let resource_version = Some(secret.resource_version.clone());
         let preconditions = Some(Preconditions { resource_version, uid: None });
         let params = DeleteParams { preconditions, ..DeleteParams::default() };
-        match (within(secrets.delete(&owner.secret_name, &params)).await, backoff.next()) {
+        match (with_timeout(secrets.delete(&owner.secret_name, &params)).await, backoff.next()) {
             (Ok(_) | Err(Error::NotFound(_)), _) => *observed = None,
             (Err(Error::Changed(_)), Some(pause)) => {
                 tokio::time::sleep(pause).await;
@@ -239,7 +239,7 @@ fn as_written(metadata: ObjectMeta, content: &Content, owner: &Ownership) -> Sec
         managed: true,
         cluster_pull_secret: Some(owner.cluster_pull_secret.clone()),
         versions: Some(content.versions.clone()),
-        body: Some(Body {
+        body: Some(SecretBody {
             type_: PULL_SECRET_TYPE.to_owned(),
             immutable: false,
             docker_config: Some(Arc::clone(&content.docker_config)),
@@ -269,7 +269,7 @@ async fn create(
         data: Some(data),
         ..core::Secret::default()
     };
-    match within(secrets.create(&params::create(), &secret)).await {
+    match with_timeout(secrets.create(&params::create(), &secret)).await {
         Ok(secret) => Ok(secret.metadata),
         // The namespace is missing: it was deleted since it was observed.
         Err(Error::NotFound(_)) => Err(Error::NamespaceTerminating),
@@ -295,7 +295,9 @@ async fn update(
     if let Some(owners) = owners {
         patch["metadata"]["ownerReferences"] = json!(owners);
     }
-    match within(secrets.patch_metadata(&owner.secret_name, &params::patch(), &Patch::Merge(patch))).await {
+    match with_timeout(secrets.patch_metadata(&owner.secret_name, &params::patch(), &Patch::Merge(patch)))
+        .await
+    {
         Ok(secret) => Ok(secret.metadata),
         // The observed Secret was deleted since.
         Err(Error::NotFound(message)) => Err(Error::Changed(message)),

@@ -8,7 +8,7 @@ use kube::api::{Api, DynamicObject, ListParams, Patch};
 use kube::{Client, Resource};
 use serde_json::{Value as Json, json};
 
-use super::error::{Error, within};
+use super::error::{Error, with_timeout};
 use super::{list_pages, params};
 use crate::manifest::crd;
 
@@ -32,7 +32,7 @@ pub fn api(client: Client) -> Api<DynamicObject> {
 /// Sets one annotation of a ClusterPullSecret.
 pub async fn annotate(client: &Client, name: &str, annotation: &str, value: &str) -> Result<(), Error> {
     let patch = Patch::Merge(json!({ "metadata": { "annotations": { annotation: value } } }));
-    within(api(client.clone()).patch(name, &params::patch(), &patch)).await.map(drop)
+    with_timeout(api(client.clone()).patch(name, &params::patch(), &patch)).await.map(drop)
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ impl Error {
 
 /// Waits for one request, at most [`REQUEST_TIMEOUT`]; a client with kube's own retries on retries 429, 503
 /// and 504 within that time.
-pub async fn within<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
+pub async fn with_timeout<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
     match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
         Ok(answer) => answer.map_err(|error| Error::from(&error)),
         Err(_) => Err(Error::TimedOut),

@@ -14,7 +14,7 @@ use kube::Client;
 use kube::api::{Api, ObjectMeta};
 use tokio::time::Instant;
 
-use super::error::{Error, within};
+use super::error::{Error, with_timeout};
 use super::{FIELD_MANAGER, params};
 use crate::manifest::{API_VERSION, CLUSTER_PULL_SECRET};
 
@@ -84,7 +84,7 @@ impl EventRecorder {
         let event = event.object(&self.instance, at);
         let namespace = event.metadata.namespace.clone().unwrap_or_default();
         let events = Api::<Event>::namespaced(self.client.clone(), &namespace);
-        Some(async move { within(events.create(&params::create(), &event)).await.map(drop) })
+        Some(async move { with_timeout(events.create(&params::create(), &event)).await.map(drop) })
     }
 }
 

@@ -15,8 +15,8 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
 use super::{
-    ADDED, Body, CLUSTER_PULL_SECRET_LABEL, DOCKER_CONFIG_KEY, FIELD_MANAGER, MANAGED_BY, Namespace, Secret,
-    ServiceAccount, VERSIONS,
+    ADDED, CLUSTER_PULL_SECRET_LABEL, DOCKER_CONFIG_KEY, FIELD_MANAGER, MANAGED_BY, Namespace, Secret,
+    SecretBody, ServiceAccount, VERSIONS,
 };
 
 /// The reduced form of a kind, and its wire format.
@@ -176,7 +176,7 @@ impl ListedObject for Secret {
         let (namespace, name) = (metadata.namespace.clone(), metadata.name.clone());
         let mut object = Secret::from_metadata(metadata.into());
         let docker_config = data.remove(DOCKER_CONFIG_KEY).map(|bytes| Arc::new(bytes.0.into()));
-        object.body = Some(Body { type_, immutable, docker_config });
+        object.body = Some(SecretBody { type_, immutable, docker_config });
         Listed { namespace, name, object }
     }
 }

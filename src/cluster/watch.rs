@@ -43,7 +43,7 @@ pub enum WatchedResource {
 
 /// A watched object, reduced to the parts that decisions need.
 #[derive(Debug)]
-pub enum Object {
+pub enum WatchedObject {
     /// A namespace.
     Namespace {
         /// Its labels.
@@ -63,7 +63,7 @@ pub enum Object {
 #[derive(Debug)]
 pub enum WatchEvent {
     /// An object exists, or has changed.
-    Applied(ObjectRef, Object),
+    Applied(ObjectRef, WatchedObject),
     /// An object is deleted, as of this `resourceVersion`.
     Deleted(WatchedResource, ObjectRef, String),
     /// A full list is complete; an object that is not in it is deleted.
@@ -125,7 +125,7 @@ fn watch_backoff() -> impl Iterator<Item = Duration> {
 }
 
 /// Sends the events of a watch, reduced, until the receiver is gone.
-async fn forward<K: Resource + Into<Object> + 'static>(
+async fn forward<K: Resource + Into<WatchedObject> + 'static>(
     resource: WatchedResource,
     stream: impl Stream<Item = Result<Event<K>, watcher::Error>>,
     events: &mpsc::Sender<WatchEvent>,
@@ -200,7 +200,7 @@ fn object_ref(metadata: &ObjectMeta) -> ObjectRef {
     (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
 }
 
-impl From<PartialObjectMeta<core::Namespace>> for Object {
+impl From<PartialObjectMeta<core::Namespace>> for WatchedObject {
     fn from(PartialObjectMeta { metadata, .. }: PartialObjectMeta<core::Namespace>) -> Self {
         Self::Namespace {
             labels: metadata.labels.unwrap_or_default(),
@@ -209,7 +209,7 @@ impl From<PartialObjectMeta<core::Namespace>> for Object {
     }
 }
 
-impl From<core::ServiceAccount> for Object {
+impl From<core::ServiceAccount> for WatchedObject {
     fn from(service_account: core::ServiceAccount) -> Self {
         let core::ServiceAccount { metadata, image_pull_secrets, .. } = service_account;
         let added = metadata.annotations.as_ref().and_then(|annotations| annotations.get(ADDED));
@@ -221,13 +221,13 @@ impl From<core::ServiceAccount> for Object {
     }
 }
 
-impl From<PartialObjectMeta<core::Secret>> for Object {
+impl From<PartialObjectMeta<core::Secret>> for WatchedObject {
     fn from(secret: PartialObjectMeta<core::Secret>) -> Self {
         Self::Secret(Secret::from_metadata(secret.metadata))
     }
 }
 
-impl From<DynamicObject> for Object {
+impl From<DynamicObject> for WatchedObject {
     fn from(cluster_pull_secret: DynamicObject) -> Self {
         // It was parsed from JSON, so it can be written as JSON.
         Self::ClusterPullSecret(serde_json::to_value(cluster_pull_secret).unwrap_or_default())

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use secrecy::ExposeSecret;
 
 use super::drift::ManagedResource;
-use crate::cluster::watch::{Object, ObjectRef, WatchedResource};
-use crate::cluster::{Cluster, DockerConfigBytes, Namespace, Secret, ServiceAccount, age};
+use crate::cluster::watch::{ObjectRef, WatchedObject, WatchedResource};
+use crate::cluster::{Cluster, DockerConfigBytes, Namespace, Secret, ServiceAccount, revision};
 use crate::reconcile::execute::{AfterWrite, Applied};
 
 /// The cached cluster.
@@ -25,7 +25,7 @@ pub struct Cache {
     docker_configs: Vec<DockerConfigBytes>,
     /// Namespaces with a write in flight.
     busy: BTreeSet<String>,
-    /// Deletions since that write began, each with its [`age`]. A Secret and a ServiceAccount of the same
+    /// Deletions since that write began, each with its [`revision`]. A Secret and a ServiceAccount of the same
     /// name share a tombstone: at worst one of them is read again.
     tombstones: BTreeMap<String, BTreeMap<String, u128>>,
 }
@@ -52,12 +52,14 @@ impl CacheChange {
 
 impl Cache {
     /// Applies an object that was created or changed.
-    pub fn apply(&mut self, (namespace, name): ObjectRef, object: Object) -> CacheChange {
+    pub fn apply(&mut self, (namespace, name): ObjectRef, object: WatchedObject) -> CacheChange {
         match object {
-            Object::Namespace { labels, terminating } => self.apply_namespace(name, labels, terminating),
-            Object::ServiceAccount(object) => self.apply_service_account(&namespace, name, object),
-            Object::Secret(object) => self.apply_secret(&namespace, name, object),
-            Object::ClusterPullSecret(_) => CacheChange::Unchanged,
+            WatchedObject::Namespace { labels, terminating } => {
+                self.apply_namespace(name, labels, terminating)
+            }
+            WatchedObject::ServiceAccount(object) => self.apply_service_account(&namespace, name, object),
+            WatchedObject::Secret(object) => self.apply_secret(&namespace, name, object),
+            WatchedObject::ClusterPullSecret(_) => CacheChange::Unchanged,
         }
     }
 
@@ -91,7 +93,7 @@ impl Cache {
             cached.service_accounts.insert(name, object);
             return CacheChange::changed(namespace, Vec::new());
         };
-        if age(&object.resource_version) <= age(&known.resource_version) {
+        if revision(&object.resource_version) <= revision(&known.resource_version) {
             return CacheChange::Unchanged;
         }
         let reverted = reverted_entries(&name, known, &object);
@@ -105,7 +107,8 @@ impl Cache {
     fn apply_secret(&mut self, namespace: &str, name: String, object: Secret) -> CacheChange {
         let cached = self.namespace_mut(namespace);
         let known = cached.secrets.get(&name);
-        if known.is_some_and(|known| age(&object.resource_version) <= age(&known.resource_version)) {
+        if known.is_some_and(|known| revision(&object.resource_version) <= revision(&known.resource_version))
+        {
             return CacheChange::Unchanged;
         }
         cached.secrets.insert(name, object);
@@ -113,7 +116,7 @@ impl Cache {
         CacheChange::changed(namespace, Vec::new())
     }
 
-    /// Removes an object that was deleted as of the [`age`] of a `resourceVersion`.
+    /// Removes an object that was deleted as of the [`revision`] of a `resourceVersion`.
     pub fn delete(
         &mut self,
         resource: &WatchedResource,
@@ -128,7 +131,7 @@ impl Cache {
                     return CacheChange::Unchanged;
                 };
                 let known = cached.service_accounts.get(name);
-                if known.is_none_or(|known| as_of < age(&known.resource_version)) {
+                if known.is_none_or(|known| as_of < revision(&known.resource_version)) {
                     return CacheChange::Unchanged;
                 }
                 cached.service_accounts.remove(name);
@@ -140,7 +143,8 @@ impl Cache {
                 let Some(cached) = self.known_namespace_mut(namespace) else {
                     return CacheChange::Unchanged;
                 };
-                let known = cached.secrets.get(name).filter(|known| as_of >= age(&known.resource_version));
+                let known =
+                    cached.secrets.get(name).filter(|known| as_of >= revision(&known.resource_version));
                 let Some(known) = known else { return CacheChange::Unchanged };
                 let reverted = known.has_known_data().then(|| ManagedResource::Secret(name.clone()));
                 cached.secrets.remove(name);
@@ -154,8 +158,8 @@ impl Cache {
     /// Removes a namespace. Objects newer than the deletion belong to a new namespace of the same name.
     fn delete_namespace(&mut self, name: &str, as_of: u128) -> CacheChange {
         if let Some(mut namespace) = self.cluster.namespaces.remove(name) {
-            namespace.secrets.retain(|_, it| age(&it.resource_version) > as_of);
-            namespace.service_accounts.retain(|_, it| age(&it.resource_version) > as_of);
+            namespace.secrets.retain(|_, it| revision(&it.resource_version) > as_of);
+            namespace.service_accounts.retain(|_, it| revision(&it.resource_version) > as_of);
             self.orphans.insert(name.to_owned(), namespace);
             self.drop_empty_orphan(name);
         }
@@ -203,7 +207,8 @@ impl Cache {
         for ((namespace, name), mut secret) in secrets {
             intern(&mut self.docker_configs, &mut secret);
             let known = self.known_namespace_mut(&namespace).and_then(|cached| cached.secrets.get_mut(&name));
-            if let Some(known) = known.filter(|it| age(&it.resource_version) <= age(&secret.resource_version))
+            if let Some(known) =
+                known.filter(|it| revision(&it.resource_version) <= revision(&secret.resource_version))
             {
                 *known = secret;
                 changes.push(CacheChange::changed(&namespace, Vec::new()));
@@ -266,12 +271,12 @@ fn merge<T>(
     tombstone: Option<u128>,
     version: impl Fn(&T) -> &String,
 ) {
-    let known = cached.get(&name).map(|it| age(version(it)));
+    let known = cached.get(&name).map(|it| revision(version(it)));
     match now {
-        None if known.is_some_and(|known| known <= age(&before)) => drop(cached.remove(&name)),
+        None if known.is_some_and(|known| known <= revision(&before)) => drop(cached.remove(&name)),
         None => {}
         Some(object) => {
-            let written = age(version(&object));
+            let written = revision(version(&object));
             if known.is_none_or(|known| known <= written)
                 && tombstone.is_none_or(|tombstone| tombstone < written)
             {

@@ -14,7 +14,7 @@ use tracing::warn;
 use super::object_state::{ObjectState, PUBLISH_EVERY};
 use super::timers::Timer;
 use super::{Controller, TaskResult, backoff, status};
-use crate::cluster::error::{Error, within};
+use crate::cluster::error::{Error, with_timeout};
 use crate::cluster::{cluster_pull_secret, params};
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, Deletion};
 use crate::manifest::object::Object;
@@ -280,10 +280,10 @@ async fn send(client: Client, name: &str, patch: &ObjectPatch, body: Json) -> Re
     let body = Patch::Merge(body);
     match patch {
         ObjectPatch::AddFinalizer | ObjectPatch::RemoveFinalizer => {
-            within(api.patch(name, &params::patch(), &body)).await.map(drop)
+            with_timeout(api.patch(name, &params::patch(), &body)).await.map(drop)
         }
         ObjectPatch::RecordSecretName(_) | ObjectPatch::UpdateStatus { .. } => {
-            within(api.patch_status(name, &params::patch(), &body)).await.map(drop)
+            with_timeout(api.patch_status(name, &params::patch(), &body)).await.map(drop)
         }
     }
 }

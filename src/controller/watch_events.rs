@@ -11,8 +11,8 @@ use super::queue::Priority;
 use super::timers::Timer;
 use super::{Controller, TaskResult, backoff};
 use crate::cluster::error::Error;
-use crate::cluster::watch::{Object, ObjectRef, WatchEvent, WatchedResource, watch};
-use crate::cluster::{self, Secret, age};
+use crate::cluster::watch::{ObjectRef, WatchEvent, WatchedObject, WatchedResource, watch};
+use crate::cluster::{self, Secret, revision};
 
 /// The pause before a failed list of Secrets is retried, as the back-off after this many failures.
 const LIST_BACKOFF: u32 = 5;
@@ -21,7 +21,7 @@ impl Controller {
     /// Handles a watch event.
     pub(super) fn on_watch_event(&mut self, event: WatchEvent) {
         match event {
-            WatchEvent::Applied((_, name), Object::ClusterPullSecret(object)) => {
+            WatchEvent::Applied((_, name), WatchedObject::ClusterPullSecret(object)) => {
                 self.on_object_applied(&name, &object);
             }
             WatchEvent::Applied(object_ref, object) => {
@@ -32,7 +32,7 @@ impl Controller {
                 self.on_object_deleted(&name);
             }
             WatchEvent::Deleted(resource, object_ref, version) => {
-                let change = self.cache.delete(&resource, &object_ref, age(&version));
+                let change = self.cache.delete(&resource, &object_ref, revision(&version));
                 self.on_change(change);
             }
             WatchEvent::Relisted(WatchedResource::ClusterPullSecrets, present) => {

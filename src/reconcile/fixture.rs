@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cluster::{Body, Cluster, Namespace, PULL_SECRET_TYPE, Secret, ServiceAccount};
+use crate::cluster::{Cluster, Namespace, PULL_SECRET_TYPE, Secret, SecretBody, ServiceAccount};
 use crate::credential::{Credential, StoreKey, StoredValue};
 use crate::docker_config::DockerConfig;
 use crate::docker_config::host_key::HostKey;
@@ -81,7 +81,7 @@ pub(crate) fn secret(resource_version: &str, entries: &[(&str, &str, &str)]) -> 
         managed: true,
         cluster_pull_secret: Some("images".into()),
         versions: Some(versions.join(",")),
-        body: Some(Body {
+        body: Some(SecretBody {
             type_: PULL_SECRET_TYPE.into(),
             immutable: false,
             docker_config: Some(Arc::new(config.render())),

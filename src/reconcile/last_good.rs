@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use secrecy::ExposeSecret;
 
-use crate::cluster::{Cluster, Namespace, Secret, age};
+use crate::cluster::{Cluster, Namespace, Secret, revision};
 use crate::credential::Credential;
 use crate::docker_config::DockerConfig;
 use crate::docker_config::host_key::HostKey;
@@ -64,10 +64,12 @@ pub fn from_cluster(cluster: &Cluster, cluster_pull_secret: &ClusterPullSecret) 
     for secret in selected.filter_map(|(_, namespace)| own_secret(namespace, cluster_pull_secret)) {
         for (host, entry) in from_secret(secret) {
             let votes = votes.entry(host).or_default();
-            let age = age(&secret.resource_version);
+            let revision = revision(&secret.resource_version);
             match votes.iter_mut().find(|vote| vote.entry.is_same(&entry)) {
-                Some(vote) => *vote = Vote { count: vote.count + 1, newest: vote.newest.max(age), entry },
-                None => votes.push(Vote { count: 1, newest: age, entry }),
+                Some(vote) => {
+                    *vote = Vote { count: vote.count + 1, newest: vote.newest.max(revision), entry }
+                }
+                None => votes.push(Vote { count: 1, newest: revision, entry }),
             }
         }
     }

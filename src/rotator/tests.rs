@@ -22,8 +22,8 @@ fn bytes(text: &str) -> DockerConfigBytes {
     Arc::new(text.as_bytes().to_vec().into())
 }
 
-fn body() -> Body {
-    Body { type_: PULL_SECRET_TYPE.into(), immutable: false, docker_config: Some(bytes("new")) }
+fn body() -> SecretBody {
+    SecretBody { type_: PULL_SECRET_TYPE.into(), immutable: false, docker_config: Some(bytes("new")) }
 }
 
 /// Our Secret with the content above.
@@ -42,7 +42,7 @@ fn foreign() -> Secret {
     Secret { managed: false, cluster_pull_secret: None, versions: None, ..ours() }
 }
 
-fn with(secret: Secret, body: Body) -> Secret {
+fn with(secret: Secret, body: SecretBody) -> Secret {
     Secret { body: Some(body), ..secret }
 }
 
@@ -63,7 +63,11 @@ fn missing_secret_is_created() {
 #[test]
 fn secret_in_sync_is_not_written() {
     check(Some(ours()), Existing::Refuse, Decision::Unchanged);
-    check(Some(with(ours(), Body { immutable: true, ..body() })), Existing::Refuse, Decision::Unchanged);
+    check(
+        Some(with(ours(), SecretBody { immutable: true, ..body() })),
+        Existing::Refuse,
+        Decision::Unchanged,
+    );
 }
 
 #[test]
@@ -78,8 +82,8 @@ fn same_bytes_at_another_version_are_not_written() {
 #[test]
 fn any_difference_is_updated_in_place() {
     for secret in [
-        with(ours(), Body { docker_config: Some(bytes("old")), ..body() }),
-        with(ours(), Body { docker_config: None, ..body() }),
+        with(ours(), SecretBody { docker_config: Some(bytes("old")), ..body() }),
+        with(ours(), SecretBody { docker_config: None, ..body() }),
         Secret { versions: Some("ghcr.io=aws:2".into()), ..ours() },
         Secret { versions: None, ..ours() },
         Secret { cluster_pull_secret: None, ..ours() },
@@ -100,9 +104,9 @@ fn foreign_secret_is_adopted_if_configured() {
 
 #[test]
 fn only_a_mutable_secret_of_the_right_type_is_adopted() {
-    let opaque = with(foreign(), Body { type_: "Opaque".into(), ..body() });
+    let opaque = with(foreign(), SecretBody { type_: "Opaque".into(), ..body() });
     check(Some(opaque), Existing::Adopt, Decision::Refuse(Refusal::WrongType("Opaque".into())));
-    let immutable = with(foreign(), Body { immutable: true, ..body() });
+    let immutable = with(foreign(), SecretBody { immutable: true, ..body() });
     check(Some(immutable), Existing::Adopt, Decision::Refuse(Refusal::Immutable));
 }
 
@@ -132,7 +136,7 @@ fn shown(resource_version: &str) -> serde_json::Value {
 
 /// Our Secret with an older content, as observed.
 fn old() -> Secret {
-    with(ours(), Body { docker_config: Some(bytes("old")), ..body() })
+    with(ours(), SecretBody { docker_config: Some(bytes("old")), ..body() })
 }
 
 async fn apply_to(client: Client, mut observed: Option<Secret>) -> Result<Outcome, Error> {

@@ -15,8 +15,8 @@ fn labels(value: &str) -> BTreeMap<String, String> {
     [("team".to_owned(), value.to_owned())].into()
 }
 
-fn namespace(value: &str, terminating: bool) -> Object {
-    Object::Namespace { labels: labels(value), terminating }
+fn namespace(value: &str, terminating: bool) -> WatchedObject {
+    WatchedObject::Namespace { labels: labels(value), terminating }
 }
 
 /// The managed Secret by its metadata.
@@ -68,13 +68,19 @@ fn managed_secret() -> ManagedResource {
 #[test]
 fn event_of_own_write_changes_nothing() {
     let mut cache = cache();
-    assert_eq!(cache.apply(web("regcred"), Object::Secret(metadata_only("5"))), CacheChange::Unchanged);
     assert_eq!(
-        cache.apply(web("default"), Object::ServiceAccount(entry("6", &["regcred"]))),
+        cache.apply(web("regcred"), WatchedObject::Secret(metadata_only("5"))),
+        CacheChange::Unchanged
+    );
+    assert_eq!(
+        cache.apply(web("default"), WatchedObject::ServiceAccount(entry("6", &["regcred"]))),
         CacheChange::Unchanged
     );
     // Neither does a late event from before it.
-    assert_eq!(cache.apply(web("default"), Object::ServiceAccount(entry("4", &[]))), CacheChange::Unchanged);
+    assert_eq!(
+        cache.apply(web("default"), WatchedObject::ServiceAccount(entry("4", &[]))),
+        CacheChange::Unchanged
+    );
     assert_eq!(
         cache.delete(&WatchedResource::Secrets("regcred".into()), &web("regcred"), 3),
         CacheChange::Unchanged
@@ -85,7 +91,7 @@ fn event_of_own_write_changes_nothing() {
 #[test]
 fn edited_secret_has_to_be_read_again() {
     let mut cache = cache();
-    let change = cache.apply(web("regcred"), Object::Secret(metadata_only("9")));
+    let change = cache.apply(web("regcred"), WatchedObject::Secret(metadata_only("9")));
     assert_eq!(reverted(change), Some(Vec::new()), "a revert is detected once it was read");
     assert!(cache.cluster.namespaces["web"].secrets["regcred"].body.is_none());
 }
@@ -93,7 +99,7 @@ fn edited_secret_has_to_be_read_again() {
 #[test]
 fn removed_resource_is_reported_as_reverted() {
     let mut cache = cache();
-    let change = cache.apply(web("default"), Object::ServiceAccount(entry("9", &["own"])));
+    let change = cache.apply(web("default"), WatchedObject::ServiceAccount(entry("9", &["own"])));
     assert_eq!(reverted(change), Some(vec![managed_entry()]));
     let change = cache.delete(&WatchedResource::Secrets("regcred".into()), &web("regcred"), 9);
     assert_eq!(reverted(change), Some(vec![managed_secret()]));
@@ -103,7 +109,7 @@ fn removed_resource_is_reported_as_reverted() {
 #[test]
 fn unrelated_change_updates_resource_version_only() {
     let mut cache = cache();
-    let change = cache.apply(web("default"), Object::ServiceAccount(entry("9", &["regcred"])));
+    let change = cache.apply(web("default"), WatchedObject::ServiceAccount(entry("9", &["regcred"])));
     assert_eq!(change, CacheChange::Unchanged);
     assert_eq!(cache.cluster.namespaces["web"].service_accounts["default"].resource_version, "9");
 }
@@ -120,7 +126,7 @@ fn namespace_changes_by_labels_and_termination_only() {
 #[test]
 fn object_seen_before_its_namespace_is_kept() {
     let mut cache = Cache::default();
-    cache.apply(web("default"), Object::ServiceAccount(entry("3", &[])));
+    cache.apply(web("default"), WatchedObject::ServiceAccount(entry("3", &[])));
     assert!(cache.cluster.namespaces.is_empty());
     cache.apply(cluster_scoped("web"), namespace("a", false));
     assert!(cache.cluster.namespaces["web"].service_accounts.contains_key("default"));
@@ -148,8 +154,8 @@ fn equal_docker_configs_are_interned_and_foreign_ones_dropped() {
     let mut cache = cache();
     cache.apply(cluster_scoped("db"), namespace("a", false));
     let foreign = Secret { managed: false, ..secret("8", &[("ghcr.io", "1", "theirs")]) };
-    cache.apply(("db".to_owned(), "regcred".to_owned()), Object::Secret(metadata_only("7")));
-    cache.apply(web("other"), Object::Secret(Secret { managed: false, ..metadata_only("8") }));
+    cache.apply(("db".to_owned(), "regcred".to_owned()), WatchedObject::Secret(metadata_only("7")));
+    cache.apply(web("other"), WatchedObject::Secret(Secret { managed: false, ..metadata_only("8") }));
     cache.fill_bodies(vec![
         (("db".to_owned(), "regcred".to_owned()), secret("7", &[("ghcr.io", "1", "pw")])),
         (("web".to_owned(), "other".to_owned()), foreign),
@@ -188,7 +194,7 @@ fn secret_deleted_during_list_stays_deleted() {
 #[test]
 fn recreated_namespace_keeps_its_newer_objects() {
     let mut cache = cache();
-    cache.apply(web("builder"), Object::ServiceAccount(entry("30", &[])));
+    cache.apply(web("builder"), WatchedObject::ServiceAccount(entry("30", &[])));
     cache.delete(&WatchedResource::Namespaces, &cluster_scoped("web"), 20);
     cache.apply(cluster_scoped("web"), namespace("a", false));
     let namespace = &cache.cluster.namespaces["web"];
