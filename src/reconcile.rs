@@ -69,7 +69,7 @@ pub fn places<'a>(
 ) -> BTreeSet<StoreKey> {
     let registries =
         cluster_pull_secrets.into_iter().flat_map(|cluster_pull_secret| &cluster_pull_secret.registries);
-    registries.map(|registry| registry.place.clone()).collect()
+    registries.map(|registry| registry.store_key.clone()).collect()
 }
 
 /// Runs one pass over those of `cluster_pull_secrets` that are `chosen`; the others are there for their claims.

@@ -118,7 +118,7 @@ impl ObjectState {
 
     /// The keys it reads.
     pub fn places(&self) -> impl Iterator<Item = &StoreKey> {
-        self.wanted.registries.iter().map(|registry| &registry.place)
+        self.wanted.registries.iter().map(|registry| &registry.store_key)
     }
 
     /// The names under which Secrets of it may be.

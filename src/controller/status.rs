@@ -162,7 +162,7 @@ fn registries(record: &ObjectState) -> Vec<RegistryStatus> {
         result: report.result.parse().unwrap_or(FetchedReason::Unavailable),
         message: report.message,
     };
-    reports.into_iter().zip(sources.iter().map(|source| &source.place)).map(of_one).collect()
+    reports.into_iter().zip(sources.iter().map(|source| &source.store_key)).map(of_one).collect()
 }
 
 fn namespaces(record: &ObjectState) -> NamespaceCounts {

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::object::Object;
 use super::selection::{Namespaces, Selection};
 use super::status::reason::ReadyReason;
-use crate::credential::StoreKey;
-use crate::docker_config::host_key::HostKey;
+
+pub use crate::docker_config::registry_source::RegistrySource;
 
 /// Which credentials go into which namespaces.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -148,21 +148,6 @@ pub struct ClusterPullSecret {
     pub suspend: bool,
     /// What the API server knows of it; `None` where it comes from a file.
     pub object: Option<Object>,
-}
-
-/// One registry of a [`ClusterPullSecret`].
-#[derive(Clone, Debug)]
-pub struct RegistrySource {
-    /// The host key; `None` takes every entry of the docker config in the store.
-    pub host: Option<HostKey>,
-    /// Where the credential is.
-    pub place: StoreKey,
-    /// The username of the spec, which goes before one in the store.
-    pub username: Option<String>,
-    /// Field that holds the username, where the spec names one.
-    pub username_key: Option<String>,
-    /// Field that holds the password, where the spec names one.
-    pub password_key: Option<String>,
 }
 
 /// Which ServiceAccounts of a selected namespace name the pull secret.

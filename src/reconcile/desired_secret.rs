@@ -135,7 +135,7 @@ impl DesiredSecret {
             }
             // A docker config taken whole: whatever came from its store and no other registry names.
             None => {
-                let store = &registry.source.place.store;
+                let store = &registry.source.store_key.store;
                 let entries = if own.is_empty() { &self.elsewhere } else { own };
                 let is_its_own =
                     |(host, entry): &(&HostKey, &Entry)| entry.origin.store == *store && !self.is_named(host);

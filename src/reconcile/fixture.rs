@@ -23,7 +23,7 @@ pub(crate) fn place(key: &str) -> StoreKey {
 pub(crate) fn registry(host: &str) -> RegistrySource {
     RegistrySource {
         host: (host != "*").then(|| host_key(host)),
-        place: place(host),
+        store_key: place(host),
         username: None,
         username_key: None,
         password_key: None,

@@ -84,31 +84,31 @@ impl From<&Error> for ErrorText {
 }
 
 fn look_into(source: &RegistrySource, values: &Values) -> Result<FetchedCredentials, Failure> {
-    let value = match values.get(&source.place) {
+    let value = match values.get(&source.store_key) {
         Some(Ok(value)) => value,
         Some(Err(error)) => return Err((None, error.into())),
         None => {
             let what = "the store was not asked".to_owned();
-            return Err((None, (&Error::Misconfigured { at: source.place.clone(), what }).into()));
+            return Err((None, (&Error::Misconfigured { at: source.store_key.clone(), what }).into()));
         }
     };
     let config = shapes::parse(&value.bytes, source)
         .map_err(|what| (Some(value.version.clone()), malformed(source, what.to_string())))?;
     Ok(FetchedCredentials {
         config,
-        origin: Origin { store: source.place.store.clone(), version: value.version.clone() },
+        origin: Origin { store: source.store_key.store.clone(), version: value.version.clone() },
     })
 }
 
 fn malformed(source: &RegistrySource, what: String) -> ErrorText {
-    (&Error::Malformed { at: source.place.clone(), what }).into()
+    (&Error::Malformed { at: source.store_key.clone(), what }).into()
 }
 
 fn registry(source: &RegistrySource, outcome: Result<FetchedCredentials, Failure>) -> ResolvedRegistry {
     let mut report = RegistryReport {
         host: source.host.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string),
-        store: source.place.store.to_string(),
-        key: source.place.key.to_string(),
+        store: source.store_key.store.to_string(),
+        key: source.store_key.key.to_string(),
         version: None,
         result: RegistryReport::FETCHED,
         message: None,

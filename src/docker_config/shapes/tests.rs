@@ -9,7 +9,7 @@ fn registry(host: &str, username: &str, username_key: &str, password_key: &str) 
     let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     RegistrySource {
         host: given(host).map(|host| HostKey::parse(&host).expect("a valid host")),
-        place: StoreKey { store: "vault".into(), key: "ci/ghcr".into() },
+        store_key: StoreKey { store: "vault".into(), key: "ci/ghcr".into() },
         username: given(username),
         username_key: given(username_key),
         password_key: given(password_key),

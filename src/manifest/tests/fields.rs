@@ -81,7 +81,7 @@ fn text_is_never_guessed_from_what_yaml_takes_for_something_else() {
         "5: spec.registries[0].from: has a number for a field name: put it in quotes",
     );
     let quoted = SMALLEST.replace("key: ghcr", "key: '010', usernameKey: \"no\", passwordKey: !!str yes");
-    assert_eq!(good(&quoted).cluster_pull_secrets[0].registries[0].place.key.0, "010");
+    assert_eq!(good(&quoted).cluster_pull_secrets[0].registries[0].store_key.key.0, "010");
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn the_example_reads() {
     let hosts: Vec<Option<&str>> =
         images.registries.iter().map(|registry| registry.host.as_ref().map(HostKey::as_str)).collect();
     assert_eq!(hosts, [Some("ghcr.io"), Some("https://index.docker.io/v1/"), None]);
-    assert_eq!(images.registries[1].place.to_string(), "store aws, key prod/dockerhub");
+    assert_eq!(images.registries[1].store_key.to_string(), "store aws, key prod/dockerhub");
     let web = [("team".to_owned(), "web".to_owned())].into();
     assert!(images.selection.selects("team-a", &web) && !images.selection.selects("team-sandbox", &web));
     assert_eq!(images.service_accounts, ServiceAccounts::Named(vec!["default".into(), "builder".into()]));
@@ -112,7 +112,7 @@ spec:
     - {host: docker.io, from: *from}
 ";
     let registries = &good(text).cluster_pull_secrets[0].registries;
-    assert!(registries.iter().all(|registry| registry.place.key.0 == "ghcr"));
+    assert!(registries.iter().all(|registry| registry.store_key.key.0 == "ghcr"));
     assert_eq!(registries[1].host.as_ref().map(ToString::to_string).as_deref(), Some("quay.io"));
 }
 

@@ -89,7 +89,7 @@ fn check_registries(
         if let Some(Registry { host: _, from, username }) = schema::part(&spot) {
             registries.push(RegistrySource {
                 host,
-                place: StoreKey { store: StoreName(from.store), key: Key(from.key) },
+                store_key: StoreKey { store: StoreName(from.store), key: Key(from.key) },
                 username,
                 username_key: from.username_key,
                 password_key: from.password_key,
