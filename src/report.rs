@@ -209,7 +209,7 @@ impl ClusterPullSecretReport {
     pub fn invalid(name: &str, mistakes: &FieldErrors) -> Self {
         let problem = |mistake: &FieldError| Problem {
             reason: ReadyReason::Invalid.into(),
-            message: format!("{}: {}", mistake.path, mistake.what),
+            message: format!("{}: {}", mistake.path, mistake.detail),
         };
         Self {
             name: name.to_owned(),

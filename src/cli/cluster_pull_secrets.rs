@@ -6,11 +6,10 @@ use kube::Client;
 
 use super::Failure;
 use crate::cluster;
-use crate::manifest::cluster_pull_secret::ClusterPullSecret;
+use crate::manifest::cluster_pull_secret::{ClusterPullSecret, sort_by_age};
 use crate::manifest::config::Store;
 use crate::manifest::field::FieldErrors;
-use crate::manifest::life::sort_by_age;
-use crate::manifest::object;
+use crate::manifest::{object, read_object};
 use crate::report::ClusterPullSecretReport;
 
 /// The ClusterPullSecrets there are.
@@ -48,7 +47,7 @@ impl ClusterPullSecrets {
         }
         let mut cluster_pull_secrets = Self::default();
         for json in &listed {
-            match object::read(json, stores) {
+            match read_object(json, stores) {
                 Ok(cluster_pull_secret) => cluster_pull_secrets.good.push(cluster_pull_secret),
                 Err(mistakes) => cluster_pull_secrets.invalid.push((object::name(json).to_owned(), mistakes)),
             }
@@ -72,8 +71,10 @@ impl ClusterPullSecrets {
 
     /// What is to be reported of those that nothing may be done for, where they are `wanted`.
     pub fn left_alone(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<ClusterPullSecretReport> {
-        let at_rest =
-            self.good.iter().filter_map(|it| Some(ClusterPullSecretReport::at_rest(it, it.at_rest()?)));
+        let at_rest = self
+            .good
+            .iter()
+            .filter_map(|it| Some(ClusterPullSecretReport::at_rest(it, it.inactive_reason()?)));
         let invalid =
             self.invalid.iter().map(|(name, mistakes)| ClusterPullSecretReport::invalid(name, mistakes));
         at_rest.chain(invalid).filter(|report| wanted(&report.name)).collect()

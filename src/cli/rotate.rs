@@ -101,7 +101,7 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
         cluster_pull_secrets.check_names(&names, ["the cluster has", "it has"])?;
     }
     let is_wanted = |name: &str| names.is_empty() || names.iter().any(|it| it == name);
-    let is_chosen = |it: &ClusterPullSecret| is_wanted(&it.name) && it.at_rest().is_none();
+    let is_chosen = |it: &ClusterPullSecret| is_wanted(&it.name) && it.inactive_reason().is_none();
 
     let places = reconcile::places(cluster_pull_secrets.good.iter().filter(|it| is_chosen(it)));
     let stores = Stores::open(&stores, &places, &super::environment()).await;

@@ -1,7 +1,7 @@
 //! The ClusterPullSecrets of the cluster.
 //!
 //! In goes a client, out come the objects as the API server sends them: what they mean, and whether
-//! they are right, is for [`manifest::object`](crate::manifest::object) to say. By their annotations one
+//! they are right, is for [`manifest::read_object`](crate::manifest::read_object) to say. By their annotations one
 //! process leaves word for another.
 
 use kube::api::{Api, DynamicObject, ListParams, Patch};

@@ -75,8 +75,8 @@ impl Controller {
             self.memory.cluster.unreadable.contains_key(name)
                 || (self.bodies.has(name) && self.primed.contains(&WatchedResource::Secrets(name.clone())))
         };
-        let is_suspended = record.wanted.at_rest() == Some(ReadyReason::Suspended);
-        let has_contents = record.contents.is_some() || record.wanted.is_going();
+        let is_suspended = record.wanted.inactive_reason() == Some(ReadyReason::Suspended);
+        let has_contents = record.contents.is_some() || record.wanted.is_deleting_secrets();
         !is_suspended
             && has_contents
             && record.secret_names().all(is_known)

@@ -13,7 +13,7 @@ use tracing::warn;
 use super::{Controller, TaskResult};
 use crate::cluster::cluster_pull_secret;
 use crate::cluster::error::Error;
-use crate::manifest::object::{Expected, REQUEST, Request};
+use crate::manifest::object::{ExpectedVersion, ForwardedRequest, REQUEST};
 use crate::metrics::{WriteKind, WriteOutcome};
 use crate::trigger::channel::{Answer, NotHandedOver};
 
@@ -27,7 +27,7 @@ type Waiting = Vec<(Vec<String>, oneshot::Sender<Answer>)>;
 #[derive(Debug, Default)]
 pub(super) struct ForwardedRequests {
     is_under_way: bool,
-    requests: BTreeMap<String, Request>,
+    requests: BTreeMap<String, ForwardedRequest>,
     waiting: Waiting,
     /// It was said that what comes from files cannot be handed over.
     is_said: bool,
@@ -43,10 +43,10 @@ pub(super) struct HandedOver {
 impl ForwardedRequests {
     /// Adds what somebody asked for; of several requests for one ClusterPullSecret the oldest tells the
     /// time, and the last of each key its version.
-    fn add(&mut self, name: &str, request: Request) {
+    fn add(&mut self, name: &str, request: ForwardedRequest) {
         match self.requests.get_mut(name) {
             Some(known) => {
-                let stays = |it: &Expected| {
+                let stays = |it: &ExpectedVersion| {
                     !request.expected.iter().any(|new| (&new.store, &new.key) == (&it.store, &it.key))
                 };
                 known.expected.retain(stays);
@@ -59,7 +59,11 @@ impl ForwardedRequests {
 
 impl Controller {
     /// Brings requests to whoever leads; answers when they are there.
-    pub(super) fn hand_over(&mut self, requests: BTreeMap<String, Request>, answer: oneshot::Sender<Answer>) {
+    pub(super) fn hand_over(
+        &mut self,
+        requests: BTreeMap<String, ForwardedRequest>,
+        answer: oneshot::Sender<Answer>,
+    ) {
         let names: Vec<String> = requests.keys().cloned().collect();
         for (name, request) in requests {
             if self.is_object(&name) {
@@ -126,7 +130,10 @@ fn answer_to(names: Vec<String>, results: &BTreeMap<String, Result<(), Error>>) 
     Ok(names.into_iter().filter(|name| matches!(results.get(name), Some(Ok(())))).collect())
 }
 
-async fn store(client: &Client, requests: BTreeMap<String, Request>) -> BTreeMap<String, Result<(), Error>> {
+async fn store(
+    client: &Client,
+    requests: BTreeMap<String, ForwardedRequest>,
+) -> BTreeMap<String, Result<(), Error>> {
     let stored = requests.into_iter().map(|(name, request)| async move {
         // Text and a time: there is nothing in it that JSON could not hold.
         let request = serde_json::to_string(&request).unwrap_or_default();
@@ -141,13 +148,13 @@ mod tests {
     use super::*;
 
     /// Each of these is `key=version`.
-    fn request(second: i64, versions: &[&str]) -> Request {
+    fn request(second: i64, versions: &[&str]) -> ForwardedRequest {
         let expected = |text: &&str| {
             let (key, version) = text.split_once('=').expect("key=version");
-            Expected { store: "aws".into(), key: key.into(), version: version.into() }
+            ExpectedVersion { store: "aws".into(), key: key.into(), version: version.into() }
         };
         let at = jiff::Timestamp::from_second(second).expect("a time");
-        Request { at, expected: versions.iter().map(expected).collect() }
+        ForwardedRequest { at, expected: versions.iter().map(expected).collect() }
     }
 
     #[test]

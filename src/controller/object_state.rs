@@ -129,7 +129,7 @@ impl ObjectState {
     /// Whether its keys are read at all.
     #[must_use]
     pub fn is_awake(&self) -> bool {
-        self.wanted.at_rest().is_none() && !self.wanted.is_going()
+        self.wanted.inactive_reason().is_none() && !self.wanted.is_deleting_secrets()
     }
 
     /// Begins a pass, or joins the one under way.
@@ -260,7 +260,7 @@ impl ObjectState {
     /// truth than what is known here.
     #[must_use]
     pub fn hearsay(&self) -> Option<&Condition> {
-        let is_blind = self.passed.is_none() && self.wanted.at_rest().is_none();
+        let is_blind = self.passed.is_none() && self.wanted.inactive_reason().is_none();
         self.told().filter(|_| is_blind)
     }
 

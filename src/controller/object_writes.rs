@@ -135,7 +135,7 @@ impl Controller {
         let is_settled = |name: &String| {
             let is_forbidden = matches!(self.memory.cluster.unreadable.get(name), Some(Error::Forbidden(_)));
             // What regcred may not see, the owner reference removes.
-            self.is_readable(name) || (is_forbidden && wanted.is_going())
+            self.is_readable(name) || (is_forbidden && wanted.is_deleting_secrets())
         };
         if !record.secret_names().all(is_settled) {
             return false;

@@ -28,7 +28,9 @@ impl Controller {
     /// Something says to read a ClusterPullSecret's keys again.
     pub(super) fn trigger(&mut self, name: &str, trigger: Trigger, now: Instant, at: Timestamp) {
         let Some(record) = self.records.get_mut(name) else { return };
-        if record.wanted.at_rest() == Some(ReadyReason::Suspended) || record.wanted.is_going() {
+        if record.wanted.inactive_reason() == Some(ReadyReason::Suspended)
+            || record.wanted.is_deleting_secrets()
+        {
             record.pass = None;
             record.publish_at = Some(now);
             self.count(name);

@@ -11,9 +11,9 @@ use super::Controller;
 use super::object_state::{Attempts, ObjectState};
 use super::queue::Urgency;
 use crate::cluster::watch::ObjectRef;
-use crate::manifest::cluster_pull_secret::ClusterPullSecret;
-use crate::manifest::life::sort_by_age;
-use crate::manifest::object::{self, Object};
+use crate::manifest::cluster_pull_secret::{ClusterPullSecret, sort_by_age};
+use crate::manifest::object::Object;
+use crate::manifest::read_object;
 use crate::reconcile::claims::Claims;
 use crate::trigger::Trigger;
 
@@ -36,7 +36,7 @@ impl Controller {
             self.refuse(name, known, message);
             return;
         }
-        match object::read(object, &self.settings.stores_known) {
+        match read_object(object, &self.settings.stores_known) {
             Ok(cluster_pull_secret) => {
                 self.invalid.remove(name);
                 self.want(Arc::new(cluster_pull_secret));
@@ -46,9 +46,9 @@ impl Controller {
                 if known.deleting {
                     // Whatever is wrong with it, what was made for it has to go.
                     self.invalid.remove(name);
-                    self.want(Arc::new(ClusterPullSecret::gone(name, known, object)));
+                    self.want(Arc::new(ClusterPullSecret::for_cleanup(name, known, object)));
                 } else {
-                    self.refuse(name, known, mistakes.in_one_line());
+                    self.refuse(name, known, mistakes.to_single_line());
                 }
             }
         }

@@ -23,7 +23,7 @@ const MOST_FAILURES: usize = 10;
 #[must_use]
 pub(super) fn of(record: &ObjectState, are_former_gone: bool, now: Timestamp) -> ClusterPullSecretStatus {
     let Some(object) = &record.wanted.object else { return ClusterPullSecretStatus::default() };
-    if record.wanted.at_rest() == Some(ReadyReason::Suspended) {
+    if record.wanted.inactive_reason() == Some(ReadyReason::Suspended) {
         return of_suspended(record, object, now);
     }
     let mut status = ClusterPullSecretStatus {
@@ -62,7 +62,7 @@ pub(super) fn of(record: &ObjectState, are_former_gone: bool, now: Timestamp) ->
     let conditions =
         [fetched_condition(record), Some(applied_condition(record)), Some(ready_condition(record))];
     for (reason, message) in conditions.into_iter().flatten() {
-        status.set(Condition::new(reason, message, object.generation, Time(now)));
+        status.set_condition(Condition::new(reason, message, object.generation, Time(now)));
     }
     status
 }
@@ -72,7 +72,7 @@ fn of_suspended(record: &ObjectState, object: &Object, now: Timestamp) -> Cluste
     let mut status = (*object.status).clone();
     status.observed_generation = object.generation;
     let (reason, message) = ready_condition(record);
-    status.set(Condition::new(reason, message, object.generation, Time(now)));
+    status.set_condition(Condition::new(reason, message, object.generation, Time(now)));
     status
 }
 
@@ -82,7 +82,7 @@ pub(super) fn of_invalid(object: &Object, message: &str, now: Timestamp) -> Opti
     let mut status = (*object.status).clone();
     status.observed_generation = object.generation;
     let reason = ReadyReason::Invalid.into();
-    status.set(Condition::new(reason, message.to_owned(), object.generation, Time(now)));
+    status.set_condition(Condition::new(reason, message.to_owned(), object.generation, Time(now)));
     (!is_same(&status, &object.status)).then_some(status)
 }
 
@@ -248,7 +248,7 @@ fn ready_condition(record: &ObjectState) -> (Reason, String) {
         let why = record.problems.first().map(|problem| format!(": {}", problem.message)).unwrap_or_default();
         let message = format!("waiting until what was made for it is gone; {left} namespaces left{why}");
         (ReadyReason::Deleting, message)
-    } else if record.wanted.at_rest() == Some(ReadyReason::Suspended) {
+    } else if record.wanted.inactive_reason() == Some(ReadyReason::Suspended) {
         (ReadyReason::Suspended, "nothing is read or written while `suspend` is true".to_owned())
     } else if let Some((_, message)) = fetched_condition(record).filter(|_| record.has_failed_read()) {
         (ReadyReason::FetchFailed, message)

@@ -11,7 +11,7 @@ use super::fetches::ChangeNotice;
 use super::reconciliation::{Cause, Share};
 use crate::credential::{StoreKey, StoreName, Version};
 use crate::manifest::config::Backend;
-use crate::manifest::object::{Expected, Object, Request};
+use crate::manifest::object::{ExpectedVersion, ForwardedRequest, Object};
 use crate::metrics::TriggerOutcome;
 use crate::trigger::aws_event::Home;
 use crate::trigger::{Ack, Trigger, TriggerEvent, TriggerScope};
@@ -122,13 +122,13 @@ impl Controller {
     /// What was handed over last, whoever led may not have seen.
     pub(super) fn take_over(&mut self, name: &str) {
         let object = self.records.get(name).and_then(|record| record.wanted.object.as_ref());
-        if let Some(request) = object.and_then(Object::open_request).cloned() {
+        if let Some(request) = object.and_then(Object::pending_request).cloned() {
             self.requested(name, &request);
         }
     }
 
     /// Another replica handed over what the webhook told it.
-    pub(super) fn requested(&mut self, name: &str, request: &Request) {
+    pub(super) fn requested(&mut self, name: &str, request: &ForwardedRequest) {
         if !self.leads {
             return;
         }
@@ -144,17 +144,17 @@ impl Controller {
 }
 
 /// What is handed over of looks at a ClusterPullSecret.
-fn request(looks: &Looks, at: Timestamp) -> Request {
+fn request(looks: &Looks, at: Timestamp) -> ForwardedRequest {
     let expected = looks.iter().filter_map(|(place, version)| {
         let StoreKey { store, key } = place.clone();
-        Some(Expected { store: store.0, key: key.0, version: version.clone()?.0 })
+        Some(ExpectedVersion { store: store.0, key: key.0, version: version.clone()?.0 })
     });
-    Request { at, expected: expected.collect() }
+    ForwardedRequest { at, expected: expected.collect() }
 }
 
 /// The version that a key should answer, by what was handed over.
-fn expected(request: &Request, place: &StoreKey) -> Option<Version> {
-    let is_of = |it: &&Expected| it.store == place.store.0 && it.key == place.key.0;
+fn expected(request: &ForwardedRequest, place: &StoreKey) -> Option<Version> {
+    let is_of = |it: &&ExpectedVersion| it.store == place.store.0 && it.key == place.key.0;
     request.expected.iter().rev().find(is_of).map(|it| Version(it.version.clone()))
 }
 
@@ -220,7 +220,7 @@ mod tests {
     fn what_is_handed_over_comes_out_as_it_went_in() {
         let looks = Looks::from([(place("aws:ci/ghcr"), Some("v2".into())), (place("vault:ci/ghcr"), None)]);
         let written = serde_json::to_string(&request(&looks, Timestamp::UNIX_EPOCH)).expect("JSON");
-        let read: Request = serde_json::from_str(&written).expect("a request");
+        let read: ForwardedRequest = serde_json::from_str(&written).expect("a request");
         for (place, version) in &looks {
             assert_eq!(expected(&read, place), *version);
         }

@@ -98,14 +98,16 @@ pub fn target(
     let Part { cluster_pull_secret, owner, contents, scope } = part;
     // Without the right to see its Secrets, one that goes can still take its entries back; the Secrets
     // are removed by the garbage collector.
-    if !scope.can_write && !cluster_pull_secret.is_going() {
+    if !scope.can_write && !cluster_pull_secret.is_deleting_secrets() {
         return None;
     }
     let step = match claims.of(cluster_pull_secret, name, namespace) {
         Claim::AfterWrite | Claim::None if namespace.terminating => None,
         Claim::Ours { take_over_from } => Some(keep(namespace, part, take_over_from)),
         Claim::Theirs(rival) => Some(refuse(namespace, *contents, rival)),
-        Claim::AfterWrite if scope.can_prune || cluster_pull_secret.is_going() => leave(namespace, owner),
+        Claim::AfterWrite if scope.can_prune || cluster_pull_secret.is_deleting_secrets() => {
+            leave(namespace, owner)
+        }
         Claim::AfterWrite | Claim::None => None,
     };
     let previous = previous(claims, cluster_pull_secret, name, namespace);

@@ -112,7 +112,7 @@ fn those_that_were_left_alone_come_last_and_say_why() {
         document: None,
         path: "spec.registries[0].from.store".into(),
         line: None,
-        what: "no store has this name; known: vault".into(),
+        detail: "no store has this name; known: vault".into(),
     };
     let registries = || vec![registry("ghcr.io", Some("7"), RegistryReport::FETCHED, None)];
     let suspended = || {

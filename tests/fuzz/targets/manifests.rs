@@ -17,7 +17,7 @@ fuzz_target!(|text: &str| {
     let Ok(json) = serde_json::from_str::<Json>(text) else { return };
     let _ = object::Object::of(&json);
     let stores = read.as_ref().map(|manifests| manifests.stores.clone()).unwrap_or_default();
-    let object = object::read(&json, &stores);
+    let object = manifest::read_object(&json, &stores);
     // JSON is YAML: what a file may say, an object may say, and it means the same.
     if let Ok([cluster_pull_secret]) = read.as_ref().map(|manifests| manifests.cluster_pull_secrets.as_slice()) {
         let object = object.unwrap_or_else(|mistakes| panic!("good as a file, but as an object: {mistakes}"));
