@@ -17,6 +17,7 @@ use crate::credential::Credential;
 use host_key::HostKey;
 
 pub mod host_key;
+pub mod registry_source;
 pub mod shapes;
 pub mod versions;
 

@@ -48,7 +48,7 @@ pub fn store_keys<'a>(
     cluster_pull_secrets: impl IntoIterator<Item = &'a ClusterPullSecret>,
 ) -> BTreeSet<StoreKey> {
     let registries = cluster_pull_secrets.into_iter().flat_map(|it| &it.registries);
-    registries.map(|registry| registry.place.clone()).collect()
+    registries.map(|registry| registry.store_key.clone()).collect()
 }
 
 /// Reconciles once those of `cluster_pull_secrets` that are `chosen`; the others only hold their claims.

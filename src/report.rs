@@ -226,7 +226,7 @@ impl ClusterPullSecretReport {
     pub fn invalid(name: &str, errors: &FieldErrors) -> Self {
         let problems = errors.0.iter().map(|error| Problem {
             reason: ReadyReason::Invalid.into(),
-            message: format!("{}: {}", error.path, error.what),
+            message: format!("{}: {}", error.path, error.detail),
         });
         Self {
             name: name.to_owned(),

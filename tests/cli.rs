@@ -203,7 +203,7 @@ spec:
     error: 14 errors in the manifests; nothing was read or written
       bad.yaml:5: document 1: stores[0].vault.kvVersion: must be from 1 to 2
       bad.yaml:5: document 1: stores[0].vault.address: must be an http or https URL
-      bad.yaml:6: document 1: stores[0].keys[0]: is no glob: unclosed character class; missing ']'
+      bad.yaml:6: document 1: stores[0].keys[0]: is not a valid glob: unclosed character class; missing ']'
       bad.yaml:10: document 2: metadata.name: must be lower-case letters, digits, hyphens and dots, begin and end with a letter or digit (around every dot too), and have at most 253 characters
       bad.yaml:13: document 2: spec.registries[0].hots: unknown field; did you mean host? known: from, host, username
       bad.yaml:14: document 2: spec.registries[0].host: holds an @: write the host alone; usernames and passwords stay in the store

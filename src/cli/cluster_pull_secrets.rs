@@ -6,10 +6,10 @@ use kube::Client;
 use super::Failure;
 use crate::cluster;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
+use crate::manifest::cluster_pull_secret::sort_by_age;
 use crate::manifest::config::Store;
 use crate::manifest::field::FieldErrors;
-use crate::manifest::life::sort_by_age;
-use crate::manifest::object;
+use crate::manifest::{object, read_object};
 use crate::report::ClusterPullSecretReport;
 
 /// The ClusterPullSecrets of a command.
@@ -47,7 +47,7 @@ impl ClusterPullSecrets {
         }
         let mut cluster_pull_secrets = Self::default();
         for json in &listed {
-            match object::read(json, stores) {
+            match read_object(json, stores) {
                 Ok(cluster_pull_secret) => cluster_pull_secrets.valid.push(cluster_pull_secret),
                 Err(errors) => cluster_pull_secrets.invalid.push((object::name(json).to_owned(), errors)),
             }
@@ -56,29 +56,31 @@ impl ClusterPullSecrets {
         Ok(cluster_pull_secrets)
     }
 
-    /// Fails if one of `names` does not exist in `place`: `the manifests`, `the cluster`.
-    pub fn check_names(&self, names: &[String], place: &str) -> Result<(), Failure> {
+    /// Fails if one of `names` does not exist in `store_key`: `the manifests`, `the cluster`.
+    pub fn check_names(&self, names: &[String], store_key: &str) -> Result<(), Failure> {
         let invalid = self.invalid.iter().map(|(name, _)| name);
         let known: Vec<_> = self.valid.iter().map(|it| &it.name).chain(invalid).map(String::as_str).collect();
         match names.iter().find(|name| !known.contains(&name.as_str())) {
             None => Ok(()),
-            Some(unknown) => Err(not_found(unknown, place, &known)),
+            Some(unknown) => Err(not_found(unknown, store_key, &known)),
         }
     }
 
     /// Returns the reports of those that nothing may be done for, if they are `selected`.
     pub fn left_alone(&self, selected: &dyn Fn(&str) -> bool) -> Vec<ClusterPullSecretReport> {
-        let at_rest =
-            self.valid.iter().filter_map(|it| Some(ClusterPullSecretReport::at_rest(it, it.at_rest()?)));
+        let at_rest = self
+            .valid
+            .iter()
+            .filter_map(|it| Some(ClusterPullSecretReport::at_rest(it, it.inactive_reason()?)));
         let invalid =
             self.invalid.iter().map(|(name, errors)| ClusterPullSecretReport::invalid(name, errors));
         at_rest.chain(invalid).filter(|report| selected(&report.name)).collect()
     }
 }
 
-/// Creates the failure of a name that does not exist in `place`, with the names that do.
-pub(super) fn not_found(name: &str, place: &str, known: &[&str]) -> Failure {
-    let failure = Failure::external(anyhow!("ClusterPullSecret {name} not found in {place}"));
+/// Creates the failure of a name that does not exist in `store_key`, with the names that do.
+pub(super) fn not_found(name: &str, store_key: &str, known: &[&str]) -> Failure {
+    let failure = Failure::external(anyhow!("ClusterPullSecret {name} not found in {store_key}"));
     if known.is_empty() {
         return failure.with_hint("create it: none exists there");
     }

@@ -102,7 +102,7 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
         cluster_pull_secrets.check_names(&names, &format!("the cluster at {address}"))?;
     }
 
-    let is_active = |it: &ClusterPullSecret| is_selected(&names, &it.name) && it.at_rest().is_none();
+    let is_active = |it: &ClusterPullSecret| is_selected(&names, &it.name) && it.inactive_reason().is_none();
     let store_keys = reconcile::store_keys(cluster_pull_secrets.valid.iter().filter(|it| is_active(it)));
     let stores = Stores::open(&stores, &store_keys, &super::environment()).await;
 

@@ -69,8 +69,8 @@ impl Controller {
 
     /// Returns true if everything is known that a write for the ClusterPullSecret depends on.
     fn can_write(&self, state: &ObjectState) -> bool {
-        let is_suspended = state.manifest.at_rest() == Some(ReadyReason::Suspended);
-        let has_content = state.desired_secret.is_some() || state.manifest.is_going();
+        let is_suspended = state.manifest.inactive_reason() == Some(ReadyReason::Suspended);
+        let has_content = state.desired_secret.is_some() || state.manifest.is_deleting_secrets();
         !is_suspended
             && has_content
             && state.secret_names().all(|name| self.is_observed(name))

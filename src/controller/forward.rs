@@ -13,7 +13,7 @@ use tracing::warn;
 use super::{Controller, TaskResult};
 use crate::cluster::cluster_pull_secret;
 use crate::cluster::error::Error;
-use crate::manifest::object::{REQUEST, Request};
+use crate::manifest::object::{ForwardedRequest, REQUEST};
 use crate::metrics::{WriteKind, WriteOutcome};
 use crate::trigger::channel::{ForwardError, TriggerReply};
 
@@ -27,7 +27,7 @@ type Callers = Vec<(Vec<String>, oneshot::Sender<TriggerReply>)>;
 #[derive(Debug, Default)]
 pub(super) struct ForwardedRequests {
     is_in_flight: bool,
-    requests: BTreeMap<String, Request>,
+    requests: BTreeMap<String, ForwardedRequest>,
     callers: Callers,
     /// True once the log says that requests regarding files cannot be forwarded.
     is_logged: bool,
@@ -43,7 +43,7 @@ pub(super) struct ForwardedBatch {
 impl ForwardedRequests {
     /// Adds a request. Several for one ClusterPullSecret become one, with the oldest time and the last
     /// version of each key.
-    fn add(&mut self, name: &str, request: Request) {
+    fn add(&mut self, name: &str, request: ForwardedRequest) {
         match self.requests.get_mut(name) {
             Some(known) => {
                 known.expected.retain(|it| {
@@ -60,7 +60,7 @@ impl Controller {
     /// Forwards requests to the leader; answers once they are stored.
     pub(super) fn forward(
         &mut self,
-        requests: BTreeMap<String, Request>,
+        requests: BTreeMap<String, ForwardedRequest>,
         answer: oneshot::Sender<TriggerReply>,
     ) {
         let names: Vec<String> = requests.keys().cloned().collect();
@@ -132,7 +132,10 @@ fn answer_to(names: Vec<String>, results: &BTreeMap<String, Result<(), Error>>) 
     Ok(names.into_iter().filter(|name| matches!(results.get(name), Some(Ok(())))).collect())
 }
 
-async fn store(client: &Client, requests: BTreeMap<String, Request>) -> BTreeMap<String, Result<(), Error>> {
+async fn store(
+    client: &Client,
+    requests: BTreeMap<String, ForwardedRequest>,
+) -> BTreeMap<String, Result<(), Error>> {
     let stored = requests.into_iter().map(|(name, request)| async move {
         // Text and a time: nothing that JSON could not hold.
         let request = serde_json::to_string(&request).unwrap_or_default();
@@ -145,18 +148,18 @@ async fn store(client: &Client, requests: BTreeMap<String, Request>) -> BTreeMap
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::object::Expected;
+    use crate::manifest::object::ExpectedVersion;
 
     /// Each of these is `key=version`.
-    fn request(second: i64, versions: &[&str]) -> Request {
+    fn request(second: i64, versions: &[&str]) -> ForwardedRequest {
         let pairs = versions.iter().map(|text| text.split_once('=').expect("key=version"));
-        let expected = pairs.map(|(key, version)| Expected {
+        let expected = pairs.map(|(key, version)| ExpectedVersion {
             store: "aws".into(),
             key: key.into(),
             version: version.into(),
         });
         let at = jiff::Timestamp::from_second(second).expect("a time");
-        Request { at, expected: expected.collect() }
+        ForwardedRequest { at, expected: expected.collect() }
     }
 
     #[test]

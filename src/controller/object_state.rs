@@ -115,7 +115,7 @@ impl ObjectState {
 
     /// Returns the keys it reads.
     pub fn store_keys(&self) -> impl Iterator<Item = &StoreKey> {
-        self.manifest.registries.iter().map(|registry| &registry.place)
+        self.manifest.registries.iter().map(|registry| &registry.store_key)
     }
 
     /// Returns the names under which its Secrets may exist.
@@ -132,7 +132,7 @@ impl ObjectState {
     /// Returns true if its keys are read at all: it is neither suspended nor being deleted.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        self.manifest.at_rest().is_none() && !self.manifest.is_going()
+        self.manifest.inactive_reason().is_none() && !self.manifest.is_deleting_secrets()
     }
 
     /// Returns true if a patch of the ClusterPullSecret itself may start.
@@ -281,7 +281,8 @@ impl ObjectState {
     /// closer to the truth than the state here.
     #[must_use]
     pub fn inherited_ready(&self) -> Option<&Condition> {
-        let is_unreconciled = self.reconciled_generation.is_none() && self.manifest.at_rest().is_none();
+        let is_unreconciled =
+            self.reconciled_generation.is_none() && self.manifest.inactive_reason().is_none();
         self.published_ready().filter(|_| is_unreconciled)
     }
 

@@ -17,7 +17,7 @@ use super::{Controller, TaskResult, backoff, status};
 use crate::cluster::error::{Error, with_timeout};
 use crate::cluster::{cluster_pull_secret, params};
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, Deletion};
-use crate::manifest::object::Object;
+use crate::manifest::object::LiveObject;
 use crate::manifest::status::ClusterPullSecretStatus;
 use crate::metrics::{WriteKind, WriteOutcome};
 use crate::reconcile::guards::Guards;
@@ -48,7 +48,7 @@ pub(super) fn is_registered(state: &ObjectState) -> bool {
     })
 }
 
-fn has_finalizer(object: &Object) -> bool {
+fn has_finalizer(object: &LiveObject) -> bool {
     object.finalizers.iter().any(|it| it == FINALIZER)
 }
 
@@ -82,7 +82,7 @@ impl Controller {
         }
     }
 
-    fn start_patch(&mut self, name: String, patch: ObjectPatch, object: &Object) {
+    fn start_patch(&mut self, name: String, patch: ObjectPatch, object: &LiveObject) {
         let (client, body) = (self.context.client.clone(), patch.body(object));
         self.tasks.spawn_write(async move {
             let result = send(client, &name, &patch, body).await;
@@ -153,7 +153,8 @@ impl Controller {
     fn can_finalize(&self, manifest: &ClusterPullSecret, secret_name: &str) -> bool {
         let error = self.cache.cluster.unreadable.get(secret_name);
         // Secrets that regcred may not see are removed through their owner reference.
-        self.has_listed(secret_name) || (matches!(error, Some(Error::Forbidden(_))) && manifest.is_going())
+        self.has_listed(secret_name)
+            || (matches!(error, Some(Error::Forbidden(_))) && manifest.is_deleting_secrets())
     }
 
     /// Returns true if the garbage collector would remove a Secret together with the object of this UID.
@@ -242,12 +243,12 @@ fn is_prerequisite(patch: Option<&ObjectPatch>) -> bool {
 }
 
 impl ObjectPatch {
-    fn update_status(object: &Object, after: ClusterPullSecretStatus) -> Self {
+    fn update_status(object: &LiveObject, after: ClusterPullSecretStatus) -> Self {
         Self::UpdateStatus { before: object.status.clone(), after: Box::new(after) }
     }
 
     /// Returns the body of the request.
-    fn body(&self, object: &Object) -> Json {
+    fn body(&self, object: &LiveObject) -> Json {
         let others = object.finalizers.iter().filter(|it| *it != FINALIZER).map(String::as_str);
         match self {
             Self::AddFinalizer => set_finalizers(object, others.chain([FINALIZER]).collect()),
@@ -258,7 +259,7 @@ impl ObjectPatch {
     }
 
     /// Applies the patch to the known object.
-    fn apply_to(&self, object: &mut Object) {
+    fn apply_to(&self, object: &mut LiveObject) {
         match self {
             Self::AddFinalizer => object.finalizers.push(FINALIZER.to_owned()),
             Self::RemoveFinalizer => object.finalizers.retain(|it| it != FINALIZER),
@@ -271,7 +272,7 @@ impl ObjectPatch {
     }
 }
 
-fn set_finalizers(object: &Object, finalizers: Vec<&str>) -> Json {
+fn set_finalizers(object: &LiveObject, finalizers: Vec<&str>) -> Json {
     json!({ "metadata": { "resourceVersion": object.resource_version, "finalizers": finalizers } })
 }
 

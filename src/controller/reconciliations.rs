@@ -29,7 +29,9 @@ impl Controller {
     /// joins the one in progress.
     pub(super) fn reconcile(&mut self, name: &str, trigger: Trigger, now: Instant, at: Timestamp) {
         let Some(state) = self.objects.get_mut(name) else { return };
-        if state.manifest.at_rest() == Some(ReadyReason::Suspended) || state.manifest.is_going() {
+        if state.manifest.inactive_reason() == Some(ReadyReason::Suspended)
+            || state.manifest.is_deleting_secrets()
+        {
             state.reconciliation = None;
             state.publish_at = Some(now);
             self.update_ready(name);

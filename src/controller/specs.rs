@@ -12,15 +12,16 @@ use super::object_state::{Attempts, ObjectState};
 use super::queue::Priority;
 use crate::cluster::watch::ObjectRef;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
-use crate::manifest::life::sort_by_age;
-use crate::manifest::object::{self, Object, Request};
+use crate::manifest::cluster_pull_secret::sort_by_age;
+use crate::manifest::object::{ForwardedRequest, LiveObject};
+use crate::manifest::read_object;
 use crate::reconcile::claims::Claims;
 use crate::trigger::Trigger;
 
 /// A ClusterPullSecret of the cluster that failed validation.
 pub(super) struct InvalidObject {
     /// Its metadata and status on the API server.
-    pub(super) object: Object,
+    pub(super) object: LiveObject,
     /// Every error.
     pub(super) message: String,
     /// Patches of its status.
@@ -31,31 +32,31 @@ impl Controller {
     /// Handles a ClusterPullSecret that was created or changed.
     pub(super) fn on_object_applied(&mut self, name: &str, object: &Json) {
         if self.is_from_file(name) {
-            let known = Object::of(object);
+            let known = LiveObject::from_json(object);
             let message = "a file that regcred was given holds a ClusterPullSecret of this name, which takes precedence. Rename one of them".to_owned();
             self.mark_invalid(name, known, message);
             return;
         }
-        match object::read(object, &self.context.store_configs) {
+        match read_object(object, &self.context.store_configs) {
             Ok(cluster_pull_secret) => {
                 self.invalid.remove(name);
                 self.upsert(Arc::new(cluster_pull_secret));
             }
             Err(errors) => {
-                let known = Object::of(object);
+                let known = LiveObject::from_json(object);
                 if known.deleting {
                     // Its Secrets have to be removed, whatever is invalid.
                     self.invalid.remove(name);
-                    self.upsert(Arc::new(ClusterPullSecret::gone(name, known, object)));
+                    self.upsert(Arc::new(ClusterPullSecret::for_cleanup(name, known, object)));
                 } else {
-                    self.mark_invalid(name, known, errors.in_one_line());
+                    self.mark_invalid(name, known, errors.to_single_line());
                 }
             }
         }
     }
 
     /// Stops reconciling a ClusterPullSecret: its Secrets stay until the error is fixed.
-    fn mark_invalid(&mut self, name: &str, object: Object, message: String) {
+    fn mark_invalid(&mut self, name: &str, object: LiveObject, message: String) {
         if !self.is_from_file(name) && self.objects.remove(name).is_some() {
             self.forget_object(name);
         }
@@ -191,6 +192,6 @@ fn rotate_annotation(manifest: &ClusterPullSecret) -> Option<&String> {
     manifest.object.as_ref()?.rotate.as_ref()
 }
 
-fn forwarded_request(manifest: &ClusterPullSecret) -> Option<&Request> {
+fn forwarded_request(manifest: &ClusterPullSecret) -> Option<&ForwardedRequest> {
     manifest.object.as_ref()?.request.as_ref()
 }

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::object_state::ObjectState;
 use crate::credential::StoreKey;
-use crate::manifest::object::Object;
+use crate::manifest::object::LiveObject;
 use crate::manifest::status::reason::{AppliedReason, FetchedReason, ReadyReason, Reason};
 use crate::manifest::status::{
     ClusterPullSecretStatus, Condition, ConditionStatus, ConditionType, LastRotation, NamespaceCounts,
@@ -28,7 +28,7 @@ pub(super) fn build(
     now: Timestamp,
 ) -> ClusterPullSecretStatus {
     let Some(object) = &state.manifest.object else { return ClusterPullSecretStatus::default() };
-    if state.manifest.at_rest() == Some(ReadyReason::Suspended) {
+    if state.manifest.inactive_reason() == Some(ReadyReason::Suspended) {
         return build_suspended(state, object, now);
     }
     let mut status = ClusterPullSecretStatus {
@@ -66,31 +66,31 @@ pub(super) fn build(
     };
     let conditions = [fetched_condition(state), Some(applied_condition(state)), Some(ready_condition(state))];
     for (reason, message) in conditions.into_iter().flatten() {
-        status.set(Condition::new(reason, message, object.generation, Time(now)));
+        status.set_condition(Condition::new(reason, message, object.generation, Time(now)));
     }
     status
 }
 
 /// Builds the status of a suspended one: everything but `Ready` stays as published.
-fn build_suspended(state: &ObjectState, object: &Object, now: Timestamp) -> ClusterPullSecretStatus {
+fn build_suspended(state: &ObjectState, object: &LiveObject, now: Timestamp) -> ClusterPullSecretStatus {
     let mut status = (*object.status).clone();
     status.observed_generation = object.generation;
     let (reason, message) = ready_condition(state);
-    status.set(Condition::new(reason, message, object.generation, Time(now)));
+    status.set_condition(Condition::new(reason, message, object.generation, Time(now)));
     status
 }
 
 /// Builds the status of an invalid one; `None` where it is published already.
 #[must_use]
 pub(super) fn build_invalid(
-    object: &Object,
+    object: &LiveObject,
     message: &str,
     now: Timestamp,
 ) -> Option<ClusterPullSecretStatus> {
     let mut status = (*object.status).clone();
     status.observed_generation = object.generation;
     let reason = ReadyReason::Invalid.into();
-    status.set(Condition::new(reason, message.to_owned(), object.generation, Time(now)));
+    status.set_condition(Condition::new(reason, message.to_owned(), object.generation, Time(now)));
     (!is_same(&status, &object.status)).then_some(status)
 }
 
@@ -250,7 +250,7 @@ fn ready_condition(state: &ObjectState) -> (Reason, String) {
             state.problems.first().map(|problem| format!(": {}", problem.message)).unwrap_or_default();
         let message = format!("deleting managed Secrets: {remaining} namespaces remaining{cause}");
         (ReadyReason::Deleting, message)
-    } else if state.manifest.at_rest() == Some(ReadyReason::Suspended) {
+    } else if state.manifest.inactive_reason() == Some(ReadyReason::Suspended) {
         (ReadyReason::Suspended, "nothing is read or written while `suspend` is true".to_owned())
     } else if let Some((_, message)) = fetched_condition(state).filter(|_| state.has_failed_fetch()) {
         (ReadyReason::FetchFailed, message)

@@ -11,7 +11,7 @@ use super::fetches::ChangeNotice;
 use super::reconciliation::{Cause, PendingAck};
 use crate::credential::{StoreKey, StoreName, Version};
 use crate::manifest::config::Backend;
-use crate::manifest::object::{Expected, Object, Request};
+use crate::manifest::object::{ExpectedVersion, ForwardedRequest, LiveObject};
 use crate::metrics::TriggerOutcome;
 use crate::trigger::aws_event::AwsLocation;
 use crate::trigger::{Ack, Trigger, TriggerEvent, TriggerScope};
@@ -123,13 +123,13 @@ impl Controller {
     /// Handles a forwarded request that the previous leader may not have seen.
     pub(super) fn resume_request(&mut self, name: &str) {
         let object = self.objects.get(name).and_then(|state| state.manifest.object.as_ref());
-        if let Some(request) = object.and_then(Object::open_request).cloned() {
+        if let Some(request) = object.and_then(LiveObject::pending_request).cloned() {
             self.on_request(name, &request);
         }
     }
 
     /// Handles a webhook request that another replica forwarded.
-    pub(super) fn on_request(&mut self, name: &str, request: &Request) {
+    pub(super) fn on_request(&mut self, name: &str, request: &ForwardedRequest) {
         if !self.is_leading {
             return;
         }
@@ -148,16 +148,16 @@ impl Controller {
 }
 
 /// Returns the request to forward for the affected keys of a ClusterPullSecret.
-fn request(expected: &ExpectedVersions, at: Timestamp) -> Request {
+fn request(expected: &ExpectedVersions, at: Timestamp) -> ForwardedRequest {
     let expected = expected.iter().filter_map(|(store_key, version)| {
         let StoreKey { store, key } = store_key.clone();
-        Some(Expected { store: store.0, key: key.0, version: version.clone()?.0 })
+        Some(ExpectedVersion { store: store.0, key: key.0, version: version.clone()?.0 })
     });
-    Request { at, expected: expected.collect() }
+    ForwardedRequest { at, expected: expected.collect() }
 }
 
 /// Returns the version that a key should reply by a forwarded request.
-fn expected_version(request: &Request, store_key: &StoreKey) -> Option<Version> {
+fn expected_version(request: &ForwardedRequest, store_key: &StoreKey) -> Option<Version> {
     let mut latest_first = request.expected.iter().rev();
     let expected = latest_first.find(|it| it.store == store_key.store.0 && it.key == store_key.key.0)?;
     Some(Version(expected.version.clone()))
@@ -229,7 +229,7 @@ mod tests {
             (store_key("vault:ci/ghcr"), None),
         ]);
         let written = serde_json::to_string(&request(&expected, Timestamp::UNIX_EPOCH)).expect("JSON");
-        let read: Request = serde_json::from_str(&written).expect("a request");
+        let read: ForwardedRequest = serde_json::from_str(&written).expect("a request");
         for (store_key, version) in &expected {
             assert_eq!(expected_version(&read, store_key), *version);
         }

@@ -14,9 +14,9 @@ use secrecy::{ExposeSecret, SecretSlice};
 use serde_json::{Map, Value};
 
 use super::host_key::HostKey;
+use super::registry_source::RegistrySource;
 use super::{COLON, DockerConfig, decode_auth, entry_credential};
 use crate::credential::Credential;
-use crate::manifest::cluster_pull_secret::RegistrySource;
 
 /// The username under which Google's registries accept a service account key as the password.
 const GCP_JSON_KEY: &str = "_json_key";

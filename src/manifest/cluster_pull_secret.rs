@@ -1,171 +1,47 @@
-//! `kind: ClusterPullSecretDocument`: which credentials go into which namespaces.
+//! The ClusterPullSecret after validation, from a file or from the cluster.
 //!
-//! [`ClusterPullSecretDocument`] is the document as written; [`ClusterPullSecret`] is the same after every check. The
-//! bounds of lists and texts are in the schema, so that a file and the API server know the same: they
-//! keep the rules of the CRD below the cost that the API server allows.
+//! Plain data and the questions it answers by itself: its age, its Secret names, and if it is suspended or
+//! being deleted. Validation makes it of the [wire type](super::wire::ClusterPullSecret).
 
+use std::borrow::Borrow;
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::Value as Json;
 
-use super::object::Object;
-use super::selection::{Namespaces, Selection};
+use super::object::LiveObject;
+use super::selection::{Patterns, Selection};
 use super::status::reason::ReadyReason;
-use crate::credential::StoreKey;
-use crate::docker_config::host_key::HostKey;
 
-/// Which credentials go into which namespaces.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ClusterPullSecretDocument {
-    /// Always `regcred.dev/v1alpha1`.
-    pub api_version: String,
-    /// Always `ClusterPullSecretDocument`.
-    pub kind: String,
-    /// The name, and what else an object of the API server may carry.
-    pub metadata: Metadata,
-    /// What is wanted.
-    pub spec: ClusterPullSecretSpec,
-}
+pub use super::wire::{Deletion, Existing};
+pub use crate::docker_config::registry_source::RegistrySource;
 
-/// The part of an object's metadata that regcred reads; the rest is the API server's.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Metadata {
-    /// The name of the ClusterPullSecret.
-    pub name: String,
-}
-
-/// What a ClusterPullSecret wants.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ClusterPullSecretSpec {
-    /// Name of the pull secret in every namespace. Default: the name of the ClusterPullSecret.
-    #[schemars(length(max = 253))]
-    pub secret_name: Option<String>,
-    /// The registries and where their credentials are: at least one and at most 64, no host twice.
-    #[schemars(length(max = 64))]
-    pub registries: Vec<Registry>,
-    /// The namespaces. Absent: every namespace but `kube-system`, `kube-public` and `kube-node-lease`.
-    #[serde(default)]
-    pub namespaces: Namespaces,
-    /// The ServiceAccounts of each namespace that name the pull secret, or `["*"]` for all.
-    /// An empty list writes the Secret and touches no ServiceAccount.
-    #[serde(default = "default_service_accounts")]
-    #[schemars(length(max = 256), inner(length(max = 253)))]
-    pub service_accounts: Vec<String>,
-    /// What to do with a Secret of that name that regcred did not make.
-    #[serde(default)]
-    pub existing: Existing,
-    /// How often `regcred run` reads the stores and the cluster anew, whatever else wakes it: hours,
-    /// minutes and seconds, as in `1h`, `90m` or `1h30m`; at least `10s` and at most `720h`.
-    #[serde(default = "default_refresh_interval")]
-    #[schemars(length(max = 24))]
-    pub refresh_interval: String,
-    /// What becomes of its Secrets when the ClusterPullSecret is deleted from the cluster.
-    #[serde(default)]
-    pub deletion: Deletion,
-    /// Leave everything of it as it is until this is `false` again. What it has, no other
-    /// ClusterPullSecret may take meanwhile.
-    #[serde(default)]
-    pub suspend: bool,
-}
-
-/// One registry and where its credential is.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Registry {
-    /// The registry as images name it: `ghcr.io`, `registry:5000/team`, `*.example.com`, `docker.io`.
-    /// Absent: every entry of the docker config the store holds.
-    #[schemars(length(max = 255))]
-    pub host: Option<String>,
-    /// Where the credential is.
-    pub from: From,
-    /// The username, when the store holds only the password.
-    #[schemars(length(max = 256))]
-    pub username: Option<String>,
-}
-
-/// Where a credential is: a key of a store, and the fields in it where they have names of their own.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct From {
-    /// Name of a store of the Config.
-    #[schemars(length(max = 63))]
-    pub store: String,
-    /// Path or id of the credential inside the store.
-    #[schemars(length(max = 1024))]
-    pub key: String,
-    /// Field that holds the username. Default: `username`.
-    #[schemars(length(max = 256))]
-    pub username_key: Option<String>,
-    /// Field that holds the password. Default: `password` or `accessToken`, whichever is there.
-    #[schemars(length(max = 256))]
-    pub password_key: Option<String>,
-}
-
-/// What to do with a Secret of the wanted name that regcred did not make.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Existing {
-    /// Leave it alone and say so.
-    #[default]
-    Refuse,
-    /// Take it over, when its type is right and it is not immutable.
-    Adopt,
-}
-
-/// What becomes of the Secrets of a ClusterPullSecret that is deleted from the cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Deletion {
-    /// They are removed, and first what regcred added to ServiceAccounts for them.
-    #[default]
-    Delete,
-    /// They stay, and nobody keeps them true any more.
-    Retain,
-}
-
-/// A ClusterPullSecret after every check.
+/// A ClusterPullSecret after validation.
 #[derive(Clone, Debug)]
 pub struct ClusterPullSecret {
     /// Name of the ClusterPullSecret.
     pub name: String,
-    /// Name of the Secret in every namespace.
+    /// Name of the pull secret in every namespace.
     pub secret_name: String,
     /// The registries, no host key twice.
     pub registries: Vec<RegistrySource>,
-    /// Which namespaces.
+    /// The selected namespaces.
     pub selection: Selection,
-    /// Which ServiceAccounts.
+    /// The selected ServiceAccounts of each namespace.
     pub service_accounts: ServiceAccounts,
-    /// What to do with a foreign Secret.
+    /// The policy for a Secret that regcred did not create.
     pub existing: Existing,
-    /// How often to read everything anew.
+    /// The interval between full reads of the stores and the cluster.
     pub refresh_interval: Duration,
-    /// What becomes of the Secrets when the ClusterPullSecret is deleted.
+    /// The policy for the Secrets when the ClusterPullSecret is deleted.
     pub deletion: Deletion,
-    /// Nothing is to be done for it, and its claims stay.
+    /// Pauses reconciliation; its claims stay.
     pub suspend: bool,
-    /// What the API server knows of it; `None` where it comes from a file.
-    pub object: Option<Object>,
+    /// The metadata and status in the API server; `None` for a ClusterPullSecret of a file.
+    pub object: Option<LiveObject>,
 }
 
-/// One registry of a [`ClusterPullSecret`].
-#[derive(Clone, Debug)]
-pub struct RegistrySource {
-    /// The host key; `None` takes every entry of the docker config in the store.
-    pub host: Option<HostKey>,
-    /// Where the credential is.
-    pub place: StoreKey,
-    /// The username of the spec, which goes before one in the store.
-    pub username: Option<String>,
-    /// Field that holds the username, where the spec names one.
-    pub username_key: Option<String>,
-    /// Field that holds the password, where the spec names one.
-    pub password_key: Option<String>,
-}
-
-/// Which ServiceAccounts of a selected namespace name the pull secret.
+/// The ServiceAccounts of a selected namespace that get the pull secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServiceAccounts {
     /// All of them.
@@ -175,7 +51,7 @@ pub enum ServiceAccounts {
 }
 
 impl ServiceAccounts {
-    /// Whether the ServiceAccount of that name is one of them.
+    /// Returns true if the ServiceAccount of that name is selected.
     #[must_use]
     pub fn selects(&self, name: &str) -> bool {
         match self {
@@ -186,20 +62,65 @@ impl ServiceAccounts {
 }
 
 impl ClusterPullSecret {
-    /// Whether nothing may be done for it, and why: its claims stay all the same.
+    /// Returns the reason why it is not reconciled, if there is one. Its claims stay all the same.
     #[must_use]
-    pub fn at_rest(&self) -> Option<ReadyReason> {
+    pub fn inactive_reason(&self) -> Option<ReadyReason> {
         match &self.object {
             Some(object) if object.deleting => Some(ReadyReason::Deleting),
             _ => self.suspend.then_some(ReadyReason::Suspended),
         }
     }
+
+    /// Returns true if it was deleted and waits for its finalizers.
+    #[must_use]
+    pub fn is_deleting(&self) -> bool {
+        self.object.as_ref().is_some_and(|object| object.deleting)
+    }
+
+    /// Returns true if it is being deleted together with its Secrets.
+    #[must_use]
+    pub fn is_deleting_secrets(&self) -> bool {
+        self.is_deleting() && self.deletion == Deletion::Delete
+    }
+
+    /// Returns the earlier names of its Secrets under which some may still exist.
+    pub fn previous_names(&self) -> impl Iterator<Item = &String> {
+        let names = self.object.iter().flat_map(|object| &object.secret_names);
+        names.filter(|name| **name != self.secret_name)
+    }
+
+    /// Returns every name under which its Secrets may exist: the current one, then the earlier ones.
+    pub fn secret_names(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.secret_name).chain(self.previous_names())
+    }
+
+    /// Returns a stand-in for one that is being deleted and has an invalid spec: its Secrets are found by the
+    /// names in its status. They are retained unless `deletion` is absent or `Delete`.
+    #[must_use]
+    pub fn for_cleanup(name: &str, object: LiveObject, written: &Json) -> Self {
+        let deletion = &written["spec"]["deletion"];
+        let is_deletable = deletion.is_null() || deletion == "Delete";
+        Self {
+            name: name.to_owned(),
+            secret_name: object.secret_names.last().cloned().unwrap_or_else(|| name.to_owned()),
+            registries: Vec::new(),
+            selection: Selection { include: Some(Patterns::default()), ..Selection::default() },
+            service_accounts: ServiceAccounts::All,
+            existing: Existing::Refuse,
+            refresh_interval: Duration::from_hours(1),
+            deletion: if is_deletable { Deletion::Delete } else { Deletion::Retain },
+            suspend: false,
+            object: Some(object),
+        }
+    }
+
+    fn age(&self) -> Option<(Time, String)> {
+        self.object.as_ref().map(|object| (object.created.clone(), self.name.clone()))
+    }
 }
 
-fn default_refresh_interval() -> String {
-    "1h".to_owned()
-}
-
-fn default_service_accounts() -> Vec<String> {
-    vec!["default".to_owned()]
+/// Sorts the older before the younger: those of files first, in the order given, then those of the
+/// cluster by creation time and name.
+pub fn sort_by_age(cluster_pull_secrets: &mut [impl Borrow<ClusterPullSecret>]) {
+    cluster_pull_secrets.sort_by_cached_key(|it| it.borrow().age());
 }

@@ -1,8 +1,8 @@
-//! What a ClusterPullSecret is to the API server: its CRD.
+//! The `CustomResourceDefinition` of ClusterPullSecrets.
 //!
-//! In: the types and their docs. Out: the CRD with a structural schema and, as CEL rules, whatever the
-//! checks of files say of one object, so that `kubectl apply` refuses what `regcred rotate -f` refuses,
-//! in the same words. What no object can tell, such as which stores there are, is told by the status.
+//! In: the wire types and their docs. Out: the CRD with a structural schema and, as CEL rules, the checks that
+//! files get, so that `kubectl apply` rejects what `regcred rotate -f` rejects, in the same words. Errors that
+//! depend on more than the object, such as an unknown store, are in its status.
 
 mod host;
 mod rules;
@@ -11,26 +11,26 @@ mod structure;
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value as Json, json};
 
-use super::cluster_pull_secret::ClusterPullSecretDocument;
 use super::schema::schema;
 use super::status::ClusterPullSecretStatus;
+use super::wire::ClusterPullSecret;
 
 /// The API group of the manifests.
 pub const GROUP: &str = "regcred.dev";
-/// The only version of it there is.
+/// The only version of the API group.
 pub const VERSION: &str = "v1alpha1";
-/// The kind that is an object of the API server as well.
+/// The kind that is also an object of the API server.
 pub const KIND: &str = "ClusterPullSecret";
-/// What the API server calls several of them.
+/// The plural of the kind, as in API paths.
 pub const PLURAL: &str = "clusterpullsecrets";
 
-/// Where the API server has ClusterPullSecrets.
+/// The API resource of ClusterPullSecrets.
 #[must_use]
 pub fn api_resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, KIND), PLURAL)
 }
 
-/// The CRD as the API server takes it.
+/// Returns the CRD as the API server expects it.
 #[must_use]
 pub fn definition() -> Json {
     json!({
@@ -75,16 +75,16 @@ fn columns() -> Json {
 }
 
 fn root() -> Json {
-    let written = schema::<ClusterPullSecretDocument>();
-    let mut spec = structure::of(&written["properties"]["spec"]);
-    // No name twice: the API server compares them for less than a rule would cost.
+    let written = schema::<ClusterPullSecret>();
+    let mut spec = structure::structural_schema(&written["properties"]["spec"]);
+    // Unique names: the API server compares them at a lower cost than a rule would.
     spec["properties"]["serviceAccounts"]["x-kubernetes-list-type"] = json!("set");
-    structure::refuse_nulls(&mut spec);
-    for rule in rules::of_spec() {
+    structure::reject_nulls(&mut spec);
+    for rule in rules::spec_rules() {
         rule.attach(&mut spec);
     }
-    let mut status = structure::of(&schema::<ClusterPullSecretStatus>());
-    structure::forget_defaults(&mut status);
+    let mut status = structure::structural_schema(&schema::<ClusterPullSecretStatus>());
+    structure::remove_defaults(&mut status);
     status["properties"]["conditions"]["x-kubernetes-list-type"] = json!("map");
     status["properties"]["conditions"]["x-kubernetes-list-map-keys"] = json!(["type"]);
     let mut root = json!({
@@ -99,7 +99,7 @@ fn root() -> Json {
             "status": status,
         },
     });
-    rules::of_name().attach(&mut root);
+    rules::name_rule().attach(&mut root);
     root
 }
 
@@ -108,10 +108,13 @@ mod tests {
     use super::*;
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
-    /// Every place of the schema: a rule that was put nowhere would have made one without a type.
+    /// Checks every place of the schema: a rule attached to no field would have made one without a type.
     fn check(schema: &Json, path: &str) {
         assert!(schema["type"].is_string(), "{path} has no type: {schema}");
-        assert!(schema.as_object().is_some_and(|words| words.values().all(|it| !it.is_null())), "{path}");
+        assert!(
+            schema.as_object().is_some_and(|keywords| keywords.values().all(|it| !it.is_null())),
+            "{path}"
+        );
         for (name, field) in schema["properties"].as_object().into_iter().flatten() {
             check(field, &format!("{path}.{name}"));
         }
@@ -126,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_it_is_unknown_to_kubernetes() {
+    fn definition_has_only_fields_of_kubernetes() {
         let definition = definition();
         let read: CustomResourceDefinition = serde_json::from_value(definition.clone()).expect("a CRD");
         assert_eq!(serde_json::to_value(read).expect("JSON"), definition);

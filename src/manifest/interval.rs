@@ -1,39 +1,39 @@
-//! How long a text says: `1h30m`.
+//! Parses intervals such as `1h30m`.
 //!
-//! Only what means the same to a person, to Go and to the rules of the CRD: whole hours, minutes and
-//! seconds, in that order.
+//! Accepts only the form that people, Go and the rules of the CRD read the same way: whole hours, minutes
+//! and seconds, in that order.
 
 use std::time::Duration;
 
 use super::names::Rule;
 
-/// What is wrong with an interval.
+/// The rule for a refresh interval.
 pub(crate) const INTERVAL: Rule =
     "must be hours, minutes and seconds, such as 1h, 90m or 1h30m, and be from 10s to 720h";
 
-const SHORTEST: u64 = 10;
-const LONGEST: u64 = 720 * 3600;
+const MIN_SECONDS: u64 = 10;
+const MAX_SECONDS: u64 = 720 * 3600;
 
-/// What is wrong with the interval of a poll.
+/// The rule for a poll interval.
 pub(crate) const POLL_INTERVAL: Rule =
     "must be hours, minutes and seconds, such as 10s or 1m30s, and be from 1s to 720h, or 0s for never";
 
-/// The interval that a text says.
+/// Parses a refresh interval.
 pub(crate) fn parse(text: &str) -> Result<Duration, Rule> {
-    let seconds = seconds(text).filter(|seconds| (SHORTEST..=LONGEST).contains(seconds));
+    let seconds = seconds(text).filter(|seconds| (MIN_SECONDS..=MAX_SECONDS).contains(seconds));
     seconds.map(Duration::from_secs).ok_or(INTERVAL)
 }
 
-/// The interval of a poll that a text says; `None` for never.
+/// Parses a poll interval; `None` for never.
 pub(crate) fn parse_poll(text: &str) -> Result<Option<Duration>, Rule> {
     match seconds(text).ok_or(POLL_INTERVAL)? {
         0 => Ok(None),
-        seconds @ 1..=LONGEST => Ok(Some(Duration::from_secs(seconds))),
+        seconds @ 1..=MAX_SECONDS => Ok(Some(Duration::from_secs(seconds))),
         _ => Err(POLL_INTERVAL),
     }
 }
 
-/// How many seconds a text says.
+/// Returns the length of an interval in seconds.
 fn seconds(text: &str) -> Option<u64> {
     let mut rest = text;
     let mut seconds: u64 = 0;
@@ -43,13 +43,13 @@ fn seconds(text: &str) -> Option<u64> {
             rest = after;
         }
     }
-    // An empty text says nothing, not nought.
+    // An empty text is no interval, not zero.
     (rest.is_empty() && !text.is_empty()).then_some(seconds)
 }
 
-/// With more digits than these it is too long anyway, and Go would not read it.
-fn is_count(count: &str, most_digits: usize) -> bool {
-    (1..=most_digits).contains(&count.len()) && count.bytes().all(|digit| digit.is_ascii_digit())
+/// Limits the digits: with more, the interval is too long anyway, and Go would not parse it.
+fn is_count(count: &str, max_digits: usize) -> bool {
+    (1..=max_digits).contains(&count.len()) && count.bytes().all(|digit| digit.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused() {
+    fn other_texts_are_rejected() {
         for text in [
             "",
             "9s",
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_poll_may_be_quick_or_never() {
+    fn poll_interval_may_be_short_or_zero() {
         assert_eq!(parse_poll("1s"), Ok(Some(Duration::from_secs(1))));
         assert_eq!(parse_poll("0s"), Ok(None));
         for text in ["", "0", "never", "721h", "1ms"] {

@@ -6,10 +6,8 @@
 use schemars::JsonSchema;
 use serde_json::{Value as Json, json};
 
-use super::cluster_pull_secret::ClusterPullSecretDocument;
-use super::config::Config;
 use super::schema::schema;
-use super::validate::{API_VERSION, CLUSTER_PULL_SECRET, CONFIG};
+use super::wire::{API_VERSION, CLUSTER_PULL_SECRET, CONFIG, ClusterPullSecret, Config};
 
 /// The dialect of the schemas.
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -33,7 +31,7 @@ pub fn config() -> Json {
 /// Returns the schema of a ClusterPullSecret.
 #[must_use]
 pub fn cluster_pull_secret() -> Json {
-    let mut schema = schema_of::<ClusterPullSecretDocument>(CLUSTER_PULL_SECRET);
+    let mut schema = schema_of::<ClusterPullSecret>(CLUSTER_PULL_SECRET);
     // The reader ignores it in an object copied from the API server.
     schema["properties"]["status"] = json!({"description": "Written by regcred.", "type": "object"});
     schema

@@ -1,6 +1,6 @@
-//! The rules Kubernetes has for names, each as the sentence that a mistake quotes.
+//! The rules of Kubernetes for names, each with the sentence for an error.
 
-/// What is wrong with a name; the sentence goes after the path of the field.
+/// A violated rule, as the sentence that follows the path of the field.
 pub(crate) type Rule = &'static str;
 
 pub(crate) const LABEL: Rule = "must be lower-case letters, digits and hyphens, begin and end with a letter or digit, and have at most 63 characters";
@@ -13,17 +13,17 @@ pub(crate) const LABEL_VALUE: Rule = "must be the value of a label: letters, dig
 pub(crate) const PATTERN: Rule = "must be the name of a namespace (lower-case letters, digits and hyphens, at most 63 characters), \
                                   or a glob of such letters with *, ? and {one,other}";
 
-/// The name of a namespace, or of a store.
+/// Checks the name of a namespace or store.
 pub(crate) fn dns_label(name: &str) -> Result<(), Rule> {
     if name.len() <= 63 && is_part(name) { Ok(()) } else { Err(LABEL) }
 }
 
-/// The name of most objects.
+/// Checks the name of most objects.
 pub(crate) fn dns_subdomain(name: &str) -> Result<(), Rule> {
     if name.len() <= 253 && name.split('.').all(is_part) { Ok(()) } else { Err(SUBDOMAIN) }
 }
 
-/// The key of a label: `team`, `example.com/team`.
+/// Checks the key of a label: `team`, `example.com/team`.
 pub(crate) fn label_key(key: &str) -> Result<(), Rule> {
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
@@ -33,39 +33,55 @@ pub(crate) fn label_key(key: &str) -> Result<(), Rule> {
     if is_valid && label_value(name).is_ok() { Ok(()) } else { Err(LABEL_KEY) }
 }
 
-/// The value of a label, which may be empty.
+/// Checks the value of a label, which may be empty.
 pub(crate) fn label_value(value: &str) -> Result<(), Rule> {
-    let is_inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     let has_ends =
         [value.bytes().next(), value.bytes().last()].into_iter().flatten().all(|b| b.is_ascii_alphanumeric());
-    if value.len() <= 63 && value.bytes().all(is_inner) && has_ends { Ok(()) } else { Err(LABEL_VALUE) }
+    if value.len() <= 63 && value.bytes().all(is_label_value_byte) && has_ends {
+        Ok(())
+    } else {
+        Err(LABEL_VALUE)
+    }
 }
 
-/// The name of a namespace, or a glob for some of them. There are no `[a-z]` in it, which no rule of the CRD
-/// could tell from a `[z-a]`.
+/// Checks the name of a namespace, or a glob for some of them. Globs have no classes: no rule of the CRD could
+/// tell `[a-z]` from `[z-a]`.
 pub(crate) fn namespace_pattern(pattern: &str) -> Result<(), Rule> {
     let is_glob = pattern.contains(['*', '?', '{']);
     let is_valid = if is_glob { is_glob_of_names(pattern) } else { dns_label(pattern).is_ok() };
     if is_valid { Ok(()) } else { Err(PATTERN) }
 }
 
-/// Outside of braces letters and wildcards, inside at least one alternative of them; no braces in braces.
+/// Checks a glob: letters and wildcards outside of braces, at least one alternative of them inside, no nesting.
 fn is_glob_of_names(glob: &str) -> bool {
-    let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'*' | b'?');
-    let is_alternative = |text: &str| !text.is_empty() && text.bytes().all(is_inner);
     let mut parts = glob.split('{');
     let before = parts.next().unwrap_or_default();
-    before.bytes().all(is_inner)
+    before.bytes().all(is_glob_byte)
         && parts.all(|part| {
             part.split_once('}').is_some_and(|(alternatives, after)| {
-                alternatives.split(',').all(is_alternative) && after.bytes().all(is_inner)
+                alternatives.split(',').all(is_alternative) && after.bytes().all(is_glob_byte)
             })
         })
 }
 
+fn is_alternative(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(is_glob_byte)
+}
+
 fn is_part(part: &str) -> bool {
-    let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    !part.is_empty() && part.bytes().all(is_inner) && !part.starts_with('-') && !part.ends_with('-')
+    !part.is_empty() && part.bytes().all(is_name_byte) && !part.starts_with('-') && !part.ends_with('-')
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'
+}
+
+fn is_glob_byte(byte: u8) -> bool {
+    is_name_byte(byte) || matches!(byte, b'*' | b'?')
+}
+
+fn is_label_value_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
 }
 
 #[cfg(test)]
@@ -85,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn names_follow_the_rules_of_kubernetes() {
+    fn names_follow_the_kubernetes_rules() {
         let longest = "a".repeat(63);
         let too_long = "a".repeat(64);
         check(
@@ -107,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_glob_has_wildcards_and_alternatives() {
+    fn glob_has_wildcards_and_alternatives() {
         check(
             namespace_pattern,
             &["web", "*", "**", "team-*", "-?", "{a,b*}-{c}", "a{b}c*", &"a*".repeat(60)],
@@ -134,7 +150,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_pattern_passes_is_a_glob(pattern in "[a-c{},*?-]{0,9}") {
+        fn accepted_pattern_is_a_glob(pattern in "[a-c{},*?-]{0,9}") {
             if namespace_pattern(&pattern).is_ok() {
                 prop_assert!(glob(&pattern).is_ok(), "{}", pattern);
             }

@@ -1,24 +1,23 @@
-//! Every field of both kinds as a Markdown table, for people.
+//! The reference of both kinds and of the status, as Markdown tables.
 
 use std::fmt::Write as _;
 
 use schemars::JsonSchema;
 use serde_json::Value as Json;
 
-use super::cluster_pull_secret::ClusterPullSecretDocument;
-use super::config::Config;
 use super::schema::{choices, schema, types};
 use super::status::ClusterPullSecretStatus;
+use super::wire::{CLUSTER_PULL_SECRET, CONFIG, ClusterPullSecret, Config};
 
-/// The reference of both kinds: a heading and a table for each, one row a field.
+/// Returns the reference of both kinds: a heading and a table for each, one row per field.
 ///
-/// It is made from the types, so that a reference that is tested against it cannot be out of date.
+/// It is generated from the types, so that documentation tested against it cannot be out of date.
 #[must_use]
 pub fn reference() -> String {
-    format!("{}\n{}", kind::<Config>("Config"), kind::<ClusterPullSecretDocument>("ClusterPullSecret"))
+    format!("{}\n{}", kind::<Config>(CONFIG), kind::<ClusterPullSecret>(CLUSTER_PULL_SECRET))
 }
 
-/// The reference of the status of a ClusterPullSecret: a table, one row a field.
+/// Returns the reference of the status of a ClusterPullSecret: a table, one row per field.
 #[must_use]
 pub fn status() -> String {
     let mut table = "| Field | Type | Meaning |\n| --- | --- | --- |\n".to_owned();
@@ -36,7 +35,7 @@ fn kind<T: JsonSchema>(name: &str) -> String {
     table
 }
 
-/// A row for each field below `path`; what a person writes has defaults, what regcred writes has none.
+/// Adds a row for each field below `path`; a spec has a column for defaults, a status has none.
 fn rows(schema: &Json, path: &str, table: &mut String, has_defaults: bool) {
     let required: Vec<&str> =
         schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
@@ -75,7 +74,7 @@ fn type_name(schema: &Json) -> String {
     }
 }
 
-/// The doc of a field, and of each value of an enum.
+/// Returns the doc of a field, followed by that of each value of an enum.
 pub(super) fn meaning(schema: &Json) -> String {
     let alternatives = schema["oneOf"].as_array().into_iter().flatten();
     let values = alternatives.filter_map(|value| Some((value["const"].as_str()?, description(value))));
@@ -100,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_says_type_default_and_meaning() {
+    fn row_has_type_default_and_meaning() {
         let reference = reference();
         for row in [
             "| `stores[].vault.kvVersion` | number | `2` | Version of the KV engine at `mount`: 1 or 2. |",

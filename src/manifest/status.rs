@@ -1,186 +1,154 @@
-//! What the controller says of a ClusterPullSecret: its status in the cluster.
+//! The status of a ClusterPullSecret, which the controller writes to the cluster.
 //!
-//! Plain data, whose reasons come from the closed lists of [`reason`]. It holds no password and no hash
-//! of one.
+//! Plain data, with reasons from the closed lists of [`reason`]. It holds no password and no hash of one.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub mod condition;
 pub mod reason;
 
 use reason::{AppliedReason, FetchedReason, Reason};
 
-/// What became of a ClusterPullSecret, as the controller last saw it.
+pub use condition::{ConditionStatus, ConditionType};
+
+/// Most recently observed state of a ClusterPullSecret, written by the controller.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ClusterPullSecretStatus {
-    /// The generation of the spec that this status is about.
+    /// Generation of the spec that this status describes.
     pub observed_generation: i64,
-    /// Whether all is well, whether the stores could be read, and whether the cluster holds what it should.
+    /// Conditions `Ready`, `Fetched` (credentials read from the stores) and `Applied` (namespaces in sync).
     pub conditions: Vec<Condition>,
-    /// One for each registry, in the order of the spec.
+    /// Status of each registry, in the order of the spec.
     pub registries: Vec<RegistryStatus>,
-    /// How many namespaces there are for it.
+    /// Counts of selected namespaces.
     pub namespaces: NamespaceCounts,
-    /// How many ServiceAccounts there are for it.
+    /// Counts of selected ServiceAccounts.
     pub service_accounts: ServiceAccountCounts,
-    /// The last time that a new version of a credential went out.
+    /// Most recent rollout of a new credential version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_rotation: Option<LastRotation>,
-    /// The annotation `regcred.dev/rotate` that was last answered: everything it asked for was tried.
+    /// Value of the annotation `regcred.dev/rotate` that was last processed: everything it requested was tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_rotate: Option<String>,
-    /// When the request of the webhook was made that was last answered, of those that another replica handed
-    /// over: everything it asked for was tried.
+    /// Time of the last processed webhook request that another replica forwarded: everything it requested was
+    /// tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_request: Option<String>,
-    /// What failed, at most ten of them.
+    /// Namespaces that are not in sync, at most ten of them.
     pub failures: Vec<TargetFailure>,
-    /// The names under which Secrets of it may exist: the current one, and earlier ones until they are gone.
+    /// Names under which its Secrets may exist: the current one, and earlier ones until those Secrets are
+    /// deleted.
     pub secret_names: Vec<String>,
-    /// The counts as `kubectl get` shows them.
+    /// Counts for the columns of `kubectl get`.
     pub summary: Summary,
 }
 
-/// One thing that is so or not, as everywhere in Kubernetes.
+/// One condition, as everywhere in Kubernetes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// `Ready`, `Fetched` or `Applied`.
+    /// Type of the condition: `Ready`, `Fetched` or `Applied`.
     #[serde(rename = "type")]
     #[schemars(with = "String")]
     pub type_: ConditionType,
-    /// `True`, `False` or `Unknown`.
+    /// Status of the condition: `True`, `False` or `Unknown`.
     #[schemars(with = "String")]
     pub status: ConditionStatus,
-    /// The generation of the spec that this is about.
+    /// Generation of the spec that the condition describes.
     #[serde(default)]
     pub observed_generation: i64,
-    /// When `status` last changed.
+    /// Time of the last change of `status`.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub last_transition_time: Time,
-    /// Why, in one word of a closed list.
+    /// Reason for the status, from a closed list.
     pub reason: String,
-    /// Why, in a sentence.
+    /// Human-readable details of the reason.
     #[serde(default)]
     pub message: String,
 }
 
-/// What a condition is about.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    strum::Display,
-    strum::EnumIter,
-    strum::EnumMessage,
-)]
-pub enum ConditionType {
-    /// Everything is as the spec wants it.
-    Ready,
-    /// Every registry's credential could be read.
-    Fetched,
-    /// Every namespace holds what it should.
-    Applied,
-}
-
-/// Whether a condition holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
-pub enum ConditionStatus {
-    /// It does.
-    True,
-    /// It does not.
-    False,
-    /// Nobody knows yet.
-    Unknown,
-}
-
-/// What became of one registry.
+/// Status of one registry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RegistryStatus {
-    /// Host key of the entry, or `*` where the store holds a whole docker config.
+    /// Host key of the entry, or `*` for a whole docker config.
     pub host: String,
-    /// The store.
+    /// Name of the store.
     pub store: String,
-    /// The key inside it.
+    /// Key inside the store.
     pub key: String,
-    /// The version that was last read.
+    /// Version that was last read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// When that was.
+    /// Time of the last successful read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub fetched_at: Option<Time>,
-    /// `Fetched`, or why not: the reasons of the condition `Fetched`.
+    /// Result of the last read: a reason of the condition `Fetched`.
     #[schemars(with = "String")]
     pub result: FetchedReason,
-    /// What is wrong, where something is.
+    /// Human-readable details of a failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
-/// How many namespaces a ClusterPullSecret selects.
+/// Counts of the namespaces that a ClusterPullSecret selects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NamespaceCounts {
-    /// All that are selected.
+    /// Number of selected namespaces.
     pub selected: u32,
-    /// Those that hold what they should.
+    /// Number of selected namespaces that are in sync.
     pub in_sync: u32,
-    /// Those where a write was refused or failed.
+    /// Number of selected namespaces in which a write was rejected or failed.
     pub failed: u32,
 }
 
-/// How many ServiceAccounts a ClusterPullSecret selects.
+/// Counts of the ServiceAccounts that a ClusterPullSecret selects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceAccountCounts {
-    /// All that are selected.
+    /// Number of selected ServiceAccounts.
     pub selected: u32,
-    /// Those that name the pull secret.
+    /// Number of selected ServiceAccounts that reference the pull secret.
     pub in_sync: u32,
 }
 
-/// One rotation: a new version of a credential, brought to every namespace.
+/// One rotation: the rollout of a new credential version to every namespace.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LastRotation {
-    /// What made regcred look.
+    /// Trigger of the rotation.
     pub trigger: String,
-    /// When that was.
+    /// Time of the trigger.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub started_at: Time,
-    /// From then to the last namespace, such as `0.84s`.
+    /// Time from the trigger until the last namespace was in sync, such as `0.84s`.
     pub propagation: String,
-    /// Of that, until its keys were read.
+    /// Part of `propagation` from the trigger until the keys were read.
     #[serde(default)]
     pub fetch: String,
-    /// Of that, from then on to the first write.
+    /// Part of `propagation` from the end of the reads to the first write.
     #[serde(default)]
     pub first_write: String,
-    /// Of that, from the first write to the last.
+    /// Part of `propagation` from the first write to the last.
     #[serde(default)]
     pub last_write: String,
 }
 
-/// One namespace that does not hold what it should.
+/// One namespace that is not in sync.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetFailure {
-    /// The namespace.
+    /// Name of the namespace.
     pub namespace: String,
-    /// Why: the reasons of the condition `Applied`.
+    /// Reason of the failure: one of the condition `Applied`.
     #[schemars(with = "String")]
     pub reason: AppliedReason,
-    /// Why, in a sentence.
+    /// Human-readable details of the reason.
     pub message: String,
 }
 
@@ -188,14 +156,14 @@ pub struct TargetFailure {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Summary {
-    /// Registries that could be read, of all: `2/2`.
+    /// Number of registries that could be read, of all: `2/2`.
     pub registries: String,
-    /// Namespaces in sync, of all that are selected: `998/1000`.
+    /// Number of namespaces in sync, of all selected: `998/1000`.
     pub namespaces: String,
 }
 
 impl Condition {
-    /// A condition that began to be so at `now`.
+    /// Returns a condition with its last transition at `now`.
     #[must_use]
     pub fn new(reason: Reason, message: String, generation: i64, now: Time) -> Self {
         Self {
@@ -216,15 +184,15 @@ impl Condition {
 }
 
 impl ClusterPullSecretStatus {
-    /// The condition of this type, where there is one.
+    /// Returns the condition of this type, if there is one.
     #[must_use]
     pub fn condition(&self, type_: ConditionType) -> Option<&Condition> {
         self.conditions.iter().find(|condition| condition.type_ == type_)
     }
 
-    /// Puts a condition in the place of the one of its type. One whose status did not change goes on
-    /// since when it did.
-    pub fn set(&mut self, mut condition: Condition) {
+    /// Replaces the condition of the same type. If the status is unchanged, so is the time of the last
+    /// transition.
+    pub fn set_condition(&mut self, mut condition: Condition) {
         match self.conditions.iter_mut().find(|before| before.type_ == condition.type_) {
             Some(before) => {
                 if before.status == condition.status {
@@ -258,21 +226,21 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_goes_on_since_its_status_changed() {
+    fn unchanged_status_keeps_the_transition_time() {
         let mut status = ClusterPullSecretStatus::default();
-        status.set(condition(AppliedReason::Applied, 1));
-        status.set(condition(ReadyReason::FetchFailed, 1));
-        status.set(condition(ReadyReason::ApplyFailed, 2));
+        status.set_condition(condition(AppliedReason::Applied, 1));
+        status.set_condition(condition(ReadyReason::FetchFailed, 1));
+        status.set_condition(condition(ReadyReason::ApplyFailed, 2));
         let ready = status.condition(ConditionType::Ready).expect("a condition");
         assert_eq!((ready.reason.as_str(), &ready.last_transition_time), ("ApplyFailed", &at(1)));
-        status.set(condition(ReadyReason::InSync, 3));
+        status.set_condition(condition(ReadyReason::InSync, 3));
         assert_eq!(status.condition(ConditionType::Ready).map(|it| &it.last_transition_time), Some(&at(3)));
         let types: Vec<_> = status.conditions.iter().map(|it| it.type_).collect();
         assert_eq!(types, [ConditionType::Ready, ConditionType::Applied]);
     }
 
     #[test]
-    fn a_status_is_written_as_kubernetes_writes_one() {
+    fn status_serialises_as_in_kubernetes() {
         let mut status = ClusterPullSecretStatus {
             observed_generation: 2,
             registries: vec![RegistryStatus {
@@ -286,7 +254,7 @@ mod tests {
             }],
             ..ClusterPullSecretStatus::default()
         };
-        status.set(condition(ReadyReason::InSync, 0));
+        status.set_condition(condition(ReadyReason::InSync, 0));
         let written = serde_json::to_value(&status).expect("JSON");
         assert_eq!(
             written,

@@ -1,6 +1,6 @@
-//! What someone may have meant.
+//! Suggests the known word closest to a misspelt one.
 
-/// `did you mean "x"? ` and the known words, as the end of a message about a word that is none of them.
+/// Returns `did you mean x?` and the known words, as the end of a message about an unknown word.
 pub(crate) fn hint(written: &str, known: &[&str]) -> String {
     let all = known.join(", ");
     match closest(written, known) {
@@ -9,12 +9,15 @@ pub(crate) fn hint(written: &str, known: &[&str]) -> String {
     }
 }
 
-/// The known word that a few slips of the finger turn into the written one.
+/// Returns the known word within a few typing errors of the written one.
 fn closest<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
     let written = written.to_lowercase();
-    let distance = |word: &str| strsim::osa_distance(&written, &word.to_lowercase());
-    let allowed = |word: &str| (word.len() / 3).max(1);
-    known.iter().copied().filter(|word| distance(word) <= allowed(word)).min_by_key(|word| distance(word))
+    let (_, word) = known
+        .iter()
+        .map(|word| (strsim::osa_distance(&written, &word.to_lowercase()), *word))
+        .filter(|(distance, word)| *distance <= (word.len() / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)?;
+    Some(word)
 }
 
 #[cfg(test)]
@@ -22,7 +25,7 @@ mod tests {
     use super::hint;
 
     #[test]
-    fn a_slip_of_the_finger_is_recognised() {
+    fn typing_error_is_recognised() {
         assert_eq!(hint("Host", &["from", "host"]), "did you mean host? known: from, host");
         assert_eq!(hint("hsot", &["from", "host"]), "did you mean host? known: from, host");
         assert_eq!(hint("password", &["from", "host"]), "known: from, host");

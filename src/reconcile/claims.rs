@@ -38,7 +38,7 @@ impl Claims {
     #[must_use]
     pub fn new(cluster_pull_secrets: &[Arc<ClusterPullSecret>]) -> Self {
         let mut by_secret_name: BTreeMap<String, Vec<Arc<ClusterPullSecret>>> = BTreeMap::new();
-        for cluster_pull_secret in cluster_pull_secrets.iter().filter(|it| !it.is_going()) {
+        for cluster_pull_secret in cluster_pull_secrets.iter().filter(|it| !it.is_deleting_secrets()) {
             by_secret_name
                 .entry(cluster_pull_secret.secret_name.clone())
                 .or_default()
@@ -61,7 +61,7 @@ impl Claims {
             Some(holder) if holder.name == mine.name => Claim::Ours {
                 take_over_from: created_for.filter(|it| *it != mine.name && self.names.contains(*it)),
             },
-            Some(holder) if !mine.is_going() && selects(mine, namespace_name, namespace) => {
+            Some(holder) if !mine.is_deleting_secrets() && selects(mine, namespace_name, namespace) => {
                 Claim::Theirs(&holder.name)
             }
             Some(_) => Claim::Unrelated,

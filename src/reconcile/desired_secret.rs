@@ -133,7 +133,7 @@ impl DesiredSecret {
             }
             // A whole docker config: every entry of its store that no other registry names.
             None => {
-                let store = &registry.source.place.store;
+                let store = &registry.source.store_key.store;
                 let entries = if own.is_empty() { &self.last_good } else { own };
                 let entries = entries
                     .iter()

@@ -23,7 +23,7 @@ pub(crate) fn store_key(key: &str) -> StoreKey {
 pub(crate) fn registry(host: &str) -> RegistrySource {
     RegistrySource {
         host: (host != "*").then(|| host_key(host)),
-        place: store_key(host),
+        store_key: store_key(host),
         username: None,
         username_key: None,
         password_key: None,

@@ -64,7 +64,7 @@ fn selected<'a>(
 }
 
 fn nothing_selected(cluster_pull_secret: &ClusterPullSecret, cluster: &Cluster) -> Option<Problem> {
-    if cluster_pull_secret.selection.is_nothing() || selected(cluster_pull_secret, cluster).next().is_some() {
+    if cluster_pull_secret.selection.is_empty() || selected(cluster_pull_secret, cluster).next().is_some() {
         return None;
     }
     let secrets =

@@ -141,7 +141,7 @@ mod tests {
         let mut renamed = cluster_pull_secret("images", &["ghcr.io"]);
         renamed.secret_name = "new".into();
         let object = serde_json::json!({"status": {"secretNames": ["regcred", "new"]}});
-        renamed.object = Some(crate::manifest::object::Object::of(&object));
+        renamed.object = Some(crate::manifest::object::LiveObject::from_json(&object));
         let cluster = cluster_with(vec![secret("1", &[("ghcr.io", "1", "known")])]);
         assert_eq!(passwords(&from_cluster(&cluster, &renamed)), ["known"]);
     }

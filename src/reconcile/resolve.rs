@@ -81,24 +81,24 @@ impl FailedFetch {
     }
 
     fn malformed(source: &RegistrySource, version: Option<Version>, what: String) -> Self {
-        Self::new(version, &ErrorKind::Malformed(what).at(source.place.clone()))
+        Self::new(version, &ErrorKind::Malformed(what).at(source.store_key.clone()))
     }
 }
 
 fn parse_value(source: &RegistrySource, values: &Values) -> Result<FetchedCredentials, FailedFetch> {
-    let value = match values.get(&source.place) {
+    let value = match values.get(&source.store_key) {
         Some(Ok(value)) => value,
         Some(Err(error)) => return Err(FailedFetch::new(None, error)),
         None => {
             let what = "the store was not read".to_owned();
-            return Err(FailedFetch::new(None, &ErrorKind::Misconfigured(what).at(source.place.clone())));
+            return Err(FailedFetch::new(None, &ErrorKind::Misconfigured(what).at(source.store_key.clone())));
         }
     };
     let config = shapes::parse(&value.bytes, source)
         .map_err(|what| FailedFetch::malformed(source, Some(value.version.clone()), what.to_string()))?;
     Ok(FetchedCredentials {
         config,
-        origin: EntryOrigin { store: source.place.store.clone(), version: value.version.clone() },
+        origin: EntryOrigin { store: source.store_key.store.clone(), version: value.version.clone() },
     })
 }
 
@@ -106,8 +106,8 @@ impl ResolvedRegistry {
     fn new(source: &RegistrySource, outcome: Result<FetchedCredentials, FailedFetch>) -> Self {
         let mut report = RegistryReport {
             host: source.host.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string),
-            store: source.place.store.to_string(),
-            key: source.place.key.to_string(),
+            store: source.store_key.store.to_string(),
+            key: source.store_key.key.to_string(),
             version: None,
             result: FetchedReason::Fetched,
             message: None,

@@ -106,14 +106,16 @@ pub fn decide(
     let TargetInput { cluster_pull_secret, owner, guards, .. } = input;
     // A ClusterPullSecret that is being deleted can remove its entries even where RBAC forbids reading its
     // Secrets; the garbage collector deletes the Secrets.
-    if !guards.can_write && !cluster_pull_secret.is_going() {
+    if !guards.can_write && !cluster_pull_secret.is_deleting_secrets() {
         return None;
     }
     let action = match claims.claim(cluster_pull_secret, namespace_name, namespace) {
         Claim::Unclaimed | Claim::Unrelated if namespace.terminating => None,
         Claim::Ours { take_over_from } => Some(apply(namespace, input, take_over_from)),
         Claim::Theirs(rival) => Some(refuse(namespace, input, rival)),
-        Claim::Unclaimed if guards.can_prune || cluster_pull_secret.is_going() => prune(namespace, owner),
+        Claim::Unclaimed if guards.can_prune || cluster_pull_secret.is_deleting_secrets() => {
+            prune(namespace, owner)
+        }
         Claim::Unclaimed | Claim::Unrelated => None,
     };
     let previous = previous_names(claims, cluster_pull_secret, namespace_name, namespace);

@@ -1,7 +1,6 @@
 //! What the chart may be told, and what it refuses to hear.
 
-use regcred::manifest::config::StoreDocument;
-use regcred::manifest::config::triggers::TriggersDocument;
+use regcred::manifest::wire::{StoreSpec, TriggersSpec};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
@@ -58,8 +57,8 @@ fn schema_of<T: JsonSchema>() -> Value {
 fn the_stores_and_triggers_are_those_of_the_manifests() {
     let written: Value = serde_json::from_str(&read("chart/values.schema.json")).expect("JSON");
     let mut schema = written.clone();
-    *schema.pointer_mut(STORE).expect("a schema of a store") = schema_of::<StoreDocument>();
-    *schema.pointer_mut(TRIGGERS).expect("a schema of the triggers") = schema_of::<TriggersDocument>();
+    *schema.pointer_mut(STORE).expect("a schema of a store") = schema_of::<StoreSpec>();
+    *schema.pointer_mut(TRIGGERS).expect("a schema of the triggers") = schema_of::<TriggersSpec>();
     if std::env::var_os("REGCRED_RENEW").is_some() {
         let text = serde_json::to_string_pretty(&schema).expect("JSON") + "\n";
         std::fs::write(deploy("chart/values.schema.json"), text).expect("a writable checkout");

@@ -74,7 +74,7 @@ fn status() -> ClusterPullSecretStatus {
         summary: Summary { registries: "1/1".into(), namespaces: "998/1000".into() },
         ..ClusterPullSecretStatus::default()
     };
-    status.set(Condition::new(ReadyReason::InSync.into(), "well".into(), 1, now));
+    status.set_condition(Condition::new(ReadyReason::InSync.into(), "well".into(), 1, now));
     status
 }
 

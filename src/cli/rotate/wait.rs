@@ -22,7 +22,7 @@ use super::super::{Exit, Failure};
 use super::is_selected;
 use crate::cluster::cluster_pull_secret;
 use crate::cluster::error::Error;
-use crate::manifest::object::{self, Object, ROTATE};
+use crate::manifest::object::{self, LiveObject, ROTATE};
 use crate::manifest::status::ConditionType;
 use crate::manifest::status::reason::ReadyReason;
 
@@ -34,9 +34,9 @@ const CONCURRENCY: usize = 16;
 /// One ClusterPullSecret with a requested rotation.
 struct RequestedRotation {
     /// The object before the request.
-    before: Object,
+    before: LiveObject,
     /// The object as last observed, answered or not; `None` if it is deleted.
-    last: Option<Object>,
+    last: Option<LiveObject>,
     /// The controller has rotated it, or reports why it does not.
     is_answered: bool,
 }
@@ -83,9 +83,9 @@ async fn select(client: &Client, address: &str, names: &[String]) -> Result<Vec<
     let all = listed.unwrap_or_default();
     let known: Vec<_> = all.iter().map(object::name).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
-        let place =
+        let store_key =
             format!("the cluster at {address} (--wait does not reach those from the controller's files)");
-        return Err(not_found(unknown, &place, &known));
+        return Err(not_found(unknown, &store_key, &known));
     }
     if all.is_empty() {
         return Err(Failure::external(anyhow!("no ClusterPullSecret in the cluster at {address}"))
@@ -112,8 +112,9 @@ struct RotationWatch {
 
 impl RotationWatch {
     fn new(objects: &[Json]) -> Self {
-        let rotations =
-            objects.iter().map(|it| (object::name(it).to_owned(), RequestedRotation::new(Object::of(it))));
+        let rotations = objects
+            .iter()
+            .map(|it| (object::name(it).to_owned(), RequestedRotation::new(LiveObject::from_json(it))));
         Self { rotations: rotations.collect(), failure: None }
     }
 
@@ -156,24 +157,24 @@ impl RotationWatch {
         Ok(())
     }
 
-    fn update(&mut self, name: &str, object: Option<Object>, value: &str) {
+    fn update(&mut self, name: &str, object: Option<LiveObject>, value: &str) {
         if let Some(rotation) = self.rotations.get_mut(name) {
             rotation.update(object, value);
         }
     }
 }
 
-fn parse(object: &DynamicObject) -> Object {
-    Object::of(&serde_json::to_value(object).unwrap_or_default())
+fn parse(object: &DynamicObject) -> LiveObject {
+    LiveObject::from_json(&serde_json::to_value(object).unwrap_or_default())
 }
 
 impl RequestedRotation {
-    fn new(before: Object) -> Self {
+    fn new(before: LiveObject) -> Self {
         Self { last: Some(before.clone()), before, is_answered: false }
     }
 
     /// Records the object until it is answered; a deleted one never will be.
-    fn update(&mut self, object: Option<Object>, value: &str) {
+    fn update(&mut self, object: Option<LiveObject>, value: &str) {
         if !self.is_answered {
             self.is_answered = object.as_ref().is_none_or(|object| is_answered(object, value));
             self.last = object;
@@ -182,7 +183,7 @@ impl RequestedRotation {
 }
 
 /// Returns true if the controller has done the requested rotation, or reports why it does not.
-fn is_answered(object: &Object, value: &str) -> bool {
+fn is_answered(object: &LiveObject, value: &str) -> bool {
     let ready = object.status.condition(ConditionType::Ready);
     let is_left_alone = ready.is_some_and(|ready| {
         let reasons = [ReadyReason::Suspended, ReadyReason::Invalid, ReadyReason::Deleting];
@@ -201,8 +202,8 @@ mod tests {
     const LIST: &str = "GET /apis/regcred.dev/v1alpha1/clusterpullsecrets?&limit=500";
     const WATCH: &str = "GET /apis/regcred.dev/v1alpha1/clusterpullsecrets?&watch=true&timeoutSeconds=290&allowWatchBookmarks=true&resourceVersion=7";
 
-    fn object(generation: i64, status: &Json) -> Object {
-        Object::of(&json!({"metadata": {"generation": generation}, "status": status}))
+    fn object(generation: i64, status: &Json) -> LiveObject {
+        LiveObject::from_json(&json!({"metadata": {"generation": generation}, "status": status}))
     }
 
     impl RequestedRotation {

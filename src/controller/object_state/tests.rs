@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::cluster::Cluster;
-use crate::manifest::object::Object;
+use crate::manifest::object::LiveObject;
 use crate::manifest::status::reason::AppliedReason;
 use crate::reconcile::fixture::{cluster_pull_secret, namespace, secret, service_account, store_key, values};
 use crate::reconcile::resolve::resolve;
@@ -116,7 +116,7 @@ fn check_inherited(change: impl FnOnce(&mut ObjectState), expect: Option<&str>) 
     }]);
     let object = json!({"metadata": {"generation": 2}, "status": {"conditions": conditions}});
     let mut manifest = cluster_pull_secret("images", &["ghcr.io"]);
-    manifest.object = Some(Object::of(&object));
+    manifest.object = Some(LiveObject::from_json(&object));
     let mut state = ObjectState::new(Arc::new(manifest));
     change(&mut state);
     assert_eq!(state.inherited_ready().map(|ready| ready.reason.as_str()), expect);
@@ -127,7 +127,7 @@ fn previous_leaders_ready_is_inherited_until_reconciled() {
     fn manifest(state: &mut ObjectState) -> &mut ClusterPullSecret {
         Arc::make_mut(&mut state.manifest)
     }
-    fn object(state: &mut ObjectState) -> &mut Object {
+    fn object(state: &mut ObjectState) -> &mut LiveObject {
         manifest(state).object.as_mut().expect("an object")
     }
     check_inherited(|_| (), Some("ApplyFailed"));

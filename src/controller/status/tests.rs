@@ -17,7 +17,7 @@ const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 /// A ClusterPullSecret of generation 2 with two registries, read at these values and in sync everywhere.
 fn state(read: &[(&str, &str, &str)]) -> ObjectState {
     let mut manifest = cluster_pull_secret("images", &["ghcr.io", "quay.io"]);
-    manifest.object = Some(Object::of(&json!({"metadata": {"uid": "u-1", "generation": 2}})));
+    manifest.object = Some(LiveObject::from_json(&json!({"metadata": {"uid": "u-1", "generation": 2}})));
     let manifest = Arc::new(manifest);
     let mut state = ObjectState::new(Arc::clone(&manifest));
     state.desired_secret = Some(DesiredSecret::new(resolve(&manifest, &values(read)), &Cluster::default()));
@@ -244,7 +244,7 @@ fn suspended_object_has_no_readiness() {
 
 #[test]
 fn invalid_status_is_published_once_and_keeps_the_rest() {
-    let mut object = Object::of(&json!({"metadata": {"generation": 3}}));
+    let mut object = LiveObject::from_json(&json!({"metadata": {"generation": 3}}));
     *object.status = build(&state(&GOOD), true, NOW);
     let published = build_invalid(&object, "spec.x: invalid", NOW).expect("a new status");
     assert_eq!(published.condition(ConditionType::Ready).map(|it| it.reason.as_str()), Some("Invalid"));

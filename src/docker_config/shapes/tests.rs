@@ -8,7 +8,7 @@ use proptest::prelude::*;
 fn registry(host: &str, username: &str, username_key: &str, password_key: &str) -> RegistrySource {
     RegistrySource {
         host: non_empty(host).map(|host| HostKey::parse(&host).expect("a valid host")),
-        place: StoreKey { store: "vault".into(), key: "ci/ghcr".into() },
+        store_key: StoreKey { store: "vault".into(), key: "ci/ghcr".into() },
         username: non_empty(username),
         username_key: non_empty(username_key),
         password_key: non_empty(password_key),

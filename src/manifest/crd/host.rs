@@ -1,18 +1,18 @@
-//! [`HostKey`](crate::docker_config::host_key::HostKey) as CEL: which hosts there are, and which of them are one.
+//! [`HostKey`](crate::docker_config::host_key::HostKey) as CEL: the rules for hosts, and their key.
 //!
-//! What `HostKey::parse` refuses breaks at least one of [`rules`], and two good hosts have one [`key`]
-//! where they have one host key. RE2 knows no looking ahead, and a scheme may be there or not: every
-//! pattern is written so that the colon of a scheme can never be taken for that of a port.
+//! A host that `HostKey::parse` rejects breaks at least one of [`rules`], and two valid hosts have the same
+//! [`key`] if they have the same host key. RE2 has no look-ahead, and the scheme is optional: every pattern
+//! is written so that the colon of a scheme never matches as that of a port.
 
 use crate::docker_config::host_key::HostKeyError;
 
-/// A scheme, which is not part of the registry's name.
+/// An optional scheme, which is not part of the registry's name.
 const SCHEME: &str = "^(?:(?i:https?)://)?";
 
 /// An address in brackets, or a host without its port.
 const HOST: &str = r"(?:\[[^\]/]*\]|[^/:\[]*)";
 
-/// What goes before a path.
+/// The part before a path.
 const AUTHORITY: &str = r"(?:\[[^/]*|[^/:\[][^/:]*(?::[^/]+)?)";
 
 /// The end of an authority.
@@ -21,18 +21,16 @@ const END: &str = "(?:/|$)";
 /// From 1 to 65535, without zeros before it.
 const PORT: &str = "(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])";
 
-/// Where Docker Hub answers.
+/// The servers of Docker Hub.
 const HUB_SERVERS: &str = r"(?i:registry-1\.docker\.io|registry\.hub\.docker\.com|hub\.docker\.com)";
 
-/// Which character it is, only [`HostKeyError::Character`] of a file can tell.
+/// The message for an invalid character; only [`HostKeyError::Character`] of a file can name the character.
 const CHARACTER: &str =
     "holds a character that no image name has there: write host, host:port or host:port/path";
 
-/// What a host, `TEXT` in the expressions, has to be, each with what is wrong where it is not.
+/// Returns the conditions of a host, which is `TEXT` in the expressions, each with its message.
 pub(super) fn rules() -> Vec<(String, String)> {
     let ipv6 = ipv6();
-    let without = |pattern: &str, error: HostKeyError| (format!("!{}", matches(pattern)), error.to_string());
-    let either = |one: (String, String), pattern: &str| (format!("{} || {}", one.0, matches(pattern)), one.1);
     vec![
         ("!TEXT.contains('@')".to_owned(), HostKeyError::UserInfo.to_string()),
         (
@@ -69,11 +67,21 @@ pub(super) fn rules() -> Vec<(String, String)> {
     ]
 }
 
+/// Returns a condition that rejects a pattern with the message of `error`.
+fn without(pattern: &str, error: HostKeyError) -> (String, String) {
+    (format!("!{}", matches(pattern)), error.to_string())
+}
+
+/// Returns the same condition, which a second pattern also meets.
+fn either((condition, message): (String, String), pattern: &str) -> (String, String) {
+    (format!("{condition} || {}", matches(pattern)), message)
+}
+
 fn matches(pattern: &str) -> String {
     format!("TEXT.matches(r'{SCHEME}{pattern}')")
 }
 
-/// Eight groups of an IPv6 address, or fewer around `::`.
+/// Returns a pattern for IPv6 addresses: eight groups, or fewer around `::`.
 fn ipv6() -> String {
     const GROUP: &str = "[0-9A-Fa-f]{1,4}";
     let all = format!("(?:{GROUP}:){{7}}{GROUP}");
@@ -85,8 +93,8 @@ fn ipv6() -> String {
     format!("(?:{})", forms.join("|"))
 }
 
-/// The host key of a good host, where `host` is the expression for it: in lower case, without scheme
-/// and API version, and with one name for Docker Hub.
+/// Returns an expression for the host key of a valid host, given the expression for the host: in lower case,
+/// without scheme and API version, and with one name for Docker Hub.
 pub(super) fn key(host: &str) -> String {
     let text = format!("{host}.lowerAscii().find(r'[^/]+(?:/|/[^/].*)?$')");
     let authority = format!("{text}.find(r'^[^/]+')");

@@ -1,26 +1,26 @@
-//! The reasons of the conditions: three closed lists, each reason with what it means.
+//! The reasons of the conditions: three closed lists, each reason with its meaning.
 //!
-//! The README shows them as a table that is made from here. A report carries the same values.
+//! `docs/reference/status.md` has a table generated from these lists. Reports carry the same values.
 
 use std::fmt::{self, Display, Write as _};
 
 use serde::{Deserialize, Serialize, Serializer};
 use strum::{EnumMessage, IntoEnumIterator};
 
-use super::{ConditionStatus, ConditionType};
+use super::condition::{ConditionStatus, ConditionType};
 
-/// Why a condition holds or not. With the reason goes its condition, and whether it holds.
+/// The reason of a condition, which determines the type and the status of the condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Of `Ready`.
+    /// A reason of `Ready`.
     Ready(ReadyReason),
-    /// Of `Fetched`.
+    /// A reason of `Fetched`.
     Fetched(FetchedReason),
-    /// Of `Applied`.
+    /// A reason of `Applied`.
     Applied(AppliedReason),
 }
 
-/// Why a ClusterPullSecret is ready or not.
+/// A reason of the condition `Ready`.
 #[derive(
     Clone,
     Copy,
@@ -33,23 +33,23 @@ pub enum Reason {
     strum::IntoStaticStr,
 )]
 pub enum ReadyReason {
-    /// Every registry was read, and every namespace holds what it should.
+    /// Every registry was read, and every namespace is in sync.
     InSync,
-    /// The first pass over this spec is under way.
+    /// The first reconciliation of this spec is in progress.
     Progressing,
     /// `suspend` is true: nothing is read and nothing is written.
     Suspended,
-    /// The spec holds a mistake, which the message tells: mend it. What the cluster has stays.
+    /// The spec has an error, which the message names: fix it. Existing Secrets are kept.
     Invalid,
-    /// A registry could not be read: see the condition `Fetched`. What the cluster has of it stays.
+    /// A registry could not be read: see the condition `Fetched`. Its existing credentials are kept.
     FetchFailed,
-    /// A namespace does not hold what it should: see the condition `Applied` and `failures`.
+    /// A namespace is not in sync: see the condition `Applied` and `failures`.
     ApplyFailed,
     /// The ClusterPullSecret is being deleted, and its Secrets with it unless `deletion` is `Retain`.
     Deleting,
 }
 
-/// Why the credentials of all registries could be read or not: the first that could not.
+/// A reason of the condition `Fetched`: that of the first registry that could not be read.
 #[derive(
     Clone,
     Copy,
@@ -64,31 +64,31 @@ pub enum ReadyReason {
     strum::IntoStaticStr,
 )]
 pub enum FetchedReason {
-    /// All were read.
+    /// All registries were read.
     Fetched,
-    /// The store has no such key.
+    /// The store does not have the key.
     NotFound,
-    /// The key is there, but its current version is deleted or destroyed.
+    /// The key exists, but its current version is deleted or destroyed.
     Deleted,
-    /// The store refused regcred; the message says which right is missing.
+    /// The store denied access; the message names the missing permission.
     Denied,
-    /// The `keys` of the store do not admit this key, so it was not asked.
+    /// The `keys` of the store do not admit the key, so it was not read.
     NotAllowed,
-    /// The key or a setting of the store can never be right.
+    /// The key or a setting of the store is invalid.
     Misconfigured,
     /// The Vault is sealed.
     Sealed,
-    /// The store asks for fewer requests.
+    /// The store limits the rate of requests.
     Throttled,
-    /// The value has none of the known shapes.
+    /// The value has none of the supported formats.
     Malformed,
     /// The store did not answer in time.
     TimedOut,
-    /// The store could not be reached, or answered that it is broken.
+    /// The store could not be reached, or reported an internal error.
     Unavailable,
 }
 
-/// Why all namespaces hold what they should or not: the first that does not.
+/// A reason of the condition `Applied`: that of the first namespace that is not in sync.
 #[derive(
     Clone,
     Copy,
@@ -103,52 +103,52 @@ pub enum FetchedReason {
     strum::IntoStaticStr,
 )]
 pub enum AppliedReason {
-    /// All do.
+    /// All namespaces are in sync.
     Applied,
-    /// The first pass over this spec is under way.
+    /// The first reconciliation of this spec is in progress.
     Progressing,
-    /// A Secret of that name is there that regcred did not make, or another ClusterPullSecret has it.
+    /// A Secret of that name exists that regcred did not create, or that another ClusterPullSecret owns.
     Conflict,
-    /// The Secret has a type that the kubelet does not read as a docker config.
+    /// The type of the Secret is not one that the kubelet reads as a docker config.
     WrongType,
     /// The Secret is immutable.
     Immutable,
-    /// No registry could be read, and no earlier credential is left in the cluster.
+    /// No registry could be read, and the cluster holds no earlier credential.
     NoCredential,
-    /// A ServiceAccount that the spec names is not there: `default` in a namespace, or another one anywhere.
+    /// A ServiceAccount of the spec does not exist: `default` in one namespace, or another one in all of them.
     ServiceAccountMissing,
-    /// The spec selects no namespace any more. What looks like a typo removes nothing.
+    /// The spec no longer selects any namespace. As this may be a typo, nothing is pruned.
     NothingSelected,
-    /// A `ResourceQuota` of the namespace is used up.
+    /// A `ResourceQuota` of the namespace is exhausted.
     QuotaExceeded,
-    /// An admission webhook or policy refused the write.
+    /// An admission webhook or policy denied the write.
     AdmissionDenied,
-    /// RBAC refused the request: is the `secretName` in the `resourceNames` of regcred's role?
+    /// RBAC denied the request: check that `secretName` is in the `resourceNames` of regcred's role.
     Forbidden,
-    /// The API server does not know regcred's token.
+    /// The API server rejected regcred's token.
     Unauthorized,
-    /// The API server refused the object.
+    /// The API server rejected the object as invalid.
     Invalid,
-    /// Other writers kept changing the object.
+    /// Every write conflicted with those of other clients.
     Changed,
-    /// The object was deleted meanwhile.
+    /// The object was deleted by another client.
     NotFound,
-    /// The object came into being meanwhile.
+    /// The object was created by another client.
     AlreadyExists,
     /// The API server did not answer in time.
     TimedOut,
     /// The API server could not be reached, or is overloaded.
     Unavailable,
-    /// Somebody keeps undoing what regcred does; it is put back with growing pauses.
+    /// Another writer keeps reverting regcred's changes; they are restored with increasing back-off.
     Contested,
-    /// Another replica leads now, so that the write was not sent.
+    /// Another replica became leader, so the write was not sent.
     NotLeading,
-    /// regcred was stopped before it came to the namespace.
+    /// regcred stopped before it reached the namespace.
     Interrupted,
 }
 
 impl Reason {
-    /// The condition it is a reason of.
+    /// Returns the type of the condition.
     #[must_use]
     pub fn condition(self) -> ConditionType {
         match self {
@@ -158,7 +158,7 @@ impl Reason {
         }
     }
 
-    /// Whether the condition holds for this reason.
+    /// Returns the status of the condition.
     #[must_use]
     pub fn status(self) -> ConditionStatus {
         match self {
@@ -221,7 +221,7 @@ impl From<AppliedReason> for Reason {
     }
 }
 
-/// Every reason of every condition as a Markdown table, for people.
+/// Returns every reason of every condition as a Markdown table.
 #[must_use]
 pub fn reasons() -> String {
     let mut table = "| Condition | Status | Reason | Meaning |\n| --- | --- | --- | --- |\n".to_owned();
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_has_a_meaning_and_stands_in_the_table() {
+    fn every_reason_has_a_meaning_in_the_table() {
         let table = reasons();
         for reason in Reason::all() {
             assert!(!reason.meaning().is_empty(), "{reason}");

@@ -1,9 +1,9 @@
-//! Each field by itself.
+//! Errors of single fields.
 
 use super::{SMALLEST, check_spec, check_store, good};
 
 #[test]
-fn the_stores_of_a_config_are_checked() {
+fn stores_are_validated() {
     check_store("{name: a}", ": has none of vault, awsSecretsManager and file: give one");
     check_store(
         "{name: a, file: {directory: x}, vault: {address: 'http://v'}}",
@@ -51,7 +51,7 @@ fn the_stores_of_a_config_are_checked() {
     check_store("{name: a, vault: {address: 'http://v', mount: //}}", ".vault.mount: must not be empty");
     check_store(
         "{name: a, file: {directory: x}, keys: ['a[']}",
-        ".keys[0]: is no glob: unclosed character class; missing ']'",
+        ".keys[0]: is not a valid glob: unclosed character class; missing ']'",
     );
     check_store("{name: a, file: null}", ".file: has no value: give it one, or remove the field");
     check_store(
@@ -60,32 +60,36 @@ fn the_stores_of_a_config_are_checked() {
     );
 }
 
+/// Returns a spec with this field in `from`.
+fn with_from(field: &str) -> String {
+    format!("registries: [{{host: ghcr.io, from: {{store: files, {field}}}}}]")
+}
+
 #[test]
-fn text_is_never_guessed_from_what_yaml_takes_for_something_else() {
-    let registry = |field: &str| format!("registries: [{{host: ghcr.io, from: {{store: files, {field}}}}}]");
+fn other_yaml_types_are_no_text() {
     for (written, kind) in
         [("no", "true or false"), ("010", "a number"), ("1e3", "a number"), ("0x1F", "a number")]
     {
         check_spec(
-            &registry(&format!("key: {written}")),
+            &with_from(&format!("key: {written}")),
             &format!("5: spec.registries[0].from.key: must be text, but is {kind} to YAML: put it in quotes"),
         );
     }
     check_spec(
-        &registry("key: ~"),
+        &with_from("key: ~"),
         "5: spec.registries[0].from.key: has no value: give it one, or remove the field",
     );
-    check_spec(&registry("key: [a]"), "5: spec.registries[0].from.key: must be text, not a list");
+    check_spec(&with_from("key: [a]"), "5: spec.registries[0].from.key: must be text, not a list");
     check_spec(
-        &registry("key: a, 1: b"),
+        &with_from("key: a, 1: b"),
         "5: spec.registries[0].from: has a number for a field name: put it in quotes",
     );
     let quoted = SMALLEST.replace("key: ghcr", "key: '010', usernameKey: \"no\", passwordKey: !!str yes");
-    assert_eq!(good(&quoted).cluster_pull_secrets[0].registries[0].place.key.0, "010");
+    assert_eq!(good(&quoted).cluster_pull_secrets[0].registries[0].store_key.key.0, "010");
 }
 
 #[test]
-fn a_password_in_a_manifest_is_told_where_it_belongs() {
+fn password_field_gets_a_hint() {
     for field in ["password", "token"] {
         check_spec(
             &format!("registries: [{{host: ghcr.io, {field}: hunter2, from: {{store: files, key: a}}}}]"),
@@ -98,14 +102,14 @@ fn a_password_in_a_manifest_is_told_where_it_belongs() {
 }
 
 #[test]
-fn a_field_without_a_host_that_needs_one_is_refused() {
+fn field_that_requires_a_host_is_rejected_without() {
     check_spec(
         "registries: [{username: robot, from: {store: files, key: a}}]",
         "5: spec.registries[0].username: needs a host: without one every entry of a docker config is taken as it is",
     );
     check_spec(
         "registries: [{host: ghcr.io, username: robot, from: {store: files, key: a, usernameKey: b}}]",
-        "5: spec.registries[0].username: is given beside from.usernameKey: give one of them",
+        "5: spec.registries[0].username: cannot be combined with from.usernameKey: use only one of them",
     );
     check_spec(
         "registries: [{from: {store: files, key: a}}, {from: {store: files, key: b}}, {from: {store: files, key: b}}]",
@@ -115,10 +119,10 @@ fn a_field_without_a_host_that_needs_one_is_refused() {
 }
 
 #[test]
-fn the_same_registry_twice_names_both_lines() {
+fn duplicate_registry_names_both_lines() {
     check_spec(
         "registries:\n- host: docker.io\n  from: {store: files, key: a}\n- from: {store: files, key: b}\n  host: index.docker.io",
-        "9: spec.registries[1].host: is https://index.docker.io/v1/, which images.yaml:6 is already: \
-         each registry may be there once",
+        "9: spec.registries[1].host: is https://index.docker.io/v1/, which images.yaml:6 has already: \
+         list each registry only once",
     );
 }

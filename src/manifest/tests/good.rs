@@ -1,4 +1,4 @@
-//! Manifests without a mistake.
+//! Valid manifests.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use super::super::cluster_pull_secret::{Deletion, Existing, ServiceAccounts};
 use super::super::config::triggers::Triggers;
 use super::super::config::{Backend, KvVersion, VaultAuth};
 use super::super::status::reason::ReadyReason;
-use super::{EXAMPLE, SMALLEST, files, good, mistakes};
+use super::{EXAMPLE, SMALLEST, errors, files, good};
 use crate::docker_config::host_key::HostKey;
 
 #[test]
-fn the_example_reads() {
+fn example_is_read_in_full() {
     let Manifests { stores, triggers, cluster_pull_secrets } = good(EXAMPLE);
     let names: Vec<&str> = stores.iter().map(|store| store.name.as_str()).collect();
     assert_eq!(names, ["vault", "approle", "token", "environment", "aws", "files"]);
@@ -37,13 +37,13 @@ fn the_example_reads() {
     let hosts: Vec<Option<&str>> =
         images.registries.iter().map(|registry| registry.host.as_ref().map(HostKey::as_str)).collect();
     assert_eq!(hosts, [Some("ghcr.io"), Some("https://index.docker.io/v1/"), None]);
-    assert_eq!(images.registries[1].place.to_string(), "store aws, key prod/dockerhub");
+    assert_eq!(images.registries[1].store_key.to_string(), "store aws, key prod/dockerhub");
     let web = [("team".to_owned(), "web".to_owned())].into();
     assert!(images.selection.selects("team-a", &web) && !images.selection.selects("team-sandbox", &web));
     assert_eq!(images.service_accounts, ServiceAccounts::Named(vec!["default".into(), "builder".into()]));
     assert_eq!(images.existing, Existing::Adopt);
     assert_eq!((images.refresh_interval.as_secs(), images.deletion), (5400, Deletion::Retain));
-    assert_eq!(images.at_rest(), Some(ReadyReason::Suspended));
+    assert_eq!(images.inactive_reason(), Some(ReadyReason::Suspended));
 
     assert_eq!(triggers.poll_interval, Some(Duration::from_secs(90)));
     let [queue] = &triggers.sqs[..] else { panic!("{triggers:?}") };
@@ -54,7 +54,7 @@ fn the_example_reads() {
 }
 
 #[test]
-fn the_smallest_manifest_has_every_default() {
+fn smallest_manifest_has_every_default() {
     let Manifests { stores, triggers, cluster_pull_secrets } = good(SMALLEST);
     assert_eq!(triggers, Triggers::default());
     assert!(matches!(&stores[..], [store] if store.name == "files"), "{stores:?}");
@@ -66,7 +66,7 @@ fn the_smallest_manifest_has_every_default() {
 }
 
 #[test]
-fn what_the_api_server_adds_is_passed_over() {
+fn fields_of_the_api_server_are_ignored() {
     let object = format!(
         "{}\nstatus: {{conditions: [{{type: Ready}}], failures: null}}\n",
         SMALLEST.replace(
@@ -82,7 +82,7 @@ fn what_the_api_server_adds_is_passed_over() {
     );
     assert_eq!(good(&list).cluster_pull_secrets.len(), 1);
     let bad_list = list.replace("key: ghcr", "key: ''");
-    assert_eq!(mistakes(&bad_list), "images.yaml:8: items[0].spec.registries[0].from.key: must not be empty");
+    assert_eq!(errors(&bad_list), "images.yaml:8: items[0].spec.registries[0].from.key: must not be empty");
 }
 
 #[test]
@@ -93,9 +93,9 @@ fn json_is_read_too() {
 }
 
 #[test]
-fn empty_documents_are_passed_over() {
+fn empty_documents_are_ignored() {
     assert_eq!(good(&format!("---\n---\n# nothing\n---\n{SMALLEST}---\n")).cluster_pull_secrets.len(), 1);
-    assert_eq!(mistakes("# nothing\n"), "images.yaml: holds no manifest");
+    assert_eq!(errors("# nothing\n"), "images.yaml: holds no manifest");
 }
 
 #[test]
@@ -112,13 +112,13 @@ spec:
     - {host: docker.io, from: *from}
 ";
     let registries = &good(text).cluster_pull_secrets[0].registries;
-    assert!(registries.iter().all(|registry| registry.place.key.0 == "ghcr"));
+    assert!(registries.iter().all(|registry| registry.store_key.key.0 == "ghcr"));
     assert_eq!(registries[1].host.as_ref().map(ToString::to_string).as_deref(), Some("quay.io"));
 }
 
 #[test]
-fn pull_secrets_keep_the_order_given() {
-    let named = |name: &str| SMALLEST.replace("name: images", &format!("name: {name}"));
-    let read = files(&[("b.yaml", &named("b")), ("a.yaml", &named("a"))]).expect("good manifests");
+fn cluster_pull_secrets_keep_the_order_given() {
+    let [b, a] = ["name: b", "name: a"].map(|name| SMALLEST.replace("name: images", name));
+    let read = files(&[("b.yaml", &b), ("a.yaml", &a)]).expect("valid manifests");
     assert_eq!(read.cluster_pull_secrets.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
 }

@@ -4,10 +4,10 @@ use insta::assert_snapshot;
 use serde_json::{Value as Json, json};
 
 use super::super::Manifests;
-use super::super::cluster_pull_secret::ClusterPullSecret;
+use super::super::cluster_pull_secret::{ClusterPullSecret, sort_by_age};
 use super::super::field::FieldErrors;
-use super::super::life::sort_by_age;
-use super::super::object::{Object, read};
+use super::super::object::LiveObject;
+use super::super::read_object;
 use super::super::status::reason::ReadyReason;
 use super::{SMALLEST, good};
 
@@ -29,17 +29,17 @@ fn spec() -> Json {
     json!({"registries": [{"host": "ghcr.io", "from": {"store": "files", "key": "ghcr"}}]})
 }
 
-/// Read beside the one store there is without a Config, `files`.
+/// Reads an object with the one store that exists without a Config, `files`.
 fn check(object: &Json) -> Result<ClusterPullSecret, FieldErrors> {
-    read(object, &good(SMALLEST).stores)
+    read_object(object, &good(SMALLEST).stores)
 }
 
-fn known(object: &Json) -> Object {
-    check(object).expect("no mistake").object.expect("an object")
+fn known(object: &Json) -> LiveObject {
+    check(object).expect("valid").object.expect("an object")
 }
 
 #[test]
-fn what_the_api_server_knows_is_kept() {
+fn state_in_the_api_server_is_read() {
     let object = known(&object(spec()));
     assert_eq!((object.uid.as_str(), object.generation, object.resource_version.as_str()), ("0b1f", 3, "17"));
     assert_eq!((object.deleting, object.finalizers), (false, vec!["regcred.dev/cleanup".to_owned()]));
@@ -49,15 +49,15 @@ fn what_the_api_server_knows_is_kept() {
 }
 
 #[test]
-fn an_object_means_what_the_same_file_means() {
+fn object_equals_the_same_file() {
     let Manifests { cluster_pull_secrets, .. } = good(SMALLEST);
-    let mut of_cluster = check(&object(spec())).expect("no mistake");
-    of_cluster.object = None;
-    assert_eq!(format!("{of_cluster:?}"), format!("{:?}", cluster_pull_secrets[0]));
+    let mut in_cluster = check(&object(spec())).expect("valid");
+    in_cluster.object = None;
+    assert_eq!(format!("{in_cluster:?}"), format!("{:?}", cluster_pull_secrets[0]));
 }
 
 #[test]
-fn every_mistake_is_told_with_the_name_in_the_place_of_the_file() {
+fn errors_name_the_object_instead_of_a_file() {
     let spec = json!({
         "registries": [
             {"host": "ghcr.io", "from": {"store": "fils", "key": "ghcr"}},
@@ -66,44 +66,45 @@ fn every_mistake_is_told_with_the_name_in_the_place_of_the_file() {
         "refreshInterval": "5s",
         "registires": 1,
     });
-    let mistakes = check(&object(spec)).expect_err("there are mistakes");
-    assert_snapshot!(mistakes, @r"
+    let errors = check(&object(spec)).expect_err("errors");
+    assert_snapshot!(errors, @r"
     ClusterPullSecret images: spec.registires: unknown field; did you mean registries? known: deletion, existing, namespaces, refreshInterval, registries, secretName, serviceAccounts, suspend
     ClusterPullSecret images: spec.registries[0].from.store: no store has this name; did you mean files? known: files
     ClusterPullSecret images: spec.registries[1].from.key: must not have . or .. between its slashes
-    ClusterPullSecret images: spec.registries[1].host: is ghcr.io, which spec.registries[0].host is already: each registry may be there once
+    ClusterPullSecret images: spec.registries[1].host: is ghcr.io, which spec.registries[0].host has already: list each registry only once
     ClusterPullSecret images: spec.refreshInterval: must be hours, minutes and seconds, such as 1h, 90m or 1h30m, and be from 10s to 720h
     ");
 }
 
 #[test]
-fn one_that_is_being_deleted_is_at_rest() {
+fn deleted_object_is_inactive() {
     let mut object = object(spec());
     object["metadata"]["deletionTimestamp"] = json!("2026-01-02T03:04:06Z");
-    assert_eq!(check(&object).expect("no mistake").at_rest(), Some(ReadyReason::Deleting));
+    assert_eq!(check(&object).expect("valid").inactive_reason(), Some(ReadyReason::Deleting));
 }
 
 #[test]
-fn a_status_that_nobody_here_understands_keeps_the_names_of_its_secrets() {
+fn unknown_status_keeps_the_secret_names() {
     let mut object = object(spec());
     object["status"]["conditions"] = json!([{"type": "Blessed"}]);
     let known = known(&object);
     assert_eq!((known.secret_names.len(), known.status.observed_generation), (2, 0));
 }
 
+fn created(name: &str, at: &str) -> ClusterPullSecret {
+    let mut object = object(spec());
+    object["metadata"]["name"] = json!(name);
+    object["metadata"]["creationTimestamp"] = json!(at);
+    check(&object).expect("valid")
+}
+
 #[test]
-fn the_older_goes_before_the_younger_and_a_file_before_both() {
-    let made = |name: &str, created: &str| {
-        let mut object = object(spec());
-        object["metadata"]["name"] = json!(name);
-        object["metadata"]["creationTimestamp"] = json!(created);
-        check(&object).expect("no mistake")
-    };
+fn older_sorts_before_younger_and_files_first() {
     let Manifests { cluster_pull_secrets, .. } = good(&SMALLEST.replace("name: images", "name: z"));
     let mut all = vec![
-        made("c", "2026-01-01T00:00:01Z"),
-        made("b", "2026-01-01T00:00:01Z"),
-        made("d", "2026-01-01T00:00:00Z"),
+        created("c", "2026-01-01T00:00:01Z"),
+        created("b", "2026-01-01T00:00:01Z"),
+        created("d", "2026-01-01T00:00:00Z"),
     ];
     all.extend(cluster_pull_secrets);
     sort_by_age(&mut all);

@@ -1,11 +1,11 @@
-//! Manifests with many mistakes, every one of which is told.
+//! Manifests with many errors, all of which are reported.
 
 use insta::assert_snapshot;
 
-use super::{files, mistakes};
+use super::{errors, files};
 
 #[test]
-fn every_mistake_is_told_at_once() {
+fn all_errors_are_reported_at_once() {
     let stores = "apiVersion: regcred.dev/v1
 kind: Config
 stores:
@@ -58,16 +58,14 @@ data: {password: sentinel}
 ---
 just text
 ";
-    let mistakes = files(&[("stores.yaml", stores), ("images.yaml", images)])
-        .expect_err("there are mistakes")
-        .to_string();
-    assert!(!mistakes.contains("sentinel"), "{mistakes}");
-    assert_snapshot!(mistakes, @r###"
+    let errors = files(&[("stores.yaml", stores), ("images.yaml", images)]).expect_err("errors").to_string();
+    assert!(!errors.contains("sentinel"), "{errors}");
+    assert_snapshot!(errors, @r###"
     images.yaml:4: document 1: metadata.name: must be lower-case letters, digits, hyphens and dots, begin and end with a letter or digit (around every dot too), and have at most 253 characters
     images.yaml:6: document 1: spec.secretName: must be lower-case letters, digits, hyphens and dots, begin and end with a letter or digit (around every dot too), and have at most 253 characters
     images.yaml:9: document 1: spec.registries[0].from.store: no store has this name; did you mean vault? known: both, vault
     images.yaml:9: document 1: spec.registries[0].from.key: must not have . or .. between its slashes
-    images.yaml:10: document 1: spec.registries[1].host: is ghcr.io, which images.yaml:8 is already: each registry may be there once
+    images.yaml:10: document 1: spec.registries[1].host: is ghcr.io, which images.yaml:8 has already: list each registry only once
     images.yaml:11: document 1: spec.registries[1].from.key: must not be empty
     images.yaml:12: document 1: spec.registries[1].username: must not have a colon
     images.yaml:13: document 1: spec.registries[2].host: holds an @: write the host alone; usernames and passwords stay in the store
@@ -76,7 +74,7 @@ just text
     images.yaml:19: document 1: spec.namespaces.include[0]: must be the name of a namespace (lower-case letters, digits and hyphens, at most 63 characters), or a glob of such letters with *, ? and {one,other}
     images.yaml:19: document 1: spec.namespaces.include[1]: must be the name of a namespace (lower-case letters, digits and hyphens, at most 63 characters), or a glob of such letters with *, ? and {one,other}
     images.yaml:20: document 1: spec.serviceAccounts[1]: * stands for all: it must be the only entry
-    images.yaml:20: document 1: spec.serviceAccounts[2]: is there twice
+    images.yaml:20: document 1: spec.serviceAccounts[2]: is listed twice: remove one
     images.yaml:24: document 2: metadata.name: a ClusterPullSecret has this name already, at images.yaml:4
     images.yaml:24: document 2: metadata.name: must be lower-case letters, digits, hyphens and dots, begin and end with a letter or digit (around every dot too), and have at most 253 characters
     images.yaml:26: document 2: spec.registires: unknown field; did you mean registries? known: deletion, existing, namespaces, refreshInterval, registries, secretName, serviceAccounts, suspend
@@ -99,7 +97,7 @@ just text
 }
 
 #[test]
-fn no_mistake_hides_another_beside_it() {
+fn no_error_hides_another() {
     let text = r#"apiVersion: regcred.dev/v1alpha1
 kind: Config
 stores:
@@ -137,7 +135,7 @@ spec:
   secretName: A
   existing: 3
 "#;
-    assert_snapshot!(mistakes(text), @r###"
+    assert_snapshot!(errors(text), @r###"
     images.yaml:4: document 1: stores[0].name: must be lower-case letters, digits and hyphens, begin and end with a letter or digit, and have at most 63 characters
     images.yaml:6: document 1: stores[0].vault.address: must be an http or https URL
     images.yaml:7: document 1: stores[0].vault.kvVersion: must be from 1 to 2
@@ -151,7 +149,7 @@ spec:
     images.yaml:10: document 1: stores[0].vault.auth.appRole.roleIdFile: must not be empty
     images.yaml:10: document 1: stores[0].vault.auth: has more than one of kubernetes, appRole and tokenFile: give one
     images.yaml:11: document 1: stores[0].keys[1]: must be text, but is a number to YAML: put it in quotes
-    images.yaml:11: document 1: stores[0].keys[0]: is no glob: unclosed character class; missing ']'
+    images.yaml:11: document 1: stores[0].keys[0]: is not a valid glob: unclosed character class; missing ']'
     images.yaml:12: document 1: stores[1]: has more than one of vault, awsSecretsManager and file: make each a store of its own
     images.yaml:13: document 1: stores[1].awsSecretsManager.profile: unknown field; known: endpointUrl, region
     images.yaml:13: document 1: stores[1].awsSecretsManager.region: must be the name of a region, such as eu-west-1
@@ -165,13 +163,13 @@ spec:
     images.yaml:23: document 2: spec.registries[0].from.store: no store has this name; known: Bad_Name, aws
     images.yaml:23: document 2: spec.registries[0].from.key: must not be empty
     images.yaml:24: document 2: spec.registries[0].username: must not have a colon
-    images.yaml:24: document 2: spec.registries[0].username: is given beside from.usernameKey: give one of them
+    images.yaml:24: document 2: spec.registries[0].username: cannot be combined with from.usernameKey: use only one of them
     images.yaml:25: document 2: spec.registries[1].from: the field key is missing
     images.yaml:25: document 2: spec.registries[1].user: unknown field; known: from, host, username
     images.yaml:26: document 2: spec.registries[2].username: must be text, but is a number to YAML: put it in quotes
     images.yaml:26: document 2: spec.registries[2].from.key: must not have . or .. between its slashes
     images.yaml:26: document 2: spec.registries[2].from.passwordKey: must not be empty
-    images.yaml:26: document 2: spec.registries[2].host: is quay.io, which images.yaml:25 is already: each registry may be there once
+    images.yaml:26: document 2: spec.registries[2].host: is quay.io, which images.yaml:25 has already: list each registry only once
     images.yaml:27: document 2: spec.serviceAccounts[1]: must be text, but is a number to YAML: put it in quotes
     images.yaml:27: document 2: spec.serviceAccounts[3]: must be text, but is a number to YAML: put it in quotes
     images.yaml:27: document 2: spec.serviceAccounts[0]: must be lower-case letters, digits, hyphens and dots, begin and end with a letter or digit (around every dot too), and have at most 253 characters

@@ -1,12 +1,12 @@
-//! What may stand in the `triggers` of a Config.
+//! Errors in the `triggers` of a Config.
 
 use insta::assert_snapshot;
 
-use super::{files, mistakes, of_triggers};
+use super::{errors, files, trigger_errors};
 
 #[test]
-fn every_mistake_of_the_triggers_is_told() {
-    assert_snapshot!(of_triggers(
+fn all_errors_of_triggers_are_reported() {
+    assert_snapshot!(trigger_errors(
         "{pollInterval: 1d, sqs: [{queueUrl: queue, region: EU}, {queueUrl: \"https://q\", region: a}, {queueUrl: \"https://q\", region: a}, {queueUrl: \"https://sqs.eu-west-1.amazonaws.com/1/q\", region: us-east-1}], webhook: {listen: everywhere, tls: {certificateFile: \"\"}}}"
     ), @r"
     images.yaml:4: triggers.webhook.tls: the field keyFile is missing
@@ -14,48 +14,48 @@ fn every_mistake_of_the_triggers_is_told() {
     images.yaml:4: triggers.sqs[0].queueUrl: must be a URL, such as https://sqs.eu-west-1.amazonaws.com/123456789012/regcred: relative URL without a base
     images.yaml:4: triggers.sqs[0].region: must be the name of a region, such as eu-west-1
     images.yaml:4: triggers.sqs[3].region: is not the region of the queue, which is in eu-west-1
-    images.yaml:4: triggers.sqs[2].queueUrl: this queue is there already: remove it
+    images.yaml:4: triggers.sqs[2].queueUrl: is a duplicate of an earlier queue: remove it
     images.yaml:4: triggers.webhook.tls.certificateFile: must not be empty
-    images.yaml:4: triggers.webhook: has neither tokenFile nor hmacKeyFile: anyone could wake regcred; give one of them
+    images.yaml:4: triggers.webhook: has neither tokenFile nor hmacKeyFile: anyone could trigger regcred; set one of them
     images.yaml:4: triggers.webhook.listen: must be an address and a port, such as 0.0.0.0:8081
-    images.yaml:4: triggers.sqs: tells of AWS Secrets Manager alone, and no store is one: give a store with awsSecretsManager, or remove the queues
+    images.yaml:4: triggers.sqs: only receives events of AWS Secrets Manager, and no store is one: add a store with awsSecretsManager, or remove the queues
     ");
 }
 
 #[test]
-fn a_webhook_that_anyone_may_call_is_refused() {
-    assert_snapshot!(of_triggers("{webhook: {}}"), @"images.yaml:4: triggers.webhook: has neither tokenFile nor hmacKeyFile: anyone could wake regcred; give one of them");
+fn webhook_without_authentication_is_rejected() {
+    assert_snapshot!(trigger_errors("{webhook: {}}"), @"images.yaml:4: triggers.webhook: has neither tokenFile nor hmacKeyFile: anyone could trigger regcred; set one of them");
 }
 
 #[test]
-fn one_config_has_the_triggers() {
+fn second_config_with_triggers_is_rejected() {
     let config = "apiVersion: regcred.dev/v1alpha1\nkind: Config\nstores: []\ntriggers: {pollInterval: 0s}\n";
-    assert_snapshot!(mistakes(&format!("{config}---\n{config}")), @"images.yaml:9: document 2: triggers: another Config has triggers, at images.yaml:4: put them together");
+    assert_snapshot!(errors(&format!("{config}---\n{config}")), @"images.yaml:9: document 2: triggers: another Config has triggers, at images.yaml:4: merge them");
 }
 
-/// Every mistake of a Config with a queue, beside another one with this for its stores.
-fn of_a_queue_beside(stores: &str) -> String {
-    let config = |field: &str| format!("apiVersion: regcred.dev/v1alpha1\nkind: Config\n{field}\n");
+/// Returns every error of a Config with a queue, together with another one that has these stores.
+fn queue_errors_with(stores: &str) -> String {
+    const HEADER: &str = "apiVersion: regcred.dev/v1alpha1\nkind: Config\n";
     let queue =
         "triggers: {sqs: [{queueUrl: \"https://sqs.eu-west-1.amazonaws.com/1/q\", region: eu-west-1}]}";
-    let queue = config(&format!("stores: []\n{queue}"));
-    let stores = config(&format!("stores: {stores}"));
+    let queue = format!("{HEADER}stores: []\n{queue}\n");
+    let stores = format!("{HEADER}stores: {stores}\n");
     let read = files(&[("queue.yaml", &queue), ("stores.yaml", &stores)]);
-    read.err().map(|mistakes| mistakes.to_string()).unwrap_or_default()
+    read.err().map(|errors| errors.to_string()).unwrap_or_default()
 }
 
 #[test]
-fn a_queue_that_tells_of_no_store_is_refused() {
+fn queue_without_an_aws_store_is_rejected() {
     let vault = "{name: v, vault: {address: 'https://v'}}";
-    assert_snapshot!(of_a_queue_beside(&format!("[{vault}]")), @"queue.yaml:4: triggers.sqs: tells of AWS Secrets Manager alone, and no store is one: give a store with awsSecretsManager, or remove the queues");
+    assert_snapshot!(queue_errors_with(&format!("[{vault}]")), @"queue.yaml:4: triggers.sqs: only receives events of AWS Secrets Manager, and no store is one: add a store with awsSecretsManager, or remove the queues");
     let aws = "{name: a, awsSecretsManager: {region: eu-west-1}}";
-    assert_eq!(of_a_queue_beside(&format!("[{vault}, {aws}]")), "");
+    assert_eq!(queue_errors_with(&format!("[{vault}, {aws}]")), "");
 }
 
 #[test]
-fn a_store_whose_kind_nobody_knows_may_be_the_one_that_a_queue_tells_of() {
+fn store_of_unknown_backend_may_be_the_one_of_a_queue() {
     for stores in ["[{name: a, awsSecretManager: {region: eu-west-1}}]", "[{}]", "{name: a}"] {
-        let mistakes = of_a_queue_beside(stores);
-        assert!(!mistakes.is_empty() && !mistakes.contains("triggers"), "{mistakes}");
+        let errors = queue_errors_with(stores);
+        assert!(!errors.is_empty() && !errors.contains("triggers"), "{errors}");
     }
 }

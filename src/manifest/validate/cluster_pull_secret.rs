@@ -1,53 +1,52 @@
-//! One ClusterPullSecret.
+//! One ClusterPullSecret, from a file or from the API server.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::cluster_pull_secret::{
-    ClusterPullSecret, ClusterPullSecretDocument, ClusterPullSecretSpec, Registry, RegistrySource,
-    ServiceAccounts,
-};
+use super::super::cluster_pull_secret::{ClusterPullSecret, RegistrySource, ServiceAccounts};
 use super::super::field::{FieldErrors, FieldPath};
 use super::super::names::Rule;
-use super::super::node::Value;
+use super::super::wire::{self, ClusterPullSecretSpec, Registry};
+use super::super::yaml::node::Value;
 use super::super::{interval, names, schema, suggest};
-use super::{check_name, check_text, selection};
+use super::selection;
+use super::text::{validate_name, validate_text};
 use crate::credential::{Key, StoreKey, StoreName};
 use crate::docker_config::host_key::HostKey;
 
 /// All ServiceAccounts of a namespace.
 const ALL: &str = "*";
 
-/// What the API server keeps with the object; no wish, so it is passed over.
+/// The field that the API server keeps with the object: no part of the desired state, so it is ignored.
 const STATUS: &str = "status";
 
 pub(crate) const NO_REGISTRY: Rule = "must have at least one registry";
 pub(crate) const LONG_NAME: Rule = "must have at most 63 characters: it is also the value of a label";
 pub(crate) const DOTS: Rule = "must not have . or .. between its slashes";
 pub(crate) const COLON: Rule = "must not have a colon";
-pub(crate) const TWO_USERNAMES: Rule = "is given beside from.usernameKey: give one of them";
+pub(crate) const TWO_USERNAMES: Rule = "cannot be combined with from.usernameKey: use only one of them";
 pub(crate) const NEEDS_HOST: Rule =
     "needs a host: without one every entry of a docker config is taken as it is";
 pub(crate) const NOT_ALONE: Rule = "* stands for all: it must be the only entry";
 
-/// The pull secret, or nothing where a mistake leaves no choice; every mistake is noted either way.
+/// Returns the ClusterPullSecret, or `None` if it cannot be built; all errors are added either way.
 ///
-/// `stores` are the stores there are, where they are known.
-pub(crate) fn check(
-    spot: &FieldPath<'_>,
+/// `stores` are the names of the configured stores, if they are known.
+pub(crate) fn validate(
+    path: &FieldPath<'_>,
     stores: Option<&[String]>,
-    mistakes: &mut FieldErrors,
+    errors: &mut FieldErrors,
 ) -> Option<ClusterPullSecret> {
-    schema::validate::<ClusterPullSecretDocument>(spot, &[STATUS], mistakes);
-    let (name, spec) = (spot.field("metadata").field("name"), spot.field("spec"));
-    check_name(&name, object_name, mistakes);
-    check_name(&spec.field("secretName"), names::dns_subdomain, mistakes);
-    let registries = check_registries(&spec.field("registries"), stores, mistakes);
-    let selection = selection::check(&spec.field("namespaces"), mistakes);
-    check_service_accounts(&spec.field("serviceAccounts"), mistakes);
-    check_name(&spec.field("refreshInterval"), |text| interval::parse(text).map(drop), mistakes);
+    schema::validate::<wire::ClusterPullSecret>(path, &[STATUS], errors);
+    let (name, spec) = (path.field("metadata").field("name"), path.field("spec"));
+    validate_name(&name, object_name, errors);
+    validate_name(&spec.field("secretName"), names::dns_subdomain, errors);
+    let registries = validate_registries(&spec.field("registries"), stores, errors);
+    let selection = selection::validate(&spec.field("namespaces"), errors);
+    validate_service_accounts(&spec.field("serviceAccounts"), errors);
+    validate_name(&spec.field("refreshInterval"), |text| interval::parse(text).map(drop), errors);
 
     let name = name.text()?.to_owned();
-    let written: ClusterPullSecretSpec = schema::part(&spec)?;
+    let written: ClusterPullSecretSpec = schema::deserialize(&spec)?;
     Some(ClusterPullSecret {
         secret_name: written.secret_name.unwrap_or_else(|| name.clone()),
         name,
@@ -65,31 +64,31 @@ pub(crate) fn check(
     })
 }
 
-/// The name of an object that is also the value of the label by which its Secrets are found.
+/// Checks the name of an object that is also the value of the label by which its Secrets are found.
 fn object_name(name: &str) -> Result<(), Rule> {
     names::dns_subdomain(name)?;
     if name.len() <= 63 { Ok(()) } else { Err(LONG_NAME) }
 }
 
-fn check_registries(
-    spot: &FieldPath<'_>,
+fn validate_registries(
+    path: &FieldPath<'_>,
     stores: Option<&[String]>,
-    mistakes: &mut FieldErrors,
+    errors: &mut FieldErrors,
 ) -> Vec<RegistrySource> {
-    if spot.node().is_some_and(|node| node.value == Value::List(Vec::new())) {
-        mistakes.push(spot.mistake(NO_REGISTRY));
+    if path.node().is_some_and(|node| node.value == Value::List(Vec::new())) {
+        errors.push(path.error(NO_REGISTRY));
     }
     let mut first_uses = FirstUses::default();
     let mut registries = Vec::new();
-    for spot in spot.items() {
-        let host = check_host(&spot.field("host"), mistakes);
-        check_from(&spot.field("from"), stores, mistakes);
-        check_username(&spot, mistakes);
-        first_uses.check(&spot, host.as_ref(), mistakes);
-        if let Some(Registry { host: _, from, username }) = schema::part(&spot) {
+    for path in path.items() {
+        let host = validate_host(&path.field("host"), errors);
+        validate_source(&path.field("from"), stores, errors);
+        validate_username(&path, errors);
+        first_uses.add(&path, host.as_ref(), errors);
+        if let Some(Registry { host: _, from, username }) = schema::deserialize(&path) {
             registries.push(RegistrySource {
                 host,
-                place: StoreKey { store: StoreName(from.store), key: Key(from.key) },
+                store_key: StoreKey { store: StoreName(from.store), key: Key(from.key) },
                 username,
                 username_key: from.username_key,
                 password_key: from.password_key,
@@ -99,7 +98,7 @@ fn check_registries(
     registries
 }
 
-/// Where a host was first, and, of registries without one, a whole docker config.
+/// The first place of every host, and of every whole docker config taken by registries without a host.
 #[derive(Default)]
 struct FirstUses<'a> {
     hosts: BTreeMap<HostKey, FieldPath<'a>>,
@@ -108,101 +107,101 @@ struct FirstUses<'a> {
 }
 
 impl<'a> FirstUses<'a> {
-    fn check(&mut self, spot: &FieldPath<'a>, host: Option<&HostKey>, mistakes: &mut FieldErrors) {
-        let (host_spot, from) = (spot.field("host"), spot.field("from"));
+    fn add(&mut self, path: &FieldPath<'a>, host: Option<&HostKey>, errors: &mut FieldErrors) {
+        let (host_path, from) = (path.field("host"), path.field("from"));
         if let Some(host) = host {
             match self.hosts.get(host) {
                 Some(first) => {
-                    let what =
-                        format!("is {host}, which {first} is already: each registry may be there once");
-                    mistakes.push(host_spot.mistake(what));
+                    let detail =
+                        format!("is {host}, which {first} has already: list each registry only once");
+                    errors.push(host_path.error(detail));
                 }
                 None => {
-                    self.hosts.insert(host.clone(), host_spot);
+                    self.hosts.insert(host.clone(), host_path);
                 }
             }
-        } else if host_spot.node().is_none()
+        } else if host_path.node().is_none()
             && let (Some(store), Some(key)) = (from.field("store").text(), from.field("key").text())
         {
             match self.configs.get(&(store, key)) {
                 Some(first) => {
-                    mistakes.push(spot.mistake(format!("takes every entry of the same key as {first}")));
+                    errors.push(path.error(format!("takes every entry of the same key as {first}")));
                 }
                 None => {
-                    self.configs.insert((store, key), spot.clone());
+                    self.configs.insert((store, key), path.clone());
                 }
             }
         }
     }
 }
 
-fn check_host(spot: &FieldPath<'_>, mistakes: &mut FieldErrors) -> Option<HostKey> {
-    match HostKey::parse(spot.text()?) {
+fn validate_host(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Option<HostKey> {
+    match HostKey::parse(path.text()?) {
         Ok(host) => Some(host),
         Err(error) => {
-            mistakes.push(spot.mistake(error.to_string()));
+            errors.push(path.error(error.to_string()));
             None
         }
     }
 }
 
-fn check_from(spot: &FieldPath<'_>, stores: Option<&[String]>, mistakes: &mut FieldErrors) {
-    let (store, key) = (spot.field("store"), spot.field("key"));
-    check_store(&store, stores, mistakes);
-    check_text(&key, mistakes);
-    // A store that is asked over HTTP would take these for a way out of its mount.
-    if key.text().is_some_and(|key| key.split('/').any(|part| matches!(part, "." | ".."))) {
-        mistakes.push(key.mistake(DOTS));
+fn validate_source(path: &FieldPath<'_>, stores: Option<&[String]>, errors: &mut FieldErrors) {
+    let (store, key) = (path.field("store"), path.field("key"));
+    validate_store_name(&store, stores, errors);
+    validate_text(&key, errors);
+    // A store with an HTTP API would resolve these to a path outside its mount.
+    if key.text().is_some_and(|key| key.split('/').any(|deserialize| matches!(deserialize, "." | ".."))) {
+        errors.push(key.error(DOTS));
     }
-    check_text(&spot.field("usernameKey"), mistakes);
-    check_text(&spot.field("passwordKey"), mistakes);
+    validate_text(&path.field("usernameKey"), errors);
+    validate_text(&path.field("passwordKey"), errors);
 }
 
-fn check_store(spot: &FieldPath<'_>, stores: Option<&[String]>, mistakes: &mut FieldErrors) {
-    let Some(name) = spot.text() else { return };
+fn validate_store_name(path: &FieldPath<'_>, stores: Option<&[String]>, errors: &mut FieldErrors) {
+    let Some(name) = path.text() else { return };
     match stores {
         Some(stores) if stores.iter().any(|known| known == name) => {}
-        // A name that no store can have needs no list of those there are.
-        _ if names::dns_label(name).is_err() => check_name(spot, names::dns_label, mistakes),
+        // A name that no store can have needs no list of the known ones.
+        _ if names::dns_label(name).is_err() => validate_name(path, names::dns_label, errors),
         Some(stores) => {
             let known: Vec<&str> = stores.iter().map(String::as_str).collect();
             let hint = suggest::hint(name, &known);
-            mistakes.push(spot.mistake(format!("no store has this name; {hint}")));
+            errors.push(path.error(format!("no store has this name; {hint}")));
         }
         None => {}
     }
 }
 
-/// The username of a registry, and whether the fields beside it have a use for one.
-fn check_username(registry: &FieldPath<'_>, mistakes: &mut FieldErrors) {
+/// Validates the username of a registry together with the fields that exclude or require it.
+fn validate_username(registry: &FieldPath<'_>, errors: &mut FieldErrors) {
     let (username, from) = (registry.field("username"), registry.field("from"));
-    check_text(&username, mistakes);
+    validate_text(&username, errors);
     // A docker config writes `username:password`, so a colon would move a part of the name to the password.
     if username.text().is_some_and(|username| username.contains(':')) {
-        mistakes.push(username.mistake(COLON));
+        errors.push(username.error(COLON));
     }
     let (username_key, password_key) = (from.field("usernameKey"), from.field("passwordKey"));
     if username.node().is_some() && username_key.node().is_some() {
-        mistakes.push(username.mistake(TWO_USERNAMES));
+        errors.push(username.error(TWO_USERNAMES));
     }
     if registry.field("host").node().is_none() {
-        for spot in [username, username_key, password_key].iter().filter(|spot| spot.node().is_some()) {
-            mistakes.push(spot.mistake(NEEDS_HOST));
+        for path in [username, username_key, password_key].iter().filter(|path| path.node().is_some()) {
+            errors.push(path.error(NEEDS_HOST));
         }
     }
 }
 
-fn check_service_accounts(spot: &FieldPath<'_>, mistakes: &mut FieldErrors) {
+fn validate_service_accounts(path: &FieldPath<'_>, errors: &mut FieldErrors) {
     let mut seen = BTreeSet::new();
-    for item in spot.items() {
+    for item in path.items() {
         let Some(name) = item.text() else { continue };
         if name != ALL {
-            check_name(&item, names::dns_subdomain, mistakes);
-        } else if spot.items().nth(1).is_some() {
-            mistakes.push(item.mistake(NOT_ALONE));
+            validate_name(&item, names::dns_subdomain, errors);
+        } else if path.items().nth(1).is_some() {
+            errors.push(item.error(NOT_ALONE));
         }
         if !seen.insert(name) {
-            mistakes.push(item.mistake("is there twice"));
+            errors.push(item.error("is listed twice: remove one"));
         }
     }
 }

@@ -1,68 +1,71 @@
-//! The namespaces of one ClusterPullSecret.
+//! The `namespaces` of one ClusterPullSecret.
 
 use super::super::field::{FieldErrors, FieldPath};
 use super::super::names::Rule;
-use super::super::node::Node;
 use super::super::selection::{Patterns, Selection};
+use super::super::yaml::node::Node;
 use super::super::{names, schema};
-use super::{check_name, is_list, no_glob};
+use super::text::{invalid_glob, is_list, validate_name};
 
 pub(crate) const NO_VALUES: Rule = "must not be empty with the operators In and NotIn";
 pub(crate) const VALUES: Rule = "must be empty with the operators Exists and DoesNotExist";
 
-/// The selection; where nothing is written, that of every namespace.
-pub(super) fn check(spot: &FieldPath<'_>, mistakes: &mut FieldErrors) -> Selection {
-    let (selector, include) = (spot.field("selector"), spot.field("include"));
-    check_selector(&selector, mistakes);
+/// Returns the selection; an absent field selects every namespace.
+pub(super) fn validate(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Selection {
+    let (selector, include) = (path.field("selector"), path.field("include"));
+    validate_selector(&selector, errors);
     Selection {
-        selector: schema::part(&selector).unwrap_or_default(),
-        include: include.node().map(|_| check_patterns(&include, mistakes)),
-        exclude: check_patterns(&spot.field("exclude"), mistakes),
+        selector: schema::deserialize(&selector).unwrap_or_default(),
+        include: include.node().map(|_| validate_patterns(&include, errors)),
+        exclude: validate_patterns(&path.field("exclude"), errors),
     }
 }
 
-fn check_patterns(spot: &FieldPath<'_>, mistakes: &mut FieldErrors) -> Patterns {
-    for spot in spot.items() {
-        check_name(&spot, names::namespace_pattern, mistakes);
+fn validate_patterns(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Patterns {
+    for path in path.items() {
+        validate_name(&path, names::namespace_pattern, errors);
     }
-    let is_good = |text: &&str| names::namespace_pattern(text).is_ok();
-    let globs: Vec<String> =
-        spot.items().filter_map(|spot| spot.text()).filter(is_good).map(str::to_owned).collect();
+    let globs: Vec<String> = path
+        .items()
+        .filter_map(|path| path.text())
+        .filter(|text| names::namespace_pattern(text).is_ok())
+        .map(str::to_owned)
+        .collect();
     Patterns::compile(&globs).unwrap_or_else(|error| {
-        mistakes.push(no_glob(spot, &error));
+        errors.push(invalid_glob(path, &error));
         Patterns::default()
     })
 }
 
-fn check_selector(spot: &FieldPath<'_>, mistakes: &mut FieldErrors) {
-    let labels = spot.field("matchLabels");
+fn validate_selector(path: &FieldPath<'_>, errors: &mut FieldErrors) {
+    let labels = path.field("matchLabels");
     for label in labels.node().into_iter().flat_map(Node::fields) {
-        let spot = labels.field(&label.name);
+        let path = labels.field(&label.name);
         if let Err(rule) = names::label_key(&label.name) {
-            mistakes.push(spot.mistake(rule));
+            errors.push(path.error(rule));
         }
-        check_name(&spot, names::label_value, mistakes);
+        validate_name(&path, names::label_value, errors);
     }
-    for spot in spot.field("matchExpressions").items() {
-        check_requirement(&spot, mistakes);
+    for path in path.field("matchExpressions").items() {
+        validate_requirement(&path, errors);
     }
 }
 
-fn check_requirement(spot: &FieldPath<'_>, mistakes: &mut FieldErrors) {
-    check_name(&spot.field("key"), names::label_key, mistakes);
-    let values = spot.field("values");
+fn validate_requirement(path: &FieldPath<'_>, errors: &mut FieldErrors) {
+    validate_name(&path.field("key"), names::label_key, errors);
+    let values = path.field("values");
     for value in values.items() {
-        check_name(&value, names::label_value, mistakes);
+        validate_name(&value, names::label_value, errors);
     }
     if values.node().is_some() && !is_list(&values) {
         return;
     }
-    match (spot.field("operator").text(), values.items().next()) {
+    match (path.field("operator").text(), values.items().next()) {
         (Some("In" | "NotIn"), None) => {
-            mistakes.push(values.mistake(NO_VALUES));
+            errors.push(values.error(NO_VALUES));
         }
         (Some("Exists" | "DoesNotExist"), Some(_)) => {
-            mistakes.push(values.mistake(VALUES));
+            errors.push(values.error(VALUES));
         }
         _ => {}
     }

@@ -2,38 +2,39 @@
 
 use std::net::SocketAddr;
 
-use super::super::config::triggers::{DEFAULT_LISTEN, Triggers, TriggersDocument, Webhook, WebhookDocument};
 use url::Url;
 
+use super::super::config::triggers::{Triggers, Webhook};
 use super::super::field::{FieldErrors, FieldPath};
+use super::super::wire::{DEFAULT_LISTEN, TriggersSpec, WebhookSpec};
 use super::super::{interval, schema};
-use super::store::{check_path, check_region, check_url};
+use super::text::{validate_file, validate_region, validate_url};
 
-/// What a URL of a queue and of an endpoint may look like, for those who wrote none.
+/// Examples of a queue URL and of an endpoint, for error messages.
 const QUEUE_URL: &str = "https://sqs.eu-west-1.amazonaws.com/123456789012/regcred";
 const ENDPOINT_URL: &str = "https://sqs.eu-west-1.amazonaws.com";
 
-/// What wakes the controller, or nothing where a mistake leaves no choice; every mistake is noted either way.
-pub(super) fn check(spot: &FieldPath<'_>, mistakes: &mut FieldErrors) -> Option<Triggers> {
-    let poll_interval = spot.field("pollInterval");
+/// Returns the triggers, or `None` if they cannot be built; all errors are added either way.
+pub(super) fn validate(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Option<Triggers> {
+    let poll_interval = path.field("pollInterval");
     let poll_interval = match poll_interval.text().map(interval::parse_poll) {
         Some(Err(rule)) => {
-            mistakes.push(poll_interval.mistake(rule));
+            errors.push(poll_interval.error(rule));
             None
         }
         Some(Ok(interval)) => interval,
         None => Triggers::default().poll_interval,
     };
-    for queue in spot.field("sqs").items() {
-        let url = check_url(&queue.field("queueUrl"), QUEUE_URL, mistakes);
-        check_region_of(&queue, url.as_ref(), mistakes);
-        check_region(&queue.field("region"), mistakes);
-        check_url(&queue.field("endpointUrl"), ENDPOINT_URL, mistakes);
+    for queue in path.field("sqs").items() {
+        let url = validate_url(&queue.field("queueUrl"), QUEUE_URL, errors);
+        validate_queue_region(&queue, url.as_ref(), errors);
+        validate_region(&queue.field("region"), errors);
+        validate_url(&queue.field("endpointUrl"), ENDPOINT_URL, errors);
     }
-    check_queues_differ(spot, mistakes);
-    let listen = check_webhook(&spot.field("webhook"), mistakes);
+    validate_unique_queues(path, errors);
+    let listen = validate_webhook(&path.field("webhook"), errors);
 
-    let TriggersDocument { poll_interval: _, sqs, webhook } = schema::part(spot)?;
+    let TriggersSpec { poll_interval: _, sqs, webhook } = schema::deserialize(path)?;
     let webhook = match webhook {
         None => None,
         Some(webhook) => Some(settings(webhook, listen?)),
@@ -41,66 +42,66 @@ pub(super) fn check(spot: &FieldPath<'_>, mistakes: &mut FieldErrors) -> Option<
     Some(Triggers { poll_interval, sqs, webhook })
 }
 
-fn settings(written: WebhookDocument, listen: SocketAddr) -> Webhook {
-    let WebhookDocument { listen: _, token_file, hmac_key_file, tls, requests_per_second } = written;
+fn settings(written: WebhookSpec, listen: SocketAddr) -> Webhook {
+    let WebhookSpec { listen: _, token_file, hmac_key_file, tls, requests_per_second } = written;
     Webhook { listen, token_file, hmac_key_file, tls, requests_per_second }
 }
 
-/// A queue of another region is not there in this one.
-fn check_region_of(queue: &FieldPath<'_>, url: Option<&Url>, mistakes: &mut FieldErrors) {
-    let (spot, host) = (queue.field("region"), url.and_then(Url::host_str));
-    let told = host.and_then(|host| host.strip_prefix("sqs.")?.split_once(".amazonaws."));
-    if let (Some((told, _)), Some(region)) = (told, spot.text())
-        && told != region
+/// Rejects a region other than that in the URL of the queue: no other region has the queue.
+fn validate_queue_region(queue: &FieldPath<'_>, url: Option<&Url>, errors: &mut FieldErrors) {
+    let (path, host) = (queue.field("region"), url.and_then(Url::host_str));
+    let url_region = host.and_then(|host| host.strip_prefix("sqs.")?.split_once(".amazonaws."));
+    if let (Some((url_region, _)), Some(region)) = (url_region, path.text())
+        && url_region != region
     {
-        mistakes.push(spot.mistake(format!("is not the region of the queue, which is in {told}")));
+        errors.push(path.error(format!("is not the region of the queue, which is in {url_region}")));
     }
 }
 
-/// Two readers of one queue would each get a part of its messages.
-fn check_queues_differ(spot: &FieldPath<'_>, mistakes: &mut FieldErrors) {
-    let sqs = spot.field("sqs");
+/// Rejects a second queue with the same URL: each of its readers would get a part of the messages.
+fn validate_unique_queues(path: &FieldPath<'_>, errors: &mut FieldErrors) {
+    let sqs = path.field("sqs");
     let mut urls = Vec::new();
     for queue in sqs.items() {
         let url = queue.field("queueUrl");
         let Some(text) = url.text() else { continue };
         if urls.contains(&text.to_owned()) {
-            mistakes.push(url.mistake("this queue is there already: remove it"));
+            errors.push(url.error("is a duplicate of an earlier queue: remove it"));
         }
         urls.push(text.to_owned());
     }
 }
 
-/// Notes queues where no store is of AWS: what they tell of is never a key of another one.
-pub(super) fn check_queues_concern_a_store(spot: &FieldPath<'_>, mistakes: &mut FieldErrors) {
-    let sqs = spot.field("sqs");
+/// Rejects queues if no store is of AWS: their events never name a key of another store.
+pub(super) fn require_aws_store(path: &FieldPath<'_>, errors: &mut FieldErrors) {
+    let sqs = path.field("sqs");
     if sqs.items().next().is_some() {
-        mistakes.push(sqs.mistake(
-            "tells of AWS Secrets Manager alone, and no store is one: give a store with awsSecretsManager, or remove the queues",
+        errors.push(sqs.error(
+            "only receives events of AWS Secrets Manager, and no store is one: add a store with awsSecretsManager, or remove the queues",
         ));
     }
 }
 
-/// The address to listen at, where it is one.
-fn check_webhook(spot: &FieldPath<'_>, mistakes: &mut FieldErrors) -> Option<SocketAddr> {
-    let node = spot.node()?;
+/// Validates the webhook and returns the address to listen on, if that is valid.
+fn validate_webhook(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Option<SocketAddr> {
+    let node = path.node()?;
     for file in ["tokenFile", "hmacKeyFile"] {
-        check_path(&spot.field(file), mistakes);
+        validate_file(&path.field(file), errors);
     }
     for file in ["certificateFile", "keyFile"] {
-        check_path(&spot.field("tls").field(file), mistakes);
+        validate_file(&path.field("tls").field(file), errors);
     }
     if ["tokenFile", "hmacKeyFile"].iter().all(|name| node.field(name).is_none()) {
-        mistakes.push(
-            spot.mistake(
-                "has neither tokenFile nor hmacKeyFile: anyone could wake regcred; give one of them",
+        errors.push(
+            path.error(
+                "has neither tokenFile nor hmacKeyFile: anyone could trigger regcred; set one of them",
             ),
         );
     }
-    let listen = spot.field("listen");
+    let listen = path.field("listen");
     let address = listen.text().unwrap_or(DEFAULT_LISTEN).parse().ok();
     if address.is_none() {
-        mistakes.push(listen.mistake("must be an address and a port, such as 0.0.0.0:8081"));
+        errors.push(listen.error("must be an address and a port, such as 0.0.0.0:8081"));
     }
     address
 }

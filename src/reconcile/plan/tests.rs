@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::manifest::cluster_pull_secret::{Deletion, ServiceAccounts};
-use crate::manifest::object::Object;
+use crate::manifest::object::LiveObject;
 use crate::manifest::selection::Patterns;
 use crate::reconcile::fixture::{cluster, cluster_pull_secret, namespace, secret, service_account, values};
 use crate::reconcile::resolve;
@@ -176,7 +176,8 @@ fn own_entry_without_its_secret_is_removed() {
 
 /// A ClusterPullSecret that is an object and has had other names for its Secrets.
 fn object(previous: &[&str], deleting: bool, deletion: Deletion) -> ClusterPullSecret {
-    let mut object = Object::of(&json!({"metadata": {"uid": "u-1"}, "status": {"secretNames": previous}}));
+    let mut object =
+        LiveObject::from_json(&json!({"metadata": {"uid": "u-1"}, "status": {"secretNames": previous}}));
     object.deleting = deleting;
     ClusterPullSecret { object: Some(object), deletion, ..cluster_pull_secret("images", &["ghcr.io"]) }
 }

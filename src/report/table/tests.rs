@@ -115,7 +115,7 @@ fn left_alone_come_last_with_the_reason() {
         document: None,
         path: "spec.registries[0].from.store".into(),
         line: None,
-        what: "no store has this name; known: vault".into(),
+        detail: "no store has this name; known: vault".into(),
     };
     let registries = vec![registry("ghcr.io", Some("7"), FetchedReason::Fetched, None)];
     let paused = cluster_pull_secret("paused", &["ghcr.io"]);

@@ -105,7 +105,7 @@ fn in_the_words_of_a_rule() -> Vec<Bad> {
 }
 
 fn bad_hosts() -> Vec<Bad> {
-    let once = "each registry may be there once";
+    let once = "list each registry only once";
     let host = |text: &str| format!("registries: [{{host: '{text}', from: {{store: files, key: a}}}}]");
     let both = |one: &str, other: &str| {
         let of = |host: &str| format!("{{host: '{host}', from: {{store: files, key: a}}}}");
@@ -162,7 +162,7 @@ fn bad_registries() -> Vec<Bad> {
         (registry("username: '', from: {store: files, key: a}"), "must not be empty"),
         (
             registry("username: a, from: {store: files, key: a, usernameKey: b}"),
-            "is given beside from.usernameKey: give one of them",
+            "cannot be combined with from.usernameKey: use only one of them",
         ),
         ("registries: [{username: a, from: {store: files, key: a}}]".into(), NEEDS_HOST),
         ("registries: [{from: {store: files, key: a, usernameKey: b}}]".into(), NEEDS_HOST),
@@ -268,7 +268,7 @@ fn in_the_words_of_a_schema() -> Vec<(String, &'static str, &'static str)> {
         ("refreshInterval: 60".into(), "must be text, but is a number", "must be of type string"),
         ("serviceAccounts: default".into(), "must be a list, not text", "must be of type array"),
         ("namespaces: {include: [~]}".into(), "has no value", "must be of type string"),
-        ("serviceAccounts: [default, default]".into(), "is there twice", "Duplicate value"),
+        ("serviceAccounts: [default, default]".into(), "is listed twice", "Duplicate value"),
         (
             "existing: adopt".into(),
             "did you mean Adopt? known: Refuse, Adopt",

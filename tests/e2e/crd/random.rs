@@ -11,7 +11,7 @@ use super::{check, kube};
 use crate::scene::PULL_SECRETS;
 
 /// What stands for the field of a mistake that has another field in a file than in the API server.
-const ONCE: &str = "each registry may be there once";
+const ONCE: &str = "list each registry only once";
 
 /// The fields where something is wrong with a spec, by the checks and by the API server.
 async fn wrong(kube: &Kube, spec: &Value) -> [BTreeSet<String>; 2] {
@@ -19,7 +19,7 @@ async fn wrong(kube: &Kube, spec: &Value) -> [BTreeSet<String>; 2] {
     let object =
         json!({"apiVersion": version, "kind": "ClusterPullSecret", "metadata": metadata, "spec": spec});
     let mistakes = check(&object.to_string()).err().map(|mistakes| mistakes.0).unwrap_or_default();
-    let of_check = mistakes.into_iter().map(|mistake| (mistake.path, mistake.what)).collect();
+    let of_check = mistakes.into_iter().map(|mistake| (mistake.path, mistake.detail)).collect();
     let path = format!("{PULL_SECRETS}?dryRun=All&fieldValidation=Strict");
     let of_api_server = match kube.post(&path, &object).await {
         Ok(_) => Vec::new(),

@@ -21,7 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
     check_round_trip(&DockerConfig::parse_lenient(value));
     let registry = RegistrySource {
         host,
-        place: StoreKey { store: "files".into(), key: "ghcr".into() },
+        store_key: StoreKey { store: "files".into(), key: "ghcr".into() },
         username: text(username),
         username_key: text(username_key),
         password_key: text(password_key),

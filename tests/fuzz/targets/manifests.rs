@@ -15,9 +15,9 @@ fuzz_target!(|text: &str| {
         assert!(!mistakes.to_string().is_empty(), "rejected without a reason");
     }
     let Ok(json) = serde_json::from_str::<Json>(text) else { return };
-    let _ = object::Object::of(&json);
+    let _ = object::LiveObject::from_json(&json);
     let stores = read.as_ref().map(|manifests| manifests.stores.clone()).unwrap_or_default();
-    let object = object::read(&json, &stores);
+    let object = manifest::read_object(&json, &stores);
     // JSON is YAML: the content of a valid file is valid as an object, with the same meaning.
     if let Ok([cluster_pull_secret]) =
         read.as_ref().map(|manifests| manifests.cluster_pull_secrets.as_slice())

@@ -1,15 +1,15 @@
-//! A document as a tree that knows on which line everything stands, where it comes from a text.
+//! A document as a tree in which every node of a text knows its line.
 
 use serde_json::{Map, Number, Value as Json};
 
-/// A value and the line, from 1, on which it begins; an object of the API server has no lines.
+/// A value and the line, from 1, on which it begins; objects of the API server have no lines.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
     pub(crate) line: Option<usize>,
     pub(crate) value: Value,
 }
 
-/// A value as kubectl would send it to the API server.
+/// A value as kubectl sends it to the API server.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Null,
@@ -18,13 +18,13 @@ pub(crate) enum Value {
     Float(f64),
     Text(String),
     List(Vec<Node>),
-    /// In the order written, no name twice.
-    Map(Vec<Field>),
+    /// In the order of the text, no name twice.
+    Map(Vec<MapEntry>),
 }
 
-/// One field of a map.
+/// One entry of a map.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Field {
+pub(crate) struct MapEntry {
     pub(crate) name: String,
     /// The line of the name.
     pub(crate) line: Option<usize>,
@@ -32,20 +32,20 @@ pub(crate) struct Field {
 }
 
 impl Node {
-    /// The field of this name, where this is a map that has one.
-    pub(crate) fn field(&self, name: &str) -> Option<&Field> {
+    /// Returns the field of this name, if this is a map that has one.
+    pub(crate) fn field(&self, name: &str) -> Option<&MapEntry> {
         self.fields().iter().find(|field| field.name == name)
     }
 
-    /// The fields, none where this is no map.
-    pub(crate) fn fields(&self) -> &[Field] {
+    /// Returns the fields of a map; none for any other value.
+    pub(crate) fn fields(&self) -> &[MapEntry] {
         match &self.value {
             Value::Map(fields) => fields,
             _ => &[],
         }
     }
 
-    /// The items, none where this is no list.
+    /// Returns the items of a list; none for any other value.
     pub(crate) fn items(&self) -> &[Node] {
         match &self.value {
             Value::List(items) => items,
@@ -53,7 +53,7 @@ impl Node {
         }
     }
 
-    /// The text, where this is one.
+    /// Returns the text, if the value is one.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) => Some(text),
@@ -61,7 +61,7 @@ impl Node {
         }
     }
 
-    /// The same without fields of these names.
+    /// Returns a copy without the fields of these names.
     pub(crate) fn without(&self, names: &[&str]) -> Self {
         let mut node = self.clone();
         if let Value::Map(fields) = &mut node.value {
@@ -70,7 +70,7 @@ impl Node {
         node
     }
 
-    /// What this is, in a sentence about it.
+    /// Returns the kind of the value, as words for a sentence.
     pub(crate) fn kind(&self) -> &'static str {
         match &self.value {
             Value::Null => "nothing",
@@ -82,13 +82,13 @@ impl Node {
         }
     }
 
-    /// The number of nodes in this tree, itself included.
+    /// Counts the nodes of this tree, itself included.
     pub(crate) fn size(&self) -> usize {
         let children: usize = self.children().map(Self::size).sum();
         1 + children
     }
 
-    /// The number of levels of this tree.
+    /// Counts the levels of this tree.
     pub(crate) fn height(&self) -> usize {
         1 + self.children().map(Self::height).max().unwrap_or(0)
     }
@@ -97,7 +97,7 @@ impl Node {
         self.items().iter().chain(self.fields().iter().map(|field| &field.node))
     }
 
-    /// What the API server sent, as a tree without lines.
+    /// Converts the JSON of the API server to a tree without lines.
     pub(crate) fn from_json(json: &Json) -> Self {
         let value = match json {
             Json::Null => Value::Null,
@@ -111,7 +111,7 @@ impl Node {
             Json::Object(fields) => Value::Map(
                 fields
                     .iter()
-                    .map(|(name, value)| Field {
+                    .map(|(name, value)| MapEntry {
                         name: name.clone(),
                         line: None,
                         node: Self::from_json(value),
@@ -122,13 +122,13 @@ impl Node {
         Self { line: None, value }
     }
 
-    /// The same without lines, for serde.
+    /// Converts the tree to JSON, without lines, for serde.
     pub(crate) fn to_json(&self) -> Json {
         match &self.value {
             Value::Null => Json::Null,
             Value::Bool(value) => Json::Bool(*value),
             Value::Integer(value) => Json::Number((*value).into()),
-            // Infinity is no JSON; no field takes a fraction anyway.
+            // JSON has no infinity; no field takes a fraction anyway.
             Value::Float(value) => Number::from_f64(*value).map_or(Json::Null, Json::Number),
             Value::Text(text) => Json::String(text.clone()),
             Value::List(items) => Json::Array(items.iter().map(Self::to_json).collect()),

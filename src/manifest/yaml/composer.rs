@@ -1,71 +1,51 @@
-//! Text into documents, each a tree of nodes with their lines.
+//! Composes the events of the YAML parser to trees of nodes.
 //!
-//! Reads the events of the YAML parser rather than deserialising, so that a document with several
-//! mistakes reports them all, and each on its line. JSON is YAML and needs nothing of its own.
+//! Reads events instead of deserialising, so that a document with several errors reports them all, each
+//! with its line. JSON is YAML and needs no code of its own.
 
 use std::collections::HashMap;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag, options};
 
-use super::field::{FieldError, FieldErrors, Origin, join};
-use super::node::{Field, Node, Value};
+use super::super::field::{FieldError, join};
+use super::node::{MapEntry, Node, Value};
 use super::scalar;
 
-/// Levels of a document: no manifest has twenty, and everything that walks a tree is recursive.
-const DEEPEST: usize = 64;
+/// The limit for nesting: no manifest has twenty levels, and everything that walks a tree is recursive.
+const MAX_DEPTH: usize = 64;
 
-/// Nodes that aliases may add to a file: a few lines of aliases of aliases would fill the memory.
-const MOST_COPIES: usize = 10_000;
+/// The limit for nodes that aliases add to a file: a few lines of aliases of aliases would fill the memory.
+const MAX_COPIES: usize = 10_000;
 
-/// A document that holds something.
-#[derive(Debug)]
-pub(crate) struct Document {
-    pub(crate) origin: Origin,
-    pub(crate) root: Node,
-}
-
-/// The documents of a text, without the empty ones and without those whose syntax is wrong.
-pub(crate) fn parse(file: &str, text: &str, mistakes: &mut FieldErrors) -> Vec<Document> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut reader = Reader {
-        parser: Parser::new_from_str_with_options(text, options! { emit_comments: false }),
-        file,
-        number: 0,
-        anchors: HashMap::new(),
-        copies_left: MOST_COPIES,
-        mistakes: Vec::new(),
-    };
-    let roots = reader.documents();
-    let is_numbered = reader.number > 1;
-    let document = |number: usize| is_numbered.then_some(number);
-    mistakes.0.extend(reader.mistakes.into_iter().map(|mut mistake| {
-        mistake.document = mistake.document.and_then(document);
-        mistake
-    }));
-    roots
-        .into_iter()
-        .map(|(number, root)| Document {
-            origin: Origin { file: file.to_owned(), document: document(number) },
-            root,
-        })
-        .collect()
-}
-
-/// The rest of the document cannot be read; the mistake that says so is already noted.
+/// The rest of the document cannot be read; the error that says so is already added.
 struct Abandoned;
 
-struct Reader<'t> {
+/// The state of composing one file.
+pub(super) struct Composer<'t> {
     parser: Parser<'t, StrInput<'t>>,
     file: &'t str,
-    /// Documents begun so far.
-    number: usize,
+    /// The number of documents begun so far.
+    pub(super) number: usize,
     anchors: HashMap<usize, Node>,
     copies_left: usize,
-    mistakes: Vec<FieldError>,
+    /// All errors so far, each with the number of its document.
+    pub(super) errors: Vec<FieldError>,
 }
 
-impl<'t> Reader<'t> {
-    fn documents(&mut self) -> Vec<(usize, Node)> {
+impl<'t> Composer<'t> {
+    pub(super) fn new(file: &'t str, text: &'t str) -> Self {
+        Self {
+            parser: Parser::new_from_str_with_options(text, options! { emit_comments: false }),
+            file,
+            number: 0,
+            anchors: HashMap::new(),
+            copies_left: MAX_COPIES,
+            errors: Vec::new(),
+        }
+    }
+
+    /// Composes all documents that are not empty, each with its number.
+    pub(super) fn documents(&mut self) -> Vec<(usize, Node)> {
         let mut roots = Vec::new();
         loop {
             let document = match self.event() {
@@ -76,7 +56,7 @@ impl<'t> Reader<'t> {
                     self.root()
                 }
                 Ok(_) => continue,
-                // The parser fails between documents where a directive is wrong: that begins one.
+                // The parser fails between documents if a directive is wrong: that begins one.
                 Err(Abandoned) => {
                     self.number += 1;
                     Err(Abandoned)
@@ -106,8 +86,8 @@ impl<'t> Reader<'t> {
             Some(Err(error)) => {
                 let info = error.info();
                 let is_alias = info.contains("unknown anchor");
-                let mend = if is_alias { "; a value that begins with * needs quotes" } else { "" };
-                self.note("", error.marker().line(), format!("is not YAML: {info}{mend}"));
+                let fix = if is_alias { "; a value that begins with * needs quotes" } else { "" };
+                self.add_error("", error.marker().line(), format!("is not YAML: {info}{fix}"));
                 Err(Abandoned)
             }
             None => Ok((Event::StreamEnd, Span::default())),
@@ -116,8 +96,8 @@ impl<'t> Reader<'t> {
 
     fn node(&mut self, event: Event<'t>, span: Span, path: &str, depth: usize) -> Result<Node, Abandoned> {
         let line = span.start.line();
-        if depth > DEEPEST {
-            return self.abandon(path, line, format!("is nested more than {DEEPEST} levels deep"));
+        if depth > MAX_DEPTH {
+            return self.abandon(path, line, format!("is nested more than {MAX_DEPTH} levels deep"));
         }
         let (anchor, value) = match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -148,7 +128,7 @@ impl<'t> Reader<'t> {
             None if style != ScalarStyle::Plain => Value::Text(text.to_owned()),
             None | Some((Some(_), _)) => scalar::resolve(text),
             Some((None, _)) => {
-                self.note(path, line, "has a YAML tag that means nothing here: remove it".to_owned());
+                self.add_error(path, line, "has a YAML tag without a meaning here: remove it".to_owned());
                 Value::Text(text.to_owned())
             }
         }
@@ -165,8 +145,8 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn map(&mut self, path: &str, depth: usize) -> Result<Vec<Field>, Abandoned> {
-        let mut fields: Vec<Field> = Vec::new();
+    fn map(&mut self, path: &str, depth: usize) -> Result<Vec<MapEntry>, Abandoned> {
+        let mut fields: Vec<MapEntry> = Vec::new();
         let mut merged = Vec::new();
         loop {
             let (event, span) = self.event()?;
@@ -184,11 +164,19 @@ impl<'t> Reader<'t> {
                 Value::Text(name) => match fields.iter().find(|field| field.name == name) {
                     Some(first) => {
                         let first = first.line.map(|line| format!(", first on line {line}"));
-                        self.note(&field_path, line, format!("is given twice{}", first.unwrap_or_default()));
+                        self.add_error(
+                            &field_path,
+                            line,
+                            format!("is given twice{}", first.unwrap_or_default()),
+                        );
                     }
-                    None => fields.push(Field { name, line, node }),
+                    None => fields.push(MapEntry { name, line, node }),
                 },
-                _ => self.note(path, line, format!("has {} for a field name: put it in quotes", name.kind())),
+                _ => self.add_error(
+                    path,
+                    line,
+                    format!("has {} for a field name: put it in quotes", name.kind()),
+                ),
             }
         }
         for node in merged {
@@ -197,8 +185,8 @@ impl<'t> Reader<'t> {
         Ok(fields)
     }
 
-    /// `<<: *base`: the fields of the base, where the map has none of that name.
-    fn merge(&mut self, base: Node, path: &str, fields: &mut Vec<Field>) {
+    /// Merges `<<: *base`: adds the fields of the base that the map does not have.
+    fn merge(&mut self, base: Node, path: &str, fields: &mut Vec<MapEntry>) {
         match base.value {
             Value::Map(inherited) => {
                 for field in inherited {
@@ -212,16 +200,20 @@ impl<'t> Reader<'t> {
                     self.merge(base, path, fields);
                 }
             }
-            _ => self.note(path, base.line, "has a << that is neither a map nor a list of maps".to_owned()),
+            _ => self.add_error(
+                path,
+                base.line,
+                "has a << that is neither a map nor a list of maps".to_owned(),
+            ),
         }
     }
 
     fn alias(&mut self, anchor: usize, path: &str, line: usize, depth: usize) -> Result<Node, Abandoned> {
         let Some(node) = self.anchors.get(&anchor) else {
-            return self.abandon(path, line, "is an alias of what it is a part of".to_owned());
+            return self.abandon(path, line, "is an alias of a value that contains it".to_owned());
         };
-        if depth + node.height() > DEEPEST + 1 {
-            return self.abandon(path, line, format!("is nested more than {DEEPEST} levels deep"));
+        if depth + node.height() > MAX_DEPTH + 1 {
+            return self.abandon(path, line, format!("is nested more than {MAX_DEPTH} levels deep"));
         }
         match self.copies_left.checked_sub(node.size()) {
             Some(left) => self.copies_left = left,
@@ -229,25 +221,25 @@ impl<'t> Reader<'t> {
                 return self.abandon(
                     path,
                     line,
-                    format!("aliases add more than {MOST_COPIES} values to the file"),
+                    format!("aliases add more than {MAX_COPIES} values to the file"),
                 );
             }
         }
         Ok(node.clone())
     }
 
-    fn abandon<T>(&mut self, path: &str, line: usize, what: String) -> Result<T, Abandoned> {
-        self.note(path, line, what);
+    fn abandon<T>(&mut self, path: &str, line: usize, detail: String) -> Result<T, Abandoned> {
+        self.add_error(path, line, detail);
         Err(Abandoned)
     }
 
-    fn note(&mut self, path: &str, line: impl Into<Option<usize>>, what: String) {
-        self.mistakes.push(FieldError {
+    fn add_error(&mut self, path: &str, line: impl Into<Option<usize>>, detail: String) {
+        self.errors.push(FieldError {
             file: self.file.to_owned(),
             document: Some(self.number),
             path: path.to_owned(),
             line: line.into(),
-            what,
+            detail,
         });
     }
 }

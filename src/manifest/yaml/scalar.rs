@@ -1,12 +1,12 @@
-//! What an unquoted word is to kubectl.
+//! Resolves unquoted words to values as kubectl does.
 //!
-//! kubectl reads YAML 1.1, where `no` is false and `010` is eight. A manifest is to mean the same to
-//! regcred and to the API server, so these words are read the same way here, and a field that wants
-//! text refuses them instead of guessing.
+//! kubectl reads YAML 1.1, in which `no` is false and `010` is eight. A manifest must mean the same to
+//! regcred and to the API server, so these words resolve the same way here, and a field of type text
+//! rejects them instead of guessing.
 
 use super::node::Value;
 
-/// The value of an unquoted word, after `resolve.go` of kubectl's YAML library.
+/// Resolves an unquoted word like `resolve.go` of kubectl's YAML library.
 pub(crate) fn resolve(word: &str) -> Value {
     match word {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
@@ -31,7 +31,7 @@ fn number(word: &str) -> Option<Value> {
     integer(&word).map(Value::Integer).or_else(|| float(&word).map(Value::Float))
 }
 
-/// Decimal, or by prefix hexadecimal, binary and both ways to write octal.
+/// Parses a decimal number, or by its prefix a hexadecimal, binary or (two prefixes) octal one.
 fn integer(word: &str) -> Option<i64> {
     let (is_negative, digits) = match word.as_bytes().first()? {
         b'-' => (true, &word[1..]),
@@ -53,8 +53,11 @@ fn integer(word: &str) -> Option<i64> {
 }
 
 fn float(word: &str) -> Option<f64> {
-    let is_decimal = |c: char| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-');
-    if word.chars().all(is_decimal) { word.parse().ok() } else { None }
+    if word.bytes().all(is_decimal) { word.parse().ok() } else { None }
+}
+
+fn is_decimal(byte: u8) -> bool {
+    byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-')
 }
 
 #[cfg(test)]
@@ -69,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_what_they_are_to_kubectl() {
+    fn words_resolve_as_in_kubectl() {
         check(&["", "~", "null"], &Value::Null);
         check(&["yes", "on", "Y", "true"], &Value::Bool(true));
         check(&["no", "off", "n", "FALSE"], &Value::Bool(false));
@@ -80,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_text() {
+    fn other_words_are_text() {
         for word in
             ["ghcr.io", "127.0.0.1", "1.2.3", "0x", "-", "--1", "+", "2024-01-02", "1h", "nope", "0b12", "1e"]
         {
