@@ -1,7 +1,7 @@
 //! What a real API server makes of it: what is admitted, and what the account may do.
 
 use serde_json::json;
-use world::{Guardian, Kube};
+use world::{Kube, Reaper};
 
 use crate::rendering::{NAME, NAMESPACE, deploy};
 
@@ -59,8 +59,8 @@ const NOBODY: &[&str] = &[
 
 #[tokio::test]
 async fn helm_and_kustomize_bring_what_runs_and_no_more_rights_than_needed() {
-    let guardian = Guardian::new().expect("a guardian");
-    let kube = Kube::start(&guardian).await.expect("an API server");
+    let reaper = Reaper::new().expect("a reaper");
+    let kube = Kube::start(&reaper).await.expect("an API server");
     let base = deploy("base").display().to_string();
     let chart = deploy("chart").display().to_string();
 

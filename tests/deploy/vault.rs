@@ -5,7 +5,7 @@ use regcred::manifest::config::{KubernetesAuth, KvVersion, VaultAuth, VaultSetti
 use regcred::provider::{Environment, Provider, vault};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
-use world::{Guardian, Kube, Vault};
+use world::{Kube, Reaper, Vault};
 
 use crate::rendering::{NAME, NAMESPACE, deploy, read};
 
@@ -16,7 +16,7 @@ const AUDIENCE: &str = "vault";
 struct Scene {
     kube: Kube,
     vault: Vault,
-    guardian: Guardian,
+    reaper: Reaper,
 }
 
 impl Scene {
@@ -27,9 +27,9 @@ impl Scene {
     }
 
     async fn new() -> Self {
-        let guardian = Guardian::new().expect("a guardian");
-        let (kube, vault) = tokio::join!(Kube::start(&guardian), Vault::start(&guardian));
-        let scene = Self { kube: kube.expect("an API server"), vault: vault.expect("a Vault"), guardian };
+        let reaper = Reaper::new().expect("a reaper");
+        let (kube, vault) = tokio::join!(Kube::start(&reaper), Vault::start(&reaper));
+        let scene = Self { kube: kube.expect("an API server"), vault: vault.expect("a Vault"), reaper };
         scene.kube.create_namespaces([NAMESPACE, "elsewhere"], &[]).await.expect("namespaces");
         for namespace in [NAMESPACE, "elsewhere"] {
             let account = json!({"metadata": {"name": NAME}});
@@ -45,7 +45,7 @@ impl Scene {
 
     /// What a Vault has to be told that is not in the cluster.
     async fn whom_to_ask(&self) -> Vec<(&'static str, String)> {
-        let directory = self.guardian.new_directory("setup").expect("a directory");
+        let directory = self.reaper.new_directory("setup").expect("a directory");
         let file = |name: &str, content: &str| {
             let path = directory.join(name);
             std::fs::write(&path, content).expect("a file");
@@ -151,7 +151,7 @@ async fn nobody_else_logs_in() {
 #[tokio::test]
 async fn regcred_reads_with_the_token_that_is_mounted_for_vault() {
     let scene = Scene::shared().await;
-    let token_file = scene.guardian.new_directory("token").expect("a directory").join("token");
+    let token_file = scene.reaper.new_directory("token").expect("a directory").join("token");
     let jwt = scene.account_token(NAMESPACE, NAME, &[AUDIENCE]).await;
     std::fs::write(&token_file, jwt).expect("a file");
     let settings = VaultSettings {

@@ -52,7 +52,7 @@ impl DemoCluster {
         let answer = world.vault.request("POST", "auth/token/create", Some(&order)).await?;
         let vault_token = answer["auth"]["client_token"].as_str().context("Vault gave no token")?.to_owned();
 
-        let manifests = world.guardian().new_directory("demo")?.join("manifests.yaml");
+        let manifests = world.reaper().new_directory("demo")?.join("manifests.yaml");
         let text = include_str!("../manifests.yaml")
             .replace("VAULT", &world.vault.address)
             .replace("SECRETS_MANAGER", &world.localstack.endpoint)

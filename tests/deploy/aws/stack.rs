@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use world::{Guardian, LocalStack};
+use world::{LocalStack, Reaper};
 
 use crate::rendering::read;
 
@@ -11,16 +11,16 @@ use crate::rendering::read;
 struct Stack {
     localstack: LocalStack,
     outputs: BTreeMap<String, String>,
-    _guardian: Guardian,
+    _guardian: Reaper,
 }
 
 impl Stack {
     async fn new(parameters: &[(&str, &str)]) -> Self {
-        let guardian = Guardian::new().expect("a guardian");
-        let localstack = LocalStack::start(&guardian).await.expect("LocalStack");
+        let reaper = Reaper::new().expect("a reaper");
+        let localstack = LocalStack::start(&reaper).await.expect("LocalStack");
         let parameters = [&[("SecretNamePrefix", "ci/")], parameters].concat();
         let outputs = localstack.create_stack("regcred", &read("aws/events.yaml"), &parameters).await;
-        Self { localstack, outputs: outputs.expect("a complete stack"), _guardian: guardian }
+        Self { localstack, outputs: outputs.expect("a complete stack"), _guardian: reaper }
     }
 
     /// Puts events on the bus: type and detail of each.
