@@ -5,10 +5,11 @@ mod go;
 mod pins;
 mod python;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 pub(crate) use cache::root as cache_root;
 pub(crate) use pins::hex;
@@ -16,7 +17,7 @@ pub(crate) use pins::hex;
 /// The directory that is searched first.
 const BIN_VARIABLE: &str = "REGCRED_WORLD_BIN";
 
-/// Selects the control plane: `oldest`, else the newest.
+/// Selects the control plane: `oldest` or `newest`, the default.
 const KUBERNETES_VARIABLE: &str = "REGCRED_WORLD_KUBERNETES";
 
 /// The release of Kubernetes that a world runs.
@@ -30,10 +31,18 @@ pub(crate) enum Kubernetes {
 
 impl Kubernetes {
     /// Returns the release that the environment selects.
-    pub(crate) fn from_env() -> Self {
-        match std::env::var_os(KUBERNETES_VARIABLE) {
-            Some(value) if value == "oldest" => Self::Oldest,
-            _ => Self::Newest,
+    pub(crate) fn from_env() -> anyhow::Result<Self> {
+        Self::parse(std::env::var_os(KUBERNETES_VARIABLE).as_deref())
+    }
+
+    fn parse(value: Option<&OsStr>) -> anyhow::Result<Self> {
+        let Some(value) = value else { return Ok(Self::Newest) };
+        match value.to_str() {
+            Some("oldest") => Ok(Self::Oldest),
+            Some("newest") => Ok(Self::Newest),
+            _ => {
+                bail!("invalid {KUBERNETES_VARIABLE}={}: the value must be oldest or newest", value.display())
+            }
         }
     }
 }
@@ -129,7 +138,7 @@ impl Program {
                 return Ok(Some(path));
             }
         }
-        let module = go::module_of(self, Kubernetes::from_env());
+        let module = go::module_of(self, Kubernetes::from_env()?);
         if let Some(path) = on_path(self.name()).filter(|path| self.is_pinned(path, module.folder)) {
             return Ok(Some(path));
         }
@@ -226,6 +235,19 @@ mod tests {
             ("registry github.com/docker/distribution 2.8.3", "3.0", false),
         ] {
             assert_eq!(has_minor_version(text, minor), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn kubernetes_variable_selects_release_or_is_rejected() {
+        assert_eq!(Kubernetes::parse(None).unwrap(), Kubernetes::Newest);
+        assert_eq!(Kubernetes::parse(Some("newest".as_ref())).unwrap(), Kubernetes::Newest);
+        assert_eq!(Kubernetes::parse(Some("oldest".as_ref())).unwrap(), Kubernetes::Oldest);
+        for value in ["", "1.30", "Oldest"] {
+            let error = Kubernetes::parse(Some(value.as_ref())).unwrap_err().to_string();
+            let expected =
+                format!("invalid REGCRED_WORLD_KUBERNETES={value}: the value must be oldest or newest");
+            assert_eq!(error, expected);
         }
     }
 }

@@ -103,7 +103,7 @@ const MODULES: &[GoModule] = &[
 
 /// Builds `programs` into the cache, the programs of one module in one run of the compiler.
 pub(crate) fn build(programs: &[Program]) -> anyhow::Result<()> {
-    let kubernetes = Kubernetes::from_env();
+    let kubernetes = Kubernetes::from_env()?;
     for module in modules(kubernetes) {
         let members = module.programs.iter().filter(|(member, _)| programs.contains(member));
         let members: Vec<_> = members
