@@ -1,7 +1,7 @@
-# The two commands of the README, and what developers use beside them.
+# The two commands of the README, and the commands of developers.
 .PHONY: demo test test-oldest bench fuzz lint deny base tools
 
-# Shows the whole story on a world of its own: real Vault, Secrets Manager, API server and registries.
+# A first rotation, a password change and a second rotation, on real programs: Vault, Secrets Manager, API server, registries.
 demo:
 	@cargo build --quiet --package regcred --package demo --bins
 	@$${CARGO_TARGET_DIR:-target}/debug/demo
@@ -14,12 +14,12 @@ test: tools
 test-oldest: tools
 	REGCRED_WORLD_KUBERNETES=oldest cargo test --test e2e --test controller
 
-# What a rotation costs beside the bare writes, measured in the same run: by the one-shot command, and by the controller.
+# The cost of a rotation compared with the bare writes of the same run: by the one-shot command, and by the controller.
 bench:
 	cargo bench --no-fail-fast --bench rotate --bench run
 
-# Inputs that nobody thought of, for so many seconds to each target of tests/fuzz: what is found lands in
-# tests/fuzz/artifacts. Without a sanitizer, since no code here is unsafe, the pinned toolchain is enough.
+# Random inputs, FUZZ_SECONDS for each target of tests/fuzz; findings are stored in tests/fuzz/artifacts. No code here is
+# unsafe, so that no sanitizer is needed, and the pinned toolchain is enough.
 FUZZ_SECONDS ?= 600
 fuzz:
 	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz@0.13.2
@@ -36,16 +36,16 @@ lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
 
-# What comes into the build, by deny.toml: which crates, under which licences, from where.
+# Checks the dependencies against deny.toml: crates, licences, sources.
 deny:
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny@0.20.2
 	cargo deny check bans licenses sources
 
-# Renders deploy/base and deploy/rbac.yaml anew from the chart, and tells its schema which stores and triggers there are.
+# Renders deploy/base and deploy/rbac.yaml from the chart, and writes the schema of stores and triggers into the chart.
 base:
-	REGCRED_RENEW=1 cargo test --quiet --test deploy -- what_is_rendered_is_what_is_committed the_stores_and_triggers_are_those_of_the_manifests
+	REGCRED_RENEW=1 cargo test --quiet --test deploy -- committed_files_match_the_rendered_chart values_schema_matches_the_manifests
 
-# Programs that tests call, and that are no Go modules which could be built here.
+# Programs that tests call and that cannot be built from Go modules.
 tools:
 	@for tool in skopeo curl openssl; do \
 		command -v $$tool >/dev/null && continue; \
