@@ -54,7 +54,7 @@ reference:
 
 # Renders deploy/base and deploy/rbac.yaml from the chart, and writes the schema of stores and triggers into the chart.
 base:
-	REGCRED_RENEW=1 cargo test --quiet --test deploy -- what_is_rendered_is_what_is_committed the_stores_and_triggers_are_those_of_the_manifests
+	REGCRED_RENEW=1 cargo test --quiet --test deploy -- committed_files_match_the_rendered_chart values_schema_matches_the_manifests
 
 # Programs that tests call and that cannot be built from Go modules.
 tools:

@@ -11,7 +11,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
-use world::{Guardian, Kube, Vault, service_account_user};
+use world::{Kube, Reaper, Vault, service_account_user};
 
 /// Requests in flight, on both sides.
 pub(crate) const CONCURRENCY: u16 = 32;
@@ -48,14 +48,14 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn set(namespaces: usize) -> anyhow::Result<Self> {
-        let guardian = Guardian::new()?;
-        let (kube, vault) = tokio::try_join!(Kube::start(&guardian), Vault::start(&guardian))?;
+        let reaper = Reaper::new()?;
+        let (kube, vault) = tokio::try_join!(Kube::start(&reaper), Vault::start(&reaper))?;
         kube.kubectl_stdin(&["apply", "-f", "-"], include_str!("../../deploy/rbac.yaml")).await?;
         let kubeconfig = kube.kubeconfig_as(SERVICE_ACCOUNT.0, SERVICE_ACCOUNT.1).await?;
         let namespaces: Vec<_> = (0..namespaces).map(|n| format!("bench-{n:05}")).collect();
         kube.create_namespaces(namespaces.clone(), &[]).await?;
 
-        let directory = guardian.new_directory("bench")?;
+        let directory = reaper.new_directory("bench")?;
         let config = json!({
             "apiVersion": "regcred.dev/v1alpha1",
             "kind": "Config",

@@ -1,6 +1,6 @@
 //! `regcred run` as the kubelet runs it: a process with a ServiceAccount's token, an identity and a port of its own.
 //!
-//! The guardian of the world starts it, so that none is left whatever happens to a test.
+//! The reaper of the world starts it, so that none is left whatever happens to a test.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -93,9 +93,9 @@ impl<'a> Launch<'a> {
         };
         let kubeconfig = kubeconfig.expect("a token");
         let port = world::free_port().expect("a free port");
-        let directory = stage.guardian.new_directory("regcred").expect("a directory");
+        let directory = stage.reaper.new_directory("regcred").expect("a directory");
         let program = Path::new(env!("CARGO_BIN_EXE_regcred"));
-        let process = stage.guardian.spawn("regcred", &directory, program, |command| {
+        let process = stage.reaper.spawn("regcred", &directory, program, |command| {
             command.arg("run").args(["--namespace", NAMESPACE, "--identity", &self.identity]);
             command.args(["--listen", &format!("127.0.0.1:{port}"), "--log-format", "json"]);
             command.arg("-f").arg(&self.manifests).args(&self.arguments);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
-use world::{Ending, Fault, Kind, Proxy, Rule};
+use world::{Fault, Kind, Proxy, Rule, StopSignal};
 
 use crate::controller::Controller;
 use crate::stage::{Stage, until};
@@ -57,13 +57,13 @@ async fn an_api_server_that_restarts_in_the_middle_of_a_rotation_loses_nothing()
     stage.apply(&stage.cluster_pull_secret(stage.name)).await;
     let controller = stage.controller().with(&["--concurrency", "2"]).start().await;
     stage.until_served("one").await;
-    for (ending, password) in [(Ending::Killed, "two"), (Ending::Terminated, "three")] {
+    for (signal, password) in [(StopSignal::Kill, "two"), (StopSignal::Terminate, "three")] {
         stage.put_password(password).await;
         stage.ask(stage.name).await;
         until("the middle of a rotation", async || stage.unserved(password).await.len() < 300).await;
-        stage.kube.restart_apiserver(ending).await.expect("it comes back");
+        stage.kube.restart_apiserver(signal).await.expect("it comes back");
         stage.until_served(password).await;
-        assert!(!controller.has_ended(), "{ending:?}");
+        assert!(!controller.has_ended(), "{signal:?}");
     }
     let account = "/api/v1/namespaces/crowd-000/serviceaccounts/default";
     stage.kube.patch(account, &json!({"imagePullSecrets": null})).await.expect("a patch");

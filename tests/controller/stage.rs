@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
-use world::{Guardian, Kube, LocalStack, Vault};
+use world::{Kube, LocalStack, Reaper, Vault};
 
 use crate::controller::Launch;
 
@@ -47,7 +47,7 @@ static TURN: Mutex<()> = Mutex::const_new(());
 pub(crate) struct Stage {
     pub(crate) kube: &'static Kube,
     pub(crate) vault: &'static Vault,
-    pub(crate) guardian: &'static Guardian,
+    pub(crate) reaper: &'static Reaper,
     /// The label value by which the namespaces of this test are selected, and the prefix of its keys.
     pub(crate) name: &'static str,
     pub(crate) namespaces: Vec<String>,
@@ -76,15 +76,15 @@ impl Stage {
 
     async fn enter(name: &'static str) -> Self {
         let turn = TURN.lock().await;
-        let (kube, vault, guardian) = furniture::shared().await;
+        let (kube, vault, reaper) = furniture::shared().await;
         furniture::clear(kube, vault).await.expect("the stage can be cleared");
         let directory = tempfile::tempdir().expect("a directory");
-        Self { kube, vault, guardian, name, namespaces: Vec::new(), directory, _turn: turn }
+        Self { kube, vault, reaper, name, namespaces: Vec::new(), directory, _turn: turn }
     }
 
     /// An AWS for all tests that need one, started by the first.
     pub(crate) async fn localstack(&self) -> &'static LocalStack {
-        furniture::localstack(self.guardian).await
+        furniture::localstack(self.reaper).await
     }
 
     /// Adds one namespace that is selected, and its `default` ServiceAccount.

@@ -1,4 +1,4 @@
-//! `deploy/aws/`: the `CloudFormation` template and the Terraform module are without a finding, and say the same.
+//! `deploy/aws/`: the `CloudFormation` template and the Terraform module have no findings, and are equivalent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,14 +11,14 @@ mod stack;
 mod statement;
 mod terraform;
 
-/// What regcred may do in AWS, by statement; those that need no key of the reader's own.
+/// The rights of regcred in AWS, by statement, without those for customer-managed keys.
 const RIGHTS: &[(&str, &[&str])] = &[
     ("Batches", &["secretsmanager:BatchGetSecretValue"]),
     ("Queue", &["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"]),
     ("Secrets", &["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]),
 ];
 
-/// The same for those that do.
+/// The rights for customer-managed keys.
 const RIGHTS_TO_KEYS: &[(&str, &[&str])] =
     &[("QueueKey", &["kms:Decrypt"]), ("SecretsKey", &["kms:Decrypt"])];
 
@@ -26,11 +26,11 @@ async fn template() -> Value {
     world::cloudformation(&deploy("aws/events.yaml")).await.expect("a template")
 }
 
-/// The resources of the template of one type, by their names.
+/// Returns the resources of one type in the template, by name.
 fn resources<'a>(template: &'a Value, kind: &str) -> BTreeMap<&'a str, &'a Value> {
     let all = template["Resources"].as_object().expect("resources");
-    let of_kind = all.iter().filter(|(_, resource)| resource["Type"] == kind);
-    of_kind.map(|(name, resource)| (name.as_str(), &resource["Properties"])).collect()
+    let matching = all.iter().filter(|(_, resource)| resource["Type"] == kind);
+    matching.map(|(name, resource)| (name.as_str(), &resource["Properties"])).collect()
 }
 
 #[tokio::test]
@@ -40,7 +40,7 @@ async fn cfn_lint_finds_nothing() {
 }
 
 #[tokio::test]
-async fn cfn_lint_would_find_something() {
+async fn cfn_lint_reports_unknown_property() {
     let directory = tempfile::tempdir().expect("a directory");
     let wrong = directory.path().join("wrong.yaml");
     let template = std::fs::read_to_string(deploy("aws/events.yaml")).expect("a template");
@@ -50,29 +50,29 @@ async fn cfn_lint_would_find_something() {
 }
 
 #[tokio::test]
-async fn every_name_in_terraform_is_declared_and_every_variable_and_local_is_used() {
+async fn terraform_names_are_declared_and_used() {
     let module = terraform::Module::read().await;
     let (declared, used) = (module.declared(), module.used());
     assert_eq!(used.difference(&declared).collect::<Vec<_>>(), Vec::<&String>::new());
-    let idle = declared.difference(&used).filter(|name| !name.starts_with("aws_"));
-    assert_eq!(idle.collect::<Vec<_>>(), Vec::<&String>::new());
+    let unused = declared.difference(&used).filter(|name| !name.starts_with("aws_"));
+    assert_eq!(unused.collect::<Vec<_>>(), Vec::<&String>::new());
 }
 
 #[tokio::test]
-async fn both_have_the_same_parameters() {
+async fn template_and_module_have_the_same_parameters() {
     let (template, module) = (template().await, terraform::Module::read().await);
     let parameters = template["Parameters"].as_object().expect("parameters");
-    let told = parameters.iter().map(|(name, parameter)| {
+    let of_template = parameters.iter().map(|(name, parameter)| {
         let default = parameter["Default"].as_str().map(str::to_owned);
         (name.clone(), (default, parameter["Description"].as_str().unwrap_or_default().to_owned()))
     });
-    assert_eq!(told.collect::<BTreeMap<_, _>>(), module.variables());
+    assert_eq!(of_template.collect::<BTreeMap<_, _>>(), module.variables());
     let outputs = template["Outputs"].as_object().expect("outputs").keys().cloned();
     assert_eq!(outputs.collect::<BTreeSet<_>>(), module.outputs());
 }
 
 #[tokio::test]
-async fn both_send_the_same_events() {
+async fn template_and_module_send_the_same_events() {
     let (template, module) = (template().await, terraform::Module::read().await);
     let rules = resources(&template, "AWS::Events::Rule");
     let patterns: BTreeMap<String, Value> = rules
@@ -99,22 +99,17 @@ async fn both_send_the_same_events() {
 }
 
 #[tokio::test]
-async fn both_grant_the_same_rights_and_no_more_than_are_used() {
+async fn template_and_module_grant_the_used_rights_only() {
     let (template, module) = (template().await, terraform::Module::read().await);
-    let granted = Statements::of_template(&template["Resources"]);
-    assert_eq!(granted, Statements::of_module(&module));
+    let granted = Statements::from_template(&template["Resources"]);
+    assert_eq!(granted, Statements::from_module(&module));
 
-    let written = |names: &[(&str, &[&str])]| -> BTreeMap<String, Vec<String>> {
-        names
-            .iter()
-            .map(|(sid, actions)| ((*sid).to_owned(), actions.iter().map(|it| (*it).to_owned()).collect()))
-            .collect()
-    };
-    let expected = written(&[RIGHTS, RIGHTS_TO_KEYS].concat());
-    assert_eq!(granted.of_regcred(), expected);
+    let expected: BTreeMap<&str, Vec<&str>> =
+        [RIGHTS, RIGHTS_TO_KEYS].concat().into_iter().map(|(sid, actions)| (sid, actions.to_vec())).collect();
+    assert_eq!(granted.rights_of_regcred(), expected);
     for (sid, statement) in &granted.0 {
-        let everywhere = statement.resources.iter().any(|it| it == "*");
-        assert_eq!(everywhere, sid == "Batches", "{sid}: {statement:?}");
+        let is_unrestricted = statement.resources.iter().any(|it| it == "*");
+        assert_eq!(is_unrestricted, sid == "Batches", "{sid}: {statement:?}");
     }
     let optional = granted.0.iter().filter(|(_, it)| it.is_optional).map(|(sid, _)| sid.as_str());
     assert_eq!(optional.collect::<Vec<_>>(), ["Batches", "QueueKey", "SecretsKey"]);
@@ -129,7 +124,7 @@ async fn both_grant_the_same_rights_and_no_more_than_are_used() {
 }
 
 #[tokio::test]
-async fn both_make_the_same_queues_and_the_same_alarm() {
+async fn template_and_module_create_the_same_queues_and_alarm() {
     let (template, module) = (template().await, terraform::Module::read().await);
     for (name, attribute, property) in [
         ("Queue", "visibility_timeout_seconds", "VisibilityTimeout"),

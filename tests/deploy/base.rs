@@ -1,4 +1,4 @@
-//! The kustomize base and `deploy/rbac.yaml` are the chart, rendered and kept.
+//! The kustomize base and `deploy/rbac.yaml` are rendered from the chart and committed.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use crate::rendering::{Objects, chart, deploy, objects, read};
 
 const HEADER: &str = "# Rendered from deploy/chart by `make base`: change the chart, not this file.\n";
 
-/// What stands at the head of `deploy/rbac.yaml`.
+/// The header of `deploy/rbac.yaml`, after [`HEADER`].
 const RBAC: &str = "\
 # The rights of `regcred rotate` in a cluster, each rule with its reason. Kubernetes 1.30 or newer.
 # The controller's rights are in deploy/base/rbac.yaml; the end-to-end tests run as these accounts, never as
 # an administrator.
 ";
 
-/// The annotation that rolls the Deployment out; the base has the `ConfigMap`'s own name for that.
+/// The annotation that triggers a rollout; in the base, the generated name of the `ConfigMap` does.
 const CHECKSUM: &str = "checksum/config";
 
-/// Every rendered file by its path below `deploy/`.
+/// Returns every rendered file by its path below `deploy/`.
 async fn rendered() -> BTreeMap<String, String> {
     let mut files = BTreeMap::<String, String>::new();
     for (template, document) in documents(&chart(&[]).await) {
@@ -44,7 +44,7 @@ async fn rendered() -> BTreeMap<String, String> {
     files
 }
 
-/// The documents of `helm template`, each with the file it comes from.
+/// Returns the documents of `helm template`, each with its template file.
 fn documents(text: &str) -> Vec<(String, String)> {
     let documents = text.split("---\n# Source: regcred/templates/").skip(1);
     documents
@@ -55,7 +55,7 @@ fn documents(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The Deployment without its only annotation.
+/// Returns the Deployment without its only annotation.
 fn without_checksum(text: &str) -> String {
     let (before, rest) = text.split_once("      annotations:\n").expect("annotations");
     let (_, rest) = rest.split_once(CHECKSUM).expect("the checksum");
@@ -68,28 +68,31 @@ fn text_of(value: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn what_is_rendered_is_what_is_committed() {
+async fn committed_files_match_the_rendered_chart() {
     let renew = std::env::var_os("REGCRED_RENEW").is_some();
     for (path, text) in rendered().await {
         if renew {
             std::fs::write(deploy(&path), text).expect("a writable checkout");
         } else {
             let committed = std::fs::read_to_string(deploy(&path)).unwrap_or_default();
-            assert!(text == committed, "deploy/{path} is not the chart of now: run `make base`");
+            assert!(
+                text == committed,
+                "deploy/{path} is not rendered from the current chart: run `make base`"
+            );
         }
     }
 }
 
 #[tokio::test]
-async fn the_base_and_the_chart_bring_the_same_objects() {
+async fn base_and_chart_create_the_same_objects() {
     let chart = chart(&["--include-crds"]).await;
     let mut from_chart = objects(&chart);
     let base = world::kustomize(&deploy("base")).await.expect("kustomize builds the base");
     let mut from_base = objects(&base);
 
-    let namespace = from_base.remove("Namespace regcred-system").expect("the base brings its Namespace");
+    let namespace = from_base.remove("Namespace regcred-system").expect("a Namespace in the base");
     assert_eq!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted");
-    // Each rolls the Deployment out in its own way.
+    // Chart and base trigger a rollout in different ways.
     let template = &mut from_chart.get_mut("Deployment regcred").expect("a Deployment")["spec"]["template"];
     let annotations = template["metadata"].as_object_mut().expect("metadata").remove("annotations");
     assert!(annotations.is_some_and(|it| it[CHECKSUM].is_string()));
@@ -99,13 +102,11 @@ async fn the_base_and_the_chart_bring_the_same_objects() {
     for (key, object) in &from_base {
         assert_eq!(Some(object), from_chart.get(key), "{key}");
     }
-    let only = |one: &Objects, other: &Objects| -> Vec<String> {
-        one.keys().filter(|key| !other.contains_key(*key)).cloned().collect()
-    };
-    assert_eq!(only(&from_chart, &from_base), Vec::<String>::new());
+    let missing: Vec<&String> = from_chart.keys().filter(|key| !from_base.contains_key(*key)).collect();
+    assert_eq!(missing, Vec::<&String>::new());
 }
 
-/// Takes the digest from the generated `ConfigMap`'s name and from where it is mounted.
+/// Removes the hash from the name of the generated `ConfigMap` and from its volume.
 fn rename_config(objects: &mut Objects) {
     let key = objects.keys().find(|key| key.starts_with("ConfigMap ")).expect("a ConfigMap").clone();
     let mut config = objects.remove(&key).expect("it was just found");
@@ -120,7 +121,7 @@ fn rename_config(objects: &mut Objects) {
     mounted["configMap"]["name"] = "regcred-config".into();
 }
 
-/// The base's Config is a file of its own, which says where it comes from.
+/// Removes the header from the Config, which is a rendered file of its own in the base.
 fn drop_header(objects: &mut Objects) {
     let config = objects.get_mut("ConfigMap regcred-config").expect("a ConfigMap");
     let text = text_of(&config["data"]["config.yaml"]);
@@ -129,12 +130,12 @@ fn drop_header(objects: &mut Objects) {
 }
 
 #[test]
-fn the_repository_holds_one_copy_of_the_crd() {
-    let real = |path: &str| deploy(path).canonicalize().expect("the CRD is there");
+fn crd_exists_once_in_the_repository() {
+    let [outside, inside] = ["crd.yaml", "chart/crds/clusterpullsecrets.yaml"]
+        .map(|path| deploy(path).canonicalize().expect("a CRD"));
     assert_eq!(
-        real("crd.yaml"),
-        real("chart/crds/clusterpullsecrets.yaml"),
-        "deploy/crd.yaml has to be a link: Flux leaves links out of a chart, and kustomize follows none"
+        outside, inside,
+        "deploy/crd.yaml has to be a link: Flux omits links from a chart, and kustomize does not follow them"
     );
     let crd = objects(&read("crd.yaml"));
     assert!(crd.contains_key("CustomResourceDefinition clusterpullsecrets.regcred.dev"));

@@ -1,4 +1,4 @@
-//! The chart by itself.
+//! The chart, rendered without a cluster.
 
 use serde_json::{Value, json};
 
@@ -11,41 +11,41 @@ async fn helm_lint_finds_nothing() {
 }
 
 #[test]
-fn its_versions_are_that_of_the_crate() {
+fn chart_versions_match_the_crate() {
     let chart: Value = serde_saphyr::from_str(&read("chart/Chart.yaml")).expect("YAML");
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!((&chart["version"], &chart["appVersion"]), (&json!(version), &json!(version)));
 }
 
 #[tokio::test]
-async fn every_rule_has_its_reason_beside_it() {
+async fn every_rbac_rule_has_a_comment_with_its_reason() {
     for controller in ["controller=true", "controller=false"] {
         let text = chart(&["--set", controller]).await;
         let lines: Vec<&str> = text.lines().collect();
         let mut seen = 0;
         for pair in lines.windows(2).filter(|pair| pair[1].starts_with("  - apiGroups:")) {
-            assert!(pair[0].starts_with("  # "), "{controller}: a rule stands below: {}", pair[0]);
+            assert!(pair[0].starts_with("  # "), "{controller}: a rule without a reason, below: {}", pair[0]);
             seen += 1;
         }
         let objects = objects(&text);
         let roles = objects.values().filter(|it| it["kind"] == "ClusterRole" || it["kind"] == "Role");
         let written: usize = roles.map(|it| it["rules"].as_array().map_or(0, Vec::len)).sum();
-        assert_eq!(seen, written, "{controller}: rules that this test did not see");
+        assert_eq!(seen, written, "{controller}: rules that this test did not find");
     }
 }
 
 #[tokio::test]
-async fn secret_names_reach_the_rule_and_nothing_else_of_secrets_is_read() {
+async fn secret_names_limit_the_rule_for_reading_secrets() {
     let objects = objects(&chart(&["--set", "secretNames={regcred,other}"]).await);
     let rules = objects["ClusterRole regcred"]["rules"].as_array().expect("rules");
-    let of_secrets: Vec<&Value> = rules.iter().filter(|it| it["resources"] == json!(["secrets"])).collect();
-    let [named, creation] = of_secrets.as_slice() else { panic!("{of_secrets:?}") };
+    let secret_rules: Vec<&Value> = rules.iter().filter(|it| it["resources"] == json!(["secrets"])).collect();
+    let [named, creation] = secret_rules.as_slice() else { panic!("{secret_rules:?}") };
     assert_eq!(named["resourceNames"], json!(["regcred", "other"]));
     assert_eq!(creation["verbs"], json!(["create"]));
 }
 
 #[tokio::test]
-async fn without_the_controller_there_are_only_the_account_and_its_rights() {
+async fn chart_without_controller_has_only_account_and_rights() {
     let objects = objects(&chart(&["--set", "controller=false"]).await);
     let kinds: Vec<&str> = objects.keys().filter_map(|key| key.split(' ').next()).collect();
     assert_eq!(
@@ -61,12 +61,13 @@ async fn without_the_controller_there_are_only_the_account_and_its_rights() {
 }
 
 #[tokio::test]
-async fn a_service_monitor_is_there_only_when_asked_for() {
-    let monitor = |text: &str| objects(text).remove("ServiceMonitor regcred");
-    assert_eq!(monitor(&chart(&[]).await), None);
-    let asked =
+async fn service_monitor_is_rendered_only_if_enabled() {
+    const MONITOR: &str = "ServiceMonitor regcred";
+    assert_eq!(objects(&chart(&[]).await).get(MONITOR), None);
+    let enabled =
         ["--set", "metrics.serviceMonitor.enabled=true,metrics.serviceMonitor.labels.release=prometheus"];
-    let monitor = monitor(&chart(&asked).await).expect("a ServiceMonitor");
+    let objects = objects(&chart(&enabled).await);
+    let monitor = objects.get(MONITOR).expect("a ServiceMonitor");
     assert_eq!(monitor["metadata"]["labels"]["release"], "prometheus");
     assert_eq!(
         monitor["spec"]["endpoints"],
@@ -74,18 +75,22 @@ async fn a_service_monitor_is_there_only_when_asked_for() {
     );
 }
 
+/// Returns the checksum of the Config in the chart with these arguments.
+async fn checksum(arguments: &[&str]) -> Value {
+    pod(&objects(&chart(arguments).await))["metadata"]["annotations"]["checksum/config"].clone()
+}
+
 #[tokio::test]
-async fn another_config_is_another_pod() {
-    let checksum = |text: &str| pod(&objects(text))["metadata"]["annotations"]["checksum/config"].clone();
-    let before = checksum(&chart(&[]).await);
-    let same = checksum(&chart(&["--set", "replicas=3"]).await);
+async fn changed_config_changes_the_pod_template() {
+    let before = checksum(&[]).await;
+    let same = checksum(&["--set", "replicas=3"]).await;
     let other = ["--set", "config.stores[0].name=files,config.stores[0].file.directory=/elsewhere"];
-    let after = checksum(&chart(&other).await);
+    let after = checksum(&other).await;
     assert!(before.is_string() && before == same && before != after, "{before} {same} {after}");
 }
 
 #[tokio::test]
-async fn the_config_of_the_chart_holds_no_mistake() {
+async fn default_config_of_the_chart_is_valid() {
     let objects = objects(&chart(&[]).await);
     let directory = tempfile::tempdir().expect("a directory");
     let config = objects["ConfigMap regcred-config"]["data"]["config.yaml"].as_str().expect("a Config");
@@ -97,8 +102,7 @@ async fn the_config_of_the_chart_holds_no_mistake() {
 }
 
 #[tokio::test]
-async fn the_image_is_named_by_digest_before_tag_before_version() {
-    let image = |text: &str| pod(&objects(text))["spec"]["containers"][0]["image"].clone();
+async fn image_reference_prefers_digest_to_tag_to_version() {
     let digest = format!("sha256:{}", "0".repeat(64));
     let with_digest = format!("image.repository=r.example/regcred,image.tag=next,image.digest={digest}");
     for (set, expected) in [
@@ -106,12 +110,13 @@ async fn the_image_is_named_by_digest_before_tag_before_version() {
         ("image.tag=next", "regcred:next".to_owned()),
         (with_digest.as_str(), format!("r.example/regcred@{digest}")),
     ] {
-        assert_eq!(image(&chart(&["--set", set]).await), expected, "{set}");
+        let objects = objects(&chart(&["--set", set]).await);
+        assert_eq!(pod(&objects)["spec"]["containers"][0]["image"], expected, "{set}");
     }
 }
 
 #[tokio::test]
-async fn a_release_of_another_name_shares_no_name_with_this_one() {
+async fn names_of_another_release_are_distinct() {
     let text =
         helm(&["template", "other", "--namespace", "elsewhere"], &[]).await.expect("the chart renders");
     for (key, object) in objects(&text) {
@@ -121,5 +126,5 @@ async fn a_release_of_another_name_shares_no_name_with_this_one() {
         assert!(namespace.is_null() || namespace == "elsewhere", "{key}");
     }
     let account = "system:serviceaccount:elsewhere:other-regcred";
-    assert!(text.contains(account), "the policy knows the account by {account}");
+    assert!(text.contains(account), "the policy does not name {account}");
 }

@@ -1,14 +1,14 @@
-//! What a real API server makes of it: what is admitted, and what the account may do.
+//! Chart and base on a real API server: admission of the pods, and the rights of the accounts.
 
 use serde_json::json;
-use world::{Guardian, Kube};
+use world::{Kube, Reaper};
 
 use crate::rendering::{NAME, NAMESPACE, deploy};
 
 const CRD: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/clusterpullsecrets.regcred.dev";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/regcred-system/deployments/regcred";
 
-/// `verb group/resource/name namespace`, as everybody with one of the accounts may.
+/// The rights of both accounts, as `verb group/resource/name namespace`.
 const ROTATE: &[&str] = &[
     "list regcred.dev/clusterpullsecrets",
     "list /namespaces",
@@ -22,7 +22,7 @@ const ROTATE: &[&str] = &[
     "create /secrets team-a",
 ];
 
-/// The same for the controller alone.
+/// The rights of the controller only.
 const CONTROLLER: &[&str] = &[
     "watch /namespaces",
     "watch /serviceaccounts",
@@ -38,8 +38,8 @@ const CONTROLLER: &[&str] = &[
     "patch coordination.k8s.io/leases/regcred regcred-system",
 ];
 
-/// What nobody with one of the accounts may.
-const NOBODY: &[&str] = &[
+/// The rights that neither account has.
+const FORBIDDEN: &[&str] = &[
     "patch events.k8s.io/events/x team-a",
     "get regcred.dev/clusterpullsecrets/images",
     "get /secrets/other team-a",
@@ -58,24 +58,24 @@ const NOBODY: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn helm_and_kustomize_bring_what_runs_and_no_more_rights_than_needed() {
-    let guardian = Guardian::new().expect("a guardian");
-    let kube = Kube::start(&guardian).await.expect("an API server");
+async fn helm_and_kustomize_install_with_the_needed_rights_only() {
+    let reaper = Reaper::new().expect("a reaper");
+    let kube = Kube::start(&reaper).await.expect("an API server");
     let base = deploy("base").display().to_string();
     let chart = deploy("chart").display().to_string();
 
-    // The Namespace first, as strict as it gets: Helm finds it there.
+    // The Namespace comes first, with the strictest Pod Security level: Helm finds it.
     let namespace = deploy("base/namespace.yaml").display().to_string();
     kube.kubectl(&["apply", "-f", &namespace]).await.expect("a Namespace");
     kube.helm(&["install", NAME, &chart, "-n", NAMESPACE]).await.expect("helm installs");
     check_controller(&kube).await;
     check_notes(&kube, &chart).await;
     let crd = deploy("crd.yaml").display().to_string();
-    kube.kubectl(&["apply", "-f", &crd]).await.expect("kubectl changes the CRD that Helm made");
+    kube.kubectl(&["apply", "-f", &crd]).await.expect("kubectl updates the CRD of Helm");
     let uninstalled = kube.helm(&["uninstall", NAME, "-n", NAMESPACE]).await;
     uninstalled.expect("helm uninstalls");
-    kube.get(CRD).await.expect("the CRD, and with it every ClusterPullSecret, outlives the release");
-    kube.delete(CRD).await.expect("the CRD goes");
+    kube.get(CRD).await.expect("the CRD, and every ClusterPullSecret, outlives the release");
+    kube.delete(CRD).await.expect("the CRD is deleted");
 
     kube.kubectl(&["apply", "-k", &base]).await.expect("kubectl applies the base");
     check_controller(&kube).await;
@@ -83,10 +83,10 @@ async fn helm_and_kustomize_bring_what_runs_and_no_more_rights_than_needed() {
 
     let rbac = deploy("rbac.yaml").display().to_string();
     kube.kubectl(&["apply", "-f", &rbac]).await.expect("kubectl applies the rights of rotate");
-    check_rights(&kube, ROTATE, &[CONTROLLER, NOBODY].concat()).await;
+    check_rights(&kube, ROTATE, &[CONTROLLER, FORBIDDEN].concat()).await;
 }
 
-/// The notes name each file that is to come from the Secret, once, and no other.
+/// Expects the notes to name each file from the Secret, once, and no other file.
 async fn check_notes(kube: &Kube, chart: &str) {
     const TOKENS: &str = "config.triggers.webhook.tokenFile";
     const KEYS: &str = "config.triggers.webhook.hmacKeyFile";
@@ -109,10 +109,10 @@ async fn check_controller(kube: &Kube) {
     let crd = kube.get(CRD).await.expect("the CRD");
     assert_eq!(crd["spec"]["names"]["kind"], "ClusterPullSecret");
     check_pod(kube).await;
-    check_rights(kube, &[ROTATE, CONTROLLER].concat(), NOBODY).await;
+    check_rights(kube, &[ROTATE, CONTROLLER].concat(), FORBIDDEN).await;
 }
 
-/// The Deployment's pods are admitted where Pod Security is `restricted`, which is shown to bind.
+/// Expects the pods of the Deployment to be admitted under the Pod Security level `restricted`, which is enforced.
 async fn check_pod(kube: &Kube) {
     let deployment = kube.get(DEPLOYMENT).await.expect("a Deployment");
     let template = &deployment["spec"]["template"];
@@ -127,15 +127,15 @@ async fn check_pod(kube: &Kube) {
     assert!(refused.contains("PodSecurity"), "{refused}");
 }
 
-async fn check_rights(kube: &Kube, may: &[&str], may_not: &[&str]) {
-    for (rights, allowed) in [(may, true), (may_not, false)] {
+async fn check_rights(kube: &Kube, granted: &[&str], denied: &[&str]) {
+    for (rights, allowed) in [(granted, true), (denied, false)] {
         for right in rights {
             assert_eq!(is_allowed(kube, right).await, allowed, "{right}");
         }
     }
 }
 
-/// The API server's own answer about the account.
+/// Returns true if the account has a right, by a `SubjectAccessReview`.
 async fn is_allowed(kube: &Kube, right: &str) -> bool {
     let mut words = right.split(' ');
     let (verb, what, namespace) = (words.next(), words.next().expect("a resource"), words.next());

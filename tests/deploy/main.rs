@@ -1,7 +1,7 @@
-//! What `deploy/` brings into a cluster: the chart and the base are one truth, no more rights than needed, and
-//! pods that the strictest Pod Security level admits.
+//! The contents of `deploy/`: chart and base are equivalent, grant the needed rights only, and run pods that the
+//! strictest Pod Security level admits.
 //!
-//! The base and `deploy/rbac.yaml` are the chart rendered; `make base` renders them anew.
+//! The base and `deploy/rbac.yaml` are rendered from the chart by `make base`.
 
 mod aws;
 mod base;

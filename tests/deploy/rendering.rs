@@ -1,66 +1,70 @@
-//! The chart as Helm renders it, and objects as people compare them.
+//! Renders the chart with Helm, and parses objects for comparison.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// Where the base puts everything.
+/// The namespace of the base.
 pub(crate) const NAMESPACE: &str = "regcred-system";
 
 /// The name of every object.
 pub(crate) const NAME: &str = "regcred";
 
-/// A Helm built from source does not know for which Kubernetes it would render.
+/// The version of Kubernetes to render for: a Helm built from source has no default.
 const KUBERNETES: &str = "1.37.2";
 
-/// `kind name` of each object, and the object.
+/// Objects by `kind name`.
 pub(crate) type Objects = BTreeMap<String, Value>;
 
-/// `deploy/PATH`.
+/// Returns the path of `deploy/PATH`.
 pub(crate) fn deploy(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path)
 }
 
-/// A file of `deploy/`.
+/// Reads a file of `deploy/`.
 #[track_caller]
 pub(crate) fn read(path: &str) -> String {
     std::fs::read_to_string(deploy(path)).unwrap_or_else(|error| panic!("deploy/{path}: {error}"))
 }
 
-/// `helm COMMAND … deploy/chart` and what else is given.
+/// Runs `helm COMMAND deploy/chart` with more arguments.
 pub(crate) async fn helm(command: &[&str], more: &[&str]) -> anyhow::Result<String> {
     let chart = deploy("chart").display().to_string();
     world::helm(&[command, &[&chart, "--kube-version", KUBERNETES], more].concat()).await
 }
 
-/// The chart as a release called `regcred` would bring it, without the CRD.
+/// Renders the chart as a release called `regcred`, without the CRD.
 pub(crate) async fn chart(more: &[&str]) -> String {
     let text = helm(&["template", NAME, "--namespace", NAMESPACE], more).await;
     text.unwrap_or_else(|error| panic!("the chart renders: {error:#}"))
 }
 
-/// What Helm says to values that it refuses.
+/// Returns the error of Helm for invalid values.
 pub(crate) async fn refusal(more: &[&str]) -> String {
     match helm(&["template", NAME], more).await {
-        Ok(_) => panic!("{more:?} is not refused"),
+        Ok(_) => panic!("{more:?} is accepted"),
         Err(error) => error.to_string(),
     }
 }
 
-/// The objects of a text of many documents.
+/// Parses the objects of a text with many documents.
 #[track_caller]
 pub(crate) fn objects(text: &str) -> Objects {
     let documents: Vec<Value> = serde_saphyr::from_multiple(text).expect("YAML");
-    let text = |value: &Value| value.as_str().expect("a kind and a name").to_owned();
-    let key = |it: &Value| format!("{} {}", text(&it["kind"]), text(&it["metadata"]["name"]));
     let count = documents.len();
-    let objects: Objects = documents.into_iter().map(|it| (key(&it), it)).collect();
-    assert_eq!(objects.len(), count, "an object is there twice");
+    let objects: Objects = documents.into_iter().map(|it| (key_of(&it), it)).collect();
+    assert_eq!(objects.len(), count, "duplicate object");
     objects
 }
 
-/// The Pod template of the Deployment.
+fn key_of(object: &Value) -> String {
+    let [kind, name] =
+        [&object["kind"], &object["metadata"]["name"]].map(|it| it.as_str().expect("a kind and a name"));
+    format!("{kind} {name}")
+}
+
+/// Returns the Pod template of the Deployment.
 #[track_caller]
 pub(crate) fn pod(objects: &Objects) -> &Value {
     &objects["Deployment regcred"]["spec"]["template"]

@@ -1,4 +1,4 @@
-//! What the chart may be told, and what it refuses to hear.
+//! The values of the chart: valid ones take effect, invalid ones are rejected.
 
 use regcred::manifest::wire::{StoreSpec, TriggersSpec};
 use schemars::JsonSchema;
@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::rendering::{Objects, chart, deploy, objects, pod, read, refusal};
 
-/// Where the schema of the values speaks of one store, and of the triggers.
+/// The paths of the schemas of a store and of the triggers in the schema of the values.
 const STORE: &str = "/properties/config/properties/stores/items";
 const TRIGGERS: &str = "/properties/config/properties/triggers";
 
 #[tokio::test]
-async fn what_is_unknown_or_wrong_is_refused_with_its_place() {
-    for (set, place, what) in [
+async fn unknown_or_invalid_value_is_rejected_with_its_path() {
+    for (set, path, message) in [
         ("replica=3", "''", "additional properties 'replica' not allowed"),
         ("image.tga=1", "'/image'", "additional properties 'tga' not allowed"),
         ("metrics.serviceMonitor.on=true", "'/metrics/serviceMonitor'", "'on' not allowed"),
@@ -30,31 +30,31 @@ async fn what_is_unknown_or_wrong_is_refused_with_its_place() {
         ("image.digest=latest", "'/image/digest'", "does not match pattern"),
         ("secretNames={Regcred}", "'/secretNames/0'", "does not match pattern"),
     ] {
-        let said = refusal(&["--set", set]).await;
-        assert!(said.contains(&format!("at {place}")) && said.contains(what), "{set}: {said}");
+        let error = refusal(&["--set", set]).await;
+        assert!(error.contains(&format!("at {path}")) && error.contains(message), "{set}: {error}");
     }
 }
 
 #[tokio::test]
-async fn no_secret_names_is_refused_for_it_would_mean_all_secrets() {
-    let said = refusal(&["--set-json", "secretNames=[]"]).await;
-    assert!(said.contains("at '/secretNames': minItems"), "{said}");
-    // Whoever turns the schema off still cannot.
-    let said = refusal(&["--set-json", "secretNames=[]", "--skip-schema-validation"]).await;
-    assert!(said.contains("every Secret there is"), "{said}");
+async fn empty_secret_names_are_rejected() {
+    let error = refusal(&["--set-json", "secretNames=[]"]).await;
+    assert!(error.contains("at '/secretNames': minItems"), "{error}");
+    // The template rejects them without the schema too.
+    let error = refusal(&["--set-json", "secretNames=[]", "--skip-schema-validation"]).await;
+    assert!(error.contains("every Secret there is"), "{error}");
 }
 
-/// The schema of a part of a Config.
+/// Generates the schema of a part of a Config.
 fn schema_of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
-    // Said once, at the root.
+    // The root of the schema already names its dialect.
     schema.as_object_mut().expect("a schema").remove("$schema");
     schema
 }
 
 #[test]
-fn the_stores_and_triggers_are_those_of_the_manifests() {
+fn values_schema_matches_the_manifests() {
     let written: Value = serde_json::from_str(&read("chart/values.schema.json")).expect("JSON");
     let mut schema = written.clone();
     *schema.pointer_mut(STORE).expect("a schema of a store") = schema_of::<StoreSpec>();
@@ -65,28 +65,30 @@ fn the_stores_and_triggers_are_those_of_the_manifests() {
     } else {
         assert!(
             written == schema,
-            "chart/values.schema.json does not know the stores and triggers of now: run `make base`"
+            "chart/values.schema.json does not match the stores and triggers of the manifests: run `make base`"
         );
     }
 }
 
+fn webhook_ports(objects: &Objects) -> Vec<&Value> {
+    let ports = objects["Service regcred"]["spec"]["ports"].as_array().expect("ports");
+    ports.iter().filter(|it| it["name"] == "webhook").collect()
+}
+
 #[tokio::test]
-async fn triggers_reach_the_config_and_a_webhook_opens_its_port() {
-    let port = |objects: &Objects, list: &str| -> Vec<Value> {
-        let ports = objects["Service regcred"]["spec"]["ports"].as_array().expect("ports");
-        ports.iter().filter(|it| it["name"] == list).cloned().collect()
-    };
-    let quiet = objects(&chart(&["--set", "config.triggers.pollInterval=30s"]).await);
-    assert_eq!(port(&quiet, "webhook"), Vec::<Value>::new());
-    assert_eq!(quiet["NetworkPolicy regcred"]["spec"]["ingress"].as_array().map(Vec::len), Some(1));
-    let config = quiet["ConfigMap regcred-config"]["data"]["config.yaml"].as_str().expect("a Config");
+async fn triggers_are_rendered_and_a_webhook_opens_its_port() {
+    let without_webhook = objects(&chart(&["--set", "config.triggers.pollInterval=30s"]).await);
+    assert_eq!(webhook_ports(&without_webhook), Vec::<&Value>::new());
+    assert_eq!(without_webhook["NetworkPolicy regcred"]["spec"]["ingress"].as_array().map(Vec::len), Some(1));
+    let config =
+        without_webhook["ConfigMap regcred-config"]["data"]["config.yaml"].as_str().expect("a Config");
     assert!(config.contains("\ntriggers:\n  pollInterval: 30s\n"), "{config}");
 
     for (set, expected) in [("", 8081), (",config.triggers.webhook.listen=0.0.0.0:9000", 9000)] {
         let set = format!("config.triggers.webhook.tokenFile=/run/webhook/tokens{set}");
         let peers = r#"networkPolicy.webhookFrom=[{"podSelector":{}}]"#;
         let objects = objects(&chart(&["--set", &set, "--set-json", peers]).await);
-        assert_eq!(port(&objects, "webhook")[0]["port"], expected);
+        assert_eq!(webhook_ports(&objects)[0]["port"], expected);
         let ports = &pod(&objects)["spec"]["containers"][0]["ports"];
         assert_eq!(ports[1], json!({"name": "webhook", "containerPort": expected}));
         let ingress = &objects["NetworkPolicy regcred"]["spec"]["ingress"][1];
@@ -95,22 +97,23 @@ async fn triggers_reach_the_config_and_a_webhook_opens_its_port() {
     }
 }
 
+/// Returns the volumes of the webhook, and expects every volume to be mounted.
+async fn webhook_volumes(sets: &[&str]) -> Vec<Value> {
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let objects = objects(&chart(&sets).await);
+    let spec = &pod(&objects)["spec"];
+    let mounts = spec["containers"][0]["volumeMounts"].as_array().expect("mounts");
+    let volumes = spec["volumes"].as_array().expect("volumes");
+    assert!(mounts.iter().map(|it| &it["name"]).eq(volumes.iter().map(|it| &it["name"])), "{spec}");
+    volumes
+        .iter()
+        .filter(|it| it["name"].as_str().is_some_and(|name| name.starts_with("webhook")))
+        .cloned()
+        .collect()
+}
+
 #[tokio::test]
-async fn a_webhook_has_its_files_and_where_there_is_none_nothing_is_mounted() {
-    let volumes = async |sets: &[&str]| -> Vec<Value> {
-        let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
-        let objects = objects(&chart(&sets).await);
-        let spec = &pod(&objects)["spec"];
-        let mounts = spec["containers"][0]["volumeMounts"].as_array().expect("mounts");
-        let names = |list: &[Value]| list.iter().map(|it| it["name"].clone()).collect::<Vec<_>>();
-        let volumes = spec["volumes"].as_array().expect("volumes");
-        assert_eq!(names(mounts), names(volumes), "each is mounted");
-        volumes
-            .iter()
-            .filter(|it| it["name"].as_str().is_some_and(|name| name.starts_with("webhook")))
-            .cloned()
-            .collect()
-    };
+async fn webhook_files_are_mounted_only_with_a_webhook() {
     let webhook = "config.triggers.webhook.tokenFile=/run/webhook/tokens";
     let files = "config.triggers.webhook.tls.certificateFile=/run/webhook-tls/tls.crt,\
                  config.triggers.webhook.tls.keyFile=/run/webhook-tls/tls.key";
@@ -119,15 +122,15 @@ async fn a_webhook_has_its_files_and_where_there_is_none_nothing_is_mounted() {
         "secret": {"secretName": "regcred-webhook", "optional": true, "defaultMode": 0o440},
     });
     let tls = json!({"name": "webhook-tls", "secret": {"secretName": "ours", "defaultMode": 0o440}});
-    assert_eq!(volumes(&["webhookTlsSecret=ours"]).await, Vec::<Value>::new());
-    assert_eq!(volumes(&[webhook]).await, vec![keys.clone()]);
-    assert_eq!(volumes(&[webhook, files, "webhookTlsSecret=ours"]).await, vec![keys, tls]);
+    assert_eq!(webhook_volumes(&["webhookTlsSecret=ours"]).await, Vec::<Value>::new());
+    assert_eq!(webhook_volumes(&[webhook]).await, vec![keys.clone()]);
+    assert_eq!(webhook_volumes(&[webhook, files, "webhookTlsSecret=ours"]).await, vec![keys, tls]);
     let elsewhere = "config.triggers.webhook.tokenFile=/vault/secrets/tokens";
-    assert_eq!(volumes(&[elsewhere, "webhookSecret="]).await, Vec::<Value>::new());
+    assert_eq!(webhook_volumes(&[elsewhere, "webhookSecret="]).await, Vec::<Value>::new());
 }
 
 #[tokio::test]
-async fn a_webhook_that_cannot_work_is_refused_with_what_to_set() {
+async fn unusable_webhook_is_rejected_with_the_value_to_set() {
     const AT: &str = "config.triggers.webhook";
     let token = format!("{AT}.tokenFile=/run/webhook/tokens");
     let tls = format!("{AT}.tls.certificateFile=/run/webhook-tls/tls.crt,{AT}.tls.keyFile=/tls.key");
@@ -156,26 +159,26 @@ async fn a_webhook_that_cannot_work_is_refused_with_what_to_set() {
         (format!("{AT}.tokenFile="), "webhook has neither tokenFile nor hmacKeyFile"),
         (format!("{AT}.listen=0.0.0.0:8080"), "webhook.listen must have another port than 8080"),
     ] {
-        let said = refusal(&["--set", &token, "--set", &set]).await;
-        assert!(said.contains(what), "{set}: {said}");
+        let error = refusal(&["--set", &token, "--set", &set]).await;
+        assert!(error.contains(what), "{set}: {error}");
     }
-    let said = refusal(&["--set-json", &format!("{AT}={{}}")]).await;
-    assert!(said.contains("webhook has neither tokenFile nor hmacKeyFile"), "{said}");
+    let error = refusal(&["--set-json", &format!("{AT}={{}}")]).await;
+    assert!(error.contains("webhook has neither tokenFile nor hmacKeyFile"), "{error}");
     for listen in ["", "0.0.0.0", ":8443", "localhost:8443", "::1:8443", "0.0.0.0:0", "0.0.0.0:65536"] {
-        let said = refusal(&["--set", &token, "--set-string", &format!("{AT}.listen={listen}")]).await;
-        assert!(said.contains("webhook.listen must be an address and a port"), "{listen}: {said}");
+        let error = refusal(&["--set", &token, "--set-string", &format!("{AT}.listen={listen}")]).await;
+        assert!(error.contains("webhook.listen must be an address and a port"), "{listen}: {error}");
     }
     for listen in ["0.0.0.0:65535", "[::]:8443", "[::ffff:10.0.0.1]:1"] {
         chart(&["--set", &token, "--set-json", &format!("{AT}.listen={listen:?}")]).await;
     }
-    // What others mount there is there.
+    // A mount from extraVolumeMounts is accepted.
     for at in ["/run/webhook", "/run/webhook/", "/run/webhook/tokens", "/run"] {
         chart(&["--set", &token, "--set", &format!("webhookSecret=,{keys_mounted}={at}")]).await;
     }
 }
 
 #[tokio::test]
-async fn what_is_given_for_the_pod_reaches_it() {
+async fn pod_values_are_rendered_into_the_pod() {
     let given = json!({
         "secretNames": ["regcred"],
         "credentialsSecret": "",
@@ -213,8 +216,11 @@ async fn what_is_given_for_the_pod_reaches_it() {
     let flags = ["--log-format", "text", "--lease-duration", "30s", "-v"];
     assert_eq!(container["args"], json!([["run", "-f", "/etc/regcred"].as_slice(), &flags].concat()));
     assert_eq!(container["env"][2], given["env"][0]);
-    let last = |list: &Value| list.as_array().and_then(|it| it.last()).cloned();
-    assert_eq!(last(&spec["volumes"]).as_ref(), given["extraVolumes"].get(0));
-    assert_eq!(last(&container["volumeMounts"]).as_ref(), given["extraVolumeMounts"].get(0));
+    for (rendered, added) in [
+        (&spec["volumes"], &given["extraVolumes"]),
+        (&container["volumeMounts"], &given["extraVolumeMounts"]),
+    ] {
+        assert_eq!(rendered.as_array().and_then(|it| it.last()), added.get(0));
+    }
     assert_eq!(spec["volumes"].as_array().map(Vec::len), Some(2), "nothing is mounted for the store `files`");
 }

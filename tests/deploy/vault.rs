@@ -1,73 +1,70 @@
-//! `deploy/vault/`, applied to a real Vault that asks a real API server who is who.
+//! `deploy/vault/`, applied to a real Vault that reviews tokens at a real API server.
 
 use regcred::credential::Key;
 use regcred::manifest::config::{KubernetesAuth, KvVersion, VaultAuth, VaultSettings};
 use regcred::provider::{Environment, Provider, vault};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
-use world::{Guardian, Kube, Vault};
+use world::{Kube, Reaper, Vault};
 
 use crate::rendering::{NAME, NAMESPACE, deploy, read};
 
 /// The audience of the role.
 const AUDIENCE: &str = "vault";
 
-/// An API server and a Vault, set up as a reader would.
-struct Scene {
+/// An API server and a Vault, set up as in the documentation.
+struct TestCluster {
     kube: Kube,
     vault: Vault,
-    guardian: Guardian,
+    reaper: Reaper,
 }
 
-impl Scene {
-    /// The one that all tests share.
+impl TestCluster {
+    /// Returns the cluster that all tests share.
     async fn shared() -> &'static Self {
-        static SHARED: OnceCell<Scene> = OnceCell::const_new();
+        static SHARED: OnceCell<TestCluster> = OnceCell::const_new();
         SHARED.get_or_init(Self::new).await
     }
 
     async fn new() -> Self {
-        let guardian = Guardian::new().expect("a guardian");
-        let (kube, vault) = tokio::join!(Kube::start(&guardian), Vault::start(&guardian));
-        let scene = Self { kube: kube.expect("an API server"), vault: vault.expect("a Vault"), guardian };
-        scene.kube.create_namespaces([NAMESPACE, "elsewhere"], &[]).await.expect("namespaces");
+        let reaper = Reaper::new().expect("a reaper");
+        let (kube, vault) = tokio::join!(Kube::start(&reaper), Vault::start(&reaper));
+        let cluster = Self { kube: kube.expect("an API server"), vault: vault.expect("a Vault"), reaper };
+        cluster.kube.create_namespaces([NAMESPACE, "elsewhere"], &[]).await.expect("namespaces");
         for namespace in [NAMESPACE, "elsewhere"] {
             let account = json!({"metadata": {"name": NAME}});
             let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
-            scene.kube.post(&path, &account).await.expect("a ServiceAccount");
+            cluster.kube.post(&path, &account).await.expect("a ServiceAccount");
         }
         for key in ["ci/ghcr", "ci/deep/er", "other/x"] {
-            scene.vault.put_kv2("secret", key, &json!({"password": key})).await.expect("a credential");
+            cluster.vault.put_kv2("secret", key, &json!({"password": key})).await.expect("a credential");
         }
-        scene.set_up(&scene.whom_to_ask().await).await;
-        scene
+        cluster.run_setup(&cluster.reviewer_environment().await).await;
+        cluster
     }
 
-    /// What a Vault has to be told that is not in the cluster.
-    async fn whom_to_ask(&self) -> Vec<(&'static str, String)> {
-        let directory = self.guardian.new_directory("setup").expect("a directory");
-        let file = |name: &str, content: &str| {
-            let path = directory.join(name);
-            std::fs::write(&path, content).expect("a file");
-            path.display().to_string()
-        };
+    /// Creates a token reviewer, and returns the variables that `setup.sh` needs for a Vault outside the cluster.
+    async fn reviewer_environment(&self) -> Vec<(&'static str, String)> {
+        let directory = self.reaper.new_directory("setup").expect("a directory");
         let reviewer = self.kube.token("kube-system", "default", 3600).await.expect("a token");
         let subject = "--serviceaccount=kube-system:default";
         let create =
             ["create", "clusterrolebinding", "vault", "--clusterrole=system:auth-delegator", subject];
-        self.kube.kubectl(&create).await.expect("the reviewer may review");
+        self.kube.kubectl(&create).await.expect("a reviewer");
+        let token_file = directory.join("reviewer");
+        std::fs::write(&token_file, reviewer).expect("a file");
         vec![
             ("KUBERNETES_HOST", self.kube.url.clone()),
-            ("KUBERNETES_CA_FILE", file("ca.pem", &self.kube.ca_pem().expect("certificates"))),
-            ("REVIEWER_TOKEN_FILE", file("reviewer", &reviewer)),
+            ("KUBERNETES_CA_FILE", self.kube.ca_file.display().to_string()),
+            ("REVIEWER_TOKEN_FILE", token_file.display().to_string()),
         ]
     }
 
-    async fn set_up(&self, environment: &[(&str, String)]) -> String {
+    async fn run_setup(&self, environment: &[(&str, String)]) -> String {
         self.vault.run(&deploy("vault/setup.sh"), environment).await.expect("setup.sh runs")
     }
 
-    /// A token of a ServiceAccount for these audiences; for the API server's own where there are none.
+    /// Requests a token of a ServiceAccount for these audiences; for that of the API server if there are none.
     async fn account_token(&self, namespace: &str, account: &str, audiences: &[&str]) -> String {
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
         let spec = json!({"spec": {"expirationSeconds": 600, "audiences": audiences}});
@@ -75,37 +72,51 @@ impl Scene {
         answer["status"]["token"].as_str().expect("a token").to_owned()
     }
 
+    /// Sends a request with a token, and with a body unless it reads.
+    async fn request(&self, token: &str, method: &str, path: &str) -> anyhow::Result<Value> {
+        let body = json!({"data": {"password": "x"}});
+        let body = (method != "GET" && method != "LIST").then_some(&body);
+        self.vault.request_as(token, method, path, body).await
+    }
+
     async fn log_in(&self, jwt: &str) -> anyhow::Result<Value> {
         let body = json!({"role": "regcred", "jwt": jwt});
         Ok(self.vault.request_as("", "POST", "auth/kubernetes/login", Some(&body)).await?["auth"].take())
     }
 
-    async fn regcred(&self) -> Value {
+    /// Reads everything that `setup.sh` writes.
+    async fn vault_settings(&self) -> Vec<Value> {
+        let paths = ["auth/kubernetes/config", "auth/kubernetes/role/regcred", "sys/policies/acl/regcred"];
+        let mut settings = Vec::new();
+        for path in paths {
+            settings.push(self.vault.read(path).await.expect("a response")["data"].take());
+        }
+        settings
+    }
+
+    /// Logs in as regcred and returns the `auth` of the response.
+    async fn log_in_as_regcred(&self) -> Value {
         let jwt = self.account_token(NAMESPACE, NAME, &[AUDIENCE]).await;
         self.log_in(&jwt).await.expect("regcred logs in")
     }
 }
 
 #[tokio::test]
-async fn the_token_of_a_login_reads_values_and_versions_below_ci_and_nothing_else() {
-    let scene = Scene::shared().await;
-    let auth = scene.regcred().await;
+async fn login_token_reads_only_values_and_versions_below_ci() {
+    let cluster = TestCluster::shared().await;
+    let auth = cluster.log_in_as_regcred().await;
     assert_eq!(auth["policies"], json!(["regcred"]));
     assert_eq!((&auth["lease_duration"], &auth["renewable"]), (&json!(1200), &json!(true)));
     let token = auth["client_token"].as_str().expect("a token");
-    let ask = async |method: &str, path: &str| {
-        let body = json!({"data": {"password": "x"}});
-        let body = (method != "GET" && method != "LIST").then_some(&body);
-        scene.vault.request_as(token, method, path, body).await
-    };
 
     for key in ["ci/ghcr", "ci/deep/er"] {
-        let value = ask("GET", &format!("secret/data/{key}")).await.expect("a value");
+        let value = cluster.request(token, "GET", &format!("secret/data/{key}")).await.expect("a value");
         assert_eq!(value["data"]["data"]["password"], key);
-        let metadata = ask("GET", &format!("secret/metadata/{key}")).await.expect("a version");
+        let metadata =
+            cluster.request(token, "GET", &format!("secret/metadata/{key}")).await.expect("a version");
         assert_eq!(metadata["data"]["current_version"], 1);
     }
-    ask("POST", "auth/token/renew-self").await.expect("its life goes on");
+    cluster.request(token, "POST", "auth/token/renew-self").await.expect("the token is renewed");
     for (method, path) in [
         ("GET", "secret/data/other/x"),
         ("GET", "secret/metadata/other/x"),
@@ -120,42 +131,42 @@ async fn the_token_of_a_login_reads_values_and_versions_below_ci_and_nothing_els
         ("POST", "auth/token/create"),
         ("GET", "sys/policies/acl/regcred"),
     ] {
-        let refused = ask(method, path).await.expect_err(path).to_string();
+        let refused = cluster.request(token, method, path).await.expect_err(path).to_string();
         assert!(
             refused.contains("403") && refused.contains("permission denied"),
             "{method} {path}: {refused}"
         );
     }
-    ask("POST", "auth/token/revoke-self").await.expect("it is given back");
-    assert!(ask("GET", "secret/data/ci/ghcr").await.is_err());
+    cluster.request(token, "POST", "auth/token/revoke-self").await.expect("the token is revoked");
+    assert!(cluster.request(token, "GET", "secret/data/ci/ghcr").await.is_err());
 }
 
 #[tokio::test]
-async fn nobody_else_logs_in() {
-    let scene = Scene::shared().await;
+async fn other_accounts_and_audiences_cannot_log_in() {
+    let cluster = TestCluster::shared().await;
     for (namespace, account, audience) in [
         (NAMESPACE, "default", AUDIENCE),
         ("elsewhere", NAME, AUDIENCE),
-        // A token that a pod shows to somebody else, or to the API server, is none for Vault.
-        (NAMESPACE, NAME, "somebody-else"),
+        // A token for another audience, or for that of the API server, is invalid for Vault.
+        (NAMESPACE, NAME, "another"),
     ] {
-        let jwt = scene.account_token(namespace, account, &[audience]).await;
-        let refused = scene.log_in(&jwt).await.expect_err("no login").to_string();
+        let jwt = cluster.account_token(namespace, account, &[audience]).await;
+        let refused = cluster.log_in(&jwt).await.expect_err("no login").to_string();
         assert!(refused.contains("403"), "{namespace}/{account} for {audience}: {refused}");
     }
-    let jwt = scene.account_token(NAMESPACE, NAME, &[]).await;
-    assert!(scene.log_in(&jwt).await.is_err(), "the API server's own audience");
-    scene.regcred().await;
+    let jwt = cluster.account_token(NAMESPACE, NAME, &[]).await;
+    assert!(cluster.log_in(&jwt).await.is_err(), "the audience of the API server");
+    cluster.log_in_as_regcred().await;
 }
 
 #[tokio::test]
-async fn regcred_reads_with_the_token_that_is_mounted_for_vault() {
-    let scene = Scene::shared().await;
-    let token_file = scene.guardian.new_directory("token").expect("a directory").join("token");
-    let jwt = scene.account_token(NAMESPACE, NAME, &[AUDIENCE]).await;
+async fn regcred_reads_with_the_projected_token() {
+    let cluster = TestCluster::shared().await;
+    let token_file = cluster.reaper.new_directory("token").expect("a directory").join("token");
+    let jwt = cluster.account_token(NAMESPACE, NAME, &[AUDIENCE]).await;
     std::fs::write(&token_file, jwt).expect("a file");
     let settings = VaultSettings {
-        address: scene.vault.address.parse().expect("an address"),
+        address: cluster.vault.address.parse().expect("an address"),
         mount: "secret".to_owned(),
         kv: KvVersion::V2,
         namespace: None,
@@ -174,26 +185,17 @@ async fn regcred_reads_with_the_token_that_is_mounted_for_vault() {
 }
 
 #[tokio::test]
-async fn a_second_run_changes_nothing_and_what_was_there_stays() {
-    let scene = Scene::shared().await;
-    let vault = &scene.vault;
-    let all = async || {
-        let paths = ["auth/kubernetes/config", "auth/kubernetes/role/regcred", "sys/policies/acl/regcred"];
-        let mut answers = Vec::new();
-        for path in paths {
-            answers.push(vault.read(path).await.expect("an answer")["data"].take());
-        }
-        answers
-    };
-    let before = all().await;
-    assert_eq!(before[0]["kubernetes_host"], scene.kube.url.as_str());
+async fn second_setup_changes_nothing() {
+    let cluster = TestCluster::shared().await;
+    let before = cluster.vault_settings().await;
+    assert_eq!(before[0]["kubernetes_host"], cluster.kube.url.as_str());
     assert_eq!(before[2]["policy"], read("vault/policy.hcl"));
     let written: Value = serde_json::from_str(&read("vault/role.json")).expect("JSON");
     for name in ["bound_service_account_names", "bound_service_account_namespaces", "audience"] {
         assert_eq!(before[1][name], written[name], "{name}");
     }
 
-    let said = scene.set_up(&[]).await;
+    let said = cluster.run_setup(&[]).await;
     assert!(said.contains("auth/kubernetes exists and is not changed"), "{said}");
-    assert_eq!(all().await, before);
+    assert_eq!(cluster.vault_settings().await, before);
 }

@@ -138,7 +138,7 @@ async fn a_terminating_namespace_is_no_failure() {
 #[tokio::test]
 async fn a_sealed_vault_leaves_every_secret_as_it_is() {
     let scene = Scene::new("no-sealed", 2).await;
-    let vault = Vault::start(scene.world.guardian()).await.expect("a Vault of its own");
+    let vault = Vault::start(scene.world.reaper()).await.expect("a Vault of its own");
     vault
         .put_kv2("secret", "ghcr", &json!({"username": "robot", "password": "good"}))
         .await

@@ -140,7 +140,7 @@ async fn each_key_polled_once_per_interval_less_up_to_a_tenth() {
         assert_eq!(requests[..4], [(pause, 50), (2 * pause, 50), (3 * pause, 50), (4 * pause, 50)]);
         let text = poll.metrics.encode();
         let polls =
-            format!(r#"regcred_polls_total{{store="vault",outcome="Known"}} {}"#, requests.len() * 50);
+            format!(r#"regcred_polls_total{{store="vault",outcome="known"}} {}"#, requests.len() * 50);
         assert!(text.contains(&polls), "{polls} is not in\n{text}");
     }
 }

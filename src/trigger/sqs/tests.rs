@@ -195,7 +195,7 @@ async fn message_without_changes_deleted_and_invalid_one_left() {
     let mut queue = TestQueue::new(messages(&received)).await;
     queue.until(&["delete handle-2"]).await;
     assert!(queue.trigger_receiver.try_recv().is_err());
-    assert_eq!((queue.count("unreadable"), queue.count("unconcerned")), (2, 1));
+    assert_eq!((queue.count("invalid"), queue.count("ignored")), (2, 1));
     queue.end().await;
     let text = log.text();
     assert_eq!(text.matches("redrive policy: the body is neither a JSON object").count(), 1, "{text}");

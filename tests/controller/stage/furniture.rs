@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
-use world::{Guardian, Kube, LocalStack, Vault, service_account_user};
+use world::{Kube, LocalStack, Reaper, Vault, service_account_user};
 
 use super::{NAMESPACE, PULL_SECRETS, REPLICAS, SECOND_SECRET, SECRET, SERVICE_ACCOUNT, until};
 
@@ -15,25 +15,25 @@ const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const CRD: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/clusterpullsecrets.regcred.dev";
 
 /// What all tests share, started by the first.
-pub(super) async fn shared() -> (&'static Kube, &'static Vault, &'static Guardian) {
-    static SHARED: OnceCell<(Kube, Vault, Guardian)> = OnceCell::const_new();
+pub(super) async fn shared() -> (&'static Kube, &'static Vault, &'static Reaper) {
+    static SHARED: OnceCell<(Kube, Vault, Reaper)> = OnceCell::const_new();
     let start = || async {
-        let guardian = Guardian::new()?;
-        let (kube, vault) = tokio::try_join!(Kube::start(&guardian), Vault::start(&guardian))?;
+        let reaper = Reaper::new()?;
+        let (kube, vault) = tokio::try_join!(Kube::start(&reaper), Vault::start(&reaper))?;
         apply_file(&kube, "base/namespace.yaml").await?;
         apply_file(&kube, "base/rbac.yaml").await?;
         widen_rights(&kube).await?;
-        anyhow::Ok((kube, vault, guardian))
+        anyhow::Ok((kube, vault, reaper))
     };
     let shared = SHARED.get_or_try_init(start).await;
-    let (kube, vault, guardian) = shared.unwrap_or_else(|error| panic!("the world did not start: {error:#}"));
-    (kube, vault, guardian)
+    let (kube, vault, reaper) = shared.unwrap_or_else(|error| panic!("the world did not start: {error:#}"));
+    (kube, vault, reaper)
 }
 
 /// What some tests share, started by the first of them.
-pub(super) async fn localstack(guardian: &Guardian) -> &'static LocalStack {
+pub(super) async fn localstack(reaper: &Reaper) -> &'static LocalStack {
     static SHARED: OnceCell<LocalStack> = OnceCell::const_new();
-    let localstack = SHARED.get_or_try_init(|| LocalStack::start(guardian)).await;
+    let localstack = SHARED.get_or_try_init(|| LocalStack::start(reaper)).await;
     localstack.unwrap_or_else(|error| panic!("LocalStack did not start: {error:#}"))
 }
 

@@ -1,5 +1,5 @@
-//! The cluster of the story: a world with twenty namespaces, and `regcred` run by the ServiceAccount that
-//! `deploy/rbac.yaml` creates.
+//! The cluster of the demo: a world with twenty namespaces, and `regcred` with the ServiceAccount of
+//! `deploy/rbac.yaml`.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -48,11 +48,12 @@ impl DemoCluster {
         let kubeconfig = kube.kubeconfig_as(SYSTEM_NAMESPACE, SERVICE_ACCOUNT).await?;
 
         world.vault.put_policy("regcred", VAULT_POLICY).await?;
-        let order = json!({ "policies": ["regcred"] });
-        let answer = world.vault.request("POST", "auth/token/create", Some(&order)).await?;
-        let vault_token = answer["auth"]["client_token"].as_str().context("Vault gave no token")?.to_owned();
+        let body = json!({ "policies": ["regcred"] });
+        let answer = world.vault.request("POST", "auth/token/create", Some(&body)).await?;
+        let vault_token =
+            answer["auth"]["client_token"].as_str().context("Vault returned no token")?.to_owned();
 
-        let manifests = world.guardian().new_directory("demo")?.join("manifests.yaml");
+        let manifests = world.reaper().new_directory("demo")?.join("manifests.yaml");
         let text = include_str!("../manifests.yaml")
             .replace("VAULT", &world.vault.address)
             .replace("SECRETS_MANAGER", &world.localstack.endpoint)
@@ -105,9 +106,9 @@ impl DemoCluster {
         command.args(["rotate", "-f"]).arg(&self.manifests).stdin(Stdio::null());
         command.env("KUBECONFIG", &self.kubeconfig).env("VAULT_TOKEN", &self.vault_token);
         command.envs(self.world.localstack.env());
-        let begun = Instant::now();
+        let started = Instant::now();
         let output = command.output().await.context("failed to start regcred")?;
-        let wall = begun.elapsed();
+        let wall = started.elapsed();
 
         let (stdout, stderr) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
         for registry in [self.basic(), self.token()] {
@@ -124,16 +125,17 @@ impl DemoCluster {
         Ok(Run { stdout, wall, writes, reads: requests.len() - writes, store_reads })
     }
 
-    /// Counts the namespaces with a credential that logs in at the first and at the second registry, on the path of a
-    /// pod without `imagePullSecrets`: its ServiceAccount, the Secrets that this references, the kubelet's own code,
-    /// the real registry.
+    /// Counts the namespaces with a credential that logs in at the first and at the second registry. The lookup is that
+    /// for a pod without `imagePullSecrets`: its ServiceAccount, the referenced Secrets, the kubelet's own code, the real
+    /// registry.
     pub(crate) async fn logins(&self) -> anyhow::Result<[usize; 2]> {
-        let secrets = self.named_secrets().await?;
+        let secrets = self.referenced_secrets().await?;
         let mut logins = [0, 0];
         for (registry, count) in [self.basic(), self.token()].into_iter().zip(&mut logins) {
-            let question =
-                |(namespace, secret): (&String, &Value)| question(namespace, secret, &registry.host);
-            let questions = secrets.iter().map(question).collect::<anyhow::Result<Vec<_>>>()?;
+            let questions = secrets
+                .iter()
+                .map(|(namespace, secret)| question(namespace, secret, &registry.host))
+                .collect::<anyhow::Result<Vec<_>>>()?;
             for answer in ask_kubelet(&questions).await? {
                 ensure!(answer.error.is_none(), "the kubelet cannot read a pull secret: {:?}", answer.error);
                 if let [credential] = answer.credentials.as_slice()
@@ -146,26 +148,19 @@ impl DemoCluster {
         Ok(logins)
     }
 
-    /// The identity of the Secret in each namespace.
+    /// Returns the UID of the Secret in each namespace.
     pub(crate) async fn secret_uids(&self) -> anyhow::Result<BTreeMap<String, Value>> {
-        let secrets = self.named_secrets().await?;
+        let secrets = self.referenced_secrets().await?;
         Ok(secrets
             .into_iter()
             .map(|(namespace, secret)| (namespace, secret["metadata"]["uid"].clone()))
             .collect())
     }
 
-    /// The Secret of each namespace that its `default` ServiceAccount references.
-    async fn named_secrets(&self) -> anyhow::Result<BTreeMap<String, Value>> {
-        let list = async |kind, name: &str| {
-            let path = format!("/api/v1/{kind}?fieldSelector=metadata.name%3D{name}");
-            let list = self.world.kube.get(&path).await?;
-            let items = list["items"].as_array().cloned().unwrap_or_default();
-            let namespace = |it: &Value| it["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
-            anyhow::Ok(items.into_iter().map(|it| (namespace(&it), it)).collect::<BTreeMap<_, _>>())
-        };
-        let service_accounts = list("serviceaccounts", "default").await?;
-        let mut secrets = list("secrets", "regcred").await?;
+    /// Returns the Secret of each namespace that its `default` ServiceAccount references.
+    async fn referenced_secrets(&self) -> anyhow::Result<BTreeMap<String, Value>> {
+        let service_accounts = self.list_by_name("serviceaccounts", "default").await?;
+        let mut secrets = self.list_by_name("secrets", "regcred").await?;
         secrets.retain(|namespace, _| {
             service_accounts
                 .get(namespace)
@@ -173,16 +168,25 @@ impl DemoCluster {
         });
         Ok(secrets)
     }
+
+    /// Returns the object with this name in each namespace.
+    async fn list_by_name(&self, resource: &str, name: &str) -> anyhow::Result<BTreeMap<String, Value>> {
+        let path = format!("/api/v1/{resource}?fieldSelector=metadata.name%3D{name}");
+        let list = self.world.kube.get(&path).await?;
+        let items = list["items"].as_array().into_iter().flatten();
+        Ok(items
+            .map(|it| (it["metadata"]["namespace"].as_str().unwrap_or_default().to_owned(), it.clone()))
+            .collect())
+    }
 }
 
-/// The value in a store for a registry: its username and its current password.
+/// Returns the value in a store for a registry: its username and its current password.
 fn stored(registry: &Registry) -> anyhow::Result<Value> {
     Ok(json!({ "username": registry.username, "password": registry.password()? }))
 }
 
 fn question(namespace: &str, secret: &Value, host: &str) -> anyhow::Result<KeyringQuestion> {
-    let data =
-        secret["data"][".dockerconfigjson"].as_str().context("a pull secret without a docker config")?;
+    let data = secret["data"][".dockerconfigjson"].as_str().context("a pull secret has no docker config")?;
     Ok(KeyringQuestion {
         namespace: namespace.to_owned(),
         name: "regcred".to_owned(),

@@ -1,7 +1,7 @@
-//! The story of `make demo`: the purpose of regcred in plain text, on a world of its own.
+//! The story of `make demo`: two rotations and a run without a change, on a world of its own.
 //!
-//! Each statement is checked before it is printed, and the first that does not hold ends the story with an error. No
-//! password is printed.
+//! Each statement is checked before it is printed, and the first failed check ends the story with an error. No password
+//! is printed.
 
 mod cluster;
 
@@ -20,7 +20,7 @@ pub async fn main(regcred: &str) -> ExitCode {
     match story(regcred).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            print_error(&format!("error: the demo ended early: {error:#}"));
+            print_error(&format!("error: the demo failed: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -37,14 +37,12 @@ async fn story(regcred: &str) -> anyhow::Result<()> {
     first_rotation(&cluster).await?;
     change_the_passwords(&cluster).await?;
     second_rotation(&cluster).await?;
-    nothing_to_do(&cluster).await?;
-    print(
-        "That is all: the passwords live in one place, and one command makes every namespace agree with it.",
-    );
+    rotation_without_change(&cluster).await?;
+    print("The passwords are stored in one place, and one command brings every namespace in sync with it.");
     Ok(())
 }
 
-/// Returns at once when everything is cached; otherwise explains the wait.
+/// Returns quickly if everything is cached; otherwise explains the wait.
 async fn build_the_world() -> anyhow::Result<()> {
     let build = world::build_bare();
     tokio::pin!(build);
@@ -52,19 +50,19 @@ async fn build_the_world() -> anyhow::Result<()> {
         return built;
     }
     print(
-        "A first run builds its world from source, which takes about 8 minutes; later ones start in seconds.",
+        "The first run builds the servers from source, which takes about 8 minutes; later runs start in seconds.",
     );
     build.await
 }
 
 async fn start_the_world(regcred: &Path) -> anyhow::Result<DemoCluster> {
-    let begun = Instant::now();
+    let started = Instant::now();
     let cluster = DemoCluster::start(regcred).await?;
     print(&format!(
-        "regcred carries registry passwords from where they live into every namespace of a cluster.\n\
-         Here with the real parts, on this machine only, started in {}: a Kubernetes API server,\n\
-         a Vault, a LocalStack for AWS Secrets Manager, and two registries that ask for a password.\n",
-        seconds(begun.elapsed())
+        "regcred copies registry passwords from Vault and AWS Secrets Manager into every namespace.\n\
+         This demo uses real servers, on this machine only, started in {}: a Kubernetes API server,\n\
+         Vault, LocalStack for AWS Secrets Manager, and two registries that require a password.\n",
+        seconds(started.elapsed())
     ));
     Ok(cluster)
 }
@@ -83,7 +81,7 @@ async fn create_the_namespaces(cluster: &DemoCluster) -> anyhow::Result<()> {
     cluster.create_namespaces().await?;
     expect_logins(cluster, 0).await?;
     print(&format!(
-        "{NAMESPACES} namespaces, team-01 to team-{NAMESPACES}, have neither: no pod there can pull.\n"
+        "{NAMESPACES} namespaces, team-01 to team-{NAMESPACES}, have no pull secret: pods there cannot pull images.\n"
     ));
     Ok(())
 }
@@ -97,9 +95,9 @@ async fn first_rotation(cluster: &DemoCluster) -> anyhow::Result<()> {
     }
     expect_logins(cluster, NAMESPACES).await?;
     print(&format!(
-        "Done in {}, with the manifests of tests/demo and no more rights than deploy/rbac.yaml gives.\n\
-         Vault was read once for all of them. What the kubelet's own code now finds for a pod in a\n\
-         namespace logs in at both registries: in {NAMESPACES} of {NAMESPACES} namespaces.\n",
+        "Done in {}, with the manifests of tests/demo and only the rights of deploy/rbac.yaml.\n\
+         Vault was read once for all namespaces. The kubelet's own code now finds credentials\n\
+         that log in at both registries in {NAMESPACES} of {NAMESPACES} namespaces.\n",
         seconds(run.wall)
     ));
     Ok(())
@@ -109,8 +107,8 @@ async fn change_the_passwords(cluster: &DemoCluster) -> anyhow::Result<()> {
     cluster.change_passwords().await?;
     expect_logins(cluster, 0).await?;
     print(&format!(
-        "Both passwords change, at the registries and in the stores. What the namespaces hold\n\
-         is refused now: 0 of {NAMESPACES} log in.\n"
+        "Both passwords change, at the registries and in the stores. The registries now reject\n\
+         the credentials in the namespaces: 0 of {NAMESPACES} log in.\n"
     ));
     Ok(())
 }
@@ -123,20 +121,20 @@ async fn second_rotation(cluster: &DemoCluster) -> anyhow::Result<()> {
     ensure!(before == cluster.secret_uids().await?, "a Secret was replaced instead of changed in place");
     print_summary(&run);
     print(&format!(
-        "Done in {} with {} writes. Each Secret was changed in place, so that nodes go on to trust\n\
-         the images they have. {NAMESPACES} of {NAMESPACES} log in at both registries again.\n",
+        "Done in {} with {} writes. Each Secret was updated in place, so that nodes still trust\n\
+         the images they have pulled. {NAMESPACES} of {NAMESPACES} namespaces log in at both registries again.\n",
         seconds(run.wall),
         run.writes
     ));
     Ok(())
 }
 
-async fn nothing_to_do(cluster: &DemoCluster) -> anyhow::Result<()> {
+async fn rotation_without_change(cluster: &DemoCluster) -> anyhow::Result<()> {
     let run = cluster.rotate().await?;
     check(&run, "unchanged", 0)?;
     print_summary(&run);
     print(&format!(
-        "Done in {}. Nothing to do is no write: the API server's audit log has {} reads, 0 writes.\n",
+        "Done in {}. No change, no write: the audit log of the API server has {} reads, 0 writes.\n",
         seconds(run.wall),
         run.reads
     ));
@@ -146,8 +144,8 @@ async fn nothing_to_do(cluster: &DemoCluster) -> anyhow::Result<()> {
 /// Checks the summary, the writes and the store reads of a run.
 fn check(run: &Run, result: &str, writes: usize) -> anyhow::Result<()> {
     let summary = format!("{NAMESPACES} namespaces: {NAMESPACES} {result}");
-    ensure!(run.stdout.contains(&summary), "regcred did not say \"{summary}\" but:\n{}", run.stdout);
-    ensure!(run.writes == writes, "{} writes where {writes} were due", run.writes);
+    ensure!(run.stdout.contains(&summary), "regcred did not print \"{summary}\" but:\n{}", run.stdout);
+    ensure!(run.writes == writes, "{} writes instead of {writes}", run.writes);
     ensure!(run.store_reads == 1, "the password in Vault was read {} times", run.store_reads);
     Ok(())
 }
@@ -156,7 +154,7 @@ async fn expect_logins(cluster: &DemoCluster, namespaces: usize) -> anyhow::Resu
     let logins = cluster.logins().await?;
     ensure!(
         logins == [namespaces; 2],
-        "at the two registries {logins:?} namespaces log in instead of {namespaces}"
+        "{logins:?} namespaces log in at the two registries instead of {namespaces}"
     );
     Ok(())
 }
@@ -171,7 +169,7 @@ fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f32())
 }
 
-#[expect(clippy::print_stdout, reason = "the story")]
+#[expect(clippy::print_stdout, reason = "the output of the demo")]
 fn print(text: &str) {
     println!("{text}");
 }

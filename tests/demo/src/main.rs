@@ -1,4 +1,4 @@
-//! `make demo`: the story, told with the `regcred` that was built beside this program.
+//! `make demo`: runs the story with the `regcred` in the same build directory.
 
 use std::process::ExitCode;
 

@@ -1,9 +1,9 @@
-//! What the template makes of a real EventBridge and a real SQS.
+//! The template, deployed to an EventBridge and an SQS of LocalStack.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use world::{Guardian, LocalStack};
+use world::{LocalStack, Reaper};
 
 use crate::rendering::read;
 
@@ -11,19 +11,19 @@ use crate::rendering::read;
 struct Stack {
     localstack: LocalStack,
     outputs: BTreeMap<String, String>,
-    _guardian: Guardian,
+    _guardian: Reaper,
 }
 
 impl Stack {
     async fn new(parameters: &[(&str, &str)]) -> Self {
-        let guardian = Guardian::new().expect("a guardian");
-        let localstack = LocalStack::start(&guardian).await.expect("LocalStack");
+        let reaper = Reaper::new().expect("a reaper");
+        let localstack = LocalStack::start(&reaper).await.expect("LocalStack");
         let parameters = [&[("SecretNamePrefix", "ci/")], parameters].concat();
         let outputs = localstack.create_stack("regcred", &read("aws/events.yaml"), &parameters).await;
-        Self { localstack, outputs: outputs.expect("a complete stack"), _guardian: guardian }
+        Self { localstack, outputs: outputs.expect("a complete stack"), _guardian: reaper }
     }
 
-    /// Puts events on the bus: type and detail of each.
+    /// Puts events on the bus, each with its type and detail.
     async fn put(&self, events: &[(&str, Value)]) {
         let entries: Vec<Value> = events
             .iter()
@@ -33,7 +33,7 @@ impl Stack {
         assert_eq!(answer.expect("an answer")["FailedEntryCount"], 0);
     }
 
-    /// Asks a queue, waiting for at most this many seconds.
+    /// Receives messages from a queue, with a wait of at most this many seconds.
     async fn receive(&self, queue: &str, wait: u32) -> Vec<Value> {
         let body =
             json!({"QueueUrl": self.outputs[queue], "MaxNumberOfMessages": 10, "WaitTimeSeconds": wait});
@@ -41,12 +41,12 @@ impl Stack {
         answer["Messages"].as_array().cloned().unwrap_or_default()
     }
 
-    /// The events of the next `count` messages.
+    /// Returns the events of the next `count` messages.
     async fn events(&self, count: usize) -> Vec<Value> {
         let mut events = Vec::new();
         while events.len() < count {
             let messages = self.receive("QueueUrl", 20).await;
-            assert!(!messages.is_empty(), "no more came after {events:?}");
+            assert!(!messages.is_empty(), "no more messages after {events:?}");
             let bodies = messages.iter().filter_map(|message| message["Body"].as_str());
             events.extend(bodies.map(|body| serde_json::from_str::<Value>(body).expect("an event")));
         }
@@ -71,28 +71,28 @@ fn rotation(secret: &str) -> (&'static str, Value) {
 const ARN: &str = "arn:aws:secretsmanager:us-east-1:000000000000:secret:";
 
 #[tokio::test]
-async fn what_becomes_current_lands_in_the_queue_and_nothing_else_does() {
+async fn only_events_about_current_versions_reach_the_queue() {
     let stack = Stack::new(&[]).await;
     let last = label_updated("ci/last", "AWSCURRENT");
-    let unheard = [
+    let ignored = [
         label_updated("ci/ghcr", "AWSPENDING"),
         label_updated("other/ghcr", "AWSCURRENT"),
         call("ci/ghcr"),
         rotation(&format!("{ARN}ci/ghcr-a1B2c3")),
     ];
-    stack.put(&[&[label_updated("ci/ghcr", "AWSCURRENT")], unheard.as_slice()].concat()).await;
+    stack.put(&[&[label_updated("ci/ghcr", "AWSCURRENT")], ignored.as_slice()].concat()).await;
     stack.put(std::slice::from_ref(&last)).await;
     let mut events = stack.events(2).await;
     events.sort_by_key(|event| event["detail"]["name"].to_string());
-    let told: Vec<_> =
+    let received: Vec<_> =
         events.iter().map(|event| (event["detail-type"].clone(), event["detail"]["name"].clone())).collect();
     let expected = ["ci/ghcr", "ci/last"].map(|name| (json!("Secret Label Updated"), json!(name)));
-    assert_eq!(told, expected);
+    assert_eq!(received, expected);
     assert_eq!(stack.receive("QueueUrl", 1).await, Vec::<Value>::new());
 }
 
 #[tokio::test]
-async fn with_every_choice_taken_what_cloud_trail_tells_lands_there_too() {
+async fn cloud_trail_events_reach_the_queue_with_all_options() {
     let stack = Stack::new(&[
         ("Name", "other"),
         ("CloudTrailEvents", "true"),
@@ -104,13 +104,13 @@ async fn with_every_choice_taken_what_cloud_trail_tells_lands_there_too() {
     ])
     .await;
     assert!(stack.outputs["QueueUrl"].ends_with("/other-events"), "{:?}", stack.outputs);
-    let told = [
+    let delivered = [
         call("ci/name"),
         call(&format!("{ARN}ci/arn-a1B2c3")),
         rotation(&format!("{ARN}ci/rotated-a1B2c3")),
         label_updated("ci/label", "AWSCURRENT"),
     ];
-    let unheard = [
+    let ignored = [
         call("other/name"),
         rotation(&format!("{ARN}other/ghcr-a1B2c3")),
         (
@@ -122,17 +122,17 @@ async fn with_every_choice_taken_what_cloud_trail_tells_lands_there_too() {
             json!({"eventName": "RotationStarted", "additionalEventData": {"SecretId": ARN}}),
         ),
     ];
-    stack.put(&[unheard.as_slice(), told.as_slice()].concat()).await;
-    let mut seen: Vec<String> =
-        stack.events(told.len()).await.iter().map(|event| event["detail"].to_string()).collect();
-    let mut expected: Vec<String> = told.iter().map(|(_, detail)| detail.to_string()).collect();
-    seen.sort();
+    stack.put(&[ignored.as_slice(), delivered.as_slice()].concat()).await;
+    let mut received: Vec<String> =
+        stack.events(delivered.len()).await.iter().map(|event| event["detail"].to_string()).collect();
+    let mut expected: Vec<String> = delivered.iter().map(|(_, detail)| detail.to_string()).collect();
+    received.sort();
     expected.sort();
-    assert_eq!(seen, expected);
+    assert_eq!(received, expected);
 }
 
 #[tokio::test]
-async fn a_message_that_is_let_go_ten_times_is_kept_for_people() {
+async fn message_released_ten_times_is_moved_to_dead_letters() {
     let stack = Stack::new(&[]).await;
     stack.put(&[label_updated("ci/ghcr", "AWSCURRENT")]).await;
     for attempt in 1..=10 {
@@ -141,7 +141,11 @@ async fn a_message_that_is_let_go_ten_times_is_kept_for_people() {
         let body = json!({
             "QueueUrl": stack.outputs["QueueUrl"], "ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": 0,
         });
-        stack.localstack.request("sqs", "ChangeMessageVisibility", &body).await.expect("it is let go");
+        stack
+            .localstack
+            .request("sqs", "ChangeMessageVisibility", &body)
+            .await
+            .expect("the message is released");
     }
     assert_eq!(stack.receive("QueueUrl", 0).await, Vec::<Value>::new());
     let dead = stack.receive("DeadLetterQueueUrl", 20).await;

@@ -1,4 +1,4 @@
-//! Statements of IAM, from `CloudFormation` and from Terraform, in one form.
+//! IAM statements, from `CloudFormation` and from Terraform, in one form.
 
 use std::collections::BTreeMap;
 
@@ -19,23 +19,23 @@ pub(super) struct Statement {
     pub(super) principals: Vec<String>,
     /// By test and variable: `ArnEquals aws:SourceArn`.
     pub(super) conditions: BTreeMap<String, Vec<String>>,
-    /// It is there only where the reader wants it.
+    /// True if a parameter enables the statement.
     pub(super) is_optional: bool,
 }
 
 impl Statements {
-    /// Those of every policy among the resources.
-    pub(super) fn of_template(resources: &Value) -> Self {
+    /// Reads the statements of every policy among the resources.
+    pub(super) fn from_template(resources: &Value) -> Self {
         let mut statements = BTreeMap::new();
         for resource in resources.as_object().expect("resources").values() {
             for policy in ["PolicyDocument", "AssumeRolePolicyDocument"] {
                 let policy = &resource["Properties"][policy];
-                let either = policy["Fn::If"].as_array().map(|either| &either[1..]);
-                for document in either.unwrap_or(std::slice::from_ref(policy)) {
+                let alternatives = policy["Fn::If"].as_array().map(|branches| &branches[1..]);
+                for document in alternatives.unwrap_or(std::slice::from_ref(policy)) {
                     let document = document_of(document);
                     for statement in document["Statement"].as_array().into_iter().flatten() {
-                        let (sid, statement) = of_template(statement);
-                        assert!(statements.insert(sid.clone(), statement).is_none(), "{sid} is there twice");
+                        let (sid, statement) = named_statement_from_template(statement);
+                        assert!(statements.insert(sid.clone(), statement).is_none(), "duplicate {sid}");
                     }
                 }
             }
@@ -43,44 +43,44 @@ impl Statements {
         Self(statements)
     }
 
-    /// Those of every document of the module.
-    pub(super) fn of_module(module: &Module) -> Self {
+    /// Reads the statements of every policy document of the module.
+    pub(super) fn from_module(module: &Module) -> Self {
         let mut statements = BTreeMap::new();
-        for document in module.of_type("data", "aws_iam_policy_document").values() {
+        for document in module.blocks_of_type("data", "aws_iam_policy_document").values() {
             let always = list(&document["statement"]).iter().map(|it| (it, false));
             let dynamic = list(&document["dynamic"]).iter();
             let optional = dynamic.flat_map(|it| list(&it["statement"]["content"])).map(|it| (it, true));
             for (statement, is_optional) in always.chain(optional) {
-                let (sid, statement) = of_module(module, statement, is_optional);
-                assert!(statements.insert(sid.clone(), statement).is_none(), "{sid} is there twice");
+                let (sid, statement) = named_statement_from_module(module, statement, is_optional);
+                assert!(statements.insert(sid.clone(), statement).is_none(), "duplicate {sid}");
             }
         }
         Self(statements)
     }
 
-    /// The actions of what is granted to regcred itself, and not to a service or to who takes on its role.
-    pub(super) fn of_regcred(&self) -> BTreeMap<String, Vec<String>> {
+    /// Returns the actions that are granted to regcred itself, not to a service or a principal that assumes its role.
+    pub(super) fn rights_of_regcred(&self) -> BTreeMap<&str, Vec<&str>> {
         let own = self.0.iter().filter(|(_, statement)| statement.principals.is_empty());
-        own.map(|(sid, statement)| (sid.clone(), statement.actions.clone())).collect()
+        own.map(|(sid, statement)| (sid.as_str(), statement.actions.iter().map(String::as_str).collect()))
+            .collect()
     }
 }
 
-/// A value of `CloudFormation` with its functions as text: `${Queue.Arn}`. What is there under a condition is there.
+/// Resolves a value of `CloudFormation`: functions become text such as `${Queue.Arn}`, conditions are true.
 pub(super) fn resolve(value: &Value) -> Value {
-    let single = |name: &str| value.as_object().filter(|it| it.len() == 1).and_then(|it| it.get(name));
-    if let Some(name) = single("Ref").and_then(Value::as_str) {
+    if let Some(name) = argument_of(value, "Ref").and_then(Value::as_str) {
         return format!("${{{name}}}").into();
     }
-    if let Some(text) = single("Fn::Sub") {
+    if let Some(text) = argument_of(value, "Fn::Sub") {
         return text.clone();
     }
-    if let Some(path) = single("Fn::GetAtt").and_then(Value::as_array) {
+    if let Some(path) = argument_of(value, "Fn::GetAtt").and_then(Value::as_array) {
         let parts: Vec<&str> = path.iter().filter_map(Value::as_str).collect();
         return format!("${{{}}}", parts.join(".")).into();
     }
-    if let Some(either) = single("Fn::If") {
-        assert_eq!(either[2]["Ref"], "AWS::NoValue", "{either}");
-        return resolve(&either[1]);
+    if let Some(branches) = argument_of(value, "Fn::If") {
+        assert_eq!(branches[2]["Ref"], "AWS::NoValue", "{branches}");
+        return resolve(&branches[1]);
     }
     match value {
         Value::Array(items) => items.iter().map(resolve).collect(),
@@ -91,7 +91,12 @@ pub(super) fn resolve(value: &Value) -> Value {
     }
 }
 
-/// A policy, which may be written as text.
+/// Returns the argument of a function of `CloudFormation`, if the value is a call of it.
+fn argument_of<'a>(value: &'a Value, function: &str) -> Option<&'a Value> {
+    value.as_object().filter(|it| it.len() == 1)?.get(function)
+}
+
+/// Returns a policy, which may be JSON in a text.
 fn document_of(policy: &Value) -> Value {
     match policy["Fn::Sub"].as_str() {
         Some(text) => serde_json::from_str(text).expect("a policy in JSON"),
@@ -99,36 +104,31 @@ fn document_of(policy: &Value) -> Value {
     }
 }
 
-fn of_template(written: &Value) -> (String, Statement) {
+fn named_statement_from_template(written: &Value) -> (String, Statement) {
     let is_optional = written.get("Fn::If").is_some();
-    let statement = resolve(written);
-    assert_eq!(statement["Effect"], "Allow", "{statement}");
-    let principals = statement["Principal"].as_object().into_iter().flatten();
-    let conditions =
-        statement["Condition"].as_object().into_iter().flatten().flat_map(|(test, variables)| {
-            let variables = variables.as_object().expect("variables");
-            variables.iter().map(move |(variable, values)| (format!("{test} {variable}"), texts(values)))
-        });
-    let statement_ = Statement {
-        actions: sorted(texts(&statement["Action"])),
-        resources: texts(&statement["Resource"]),
+    let resolved = resolve(written);
+    assert_eq!(resolved["Effect"], "Allow", "{resolved}");
+    let principals = resolved["Principal"].as_object().into_iter().flatten();
+    let conditions = resolved["Condition"].as_object().into_iter().flatten().flat_map(|(test, variables)| {
+        let variables = variables.as_object().expect("variables");
+        variables.iter().map(move |(variable, values)| (format!("{test} {variable}"), texts(values)))
+    });
+    let statement = Statement {
+        actions: sorted(texts(&resolved["Action"])),
+        resources: texts(&resolved["Resource"]),
         principals: principals
-            .flat_map(|(kind, who)| texts(who).into_iter().map(move |it| format!("{kind} {it}")))
+            .flat_map(|(kind, ids)| texts(ids).into_iter().map(move |id| format!("{kind} {id}")))
             .collect(),
         conditions: conditions.collect(),
         is_optional,
     };
-    (statement["Sid"].as_str().expect("a Sid").to_owned(), statement_)
+    (resolved["Sid"].as_str().expect("a Sid").to_owned(), statement)
 }
 
-fn of_module(module: &Module, written: &Value, is_optional: bool) -> (String, Statement) {
-    let resolved = |value: &Value| match value.as_str() {
-        Some(expression) => Module::arns(expression),
-        None => texts(&module.resolve(value)),
-    };
+fn named_statement_from_module(module: &Module, written: &Value, is_optional: bool) -> (String, Statement) {
     let principals = list(&written["principals"]).iter().flat_map(|it| {
         let kind = it["type"].as_str().expect("a type");
-        resolved(&it["identifiers"]).into_iter().map(move |who| format!("{kind} {who}"))
+        resolved_texts(module, &it["identifiers"]).into_iter().map(move |id| format!("{kind} {id}"))
     });
     let conditions = list(&written["condition"]).iter().map(|it| {
         let name = format!(
@@ -136,11 +136,11 @@ fn of_module(module: &Module, written: &Value, is_optional: bool) -> (String, St
             it["test"].as_str().expect("a test"),
             texts(&module.resolve(&it["variable"])).concat()
         );
-        (name, resolved(&it["values"]))
+        (name, resolved_texts(module, &it["values"]))
     });
     let statement = Statement {
         actions: sorted(texts(&written["actions"])),
-        resources: resolved(&written["resources"]),
+        resources: resolved_texts(module, &written["resources"]),
         principals: principals.collect(),
         conditions: conditions.collect(),
         is_optional,
@@ -148,17 +148,25 @@ fn of_module(module: &Module, written: &Value, is_optional: bool) -> (String, St
     (written["sid"].as_str().expect("a sid").to_owned(), statement)
 }
 
+/// Resolves a list of texts, or the ARNs of an expression.
+fn resolved_texts(module: &Module, value: &Value) -> Vec<String> {
+    match value.as_str() {
+        Some(expression) => Module::arns(expression),
+        None => texts(&module.resolve(value)),
+    }
+}
+
 fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// One text or many.
+/// Returns one text or many as a list.
 fn texts(value: &Value) -> Vec<String> {
     match value {
         Value::Null => Vec::new(),
         Value::String(text) => vec![text.clone()],
         Value::Array(items) => items.iter().flat_map(texts).collect(),
-        other => panic!("{other} is no text"),
+        other => panic!("{other} is not a text"),
     }
 }
 

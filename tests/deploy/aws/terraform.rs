@@ -1,4 +1,4 @@
-//! The Terraform module, told in the words of the `CloudFormation` template.
+//! The Terraform module, with the names of the `CloudFormation` template.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::rendering::deploy;
 
-/// What the data sources are called in `CloudFormation`.
+/// The names of the data sources in `CloudFormation`.
 const PSEUDO_PARAMETERS: &[(&str, &str)] = &[
     ("data.aws_partition.current.partition", "AWS::Partition"),
     ("data.aws_region.current.region", "AWS::Region"),
@@ -21,28 +21,25 @@ impl Module {
         Self(world::terraform(&deploy("aws/terraform")).await.expect("a module"))
     }
 
-    /// Every name that an expression may refer to.
+    /// Returns every name that an expression can refer to.
     pub(super) fn declared(&self) -> BTreeSet<String> {
-        let named = |kind: &str, prefix: &str| -> Vec<String> {
-            self.blocks(kind).flatten().map(|(name, _)| format!("{prefix}{name}")).collect()
-        };
-        let typed = |kind: &str, prefix: &str| -> Vec<String> {
-            let types = self.blocks(kind).flatten();
-            let paths = types.flat_map(|(kind, blocks)| {
-                blocks.as_object().expect("a block").keys().map(move |name| format!("{prefix}{kind}.{name}"))
-            });
-            paths.collect()
-        };
-        [named("variable", "var."), named("locals", "local."), typed("data", "data."), typed("resource", "")]
-            .concat()
-            .into_iter()
-            .collect()
+        let mut declared = BTreeSet::new();
+        for (block, prefix) in [("variable", "var."), ("locals", "local.")] {
+            declared.extend(self.blocks(block).flatten().map(|(name, _)| format!("{prefix}{name}")));
+        }
+        for (block, prefix) in [("data", "data."), ("resource", "")] {
+            for (kind, bodies) in self.blocks(block).flatten() {
+                let names = bodies.as_object().expect("a block").keys();
+                declared.extend(names.map(|name| format!("{prefix}{kind}.{name}")));
+            }
+        }
+        declared
     }
 
-    /// Every name that an expression refers to.
+    /// Returns every name that an expression refers to.
     pub(super) fn used(&self) -> BTreeSet<String> {
         let mut used = BTreeSet::new();
-        each_text(&self.0, &mut |text| {
+        visit_texts(&self.0, &mut |text| {
             for path in paths(text) {
                 let parts: Vec<&str> = path.split('.').collect();
                 match parts.as_slice() {
@@ -56,17 +53,12 @@ impl Module {
         used
     }
 
-    /// Each variable by its name, with default and description.
+    /// Returns each variable by its name, with default and description.
     pub(super) fn variables(&self) -> BTreeMap<String, (Option<String>, String)> {
-        let text = |value: &Value| match value {
-            Value::Null => None,
-            Value::String(text) => Some(text.clone()),
-            other => Some(other.to_string()),
-        };
         let variables = self.blocks("variable").flatten();
         variables
             .map(|(name, it)| {
-                (pascal(name), (text(&it["default"]), text(&it["description"]).unwrap_or_default()))
+                (pascal(name), (literal(&it["default"]), literal(&it["description"]).unwrap_or_default()))
             })
             .collect()
     }
@@ -75,9 +67,9 @@ impl Module {
         self.blocks("output").flatten().map(|(name, _)| pascal(name)).collect()
     }
 
-    /// The pattern of each rule.
+    /// Returns the event pattern of each rule.
     pub(super) fn event_patterns(&self) -> BTreeMap<String, Value> {
-        let rules = self.of_type("resource", "aws_cloudwatch_event_rule");
+        let rules = self.blocks_of_type("resource", "aws_cloudwatch_event_rule");
         let patterns = rules.into_iter().map(|(name, rule)| {
             assert_eq!(rule["event_pattern"], format!("${{jsonencode(local.{name})}}"));
             (pascal(name), self.resolve(self.local(name)))
@@ -85,9 +77,9 @@ impl Module {
         patterns.collect()
     }
 
-    /// The rules that have a target, each of which is the queue.
+    /// Returns the rules with a target, which has to be the queue.
     pub(super) fn targets(&self) -> BTreeSet<String> {
-        let targets = self.of_type("resource", "aws_cloudwatch_event_target");
+        let targets = self.blocks_of_type("resource", "aws_cloudwatch_event_target");
         let names = targets.into_iter().map(|(name, target)| {
             assert_eq!(target["arn"], "${aws_sqs_queue.queue.arn}", "{name}");
             let rule = target["rule"].as_str().expect("a rule");
@@ -97,23 +89,20 @@ impl Module {
         names.collect()
     }
 
-    /// The resource that has this name in `CloudFormation`.
+    /// Returns the resource with this name in `CloudFormation`.
     #[track_caller]
     pub(super) fn resource(&self, kind: &str, name: &str) -> &Value {
-        let all = self.of_type("resource", kind);
-        all.into_iter()
-            .find(|(it, _)| pascal(it) == name)
-            .unwrap_or_else(|| panic!("there is no {kind} {name}"))
-            .1
+        let all = self.blocks_of_type("resource", kind);
+        all.into_iter().find(|(it, _)| pascal(it) == name).unwrap_or_else(|| panic!("no {kind} {name}")).1
     }
 
-    /// Every resource or data source of a type, by its name.
-    pub(super) fn of_type<'a>(&'a self, block: &str, kind: &str) -> BTreeMap<&'a str, &'a Value> {
+    /// Returns every resource or data source of a type, by name.
+    pub(super) fn blocks_of_type<'a>(&'a self, block: &str, kind: &str) -> BTreeMap<&'a str, &'a Value> {
         let blocks = self.blocks(block).filter_map(|it| it.get(kind)?.as_object()).flatten();
         blocks.map(|(name, body)| (name.as_str(), body)).collect()
     }
 
-    /// A value with every expression in the words of `CloudFormation`: `${SecretNamePrefix}`, `${Queue.Arn}`.
+    /// Resolves every expression of a value to the names of `CloudFormation`: `${SecretNamePrefix}`, `${Queue.Arn}`.
     pub(super) fn resolve(&self, value: &Value) -> Value {
         match value {
             Value::String(text) => self.resolve_text(text).into(),
@@ -127,7 +116,7 @@ impl Module {
         }
     }
 
-    /// Every ARN that an expression refers to, in the words of `CloudFormation`.
+    /// Returns every ARN that an expression refers to, with the names of `CloudFormation`.
     pub(super) fn arns(expression: &str) -> Vec<String> {
         let resources = paths(expression).filter(|path| path.starts_with("aws_"));
         resources.filter_map(|path| Some(format!("${{{}.Arn}}", pascal(path.split('.').nth(1)?)))).collect()
@@ -154,15 +143,13 @@ impl Module {
             ["var", name] => format!("${{{}}}", pascal(name)),
             ["local", name] => self.resolve_text(self.local(name).as_str().expect("a text")),
             [_, name, "arn"] => format!("${{{}.Arn}}", pascal(name)),
-            _ => panic!("{path} has no word in CloudFormation"),
+            _ => panic!("{path} has no counterpart in CloudFormation"),
         }
     }
 
     #[track_caller]
     fn local(&self, name: &str) -> &Value {
-        self.blocks("locals")
-            .find_map(|it| it.get(name))
-            .unwrap_or_else(|| panic!("there is no local {name}"))
+        self.blocks("locals").find_map(|it| it.get(name)).unwrap_or_else(|| panic!("no local {name}"))
     }
 
     fn blocks(&self, kind: &str) -> impl Iterator<Item = &Map<String, Value>> {
@@ -170,7 +157,16 @@ impl Module {
     }
 }
 
-/// `secret_name_prefix` as `SecretNamePrefix`.
+/// Returns a literal as text; `None` for null.
+fn literal(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
+/// Converts `secret_name_prefix` to `SecretNamePrefix`.
 fn pascal(snake: &str) -> String {
     let words = snake.split('_').map(|word| {
         let (first, rest) = word.split_at(1.min(word.len()));
@@ -179,19 +175,20 @@ fn pascal(snake: &str) -> String {
     words.collect()
 }
 
-/// Whatever in a text may be the path of something: words with dots between them.
+/// Returns the candidates for paths in a text: words with dots between them.
 fn paths(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.')).filter(|it| it.contains('.'))
 }
 
-fn each_text(value: &Value, see: &mut impl FnMut(&str)) {
+/// Calls `visit` with every text and every field name of a value.
+fn visit_texts(value: &Value, visit: &mut impl FnMut(&str)) {
     match value {
-        Value::String(text) => see(text),
-        Value::Array(items) => items.iter().for_each(|item| each_text(item, see)),
+        Value::String(text) => visit(text),
+        Value::Array(items) => items.iter().for_each(|item| visit_texts(item, visit)),
         Value::Object(fields) => {
             for (name, field) in fields {
-                see(name);
-                each_text(field, see);
+                visit(name);
+                visit_texts(field, visit);
             }
         }
         _ => {}

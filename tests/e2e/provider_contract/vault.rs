@@ -102,7 +102,7 @@ async fn root_token_file() -> PathBuf {
     static FILE: tokio::sync::OnceCell<PathBuf> = tokio::sync::OnceCell::const_new();
     let file = async || {
         let world = World::shared().await;
-        let file = world.guardian().new_directory("root-token").unwrap().join("token");
+        let file = world.reaper().new_directory("root-token").unwrap().join("token");
         std::fs::write(&file, &world.vault.root_token).unwrap();
         file
     };
@@ -245,9 +245,9 @@ async fn a_mount_that_is_not_there_is_named() {
 #[tokio::test]
 async fn a_sealed_vault_is_sealed_until_it_is_opened() {
     let world = World::shared().await;
-    let vault = world::Vault::start(world.guardian()).await.unwrap();
+    let vault = world::Vault::start(world.reaper()).await.unwrap();
     vault.put_kv2("secret", "key", &password("hunter2")).await.unwrap();
-    let directory = world.guardian().new_directory("sealed").unwrap();
+    let directory = world.reaper().new_directory("sealed").unwrap();
     std::fs::write(directory.join("token"), &vault.root_token).unwrap();
     let provider = open(&VaultSettings {
         address: vault.address.parse().unwrap(),

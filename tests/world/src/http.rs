@@ -6,34 +6,36 @@ use anyhow::{Context as _, bail};
 use reqwest::{Certificate, Client, Method, RequestBuilder, Response};
 use serde_json::Value;
 
-/// How long one request may take, its answer included.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The longest duration of one request, including its response.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A client that keeps no connection: tests share a world, each on a runtime of its own, and a kept connection dies
-/// with the runtime that opened it.
+/// Builds a client that keeps no connection: tests share a world, each on a runtime of its own, and an idle connection
+/// dies with the runtime that opened it.
 pub(crate) fn client(ca: Option<&[u8]>) -> anyhow::Result<Client> {
-    build(ca, 0, Some(PATIENCE))
+    build(ca, 0, Some(REQUEST_TIMEOUT))
 }
 
-/// A client that keeps connections, for a burst of requests within one call.
+/// Builds a client that keeps connections, for a burst of requests within one call.
 pub(crate) fn burst_client(ca: Option<&[u8]>) -> anyhow::Result<Client> {
-    build(ca, 64, Some(PATIENCE))
+    build(ca, 64, Some(REQUEST_TIMEOUT))
 }
 
-/// A client that keeps connections and whose answers may go on for ever, as a watch does.
+/// Builds a client that keeps connections and has no timeout, for watches.
 pub(crate) fn streaming_client(ca: &[u8]) -> anyhow::Result<Client> {
     build(Some(ca), 64, None)
 }
 
-fn build(ca: Option<&[u8]>, kept: usize, patience: Option<Duration>) -> anyhow::Result<Client> {
-    // An error means that somebody installed it before, which is as good.
+fn build(ca: Option<&[u8]>, max_idle: usize, timeout: Option<Duration>) -> anyhow::Result<Client> {
+    // An error means that a provider is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let mut builder =
-        Client::builder().no_proxy().pool_max_idle_per_host(kept).redirect(reqwest::redirect::Policy::none());
-    if let Some(patience) = patience {
-        builder = builder.timeout(patience);
+    let mut builder = Client::builder()
+        .no_proxy()
+        .pool_max_idle_per_host(max_idle)
+        .redirect(reqwest::redirect::Policy::none());
+    if let Some(timeout) = timeout {
+        builder = builder.timeout(timeout);
     }
-    // Without this the machine's own roots would be loaded for every client; loopback needs none of them.
+    // By default every client loads the machine's root certificates; loopback needs none of them.
     let roots = ca
         .map_or(Ok(Vec::new()), Certificate::from_pem_bundle)
         .context("the CA file holds no certificates")?;
@@ -41,25 +43,25 @@ fn build(ca: Option<&[u8]>, kept: usize, patience: Option<Duration>) -> anyhow::
     builder.build().context("cannot build an HTTP client")
 }
 
-/// Sends a request and returns the JSON of a successful answer; `null` for an empty one.
+/// Sends a request and returns the JSON of a successful response; `null` for an empty one.
 pub(crate) async fn json(request: RequestBuilder) -> anyhow::Result<Value> {
     let (client, request) = request.build_split();
-    let request = request.context("the request is not well formed")?;
-    let about = format!("{} {}", request.method(), request.url());
-    let response = client.execute(request).await.with_context(|| format!("{about} got no answer"))?;
+    let request = request.context("malformed request")?;
+    let target = format!("{} {}", request.method(), request.url());
+    let response = client.execute(request).await.with_context(|| format!("{target} got no response"))?;
     let status = response.status();
-    let body = response.bytes().await.with_context(|| format!("{about} broke off"))?;
+    let body = response.bytes().await.with_context(|| format!("{target}: the response ended early"))?;
     if !status.is_success() {
-        bail!("{about} was answered {status}: {}", String::from_utf8_lossy(&body));
+        bail!("{target} returned {status}: {}", String::from_utf8_lossy(&body));
     }
     if body.is_empty() {
         return Ok(Value::Null);
     }
-    serde_json::from_slice(&body).with_context(|| format!("{about} was not answered in JSON"))
+    serde_json::from_slice(&body).with_context(|| format!("{target}: the response is not JSON"))
 }
 
-/// Whether a GET is answered with success just now; a refused connection is a plain no.
-pub(crate) async fn answers(client: &Client, url: &str) -> bool {
+/// Returns true if a GET succeeds; a refused connection is false.
+pub(crate) async fn is_healthy(client: &Client, url: &str) -> bool {
     client
         .request(Method::GET, url)
         .send()

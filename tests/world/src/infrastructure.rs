@@ -1,4 +1,5 @@
-//! What reads infrastructure as code, without a cloud: cfn-lint for `CloudFormation`, python-hcl2 for Terraform.
+//! Parsers and linters of infrastructure as code, without a cloud: cfn-lint for `CloudFormation`, python-hcl2 for
+//! Terraform.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -9,10 +10,10 @@ use tokio::process::Command;
 
 use crate::programs;
 
-/// What the program `cfn-lint` runs.
+/// The code of the program `cfn-lint`.
 const CFN_LINT: &str = "import sys; from cfnlint.runner import main; sys.exit(main())";
 
-/// Reads a template, its short forms as `Fn::` and `Ref`.
+/// Reads a template and writes its short forms out as `Fn::` and `Ref`.
 const CLOUDFORMATION: &str = "
 import json, sys
 from cfnlint.decode import decode
@@ -22,8 +23,8 @@ if matches:
 json.dump(template, sys.stdout)
 ";
 
-/// Reads all files of a module into Terraform's own JSON syntax, where text is a template: a literal without its
-/// quotes, any other expression as `${…}`. The files' blocks of one type stand in one list.
+/// Reads all files of a module into Terraform's JSON syntax, in which text is a template: a literal without its quotes,
+/// any other expression as `${…}`. The blocks of one type from all files are in one list.
 const TERRAFORM: &str = r#"
 import glob, json, os, sys
 import hcl2
@@ -45,7 +46,7 @@ for path in sorted(glob.glob(os.path.join(sys.argv[1], "*.tf"))):
 json.dump(module, sys.stdout)
 "#;
 
-/// What cfn-lint finds in a template, hints included; nothing where all is well.
+/// Returns the findings of cfn-lint in a template, hints included; an empty text for none.
 pub async fn cfn_lint(template: &Path) -> anyhow::Result<String> {
     let output = python(&["-c", CFN_LINT, "--include-checks", "I", "--"], template).await?;
     let findings = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -55,12 +56,12 @@ pub async fn cfn_lint(template: &Path) -> anyhow::Result<String> {
     Ok(findings)
 }
 
-/// A `CloudFormation` template.
+/// Parses a `CloudFormation` template.
 pub async fn cloudformation(template: &Path) -> anyhow::Result<Value> {
     read(CLOUDFORMATION, template).await
 }
 
-/// A Terraform module: every block of every file in `directory`, by its type.
+/// Parses a Terraform module: every block of every file in `directory`, by its type.
 pub async fn terraform(directory: &Path) -> anyhow::Result<Value> {
     read(TERRAFORM, directory).await
 }
@@ -68,7 +69,7 @@ pub async fn terraform(directory: &Path) -> anyhow::Result<Value> {
 async fn read(script: &str, path: &Path) -> anyhow::Result<Value> {
     let output = python(&["-c", script], path).await?;
     if !output.status.success() {
-        bail!("{} cannot be read: {}", path.display(), String::from_utf8_lossy(&output.stderr));
+        bail!("cannot read {}: {}", path.display(), String::from_utf8_lossy(&output.stderr));
     }
     serde_json::from_slice(&output.stdout).with_context(|| format!("{} is not JSON", path.display()))
 }
@@ -76,7 +77,7 @@ async fn read(script: &str, path: &Path) -> anyhow::Result<Value> {
 async fn python(arguments: &[&str], path: &Path) -> anyhow::Result<Output> {
     let mut command = Command::new(programs::deploy_tools_python().await?);
     command.args(arguments).arg(path).env("PYTHONUTF8", "1").env("PYTHONDONTWRITEBYTECODE", "1");
-    // A `.cfnlintrc` of the caller's directory or home says nothing here.
+    // Ignores a `.cfnlintrc` in the caller's directory or home.
     command.current_dir("/").env("HOME", "/nonexistent");
     command.stdin(Stdio::null()).kill_on_drop(true).output().await.context("cannot run Python")
 }

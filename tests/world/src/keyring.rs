@@ -1,4 +1,4 @@
-//! The kubelet's own answer to: which credentials does this pull secret give for this image?
+//! Asks the kubelet's own code for the credentials that a pull secret provides for an image.
 
 use std::process::Stdio;
 
@@ -28,12 +28,12 @@ pub struct KeyringQuestion {
     pub image: String,
 }
 
-/// What the kubelet would do.
+/// The result of the kubelet's lookup.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct KeyringAnswer {
-    /// What it would try, in this order; empty means an anonymous pull.
+    /// The credentials that the kubelet would try, in this order; empty means an anonymous pull.
     pub credentials: Vec<KeyringCredential>,
-    /// Its error; with one, the pod's pull fails whatever else it has.
+    /// The kubelet's error; the pull of the pod then fails, whatever other credentials it has.
     #[serde(default)]
     pub error: Option<String>,
 }
@@ -47,9 +47,9 @@ pub struct KeyringCredential {
     pub password: String,
 }
 
-/// Asks the kubelet's code, one answer for each question in the same order.
+/// Runs the kubelet's code and returns one answer for each question, in the same order.
 pub async fn ask_kubelet(questions: &[KeyringQuestion]) -> anyhow::Result<Vec<KeyringAnswer>> {
-    let input = serde_json::to_vec(questions).context("the questions cannot be written as JSON")?;
+    let input = serde_json::to_vec(questions).context("cannot write the questions as JSON")?;
     let mut child = Command::new(Program::Keyring.path().await?)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -59,14 +59,14 @@ pub async fn ask_kubelet(questions: &[KeyringQuestion]) -> anyhow::Result<Vec<Ke
         .context("cannot start the keyring program")?;
     let mut stdin = child.stdin.take().context("the keyring program has no stdin")?;
     let feed = async {
-        // If it ends early, its own message tells more than a broken pipe.
+        // A failed write means that the program ended early; its own message is more useful than a broken pipe.
         let _ = stdin.write_all(&input).await;
         drop(stdin);
     };
     let ((), output) = tokio::join!(feed, child.wait_with_output());
-    let output = output.context("the keyring program could not be waited for")?;
+    let output = output.context("cannot wait for the keyring program")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
-    serde_json::from_slice(&output.stdout).context("the keyring program's answer is not the expected JSON")
+    serde_json::from_slice(&output.stdout).context("the keyring program did not print the expected JSON")
 }
 
 fn as_base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,4 +1,5 @@
-//! A real Kubernetes API server, with the controllers that make ServiceAccounts and finish namespaces, and no node.
+//! A real Kubernetes control plane without nodes: the API server, and the controllers that create ServiceAccounts and
+//! finalize namespaces.
 
 mod api_server;
 mod apply;
@@ -16,57 +17,57 @@ use anyhow::Context as _;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-pub use api_server::Ending;
+pub use api_server::StopSignal;
 pub use audit::{AuditEvent, AuditMark, service_account_user};
 
-use crate::guardian::Guardian;
 use crate::http;
 use crate::process::Process;
+use crate::reaper::Reaper;
 use api_server::ApiServer;
 
 /// A running control plane.
 #[derive(Debug)]
 pub struct Kube {
-    /// Where the API server listens, `https://127.0.0.1:PORT`.
+    /// The URL of the API server, `https://127.0.0.1:PORT`.
     pub url: String,
-    /// The certificates to trust for it, as PEM.
+    /// The file of certificates to trust for the API server, as PEM.
     pub ca_file: PathBuf,
     /// A bearer token in the group `system:masters`.
     admin_token: String,
-    /// Everything of the control plane that lies on disk.
+    /// The directory of the control plane's files.
     directory: PathBuf,
-    /// Requests as admin.
+    /// The client for requests as admin.
     client: Client,
     // Killed in this order when the control plane is dropped.
     controllers: Option<Process>,
     apiserver: ApiServer,
     _etcd: Process,
-    guardian: Guardian,
+    reaper: Reaper,
 }
 
 impl Kube {
-    /// The admin's kubeconfig.
+    /// Returns the path of the admin's kubeconfig.
     #[must_use]
     pub fn kubeconfig(&self) -> PathBuf {
         self.directory.join("admin.kubeconfig")
     }
 
-    /// Reads as admin; `path` begins with `/api` or `/apis`.
+    /// Reads an object or a list as admin; `path` begins with `/api` or `/apis`.
     pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
         self.request(Method::GET, path, None).await
     }
 
-    /// Creates as admin.
+    /// Creates an object as admin.
     pub async fn post(&self, path: &str, object: &Value) -> anyhow::Result<Value> {
         self.request(Method::POST, path, Some(object)).await
     }
 
-    /// Replaces as admin.
+    /// Replaces an object as admin.
     pub async fn put(&self, path: &str, object: &Value) -> anyhow::Result<Value> {
         self.request(Method::PUT, path, Some(object)).await
     }
 
-    /// Changes as admin, by JSON merge patch.
+    /// Changes an object as admin, by JSON merge patch.
     pub async fn patch(&self, path: &str, change: &Value) -> anyhow::Result<Value> {
         let request = self
             .client
@@ -77,7 +78,7 @@ impl Kube {
         http::json(request).await
     }
 
-    /// Makes an object be as given, as admin, by server-side apply; `path` is that of the object.
+    /// Applies an object as admin, by server-side apply; `path` is that of the object.
     pub async fn apply(&self, path: &str, object: &Value) -> anyhow::Result<Value> {
         let request = self
             .client
@@ -88,7 +89,7 @@ impl Kube {
         http::json(request).await
     }
 
-    /// Deletes as admin.
+    /// Deletes an object as admin.
     pub async fn delete(&self, path: &str) -> anyhow::Result<Value> {
         self.request(Method::DELETE, path, None).await
     }
@@ -102,7 +103,7 @@ impl Kube {
         http::json(request).await
     }
 
-    /// A token for a ServiceAccount by `TokenRequest`, good for `seconds` (600 at least).
+    /// Requests a token for a ServiceAccount by `TokenRequest`, valid for `seconds` (600 at least).
     pub async fn token(
         &self,
         namespace: &str,
@@ -112,17 +113,17 @@ impl Kube {
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token");
         let answer = self.post(&path, &json!({ "spec": { "expirationSeconds": seconds } })).await?;
         let token =
-            answer["status"]["token"].as_str().context("a TokenRequest was answered without a token")?;
+            answer["status"]["token"].as_str().context("the response to a TokenRequest has no token")?;
         Ok(token.to_owned())
     }
 
-    /// Ends the API server and starts it again on the same port, with the same keys and certificates; waits until it is
-    /// ready. etcd goes on, so nothing that was answered is lost.
-    pub async fn restart_apiserver(&self, ending: Ending) -> anyhow::Result<()> {
-        self.apiserver.restart(&self.guardian, ending).await
+    /// Restarts the API server on the same port with the same keys and certificates, and waits until it is ready. etcd
+    /// keeps running, so no acknowledged write is lost.
+    pub async fn restart_apiserver(&self, signal: StopSignal) -> anyhow::Result<()> {
+        self.apiserver.restart(&self.reaper, signal).await
     }
 
-    /// The certificates to trust, as PEM text.
+    /// Returns the certificates to trust, as PEM text.
     pub fn ca_pem(&self) -> anyhow::Result<String> {
         read(&self.ca_file)
     }

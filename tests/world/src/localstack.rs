@@ -1,4 +1,4 @@
-//! LocalStack in host mode: Secrets Manager, and what tells of its changes.
+//! LocalStack in host mode: Secrets Manager, and the services that deliver events about its changes.
 
 mod bus;
 mod queue;
@@ -11,19 +11,19 @@ use url::form_urlencoded::Serializer;
 
 pub use queue::Queue;
 
-use crate::guardian::Guardian;
 use crate::kube::credentials::random_token;
 use crate::process::Process;
+use crate::reaper::Reaper;
 use crate::{http, port, programs};
 
-/// The region that everything is made in.
+/// The region of all resources.
 pub const REGION: &str = "us-east-1";
-/// What may be asked for; each is loaded by its first request.
+/// The enabled services; each is loaded by its first request.
 const SERVICES: &str = "secretsmanager,sqs,events,sns,cloudformation,cloudwatch,iam,sts";
-/// What LocalStack takes for an access key and its secret.
+/// The access key, and its secret.
 const KEY: &str = "test";
 
-/// Starts LocalStack listening on loopback only: it ignores the address it is told and would listen on every one.
+/// Starts LocalStack on loopback only: its gateway ignores the configured address and would listen on all of them.
 const LAUNCHER: &str = r#"
 import functools
 from twisted.internet import endpoints
@@ -39,24 +39,24 @@ pub struct LocalStack {
     pub endpoint: String,
     client: Client,
     _process: Process,
-    _guardian: Guardian,
+    _reaper: Reaper,
 }
 
 impl LocalStack {
-    /// Starts a LocalStack that lives as long as the returned value and `guardian`.
-    pub async fn start(guardian: &Guardian) -> anyhow::Result<Self> {
+    /// Starts a LocalStack that runs until the returned value or `reaper` is dropped.
+    pub async fn start(reaper: &Reaper) -> anyhow::Result<Self> {
         let python = programs::localstack_python().await?;
-        let directory = guardian.new_directory("localstack")?;
+        let directory = reaper.new_directory("localstack")?;
         let listen = format!("127.0.0.1:{}", port::free()?);
-        let process = guardian.spawn("localstack", &directory, &python, |command| {
+        let process = reaper.spawn("localstack", &directory, &python, |command| {
             command
                 .args(["-c", LAUNCHER])
                 .env("SERVICES", SERVICES)
                 .env("GATEWAY_LISTEN", &listen)
                 .env("LOCALSTACK_HOST", &listen)
-                // The host of a queue's URL would be a name that nobody knows.
+                // By default the host of a queue's URL is a name that cannot be resolved.
                 .env("SQS_ENDPOINT_STRATEGY", "path")
-                // Nothing leaves the machine, and nothing listens but the gateway.
+                // No request leaves the machine, and only the gateway listens.
                 .env("DISABLE_EVENTS", "1")
                 .env("SKIP_SSL_CERT_DOWNLOAD", "1")
                 .env("DNS_ADDRESS", "0")
@@ -68,15 +68,17 @@ impl LocalStack {
         let client = http::client(None)?;
         let health = format!("{endpoint}/_localstack/health");
         process
-            .until("being healthy", || async { http::answers(&client, &health).await.then_some(()) })
+            .wait_until("a successful health check", || async {
+                http::is_healthy(&client, &health).await.then_some(())
+            })
             .await?;
-        let localstack = Self { endpoint, client, _process: process, _guardian: guardian.clone() };
-        // A service is loaded by its first request; here, so that no test waits for it.
+        let localstack = Self { endpoint, client, _process: process, _reaper: reaper.clone() };
+        // A service is loaded by its first request; this one saves the tests the wait.
         localstack.request("secretsmanager", "ListSecrets", &json!({})).await?;
         Ok(localstack)
     }
 
-    /// The environment that points the AWS SDK and command line here.
+    /// Returns the environment that points the AWS SDK and command line to this endpoint.
     #[must_use]
     pub fn env(&self) -> Vec<(&'static str, String)> {
         vec![
@@ -88,23 +90,23 @@ impl LocalStack {
         ]
     }
 
-    /// Any request of a service that speaks JSON 1.1 under its own name, as `secretsmanager` does.
+    /// Sends a request to a service with the JSON 1.1 protocol and its own name as target, such as `secretsmanager`.
     pub async fn request(&self, service: &str, action: &str, body: &Value) -> anyhow::Result<Value> {
-        http::json(self.ask(&self.client, service, action, body)).await
+        http::json(self.build_request(&self.client, service, action, body)).await
     }
 
-    /// The same by a client of one's own.
-    fn ask(&self, client: &Client, service: &str, action: &str, body: &Value) -> RequestBuilder {
+    /// Builds the same request for any client.
+    fn build_request(&self, client: &Client, service: &str, action: &str, body: &Value) -> RequestBuilder {
         client
             .post(format!("{}/", self.endpoint))
             .header("content-type", "application/x-amz-json-1.1")
             .header("x-amz-target", format!("{service}.{action}"))
-            .header("authorization", signed_for(service))
+            .header("authorization", authorization(service))
             .body(body.to_string())
     }
 
-    /// Any request of a service that speaks in forms and, when asked to, answers in JSON.
-    async fn form(
+    /// Sends a request to a service with the query protocol, which can respond in JSON.
+    async fn query_request(
         &self,
         service: &str,
         version: &str,
@@ -118,14 +120,14 @@ impl LocalStack {
             .post(format!("{}/", self.endpoint))
             .header("content-type", "application/x-www-form-urlencoded")
             .header("accept", "application/json")
-            .header("authorization", signed_for(service))
+            .header("authorization", authorization(service))
             .body(body.finish());
         http::json(request).await
     }
 
     /// Creates a secret and returns its ARN.
     pub async fn create_secret(&self, name: &str, value: &str) -> anyhow::Result<String> {
-        // The SDKs make this token up for their callers; it becomes the version's id.
+        // The SDKs generate this token for their callers; it becomes the id of the version.
         let body = json!({ "Name": name, "SecretString": value, "ClientRequestToken": random_token()? });
         text(&self.request("secretsmanager", "CreateSecret", &body).await?, "ARN")
     }
@@ -137,23 +139,24 @@ impl LocalStack {
         Ok(version)
     }
 
-    /// Puts a new current value of which the version id was known before.
+    /// Puts a new current value with the given version id.
     pub async fn put_secret_version(&self, secret: &str, value: &str, version: &str) -> anyhow::Result<()> {
         let body = json!({ "SecretId": secret, "SecretString": value, "ClientRequestToken": version });
         let answer = self.request("secretsmanager", "PutSecretValue", &body).await?;
-        ensure!(answer["VersionId"] == version, "LocalStack made up another version: {answer}");
+        ensure!(answer["VersionId"] == version, "LocalStack generated another version id: {answer}");
         Ok(())
     }
 }
 
-/// LocalStack reads service and region from here and checks no signature.
-fn signed_for(service: &str) -> String {
+/// Returns an `Authorization` header: LocalStack reads service and region from it and checks no signature.
+fn authorization(service: &str) -> String {
     format!(
         "AWS4-HMAC-SHA256 Credential={KEY}/20260101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
     )
 }
 
 fn text(answer: &Value, field: &str) -> anyhow::Result<String> {
-    let found = answer[field].as_str().with_context(|| format!("LocalStack answered without {field}"))?;
+    let found =
+        answer[field].as_str().with_context(|| format!("the response of LocalStack has no {field}"))?;
     Ok(found.to_owned())
 }

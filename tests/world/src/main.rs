@@ -4,47 +4,47 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use world::keeper::{self, Which};
+use world::world_daemon::{self, RegistryAuth};
 
 /// The world that regcred is tested in, for a shell: eval "$(world up)"
 #[derive(Parser)]
 #[command(name = "world")]
 struct Arguments {
     #[command(subcommand)]
-    command: Order,
+    command: WorldCommand,
 }
 
 #[derive(Subcommand)]
-enum Order {
+enum WorldCommand {
     /// Start a world that stays up, and print its environment
     Up,
     /// Print the environment of the world that is up
     Env,
     /// Stop the world that is up
     Down,
-    /// Build and install whatever a world needs and is missing
+    /// Build and install the missing programs of a world
     Build,
     /// Change the password of a registry of the world that is up
     SetPassword {
-        /// Which registry
+        /// The registry, by its authentication
         registry: RegistryName,
-        /// The new password; a test's password, so it may stand on a command line
+        /// The new password; a password for tests, which may be on a command line
         password: String,
     },
-    /// Be the process that keeps a world
+    /// Run the daemon
     #[command(hide = true)]
-    Keep,
+    Daemon,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum RegistryName {
-    /// The one with Basic authentication
+    /// Basic authentication
     Basic,
-    /// The one with a token server
+    /// Bearer authentication by a token server
     Token,
 }
 
-impl From<RegistryName> for Which {
+impl From<RegistryName> for RegistryAuth {
     fn from(name: RegistryName) -> Self {
         match name {
             RegistryName::Basic => Self::Basic,
@@ -58,7 +58,7 @@ async fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
     match run(command).await {
         Ok(data) => {
-            // A closed stdout means that nobody wants the data any more.
+            // A closed stdout is no error: the reader has ended.
             let _ = std::io::stdout().lock().write_all(data.as_bytes());
             ExitCode::SUCCESS
         }
@@ -69,17 +69,17 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Carries out an order and returns what belongs on stdout.
-async fn run(order: Order) -> anyhow::Result<String> {
+/// Runs a command and returns its output for stdout.
+async fn run(command: WorldCommand) -> anyhow::Result<String> {
     let nothing = String::new();
-    match order {
-        Order::Up => keeper::up().await,
-        Order::Env => keeper::env(),
-        Order::Down => keeper::down().await.map(|()| nothing),
-        Order::Build => world::build_all().await.map(|()| nothing),
-        Order::SetPassword { registry, password } => {
-            keeper::set_password(registry.into(), &password).map(|()| nothing)
+    match command {
+        WorldCommand::Up => world_daemon::up().await,
+        WorldCommand::Env => world_daemon::env(),
+        WorldCommand::Down => world_daemon::down().await.map(|()| nothing),
+        WorldCommand::Build => world::build_all().await.map(|()| nothing),
+        WorldCommand::SetPassword { registry, password } => {
+            world_daemon::set_password(registry.into(), &password).map(|()| nothing)
         }
-        Order::Keep => keeper::keep().await.map(|()| nothing),
+        WorldCommand::Daemon => world_daemon::run().await.map(|()| nothing),
     }
 }

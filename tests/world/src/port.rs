@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::Context as _;
 
-/// Below the range that systems give to outgoing connections, so that no client takes a port before its server does.
+/// The first port, below the ephemeral range, so that no outgoing connection takes the port of a server.
 const FIRST: u32 = 20_000;
-/// How many ports there are to choose from.
+/// The number of candidate ports.
 const COUNT: u32 = 12_000;
-/// Ports set apart for each process id, so that two worlds that start together do not choose the same.
+/// The number of ports reserved for each process id, so that two worlds that start together choose different ones.
 const STRIDE: u32 = 32;
-/// Vault listens on the port after its own, too, so every second one is left to it.
+/// The distance between two ports: Vault also listens on the port after its own.
 const STEP: u16 = 2;
 
-/// A loopback port on which nobody listens, nor on the one after it.
+/// Returns a loopback port that is free together with the next one.
 pub fn free() -> anyhow::Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let base = std::process::id().wrapping_mul(STRIDE) % COUNT;
@@ -24,7 +24,7 @@ pub fn free() -> anyhow::Result<u16> {
             u16::try_from(FIRST + (base + step) % COUNT).ok()
         })
         .find(|port| [*port, port + 1].into_iter().all(is_free))
-        .context("no loopback port between 20000 and 32000 is free: end what occupies them")
+        .context("no loopback port between 20000 and 32000 is free: stop the processes that use them")
 }
 
 fn is_free(port: u16) -> bool {

@@ -1,4 +1,4 @@
-//! A process of the world: its log, whether it still lives, waiting until it is ready, and signals to it.
+//! Processes of the world: logs, exit statuses, signals, and waits until a process is ready.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use crate::guardian::{Guardian, lock};
+use crate::reaper::{Reaper, lock};
 
-/// How long any part may take to get ready; a busy machine is slow, a broken part says so earlier.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+/// The longest start of any part, on a busy machine; a broken part fails earlier.
+const READY_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Time between two looks at something that is not ready yet.
-const PAUSE: Duration = Duration::from_millis(25);
+/// The time between two probes of a part that is not ready yet.
+const PROBE_INTERVAL: Duration = Duration::from_millis(25);
 
 /// A running program and its process group; dropping it kills the group.
 #[derive(Debug)]
@@ -23,49 +23,50 @@ pub struct Process {
     name: String,
     log: PathBuf,
     child: Mutex<Child>,
-    guardian: Guardian,
+    reaper: Reaper,
 }
 
 impl Process {
-    pub(crate) fn new(name: &str, log: PathBuf, child: Child, guardian: Guardian) -> Self {
-        Self { name: name.to_owned(), log, child: Mutex::new(child), guardian }
+    pub(crate) fn new(name: &str, log: PathBuf, child: Child, reaper: Reaper) -> Self {
+        Self { name: name.to_owned(), log, child: Mutex::new(child), reaper }
     }
 
-    /// The file that holds everything it printed.
+    /// Returns the file with the output of the process.
     #[must_use]
     pub fn log(&self) -> &Path {
         &self.log
     }
 
-    /// Its number in the system.
+    /// Returns the process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         lock(&self.child).id()
     }
 
-    /// Sends a signal to its group.
+    /// Sends a signal to the process group.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let group = group(&lock(&self.child)).context("a process has no number")?;
+        let group = group(&lock(&self.child)).context("a process has no id")?;
         kill_process_group(group, signal).with_context(|| format!("cannot send a signal to {}", self.name))
     }
 
-    /// Waits until it ends, by itself or by a signal, and tells how.
+    /// Waits until the process ends, by itself or by a signal, and returns its status.
     pub async fn end(&self) -> anyhow::Result<ExitStatus> {
-        until(&format!("the end of {}", self.name), || async { Ok(self.ended()) }).await
+        wait_until(&format!("the end of {}", self.name), || async { Ok(self.ended()) }).await
     }
 
-    /// How it ended, if it has. It is not reaped before it is dropped, so that its number stays its own.
+    /// Returns the exit status of a process that has ended. The process is reaped on drop only, so that its id is not
+    /// reused before.
     #[must_use]
     pub fn ended(&self) -> Option<ExitStatus> {
         let group = group(&lock(&self.child))?;
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let status = waitid(WaitId::Pid(group), options).ok().flatten()?;
-        // As wait(2) has it: the exit code in the second byte, or the signal in the first.
+        // The encoding of wait(2): the exit code in the second byte, or the signal in the first.
         let code = status.exit_status().map(|code| code << 8);
         code.or_else(|| status.terminating_signal()).map(ExitStatus::from_raw)
     }
 
-    /// The last lines of its log, for an error message.
+    /// Returns the last lines of the log, for an error message.
     fn tail(&self) -> String {
         let text = std::fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
@@ -73,32 +74,32 @@ impl Process {
         lines[lines.len().saturating_sub(15)..].join("\n")
     }
 
-    /// Looks again and again until `look` finds something, the process ends, or patience does.
-    pub(crate) async fn until<T, L>(&self, what: &str, look: impl Fn() -> L) -> anyhow::Result<T>
+    /// Probes until `probe` returns a value; fails if the process ends or the time runs out.
+    pub(crate) async fn wait_until<T, L>(&self, what: &str, probe: impl Fn() -> L) -> anyhow::Result<T>
     where
         L: Future<Output = Option<T>>,
     {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + READY_TIMEOUT;
         loop {
-            if let Some(found) = look().await {
+            if let Some(found) = probe().await {
                 return Ok(found);
             }
             if let Some(status) = self.ended() {
                 bail!(
-                    "{} ended with {status} before {what}; its last lines are:\n{}",
+                    "{} ended with {status} before {what}; the end of its log:\n{}",
                     self.name,
                     self.tail()
                 );
             }
             if Instant::now() > deadline {
                 bail!(
-                    "{} did not get as far as {what} in {} s; its last lines are:\n{}",
+                    "{} timed out after {} s waiting for {what}; the end of its log:\n{}",
                     self.name,
-                    PATIENCE.as_secs(),
+                    READY_TIMEOUT.as_secs(),
                     self.tail()
                 );
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(PROBE_INTERVAL).await;
         }
     }
 }
@@ -106,11 +107,11 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         let child = self.child.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // Not reaped yet, so the number cannot have passed to another process.
+        // The process is not reaped yet, so its id cannot belong to another process.
         if let Some(group) = group(child) {
             let _ = kill_process_group(group, Signal::KILL);
         }
-        self.guardian.forget(child.id());
+        self.reaper.forget(child.id());
         let _ = child.wait();
     }
 }
@@ -119,19 +120,19 @@ fn group(child: &Child) -> Option<Pid> {
     i32::try_from(child.id()).ok().and_then(Pid::from_raw)
 }
 
-/// Looks again and again until `look` finds something or patience ends; for what no single process answers for.
-pub(crate) async fn until<T, L>(what: &str, look: impl Fn() -> L) -> anyhow::Result<T>
+/// Probes until `probe` returns a value; fails if it fails or the time runs out. For conditions of no single process.
+pub(crate) async fn wait_until<T, L>(what: &str, probe: impl Fn() -> L) -> anyhow::Result<T>
 where
     L: Future<Output = anyhow::Result<Option<T>>>,
 {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + READY_TIMEOUT;
     loop {
-        if let Some(found) = look().await? {
+        if let Some(found) = probe().await? {
             return Ok(found);
         }
         if Instant::now() > deadline {
-            bail!("{what} did not come true in {} s", PATIENCE.as_secs());
+            bail!("timed out after {} s waiting for {what}", READY_TIMEOUT.as_secs());
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(PROBE_INTERVAL).await;
     }
 }

@@ -1,39 +1,48 @@
-//! The programs the world is made of, and where each is found: `$REGCRED_WORLD_BIN`, `PATH`, the cache, else built.
+//! The programs of the world, from `$REGCRED_WORLD_BIN`, `PATH` or the cache; missing ones are built.
 
 mod cache;
 mod go;
 mod pins;
 mod python;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 pub(crate) use cache::root as cache_root;
 pub(crate) use pins::hex;
 
-/// The directory that goes before everything else.
+/// The directory that is searched first.
 const BIN_VARIABLE: &str = "REGCRED_WORLD_BIN";
 
-/// Chooses the control plane: `oldest`, or the newest where it is unset.
+/// Selects the control plane: `oldest` or `newest`, the default.
 const KUBERNETES_VARIABLE: &str = "REGCRED_WORLD_KUBERNETES";
 
 /// The release of Kubernetes that a world runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kubernetes {
-    /// The newest that regcred is tested on.
+    /// The newest release that regcred is tested on.
     Newest,
-    /// The oldest that the documentation promises.
+    /// The oldest release that the documentation promises.
     Oldest,
 }
 
 impl Kubernetes {
-    /// The choice of the environment.
-    pub(crate) fn chosen() -> Self {
-        match std::env::var_os(KUBERNETES_VARIABLE) {
-            Some(value) if value == "oldest" => Self::Oldest,
-            _ => Self::Newest,
+    /// Returns the release that the environment selects.
+    pub(crate) fn from_env() -> anyhow::Result<Self> {
+        Self::parse(std::env::var_os(KUBERNETES_VARIABLE).as_deref())
+    }
+
+    fn parse(value: Option<&OsStr>) -> anyhow::Result<Self> {
+        let Some(value) = value else { return Ok(Self::Newest) };
+        match value.to_str() {
+            Some("oldest") => Ok(Self::Oldest),
+            Some("newest") => Ok(Self::Newest),
+            _ => {
+                bail!("invalid {KUBERNETES_VARIABLE}={}: the value must be oldest or newest", value.display())
+            }
         }
     }
 }
@@ -41,19 +50,19 @@ impl Kubernetes {
 /// A program that the world starts or calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Program {
-    /// The store below the API server.
+    /// The storage of the API server.
     Etcd,
     /// The API server.
     KubeApiserver,
-    /// The controllers that make ServiceAccounts and finish namespaces.
+    /// The controllers that create ServiceAccounts and finalize namespaces.
     KubeControllerManager,
-    /// The command line; any version on `PATH` will do.
+    /// The command line; any version on `PATH` is accepted.
     Kubectl,
-    /// Our own small program around the kubelet's keyring.
+    /// The wrapper around the kubelet's keyring, from `go/kube/keyring`.
     Keyring,
     /// Vault with KV, AppRole, JWT, userpass, transit and PKI.
     Vault,
-    /// Vault's Kubernetes auth method, a plugin of its own.
+    /// Vault's Kubernetes auth method, an external plugin.
     VaultPluginAuthKubernetes,
     /// The `distribution` registry.
     Registry,
@@ -62,7 +71,7 @@ pub(crate) enum Program {
 }
 
 impl Program {
-    /// Every program, in the order in which a person would wait for them.
+    /// Every program, the shortest builds first.
     pub(crate) const ALL: [Self; 9] = [
         Self::Etcd,
         Self::Registry,
@@ -75,10 +84,10 @@ impl Program {
         Self::VaultPluginAuthKubernetes,
     ];
 
-    /// The programs that the demo runs: no controllers, no Kubernetes auth in Vault, no chart, no kubectl.
+    /// The programs of the demo: no controllers, no Kubernetes auth in Vault, no chart, no kubectl.
     const BARE: [Self; 5] = [Self::Etcd, Self::Registry, Self::KubeApiserver, Self::Keyring, Self::Vault];
 
-    /// The name of its file.
+    /// Returns the file name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Etcd => "etcd",
@@ -93,11 +102,11 @@ impl Program {
         }
     }
 
-    /// How a program found on `PATH` shows that it is the pinned one: its version argument and the module of the pin.
+    /// Returns the check of a program on `PATH`: its version argument, and the module of the pin.
     ///
-    /// `None` for programs that are never taken from `PATH`: other tools are called `keyring` too, the plugin
-    /// cannot tell its version, and a Helm built without flags does not know its own.
-    fn proof(self) -> Option<(&'static str, &'static str)> {
+    /// `None` for programs that are never taken from `PATH`: other tools have the name `keyring` too, the plugin
+    /// cannot print its version, and a Helm built without flags does not know its own.
+    fn version_check(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Etcd => Some(("--version", "go.etcd.io/etcd/server/v3")),
             Self::KubeApiserver | Self::KubeControllerManager => Some(("--version", "k8s.io/kubernetes")),
@@ -107,7 +116,7 @@ impl Program {
         }
     }
 
-    /// The program's file, built first if it is nowhere to be found.
+    /// Returns the path of the program, which is built first if it is missing.
     pub(crate) async fn path(self) -> anyhow::Result<PathBuf> {
         blocking(move || {
             if let Some(path) = self.find()? {
@@ -121,7 +130,7 @@ impl Program {
         .await
     }
 
-    /// Looks in `$REGCRED_WORLD_BIN`, then `PATH`, then the cache.
+    /// Searches `$REGCRED_WORLD_BIN`, then `PATH`, then the cache.
     fn find(self) -> anyhow::Result<Option<PathBuf>> {
         if let Some(directory) = std::env::var_os(BIN_VARIABLE) {
             let path = PathBuf::from(directory).join(self.name());
@@ -129,32 +138,33 @@ impl Program {
                 return Ok(Some(path));
             }
         }
-        if let Some(path) = on_path(self.name()).filter(|path| self.is_pinned(path)) {
+        let module = go::module_of(self, Kubernetes::from_env()?);
+        if let Some(path) = on_path(self.name()).filter(|path| self.is_pinned(path, module.folder)) {
             return Ok(Some(path));
         }
-        let path = cache::of(go::pins_of(self))?.join("bin").join(self.name());
+        let path = cache::directory(module.pins)?.join("bin").join(self.name());
         Ok(path.is_file().then_some(path))
     }
 
-    /// Whether the file from `PATH` may stand for the pinned program: same major and minor version.
-    fn is_pinned(self, path: &Path) -> bool {
+    /// Returns true if the file from `PATH` has the major and minor version of the pin in `go/<folder>`.
+    fn is_pinned(self, path: &Path, folder: &str) -> bool {
         if self == Self::Kubectl {
             return true;
         }
-        let Some((argument, module)) = self.proof() else { return false };
-        let Some(wanted) =
-            pins::version(go::folder_of(self), module).and_then(|version| version.rsplit_once('.'))
+        let Some((argument, module)) = self.version_check() else { return false };
+        let Some((pinned, _patch)) =
+            pins::version(folder, module).and_then(|version| version.rsplit_once('.'))
         else {
             return false;
         };
         Command::new(path)
             .arg(argument)
             .output()
-            .is_ok_and(|output| speaks_of(&String::from_utf8_lossy(&output.stdout), wanted.0))
+            .is_ok_and(|output| has_minor_version(&String::from_utf8_lossy(&output.stdout), pinned))
     }
 }
 
-/// Builds and installs whatever is missing, so that a later start takes seconds.
+/// Builds and installs all missing programs, so that a later start takes seconds.
 pub async fn build_all() -> anyhow::Result<()> {
     build(&Program::ALL).await?;
     localstack_python().await?;
@@ -162,7 +172,7 @@ pub async fn build_all() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds and installs what [`World::start_bare`](crate::World::start_bare) needs and is missing, and nothing else.
+/// Builds and installs the missing programs of [`World::start_bare`](crate::World::start_bare) only.
 pub async fn build_bare() -> anyhow::Result<()> {
     build(&Program::BARE).await?;
     localstack_python().await.map(drop)
@@ -181,17 +191,17 @@ async fn build(programs: &'static [Program]) -> anyhow::Result<()> {
     .await
 }
 
-/// The Python interpreter of the LocalStack installation, installed first if it is missing.
+/// Returns the Python interpreter of the LocalStack installation, which is installed first if it is missing.
 pub(crate) async fn localstack_python() -> anyhow::Result<PathBuf> {
     blocking(python::localstack).await
 }
 
-/// The Python interpreter of cfn-lint and python-hcl2, installed first if it is missing.
+/// Returns the Python interpreter of cfn-lint and python-hcl2, which are installed first if they are missing.
 pub(crate) async fn deploy_tools_python() -> anyhow::Result<PathBuf> {
     blocking(python::deploy_tools).await
 }
 
-/// The first executable file called `name` on `PATH`.
+/// Returns the first executable file called `name` on `PATH`.
 pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt as _;
     std::env::split_paths(&std::env::var_os("PATH")?).map(|directory| directory.join(name)).find(|path| {
@@ -199,8 +209,8 @@ pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     })
 }
 
-/// Whether a version text names `major.minor` with any patch.
-fn speaks_of(text: &str, major_minor: &str) -> bool {
+/// Returns true if a version text contains `major.minor` with any patch.
+fn has_minor_version(text: &str, major_minor: &str) -> bool {
     text.split(|c: char| c.is_whitespace() || c == 'v')
         .any(|word| word.strip_prefix(major_minor).is_some_and(|rest| rest.starts_with('.')))
 }
@@ -208,7 +218,7 @@ fn speaks_of(text: &str, major_minor: &str) -> bool {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
 ) -> anyhow::Result<T> {
-    tokio::task::spawn_blocking(work).await.context("the thread that looks for programs ended early")?
+    tokio::task::spawn_blocking(work).await.context("the search for programs failed")?
 }
 
 #[cfg(test)]
@@ -216,15 +226,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_patch_release_counts_and_another_minor_does_not() {
-        for (text, wanted, expected) in [
+    fn minor_version_matches_any_patch_and_no_other_minor() {
+        for (text, minor, expected) in [
             ("etcd Version: 3.6.4\nGit SHA: x", "3.6", true),
             ("Kubernetes v1.37.2", "1.37", true),
             ("Kubernetes v1.3.7", "1.37", false),
             ("registry github.com/distribution/distribution/v3 v3.0.0+unknown", "3.0", true),
             ("registry github.com/docker/distribution 2.8.3", "3.0", false),
         ] {
-            assert_eq!(speaks_of(text, wanted), expected, "{text}");
+            assert_eq!(has_minor_version(text, minor), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn kubernetes_variable_selects_release_or_is_rejected() {
+        assert_eq!(Kubernetes::parse(None).unwrap(), Kubernetes::Newest);
+        assert_eq!(Kubernetes::parse(Some("newest".as_ref())).unwrap(), Kubernetes::Newest);
+        assert_eq!(Kubernetes::parse(Some("oldest".as_ref())).unwrap(), Kubernetes::Oldest);
+        for value in ["", "1.30", "Oldest"] {
+            let error = Kubernetes::parse(Some(value.as_ref())).unwrap_err().to_string();
+            let expected =
+                format!("invalid REGCRED_WORLD_KUBERNETES={value}: the value must be oldest or newest");
+            assert_eq!(error, expected);
         }
     }
 }

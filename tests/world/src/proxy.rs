@@ -1,7 +1,7 @@
-//! A proxy between a client and the API server, which passes everything through until it is told to misbehave.
+//! A proxy between a client and the API server that injects faults by rules.
 //!
-//! Plain HTTP towards the client, TLS towards the API server. Answers go through chunk by chunk, so that a watch is as prompt
-//! as without it. It runs on a thread of its own, because rules are switched while a test waits for something else.
+//! Plain HTTP towards the client, TLS towards the API server. Responses are forwarded chunk by chunk, so that the events
+//! of a watch are not delayed. The proxy runs on a thread of its own, because rules change while a test waits.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,70 +23,70 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, oneshot};
 
-use crate::guardian::lock;
 use crate::kube::Kube;
+use crate::reaper::lock;
 use crate::{http, port};
 
-/// No honest request body is longer.
-const LONGEST_BODY: usize = 4 * 1024 * 1024;
+/// The most bytes of a request body.
+const MAX_BODY: usize = 4 * 1024 * 1024;
 
 /// A running proxy; dropping it ends it.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
-    desk: Desk,
+    state: ProxyState,
     /// `None` while connections are refused.
     server: Mutex<Option<Server>>,
 }
 
-/// What is done to a request instead of passing it through.
+/// A fault, injected into a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is answered with a Status object of this code; the API server never sees it.
+    /// The proxy responds with a Status object of this code; the API server never sees the request.
     Answer(u16),
-    /// It is passed through after that long.
+    /// The request is forwarded after this delay.
     Delay(Duration),
-    /// It is passed through, and the answer breaks off: the client cannot know what became of it.
+    /// The request is forwarded, and the response cut off: the client cannot know the outcome.
     Lose,
 }
 
-/// Which requests a [`Fault`] is for.
+/// The requests that get a [`Fault`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// `get`, `list`, `watch`, `create`, `update`, `patch` or `delete`; `None` for each of them.
+    /// `get`, `list`, `watch`, `create`, `update`, `patch` or `delete`; `None` for any.
     pub verb: Option<&'static str>,
     /// For example `secrets` or `clusterpullsecrets/status`; `None` for any.
     pub resource: Option<&'static str>,
-    /// Every how many of these requests; 1 for all.
+    /// The fault is injected into every n-th of these requests; 1 for all.
     pub every: usize,
-    /// What is done to them.
+    /// The fault to inject.
     pub fault: Fault,
 }
 
-/// What kind of request it is, in the words of the audit log.
+/// The kind of a request, in the terms of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kind {
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete` or `deletecollection`.
     pub verb: &'static str,
-    /// The plural with the subresource, for example `secrets` or `clusterpullsecrets/status`; the path where it is none.
+    /// The plural with the subresource, for example `secrets` or `clusterpullsecrets/status`; else the path.
     pub resource: String,
 }
 
-/// What both sides of the proxy share; clones are the same desk.
+/// The state that [`Proxy`] and its server share; clones refer to the same state.
 #[derive(Clone, Debug)]
-struct Desk {
+struct ProxyState {
     url: String,
     ca: Bytes,
-    /// Each with how many requests it has met.
+    /// Each rule with the number of requests that matched it.
     rules: Arc<Mutex<Vec<(Rule, usize)>>>,
     requests: Arc<Mutex<BTreeMap<Kind, usize>>>,
-    /// Heard by every open watch.
-    ends: broadcast::Sender<End>,
+    /// Received by every open watch.
+    watch_ends: broadcast::Sender<WatchEnd>,
 }
 
-/// How an open watch is ended.
+/// The way an open watch is ended.
 #[derive(Clone, Copy, Debug)]
-enum End {
+enum WatchEnd {
     Cut,
     Expired,
 }
@@ -94,19 +94,19 @@ enum End {
 impl Proxy {
     /// Starts a proxy to `kube` on a free loopback port.
     pub fn start(kube: &Kube) -> anyhow::Result<Self> {
-        let desk = Desk {
+        let state = ProxyState {
             url: kube.url.clone(),
             ca: kube.ca_pem()?.into(),
             rules: Arc::default(),
             requests: Arc::default(),
-            ends: broadcast::Sender::new(16),
+            watch_ends: broadcast::Sender::new(16),
         };
-        let proxy = Self { port: port::free()?, desk, server: Mutex::new(None) };
+        let proxy = Self { port: port::free()?, state, server: Mutex::new(None) };
         proxy.accept()?;
         Ok(proxy)
     }
 
-    /// Where it listens, `http://127.0.0.1:PORT`.
+    /// Returns the URL, `http://127.0.0.1:PORT`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
@@ -116,40 +116,40 @@ impl Proxy {
         self.port
     }
 
-    /// Misbehaves by these rules from now on, and by no others. The first that is due for a request is followed.
+    /// Replaces all rules. The first rule that is due for a request applies.
     pub fn follow(&self, rules: impl IntoIterator<Item = Rule>) {
-        *lock(&self.desk.rules) = rules.into_iter().map(|rule| (rule, 0)).collect();
+        *lock(&self.state.rules) = rules.into_iter().map(|rule| (rule, 0)).collect();
     }
 
     /// Cuts every open watch off in the middle of its stream.
     pub fn cut_watches(&self) {
-        // An error says that there are none.
-        let _ = self.desk.ends.send(End::Cut);
+        // An error means that no watch is open.
+        let _ = self.state.watch_ends.send(WatchEnd::Cut);
     }
 
-    /// Ends every open watch as the API server does when it has forgotten the version a client is at: by a 410.
+    /// Ends every open watch with a 410, as the API server does for a resourceVersion that is too old.
     pub fn expire_watches(&self) {
-        let _ = self.desk.ends.send(End::Expired);
+        let _ = self.state.watch_ends.send(WatchEnd::Expired);
     }
 
-    /// Cuts every connection off and refuses new ones.
+    /// Cuts off every connection and refuses new ones.
     pub fn refuse(&self) {
         lock(&self.server).take();
     }
 
-    /// Undoes [`Proxy::refuse`].
+    /// Accepts connections again after [`Proxy::refuse`].
     pub fn accept(&self) -> anyhow::Result<()> {
         let mut server = lock(&self.server);
         if server.is_none() {
-            *server = Some(Server::start(self.port, self.desk.clone())?);
+            *server = Some(Server::start(self.port, self.state.clone())?);
         }
         Ok(())
     }
 
-    /// The requests since the last call, also those that were answered by a rule.
+    /// Returns the requests since the last call, including those with an injected fault.
     #[must_use]
     pub fn take_requests(&self) -> BTreeMap<Kind, usize> {
-        std::mem::take(&mut *lock(&self.desk.requests))
+        std::mem::take(&mut *lock(&self.state.requests))
     }
 }
 
@@ -162,26 +162,26 @@ struct Server {
 }
 
 impl Server {
-    fn start(port: u16, desk: Desk) -> anyhow::Result<Self> {
+    fn start(port: u16, state: ProxyState) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).context("the proxy cannot listen")?;
         listener.set_nonblocking(true).context("the proxy cannot listen without blocking")?;
-        let client = http::streaming_client(&desk.ca)?;
+        let client = http::streaming_client(&state.ca)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("the proxy cannot start its runtime")?;
         let (stop, stopped) = oneshot::channel::<()>();
         let serve = async move {
             // Fails only outside a runtime.
             let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-            // Without this an event of a watch may wait for the acknowledgement of the one before.
+            // With Nagle's algorithm, an event of a watch may wait for the acknowledgement of the one before.
             let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
-            let router = Router::new().fallback(answer).with_state((desk, client));
+            let router = Router::new().fallback(handle).with_state((state, client));
             let _ = axum::serve(listener, router).await;
         };
         let thread = std::thread::Builder::new().name("proxy".to_owned()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! { () = serve => (), _ = stopped => () }
             });
-            // Dropping the runtime drops its connections.
+            // The drop of the runtime closes its connections.
         });
         Ok(Self { stop: Some(stop), thread: Some(thread.context("cannot start the proxy's thread")?) })
     }
@@ -196,90 +196,90 @@ impl Drop for Server {
     }
 }
 
-impl Desk {
-    /// Counts a request, and says what is to be done to it.
+impl ProxyState {
+    /// Counts a request, and returns the fault to inject.
     fn take(&self, kind: &Kind) -> Option<Fault> {
         *lock(&self.requests).entry(kind.clone()).or_default() += 1;
         let mut rules = lock(&self.rules);
-        rules.iter_mut().filter(|(rule, _)| rule.is_for(kind)).find_map(|(rule, met)| {
-            *met += 1;
-            met.is_multiple_of(rule.every).then_some(rule.fault)
+        rules.iter_mut().filter(|(rule, _)| rule.matches(kind)).find_map(|(rule, count)| {
+            *count += 1;
+            count.is_multiple_of(rule.every).then_some(rule.fault)
         })
     }
 }
 
 impl Rule {
-    fn is_for(&self, kind: &Kind) -> bool {
+    fn matches(&self, kind: &Kind) -> bool {
         self.verb.is_none_or(|verb| verb == kind.verb)
             && self.resource.is_none_or(|resource| resource == kind.resource)
     }
 }
 
-async fn answer(State((desk, client)): State<(Desk, Client)>, request: Request) -> Response {
-    let kind = Kind::of(request.method(), request.uri());
-    let fault = desk.take(&kind);
+async fn handle(State((state, client)): State<(ProxyState, Client)>, request: Request) -> Response {
+    let kind = Kind::from_request(request.method(), request.uri());
+    let fault = state.take(&kind);
     match fault {
-        Some(Fault::Answer(code)) => return refusal(code),
+        Some(Fault::Answer(code)) => return error_response(code),
         Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,
         Some(Fault::Lose) | None => (),
     }
-    let ends = (kind.verb == "watch").then(|| desk.ends.subscribe());
-    match pass(&desk, &client, request).await {
-        Ok(answer) if fault == Some(Fault::Lose) => {
-            from(answer, |_| Body::from_stream(stream::once(async { Err::<Bytes, _>(CutOff) })))
+    let ends = (kind.verb == "watch").then(|| state.watch_ends.subscribe());
+    match forward(&state, &client, request).await {
+        Ok(response) if fault == Some(Fault::Lose) => {
+            with_body(response, |_| Body::from_stream(stream::once(async { Err::<Bytes, _>(Interrupted) })))
         }
-        Ok(answer) => from(answer, |answer| Body::from_stream(chunks(answer, ends))),
-        // As a load balancer says it.
-        Err(_) => refusal(503),
+        Ok(response) => with_body(response, |response| Body::from_stream(chunks(response, ends))),
+        // The status that a load balancer would return.
+        Err(_) => error_response(503),
     }
 }
 
-async fn pass(desk: &Desk, client: &Client, request: Request) -> anyhow::Result<reqwest::Response> {
+async fn forward(state: &ProxyState, client: &Client, request: Request) -> anyhow::Result<reqwest::Response> {
     let (mut parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, LONGEST_BODY).await?;
+    let body = axum::body::to_bytes(body, MAX_BODY).await?;
     for name in [HOST, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
         parts.headers.remove(name);
     }
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-    let request = client.request(parts.method, format!("{}{target}", desk.url));
+    let request = client.request(parts.method, format!("{}{target}", state.url));
     Ok(request.headers(parts.headers).body(body).send().await?)
 }
 
-/// An answer with the API server's head and a body made of the rest.
-fn from(mut answer: reqwest::Response, body: impl FnOnce(reqwest::Response) -> Body) -> Response {
+/// Returns a response with the status and headers of the API server, and a body made from the rest.
+fn with_body(mut upstream: reqwest::Response, body: impl FnOnce(reqwest::Response) -> Body) -> Response {
     let mut response = Response::new(Body::empty());
-    *response.status_mut() = answer.status();
-    *response.headers_mut() = std::mem::take(answer.headers_mut());
+    *response.status_mut() = upstream.status();
+    *response.headers_mut() = std::mem::take(upstream.headers_mut());
     for name in [CONNECTION, TRANSFER_ENCODING] {
         response.headers_mut().remove(name);
     }
-    *response.body_mut() = body(answer);
+    *response.body_mut() = body(upstream);
     response
 }
 
-/// The body as it comes, until a watch is ended from outside.
+/// Forwards the body chunk by chunk, until a watch is ended by the test.
 fn chunks(
-    answer: reqwest::Response,
-    ends: Option<broadcast::Receiver<End>>,
-) -> impl Stream<Item = Result<Bytes, CutOff>> {
+    response: reqwest::Response,
+    ends: Option<broadcast::Receiver<WatchEnd>>,
+) -> impl Stream<Item = Result<Bytes, Interrupted>> {
     struct Open {
-        answer: reqwest::Response,
-        ends: Option<broadcast::Receiver<End>>,
-        /// Whether the last chunk ended an event: another may stand only there.
+        response: reqwest::Response,
+        ends: Option<broadcast::Receiver<WatchEnd>>,
+        /// True if the last chunk ended an event: only then can another event be inserted.
         between_events: bool,
     }
-    let open = Open { answer, ends, between_events: true };
+    let open = Open { response, ends, between_events: true };
     stream::unfold(Some(open), async |open| {
         let mut open = open?;
         let chunk = match &mut open.ends {
             Some(ends) if open.between_events => tokio::select! {
-                chunk = open.answer.chunk() => chunk,
+                chunk = open.response.chunk() => chunk,
                 end = ends.recv() => match end {
-                    Ok(End::Expired) => return Some((Ok(expired()), None)),
-                    Ok(End::Cut) | Err(_) => return Some((Err(CutOff), None)),
+                    Ok(WatchEnd::Expired) => return Some((Ok(expired()), None)),
+                    Ok(WatchEnd::Cut) | Err(_) => return Some((Err(Interrupted), None)),
                 },
             },
-            _ => open.answer.chunk().await,
+            _ => open.response.chunk().await,
         };
         match chunk {
             Ok(Some(chunk)) => {
@@ -287,17 +287,17 @@ fn chunks(
                 Some((Ok(chunk), Some(open)))
             }
             Ok(None) => None,
-            Err(_) => Some((Err(CutOff), None)),
+            Err(_) => Some((Err(Interrupted), None)),
         }
     })
 }
 
-/// The event by which a watch ends whose version is too old.
+/// The event that ends a watch with a resourceVersion that is too old.
 fn expired() -> Bytes {
     format!("{}\n", json!({ "type": "ERROR", "object": status(410) })).into()
 }
 
-fn refusal(code: u16) -> Response {
+fn error_response(code: u16) -> Response {
     let mut response = Response::new(Body::from(status(code).to_string()));
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
@@ -318,25 +318,25 @@ fn status(code: u16) -> Value {
     };
     json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": "the proxy was told to say so", "reason": reason, "code": code,
+        "message": "fault injected by the proxy", "reason": reason, "code": code,
     })
 }
 
-/// Why a body ends early.
+/// The error of a body that was cut off.
 #[derive(Debug)]
-struct CutOff;
+struct Interrupted;
 
-impl fmt::Display for CutOff {
+impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("cut off")
     }
 }
 
-impl std::error::Error for CutOff {}
+impl std::error::Error for Interrupted {}
 
 impl Kind {
-    fn of(method: &Method, uri: &Uri) -> Self {
-        let watches =
+    fn from_request(method: &Method, uri: &Uri) -> Self {
+        let is_watch =
             uri.query().unwrap_or_default().split('&').any(|it| it == "watch=true" || it == "watch=1");
         let parts: Vec<_> = uri.path().split('/').skip(1).collect();
         let object = match parts.as_slice() {
@@ -349,7 +349,7 @@ impl Kind {
             _ => object,
         };
         let verb = match (method.as_str(), object.len() > 1) {
-            ("GET", _) if watches => "watch",
+            ("GET", _) if is_watch => "watch",
             ("GET", false) => "list",
             ("POST", _) => "create",
             ("PUT", _) => "update",
@@ -371,12 +371,12 @@ mod tests {
     use super::*;
 
     fn check(method: &str, uri: &str, expect: (&str, &str)) {
-        let kind = Kind::of(&method.parse().unwrap(), &uri.parse().unwrap());
+        let kind = Kind::from_request(&method.parse().unwrap(), &uri.parse().unwrap());
         assert_eq!((kind.verb, kind.resource.as_str()), expect, "{method} {uri}");
     }
 
     #[test]
-    fn requests_are_named_as_in_the_audit_log() {
+    fn request_has_verb_and_resource_of_the_audit_log() {
         check("GET", "/api/v1/secrets?fieldSelector=metadata.name%3Da&limit=500", ("list", "secrets"));
         check("GET", "/api/v1/secrets?watch=true&resourceVersion=0", ("watch", "secrets"));
         check("GET", "/api/v1/namespaces?&watch=1", ("watch", "namespaces"));
@@ -393,16 +393,17 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_is_followed_for_every_nth_request_it_is_for() {
-        let (ends, rules) = (broadcast::Sender::new(1), Arc::default());
-        let desk = Desk { url: String::new(), ca: Bytes::new(), rules, requests: Arc::default(), ends };
+    fn rule_applies_to_every_nth_matching_request() {
+        let (watch_ends, rules) = (broadcast::Sender::new(1), Arc::default());
+        let state =
+            ProxyState { url: String::new(), ca: Bytes::new(), rules, requests: Arc::default(), watch_ends };
         let fault = Fault::Answer(409);
         let rule = Rule { verb: Some("patch"), resource: Some("secrets"), every: 3, fault };
-        lock(&desk.rules).push((rule, 0));
+        lock(&state.rules).push((rule, 0));
         let patch = Kind { verb: "patch", resource: "secrets".to_owned() };
         let create = Kind { verb: "create", ..patch.clone() };
-        let met: Vec<_> = (0..6).map(|_| (desk.take(&create), desk.take(&patch)).1.is_some()).collect();
-        assert_eq!(met, [false, false, true, false, false, true]);
-        assert_eq!(lock(&desk.requests)[&create], 6);
+        let hits: Vec<_> = (0..6).map(|_| (state.take(&create), state.take(&patch)).1.is_some()).collect();
+        assert_eq!(hits, [false, false, true, false, false, true]);
+        assert_eq!(lock(&state.requests)[&create], 6);
     }
 }

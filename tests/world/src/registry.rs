@@ -1,4 +1,4 @@
-//! A real `distribution` registry, whose one user's password can change while it runs.
+//! A real `distribution` registry with one user; the password can change while the registry runs.
 
 mod image;
 mod login;
@@ -11,18 +11,18 @@ use anyhow::Context as _;
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use crate::guardian::Guardian;
 use crate::kube::credentials::{random_token, write_private};
 use crate::process::Process;
 use crate::programs::Program;
+use crate::reaper::Reaper;
 use crate::{http, port};
 use token_server::TokenServer;
 
 /// The one user of a registry.
 const USERNAME: &str = "robot";
-/// Holds the password in clear, for the token server and for whoever asks the world; below the private directory.
+/// Holds the password in plain text, for the token server and [`Registry::password`]; below the private directory.
 const PASSWORD_FILE: &str = "password";
-/// Holds the password hashed, for a registry with Basic authentication, which reads it again when it changes.
+/// Holds the hash of the password, for a registry with Basic authentication, which reloads the file when it changes.
 const HTPASSWD_FILE: &str = "htpasswd";
 
 /// A running registry; dropping it ends it.
@@ -32,26 +32,26 @@ pub struct Registry {
     pub host: String,
     /// The one user.
     pub username: String,
-    /// Where its files are; [`set_password_in`] needs it.
+    /// The directory of its files, for [`set_password_in`].
     pub(crate) directory: PathBuf,
     client: Client,
     _token_server: Option<TokenServer>,
     _process: Process,
-    _guardian: Guardian,
+    _reaper: Reaper,
 }
 
 impl Registry {
-    /// Starts a registry that asks for the password itself (Basic, from an `htpasswd` file).
-    pub async fn start_basic(guardian: &Guardian) -> anyhow::Result<Self> {
-        let directory = guardian.new_directory("registry")?;
+    /// Starts a registry that checks the password itself (Basic, from an `htpasswd` file).
+    pub async fn start_basic(reaper: &Reaper) -> anyhow::Result<Self> {
+        let directory = reaper.new_directory("registry")?;
         set_password_in(&directory, &random_token()?)?;
         let auth = json!({ "htpasswd": { "realm": "world", "path": directory.join(HTPASSWD_FILE) } });
-        Self::start(guardian, directory, &auth, None).await
+        Self::start(reaper, directory, &auth, None).await
     }
 
     /// Starts a registry that sends its clients to a token server (Bearer).
-    pub async fn start_token(guardian: &Guardian) -> anyhow::Result<Self> {
-        let directory = guardian.new_directory("token-registry")?;
+    pub async fn start_token(reaper: &Reaper) -> anyhow::Result<Self> {
+        let directory = reaper.new_directory("token-registry")?;
         set_password_in(&directory, &random_token()?)?;
         let server = TokenServer::start(USERNAME, directory.join(PASSWORD_FILE))?;
         let jwks = directory.join("jwks.json");
@@ -65,11 +65,11 @@ impl Registry {
                 "signingalgorithms": [token_server::ALGORITHM],
             },
         });
-        Self::start(guardian, directory, &auth, Some(server)).await
+        Self::start(reaper, directory, &auth, Some(server)).await
     }
 
     async fn start(
-        guardian: &Guardian,
+        reaper: &Reaper,
         directory: PathBuf,
         auth: &Value,
         token_server: Option<TokenServer>,
@@ -83,14 +83,16 @@ impl Registry {
             "http": { "addr": host, "secret": random_token()? },
             "auth": auth,
         });
-        // JSON is YAML too.
+        // JSON is valid YAML.
         write_private(&directory.join("config.yml"), &config.to_string())?;
-        let process = guardian.spawn("registry", &directory, &program, |command| {
+        let process = reaper.spawn("registry", &directory, &program, |command| {
             command.args(["serve", "config.yml"]).env("OTEL_TRACES_EXPORTER", "none");
         })?;
         let client = http::client(None)?;
         let url = format!("http://{host}/v2/");
-        process.until("answering", || async { client.get(&url).send().await.is_ok().then_some(()) }).await?;
+        process
+            .wait_until("a first response", || async { client.get(&url).send().await.is_ok().then_some(()) })
+            .await?;
         Ok(Self {
             host,
             username: USERNAME.to_owned(),
@@ -98,33 +100,33 @@ impl Registry {
             client,
             _token_server: token_server,
             _process: process,
-            _guardian: guardian.clone(),
+            _reaper: reaper.clone(),
         })
     }
 
-    /// The password that is right just now.
+    /// Returns the current password.
     pub fn password(&self) -> anyhow::Result<String> {
         let path = self.directory.join(PASSWORD_FILE);
         std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// Makes `password` the right one, from the next request on; the old one is wrong at once.
+    /// Changes the password, with effect from the next request on.
     pub fn set_password(&self, password: &str) -> anyhow::Result<()> {
         set_password_in(&self.directory, password)
     }
 }
 
-/// Changes the password of the registry that has its files in `directory`.
+/// Changes the password of the registry with its files in `directory`.
 pub(crate) fn set_password_in(directory: &Path, password: &str) -> anyhow::Result<()> {
-    // The lowest cost: a test's password guards nothing, and every request pays for it.
+    // The lowest cost: a password for tests protects nothing, and every request computes the hash.
     let hash = bcrypt::hash(password, 4).context("cannot hash the password")?;
     replace(&directory.join(HTPASSWD_FILE), &format!("{USERNAME}:{hash}\n"))?;
     replace(&directory.join(PASSWORD_FILE), password)
 }
 
-/// Replaces a file in one step, with a modification time later than the old one's.
+/// Replaces a file atomically, with a modification time later than that of the old file.
 ///
-/// The registry looks at that time only, and two changes can fall within one tick of the file system's clock.
+/// The registry compares that time only, and two changes can fall within one tick of the file system's clock.
 fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
     let before = path.metadata().and_then(|old| old.modified()).ok();
     let new = path.with_extension("new");
@@ -135,7 +137,7 @@ fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
             .write(true)
             .open(&new)
             .and_then(|file| file.set_modified(later))
-            .with_context(|| format!("cannot date {}", new.display()))?;
+            .with_context(|| format!("cannot set the modification time of {}", new.display()))?;
     }
     std::fs::rename(&new, path).with_context(|| format!("cannot replace {}", path.display()))
 }

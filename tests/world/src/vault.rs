@@ -12,51 +12,51 @@ use serde_json::{Value, json};
 
 pub use audit::{VaultAuditEvent, VaultAuditMark};
 
-use crate::guardian::Guardian;
-use crate::process::{Process, until};
+use crate::process::{Process, wait_until};
 use crate::programs::Program;
+use crate::reaper::Reaper;
 use crate::{http, port};
 
 /// A running Vault; dropping it ends it.
 #[derive(Debug)]
 pub struct Vault {
-    /// Where it listens, `http://127.0.0.1:PORT`.
+    /// The URL, `http://127.0.0.1:PORT`.
     pub address: String,
-    /// A token that may do everything.
+    /// A token with all rights.
     pub root_token: String,
-    /// Opens it again after [`Vault::seal`].
+    /// The key that [`Vault::unseal`] needs.
     unseal_key: String,
     audit_log: PathBuf,
     client: Client,
     _process: Process,
-    _guardian: Guardian,
+    _reaper: Reaper,
 }
 
 impl Vault {
-    /// Starts a Vault that lives as long as the returned value and `guardian`.
+    /// Starts a Vault that runs until the returned value or `reaper` is dropped.
     ///
     /// KV version 2 is at `secret/`, version 1 at `kv1/`.
-    pub async fn start(guardian: &Guardian) -> anyhow::Result<Self> {
+    pub async fn start(reaper: &Reaper) -> anyhow::Result<Self> {
         let plugin = Program::VaultPluginAuthKubernetes.path().await?;
-        Self::start_with(guardian, Some(&plugin)).await
+        Self::start_with(reaper, Some(&plugin)).await
     }
 
-    /// Starts a Vault that does not know the Kubernetes auth method.
-    pub async fn start_bare(guardian: &Guardian) -> anyhow::Result<Self> {
-        Self::start_with(guardian, None).await
+    /// Starts a Vault without the Kubernetes auth method.
+    pub async fn start_bare(reaper: &Reaper) -> anyhow::Result<Self> {
+        Self::start_with(reaper, None).await
     }
 
-    async fn start_with(guardian: &Guardian, plugin: Option<&Path>) -> anyhow::Result<Self> {
+    async fn start_with(reaper: &Reaper, plugin: Option<&Path>) -> anyhow::Result<Self> {
         let program = Program::Vault.path().await?;
-        let directory = guardian.new_directory("vault")?;
+        let directory = reaper.new_directory("vault")?;
         let plugins = directory.join("plugins");
-        std::fs::create_dir(&plugins).context("cannot create the directory of Vault's plugins")?;
+        std::fs::create_dir(&plugins).context("cannot create the plugin directory of Vault")?;
         if let Some(plugin) = plugin {
             install_plugin(plugin, &plugins)?;
         }
         let root_token = crate::kube::credentials::random_token()?;
         let listen = format!("127.0.0.1:{}", port::free()?);
-        let process = guardian.spawn("vault", &directory, &program, |command| {
+        let process = reaper.spawn("vault", &directory, &program, |command| {
             command
                 .args(["server", "-dev", "-dev-no-store-token"])
                 .arg(format!("-dev-root-token-id={root_token}"))
@@ -67,11 +67,10 @@ impl Vault {
         let client = http::client(None)?;
         let health = format!("{address}/v1/sys/health");
         let unseal_key = process
-            .until("being unsealed", || async {
-                let printed = std::fs::read_to_string(process.log()).ok()?;
-                let key =
-                    printed.lines().find_map(|line| line.strip_prefix("Unseal Key: "))?.trim().to_owned();
-                http::answers(&client, &health).await.then_some(key)
+            .wait_until("an unsealed Vault", || async {
+                let log = std::fs::read_to_string(process.log()).ok()?;
+                let key = log.lines().find_map(|line| line.strip_prefix("Unseal Key: "))?.trim().to_owned();
+                http::is_healthy(&client, &health).await.then_some(key)
             })
             .await?;
         let audit_log = directory.join("audit.log");
@@ -82,13 +81,13 @@ impl Vault {
             audit_log,
             client,
             _process: process,
-            _guardian: guardian.clone(),
+            _reaper: reaper.clone(),
         };
-        vault.furnish().await?;
+        vault.setup().await?;
         Ok(vault)
     }
 
-    async fn furnish(&self) -> anyhow::Result<()> {
+    async fn setup(&self) -> anyhow::Result<()> {
         let audit = json!({
             "type": "file",
             "options": { "file_path": self.audit_log, "log_raw": "false" },
@@ -98,12 +97,12 @@ impl Vault {
         Ok(())
     }
 
-    /// Any request with the root token; `path` comes after `/v1/`. An empty answer is `null`.
+    /// Sends a request with the root token; `path` follows `/v1/`. An empty response is `null`.
     pub async fn request(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         self.request_as(&self.root_token, method, path, body).await
     }
 
-    /// The same with any token.
+    /// Sends a request with any token.
     pub async fn request_as(
         &self,
         token: &str,
@@ -138,7 +137,7 @@ impl Vault {
     /// Puts a new version of a KV version 2 key and returns its number.
     pub async fn put_kv2(&self, mount: &str, key: &str, data: &Value) -> anyhow::Result<u64> {
         let answer = self.write(&format!("{mount}/data/{key}"), &json!({ "data": data })).await?;
-        answer["data"]["version"].as_u64().context("Vault answered a KV write without a version")
+        answer["data"]["version"].as_u64().context("the response to a KV write has no version")
     }
 
     /// Puts a KV version 1 key.
@@ -147,14 +146,14 @@ impl Vault {
         Ok(())
     }
 
-    /// Mounts a KV engine of version 1 or 2, at a path that may have slashes, and waits until it takes writes.
+    /// Mounts a KV engine of version 1 or 2, at a path that may contain slashes, and waits until it accepts writes.
     pub async fn enable_kv(&self, mount: &str, version: u8) -> anyhow::Result<()> {
         let body = json!({ "type": "kv", "options": { "version": version.to_string() } });
         self.write(&format!("sys/mounts/{mount}"), &body).await?;
         if version == 2 {
-            // A new version 2 mount refuses everything for a moment while it upgrades itself.
+            // A new version 2 mount rejects all requests for a moment while it upgrades itself.
             let config = format!("{mount}/config");
-            until("a usable KV mount", || async { Ok(self.read(&config).await.ok()) }).await?;
+            wait_until("a usable KV mount", || async { Ok(self.read(&config).await.ok()) }).await?;
         }
         Ok(())
     }
@@ -165,22 +164,24 @@ impl Vault {
         Ok(())
     }
 
-    /// Seals it: from now on every request but this one's undoing is answered 503.
+    /// Seals Vault: every request except [`Vault::unseal`] then fails with 503.
     pub async fn seal(&self) -> anyhow::Result<()> {
         self.write("sys/seal", &json!({})).await?;
         Ok(())
     }
 
-    /// Undoes [`Vault::seal`] and waits until it answers again.
+    /// Unseals Vault and waits until it accepts requests again.
     pub async fn unseal(&self) -> anyhow::Result<()> {
         self.write("sys/unseal", &json!({ "key": self.unseal_key })).await?;
         let health = format!("{}/v1/sys/health", self.address);
-        until("an unsealed Vault", || async { Ok(http::answers(&self.client, &health).await.then_some(())) })
-            .await
+        wait_until("an unsealed Vault", || async {
+            Ok(http::is_healthy(&self.client, &health).await.then_some(()))
+        })
+        .await
     }
 }
 
-/// Vault calls a plugin by its file's name, and wants a file of the directory's own, no symbolic link.
+/// Installs the plugin under its name in Vault, that of its file; Vault accepts no symbolic link.
 fn install_plugin(plugin: &Path, directory: &Path) -> anyhow::Result<()> {
     let to = directory.join("kubernetes");
     std::fs::hard_link(plugin, &to)

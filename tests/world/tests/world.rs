@@ -1,4 +1,4 @@
-//! Every part of the world does what the tests of regcred rely on.
+//! Every part of the world works as the tests of regcred expect.
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
@@ -7,19 +7,19 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use world::{KeyringQuestion, LocalStack, Queue, Registry, World, ask_kubelet, service_account_user};
 
-/// Holds the compiler to it: tests run worlds on spawned tasks, too.
+/// Lets the compiler check that a value is `Send`: tests also use worlds on spawned tasks.
 fn assert_send<T: Send>(value: T) -> T {
     value
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn namespaces_come_with_their_service_account() {
+async fn created_namespaces_have_their_service_account() {
     let world = World::shared().await;
     let names: Vec<_> = (0..1000).map(|n| format!("many-{n}")).collect();
-    // Seconds on an idle machine; a minute says that the controllers are held back.
-    let begun = Instant::now();
+    // Seconds on an idle machine; a minute means that the controllers are rate-limited.
+    let started = Instant::now();
     assert_send(world.kube.create_namespaces(names, &[("team", "a")])).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_mins(1), "{:?}", started.elapsed());
     let listed = world.kube.get("/api/v1/namespaces?labelSelector=team%3Da").await.unwrap();
     assert_eq!(listed["items"].as_array().unwrap().len(), 1000);
     let account = world.kube.get("/api/v1/namespaces/many-7/serviceaccounts/default").await.unwrap();
@@ -27,7 +27,7 @@ async fn namespaces_come_with_their_service_account() {
 }
 
 #[tokio::test]
-async fn a_service_account_is_held_to_its_rights_and_seen_in_the_audit_log() {
+async fn service_account_is_limited_to_its_rights_and_audited() {
     let kube = &World::shared().await.kube;
     kube.create_namespaces(["limited"], &[]).await.unwrap();
     let mark = kube.audit_mark().unwrap();
@@ -65,7 +65,7 @@ async fn kubectl_applies_from_stdin() {
 }
 
 #[tokio::test]
-async fn a_service_account_reads_its_secret_from_vault() {
+async fn service_account_reads_its_secret_from_vault() {
     let world = World::shared().await;
     let vault = &world.vault;
     assert_eq!(vault.put_kv2("secret", "ci/ghcr", &json!({ "username": "u" })).await.unwrap(), 1);
@@ -89,9 +89,9 @@ async fn a_service_account_reads_its_secret_from_vault() {
 }
 
 #[tokio::test]
-async fn a_vault_of_ones_own_can_be_sealed() {
+async fn separate_vault_can_be_sealed_and_unsealed() {
     let world = World::shared().await;
-    let vault = world::Vault::start(world.guardian()).await.unwrap();
+    let vault = world::Vault::start(world.reaper()).await.unwrap();
     vault.put_kv2("secret", "a", &json!({ "k": "v" })).await.unwrap();
     vault.seal().await.unwrap();
     assert!(vault.read("secret/data/a").await.unwrap_err().to_string().contains("503"));
@@ -100,7 +100,7 @@ async fn a_vault_of_ones_own_can_be_sealed() {
 }
 
 #[tokio::test]
-async fn a_new_value_of_a_secret_is_the_current_one() {
+async fn new_value_of_secret_becomes_current() {
     let localstack = &World::shared().await.localstack;
     let arn = localstack.create_secret("ci/ghcr", "one").await.unwrap();
     let version = localstack.put_secret("ci/ghcr", "two").await.unwrap();
@@ -113,39 +113,39 @@ async fn a_new_value_of_a_secret_is_the_current_one() {
 }
 
 #[tokio::test]
-async fn an_event_on_the_bus_comes_to_a_queue_and_by_a_topic_in_an_envelope() {
+async fn event_reaches_a_queue_directly_and_by_topic_in_an_envelope() {
     let localstack = &World::shared().await.localstack;
     let pattern = json!({ "source": ["aws.secretsmanager"], "detail": { "name": ["world/ghcr"] } });
-    let (straight, by_topic) = (queue(localstack, "straight").await, queue(localstack, "by-topic").await);
-    localstack.create_rule("straight", &pattern, &straight.arn).await.unwrap();
+    let (direct, by_topic) = (queue(localstack, "direct").await, queue(localstack, "by-topic").await);
+    localstack.create_rule("direct", &pattern, &direct.arn).await.unwrap();
     let topic = localstack.create_topic("topic", &by_topic.arn).await.unwrap();
     localstack.create_rule("by-topic", &pattern, &topic).await.unwrap();
     localstack.put_event("Secret Label Updated", &["arn"], &json!({ "name": "world/ghcr" })).await.unwrap();
-    let event = receive(localstack, &straight).await;
+    let event = receive(localstack, &direct).await;
     assert_eq!((&event["source"], &event["resources"]), (&json!("aws.secretsmanager"), &json!(["arn"])));
     let envelope = receive(localstack, &by_topic).await;
     let inside: Value = serde_json::from_str(envelope["Message"].as_str().unwrap()).unwrap();
     assert_eq!((&envelope["Type"], &inside["detail"]), (&json!("Notification"), &event["detail"]));
-    assert_eq!(localstack.messages(&straight.dead_letter_url).await.unwrap(), 0);
+    assert_eq!(localstack.messages(&direct.dead_letter_url).await.unwrap(), 0);
 }
 
 #[tokio::test]
-async fn many_messages_can_be_received_at_the_same_time() {
+async fn delayed_messages_become_visible_together() {
     let localstack = &World::shared().await.localstack;
     let queue = queue(localstack, "many").await;
     let bodies: Vec<_> = (0..35).map(|n| n.to_string()).collect();
-    let begun = Instant::now();
+    let started = Instant::now();
     localstack.send(&queue, &bodies, Duration::from_secs(2)).await.unwrap();
     assert_eq!(localstack.messages(&queue.url).await.unwrap(), 35);
     receive(localstack, &queue).await;
-    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(started.elapsed() >= Duration::from_secs(1), "{:?}", started.elapsed());
 }
 
 async fn queue(localstack: &LocalStack, name: &str) -> Queue {
     localstack.create_queue(name, 10).await.unwrap()
 }
 
-/// The body of the next message.
+/// Returns the body of the next message.
 async fn receive(localstack: &LocalStack, queue: &Queue) -> Value {
     let body = json!({ "QueueUrl": queue.url, "WaitTimeSeconds": 20 });
     let answer = localstack.request("sqs", "ReceiveMessage", &body).await.unwrap();
@@ -153,13 +153,13 @@ async fn receive(localstack: &LocalStack, queue: &Queue) -> Value {
 }
 
 #[tokio::test]
-async fn a_password_changes_while_the_registry_runs() {
+async fn password_changes_while_the_registry_runs() {
     let world = World::shared().await;
     check_registry(&world.registry).await;
 }
 
 #[tokio::test]
-async fn a_password_changes_while_the_token_registry_runs() {
+async fn password_changes_while_the_token_registry_runs() {
     let world = World::shared().await;
     check_registry(&world.token_registry).await;
 }
@@ -172,36 +172,39 @@ async fn check_registry(registry: &Registry) {
     assert!(registry.login(user, &first).await.unwrap());
     assert!(!registry.login(user, "wrong").await.unwrap());
     assert!(!registry.login("nobody", &first).await.unwrap());
-    let mut right = first;
-    // Faster than a file system's clock ticks: each must count all the same.
+    let mut current = first;
+    // Faster than the ticks of a file system's clock: each change must take effect all the same.
     for round in 0..10 {
         let next = format!("changed-{round}");
         registry.set_password(&next).unwrap();
         assert!(registry.login(user, &next).await.unwrap(), "round {round}");
-        assert!(!registry.login(user, &right).await.unwrap(), "round {round}");
-        right = next;
+        assert!(!registry.login(user, &current).await.unwrap(), "round {round}");
+        current = next;
     }
-    assert!(registry.can_pull("team/app", "1", user, &right).await.unwrap());
+    assert!(registry.can_pull("team/app", "1", user, &current).await.unwrap());
     assert!(!registry.can_pull("team/app", "1", user, "wrong").await.unwrap());
 }
 
 #[tokio::test]
-async fn the_kubelet_answers_for_itself() {
-    let question = |config: Value| KeyringQuestion {
-        namespace: "a".to_owned(),
-        name: "s".to_owned(),
-        kind: "kubernetes.io/dockerconfigjson".to_owned(),
-        docker_config: config.to_string().into_bytes(),
-        image: "127.0.0.1:5000/team/app".to_owned(),
-    };
-    let good = question(json!({ "auths": { "127.0.0.1:5000": { "username": "u", "password": "p" } } }));
-    let other = question(json!({ "auths": { "localhost:5000": { "username": "u", "password": "p" } } }));
-    let bad = question(json!({ "auths": { "127.0.0.1:5000": { "auth": "%" } } }));
+async fn kubelet_keyring_finds_credentials_by_host() {
+    let good = question(&json!({ "auths": { "127.0.0.1:5000": { "username": "u", "password": "p" } } }));
+    let other = question(&json!({ "auths": { "localhost:5000": { "username": "u", "password": "p" } } }));
+    let bad = question(&json!({ "auths": { "127.0.0.1:5000": { "auth": "%" } } }));
     let answers = ask_kubelet(&[good, other, bad]).await.unwrap();
     let [good, other, bad] = answers.as_slice() else { panic!("{answers:?}") };
     assert_eq!((good.credentials[0].username.as_str(), good.credentials[0].password.as_str()), ("u", "p"));
     assert!(other.credentials.is_empty() && other.error.is_none());
     assert!(bad.error.as_deref().unwrap().contains("illegal base64"), "{bad:?}");
+}
+
+fn question(docker_config: &Value) -> KeyringQuestion {
+    KeyringQuestion {
+        namespace: "a".to_owned(),
+        name: "s".to_owned(),
+        kind: "kubernetes.io/dockerconfigjson".to_owned(),
+        docker_config: docker_config.to_string().into_bytes(),
+        image: "127.0.0.1:5000/team/app".to_owned(),
+    }
 }
 
 fn login_token(answer: &Value) -> String {

@@ -1,4 +1,4 @@
-//! The API server: started, and started again on the same port with the same keys and certificates.
+//! Starts the API server, and restarts it on the same port with the same keys and certificates.
 
 use std::path::{Path, PathBuf};
 
@@ -9,12 +9,12 @@ use tokio::sync::Mutex;
 
 use super::audit::AUDIT_LOG;
 use super::credentials;
-use crate::guardian::Guardian;
 use crate::process::Process;
 use crate::programs::Program;
+use crate::reaper::Reaper;
 use crate::{http, port};
 
-/// One line for each finished request; the API server's talk with itself is left out.
+/// One line for each finished request, without the API server's requests to itself.
 const AUDIT_POLICY: &str = r#"{
   "apiVersion": "audit.k8s.io/v1",
   "kind": "Policy",
@@ -26,13 +26,13 @@ const AUDIT_POLICY: &str = r#"{
   ]
 }"#;
 
-/// How [`Kube::restart_apiserver`](super::Kube::restart_apiserver) ends the API server.
+/// The signal by which [`Kube::restart_apiserver`](super::Kube::restart_apiserver) stops the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// As by a power cut: open requests are cut off.
-    Killed,
-    /// As by an upgrade: it answers what it has begun.
-    Terminated,
+pub enum StopSignal {
+    /// SIGKILL, as in a power cut: open requests are cut off.
+    Kill,
+    /// SIGTERM, as in an upgrade: the server completes open requests.
+    Terminate,
 }
 
 /// A running API server.
@@ -42,13 +42,13 @@ pub(super) struct ApiServer {
     etcd: String,
     port: u16,
     admin_token: String,
-    /// `None` only between its end and its next start, or after a start that failed.
+    /// `None` only between a stop and the next start, or after a failed start.
     process: Mutex<Option<Process>>,
 }
 
 impl ApiServer {
     pub(super) async fn start(
-        guardian: &Guardian,
+        reaper: &Reaper,
         directory: &Path,
         etcd: &str,
         admin_token: &str,
@@ -68,19 +68,19 @@ impl ApiServer {
             admin_token: admin_token.to_owned(),
             process: Mutex::new(None),
         };
-        *server.process.lock().await = Some(server.run(guardian).await?);
+        *server.process.lock().await = Some(server.run(reaper).await?);
         Ok(server)
     }
 
-    pub(super) async fn restart(&self, guardian: &Guardian, ending: Ending) -> anyhow::Result<()> {
+    pub(super) async fn restart(&self, reaper: &Reaper, signal: StopSignal) -> anyhow::Result<()> {
         let mut running = self.process.lock().await;
-        if let (Some(process), Ending::Terminated) = (running.as_ref(), ending) {
+        if let (Some(process), StopSignal::Terminate) = (running.as_ref(), signal) {
             process.signal(Signal::TERM)?;
             process.end().await?;
         }
-        // Dropping kills what is left of it and waits for its end.
+        // The drop kills the rest of the process group and waits for its end.
         drop(running.take());
-        *running = Some(self.run(guardian).await?);
+        *running = Some(self.run(reaper).await?);
         Ok(())
     }
 
@@ -88,40 +88,40 @@ impl ApiServer {
         format!("https://127.0.0.1:{}", self.port)
     }
 
-    /// Signed by itself at the first start, and kept.
+    /// Returns the file of the server's self-signed certificate, which is created at the first start and kept.
     pub(super) fn ca_file(&self) -> PathBuf {
         self.directory.join("certs/apiserver.crt")
     }
 
-    async fn run(&self, guardian: &Guardian) -> anyhow::Result<Process> {
+    async fn run(&self, reaper: &Reaper) -> anyhow::Result<Process> {
         let program = Program::KubeApiserver.path().await?;
-        let process = guardian.spawn("kube-apiserver", &self.directory, &program, |command| {
+        let process = reaper.spawn("kube-apiserver", &self.directory, &program, |command| {
             command
                 .arg(format!("--etcd-servers={}", self.etcd))
                 .arg(format!("--secure-port={}", self.port))
                 .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
-                // A loopback address may not be an endpoint of the service `kubernetes`, and no pod asks for it.
+                // A loopback address is no valid endpoint of the Service `kubernetes`, and no pod uses the Service.
                 .arg("--endpoint-reconciler-type=none")
                 .args(["--cert-dir=certs", "--token-auth-file=tokens.csv", "--authorization-mode=RBAC"])
                 .arg("--service-account-issuer=https://kubernetes.default.svc")
                 .args(["--service-account-signing-key-file=sa.key", "--service-account-key-file=sa.pub"])
                 .args(["--service-cluster-ip-range=10.0.0.0/24", "--allow-privileged=true"])
                 .args(["--audit-policy-file=audit-policy.json", &format!("--audit-log-path={AUDIT_LOG}")])
-                // Without it open watches hold up the end of a terminated one for a minute.
+                // By default, open watches delay the shutdown by a minute.
                 .arg("--shutdown-watch-termination-grace-period=1s")
-                // Zero: never rotated, so that a mark stays a byte offset of the whole run.
+                // Zero disables log rotation, so that a mark stays a byte offset of the whole run.
                 .arg("--audit-log-maxsize=0");
         })?;
         let ready = format!("{}/readyz", self.url());
         process
-            .until("being ready", || async {
-                // The certificate is written before the server listens; until then there is nothing to trust.
+            .wait_until("readiness", || async {
+                // The certificate is written before the server listens.
                 let ca = std::fs::read(self.ca_file()).ok()?;
                 let client = http::client(Some(&ca)).ok()?;
                 succeeds(&client, &ready, &self.admin_token).await
             })
             .await
-            .context("the API server does not get ready")?;
+            .context("the API server did not become ready")?;
         Ok(process)
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Kube;
 
 impl Kube {
-    /// Applies every document of a YAML text as admin, in its order.
+    /// Applies every document of a YAML text as admin, in order.
     pub async fn apply_yaml(&self, text: &str) -> anyhow::Result<()> {
         let documents: Vec<Value> =
             serde_saphyr::from_multiple(text).context("the manifests are not YAML")?;
@@ -18,7 +18,7 @@ impl Kube {
     }
 }
 
-/// The path of an object of a built-in kind, by its regular English plural.
+/// Returns the path of an object of a built-in kind, by its regular English plural.
 fn path_of(object: &Value) -> Option<String> {
     let version = object["apiVersion"].as_str()?;
     let root = if version.contains('/') { "/apis" } else { "/api" };

@@ -1,7 +1,7 @@
-//! The API server's audit log: who asked for what.
+//! The API server's audit log: the user, verb and object of every request.
 //!
-//! A line is written when a request is complete; a watch is complete when it ends. After a long answer the line can come an
-//! instant later than the answer itself: a test polls for lines that it expects.
+//! A line is written when a request is complete; a watch is complete when it ends. The line can appear an instant after
+//! the response: a test polls for the lines that it expects.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::Kube;
-use crate::journal;
+use crate::json_lines;
 
 /// Name of the audit log in the control plane's directory.
 pub(super) const AUDIT_LOG: &str = "audit.log";
 
-/// The longest that an answered request may take to stand in the log.
+/// The longest delay between a response and its line in the log.
 const SETTLING: Duration = Duration::from_secs(20);
 
 /// A place in the audit log: its length in bytes when the mark was taken.
@@ -26,11 +26,11 @@ pub struct AuditMark(u64);
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(from = "Line")]
 pub struct AuditEvent {
-    /// Who asked, for example `system:serviceaccount:NAMESPACE:NAME` or `admin`.
+    /// The user, for example `system:serviceaccount:NAMESPACE:NAME` or `admin`.
     pub user: String,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, …
     pub verb: String,
-    /// The plural, for example `secrets`; empty for paths that are no resource.
+    /// The plural, for example `secrets`; empty for a path that is not a resource.
     pub resource: String,
     /// For example `status` or `token`; else empty.
     pub subresource: String,
@@ -42,14 +42,14 @@ pub struct AuditEvent {
     pub code: u16,
     /// Path and query.
     pub request_uri: String,
-    /// When the request came in, by the API server's clock.
+    /// The time of the request, by the API server's clock.
     pub received: Timestamp,
-    /// When it was answered completely, by the same clock.
+    /// The end of the response, by the same clock.
     pub answered: Timestamp,
 }
 
 impl AuditEvent {
-    /// Whether the request may have changed something.
+    /// Returns true if the verb of the request is a write.
     #[must_use]
     pub fn is_write(&self) -> bool {
         matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
@@ -57,13 +57,13 @@ impl AuditEvent {
 }
 
 impl Kube {
-    /// The end of the audit log as of now.
+    /// Marks the current end of the audit log.
     pub fn audit_mark(&self) -> anyhow::Result<AuditMark> {
-        Ok(AuditMark(journal::length(&self.directory.join(AUDIT_LOG))?))
+        Ok(AuditMark(json_lines::length(&self.directory.join(AUDIT_LOG))?))
     }
 
-    /// Waits until every request that was answered so far stands in the log: a line can be written an
-    /// instant after its answer, so a request of our own is made behind them, and its line waited for.
+    /// Waits until every completed request is in the log: a line can be written an instant after the response, so
+    /// one more request is sent, and its line waited for.
     pub async fn settle_audit_log(&self) -> anyhow::Result<()> {
         const LAST: &str = "/api/v1/namespaces/default/configmaps?limit=1&labelSelector=settle";
         let mark = self.audit_mark()?;
@@ -74,15 +74,17 @@ impl Kube {
             }
             anyhow::Ok(())
         };
-        tokio::time::timeout(SETTLING, written).await.context("the API server's audit log does not go on")?
+        tokio::time::timeout(SETTLING, written)
+            .await
+            .context("the API server does not write its audit log")?
     }
 
-    /// Every complete request since a mark.
+    /// Returns every complete request since a mark.
     pub fn audit_events_since(&self, mark: AuditMark) -> anyhow::Result<Vec<AuditEvent>> {
-        journal::lines_since(&self.directory.join(AUDIT_LOG), mark.0)
+        json_lines::lines_since(&self.directory.join(AUDIT_LOG), mark.0)
     }
 
-    /// Every complete request by `user` since a mark.
+    /// Returns every complete request by `user` since a mark.
     pub fn audit_events_by(&self, user: &str, mark: AuditMark) -> anyhow::Result<Vec<AuditEvent>> {
         let mut events = self.audit_events_since(mark)?;
         events.retain(|event| event.user == user);
@@ -90,7 +92,7 @@ impl Kube {
     }
 }
 
-/// The user name under which a ServiceAccount appears in the audit log.
+/// Returns the user name of a ServiceAccount in the audit log.
 #[must_use]
 pub fn service_account_user(namespace: &str, name: &str) -> String {
     format!("system:serviceaccount:{namespace}:{name}")
@@ -157,8 +159,8 @@ mod tests {
 "#;
 
     #[test]
-    fn a_line_tells_who_did_what() {
-        let events: Vec<AuditEvent> = journal::parse(PATCH).unwrap();
+    fn audit_line_is_parsed_with_user_verb_and_object() {
+        let events: Vec<AuditEvent> = json_lines::parse(PATCH).unwrap();
         let [event] = events.as_slice() else { panic!("{events:?}") };
         assert_eq!(event.user, service_account_user("a", "b"));
         assert_eq!(
@@ -171,9 +173,9 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_an_object_is_read_too() {
+    fn audit_line_without_object_is_parsed() {
         let line = r#"{"requestURI":"/readyz","verb":"get","user":{},"requestReceivedTimestamp":"2026-01-01T00:00:00.000000Z","stageTimestamp":"2026-01-01T00:00:00.000000Z"}"#;
-        let events: Vec<AuditEvent> = journal::parse(&format!("{line}\n")).unwrap();
+        let events: Vec<AuditEvent> = json_lines::parse(&format!("{line}\n")).unwrap();
         assert_eq!(events[0].request_uri, "/readyz");
         assert!(!events[0].is_write());
     }

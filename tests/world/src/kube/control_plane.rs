@@ -1,4 +1,4 @@
-//! Starts etcd and the controller manager around the API server, and waits until ServiceAccounts get made.
+//! Starts etcd, the API server and the controller manager, and waits until ServiceAccounts are created.
 
 use std::path::Path;
 
@@ -6,31 +6,31 @@ use anyhow::Context as _;
 
 use super::api_server::{ApiServer, succeeds};
 use super::{Kube, credentials, kubeconfig};
-use crate::guardian::Guardian;
 use crate::process::Process;
 use crate::programs::Program;
+use crate::reaper::Reaper;
 use crate::{http, port};
 
 impl Kube {
-    /// Starts a control plane that lives as long as the returned value and `guardian`.
-    pub async fn start(guardian: &Guardian) -> anyhow::Result<Self> {
-        let mut kube = Self::start_bare(guardian).await?;
-        let controllers = start_controllers(guardian, &kube.directory, &kube.kubeconfig()).await?;
+    /// Starts a control plane that runs until the returned value or `reaper` is dropped.
+    pub async fn start(reaper: &Reaper) -> anyhow::Result<Self> {
+        let mut kube = Self::start_bare(reaper).await?;
+        let controllers = start_controllers(reaper, &kube.directory, &kube.kubeconfig()).await?;
         let default = format!("{}/api/v1/namespaces/default/serviceaccounts/default", kube.url);
         let (client, token) = (&kube.client, &kube.admin_token);
         controllers
-            .until("the first ServiceAccount", || async { succeeds(client, &default, token).await })
+            .wait_until("the first ServiceAccount", || async { succeeds(client, &default, token).await })
             .await?;
         kube.controllers = Some(controllers);
         Ok(kube)
     }
 
-    /// Starts etcd and the API server alone: nothing creates ServiceAccounts or finishes the deletion of namespaces.
-    pub async fn start_bare(guardian: &Guardian) -> anyhow::Result<Self> {
-        let directory = guardian.new_directory("kube")?;
+    /// Starts etcd and the API server alone: no controller creates ServiceAccounts or finalizes namespaces.
+    pub async fn start_bare(reaper: &Reaper) -> anyhow::Result<Self> {
+        let directory = reaper.new_directory("kube")?;
         let admin_token = credentials::random_token()?;
-        let (etcd, etcd_url) = start_etcd(guardian).await?;
-        let apiserver = ApiServer::start(guardian, &directory, &etcd_url, &admin_token).await?;
+        let (etcd, etcd_url) = start_etcd(reaper).await?;
+        let apiserver = ApiServer::start(reaper, &directory, &etcd_url, &admin_token).await?;
         let (url, ca_file) = (apiserver.url(), apiserver.ca_file());
 
         let admin = kubeconfig::text(&url, Some(&ca_file), "admin", "default", &admin_token);
@@ -48,46 +48,46 @@ impl Kube {
             controllers: None,
             apiserver,
             _etcd: etcd,
-            guardian: guardian.clone(),
+            reaper: reaper.clone(),
         })
     }
 }
 
-async fn start_etcd(guardian: &Guardian) -> anyhow::Result<(Process, String)> {
+async fn start_etcd(reaper: &Reaper) -> anyhow::Result<(Process, String)> {
     let program = Program::Etcd.path().await?;
-    let logs = guardian.new_directory("etcd")?;
-    let data = guardian.new_directory_in_memory("etcd-data")?;
+    let logs = reaper.new_directory("etcd")?;
+    let data = reaper.new_directory_in_memory("etcd-data")?;
     let client = format!("http://127.0.0.1:{}", port::free()?);
     let peer = format!("http://127.0.0.1:{}", port::free()?);
-    let process = guardian.spawn("etcd", &logs, &program, |command| {
+    let process = reaper.spawn("etcd", &logs, &program, |command| {
         command
             .arg("--data-dir")
             .arg(data)
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("default={peer}")])
-            // Nothing here outlives a crash anyway.
+            // The data of a test need not survive a crash.
             .args(["--unsafe-no-fsync", "--log-level", "warn"]);
     })?;
     let health = format!("{client}/health");
     let http = http::client(None)?;
-    process.until("answering", || async { http::answers(&http, &health).await.then_some(()) }).await?;
+    process
+        .wait_until("a successful health check", || async {
+            http::is_healthy(&http, &health).await.then_some(())
+        })
+        .await?;
     Ok((process, client))
 }
 
-async fn start_controllers(
-    guardian: &Guardian,
-    directory: &Path,
-    kubeconfig: &Path,
-) -> anyhow::Result<Process> {
+async fn start_controllers(reaper: &Reaper, directory: &Path, kubeconfig: &Path) -> anyhow::Result<Process> {
     let program = Program::KubeControllerManager.path().await?;
-    guardian.spawn("kube-controller-manager", directory, &program, |command| {
+    reaper.spawn("kube-controller-manager", directory, &program, |command| {
         command
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .args(["--service-account-private-key-file=sa.key", "--root-ca-file=certs/apiserver.crt"])
             .args(["--use-service-account-credentials=true", "--leader-elect=false", "--secure-port=0"])
             .arg("--controllers=*,-nodeipam,-nodelifecycle")
-            // A thousand namespaces get their ServiceAccounts in seconds, not minutes.
+            // With these limits the ServiceAccounts of a thousand namespaces take seconds, not minutes.
             .args(["--kube-api-qps=2000", "--kube-api-burst=4000"])
             .args(["--concurrent-serviceaccount-token-syncs=20", "--concurrent-namespace-syncs=50"]);
     })

@@ -1,4 +1,4 @@
-//! Keys, tokens and the private files they lie in.
+//! Keys, tokens, and files that only their owner may read.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -15,14 +15,14 @@ use base64::prelude::BASE64_STANDARD;
 
 use crate::programs::hex;
 
-/// 128 random bits in hexadecimal.
+/// Returns 128 random bits in hexadecimal.
 pub(crate) fn random_token() -> anyhow::Result<String> {
     let mut bytes = [0; 16];
-    rand::fill(&mut bytes).map_err(|_| anyhow!("the system gives no random numbers"))?;
+    rand::fill(&mut bytes).map_err(|_| anyhow!("cannot generate random numbers"))?;
     Ok(hex(&bytes))
 }
 
-/// The pair that signs and verifies ServiceAccount tokens, both as PEM.
+/// Generates the key pair that signs and verifies ServiceAccount tokens; returns both keys as PEM.
 pub(super) fn service_account_keys() -> anyhow::Result<(String, String)> {
     let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| anyhow!("cannot generate an RSA key"))?;
     let private: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| anyhow!("cannot encode the private key"))?;

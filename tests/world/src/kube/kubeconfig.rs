@@ -8,15 +8,15 @@ use super::{Kube, credentials};
 use crate::proxy::Proxy;
 
 impl Kube {
-    /// A kubeconfig that acts as a ServiceAccount, with a token for a day.
+    /// Writes a kubeconfig that acts as a ServiceAccount, with a token for a day.
     ///
-    /// Its context is called `NAMESPACE-SERVICEACCOUNT` and has that namespace as default.
+    /// Its context is called `NAMESPACE-SERVICEACCOUNT`, with that namespace as default.
     pub async fn kubeconfig_as(&self, namespace: &str, service_account: &str) -> anyhow::Result<PathBuf> {
         let name = format!("{namespace}-{service_account}");
         self.write_kubeconfig(&name, &self.url, Some(&self.ca_file), namespace, service_account).await
     }
 
-    /// The same for requests that take the way through a proxy.
+    /// Writes the same kubeconfig for requests through a proxy.
     pub async fn kubeconfig_through(
         &self,
         proxy: &Proxy,
@@ -42,7 +42,7 @@ impl Kube {
     }
 }
 
-/// A kubeconfig with one cluster `world`, one user and one context, both called `name`. JSON is YAML too.
+/// Renders a kubeconfig with one cluster `world`, and one user and one context called `name`, as JSON, which is YAML.
 pub(super) fn text(url: &str, ca_file: Option<&Path>, name: &str, namespace: &str, token: &str) -> String {
     let config = json!({
         "apiVersion": "v1",

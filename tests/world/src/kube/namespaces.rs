@@ -1,11 +1,11 @@
-//! Many namespaces at once, each complete with its `default` ServiceAccount.
+//! Creates many namespaces at once, each with its `default` ServiceAccount.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use super::Kube;
-use crate::process::until;
+use crate::process::wait_until;
 
 impl Kube {
     /// Creates namespaces with these labels and waits until each has its `default` ServiceAccount.
@@ -25,7 +25,7 @@ impl Kube {
         self.wait_for_default_service_accounts(&names).await
     }
 
-    /// Does by hand the work of the ServiceAccount controller.
+    /// Replaces the ServiceAccount controller, which is not running.
     async fn create_default_service_accounts(&self, names: &BTreeSet<String>) -> anyhow::Result<()> {
         for name in names {
             let path = format!("/api/v1/namespaces/{name}/serviceaccounts");
@@ -35,22 +35,22 @@ impl Kube {
     }
 
     async fn wait_for_default_service_accounts(&self, names: &BTreeSet<String>) -> anyhow::Result<()> {
-        // One namespace is asked for by name; of many, one list tells all.
+        // A single namespace is listed by name; for many, one list covers all.
         let path = match names.first() {
             None => return Ok(()),
             Some(only) if names.len() == 1 => format!("/api/v1/namespaces/{only}/serviceaccounts"),
             Some(_) => "/api/v1/serviceaccounts?fieldSelector=metadata.name%3Ddefault".to_owned(),
         };
-        until("a default ServiceAccount in every new namespace", || async {
+        wait_until("a default ServiceAccount in every new namespace", || async {
             let list = self.get(&path).await?;
-            let have: BTreeSet<&str> = list["items"]
+            let existing: BTreeSet<&str> = list["items"]
                 .as_array()
                 .into_iter()
                 .flatten()
                 .filter(|account| account["metadata"]["name"] == "default")
                 .filter_map(|account| account["metadata"]["namespace"].as_str())
                 .collect();
-            Ok(names.iter().all(|name| have.contains(name.as_str())).then_some(()))
+            Ok(names.iter().all(|name| existing.contains(name.as_str())).then_some(()))
         })
         .await
     }

@@ -1,4 +1,4 @@
-//! Stacks of `CloudFormation`.
+//! `CloudFormation` stacks.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use super::LocalStack;
-use crate::process::until;
+use crate::process::wait_until;
 
 impl LocalStack {
-    /// Makes a stack of a template and these parameters, waits until all of it is there, and returns its outputs.
+    /// Creates a stack from a template and parameters, waits until it is complete, and returns its outputs.
     pub async fn create_stack(
         &self,
         name: &str,
@@ -26,7 +26,7 @@ impl LocalStack {
             form.push((format!("Parameters.member.{number}.ParameterValue"), value));
         }
         self.cloudformation("CreateStack", &form).await?;
-        until("a complete stack", || async {
+        wait_until("a complete stack", || async {
             let stack = self.stack(name).await?;
             match stack["StackStatus"].as_str().unwrap_or_default() {
                 "CREATE_COMPLETE" => Ok(Some(outputs(&stack)?)),
@@ -40,23 +40,24 @@ impl LocalStack {
     async fn stack(&self, name: &str) -> anyhow::Result<Value> {
         let answer = self.cloudformation("DescribeStacks", &[("StackName".to_owned(), name)]).await?;
         let stacks = members(&answer["DescribeStacksResponse"]["DescribeStacksResult"]["Stacks"]);
-        Ok(stacks.first().with_context(|| format!("there is no stack {name}"))?.clone())
+        Ok(stacks.first().with_context(|| format!("stack {name} does not exist"))?.clone())
     }
 
     async fn cloudformation(&self, action: &str, form: &[(String, &str)]) -> anyhow::Result<Value> {
-        self.form("cloudformation", "2010-05-15", action, form).await
+        self.query_request("cloudformation", "2010-05-15", action, form).await
     }
 }
 
 fn outputs(stack: &Value) -> anyhow::Result<BTreeMap<String, String>> {
-    let text = |output: &Value, field: &str| {
-        output[field].as_str().map(str::to_owned).with_context(|| format!("an output has no {field}"))
-    };
     let outputs = members(&stack["Outputs"]);
     outputs.iter().map(|output| Ok((text(output, "OutputKey")?, text(output, "OutputValue")?))).collect()
 }
 
-/// A list, which is written otherwise where it has one member.
+fn text(output: &Value, field: &str) -> anyhow::Result<String> {
+    output[field].as_str().map(str::to_owned).with_context(|| format!("an output has no {field}"))
+}
+
+/// Returns the members of a list; a list of one member is not an array in the response.
 fn members(list: &Value) -> &[Value] {
     match &list["member"] {
         Value::Array(members) => members,

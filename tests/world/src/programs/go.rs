@@ -1,4 +1,4 @@
-//! Builds pinned Go programs into the cache, once, all missing programs of a module in one go.
+//! Builds pinned Go programs into the cache, once; all missing programs of a module in one run of the compiler.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,21 +9,21 @@ use anyhow::{Context as _, bail};
 
 use super::pins::Pin;
 use super::{Kubernetes, Program, cache, on_path, pins};
-use crate::talk::say;
+use crate::progress::report;
 
-/// Programs that share a module, and how they are built.
-struct Unit {
+/// A Go module with its programs and build flags.
+pub(crate) struct GoModule {
     /// The folder below `go/` that holds the module.
-    folder: &'static str,
-    /// The pins that decide what the programs are built from.
-    pins: &'static [Pin],
+    pub(crate) folder: &'static str,
+    /// The pinned sources of the programs.
+    pub(crate) pins: &'static [Pin],
     /// Each program with its package.
     programs: &'static [(Program, &'static str)],
     /// Build tags, if any.
     tags: Option<&'static str>,
-    /// Variables set by the linker besides the stripping of symbols.
+    /// Variables that the linker sets to the version of Kubernetes.
     link: &'static [&'static str],
-    /// What to tell people about the time, on two cores with an empty build cache.
+    /// The approximate build time to print, on two cores with an empty build cache.
     minutes: u32,
 }
 
@@ -34,8 +34,8 @@ const KUBE_CONTROLLER_MANAGER: &str = "k8s.io/kubernetes/cmd/kube-controller-man
 const KUBE_VERSION: &[&str] =
     &["k8s.io/component-base/version.gitVersion", "k8s.io/client-go/pkg/version.gitVersion"];
 
-/// The control plane that stands in for the one of [`UNITS`] when [`Kubernetes::Oldest`] is chosen.
-const KUBE_OLDEST: Unit = Unit {
+/// The control plane that replaces that of [`MODULES`] for [`Kubernetes::Oldest`].
+const KUBE_OLDEST: GoModule = GoModule {
     folder: "kube-oldest",
     pins: pins::KUBE_OLDEST,
     programs: &[
@@ -47,8 +47,8 @@ const KUBE_OLDEST: Unit = Unit {
     minutes: 8,
 };
 
-const UNITS: &[Unit] = &[
-    Unit {
+const MODULES: &[GoModule] = &[
+    GoModule {
         folder: "etcd",
         pins: pins::ETCD,
         programs: &[(Program::Etcd, "go.etcd.io/etcd/server/v3")],
@@ -56,7 +56,7 @@ const UNITS: &[Unit] = &[
         link: &[],
         minutes: 1,
     },
-    Unit {
+    GoModule {
         folder: "helm",
         pins: pins::HELM,
         programs: &[(Program::Helm, "helm.sh/helm/v3/cmd/helm")],
@@ -64,7 +64,7 @@ const UNITS: &[Unit] = &[
         link: &[],
         minutes: 1,
     },
-    Unit {
+    GoModule {
         folder: "registry",
         pins: pins::REGISTRY,
         programs: &[(Program::Registry, "./registry")],
@@ -72,7 +72,7 @@ const UNITS: &[Unit] = &[
         link: &[],
         minutes: 1,
     },
-    Unit {
+    GoModule {
         folder: "kube",
         pins: pins::KUBE,
         programs: &[
@@ -85,7 +85,7 @@ const UNITS: &[Unit] = &[
         link: KUBE_VERSION,
         minutes: 8,
     },
-    Unit {
+    GoModule {
         folder: "vault",
         pins: pins::VAULT,
         programs: &[
@@ -101,40 +101,38 @@ const UNITS: &[Unit] = &[
     },
 ];
 
-/// Builds those of `programs` that are found nowhere, the programs of one module in one go.
+/// Builds `programs` into the cache, the programs of one module in one run of the compiler.
 pub(crate) fn build(programs: &[Program]) -> anyhow::Result<()> {
-    for unit in std::iter::once(&KUBE_OLDEST).chain(UNITS) {
-        let members = unit.programs.iter().filter(|(member, _)| programs.contains(member));
-        let members: Vec<_> =
-            members.filter(|(member, _)| std::ptr::eq(unit_of(*member), unit)).copied().collect();
+    let kubernetes = Kubernetes::from_env()?;
+    for module in modules(kubernetes) {
+        let members = module.programs.iter().filter(|(member, _)| programs.contains(member));
+        let members: Vec<_> = members
+            .filter(|(member, _)| std::ptr::eq(module_of(*member, kubernetes), module))
+            .copied()
+            .collect();
         if !members.is_empty() {
-            build_unit(unit, &members)?;
+            build_module(module, &members)?;
         }
     }
     Ok(())
 }
 
-/// The pins that decide what `program` is built from.
-pub(crate) fn pins_of(program: Program) -> &'static [Pin] {
-    unit_of(program).pins
+/// Returns the modules in build order; a program is built from the first module that contains it.
+fn modules(kubernetes: Kubernetes) -> impl Iterator<Item = &'static GoModule> {
+    let oldest = (kubernetes == Kubernetes::Oldest).then_some(&KUBE_OLDEST);
+    oldest.into_iter().chain(MODULES)
 }
 
-/// The folder below `go/` that holds the module of `program`.
-pub(crate) fn folder_of(program: Program) -> &'static str {
-    unit_of(program).folder
+/// Returns the module that builds `program`.
+pub(crate) fn module_of(program: Program, kubernetes: Kubernetes) -> &'static GoModule {
+    modules(kubernetes)
+        .find(|module| module.programs.iter().any(|(member, _)| *member == program))
+        .expect("a test holds that every program has a module")
 }
 
-fn unit_of(program: Program) -> &'static Unit {
-    let oldest = (Kubernetes::chosen() == Kubernetes::Oldest).then_some(&KUBE_OLDEST);
-    let mut units = oldest.into_iter().chain(UNITS);
-    units
-        .find(|unit| unit.programs.iter().any(|(member, _)| *member == program))
-        .expect("a test holds that every program has a unit")
-}
-
-fn build_unit(unit: &Unit, members: &[(Program, &str)]) -> anyhow::Result<()> {
-    let cache = cache::of(unit.pins)?;
-    let _lock = cache::lock(&cache, || say("waiting for another process that builds programs"))?;
+fn build_module(module: &GoModule, members: &[(Program, &str)]) -> anyhow::Result<()> {
+    let cache = cache::directory(module.pins)?;
+    let _lock = cache::lock(&cache, || report("waiting for another process that builds programs"))?;
     let mut missing = Vec::new();
     for (member, package) in members {
         if member.find()?.is_none() {
@@ -146,77 +144,77 @@ fn build_unit(unit: &Unit, members: &[(Program, &str)]) -> anyhow::Result<()> {
     }
     let go = compiler(on_path("go"))?;
     let sources = cache.join("src");
-    pins::write_to(&sources, unit.pins)?;
+    pins::write_to(&sources, module.pins)?;
 
     let names = missing.iter().map(|(member, _)| member.name()).collect::<Vec<_>>().join(", ");
-    say(&format!("building {names} from pinned Go modules, about {} min the first time", unit.minutes));
-    let begun = Instant::now();
+    report(&format!("building {names} from pinned Go modules, about {} min the first time", module.minutes));
+    let started = Instant::now();
     let scratch = cache.join("build");
-    // The lock is held, so a directory that exists is left over from a build that was cut short.
+    // The lock is held, so an existing directory is left over from an interrupted build.
     let _ = std::fs::remove_dir_all(&scratch);
-    let outcome = compile(&go, unit, &missing, &sources, &scratch)
+    let outcome = compile(&go, module, &missing, &sources, &scratch)
         .and_then(|()| publish(&missing, &scratch, &cache.join("bin")));
-    // Half a build is of no use, whatever the outcome.
+    // A partial build is useless, so the directory is removed in any case.
     let _ = std::fs::remove_dir_all(&scratch);
     outcome?;
-    say(&format!("built {names} in {} s", begun.elapsed().as_secs()));
+    report(&format!("built {names} in {} s", started.elapsed().as_secs()));
     Ok(())
 }
 
 fn compile(
     go: &Path,
-    unit: &Unit,
+    module: &GoModule,
     missing: &[(Program, &str)],
     sources: &Path,
     scratch: &Path,
 ) -> anyhow::Result<()> {
     cache::create(scratch)?;
     let mut command = Command::new(go);
-    command.current_dir(sources.join("go").join(unit.folder)).args(["build", "-trimpath"]);
-    if let Some(tags) = unit.tags {
+    command.current_dir(sources.join("go").join(module.folder)).args(["build", "-trimpath"]);
+    if let Some(tags) = module.tags {
         command.args(["-tags", tags]);
     }
     // Stripped programs hold no DWARF; not generating it saves a sixth of the CPU time.
-    command.args(["-gcflags=all=-dwarf=false", "-ldflags", &link_flags(unit)]).arg("-o");
+    command.args(["-gcflags=all=-dwarf=false", "-ldflags", &link_flags(module)]).arg("-o");
     if let [(member, package)] = missing {
-        // A single package may be called otherwise than its program, as etcd's is.
+        // The name of a single package may differ from that of its program, as for etcd.
         command.arg(scratch.join(member.name())).arg(package);
     } else {
         let mut directory = OsString::from(scratch);
         directory.push("/");
         command.arg(directory).args(missing.iter().map(|(_, package)| package));
     }
-    // A workspace file somewhere above the cache must not change what is built.
+    // A workspace file in a parent directory of the cache must not change the build.
     command.env("GOWORK", "off").stdin(Stdio::null());
     let output = command.output().with_context(|| format!("cannot run {}", go.display()))?;
     if !output.status.success() {
         bail!(
             "go build in {} failed; it needs the Go module proxy and 10 GB of free disk: {}",
-            unit.folder,
+            module.folder,
             last_lines(&String::from_utf8_lossy(&output.stderr), 20)
         );
     }
     Ok(())
 }
 
-fn link_flags(unit: &Unit) -> String {
-    let version = pins::version(unit.folder, "k8s.io/kubernetes").unwrap_or_default();
-    let set = unit.link.iter().map(|variable| format!(" -X {variable}=v{version}"));
+fn link_flags(module: &GoModule) -> String {
+    let version = pins::version(module.folder, "k8s.io/kubernetes").unwrap_or_default();
+    let set = module.link.iter().map(|variable| format!(" -X {variable}=v{version}"));
     std::iter::once("-s -w".to_owned()).chain(set).collect()
 }
 
-/// Renames each program into place: a reader sees the whole file or none.
+/// Renames each program into place, so that no process can see a partial file.
 fn publish(missing: &[(Program, &str)], scratch: &Path, bin: &Path) -> anyhow::Result<()> {
     cache::create(bin)?;
     for (member, _) in missing {
         let to = bin.join(member.name());
         std::fs::rename(scratch.join(member.name()), &to)
-            .with_context(|| format!("cannot put {} in place", to.display()))?;
+            .with_context(|| format!("cannot create {}", to.display()))?;
     }
     Ok(())
 }
 
-/// The Go command, or the sentence that says how to get by without it.
+/// Returns the Go command, or an error with the two alternatives.
 fn compiler(found: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     found.context(
         "Go is not on PATH: install Go 1.26 or newer from https://go.dev/dl, \
@@ -234,24 +232,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn missing_go_says_what_to_install() {
+    fn missing_go_is_reported_with_fix() {
         let message = compiler(None).unwrap_err().to_string();
         assert!(message.contains("install Go 1.26"), "{message}");
         assert!(message.contains("REGCRED_WORLD_BIN"), "{message}");
     }
 
     #[test]
-    fn every_program_has_exactly_one_unit() {
+    fn every_program_has_exactly_one_module() {
         for program in Program::ALL {
-            let units =
-                UNITS.iter().filter(|unit| unit.programs.iter().any(|(member, _)| *member == program));
-            assert_eq!(units.count(), 1, "{}", program.name());
+            let modules =
+                MODULES.iter().filter(|module| module.programs.iter().any(|(member, _)| *member == program));
+            assert_eq!(modules.count(), 1, "{}", program.name());
         }
     }
 
     #[test]
-    fn kubernetes_programs_learn_their_version() {
-        let kube = UNITS.iter().find(|unit| unit.folder == "kube").unwrap();
+    fn kubernetes_programs_are_linked_with_their_version() {
+        let kube = MODULES.iter().find(|module| module.folder == "kube").unwrap();
         assert!(link_flags(kube).contains("component-base/version.gitVersion=v1."), "{}", link_flags(kube));
     }
 }

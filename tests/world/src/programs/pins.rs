@@ -1,14 +1,14 @@
-//! The pins: every Go module file, the requirements of Python and our own Go source, compiled into this crate.
+//! The pins: Go module files, Python requirements and the Go sources of this crate, compiled into the program.
 //!
-//! The pins of one module have a digest, and the digest names a cache directory: a changed pin never meets a program
-//! built from an older one, and rebuilds nothing else.
+//! The digest of a module's pins names its cache directory: a changed pin never finds a program that was built from an
+//! older one, and rebuilds nothing else.
 
 use std::path::Path;
 
 use anyhow::Context as _;
 use aws_lc_rs::digest::{SHA256, digest as sha256};
 
-/// One pinned file: where it lies below `tests/world`, and its text.
+/// One pinned file: its path below `tests/world`, and its text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pin {
     path: &'static str,
@@ -33,11 +33,11 @@ pub(crate) const LOCALSTACK: &[Pin] = pins!["localstack.lock", "uv.lock"];
 /// The linters and parsers of infrastructure as code.
 pub(crate) const DEPLOY_TOOLS: &[Pin] = pins!["deploy-tools.lock", "uv.lock"];
 
-/// The first 16 hexadecimal digits of the SHA-256 over all paths and texts.
+/// Returns the first 16 hexadecimal digits of the SHA-256 over all paths and texts.
 pub(crate) fn digest(pins: &[Pin]) -> String {
     let mut all = Vec::new();
     for pin in pins {
-        // Lengths keep two neighbouring files apart whatever they contain.
+        // Lengths separate two neighbouring files, whatever they contain.
         for part in [pin.path, pin.text] {
             all.extend_from_slice(&part.len().to_le_bytes());
             all.extend_from_slice(part.as_bytes());
@@ -58,7 +58,7 @@ pub(crate) fn write_to(directory: &Path, pins: &[Pin]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The version at which `go/<folder>/go.mod` pins `module`, without the leading `v`.
+/// Returns the version of `module` in `go/<folder>/go.mod`, without the leading `v`.
 pub(crate) fn version(folder: &str, module: &str) -> Option<&'static str> {
     let path = format!("go/{folder}/go.mod");
     let text = [ETCD, HELM, REGISTRY, KUBE, KUBE_OLDEST, VAULT]
@@ -72,7 +72,7 @@ pub(crate) fn version(folder: &str, module: &str) -> Option<&'static str> {
         .find_map(|rest| rest.split_whitespace().next())
 }
 
-/// Lower-case hexadecimal digits of `bytes`.
+/// Returns `bytes` as lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_changed_pin_changes_the_digest() {
+    fn changed_pin_changes_the_digest() {
         let before = [Pin { path: "a", text: "one" }, Pin { path: "b", text: "two" }];
         let after = [Pin { path: "a", text: "one" }, Pin { path: "b", text: "tw0" }];
         assert_ne!(digest(&before), digest(&after));

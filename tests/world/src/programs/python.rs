@@ -1,4 +1,4 @@
-//! Installs what is written in Python, from hash-locked requirements, into environments of Python 3.11 of their own.
+//! Installs Python programs from hash-locked requirements, each into its own environment of Python 3.11.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,15 +8,15 @@ use anyhow::{Context as _, bail};
 
 use super::pins::{self, Pin};
 use super::{cache, go::last_lines, on_path};
-use crate::talk::say;
+use crate::progress::report;
 
-/// Written last: an environment cannot be renamed into place, because its scripts name their own directory.
+/// The file that is written last: an environment cannot be renamed into place, because its scripts contain its path.
 const MARKER: &str = "installed";
 
-/// The pinned uv, beside each lock.
+/// The pin of uv, in the directory of each lock.
 const UV_LOCK: &str = "uv.lock";
 
-/// An environment: what people call it, its folder, and the file with its requirements among the pins.
+/// An environment: its name in messages, its folder, and the file of its requirements among the pins.
 struct Environment {
     name: &'static str,
     folder: &'static str,
@@ -34,33 +34,33 @@ const DEPLOY_TOOLS: Environment = Environment {
     pins: pins::DEPLOY_TOOLS,
 };
 
-/// The interpreter that can run LocalStack, installed first if it is missing.
+/// Returns the interpreter with LocalStack, which is installed first if it is missing.
 pub(crate) fn localstack() -> anyhow::Result<PathBuf> {
     python(&LOCALSTACK)
 }
 
-/// The interpreter that knows cfn-lint and python-hcl2, installed first if it is missing.
+/// Returns the interpreter with cfn-lint and python-hcl2, which are installed first if they are missing.
 pub(crate) fn deploy_tools() -> anyhow::Result<PathBuf> {
     python(&DEPLOY_TOOLS)
 }
 
 fn python(environment: &Environment) -> anyhow::Result<PathBuf> {
     let Environment { name, folder, lock, pins } = *environment;
-    let cache = cache::of(pins)?;
+    let cache = cache::directory(pins)?;
     let home = cache.join(folder);
     let python = home.join("bin/python");
     if home.join(MARKER).is_file() {
         return Ok(python);
     }
-    let _lock = cache::lock(&cache, || say(&format!("waiting for another process that installs {name}")))?;
+    let _lock = cache::lock(&cache, || report(&format!("waiting for another process that installs {name}")))?;
     if home.join(MARKER).is_file() {
         return Ok(python);
     }
     let installer = Installer::find()?;
-    say(&format!("installing {name}, about 1 min the first time"));
-    let begun = Instant::now();
+    report(&format!("installing {name}, about 1 min the first time"));
+    let started = Instant::now();
     if home.exists() {
-        // No marker: an earlier installation was cut short.
+        // No marker: an earlier installation was interrupted.
         std::fs::remove_dir_all(&home).with_context(|| format!("cannot remove {}", home.display()))?;
     }
     pins::write_to(&cache.join("src"), pins)?;
@@ -69,13 +69,13 @@ fn python(environment: &Environment) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("cannot install {name}"))?;
     std::fs::write(home.join(MARKER), "")
         .with_context(|| format!("cannot mark {} as complete", home.display()))?;
-    say(&format!("installed {name} in {} s", begun.elapsed().as_secs()));
+    report(&format!("installed {name} in {} s", started.elapsed().as_secs()));
     Ok(python)
 }
 
-/// What makes the environment.
+/// The program that creates an environment.
 enum Installer {
-    /// `uv`, which is ten times faster and fetches Python 3.11 itself if it has to.
+    /// `uv`, which is ten times faster and downloads Python 3.11 if it is missing.
     Uv(PathBuf),
     /// Python 3.11's own `venv` and `pip`.
     Pip(PathBuf),
@@ -98,7 +98,7 @@ impl Installer {
             }
             Self::Pip(python3) => {
                 run(Command::new(python3).args(["-m", "venv"]).arg(home))?;
-                // A platform without a pinned wheel of uv is served by pip, at ten times the CPU time.
+                // On a platform without a pinned wheel of uv, pip installs everything, at ten times the CPU time.
                 match pip_install(&python, &lock.with_file_name(UV_LOCK)) {
                     Ok(()) => uv_install(&home.join("bin/uv"), &python, lock),
                     Err(_) => pip_install(&python, lock),
@@ -141,7 +141,7 @@ fn run(command: &mut Command) -> anyhow::Result<()> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {program}"))?;
     if !output.status.success() {
         bail!(
-            "{program} failed; a package index must be reachable: {}",
+            "{program} failed; it needs a package index: {}",
             last_lines(&String::from_utf8_lossy(&output.stderr), 20)
         );
     }
@@ -153,14 +153,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn missing_python_says_what_to_install() {
+    fn missing_python_is_reported_with_fix() {
         let message = choose(None, None).err().unwrap().to_string();
         assert!(message.contains("Python 3.11 is not on PATH"), "{message}");
         assert!(message.contains("install one of them"), "{message}");
     }
 
     #[test]
-    fn uv_goes_before_pip() {
+    fn uv_is_preferred_to_pip() {
         let chosen = choose(Some("uv".into()), Some("python3.11".into())).unwrap();
         assert!(matches!(chosen, Installer::Uv(_)));
     }

@@ -1,4 +1,4 @@
-//! Pushing a tiny image through the registry's own API.
+//! Pushes a minimal image through the API of the registry.
 
 use anyhow::Context as _;
 use aws_lc_rs::digest::{SHA256, digest as sha256};
@@ -7,7 +7,7 @@ use serde_json::json;
 use url::Url;
 
 use super::Registry;
-use super::login::Pass;
+use super::login::Credentials;
 use crate::http;
 use crate::programs::hex;
 
@@ -15,14 +15,14 @@ use crate::programs::hex;
 pub(super) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 impl Registry {
-    /// Pushes an image of one empty layer as the registry's user and returns the manifest's digest.
+    /// Pushes an image of one empty layer as the registry's user and returns the digest of the manifest.
     pub async fn push_image(&self, repository: &str, tag: &str) -> anyhow::Result<String> {
         let scope = format!("repository:{repository}:pull,push");
-        let pass = self
-            .pass(&self.username, &self.password()?, Some(&scope))
+        let credentials = self
+            .authorize(&self.username, &self.password()?, Some(&scope))
             .await?
-            .context("the token server refused the registry's own user")?;
-        // Two empty blocks are the smallest tar archive there is.
+            .context("the token server rejected the user of the registry")?;
+        // Two empty blocks are the smallest tar archive.
         let layer = vec![0; 1024];
         let layer_digest = digest(&layer);
         let config = json!({
@@ -48,36 +48,42 @@ impl Registry {
             }],
         })
         .to_string();
-        self.push_blob(&pass, repository, layer).await?;
-        self.push_blob(&pass, repository, config).await?;
+        self.push_blob(&credentials, repository, layer).await?;
+        self.push_blob(&credentials, repository, config).await?;
         let manifest_digest = digest(manifest.as_bytes());
         let request = self
             .client
             .put(self.url(&format!("/v2/{repository}/manifests/{tag}")))
             .header("content-type", MANIFEST_TYPE)
             .body(manifest);
-        http::json(pass.on(request)).await?;
+        http::json(credentials.apply(request)).await?;
         Ok(manifest_digest)
     }
 
-    async fn push_blob(&self, pass: &Pass, repository: &str, blob: Vec<u8>) -> anyhow::Result<()> {
-        let begin = self.url(&format!("/v2/{repository}/blobs/uploads/"));
-        let response = pass
-            .on(self.client.post(&begin))
+    async fn push_blob(
+        &self,
+        credentials: &Credentials,
+        repository: &str,
+        blob: Vec<u8>,
+    ) -> anyhow::Result<()> {
+        let uploads = self.url(&format!("/v2/{repository}/blobs/uploads/"));
+        let response = credentials
+            .apply(self.client.post(&uploads))
             .send()
             .await
             .and_then(reqwest::Response::error_for_status)
-            .context("the registry refused to begin an upload")?;
+            .context("the registry rejected the start of an upload")?;
         let location = response
             .headers()
             .get(LOCATION)
             .and_then(|value| value.to_str().ok())
-            .context("the registry began an upload without saying where")?;
-        let mut url = Url::parse(&begin)?.join(location).context("the upload's location is not a URL")?;
+            .context("the registry started an upload without a location")?;
+        let mut url =
+            Url::parse(&uploads)?.join(location).context("the location of the upload is not a URL")?;
         url.query_pairs_mut().append_pair("digest", &digest(&blob));
         let request =
             self.client.put(url.as_str()).header("content-type", "application/octet-stream").body(blob);
-        http::json(pass.on(request)).await?;
+        http::json(credentials.apply(request)).await?;
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Logging in at a registry the way every client does: ask, read the challenge, answer it.
+//! Login at a registry as every client does it: request, challenge, authorized request.
 
 use anyhow::{Context as _, bail};
 use reqwest::header::WWW_AUTHENTICATE;
@@ -8,16 +8,16 @@ use url::Url;
 
 use super::Registry;
 
-/// What the registry accepts as proof.
+/// The credentials of an authorized request.
 #[derive(Clone)]
-pub(super) enum Pass {
+pub(super) enum Credentials {
     Basic { username: String, password: String },
     Bearer(String),
 }
 
-impl Pass {
-    /// Puts the proof on a request.
-    pub(super) fn on(&self, request: RequestBuilder) -> RequestBuilder {
+impl Credentials {
+    /// Adds the credentials to a request.
+    pub(super) fn apply(&self, request: RequestBuilder) -> RequestBuilder {
         match self {
             Self::Basic { username, password } => request.basic_auth(username, Some(password)),
             Self::Bearer(token) => request.bearer_auth(token),
@@ -26,15 +26,18 @@ impl Pass {
 }
 
 impl Registry {
-    /// Whether the registry lets this user in with this password, just now.
+    /// Returns true if the registry currently accepts this username and password.
     pub async fn login(&self, username: &str, password: &str) -> anyhow::Result<bool> {
-        let Some(pass) = self.pass(username, password, None).await? else { return Ok(false) };
-        let response =
-            pass.on(self.client.get(self.url("/v2/"))).send().await.context("the registry did not answer")?;
-        judge(response.status())
+        let Some(credentials) = self.authorize(username, password, None).await? else { return Ok(false) };
+        let response = credentials
+            .apply(self.client.get(self.url("/v2/")))
+            .send()
+            .await
+            .context("no response from the registry")?;
+        is_authorized(response.status())
     }
 
-    /// Whether this user may pull an image, just now: asks for its manifest.
+    /// Returns true if this user can currently pull an image, by a request for the manifest.
     pub async fn can_pull(
         &self,
         repository: &str,
@@ -43,62 +46,68 @@ impl Registry {
         password: &str,
     ) -> anyhow::Result<bool> {
         let scope = format!("repository:{repository}:pull");
-        let Some(pass) = self.pass(username, password, Some(&scope)).await? else { return Ok(false) };
+        let Some(credentials) = self.authorize(username, password, Some(&scope)).await? else {
+            return Ok(false);
+        };
         let url = self.url(&format!("/v2/{repository}/manifests/{tag}"));
         let request = self.client.head(url).header("accept", super::image::MANIFEST_TYPE);
-        let response = pass.on(request).send().await.context("the registry did not answer")?;
-        judge(response.status())
+        let response = credentials.apply(request).send().await.context("no response from the registry")?;
+        is_authorized(response.status())
     }
 
-    /// Answers the registry's challenge; `None` if its token server refuses.
-    pub(super) async fn pass(
+    /// Gets credentials by the challenge of the registry; `None` if the token server rejects the password.
+    pub(super) async fn authorize(
         &self,
         username: &str,
         password: &str,
         scope: Option<&str>,
-    ) -> anyhow::Result<Option<Pass>> {
+    ) -> anyhow::Result<Option<Credentials>> {
         let response =
-            self.client.get(self.url("/v2/")).send().await.context("the registry did not answer")?;
+            self.client.get(self.url("/v2/")).send().await.context("no response from the registry")?;
         let challenge = response
             .headers()
             .get(WWW_AUTHENTICATE)
             .and_then(|value| value.to_str().ok())
-            .context("the registry asks for no password")?;
+            .context("the registry sent no challenge")?;
         if challenge.starts_with("Basic ") {
-            return Ok(Some(Pass::Basic { username: username.to_owned(), password: password.to_owned() }));
+            return Ok(Some(Credentials::Basic {
+                username: username.to_owned(),
+                password: password.to_owned(),
+            }));
         }
-        let realm = parameter(challenge, "realm").context("the registry's challenge names no realm")?;
-        let service = parameter(challenge, "service").context("the registry's challenge names no service")?;
+        let realm = parameter(challenge, "realm").context("the challenge of the registry has no realm")?;
+        let service =
+            parameter(challenge, "service").context("the challenge of the registry has no service")?;
         let mut url = Url::parse(realm).context("the realm is not a URL")?;
         url.query_pairs_mut().append_pair("service", service);
         if let Some(scope) = scope {
             url.query_pairs_mut().append_pair("scope", scope);
         }
         let request = self.client.get(url.as_str()).basic_auth(username, Some(password));
-        let response = request.send().await.context("the token server did not answer")?;
+        let response = request.send().await.context("no response from the token server")?;
         if response.status() == StatusCode::UNAUTHORIZED {
             return Ok(None);
         }
-        let answer: Value = response.json().await.context("the token server did not answer in JSON")?;
-        let token = answer["token"].as_str().context("the token server answered without a token")?;
-        Ok(Some(Pass::Bearer(token.to_owned())))
+        let answer: Value = response.json().await.context("the response of the token server is not JSON")?;
+        let token = answer["token"].as_str().context("the response of the token server has no token")?;
+        Ok(Some(Credentials::Bearer(token.to_owned())))
     }
 
-    /// The full URL of a path of this registry.
+    /// Returns the full URL of a path of this registry.
     pub(super) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.host)
     }
 }
 
-fn judge(status: StatusCode) -> anyhow::Result<bool> {
+fn is_authorized(status: StatusCode) -> anyhow::Result<bool> {
     match status {
         StatusCode::OK => Ok(true),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(false),
-        other => bail!("the registry answered {other}, which is neither yes nor no"),
+        other => bail!("unexpected status of the registry: {other}"),
     }
 }
 
-/// A quoted parameter of a `WWW-Authenticate` header.
+/// Returns a quoted parameter of a `WWW-Authenticate` header.
 fn parameter<'a>(challenge: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = challenge.split_once(&format!("{name}=\""))?;
     rest.split_once('"').map(|(value, _)| value)

@@ -1,6 +1,6 @@
 //! The token server of a registry with Bearer authentication: Basic in, a signed JWT out.
 //!
-//! It runs on threads of its own, because the world outlives the runtime of the test that started it.
+//! The server runs on threads of its own, because the world outlives the runtime of the test that started it.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -18,20 +18,20 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use url::Url;
 
-/// Who the registry says it is, and whom tokens are for.
+/// The name of the registry, and the audience of tokens.
 pub(super) const SERVICE: &str = "world-registry";
-/// Who signs tokens.
+/// The issuer of tokens.
 pub(super) const ISSUER: &str = "world-token-server";
-/// How tokens are signed.
+/// The signature algorithm of tokens.
 pub(super) const ALGORITHM: &str = "ES256";
-/// Names the signing key; there is only one.
+/// The id of the only signing key.
 const KEY_ID: &str = "world";
-/// How long a token is good for: as short as real servers make it.
+/// The lifetime of a token, as short as that of real servers.
 const LIFETIME: Duration = Duration::from_mins(5);
-/// How long a client may take to send its request or to read the answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// No honest request is longer.
-const LONGEST_REQUEST: u64 = 64 * 1024;
+/// The longest duration of one read or write of a connection.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The most bytes of a request.
+const MAX_REQUEST: u64 = 64 * 1024;
 
 /// A running token server; dropping it ends it.
 #[derive(Debug)]
@@ -44,16 +44,16 @@ pub(super) struct TokenServer {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What answering a request takes.
-struct Desk {
+/// The state that the server needs for a response.
+struct ServerState {
     username: String,
-    /// Read at every request, so that a new password counts at once.
+    /// Read for every request, so that a new password takes effect at once.
     password_file: PathBuf,
     key: EcdsaKeyPair,
 }
 
 impl TokenServer {
-    /// Starts a server for one user, whose password is whatever the file holds.
+    /// Starts a server for one user, with the current content of a file as the password.
     pub(super) fn start(username: &str, password_file: PathBuf) -> anyhow::Result<Self> {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
             .map_err(|_| anyhow!("cannot generate the key that signs tokens"))?;
@@ -63,32 +63,20 @@ impl TokenServer {
         let address = listener.local_addr().context("the token server has no address")?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let desk = Arc::new(Desk { username: username.to_owned(), password_file, key });
-        let accept = move || {
-            for stream in listener.incoming() {
-                if stopped.load(Ordering::Relaxed) {
-                    return;
-                }
-                let desk = desk.clone();
-                // A client that broke off has nobody to tell about it.
-                if let Ok(stream) = stream {
-                    std::thread::spawn(move || drop(desk.serve(&stream)));
-                }
-            }
-        };
+        let state = Arc::new(ServerState { username: username.to_owned(), password_file, key });
         let thread = std::thread::Builder::new()
             .name("token-server".to_owned())
-            .spawn(accept)
+            .spawn(move || accept(&listener, &stopped, &state))
             .context("cannot start the token server's thread")?;
         Ok(Self { address, jwks, stop, thread: Some(thread) })
     }
 
-    /// Where clients get their tokens.
+    /// Returns the URL of the token endpoint.
     pub(super) fn realm(&self) -> String {
         format!("http://{}/token", self.address)
     }
 
-    /// The public key, as the registry wants it.
+    /// Returns the public key as a JSON Web Key Set.
     pub(super) fn jwks(&self) -> &Value {
         &self.jwks
     }
@@ -97,8 +85,8 @@ impl TokenServer {
 impl Drop for TokenServer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // The thread waits for a connection; if it cannot get one it ends with the process.
-        if TcpStream::connect_timeout(&self.address, PATIENCE).is_ok()
+        // The thread waits for a connection; without one, the thread ends with the process.
+        if TcpStream::connect_timeout(&self.address, TIMEOUT).is_ok()
             && let Some(thread) = self.thread.take()
         {
             let _ = thread.join();
@@ -106,11 +94,25 @@ impl Drop for TokenServer {
     }
 }
 
-impl Desk {
+/// Serves each connection on a thread of its own, until the server is dropped.
+fn accept(listener: &TcpListener, stopped: &AtomicBool, state: &Arc<ServerState>) {
+    for stream in listener.incoming() {
+        if stopped.load(Ordering::Relaxed) {
+            return;
+        }
+        let state = state.clone();
+        if let Ok(stream) = stream {
+            // An error means that the client closed the connection.
+            std::thread::spawn(move || drop(state.serve(&stream)));
+        }
+    }
+}
+
+impl ServerState {
     fn serve(&self, stream: &TcpStream) -> anyhow::Result<()> {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let mut lines = BufReader::new(stream.take(LONGEST_REQUEST)).lines();
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
+        let mut lines = BufReader::new(stream.take(MAX_REQUEST)).lines();
         let first = lines.next().context("an empty request")??;
         let mut authorization = None;
         for line in lines {
@@ -124,7 +126,7 @@ impl Desk {
                 authorization = Some(value.trim().to_owned());
             }
         }
-        let (status, body) = self.answer(&first, authorization.as_deref())?;
+        let (status, body) = self.respond(&first, authorization.as_deref())?;
         let body = body.to_string();
         let head = format!(
             "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
@@ -136,19 +138,19 @@ impl Desk {
         Ok(())
     }
 
-    fn answer(&self, first: &str, authorization: Option<&str>) -> anyhow::Result<(&'static str, Value)> {
+    fn respond(&self, first: &str, authorization: Option<&str>) -> anyhow::Result<(&'static str, Value)> {
         let mut words = first.split(' ');
         if words.next() != Some("GET") {
-            return Ok(("405 Method Not Allowed", refusal("UNSUPPORTED", "tokens are had by GET only")));
+            return Ok(("405 Method Not Allowed", error_body("UNSUPPORTED", "use GET for a token")));
         }
         let target = words.next().unwrap_or_default();
         let url = Url::parse("http://localhost")?.join(target)?;
         if url.path() != "/token" {
-            return Ok(("404 Not Found", refusal("UNSUPPORTED", "there is only /token here")));
+            return Ok(("404 Not Found", error_body("UNSUPPORTED", "the only path is /token")));
         }
-        let right = std::fs::read_to_string(&self.password_file)?;
-        if authorization.and_then(basic) != Some((self.username.clone(), right)) {
-            return Ok(("401 Unauthorized", refusal("UNAUTHORIZED", "incorrect username or password")));
+        let password = std::fs::read_to_string(&self.password_file)?;
+        if authorization.and_then(basic) != Some((self.username.clone(), password)) {
+            return Ok(("401 Unauthorized", error_body("UNAUTHORIZED", "incorrect username or password")));
         }
         let access: Vec<_> = url
             .query_pairs()
@@ -172,8 +174,7 @@ impl Desk {
             "exp": now + LIFETIME.as_secs(),
             "access": access,
         });
-        let encode = |part: &Value| BASE64_URL_SAFE_NO_PAD.encode(part.to_string());
-        let signed = format!("{}.{}", encode(&header), encode(&claims));
+        let signed = [header, claims].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
         let signature = self
             .key
             .sign(&SystemRandom::new(), signed.as_bytes())
@@ -182,15 +183,15 @@ impl Desk {
     }
 }
 
-/// A scope such as `repository:a/b:pull,push` as a token's `access` has it.
+/// Converts a scope such as `repository:a/b:pull,push` to an entry of the `access` claim.
 fn access(scope: &str) -> Option<Value> {
-    // The name may hold a colon, that of a registry's port; kind and actions never do.
+    // The name may contain a colon, before a registry's port; kind and actions never do.
     let (kind, rest) = scope.split_once(':')?;
     let (name, actions) = rest.rsplit_once(':')?;
     Some(json!({ "type": kind, "name": name, "actions": actions.split(',').collect::<Vec<_>>() }))
 }
 
-/// User name and password of a Basic header.
+/// Parses the user name and password of a Basic header.
 fn basic(header: &str) -> Option<(String, String)> {
     let (scheme, encoded) = header.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
@@ -200,19 +201,19 @@ fn basic(header: &str) -> Option<(String, String)> {
     decoded.split_once(':').map(|(username, password)| (username.to_owned(), password.to_owned()))
 }
 
-fn refusal(code: &str, message: &str) -> Value {
+fn error_body(code: &str, message: &str) -> Value {
     json!({ "errors": [{ "code": code, "message": message }] })
 }
 
-/// The key set with one P-256 key, given as an uncompressed point.
+/// Returns the key set of one P-256 key, which is an uncompressed point.
 fn jwks(point: &[u8]) -> anyhow::Result<Value> {
     let (x, y) = match point {
         [4, rest @ ..] if rest.len() == 64 => rest.split_at(32),
-        _ => return Err(anyhow!("a P-256 key is not an uncompressed point")),
+        _ => return Err(anyhow!("the P-256 key is not an uncompressed point")),
     };
-    let encode = |part: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(part);
+    let (x, y) = (BASE64_URL_SAFE_NO_PAD.encode(x), BASE64_URL_SAFE_NO_PAD.encode(y));
     Ok(json!({ "keys": [{
-        "kty": "EC", "crv": "P-256", "use": "sig", "alg": ALGORITHM, "kid": KEY_ID, "x": encode(x), "y": encode(y),
+        "kty": "EC", "crv": "P-256", "use": "sig", "alg": ALGORITHM, "kid": KEY_ID, "x": x, "y": y,
     }] }))
 }
 
@@ -221,14 +222,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scopes_become_access() {
+    fn scope_is_converted_to_access_entry() {
         let expected = json!({ "type": "repository", "name": "a/b", "actions": ["pull", "push"] });
         assert_eq!(access("repository:a/b:pull,push"), Some(expected));
         assert_eq!(access("nonsense"), None);
     }
 
     #[test]
-    fn passwords_may_hold_colons() {
+    fn password_with_colon_is_parsed() {
         let header = format!("Basic {}", BASE64_STANDARD.encode("robot:a:b"));
         assert_eq!(basic(&header), Some(("robot".to_owned(), "a:b".to_owned())));
         assert_eq!(basic("Bearer x"), None);

@@ -1,15 +1,15 @@
-//! Vault's audit file: which paths were touched, and how.
+//! Vault's audit file: the operation and path of every request.
 
 use serde::Deserialize;
 
 use super::Vault;
-use crate::journal;
+use crate::json_lines;
 
 /// A place in the audit file: its length in bytes when the mark was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct VaultAuditMark(u64);
 
-/// One line: a request as it came in, or the response to it.
+/// One line: a request, or the response to it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(from = "Line")]
 pub struct VaultAuditEvent {
@@ -19,38 +19,38 @@ pub struct VaultAuditEvent {
     pub operation: String,
     /// The path after `/v1/`.
     pub path: String,
-    /// Who asked, for example `root` or `kubernetes-regcred-regcred`; empty before a login.
+    /// The display name of the token, for example `root` or `kubernetes-regcred-regcred`; empty before a login.
     pub display_name: String,
-    /// What went wrong; empty if nothing did.
+    /// The error; empty for success.
     pub error: String,
 }
 
+impl VaultAuditEvent {
+    fn is_successful_read(&self) -> bool {
+        self.kind == "response" && self.operation == "read" && self.error.is_empty()
+    }
+}
+
 impl Vault {
-    /// Every line so far.
+    /// Returns every line so far.
     pub fn audit_events(&self) -> anyhow::Result<Vec<VaultAuditEvent>> {
         self.audit_events_since(VaultAuditMark(0))
     }
 
-    /// The end of the audit file as of now.
+    /// Marks the current end of the audit file.
     pub fn audit_mark(&self) -> anyhow::Result<VaultAuditMark> {
-        Ok(VaultAuditMark(journal::length(&self.audit_log)?))
+        Ok(VaultAuditMark(json_lines::length(&self.audit_log)?))
     }
 
-    /// Every line since a mark.
+    /// Returns every line since a mark.
     pub fn audit_events_since(&self, mark: VaultAuditMark) -> anyhow::Result<Vec<VaultAuditEvent>> {
-        journal::lines_since(&self.audit_log, mark.0)
+        json_lines::lines_since(&self.audit_log, mark.0)
     }
 
-    /// How often `path` was read with success since a mark.
+    /// Counts the successful reads of `path` since a mark.
     pub fn reads_of(&self, path: &str, mark: VaultAuditMark) -> anyhow::Result<usize> {
         let events = self.audit_events_since(mark)?;
-        let is_read = |event: &&VaultAuditEvent| {
-            event.kind == "response"
-                && event.operation == "read"
-                && event.path == path
-                && event.error.is_empty()
-        };
-        Ok(events.iter().filter(is_read).count())
+        Ok(events.iter().filter(|event| event.is_successful_read() && event.path == path).count())
     }
 }
 
@@ -96,9 +96,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_tells_what_was_read() {
+    fn audit_line_is_parsed_with_operation_and_path() {
         let line = r#"{"time":"2026-01-01T00:00:00Z","type":"response","auth":{"display_name":"root"},"request":{"id":"1","operation":"read","mount_type":"kv","path":"secret/data/ci/ghcr"},"response":{"data":{}}}"#;
-        let events: Vec<VaultAuditEvent> = journal::parse(&format!("{line}\n{line}")).unwrap();
+        let events: Vec<VaultAuditEvent> = json_lines::parse(&format!("{line}\n{line}")).unwrap();
         let [event] = events.as_slice() else { panic!("{events:?}") };
         assert_eq!((event.kind.as_str(), event.operation.as_str()), ("response", "read"));
         assert_eq!((event.path.as_str(), event.display_name.as_str()), ("secret/data/ci/ghcr", "root"));

@@ -1,16 +1,16 @@
-//! The way to log in that takes a real API server.
+//! The Kubernetes auth method, which needs a real API server.
 
 use serde_json::json;
 
 use super::Vault;
 use crate::kube::Kube;
 
-/// Where the reviewer of Vault's Kubernetes auth method lives.
+/// The namespace of the token reviewer of Vault's Kubernetes auth method.
 const REVIEWER_NAMESPACE: &str = "kube-system";
 const REVIEWER: &str = "vault-reviewer";
 
 impl Vault {
-    /// Mounts the Kubernetes auth method and lets it review tokens at `kube`.
+    /// Mounts the Kubernetes auth method, with `kube` as the API server that reviews tokens.
     pub async fn enable_kubernetes_auth(&self, mount: &str, kube: &Kube) -> anyhow::Result<()> {
         create_reviewer(kube).await?;
         self.write(&format!("sys/auth/{mount}"), &json!({ "type": "kubernetes" })).await?;

@@ -1,8 +1,8 @@
-//! The guardian: a small shell process that outlives its owner just long enough to clean up after it.
+//! The reaper: a small shell process that outlives its owner just long enough to clean up after it.
 //!
-//! It reads orders from a pipe that only the owner holds. However the owner ends, be it by return, panic, Ctrl-C or
-//! SIGKILL, the pipe closes; then the guardian kills every process group it was told of and removes every directory.
-//! That is why a `static` world, which Rust never drops, leaves nothing behind.
+//! The reaper reads commands from a pipe that only the owner holds. However the owner ends (return, panic, Ctrl-C or
+//! SIGKILL), the pipe closes; the reaper then kills every registered process group and removes every registered
+//! directory. A `static` world, which Rust never drops, therefore leaves nothing behind.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
@@ -18,7 +18,7 @@ use anyhow::Context as _;
 
 use crate::process::Process;
 
-/// Orders, one a line: `watch GROUP`, `forget GROUP`, `remove DIRECTORY`.
+/// Reads commands, one a line: `watch GROUP`, `forget GROUP`, `remove DIRECTORY`.
 const SCRIPT: &str = r#"
 trap '' HUP INT QUIT TERM
 groups=' '
@@ -41,45 +41,45 @@ for directory in "$@"; do
 done
 "#;
 
-/// Holds back a new process until the guardian knows its group; if the owner dies first, nothing starts.
+/// Holds a new process back until the reaper has registered its group; if the owner dies first, nothing starts.
 const GATE: &str = r#"read -r go && exec "$@" </dev/null"#;
 
 /// Owns the processes and directories of a world or of any part of one; clones share them.
 ///
-/// When the last clone is dropped everything is killed and removed before `drop` returns.
+/// When the last clone is dropped, every process is killed and every directory removed before `drop` returns.
 #[derive(Clone, Debug)]
-pub struct Guardian {
+pub struct Reaper {
     inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    /// The temporary directory that holds everything but what wants to live in memory.
+    /// The temporary directory, for all data that may reach a disk.
     directory: PathBuf,
-    /// The same for data that should never reach a disk; equal to `directory` where there is no such place.
+    /// The directory in memory, for data that should not reach a disk; equal to `directory` if `/dev/shm` is missing.
     memory: PathBuf,
-    /// Where orders go; closed by `drop`.
-    orders: Mutex<Option<ChildStdin>>,
-    /// The guardian process itself.
+    /// The pipe to the reaper process; closed by `drop`.
+    commands: Mutex<Option<ChildStdin>>,
+    /// The reaper process.
     shell: Mutex<Child>,
-    /// Numbers the directories, so that two parts of one kind do not meet.
+    /// Numbers the directories, so that the names of two parts of one kind differ.
     next: AtomicU32,
 }
 
-impl Guardian {
-    /// Starts a guardian with a new temporary directory.
+impl Reaper {
+    /// Starts a reaper with a new temporary directory.
     pub fn new() -> anyhow::Result<Self> {
         let mut shell = Command::new("/bin/sh")
-            .args(["-c", SCRIPT, "regcred-world-guardian"])
+            .args(["-c", SCRIPT, "regcred-world-reaper"])
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Its own group: Ctrl-C in the terminal must reach the owner only.
+            // A process group of its own: Ctrl-C in the terminal must reach the owner only.
             .process_group(0)
             .spawn()
             .context("cannot start /bin/sh, which cleans up after the world")?;
-        let orders = shell.stdin.take().context("the guardian has no stdin")?;
+        let commands = shell.stdin.take().context("the reaper has no stdin")?;
         let name = unique_name();
         let directory = std::env::temp_dir().join(&name);
         let shm = Path::new("/dev/shm");
@@ -87,14 +87,14 @@ impl Guardian {
         let mut inner = Inner {
             directory: directory.clone(),
             memory,
-            orders: Mutex::new(Some(orders)),
+            commands: Mutex::new(Some(commands)),
             shell: Mutex::new(shell),
             next: AtomicU32::new(0),
         };
-        inner.order("remove", &inner.directory.display())?;
+        inner.send("remove", &inner.directory.display())?;
         private_directory(&inner.directory)?;
         if inner.memory != directory {
-            inner.order("remove", &inner.memory.display())?;
+            inner.send("remove", &inner.memory.display())?;
             if private_directory(&inner.memory).is_err() {
                 inner.memory = directory;
             }
@@ -102,24 +102,24 @@ impl Guardian {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// A new directory below the temporary one, for a part called `name`.
+    /// Creates a directory below the temporary one, for a part called `name`.
     pub fn new_directory(&self, name: &str) -> anyhow::Result<PathBuf> {
-        self.numbered(&self.inner.directory, name)
+        self.create_numbered(&self.inner.directory, name)
     }
 
-    /// A new directory in memory if the machine has such a place.
+    /// Creates a directory in memory, or on disk if `/dev/shm` is missing.
     pub(crate) fn new_directory_in_memory(&self, name: &str) -> anyhow::Result<PathBuf> {
-        self.numbered(&self.inner.memory, name)
+        self.create_numbered(&self.inner.memory, name)
     }
 
-    fn numbered(&self, parent: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    fn create_numbered(&self, parent: &Path, name: &str) -> anyhow::Result<PathBuf> {
         let path = parent.join(format!("{name}-{}", self.inner.next.fetch_add(1, Ordering::Relaxed)));
         private_directory(&path)?;
         Ok(path)
     }
 
-    /// Starts `program` in a process group of its own that dies with the owner, with an empty environment but for
-    /// `PATH`, and with `directory` as working directory, home and place for its log.
+    /// Starts `program` in a process group of its own that dies with the owner. Its environment is empty but for
+    /// `PATH`; `directory` is its working directory, its home and the directory of its log.
     pub fn spawn(
         &self,
         name: &str,
@@ -128,13 +128,13 @@ impl Guardian {
         configure: impl FnOnce(&mut Command),
     ) -> anyhow::Result<Process> {
         let log = directory.join(format!("{name}.log"));
-        // Appended, so that a part that is started again goes on where it ended.
+        // Appended, so that a restarted part continues its log.
         let out = OpenOptions::new().create(true).append(true).open(&log);
         let out = out.with_context(|| format!("cannot open {}", log.display()))?;
         let err = out.try_clone().with_context(|| format!("cannot share {}", log.display()))?;
         let mut command = Command::new("/bin/sh");
         command.args(["-c", GATE, name]).arg(program);
-        // The caller's environment may speak of another world, and etcd and the registry take settings from theirs.
+        // The caller's environment may point to another world, and etcd and the registry read settings from it.
         command.env_clear().env("HOME", directory).env("TMPDIR", directory);
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
@@ -148,37 +148,37 @@ impl Guardian {
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
-        self.inner.order("watch", &child.id())?;
+        self.inner.send("watch", &child.id())?;
         let mut gate = child.stdin.take().context("a new process has no stdin")?;
         gate.write_all(b"go\n").with_context(|| format!("{name} ended before it began"))?;
         Ok(Process::new(name, log, child, self.clone()))
     }
 
-    /// Tells the guardian that a group is about to be gone, so that its number is never killed for another's.
+    /// Unregisters a group that is about to end, so that the reaper never kills a later group of the same number.
     pub(crate) fn forget(&self, group: u32) {
-        // If the guardian cannot be reached it has ended, and kills nothing.
-        let _ = self.inner.order("forget", &group);
+        // A reaper that cannot be reached has ended, and kills nothing.
+        let _ = self.inner.send("forget", &group);
     }
 }
 
 impl Inner {
-    fn order(&self, verb: &str, what: &dyn std::fmt::Display) -> anyhow::Result<()> {
-        let mut orders = lock(&self.orders);
-        let pipe = orders.as_mut().context("the guardian was dismissed")?;
+    fn send(&self, verb: &str, what: &dyn std::fmt::Display) -> anyhow::Result<()> {
+        let mut commands = lock(&self.commands);
+        let pipe = commands.as_mut().context("the reaper was stopped")?;
         pipe.write_all(format!("{verb} {what}\n").as_bytes())
-            .context("the guardian process ended: something killed it, start the world again")
+            .context("the reaper process was killed: start the world again")
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        lock(&self.orders).take();
-        // Waiting makes `drop` mean that everything is gone.
+        lock(&self.commands).take();
+        // After the wait, every process and every directory is gone.
         let _ = lock(&self.shell).wait();
     }
 }
 
-/// A lock that a panicking test cannot spoil for the others: what it guards is valid at every instant.
+/// Locks a mutex, poisoned or not: one panicking test must not fail the others, and the data is valid at every instant.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

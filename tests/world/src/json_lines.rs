@@ -1,4 +1,4 @@
-//! A file to which a program adds a line of JSON for each thing that it did.
+//! Files in JSON Lines format, to which a program appends one line for each event.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -7,13 +7,13 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::de::DeserializeOwned;
 
-/// How many bytes it has by now.
+/// Returns the current length of a file in bytes.
 pub(crate) fn length(path: &Path) -> anyhow::Result<u64> {
     let file = path.metadata().with_context(|| format!("cannot read {}", path.display()))?;
     Ok(file.len())
 }
 
-/// The lines behind the first so many bytes.
+/// Returns the complete lines after the first `length` bytes.
 pub(crate) fn lines_since<Line: DeserializeOwned>(path: &Path, length: u64) -> anyhow::Result<Vec<Line>> {
     let mut text = String::new();
     File::open(path)
@@ -26,9 +26,9 @@ pub(crate) fn lines_since<Line: DeserializeOwned>(path: &Path, length: u64) -> a
 }
 
 pub(crate) fn parse<Line: DeserializeOwned>(text: &str) -> serde_json::Result<Vec<Line>> {
-    // A last line without its end is still being written.
-    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-    whole.map(serde_json::from_str).collect()
+    // A last line without a line feed is still being written.
+    let complete = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    complete.map(serde_json::from_str).collect()
 }
 
 #[cfg(test)]
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_that_is_still_being_written_waits() {
+    fn parse_incomplete_last_line_skips_it() {
         let lines: Vec<u8> = parse("1\n2\n[").unwrap();
         assert_eq!(lines, [1, 2]);
     }
