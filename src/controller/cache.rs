@@ -4,11 +4,16 @@
 //! reconciled again. Anything older than the cached object is ignored, so that the watch event of our own
 //! write changes nothing. The bytes of foreign Secrets are never kept.
 
+mod orphans;
+mod tombstones;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 
+use self::orphans::Orphans;
+use self::tombstones::Tombstones;
 use super::drift::ManagedResource;
 use crate::cluster::watch::{ObjectRef, WatchedObject, WatchedResource};
 use crate::cluster::{Cluster, DockerConfigBytes, Namespace, Secret, ServiceAccount, revision};
@@ -20,14 +25,11 @@ pub struct Cache {
     /// The namespaces with their Secrets and ServiceAccounts.
     pub cluster: Cluster,
     /// Objects that were seen before their namespace was.
-    orphans: BTreeMap<String, Namespace>,
+    orphans: Orphans,
     /// One copy of each docker config, however many Secrets hold it.
     docker_configs: Vec<DockerConfigBytes>,
-    /// Namespaces with a write in flight.
-    busy: BTreeSet<String>,
-    /// Deletions since that write began, each with its [`revision`]. A Secret and a ServiceAccount of the same
-    /// name share a tombstone: at worst one of them is read again.
-    tombstones: BTreeMap<String, BTreeMap<String, u128>>,
+    /// Deletions during writes in flight.
+    tombstones: Tombstones,
 }
 
 /// The effect of an event on the cache.
@@ -76,7 +78,7 @@ impl Cache {
             (known.labels, known.terminating) = (labels, terminating);
             return CacheChange::changed(&name, Vec::new());
         }
-        let orphans = self.orphans.remove(&name).unwrap_or_default();
+        let orphans = self.orphans.adopt(&name);
         let change = CacheChange::changed(&name, Vec::new());
         self.cluster.namespaces.insert(name, Namespace { labels, terminating, ..orphans });
         change
@@ -126,7 +128,7 @@ impl Cache {
         match resource {
             WatchedResource::Namespaces => self.delete_namespace(name, as_of),
             WatchedResource::ServiceAccounts => {
-                self.record_tombstone(namespace, name, as_of);
+                self.tombstones.record(namespace, name, as_of);
                 let Some(cached) = self.known_namespace_mut(namespace) else {
                     return CacheChange::Unchanged;
                 };
@@ -135,11 +137,11 @@ impl Cache {
                     return CacheChange::Unchanged;
                 }
                 cached.service_accounts.remove(name);
-                self.drop_empty_orphan(namespace);
+                self.orphans.drop_if_empty(namespace);
                 CacheChange::changed(namespace, Vec::new())
             }
             WatchedResource::Secrets(_) => {
-                self.record_tombstone(namespace, name, as_of);
+                self.tombstones.record(namespace, name, as_of);
                 let Some(cached) = self.known_namespace_mut(namespace) else {
                     return CacheChange::Unchanged;
                 };
@@ -148,41 +150,37 @@ impl Cache {
                 let Some(known) = known else { return CacheChange::Unchanged };
                 let reverted = known.has_known_data().then(|| ManagedResource::Secret(name.clone()));
                 cached.secrets.remove(name);
-                self.drop_empty_orphan(namespace);
+                self.orphans.drop_if_empty(namespace);
                 CacheChange::changed(namespace, reverted.into_iter().collect())
             }
             WatchedResource::ClusterPullSecrets => CacheChange::Unchanged,
         }
     }
 
-    /// Removes a namespace. Objects newer than the deletion belong to a new namespace of the same name.
     fn delete_namespace(&mut self, name: &str, as_of: u128) -> CacheChange {
-        if let Some(mut namespace) = self.cluster.namespaces.remove(name) {
-            namespace.secrets.retain(|_, it| revision(&it.resource_version) > as_of);
-            namespace.service_accounts.retain(|_, it| revision(&it.resource_version) > as_of);
-            self.orphans.insert(name.to_owned(), namespace);
-            self.drop_empty_orphan(name);
+        if let Some(namespace) = self.cluster.namespaces.remove(name) {
+            self.orphans.keep_newer(name, namespace, as_of);
         }
-        self.tombstones.remove(name);
+        self.tombstones.forget(name);
         CacheChange::changed(name, Vec::new())
-    }
-
-    /// Records a deletion during a write in flight: the result of the write may still contain the object.
-    fn record_tombstone(&mut self, namespace: &str, name: &str, as_of: u128) {
-        if self.busy.contains(namespace) {
-            self.tombstones.entry(namespace.to_owned()).or_default().insert(name.to_owned(), as_of);
-        }
     }
 
     /// Marks a namespace as having a write in flight.
     pub fn begin_write(&mut self, namespace: &str) {
-        self.busy.insert(namespace.to_owned());
+        self.tombstones.begin_write(namespace);
     }
 
     /// Applies a complete list: deletes every cached object that is not in it.
     pub fn relist(&mut self, resource: &WatchedResource, present: &BTreeSet<ObjectRef>) -> Vec<CacheChange> {
-        let namespaces = self.cluster.namespaces.iter().chain(&self.orphans);
-        let known: Vec<ObjectRef> = match resource {
+        let cached = self.cached_objects(resource);
+        let deleted = cached.iter().filter(|object_ref| !present.contains(*object_ref));
+        // Absent from the list means deleted, at whatever version it was cached.
+        deleted.map(|object_ref| self.delete(resource, object_ref, u128::MAX)).collect()
+    }
+
+    fn cached_objects(&self, resource: &WatchedResource) -> Vec<ObjectRef> {
+        let namespaces = self.cluster.namespaces.iter().chain(self.orphans.iter());
+        match resource {
             WatchedResource::Namespaces => {
                 self.cluster.namespaces.keys().map(|name| (String::new(), name.clone())).collect()
             }
@@ -194,10 +192,7 @@ impl Cache {
                 .map(|(ns, _)| (ns.clone(), name.clone()))
                 .collect(),
             WatchedResource::ClusterPullSecrets => Vec::new(),
-        };
-        let deleted = known.iter().filter(|object_ref| !present.contains(*object_ref));
-        // Absent from the list means deleted, at whatever version it was cached.
-        deleted.map(|object_ref| self.delete(resource, object_ref, u128::MAX)).collect()
+        }
     }
 
     /// Fills in the bodies of Secrets that were listed in full, where the list is not older than the cache.
@@ -219,8 +214,7 @@ impl Cache {
 
     /// Merges the result of a write in a namespace. Later watch events take precedence.
     pub fn finish_write(&mut self, namespace: &str, applied: &mut Applied) {
-        self.busy.remove(namespace);
-        let tombstones = self.tombstones.remove(namespace).unwrap_or_default();
+        let tombstones = self.tombstones.finish_write(namespace);
         let Some(cached) = self.cluster.namespaces.get_mut(namespace) else { return };
         for (name, mut written) in std::mem::take(&mut applied.secrets) {
             if let Some(secret) = &mut written.now {
@@ -248,18 +242,11 @@ impl Cache {
         self.cluster.namespaces.get_mut(namespace).or_else(|| self.orphans.get_mut(namespace))
     }
 
-    /// Drops the entry of a missing namespace that holds no orphans any more.
-    fn drop_empty_orphan(&mut self, namespace: &str) {
-        let orphans = self.orphans.get(namespace);
-        if orphans.is_some_and(|it| it.secrets.is_empty() && it.service_accounts.is_empty()) {
-            self.orphans.remove(namespace);
-        }
-    }
-
     fn namespace_mut(&mut self, namespace: &str) -> &mut Namespace {
-        let is_known = self.cluster.namespaces.contains_key(namespace);
-        let namespaces = if is_known { &mut self.cluster.namespaces } else { &mut self.orphans };
-        namespaces.entry(namespace.to_owned()).or_default()
+        match self.cluster.namespaces.get_mut(namespace) {
+            Some(known) => known,
+            None => self.orphans.get_or_create(namespace),
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use syn::visit::{self, Visit};
 use crate::Measure;
 use crate::source::File;
 
-/// Fields called `reason` that hold text, functions `reason` that return text, and comparisons of a reason with a literal.
+/// Fields and functions called `reason` of type `&'static str`, comparisons of a reason with a literal, and parses.
+///
+/// Text that came from the API server or leaves for it is a `String` and is not counted.
 #[derive(Default)]
 struct Texts {
     found: Vec<(usize, &'static str)>,
@@ -23,7 +25,7 @@ impl<'ast> Visit<'ast> for Texts {
 
     fn visit_field(&mut self, field: &'ast syn::Field) {
         if field.ident.as_ref().is_some_and(|name| name == "reason") && is_text(&field.ty) {
-            self.find(field.span().start().line, "a field of text");
+            self.find(field.span().start().line, "a field of static text");
         }
     }
 
@@ -32,7 +34,7 @@ impl<'ast> Visit<'ast> for Texts {
             && signature.ident == "reason"
             && is_text(returned)
         {
-            self.find(signature.span().start().line, "a function that returns text");
+            self.find(signature.span().start().line, "a function that returns static text");
         }
     }
 
@@ -61,19 +63,18 @@ impl Texts {
     }
 }
 
-/// True for `&str`, `String` and options of them.
+/// True for `&'static str`, also within a generic type.
 fn is_text(kind: &syn::Type) -> bool {
     match kind {
-        syn::Type::Reference(reference) => is_text(&reference.elem),
-        syn::Type::Path(path) => path.path.segments.iter().any(|segment| {
-            let within = match &segment.arguments {
-                syn::PathArguments::AngleBracketed(arguments) => arguments
-                    .args
-                    .iter()
-                    .any(|argument| matches!(argument, syn::GenericArgument::Type(inner) if is_text(inner))),
-                syn::PathArguments::None | syn::PathArguments::Parenthesized(_) => false,
-            };
-            segment.ident == "str" || segment.ident == "String" || within
+        syn::Type::Reference(reference) => {
+            matches!(&*reference.elem, syn::Type::Path(path) if path.path.is_ident("str"))
+        }
+        syn::Type::Path(path) => path.path.segments.iter().any(|segment| match &segment.arguments {
+            syn::PathArguments::AngleBracketed(arguments) => arguments
+                .args
+                .iter()
+                .any(|argument| matches!(argument, syn::GenericArgument::Type(inner) if is_text(inner))),
+            syn::PathArguments::None | syn::PathArguments::Parenthesized(_) => false,
         }),
         _ => false,
     }
