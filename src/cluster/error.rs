@@ -78,7 +78,7 @@ impl Error {
         self.into()
     }
 
-    /// Returns the reason of a target whose request failed so; `None` where its namespace is terminating, which
+    /// Returns the reason of a target with a failed request; `None` where its namespace is terminating, which
     /// is no failure.
     #[must_use]
     pub fn applied_reason(&self) -> Option<AppliedReason> {

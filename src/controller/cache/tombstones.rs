@@ -1,6 +1,6 @@
 //! Tombstones of objects that were deleted during a write in flight.
 //!
-//! The result of a write may still contain an object whose deletion was observed in the meantime. A tombstone
+//! The result of a write may still contain an object that was deleted while the write was in flight. A tombstone
 //! keeps such a result from restoring the object in the cache.
 
 use std::collections::{BTreeMap, BTreeSet};
