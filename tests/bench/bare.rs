@@ -1,7 +1,8 @@
-//! The bare side of a rotation while the controller runs. It has an account of its own with the same few
-//! rights, and Secrets of its own that are alike in everything but their name: what it wrote into
-//! regcred's would be put right at once, and both sides would run at the same time.
+//! The bare side of a rotation while the controller runs. It has its own account with the same few rights, and its own
+//! Secrets, which differ from regcred's in their name alone: regcred would revert writes to its own Secrets at once, and
+//! both sides would run at the same time.
 
+use harness::{NAMESPACE, TestCluster};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{Api, PostParams};
@@ -9,23 +10,23 @@ use serde_json::json;
 use world::service_account_user;
 
 use crate::arrival::{Writes, now};
+use crate::cluster::{Bench as _, client};
 use crate::floor;
 use crate::measure::Spread;
-use crate::stage::{SERVICE_ACCOUNT, Stage, client};
 
-/// What everything of it is called.
+/// The name of its account, its role and its Secrets.
 const NAME: &str = "bare";
 
 pub(crate) struct Bare {
-    /// Keeps its connections, as the controller does.
+    /// A client that keeps its connections, as the controller does.
     client: Client,
     user: String,
 }
 
 impl Bare {
-    /// The account, and a Secret in every namespace.
-    pub(crate) async fn set(stage: &Stage) -> anyhow::Result<Self> {
-        let metadata = json!({ "name": NAME, "namespace": SERVICE_ACCOUNT.0 });
+    /// Creates the account, and a Secret in every namespace.
+    pub(crate) async fn install(cluster: &TestCluster) -> anyhow::Result<Self> {
+        let metadata = json!({ "name": NAME, "namespace": NAMESPACE });
         let rights = json!({
             "apiVersion": "v1",
             "kind": "List",
@@ -45,27 +46,28 @@ impl Bare {
                     "kind": "ClusterRoleBinding",
                     "metadata": { "name": NAME },
                     "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": NAME },
-                    "subjects": [{ "kind": "ServiceAccount", "name": NAME, "namespace": SERVICE_ACCOUNT.0 }],
+                    "subjects": [{ "kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE }],
                 },
             ],
         });
-        stage.kube.kubectl_stdin(&["apply", "-f", "-"], &rights.to_string()).await?;
-        let client = client(&stage.kube.kubeconfig_as(SERVICE_ACCOUNT.0, NAME).await?).await?;
+        cluster.kube.kubectl_stdin(&["apply", "-f", "-"], &rights.to_string()).await?;
+        let client = client(&cluster.kube.kubeconfig_as(NAMESPACE, NAME).await?).await?;
         let secret = floor::secret(NAME)?;
-        let create = async |namespace: &str| {
-            let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
-            secrets.create(&PostParams::default(), &secret).await.map(drop)
-        };
-        stage.in_every_namespace(create).await?;
-        Ok(Self { client, user: service_account_user(SERVICE_ACCOUNT.0, NAME) })
+        cluster
+            .in_every_namespace(async |namespace| {
+                let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
+                secrets.create(&PostParams::default(), &secret).await.map(drop)
+            })
+            .await?;
+        Ok(Self { client, user: service_account_user(NAMESPACE, NAME) })
     }
 
-    /// Rotates, and tells the seconds after which each namespace was reached.
-    pub(crate) async fn rotate(&self, stage: &Stage) -> anyhow::Result<Spread> {
-        stage.rest().await?;
-        let writes = Writes { user: &self.user, secret: NAME, since: stage.kube.audit_mark()? };
+    /// Rotates; returns the seconds until each namespace was reached.
+    pub(crate) async fn rotate(&self, cluster: &TestCluster) -> anyhow::Result<Spread> {
+        cluster.wait_idle().await?;
+        let writes = Writes { user: self.user.clone(), secret: NAME, since: cluster.kube.audit_mark()? };
         let departure = now();
-        floor::patch(stage, &self.client, NAME).await?;
-        writes.arrivals(stage, departure).await
+        floor::patch(cluster, &self.client, NAME).await?;
+        writes.arrivals(cluster, departure).await
     }
 }

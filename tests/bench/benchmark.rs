@@ -1,4 +1,4 @@
-//! What `cargo bench` runs: arguments in, a table for each size and an exit code out.
+//! The entry of `cargo bench`: arguments in, a table for each size and an exit code out.
 
 use std::num::NonZero;
 use std::process::ExitCode;
@@ -7,9 +7,9 @@ use clap::Parser as _;
 
 use crate::report::{self, Table, say};
 
-/// One benchmark, and what it does where the command line does not say otherwise.
+/// One benchmark, and its defaults for the command line.
 pub(crate) struct Benchmark {
-    /// The name under which `cargo bench --bench` knows it.
+    /// The name for `cargo bench --bench`.
     pub(crate) name: &'static str,
     pub(crate) namespaces: &'static [usize],
     pub(crate) rounds: u8,
@@ -18,21 +18,21 @@ pub(crate) struct Benchmark {
 /// Compares regcred with the bare writes of the same objects.
 #[derive(clap::Parser)]
 struct Args {
-    /// Namespaces to write to. Several numbers with commas between them are measured one after the other.
+    /// Namespaces to write to; several comma-separated numbers are measured one after the other.
     #[arg(long, value_delimiter = ',')]
     namespaces: Vec<NonZero<usize>>,
 
-    /// How often each side runs.
+    /// Runs of each side.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
     rounds: Option<u8>,
 
-    /// Given by `cargo bench`; `cargo test --all-targets` leaves it out, and would measure a debug build.
+    /// Set by `cargo bench`; `cargo test --all-targets`, which would measure a debug build, does not set it.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 impl Benchmark {
-    /// Measures each size, in a world of its own, and publishes it before the next begins.
+    /// Measures each size in a cluster of its own, and publishes each before the next.
     pub(crate) async fn run(self, measure: impl AsyncFn(usize, u8) -> anyhow::Result<Table>) -> ExitCode {
         let Args { namespaces, rounds, bench } = Args::parse();
         if !bench {

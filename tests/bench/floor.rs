@@ -1,38 +1,44 @@
-//! The bare writes: what the API server takes for the same objects when everything is known beforehand.
+//! The bare writes: the API server's time for the same objects when everything is known beforehand.
 
 use std::time::Instant;
 
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use harness::{HOST, SECRET, TestCluster};
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::stage::{ADDED, FIELD_MANAGER, HOST, SECRET, Stage, client, new_password};
+use crate::cluster::{ADDED, Bench as _, FIELD_MANAGER, client, new_password};
 
-/// Seconds that the writes take a process that has no connection yet.
+/// The seconds of [`create`] in a process without a connection.
+pub(crate) async fn create_from_cold(cluster: &TestCluster) -> anyhow::Result<f64> {
+    from_cold(cluster, async |client| create(cluster, client).await).await
+}
+
+/// The seconds of these writes in a process without a connection.
 pub(crate) async fn from_cold(
-    stage: &Stage,
+    cluster: &TestCluster,
     writes: impl AsyncFn(&Client) -> anyhow::Result<()>,
 ) -> anyhow::Result<f64> {
-    stage.rest().await?;
+    cluster.wait_idle().await?;
     let begun = Instant::now();
-    let client = client(&stage.kubeconfig).await?;
+    let client = client(&cluster.kubeconfig).await?;
     writes(&client).await?;
     Ok(begun.elapsed().as_secs_f64())
 }
 
 /// Creates the Secret and patches the ServiceAccount of every namespace.
-pub(crate) async fn create(stage: &Stage, client: &Client) -> anyhow::Result<()> {
+async fn create(cluster: &TestCluster, client: &Client) -> anyhow::Result<()> {
     let secret = secret(SECRET)?;
     let reference = Patch::Merge(json!({
         "metadata": { "annotations": { ADDED: format!("{SECRET}=bench") } },
         "imagePullSecrets": [{ "name": SECRET }],
     }));
     let create = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    stage
+    cluster
         .in_every_namespace(async |namespace| {
             let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
             secrets.create(&create, &secret).await?;
@@ -45,9 +51,9 @@ pub(crate) async fn create(stage: &Stage, client: &Client) -> anyhow::Result<()>
 }
 
 /// Patches the Secret of that name in every namespace with a new password.
-pub(crate) async fn patch(stage: &Stage, client: &Client, name: &str) -> anyhow::Result<()> {
+pub(crate) async fn patch(cluster: &TestCluster, client: &Client, name: &str) -> anyhow::Result<()> {
     let change = Patch::Merge(content());
-    stage
+    cluster
         .in_every_namespace(async |namespace| {
             let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
             secrets.patch_metadata(name, &params(), &change).await?;
@@ -69,7 +75,7 @@ fn params() -> PatchParams {
     PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }
 
-/// What regcred writes into a Secret, with a password of its own.
+/// The fields that regcred writes into a Secret, with another password.
 fn content() -> Value {
     let password = new_password();
     let auth = BASE64_STANDARD.encode(format!("robot:{password}"));

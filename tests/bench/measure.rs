@@ -1,4 +1,4 @@
-//! What is measured, and how it is made one number of many.
+//! The measured values, and their summaries.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::Serialize;
 pub(crate) struct Memory(pub(crate) u64);
 
 impl Memory {
-    /// A field of `/proc/PROCESS/status`: `VmRSS` is what is resident now, `VmHWM` the most that ever was.
+    /// Reads a field of `/proc/PROCESS/status`: `VmRSS` is resident now, `VmHWM` is the peak.
     pub(crate) fn read(process: u32, field: &str) -> anyhow::Result<Self> {
         let path = format!("/proc/{process}/status");
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
@@ -28,7 +28,7 @@ impl fmt::Display for Memory {
     }
 }
 
-/// The middle of several numbers, and how far they lie apart.
+/// The median of several numbers, and their range.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Spread {
     pub(crate) lowest: f64,
@@ -37,10 +37,12 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
+    /// Summarizes numbers.
+    ///
     /// # Panics
     ///
     /// If there is no number.
-    pub(crate) fn of(numbers: impl IntoIterator<Item = f64>) -> Self {
+    pub(crate) fn new(numbers: impl IntoIterator<Item = f64>) -> Self {
         let mut numbers: Vec<_> = numbers.into_iter().collect();
         numbers.sort_by(f64::total_cmp);
         let middle = numbers.len() / 2;
@@ -64,34 +66,34 @@ impl fmt::Display for Spread {
     }
 }
 
-/// Seconds of both sides in turns, of which the bare writes have the first and the last.
+/// The seconds of both sides, which alternate; the bare writes have the first and the last run.
 pub(crate) struct Comparison {
     floor: Vec<f64>,
-    ours: Vec<f64>,
+    regcred: Vec<f64>,
 }
 
 impl Comparison {
     pub(crate) fn new(floor: f64) -> Self {
-        Self { floor: vec![floor], ours: Vec::new() }
+        Self { floor: vec![floor], regcred: Vec::new() }
     }
 
-    /// A run, and the bare writes after it.
-    pub(crate) fn add(&mut self, ours: f64, floor: f64) {
-        self.ours.push(ours);
+    /// Adds a run, and the bare writes after it.
+    pub(crate) fn add(&mut self, regcred: f64, floor: f64) {
+        self.regcred.push(regcred);
         self.floor.push(floor);
     }
 
     pub(crate) fn floor(&self) -> Spread {
-        Spread::of(self.floor.iter().copied())
+        Spread::new(self.floor.iter().copied())
     }
 
-    pub(crate) fn ours(&self) -> Spread {
-        Spread::of(self.ours.iter().copied())
+    pub(crate) fn regcred(&self) -> Spread {
+        Spread::new(self.regcred.iter().copied())
     }
 
-    /// Of each run to the bare writes before and after it, because a machine is not the same a minute later.
+    /// The ratio of each run to the bare writes before and after it, because the speed of a machine changes within minutes.
     pub(crate) fn ratio(&self) -> Spread {
         let around = self.floor.windows(2).map(|pair| f64::midpoint(pair[0], pair[1]));
-        Spread::of(self.ours.iter().zip(around).map(|(ours, floor)| ours / floor))
+        Spread::new(self.regcred.iter().zip(around).map(|(regcred, floor)| regcred / floor))
     }
 }

@@ -1,33 +1,31 @@
-//! `regcred rotate` as a user runs it: a process of its own, of which everything is measured from outside.
+//! `regcred rotate` as a user runs it: a process, measured from outside.
 
-use std::process::{Output, Stdio};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use tokio::process::{Child, Command};
+use harness::TestCluster;
+use tokio::process::Child;
 
+use crate::cluster::{Bench as _, CONCURRENCY};
 use crate::measure::Memory;
-use crate::requests::{Asked, Mark};
-use crate::stage::{CONCURRENCY, Stage};
+use crate::requests::{Cost, Mark};
 
-/// How often the memory of the process is looked at.
+/// The interval between two reads of the process's memory.
 const POLL: Duration = Duration::from_millis(2);
 
 /// One run.
 pub(crate) struct Run {
-    /// From before the process was started until it was gone.
+    /// The time from before the start of the process until after its end.
     pub(crate) seconds: f64,
     pub(crate) peak_memory: Option<Memory>,
-    pub(crate) asked: Asked,
+    pub(crate) cost: Cost,
 }
 
-pub(crate) async fn rotate(stage: &Stage) -> anyhow::Result<Run> {
-    let mark = Mark::set(stage).await?;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_regcred"));
-    command.arg("rotate").arg("-f").arg(&stage.config).arg("-f").arg(&stage.cluster_pull_secret);
-    command.args(["--concurrency", &CONCURRENCY.to_string()]);
-    command.env("KUBECONFIG", &stage.kubeconfig).env("VAULT_TOKEN", &stage.vault.root_token);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+pub(crate) async fn rotate(cluster: &TestCluster) -> anyhow::Result<Run> {
+    let mark = Mark::new(cluster).await?;
+    let mut command = cluster.command(&["rotate", "--concurrency", &CONCURRENCY.to_string()]);
+    command.arg("-f").arg(cluster.config_file()).arg("-f").arg(cluster.object_file());
     let begun = Instant::now();
     let child = command.spawn().context("failed to start regcred")?;
     let (output, peak_memory) = with_peak_memory(child).await.context("failed to wait for regcred")?;
@@ -39,13 +37,13 @@ pub(crate) async fn rotate(stage: &Stage) -> anyhow::Result<Run> {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    Ok(Run { seconds, peak_memory, asked: mark.asked_since(stage).await? })
+    Ok(Run { seconds, peak_memory, cost: mark.cost_since(cluster).await? })
 }
 
-/// Waits for a process, and tells the most memory that it had resident.
+/// Waits for a process; returns its output and the peak of its resident memory.
 ///
-/// The kernel keeps that mark itself but drops it when the process ends, so it is read every two
-/// milliseconds: only what a process grew in its last two is missed. `None` where there is no `/proc`.
+/// The kernel records the peak but drops it when the process ends, so it is read every two milliseconds: only growth in
+/// the last two is missed. `None` without `/proc`.
 async fn with_peak_memory(child: Child) -> std::io::Result<(Output, Option<Memory>)> {
     let id = child.id();
     let mut peak = None;

@@ -1,4 +1,4 @@
-//! What came out: a table for people, JSON for programs, and whether it is good enough.
+//! The results: a table for people, JSON for programs, and a verdict on the limits.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use comfy_table::presets::ASCII_MARKDOWN;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::cluster::CONCURRENCY;
 use crate::measure::Comparison;
-use crate::stage::CONCURRENCY;
 
-/// What was measured at one size, a figure a row.
+/// The measurements at one size, a figure a row.
 pub(crate) struct Table {
     namespaces: usize,
     rounds: u8,
@@ -19,7 +19,7 @@ pub(crate) struct Table {
 }
 
 struct Row {
-    /// What regcred was doing.
+    /// The activity of regcred.
     phase: &'static str,
     figure: String,
     shown: String,
@@ -27,7 +27,7 @@ struct Row {
     limit: Option<Limit>,
 }
 
-/// What a figure has to be, and whether it is.
+/// The bound of a figure, and a verdict.
 pub(crate) struct Limit {
     text: String,
     is_kept: bool,
@@ -37,8 +37,8 @@ pub(crate) fn at_most<T: PartialOrd + Display>(measured: T, most: T) -> Limit {
     Limit { text: format!("at most {most}"), is_kept: measured <= most }
 }
 
-pub(crate) fn exactly<T: PartialEq + Display>(measured: T, wanted: T) -> Limit {
-    Limit { text: format!("exactly {wanted}"), is_kept: measured == wanted }
+pub(crate) fn exactly<T: PartialEq + Display>(measured: T, expected: T) -> Limit {
+    Limit { text: format!("exactly {expected}"), is_kept: measured == expected }
 }
 
 impl Table {
@@ -57,7 +57,7 @@ impl Table {
         self.rows.push(Row { phase, figure, shown, value: json!(value), limit });
     }
 
-    /// Both sides and their ratio, of which the median is held to a limit where there is one.
+    /// Adds both sides and their ratio; a limit applies to the median of the ratio.
     pub(crate) fn compare(
         &mut self,
         phase: &'static str,
@@ -66,7 +66,7 @@ impl Table {
         most: Option<f64>,
     ) {
         let ratio = comparison.ratio();
-        self.row(phase, &format!("{figure}, s"), &comparison.ours(), None);
+        self.row(phase, &format!("{figure}, s"), &comparison.regcred(), None);
         self.row(phase, &format!("{figure}, bare writes, s"), &comparison.floor(), None);
         self.row(phase, &format!("{figure}, ratio"), &ratio, most.map(|most| at_most(ratio.median, most)));
     }
@@ -98,21 +98,21 @@ impl Table {
     }
 
     fn json(&self) -> Value {
-        let figure = |Row { phase, figure, value, limit, .. }: &Row| {
+        let figures = self.rows.iter().map(|Row { phase, figure, value, limit, .. }| {
             let (text, is_kept) = limit.as_ref().map(|limit| (&limit.text, limit.is_kept)).unzip();
             json!({ "phase": phase, "figure": figure, "value": value, "limit": text, "kept": is_kept })
-        };
+        });
         json!({
             "namespaces": self.namespaces,
             "concurrency": CONCURRENCY,
             "cores": cores(),
             "rounds": self.rounds,
-            "figures": self.rows.iter().map(figure).collect::<Vec<_>>(),
+            "figures": figures.collect::<Vec<_>>(),
         })
     }
 }
 
-/// Prints the last of the tables, tells which of its limits are broken, and writes the JSON of all.
+/// Prints the last of the tables and its broken limits, and writes the JSON of all.
 pub(crate) fn publish(name: &str, tables: &[Table]) -> anyhow::Result<()> {
     if let Some(table) = tables.last() {
         print(&table.text());
@@ -134,7 +134,7 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, Into::into)
 }
 
-/// `bench/NAME.json` in cargo's target directory, wherever that is.
+/// `bench/NAME.json` in cargo's target directory.
 fn json_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench").join(name).with_extension("json")
 }
@@ -144,8 +144,8 @@ fn print(text: &str) {
     println!("{text}");
 }
 
-/// Talk, beside the result on stdout.
-#[expect(clippy::print_stderr, reason = "stderr is talk")]
+/// Prints progress, apart from the result on stdout.
+#[expect(clippy::print_stderr, reason = "stderr is progress")]
 pub(crate) fn say(text: &str) {
     eprintln!("bench: {text}");
 }

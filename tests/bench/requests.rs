@@ -1,14 +1,15 @@
-//! What regcred asked the API server and Vault for, by their own audit logs.
+//! The requests of regcred to the API server and to Vault, by their own audit logs.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use harness::TestCluster;
 use serde::Serialize;
 use world::{AuditEvent, AuditMark, VaultAuditMark};
 
-use crate::stage::{KEY, Stage};
+use crate::cluster::{Bench as _, KEY};
 
-/// How many requests there were of each verb and resource.
+/// The number of requests of each verb and resource.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Requests(BTreeMap<String, usize>);
@@ -27,19 +28,19 @@ impl Requests {
         self.0.values().sum()
     }
 
-    /// All but those of some resources.
+    /// All requests except those for some resources.
     pub(crate) fn but(&self, excepted: &[&str]) -> Self {
         self.only(|_, resource| !excepted.contains(&resource))
     }
 
-    /// Those that may change something.
+    /// The requests that may change an object.
     pub(crate) fn writes(&self) -> Self {
         self.only(|verb, _| !["get", "list", "watch"].contains(&verb))
     }
 
-    fn only(&self, is_meant: impl Fn(&str, &str) -> bool) -> Self {
+    fn only(&self, matches: impl Fn(&str, &str) -> bool) -> Self {
         let mut kinds = self.0.clone();
-        kinds.retain(|kind, _| kind.split_once(' ').is_some_and(|(verb, resource)| is_meant(verb, resource)));
+        kinds.retain(|kind, _| kind.split_once(' ').is_some_and(|(verb, resource)| matches(verb, resource)));
         Self(kinds)
     }
 }
@@ -54,43 +55,43 @@ impl fmt::Display for Requests {
     }
 }
 
-/// What regcred asked for in a stretch of time.
-pub(crate) struct Asked {
+/// The requests of regcred in a period.
+pub(crate) struct Cost {
     /// By the API server's audit log.
     pub(crate) requests: Requests,
     /// Reads of the password by Vault's audit log.
     pub(crate) store_reads: usize,
 }
 
-/// The beginning of such a stretch.
+/// The beginning of such a period.
 pub(crate) struct Mark {
     pub(crate) kube: AuditMark,
     vault: VaultAuditMark,
 }
 
 impl Mark {
-    pub(crate) async fn set(stage: &Stage) -> anyhow::Result<Self> {
-        stage.rest().await?;
-        Ok(Self { kube: stage.kube.audit_mark()?, vault: stage.vault.audit_mark()? })
+    pub(crate) async fn new(cluster: &TestCluster) -> anyhow::Result<Self> {
+        cluster.wait_idle().await?;
+        Ok(Self { kube: cluster.kube.audit_mark()?, vault: cluster.vault.audit_mark()? })
     }
 
-    /// Until now.
-    pub(crate) async fn asked_since(&self, stage: &Stage) -> anyhow::Result<Asked> {
-        stage.rest().await?;
-        let requests = Requests::count(&stage.kube.audit_events_by(&stage.user, self.kube)?);
-        let store_reads = stage.vault.reads_of(&format!("secret/data/{KEY}"), self.vault)?;
-        Ok(Asked { requests, store_reads })
+    /// The requests until now.
+    pub(crate) async fn cost_since(&self, cluster: &TestCluster) -> anyhow::Result<Cost> {
+        cluster.wait_idle().await?;
+        let requests = Requests::count(&cluster.kube.audit_events_by(&cluster.user(), self.kube)?);
+        let store_reads = cluster.vault.reads_of(&format!("secret/data/{KEY}"), self.vault)?;
+        Ok(Cost { requests, store_reads })
     }
 }
 
-/// The requests of the stretch that cost the API server most, but those of some resources.
-pub(crate) fn busiest<'a>(stretches: impl IntoIterator<Item = &'a Asked>, excepted: &[&str]) -> Requests {
-    let requests = stretches.into_iter().map(|it| it.requests.but(excepted));
+/// The requests of the period with the most of them, except those for some resources.
+pub(crate) fn busiest<'a>(periods: impl IntoIterator<Item = &'a Cost>, excepted: &[&str]) -> Requests {
+    let requests = periods.into_iter().map(|it| it.requests.but(excepted));
     requests.max_by_key(Requests::total).unwrap_or_default()
 }
 
-/// How often the password was read, where it was not once.
-pub(crate) fn oddest_store_reads<'a>(stretches: impl IntoIterator<Item = &'a Asked>) -> usize {
-    let reads = stretches.into_iter().map(|it| it.store_reads);
+/// The number of reads of the password that differs most from one.
+pub(crate) fn store_reads_unlike_one<'a>(periods: impl IntoIterator<Item = &'a Cost>) -> usize {
+    let reads = periods.into_iter().map(|it| it.store_reads);
     reads.max_by_key(|reads| reads.abs_diff(1)).unwrap_or_default()
 }

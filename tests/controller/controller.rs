@@ -1,137 +1,47 @@
 //! `regcred run` as the kubelet runs it: a process with a ServiceAccount's token, an identity and a port of its own.
 //!
-//! The reaper of the world starts it, so that none is left whatever happens to a test.
+//! The reaper of the cluster starts each process, so that none outlives the tests.
 
-use std::path::{Path, PathBuf};
+mod launch;
+
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use world::{LocalStack, Process, Proxy};
+use world::Process;
 
-use crate::stage::{NAMESPACE, SERVICE_ACCOUNT, Stage, until};
+pub(crate) use launch::{Launch, RunController};
 
-/// How a controller is to be started.
-pub(crate) struct Launch<'a> {
-    stage: &'a Stage,
-    manifests: PathBuf,
-    identity: String,
-    account: &'a str,
-    proxy: Option<&'a Proxy>,
-    arguments: Vec<String>,
-    aws: Option<&'a LocalStack>,
-}
-
-/// A running `regcred run`; dropping it kills it.
+/// A running `regcred run`; dropping it kills the process.
 pub(crate) struct Controller {
     process: Process,
     port: u16,
 }
 
-impl<'a> Launch<'a> {
-    pub(crate) fn new(stage: &'a Stage, manifests: PathBuf) -> Self {
-        Self {
-            stage,
-            manifests,
-            identity: SERVICE_ACCOUNT.to_owned(),
-            account: SERVICE_ACCOUNT,
-            proxy: None,
-            arguments: Vec::new(),
-            aws: None,
-        }
-    }
-
-    /// With these manifests instead.
-    pub(crate) fn of(mut self, manifests: &Path) -> Self {
-        manifests.clone_into(&mut self.manifests);
-        self
-    }
-
-    /// As another ServiceAccount, whose name is the identity as well.
-    pub(crate) fn replica(mut self, account: &'a str) -> Self {
-        account.clone_into(&mut self.identity);
-        self.account = account;
-        self
-    }
-
-    /// Through a proxy to the API server.
-    pub(crate) fn through(mut self, proxy: &'a Proxy) -> Self {
-        self.proxy = Some(proxy);
-        self
-    }
-
-    /// With credentials for this AWS.
-    pub(crate) fn in_aws(mut self, localstack: &'a LocalStack) -> Self {
-        self.aws = Some(localstack);
-        self
-    }
-
-    /// With further arguments.
-    pub(crate) fn with(mut self, arguments: &[&str]) -> Self {
-        self.arguments.extend(arguments.iter().map(ToString::to_string));
-        self
-    }
-
-    /// Starts it and waits until it is ready.
-    pub(crate) async fn start(self) -> Controller {
-        let controller = self.begin().await;
-        until("a controller that is ready", async || {
-            let ended = controller.process.ended();
-            assert!(ended.is_none(), "regcred run ended before it was ready: {ended:?}");
-            controller.is_ready().await
-        })
-        .await;
-        controller
-    }
-
-    /// Starts it and waits for nothing.
-    pub(crate) async fn begin(self) -> Controller {
-        let stage = self.stage;
-        let kubeconfig = match self.proxy {
-            Some(proxy) => stage.kube.kubeconfig_through(proxy, NAMESPACE, self.account).await,
-            None => stage.kube.kubeconfig_as(NAMESPACE, self.account).await,
-        };
-        let kubeconfig = kubeconfig.expect("a token");
-        let port = world::free_port().expect("a free port");
-        let directory = stage.reaper.new_directory("regcred").expect("a directory");
-        let program = Path::new(env!("CARGO_BIN_EXE_regcred"));
-        let process = stage.reaper.spawn("regcred", &directory, program, |command| {
-            command.arg("run").args(["--namespace", NAMESPACE, "--identity", &self.identity]);
-            command.args(["--listen", &format!("127.0.0.1:{port}"), "--log-format", "json"]);
-            command.arg("-f").arg(&self.manifests).args(&self.arguments);
-            // Nothing of the machine the tests run on, not even a PATH.
-            command.env_remove("PATH");
-            command.env("KUBECONFIG", &kubeconfig).env("VAULT_TOKEN", &stage.vault.root_token);
-            command.envs(self.aws.map(LocalStack::env).unwrap_or_default());
-        });
-        Controller { process: process.expect("regcred runs"), port }
-    }
-}
-
 impl Controller {
-    /// Ends it as a power cut does.
+    /// Kills the process, as a power cut does.
     pub(crate) async fn kill(&self) {
         self.process.signal(Signal::KILL).expect("a signal");
-        self.process.end().await.expect("it ends");
+        self.process.end().await.expect("the process ends");
     }
 
-    /// Ends it as the kubelet does: its exit code, and how long it took.
+    /// Terminates the process as the kubelet does; returns the exit code and the time until the end.
     pub(crate) async fn terminate(&self) -> (Option<i32>, Duration) {
         let begun = Instant::now();
         self.process.signal(Signal::TERM).expect("a signal");
-        (self.end().await, begun.elapsed())
+        (self.wait().await, begun.elapsed())
     }
 
-    /// Waits until it ends by itself: its exit code.
-    pub(crate) async fn end(&self) -> Option<i32> {
-        self.process.end().await.expect("it ends").code()
+    /// Waits until the process ends by itself; returns the exit code.
+    pub(crate) async fn wait(&self) -> Option<i32> {
+        self.process.end().await.expect("the process ends").code()
     }
 
     pub(crate) fn has_ended(&self) -> bool {
         self.process.ended().is_some()
     }
 
-    /// Stops it as a machine does that goes to sleep.
+    /// Stops the process, as the suspension of a machine does.
     pub(crate) fn pause(&self) {
         self.process.signal(Signal::STOP).expect("a signal");
     }
@@ -144,20 +54,20 @@ impl Controller {
         self.get("ready").await.is_some()
     }
 
-    /// What Prometheus scrapes.
+    /// The text that Prometheus scrapes.
     pub(crate) async fn metrics(&self) -> String {
         self.get("metrics").await.expect("metrics")
     }
 
-    /// The value of a metric with exactly these labels, as `name{label="value"}`.
+    /// The value of the series `name{label="value"}`, with exactly these labels.
     pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
         let text = self.get("metrics").await?;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.and_then(|value| value.trim().parse().ok())
     }
 
-    /// Whether it holds the Lease, by its own word.
-    pub(crate) async fn leads(&self) -> bool {
+    /// Returns true if the controller reports that it holds the Lease.
+    pub(crate) async fn is_leader(&self) -> bool {
         self.metric("regcred_leader").await.is_some_and(|leader| leader > 0.5)
     }
 
@@ -168,13 +78,13 @@ impl Controller {
         answer.text().await.ok()
     }
 
-    /// The bytes of it that are in memory.
+    /// The resident memory of the process in bytes.
     pub(crate) fn resident(&self) -> Option<u64> {
         self.memory("VmRSS:")
     }
 
-    /// The most bytes of it that ever were in memory.
-    pub(crate) fn most_resident(&self) -> Option<u64> {
+    /// The peak of its resident memory in bytes.
+    pub(crate) fn peak_resident(&self) -> Option<u64> {
         self.memory("VmHWM:")
     }
 
@@ -184,28 +94,31 @@ impl Controller {
         Some(value.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
     }
 
-    /// How many files and connections it has open.
+    /// The number of open files and connections.
     pub(crate) fn open_files(&self) -> Option<usize> {
         Some(std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).ok()?.count())
     }
 
-    /// Everything it said.
+    /// The whole log.
     pub(crate) fn log(&self) -> String {
         String::from_utf8(std::fs::read(self.process.log()).expect("a log")).expect("logs are UTF-8")
     }
 
-    /// Everything it said, line by line.
+    /// The log line by line.
     #[track_caller]
     pub(crate) fn lines(&self) -> Vec<Value> {
-        let parse = |line: &str| {
-            serde_json::from_str(line).unwrap_or_else(|error| panic!("a line is not JSON, {error}: {line}"))
-        };
-        self.log().lines().map(parse).collect()
+        self.log()
+            .lines()
+            .map(|line| {
+                serde_json::from_str(line)
+                    .unwrap_or_else(|error| panic!("a line is not JSON, {error}: {line}"))
+            })
+            .collect()
     }
 }
 
 impl Drop for Controller {
-    /// A test that failed shows what its controllers said last.
+    /// Prints the end of the log if the test failed.
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = std::fs::read_to_string(self.process.log()).unwrap_or_default();

@@ -1,29 +1,30 @@
-//! An API server that is away, slow or contrary: nothing is lost, and nobody is hammered.
+//! An API server that is away, slow or returns errors: no change is lost, and the server is not flooded with requests.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use harness::{TestCluster, until};
 use serde_json::json;
 use world::{Fault, Kind, Proxy, Rule, StopSignal};
 
-use crate::controller::Controller;
-use crate::stage::{Stage, until};
+use crate::cluster::{cluster_with_shared_namespaces, test_cluster};
+use crate::controller::{Controller, RunController as _};
 
-const CROWD: usize = 100;
-/// How long nothing but refusals is answered.
-const TROUBLE: Duration = Duration::from_secs(10);
-/// Requests for one target in that time: a back-off that doubles from one second makes four.
+const NAMESPACES: usize = 100;
+/// The time in which every request fails.
+const OUTAGE: Duration = Duration::from_secs(10);
+/// The most requests for one target in that time: a back-off that doubles from one second makes four.
 const TRIES: usize = 8;
-/// Attempts to watch or list one kind in that time.
+/// The most attempts to watch or list one kind in that time.
 const WATCH_TRIES: usize = 15;
 
 fn rule(verb: Option<&'static str>, resource: Option<&'static str>, every: usize, fault: Fault) -> Rule {
     Rule { verb, resource, every, fault }
 }
 
-/// The same for every kind of object, each counted for itself: a target that is tried again must not always be the one
-/// in so many requests because of what is asked beside it.
-fn everywhere(every: usize, fault: Fault) -> Vec<Rule> {
+/// The same for every kind of object, each counted separately: a retried target must not always be the n-th request
+/// because of requests for other kinds.
+fn rules_for_all_kinds(every: usize, fault: Fault) -> Vec<Rule> {
     let kinds = [
         "secrets",
         "serviceaccounts",
@@ -40,172 +41,175 @@ fn count(requests: &BTreeMap<Kind, usize>, is_it: impl Fn(&Kind) -> bool) -> usi
     requests.iter().filter(|(kind, _)| is_it(kind)).map(|(_, count)| count).sum()
 }
 
-/// A controller behind a proxy that has served a password.
-async fn behind_a_proxy(stage: &Stage) -> (Proxy, Controller) {
-    let proxy = Proxy::start(stage.kube).expect("a proxy");
-    stage.put_password("one").await;
-    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
-    let controller = stage.controller().through(&proxy).start().await;
-    stage.until_served("one").await;
+/// Starts a proxy and a controller behind it, and waits until every namespace is in sync.
+async fn start_behind_proxy(cluster: &TestCluster) -> (Proxy, Controller) {
+    let proxy = Proxy::start(&cluster.kube).expect("a proxy");
+    cluster.put_password("one").await;
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
+    let controller = cluster.controller().through(&proxy).start().await;
+    cluster.until_synced("one").await;
     (proxy, controller)
 }
 
 #[tokio::test]
-async fn an_api_server_that_restarts_in_the_middle_of_a_rotation_loses_nothing() {
-    let stage = Stage::with_crowd("fault-restart", 300).await;
-    stage.put_password("one").await;
-    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
-    let controller = stage.controller().with(&["--concurrency", "2"]).start().await;
-    stage.until_served("one").await;
-    for (signal, password) in [(StopSignal::Kill, "two"), (StopSignal::Terminate, "three")] {
-        stage.put_password(password).await;
-        stage.ask(stage.name).await;
-        until("the middle of a rotation", async || stage.unserved(password).await.len() < 300).await;
-        stage.kube.restart_apiserver(signal).await.expect("it comes back");
-        stage.until_served(password).await;
-        assert!(!controller.has_ended(), "{signal:?}");
+async fn api_server_restart_during_rotation_loses_no_change() {
+    let cluster = cluster_with_shared_namespaces("fault-restart", 300).await;
+    cluster.put_password("one").await;
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
+    let controller = cluster.controller().args(&["--concurrency", "2"]).start().await;
+    cluster.until_synced("one").await;
+    for (ending, password) in [(StopSignal::Kill, "two"), (StopSignal::Terminate, "three")] {
+        cluster.put_password(password).await;
+        cluster.request_rotation(cluster.name).await;
+        until("the middle of a rotation", async || cluster.out_of_sync(password).await.len() < 300).await;
+        cluster.kube.restart_apiserver(ending).await.expect("it comes back");
+        cluster.until_synced(password).await;
+        assert!(!controller.has_ended(), "{ending:?}");
     }
-    let account = "/api/v1/namespaces/crowd-000/serviceaccounts/default";
-    stage.kube.patch(account, &json!({"imagePullSecrets": null})).await.expect("a patch");
-    stage.until_served("three").await;
+    let account = "/api/v1/namespaces/shared-000/serviceaccounts/default";
+    cluster.kube.patch(account, &json!({"imagePullSecrets": null})).await.expect("a patch");
+    cluster.until_synced("three").await;
 }
 
 #[tokio::test]
-async fn answers_that_refuse_are_survived_and_cost_few_requests() {
-    let stage = Stage::with_crowd("fault-refuse", CROWD).await;
-    let (proxy, controller) = behind_a_proxy(&stage).await;
+async fn injected_errors_are_retried_with_few_requests() {
+    let cluster = cluster_with_shared_namespaces("fault-refuse", NAMESPACES).await;
+    let (proxy, controller) = start_behind_proxy(&cluster).await;
     let faults = [
         ("conflict", vec![rule(Some("patch"), Some("secrets"), 2, Fault::Answer(409))]),
         ("gone", vec![rule(Some("patch"), Some("secrets"), 3, Fault::Answer(410))]),
-        ("busy", everywhere(3, Fault::Answer(429))),
-        ("broken", everywhere(3, Fault::Answer(500))),
-        ("away", everywhere(3, Fault::Answer(503))),
+        ("busy", rules_for_all_kinds(3, Fault::Answer(429))),
+        ("broken", rules_for_all_kinds(3, Fault::Answer(500))),
+        ("away", rules_for_all_kinds(3, Fault::Answer(503))),
         ("lost", vec![rule(Some("patch"), Some("secrets"), 3, Fault::Lose)]),
         ("late", vec![rule(None, None, 5, Fault::Delay(Duration::from_millis(500)))]),
     ];
     for (password, rules) in faults {
-        stage.put_password(password).await;
+        cluster.put_password(password).await;
         let _ = proxy.take_requests();
         proxy.follow(rules);
-        stage.ask(stage.name).await;
-        stage.until_served(password).await;
+        cluster.request_rotation(cluster.name).await;
+        cluster.until_synced(password).await;
         let requests = proxy.take_requests();
         let patches = count(&requests, |it| it.resource == "secrets" && it.verb == "patch");
-        assert!((CROWD..CROWD * 4).contains(&patches), "{password}: {patches} patches for {CROWD} Secrets");
+        assert!(
+            (NAMESPACES..NAMESPACES * 4).contains(&patches),
+            "{password}: {patches} patches for {NAMESPACES} Secrets"
+        );
         let all = count(&requests, |_| true);
-        assert!(all < CROWD * 6, "{password}: {all} requests, {requests:?}");
+        assert!(all < NAMESPACES * 6, "{password}: {all} requests, {requests:?}");
         proxy.follow([]);
     }
     assert!(!controller.has_ended());
 }
 
 #[tokio::test]
-async fn conflicts_at_service_accounts_are_read_and_written_again() {
-    let stage = Stage::with_crowd("fault-conflict", CROWD).await;
-    let proxy = Proxy::start(stage.kube).expect("a proxy");
+async fn service_account_conflicts_are_read_again_and_retried() {
+    let cluster = cluster_with_shared_namespaces("fault-conflict", NAMESPACES).await;
+    let proxy = Proxy::start(&cluster.kube).expect("a proxy");
     proxy.follow([
         rule(Some("patch"), Some("serviceaccounts"), 2, Fault::Answer(409)),
         rule(Some("create"), Some("secrets"), 3, Fault::Answer(409)),
     ]);
-    stage.put_password("one").await;
-    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
-    let _controller = stage.controller().through(&proxy).start().await;
-    stage.until_served("one").await;
+    cluster.put_password("one").await;
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
+    let _controller = cluster.controller().through(&proxy).start().await;
+    cluster.until_synced("one").await;
 }
 
 #[tokio::test]
-async fn while_every_write_fails_targets_wait_and_are_written_afterwards() {
-    let stage = Stage::with_crowd("fault-writes", 20).await;
-    let (proxy, controller) = behind_a_proxy(&stage).await;
+async fn failing_writes_back_off_and_succeed_afterwards() {
+    let cluster = cluster_with_shared_namespaces("fault-writes", 20).await;
+    let (proxy, controller) = start_behind_proxy(&cluster).await;
     for (code, password) in [(500, "two"), (429, "three")] {
-        stage.put_password(password).await;
+        cluster.put_password(password).await;
         proxy.follow([rule(Some("patch"), Some("secrets"), 1, Fault::Answer(code))]);
         let _ = proxy.take_requests();
-        stage.ask(stage.name).await;
-        tokio::time::sleep(TROUBLE).await;
+        cluster.request_rotation(cluster.name).await;
+        tokio::time::sleep(OUTAGE).await;
         let requests = proxy.take_requests();
         let patches = count(&requests, |it| it.resource == "secrets" && it.verb == "patch");
         assert!(patches > 0 && patches <= 20 * TRIES, "{code}: {patches} patches for 20 Secrets");
         proxy.follow([]);
-        stage.until_served(password).await;
+        cluster.until_synced(password).await;
     }
     assert!(!controller.has_ended());
 }
 
 #[tokio::test]
-async fn watches_that_are_cut_off_or_expire_are_taken_up_again_and_miss_nothing() {
-    let stage = Stage::new("fault-watch", 3).await;
-    let (proxy, controller) = behind_a_proxy(&stage).await;
+async fn interrupted_watches_resume_without_missing_changes() {
+    let cluster = test_cluster("fault-watch", 3).await;
+    let (proxy, controller) = start_behind_proxy(&cluster).await;
     let account = "/api/v1/namespaces/fault-watch-000/serviceaccounts/default";
     let secret = "/api/v1/namespaces/fault-watch-001/secrets/regcred";
-    let break_off: [(&str, &dyn Fn()); 3] = [
+    let interruptions: [(&str, &dyn Fn()); 3] = [
         ("cut off", &|| proxy.cut_watches()),
         ("expired", &|| proxy.expire_watches()),
         ("refused", &|| proxy.refuse()),
     ];
-    for (round, (how, break_off)) in break_off.into_iter().enumerate() {
-        break_off();
+    for (round, (how, interrupt)) in interruptions.into_iter().enumerate() {
+        interrupt();
         if round == 0 {
-            stage.kube.patch(account, &json!({"imagePullSecrets": null})).await.expect("a patch");
+            cluster.kube.patch(account, &json!({"imagePullSecrets": null})).await.expect("a patch");
         }
-        stage.kube.delete(secret).await.expect("a deletion");
-        let late = stage.namespaces[2].as_str();
-        stage.select(late, false).await;
+        cluster.kube.delete(secret).await.expect("a deletion");
+        let late = cluster.namespaces[2].as_str();
+        cluster.select(late, false).await;
         proxy.accept().expect("connections are taken again");
-        until(&format!("all is as it should be after watches were {how}"), async || {
-            stage.unserved("one").await == [late] && stage.secret(late).await.is_none()
+        until(&format!("every namespace is in sync after watches were {how}"), async || {
+            cluster.out_of_sync("one").await == [late] && cluster.secret(late).await.is_none()
         })
         .await;
-        stage.select(late, true).await;
-        stage.until_served("one").await;
+        cluster.select(late, true).await;
+        cluster.until_synced("one").await;
         assert!(!controller.has_ended(), "{how}");
     }
-    // Again and again, and it does not begin from the start each time.
+    // Repeated cuts do not cause a relist each time.
     let _ = proxy.take_requests();
     for _ in 0..10 {
         proxy.cut_watches();
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    stage.kube.delete(secret).await.expect("a deletion");
-    stage.until_served("one").await;
+    cluster.kube.delete(secret).await.expect("a deletion");
+    cluster.until_synced("one").await;
     let requests = proxy.take_requests();
     let again = count(&requests, |it| matches!(it.verb, "list" | "watch"));
     assert!(again <= 10 * 12, "{again} lists and watches for ten cuts: {requests:?}");
 }
 
 #[tokio::test]
-async fn while_every_watch_is_refused_few_are_tried_and_afterwards_nothing_was_missed() {
-    let stage = Stage::new("fault-blind", 2).await;
-    let (proxy, controller) = behind_a_proxy(&stage).await;
+async fn refused_watches_back_off_and_miss_no_change() {
+    let cluster = test_cluster("fault-blind", 2).await;
+    let (proxy, controller) = start_behind_proxy(&cluster).await;
     for code in [410, 500] {
         proxy.follow([rule(Some("watch"), None, 1, Fault::Answer(code))]);
         proxy.cut_watches();
         let _ = proxy.take_requests();
         let secret = "/api/v1/namespaces/fault-blind-000/secrets/regcred";
-        stage.kube.delete(secret).await.expect("a deletion");
-        tokio::time::sleep(TROUBLE).await;
+        cluster.kube.delete(secret).await.expect("a deletion");
+        tokio::time::sleep(OUTAGE).await;
         let requests = proxy.take_requests();
         for (kind, count) in requests.iter().filter(|(kind, _)| matches!(kind.verb, "list" | "watch")) {
-            assert!(*count <= WATCH_TRIES, "{code}: {count} times {kind:?} in {TROUBLE:?}");
+            assert!(*count <= WATCH_TRIES, "{code}: {count} times {kind:?} in {OUTAGE:?}");
         }
         proxy.follow([]);
-        stage.until_served("one").await;
+        cluster.until_synced("one").await;
     }
     assert!(!controller.has_ended());
 }
 
 #[tokio::test]
-async fn a_controller_that_starts_without_an_api_server_waits_for_it() {
-    let stage = Stage::new("fault-start", 1).await;
-    let proxy = Proxy::start(stage.kube).expect("a proxy");
+async fn controller_started_before_the_api_server_waits_for_it() {
+    let cluster = test_cluster("fault-start", 1).await;
+    let proxy = Proxy::start(&cluster.kube).expect("a proxy");
     proxy.refuse();
-    stage.put_password("one").await;
-    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
-    let controller = stage.controller().through(&proxy).begin().await;
-    tokio::time::sleep(crate::stage::QUIET).await;
+    cluster.put_password("one").await;
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
+    let controller = cluster.controller().through(&proxy).spawn().await;
+    tokio::time::sleep(crate::cluster::QUIET).await;
     assert!(!controller.is_ready().await);
     assert!(!controller.has_ended(), "a cluster that starts as a whole must not need luck");
     proxy.accept().expect("connections are taken");
-    stage.until_served("one").await;
+    cluster.until_synced("one").await;
     until("it is ready", async || controller.is_ready().await).await;
 }

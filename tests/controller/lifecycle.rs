@@ -1,193 +1,220 @@
-//! A ClusterPullSecret changes, rests and ends; a namespace comes and goes.
+//! The life of a ClusterPullSecret: rename, suspension and deletion; namespaces that leave its selection.
 
 use std::time::Duration;
 
+use harness::{CLUSTER_PULL_SECRETS, SECOND_SECRET, TestCluster, line, until, until_within};
 use serde_json::{Value, json};
 
-use crate::stage::{PULL_SECRETS, QUIET, SECOND_SECRET, Stage, line, until, until_within};
+use crate::cluster::{QUIET, test_cluster};
+use crate::controller::RunController as _;
 
-#[tokio::test]
-async fn a_namespace_that_leaves_the_selection_loses_the_entry_first_and_then_the_secret() {
-    let stage = Stage::new("leave", 2).await;
-    let _controller = stage.serve("one").await;
-    let mark = stage.mark();
-    stage.select("leave-001", false).await;
-    until("the Secret is gone", async || stage.secret("leave-001").await.is_none()).await;
-
-    let writes = stage.writes(mark).await;
-    let of_namespace: Vec<_> = writes.iter().filter(|it| it.contains("leave-001")).collect();
-    let expect = ["patch serviceaccounts leave-001/default 200", "delete secrets leave-001/regcred 200"];
-    assert_eq!(of_namespace, expect);
-    assert_eq!(stage.references("leave-001", "default").await, Vec::<String>::new());
-    assert_eq!(stage.references("leave-000", "default").await, ["regcred"]);
+/// The position of the first write that contains this text.
+fn position(writes: &[String], text: &str) -> Option<usize> {
+    writes.iter().position(|write| write.contains(text))
 }
 
 #[tokio::test]
-async fn another_secret_name_moves_every_namespace_and_leaves_nothing_behind() {
-    let stage = Stage::new("rename", 3).await;
-    let controller = stage.serve("one").await;
-    let mark = stage.mark();
-    stage.respec(stage.name, json!({"secretName": SECOND_SECRET})).await;
+async fn deselected_namespace_loses_the_entry_before_the_secret() {
+    let cluster = test_cluster("leave", 2).await;
+    let _controller = cluster.start_synced("one").await;
+    let mark = cluster.mark();
+    cluster.select("leave-001", false).await;
+    until("the Secret is gone", async || cluster.secret("leave-001").await.is_none()).await;
+
+    let writes = cluster.writes(mark).await;
+    let in_namespace: Vec<_> = writes.iter().filter(|it| it.contains("leave-001")).collect();
+    let expect = ["patch serviceaccounts leave-001/default 200", "delete secrets leave-001/regcred 200"];
+    assert_eq!(in_namespace, expect);
+    assert_eq!(cluster.references("leave-001", "default").await, Vec::<String>::new());
+    assert_eq!(cluster.references("leave-000", "default").await, ["regcred"]);
+}
+
+#[tokio::test]
+async fn changed_secret_name_moves_every_namespace_and_prunes() {
+    let cluster = test_cluster("rename", 3).await;
+    let controller = cluster.start_synced("one").await;
+    let mark = cluster.mark();
+    cluster.patch_spec(cluster.name, json!({"secretName": SECOND_SECRET})).await;
     until("the Secrets of the old name are gone", async || {
-        stage.secrets().await.is_empty() && stage.secrets_named(SECOND_SECRET).await.len() == 3
+        cluster.secrets().await.is_empty() && cluster.secrets_named(SECOND_SECRET).await.len() == 3
     })
     .await;
-    for namespace in &stage.namespaces {
+    for namespace in &cluster.namespaces {
         until("the ServiceAccount names the new Secret only", async || {
-            stage.references(namespace, "default").await == [SECOND_SECRET]
+            cluster.references(namespace, "default").await == [SECOND_SECRET]
         })
         .await;
-        // No pod is ever admitted without a pull secret that is there.
-        let writes = stage.writes(mark).await;
-        let place = |write: &str| writes.iter().position(|it| it.starts_with(write));
-        let created = place(&format!("create secrets {namespace}/{SECOND_SECRET}"));
-        let patched = place(&format!("patch serviceaccounts {namespace}/default"));
-        let deleted = place(&format!("delete secrets {namespace}/regcred"));
+        // No pod is ever admitted with a reference to a missing pull secret.
+        let writes = cluster.writes(mark).await;
+        let created = position(&writes, &format!("create secrets {namespace}/{SECOND_SECRET}"));
+        let patched = position(&writes, &format!("patch serviceaccounts {namespace}/default"));
+        let deleted = position(&writes, &format!("delete secrets {namespace}/regcred"));
         assert!(created.is_some() && created < patched && patched < deleted, "{writes:?}");
     }
-    let name = stage.name;
-    until("the old name is forgotten", async || {
-        stage.status(name).await["secretNames"] == json!([SECOND_SECRET])
+    let name = cluster.name;
+    until("the old name is not in the status", async || {
+        cluster.status(name).await["secretNames"] == json!([SECOND_SECRET])
     })
     .await;
     assert!(!controller.has_ended());
 }
 
 #[tokio::test]
-async fn a_rename_that_was_cut_short_is_finished_after_a_start() {
-    let stage = Stage::new("rename-cut", 3).await;
-    let controller = stage.serve("one").await;
+async fn interrupted_rename_is_completed_after_restart() {
+    let cluster = test_cluster("rename-cut", 3).await;
+    let controller = cluster.start_synced("one").await;
     controller.kill().await;
-    stage.respec(stage.name, json!({"secretName": SECOND_SECRET})).await;
-    let _next = stage.controller().start().await;
+    cluster.patch_spec(cluster.name, json!({"secretName": SECOND_SECRET})).await;
+    let _next = cluster.controller().start().await;
     until("the Secrets of the old name are gone", async || {
-        stage.secrets().await.is_empty() && stage.secrets_named(SECOND_SECRET).await.len() == 3
+        cluster.secrets().await.is_empty() && cluster.secrets_named(SECOND_SECRET).await.len() == 3
     })
     .await;
 }
 
 #[tokio::test]
-async fn what_is_suspended_is_left_alone_and_catches_up_later() {
-    let mut stage = Stage::new("suspend", 2).await;
-    let _controller = stage.serve("one").await;
-    let name = stage.name;
-    stage.respec(name, json!({"suspend": true})).await;
-    until("it is said to be suspended", async || stage.condition(name, "Ready").await == "False Suspended")
+async fn suspended_object_is_left_alone_and_catches_up_on_resume() {
+    let mut cluster = test_cluster("suspend", 2).await;
+    let _controller = cluster.start_synced("one").await;
+    let name = cluster.name;
+    cluster.patch_spec(name, json!({"suspend": true})).await;
+    until("the suspension is reported", async || cluster.condition(name, "Ready").await == "False Suspended")
         .await;
-    let (mark, vault_mark) = (stage.mark(), stage.vault_mark());
+    let (mark, vault_mark) = (cluster.mark(), cluster.vault_mark());
 
-    stage.put_password("two").await;
-    stage.ask(name).await;
-    let stripped = json!({"imagePullSecrets": null});
+    cluster.put_password("two").await;
+    cluster.request_rotation(name).await;
+    let without_entries = json!({"imagePullSecrets": null});
     let account = "/api/v1/namespaces/suspend-000/serviceaccounts/default";
-    stage.kube.patch(account, &stripped).await.expect("a patch");
-    stage.add_namespace("suspend-late").await;
+    cluster.kube.patch(account, &without_entries).await.expect("a patch");
+    cluster.add_namespace("suspend-late").await;
     tokio::time::sleep(QUIET).await;
-    let writes = stage.writes(mark).await;
-    // That it is suspended may still be announced.
-    let is_told = |it: &str| it.contains("clusterpullsecrets/status") || it.starts_with("create events");
-    let of_targets: Vec<_> = writes.iter().filter(|it| !is_told(it)).collect();
-    assert!(of_targets.is_empty(), "{of_targets:?}");
-    assert_eq!(stage.reads("ghcr", vault_mark), 0);
+    let writes = cluster.writes(mark).await;
+    // The suspension itself may still be reported.
+    let mut to_targets = writes;
+    to_targets.retain(|it| !it.contains("clusterpullsecrets/status") && !it.starts_with("create events"));
+    assert!(to_targets.is_empty(), "{to_targets:?}");
+    assert_eq!(cluster.vault_reads("ghcr", vault_mark), 0);
 
-    stage.respec(name, json!({"suspend": false})).await;
-    stage.until_served("two").await;
-    until("it is ready again", async || stage.condition(name, "Ready").await.starts_with("True")).await;
+    cluster.patch_spec(name, json!({"suspend": false})).await;
+    cluster.until_synced("two").await;
+    until("it is ready again", async || cluster.condition(name, "Ready").await.starts_with("True")).await;
 }
 
 #[tokio::test]
-async fn deletion_takes_away_what_was_made_and_then_the_finalizer() {
-    let stage = Stage::new("delete", 3).await;
-    let _controller = stage.serve("one").await;
+async fn deletion_prunes_targets_before_removing_the_finalizer() {
+    let cluster = test_cluster("delete", 3).await;
+    let _controller = cluster.start_synced("one").await;
     let own = json!({"imagePullSecrets": [{"name": "own"}, {"name": "regcred"}]});
     let account = "/api/v1/namespaces/delete-000/serviceaccounts/default";
-    stage.kube.patch(account, &own).await.expect("a patch");
-    let mark = stage.mark();
-    stage.kube.delete(&format!("{PULL_SECRETS}/delete")).await.expect("a deletion");
-    until("the ClusterPullSecret is gone", async || stage.pull_secret_object("delete").await.is_none()).await;
+    cluster.kube.patch(account, &own).await.expect("a patch");
+    let mark = cluster.mark();
+    cluster.kube.delete(&format!("{CLUSTER_PULL_SECRETS}/delete")).await.expect("a deletion");
+    until("the ClusterPullSecret is gone", async || {
+        cluster.get_cluster_pull_secret("delete").await.is_none()
+    })
+    .await;
 
-    assert!(stage.secrets().await.is_empty(), "the finalizer was taken off last");
-    assert_eq!(stage.references("delete-000", "default").await, ["own"]);
-    let writes = stage.writes(mark).await;
-    for namespace in &stage.namespaces {
-        let patched = writes.iter().position(|it| it.contains(&format!("serviceaccounts {namespace}/")));
-        let deleted = writes.iter().position(|it| it.contains(&format!("delete secrets {namespace}/")));
+    assert!(cluster.secrets().await.is_empty(), "the finalizer was removed last");
+    assert_eq!(cluster.references("delete-000", "default").await, ["own"]);
+    let writes = cluster.writes(mark).await;
+    for namespace in &cluster.namespaces {
+        let patched = position(&writes, &format!("serviceaccounts {namespace}/"));
+        let deleted = position(&writes, &format!("delete secrets {namespace}/"));
         assert!(patched.is_some() && patched < deleted, "{writes:?}");
     }
 }
 
 #[tokio::test]
-async fn deletion_with_retain_leaves_everything_where_it_is() {
-    let stage = Stage::new("retain", 2).await;
-    let _controller = stage.serve_with("one", "deletion", json!("Retain")).await;
-    for secret in stage.secrets().await.values() {
-        assert_eq!(secret["metadata"].get("ownerReferences"), None, "the garbage collector would take it");
+async fn deletion_with_retain_keeps_secrets_and_entries() {
+    let cluster = test_cluster("retain", 2).await;
+    let _controller = cluster.start_synced_with("one", "deletion", json!("Retain")).await;
+    for secret in cluster.secrets().await.values() {
+        assert_eq!(secret["metadata"].get("ownerReferences"), None, "the garbage collector would delete it");
     }
-    stage.kube.delete(&format!("{PULL_SECRETS}/retain")).await.expect("a deletion");
-    until("the ClusterPullSecret is gone", async || stage.pull_secret_object("retain").await.is_none()).await;
+    cluster.kube.delete(&format!("{CLUSTER_PULL_SECRETS}/retain")).await.expect("a deletion");
+    until("the ClusterPullSecret is gone", async || {
+        cluster.get_cluster_pull_secret("retain").await.is_none()
+    })
+    .await;
     tokio::time::sleep(QUIET).await;
-    assert_eq!(stage.unserved("one").await, Vec::<String>::new());
+    assert_eq!(cluster.out_of_sync("one").await, Vec::<String>::new());
+}
+
+/// The owner references of each pull secret.
+async fn owners(cluster: &TestCluster) -> Vec<Vec<Value>> {
+    let secrets = cluster.secrets().await;
+    let owners = secrets.values().map(|it| it["metadata"]["ownerReferences"].as_array().cloned());
+    owners.map(Option::unwrap_or_default).collect()
+}
+
+/// Returns true if both pull secrets have this owner alone.
+async fn are_owned(cluster: &TestCluster, uid: &Value) -> bool {
+    let owners = owners(cluster).await;
+    let owned = owners.iter().filter(|it| {
+        matches!(it.as_slice(), [owner] if owner["uid"] == *uid && owner.get("blockOwnerDeletion").is_none())
+    });
+    owners.len() == 2 && owned.count() == 2
 }
 
 #[tokio::test]
-async fn retain_takes_the_owner_references_off_and_delete_puts_them_on() {
-    let stage = Stage::new("owner", 2).await;
-    let _controller = stage.serve("one").await;
-    let uid = stage.pull_secret_object("owner").await.expect("it is there")["metadata"]["uid"].clone();
-    let owners = async || {
-        let owners = |secret: &Value| secret["metadata"]["ownerReferences"].as_array().cloned();
-        stage.secrets().await.values().map(|it| owners(it).unwrap_or_default()).collect::<Vec<_>>()
-    };
-    let are_owned = async || {
-        let owners = owners().await;
-        let is_it = |it: &Value| it["uid"] == uid && it.get("blockOwnerDeletion").is_none();
-        owners.len() == 2 && owners.iter().all(|it| it.len() == 1 && is_it(&it[0]))
-    };
-    until("each Secret has its owner", are_owned).await;
-    stage.respec("owner", json!({"deletion": "Retain"})).await;
-    until("no Secret has an owner", async || owners().await.iter().all(Vec::is_empty)).await;
-    stage.respec("owner", json!({"deletion": "Delete"})).await;
-    until("each Secret has its owner again", are_owned).await;
+async fn changing_deletion_removes_and_adds_owner_references() {
+    let cluster = test_cluster("owner", 2).await;
+    let _controller = cluster.start_synced("one").await;
+    let uid = cluster.get_cluster_pull_secret("owner").await.expect("it is there")["metadata"]["uid"].clone();
+    until("each Secret has its owner", async || are_owned(&cluster, &uid).await).await;
+    cluster.patch_spec("owner", json!({"deletion": "Retain"})).await;
+    until("no Secret has an owner", async || owners(&cluster).await.iter().all(Vec::is_empty)).await;
+    cluster.patch_spec("owner", json!({"deletion": "Delete"})).await;
+    until("each Secret has its owner again", async || are_owned(&cluster, &uid).await).await;
 }
 
-/// The garbage collector learns of a new kind every half minute.
+/// The garbage collector discovers new kinds every half minute.
 #[tokio::test]
-async fn without_regcred_the_garbage_collector_takes_the_secrets() {
-    let stage = Stage::new("orphan", 2).await;
-    let controller = stage.serve("one").await;
+async fn garbage_collector_deletes_secrets_without_regcred() {
+    let cluster = test_cluster("orphan", 2).await;
+    let controller = cluster.start_synced("one").await;
     controller.kill().await;
-    let path = format!("{PULL_SECRETS}/orphan");
-    stage.kube.patch(&path, &json!({"metadata": {"finalizers": null}})).await.expect("a patch");
-    stage.kube.delete(&path).await.expect("a deletion");
-    let patience = Duration::from_mins(3);
-    until_within(patience, "the Secrets are gone", async || stage.secrets().await.is_empty()).await;
+    let path = format!("{CLUSTER_PULL_SECRETS}/orphan");
+    cluster.kube.patch(&path, &json!({"metadata": {"finalizers": null}})).await.expect("a patch");
+    cluster.kube.delete(&path).await.expect("a deletion");
+    let timeout = Duration::from_mins(3);
+    until_within(timeout, "the Secrets are gone", async || cluster.secrets().await.is_empty()).await;
 }
 
 #[tokio::test]
-async fn what_was_deleted_while_nobody_ran_is_cleared_away_after_a_start() {
-    let stage = Stage::new("delete-late", 2).await;
-    let controller = stage.serve("one").await;
+async fn deletion_while_stopped_is_completed_after_start() {
+    let cluster = test_cluster("delete-late", 2).await;
+    let controller = cluster.start_synced("one").await;
     controller.kill().await;
-    stage.kube.delete(&format!("{PULL_SECRETS}/delete-late")).await.expect("a deletion");
-    let mark = stage.mark();
-    let _next = stage.controller().start().await;
-    until("the ClusterPullSecret is gone", async || stage.pull_secret_object("delete-late").await.is_none())
-        .await;
-    assert!(stage.secrets().await.is_empty());
-    let requests = stage.requests(mark).await;
-    let made = requests.iter().filter(|it| it.verb == "create" && it.resource == "secrets").map(line);
-    assert_eq!(made.collect::<Vec<_>>(), Vec::<String>::new());
+    cluster.kube.delete(&format!("{CLUSTER_PULL_SECRETS}/delete-late")).await.expect("a deletion");
+    let mark = cluster.mark();
+    let _next = cluster.controller().start().await;
+    until("the ClusterPullSecret is gone", async || {
+        cluster.get_cluster_pull_secret("delete-late").await.is_none()
+    })
+    .await;
+    assert!(cluster.secrets().await.is_empty());
+    let requests = cluster.requests(mark).await;
+    let created = requests.iter().filter(|it| it.verb == "create" && it.resource == "secrets").map(line);
+    assert_eq!(created.collect::<Vec<_>>(), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn one_whose_secrets_may_not_be_seen_says_so_and_can_be_deleted() {
-    let stage = Stage::new("unseen", 1).await;
-    stage.put_password("one").await;
-    let mut cluster_pull_secret = stage.cluster_pull_secret(stage.name);
+async fn forbidden_secret_name_is_reported_and_object_is_deletable() {
+    let cluster = test_cluster("unseen", 1).await;
+    cluster.put_password("one").await;
+    let mut cluster_pull_secret = cluster.cluster_pull_secret(cluster.name);
     cluster_pull_secret["spec"]["secretName"] = json!("not-in-the-role");
-    stage.apply(&cluster_pull_secret).await;
-    let _controller = stage.controller().start().await;
-    until("it is told", async || stage.condition("unseen", "Applied").await == "False Forbidden").await;
-    stage.kube.delete(&format!("{PULL_SECRETS}/unseen")).await.expect("a deletion");
-    until("the ClusterPullSecret is gone", async || stage.pull_secret_object("unseen").await.is_none()).await;
+    cluster.apply(&cluster_pull_secret).await;
+    let _controller = cluster.controller().start().await;
+    until("the failure is reported", async || {
+        cluster.condition("unseen", "Applied").await == "False Forbidden"
+    })
+    .await;
+    cluster.kube.delete(&format!("{CLUSTER_PULL_SECRETS}/unseen")).await.expect("a deletion");
+    until("the ClusterPullSecret is gone", async || {
+        cluster.get_cluster_pull_secret("unseen").await.is_none()
+    })
+    .await;
 }

@@ -1,12 +1,12 @@
 //! `regcred run` against a real API server, its real controllers and a real Vault.
 //!
-//! All tests share one world, and take turns: what is said to happen at once is measured. Each runs the real binary as the
-//! ServiceAccount that `deploy/base` creates, and reads what it did from the API server's own audit log.
+//! All tests share these servers and take turns, because they measure how soon things happen. Each runs the real binary
+//! as the ServiceAccount that `deploy/base` creates, and reads its requests from the API server's own audit log.
 
+mod cluster;
 mod controller;
-mod dice;
 mod model;
-mod stage;
+mod rng;
 
 mod availability;
 mod by_hand;
@@ -15,12 +15,12 @@ mod drift;
 mod events;
 mod faults;
 mod files;
+mod harness_self_test;
 mod killing;
 mod lifecycle;
-mod newcomers;
+mod new_targets;
 mod poll;
 mod queue;
-mod rehearsal;
 mod rotation;
 mod secrecy;
 mod startup;

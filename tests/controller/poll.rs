@@ -1,67 +1,72 @@
-//! The poll: a new version is found without anybody telling of it, and nothing else is done for it.
+//! The poll: a new version is found without an event, and by reads of versions alone.
 
+use std::path::Path;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use harness::{REPLICAS, TestCluster, line, until};
 use serde_json::{Value, json};
 use world::{VaultAuditEvent, VaultAuditMark};
 
-use crate::controller::Controller;
-use crate::stage::{REPLICAS, Stage, line, until};
+use crate::cluster::{cluster_with_shared_namespaces, now, test_cluster};
+use crate::controller::{Controller, RunController as _};
 
-const CROWD: usize = 100;
-/// From a rotation to the last write of a target, beyond the poll interval and what the writes take.
+const NAMESPACES: usize = 100;
+/// The bound from a rotation to the last write of a target, beyond the poll interval and the time of the writes.
 const BEYOND: Duration = Duration::from_secs(1);
 
-/// A controller that polls every second.
-async fn poll(stage: &Stage) -> Controller {
-    let manifests = stage.write(&[&stage.config("triggers: {pollInterval: 1s}\n")]);
-    stage.controller().of(&manifests).start().await
+/// Starts a controller that polls every second.
+async fn start_polling(cluster: &TestCluster) -> Controller {
+    let manifests = cluster.write(&[&cluster.config("triggers: {pollInterval: 1s}\n")]);
+    cluster.controller().manifests(&manifests).start().await
 }
 
-#[expect(clippy::disallowed_methods, reason = "the edge of this process is this test")]
-fn now() -> Timestamp {
-    Timestamp::now()
-}
-
-/// Every request that Vault was sent since a mark.
-fn asked(stage: &Stage, mark: VaultAuditMark) -> Vec<VaultAuditEvent> {
-    let mut events = stage.vault.audit_events_since(mark).expect("Vault's audit log");
+/// Every request to Vault since a mark.
+fn vault_requests(cluster: &TestCluster, mark: VaultAuditMark) -> Vec<VaultAuditEvent> {
+    let mut events = cluster.vault.audit_events_since(mark).expect("Vault's audit log");
     events.retain(|event| event.kind == "request");
     events
 }
 
-/// How often the versions of a key were asked for.
-fn polls(stage: &Stage, key: &str, mark: VaultAuditMark) -> usize {
-    let path = format!("secret/metadata/{}", stage.key(key));
-    asked(stage, mark).iter().filter(|it| it.operation == "read" && it.path == path).count()
+/// The number of reads of a key's versions since a mark.
+fn polls(cluster: &TestCluster, key: &str, mark: VaultAuditMark) -> usize {
+    let path = format!("secret/metadata/{}", cluster.key(key));
+    vault_requests(cluster, mark).iter().filter(|it| it.operation == "read" && it.path == path).count()
+}
+
+fn write_password(file: &Path, password: &str) {
+    let value = json!({"username": "robot", "password": password});
+    std::fs::write(file, value.to_string()).expect("a file");
+}
+
+fn is_about_kv1(line: &Value) -> bool {
+    line["fields"]["store"] == "kv1" || line["store"] == "kv1"
 }
 
 #[tokio::test]
-async fn a_rotation_that_nobody_tells_of_reaches_every_namespace_within_the_interval_and_a_second() {
-    let stage = Stage::with_crowd("poll", CROWD).await;
-    stage.put_password("0").await;
-    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
+async fn poll_syncs_every_namespace_within_interval_plus_one_second() {
+    let cluster = cluster_with_shared_namespaces("poll", NAMESPACES).await;
+    cluster.put_password("0").await;
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
     let mut version = 0;
-    // None is the default.
+    // The first is the default.
     for (interval, written, rotations) in
         [(10, "triggers: {}\n", 1), (2, "triggers: {pollInterval: 2s}\n", 3)]
     {
-        let manifests = stage.write(&[&stage.config(written)]);
-        let controller = stage.controller().of(&manifests).start().await;
-        stage.until_served(&version.to_string()).await;
+        let manifests = cluster.write(&[&cluster.config(written)]);
+        let controller = cluster.controller().manifests(&manifests).start().await;
+        cluster.until_synced(&version.to_string()).await;
         for _ in 0..rotations {
-            let (mark, vault_mark) = (stage.mark(), stage.vault_mark());
+            let (mark, vault_mark) = (cluster.mark(), cluster.vault_mark());
             version += 1;
-            stage.put_password(&version.to_string()).await;
+            cluster.put_password(&version.to_string()).await;
             let since = now();
-            stage.until_served(&version.to_string()).await;
-            let delay = stage.delay_beyond_writes(mark, since).await;
+            cluster.until_synced(&version.to_string()).await;
+            let delay = cluster.delay_beyond_writes(mark, since).await;
             assert!(delay < Duration::from_secs(interval) + BEYOND, "every {interval} s: {delay:?}");
-            assert_eq!(stage.reads("ghcr", vault_mark), 1);
+            assert_eq!(cluster.vault_reads("ghcr", vault_mark), 1);
         }
-        until("a status that tells of the poll", async || {
-            stage.status(stage.name).await["lastRotation"]["trigger"] == "Poll"
+        until("a status that names the poll", async || {
+            cluster.status(cluster.name).await["lastRotation"]["trigger"] == "Poll"
         })
         .await;
         controller.terminate().await;
@@ -69,27 +74,30 @@ async fn a_rotation_that_nobody_tells_of_reaches_every_namespace_within_the_inte
 }
 
 #[tokio::test]
-async fn while_nothing_changes_a_key_of_fifty_is_asked_for_once_an_interval_and_no_value_is_read() {
-    let stage = Stage::new("poll-rest", 1).await;
-    stage.put_password("one").await;
-    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
+async fn unchanged_key_of_fifty_objects_is_polled_once_per_interval() {
+    let cluster = test_cluster("poll-rest", 1).await;
+    cluster.put_password("one").await;
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
     for n in 1..50 {
-        let mut other = stage.cluster_pull_secret(&format!("poll-rest-{n}"));
+        let mut other = cluster.cluster_pull_secret(&format!("poll-rest-{n}"));
         other["spec"]["namespaces"] = json!({"include": ["nowhere"]});
-        stage.apply(&other).await;
+        cluster.apply(&other).await;
     }
-    let controller = poll(&stage).await;
-    stage.until_served("one").await;
-    stage.until_quiet().await;
+    let controller = start_polling(&cluster).await;
+    cluster.until_synced("one").await;
+    cluster.until_idle().await;
 
-    let (mark, vault_mark, begun) = (stage.mark(), stage.vault_mark(), tokio::time::Instant::now());
-    until("five polls", async || polls(&stage, "ghcr", vault_mark) >= 5).await;
-    let asked = asked(&stage, vault_mark);
+    let (mark, vault_mark, begun) = (cluster.mark(), cluster.vault_mark(), tokio::time::Instant::now());
+    until("five polls", async || polls(&cluster, "ghcr", vault_mark) >= 5).await;
+    let requests_to_vault = vault_requests(&cluster, vault_mark);
     // An interval may be a tenth shorter.
     let most = 1 + begun.elapsed().as_millis() / 900;
-    assert!(asked.iter().all(|it| it.path.starts_with("secret/metadata/")), "{asked:?}");
-    assert!(asked.len() as u128 <= most, "{} polls, at most {most}", asked.len());
-    let mut requests = stage.requests(mark).await;
+    assert!(
+        requests_to_vault.iter().all(|it| it.path.starts_with("secret/metadata/")),
+        "{requests_to_vault:?}"
+    );
+    assert!(requests_to_vault.len() as u128 <= most, "{} polls, at most {most}", requests_to_vault.len());
+    let mut requests = cluster.requests(mark).await;
     requests.retain(|request| request.resource != "leases" && request.verb != "watch");
     assert_eq!(requests.iter().map(line).collect::<Vec<_>>(), Vec::<String>::new());
     let known = controller.metric("regcred_polls_total{store=\"vault\",outcome=\"known\"}").await;
@@ -97,147 +105,141 @@ async fn while_nothing_changes_a_key_of_fifty_is_asked_for_once_an_interval_and_
 }
 
 #[tokio::test]
-async fn a_version_that_goes_backwards_is_picked_up() {
-    let stage = Stage::new("poll-back", 2).await;
-    stage.put_password("zero").await;
-    assert_eq!(stage.put_password("one").await, 2);
-    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
-    let _controller = poll(&stage).await;
-    stage.until_served("one").await;
-    let path = format!("secret/metadata/{}", stage.key("ghcr"));
-    stage.vault.delete(&path).await.expect("a key is deleted");
-    assert_eq!(stage.put_password("anew").await, 1);
-    stage.until_served("anew").await;
+async fn version_that_goes_backwards_is_fetched() {
+    let cluster = test_cluster("poll-back", 2).await;
+    cluster.put_password("zero").await;
+    assert_eq!(cluster.put_password("one").await, 2);
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
+    let _controller = start_polling(&cluster).await;
+    cluster.until_synced("one").await;
+    let path = format!("secret/metadata/{}", cluster.key("ghcr"));
+    cluster.vault.delete(&path).await.expect("a key is deleted");
+    assert_eq!(cluster.put_password("again").await, 1);
+    cluster.until_synced("again").await;
 }
 
 #[tokio::test]
-async fn a_file_that_changes_is_found_and_a_store_without_versions_is_left_to_the_refresh() {
-    let stage = Stage::new("poll-kinds", 1).await;
-    let file = stage.directory.path().join("files/ghcr");
-    std::fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
-    let put = |password: &str| {
-        let value = json!({"username": "robot", "password": password});
-        std::fs::write(&file, value.to_string()).expect("a file");
-    };
-    put("one");
+async fn changed_file_is_found_and_unversioned_store_is_refreshed() {
+    let cluster = test_cluster("poll-kinds", 1).await;
+    let file = cluster.files().join("ghcr");
+    write_password(&file, "one");
     let other = json!({"username": "robot", "password": "other"});
-    stage.vault.put_kv1("kv1", "poll-kinds", &other).await.expect("Vault takes a value");
-    let mut cluster_pull_secret = stage.cluster_pull_secret(stage.name);
+    cluster.vault.put_kv1("kv1", "poll-kinds", &other).await.expect("Vault takes a value");
+    let mut cluster_pull_secret = cluster.cluster_pull_secret(cluster.name);
     cluster_pull_secret["spec"]["registries"] = json!([
         {"host": "ghcr.io", "from": {"store": "files", "key": "ghcr"}},
         {"host": "quay.io", "from": {"store": "kv1", "key": "poll-kinds"}},
     ]);
-    stage.apply(&cluster_pull_secret).await;
-    let kv1 =
-        format!("- name: kv1\n  vault: {{address: \"{}\", mount: kv1, kvVersion: 1}}\n", stage.vault.address);
-    let config = stage.config(&format!("{kv1}triggers: {{pollInterval: 1s}}\n"));
-    let controller = stage.controller().of(&stage.write(&[&config])).start().await;
-    stage.until_served("one").await;
-    let is_about_kv1 = |line: &&Value| line["fields"]["store"] == "kv1" || line["store"] == "kv1";
-    until("the store without versions is told of", async || {
-        controller.lines().iter().any(|it| is_about_kv1(&it))
-    })
-    .await;
-    let vault_mark = stage.vault_mark();
+    cluster.apply(&cluster_pull_secret).await;
+    let kv1 = format!(
+        "- name: kv1\n  vault: {{address: \"{}\", mount: kv1, kvVersion: 1}}\n",
+        cluster.vault.address
+    );
+    let config = cluster.config(&format!("{kv1}triggers: {{pollInterval: 1s}}\n"));
+    let controller = cluster.controller().manifests(&cluster.write(&[&config])).start().await;
+    cluster.until_synced("one").await;
+    until("the store without versions is logged", async || controller.lines().iter().any(is_about_kv1)).await;
+    let vault_mark = cluster.vault_mark();
     for password in ["two", "three"] {
-        put(password);
-        stage.until_served(password).await;
+        write_password(&file, password);
+        cluster.until_synced(password).await;
     }
-    assert_eq!(asked(&stage, vault_mark), []);
+    assert_eq!(vault_requests(&cluster, vault_mark), []);
     let lines = controller.lines();
-    let told: Vec<_> = lines.iter().filter(is_about_kv1).collect();
-    let [told] = told.as_slice() else { panic!("{told:?}") };
-    assert_eq!(told["level"], "INFO");
-    assert!(told.to_string().contains("refreshInterval"), "{told}");
+    let logged: Vec<_> = lines.iter().filter(|line| is_about_kv1(line)).collect();
+    let [logged] = logged.as_slice() else { panic!("{logged:?}") };
+    assert_eq!(logged["level"], "INFO");
+    assert!(logged.to_string().contains("refreshInterval"), "{logged}");
 }
 
 #[tokio::test]
-async fn a_deleted_key_is_told_soon_and_the_cluster_keeps_what_it_has() {
-    let stage = Stage::new("poll-gone", 2).await;
-    stage.put_password("one").await;
-    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
-    let controller = poll(&stage).await;
-    stage.until_served("one").await;
-    until("it is well", async || stage.condition(stage.name, "Ready").await.starts_with("True")).await;
-    stage.vault.delete(&format!("secret/data/{}", stage.key("ghcr"))).await.expect("a deletion");
+async fn deleted_key_is_reported_soon_and_secrets_are_kept() {
+    let cluster = test_cluster("poll-gone", 2).await;
+    cluster.put_password("one").await;
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
+    let controller = start_polling(&cluster).await;
+    cluster.until_synced("one").await;
+    until("the object is ready", async || cluster.condition(cluster.name, "Ready").await.starts_with("True"))
+        .await;
+    cluster.vault.delete(&format!("secret/data/{}", cluster.key("ghcr"))).await.expect("a deletion");
     // Without the poll it would take an hour.
-    until("a status that tells of it", async || {
-        stage.condition(stage.name, "Fetched").await.starts_with("False")
+    until("a status that reports the deletion", async || {
+        cluster.condition(cluster.name, "Fetched").await.starts_with("False")
     })
     .await;
-    assert_eq!(stage.unserved("one").await, Vec::<String>::new());
+    assert_eq!(cluster.out_of_sync("one").await, Vec::<String>::new());
     assert!(controller.metric("regcred_polls_total{store=\"vault\",outcome=\"deleted\"}").await > Some(0.0));
 
     let undelete = json!({"versions": [1]});
-    stage
+    cluster
         .vault
-        .write(&format!("secret/undelete/{}", stage.key("ghcr")), &undelete)
+        .write(&format!("secret/undelete/{}", cluster.key("ghcr")), &undelete)
         .await
-        .expect("it is back");
-    until("it is well again", async || stage.condition(stage.name, "Ready").await.starts_with("True")).await;
+        .expect("the version is restored");
+    until("the object is ready again", async || {
+        cluster.condition(cluster.name, "Ready").await.starts_with("True")
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn where_metadata_are_denied_it_is_said_once_and_the_refresh_does_the_work() {
-    let stage = Stage::new("poll-denied", 2).await;
+async fn denied_metadata_is_logged_once_and_refresh_takes_over() {
+    let cluster = test_cluster("poll-denied", 2).await;
     let policy = "path \"secret/data/poll-denied/*\" { capabilities = [\"read\"] }";
-    stage.vault.put_policy(stage.name, policy).await.expect("a policy");
-    let token = json!({"policies": [stage.name], "ttl": "1h"});
-    let token = stage.vault.write("auth/token/create", &token).await.expect("a token");
-    let file = stage.directory.path().join("token");
+    cluster.vault.put_policy(cluster.name, policy).await.expect("a policy");
+    let token = json!({"policies": [cluster.name], "ttl": "1h"});
+    let token = cluster.vault.write("auth/token/create", &token).await.expect("a token");
+    let file = cluster.directory.path().join("token");
     std::fs::write(&file, token["auth"]["client_token"].as_str().expect("a token")).expect("a file");
-    let address = format!("{{address: \"{}\"", stage.vault.address);
-    let auth = format!("{address}, auth: {{tokenFile: \"{}\"}}", file.display());
-    let config = stage.config("triggers: {pollInterval: 1s}\n").replace(&address, &auth);
+    let vault =
+        format!("address: \"{}\", auth: {{tokenFile: \"{}\"}}", cluster.vault.address, file.display());
+    let config = cluster.config_with_vault(&vault, "triggers: {pollInterval: 1s}\n");
 
-    stage.put_password("one").await;
-    stage.put("other", &json!({"username": "robot", "password": "other"})).await;
-    let mut cluster_pull_secret = stage.cluster_pull_secret(stage.name);
+    cluster.put_password("one").await;
+    cluster.put("other", &json!({"username": "robot", "password": "other"})).await;
+    let mut cluster_pull_secret = cluster.cluster_pull_secret(cluster.name);
     cluster_pull_secret["spec"]["refreshInterval"] = json!("10s");
-    let other = json!({"host": "quay.io", "from": {"store": "vault", "key": stage.key("other")}});
+    let other = json!({"host": "quay.io", "from": {"store": "vault", "key": cluster.key("other")}});
     cluster_pull_secret["spec"]["registries"].as_array_mut().expect("registries").push(other);
-    stage.apply(&cluster_pull_secret).await;
-    let vault_mark = stage.vault_mark();
-    let controller = stage.controller().of(&stage.write(&[&config])).start().await;
-    stage.until_served("one").await;
+    cluster.apply(&cluster_pull_secret).await;
+    let vault_mark = cluster.vault_mark();
+    let controller = cluster.controller().manifests(&cluster.write(&[&config])).start().await;
+    cluster.until_synced("one").await;
     for password in ["two", "three"] {
-        stage.put_password(password).await;
-        stage.until_served(password).await;
+        cluster.put_password(password).await;
+        cluster.until_synced(password).await;
     }
 
-    let is_about_the_poll = |line: &&Value| line.to_string().contains("secret/metadata/");
     let lines = controller.lines();
-    let told: Vec<_> = lines.iter().filter(is_about_the_poll).collect();
-    let [told] = told.as_slice() else { panic!("{told:?}") };
-    assert_eq!(told["level"], "WARN");
+    let logged: Vec<_> = lines.iter().filter(|line| line.to_string().contains("secret/metadata/")).collect();
+    let [logged] = logged.as_slice() else { panic!("{logged:?}") };
+    assert_eq!(logged["level"], "WARN");
     let expect = "no policy grants `read` on secret/metadata/poll-denied/ghcr; until access is granted, refreshInterval";
-    assert!(told.to_string().contains(expect), "{told}");
-    // At the first round and after each rotation, each time with a token that was read anew.
-    let n_polls = polls(&stage, "ghcr", vault_mark);
+    assert!(logged.to_string().contains(expect), "{logged}");
+    // One at the first round and one after each rotation, each with a token that was read again.
+    let n_polls = polls(&cluster, "ghcr", vault_mark);
     assert!((1..=6).contains(&n_polls), "{n_polls} polls");
 }
 
 #[tokio::test]
-async fn a_replica_that_does_not_lead_does_not_poll() {
-    let stage = Stage::new("poll-follow", 1).await;
-    stage.put_password("one").await;
-    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
-    let manifests = stage.write(&[&stage.config("triggers: {pollInterval: 1s}\n")]);
-    let start = async |replica| {
-        let arguments = ["--lease-duration", "3s"];
-        stage.controller().of(&manifests).replica(replica).with(&arguments).start().await
-    };
-    let leader = start(REPLICAS[0]).await;
-    until("a leader", async || leader.leads().await).await;
-    let other = start(REPLICAS[1]).await;
-    stage.until_served("one").await;
+async fn follower_does_not_poll() {
+    let cluster = test_cluster("poll-follow", 1).await;
+    cluster.put_password("one").await;
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
+    let manifests = cluster.write(&[&cluster.config("triggers: {pollInterval: 1s}\n")]);
+    let [leader, follower] = REPLICAS
+        .map(|it| cluster.controller().manifests(&manifests).replica(it).args(&["--lease-duration", "3s"]));
+    let leader = leader.start().await;
+    until("a leader", async || leader.is_leader().await).await;
+    let follower = follower.start().await;
+    cluster.until_synced("one").await;
     let known = "regcred_polls_total{store=\"vault\",outcome=\"known\"}";
     until("the leader polls", async || leader.metric(known).await > Some(3.0)).await;
-    assert_eq!(other.metric(known).await, None);
+    assert_eq!(follower.metric(known).await, None);
 
     leader.kill().await;
-    until("the other leads", async || other.leads().await).await;
-    stage.put_password("two").await;
-    stage.until_served("two").await;
-    until("the other polls", async || other.metric(known).await.is_some()).await;
+    until("the follower leads", async || follower.is_leader().await).await;
+    cluster.put_password("two").await;
+    cluster.until_synced("two").await;
+    until("the follower polls", async || follower.metric(known).await.is_some()).await;
 }

@@ -1,38 +1,39 @@
-//! What `kubectl get clusterpullsecrets` shows, and that it is written only when there is something to say.
+//! The status: the columns of `kubectl get clusterpullsecrets`, and no write without a change.
 
 use std::net::TcpListener;
 
+use harness::{SECRET, TestCluster, text, until};
 use serde_json::{Value, json};
 
-use crate::stage::{QUIET, SECRET, Stage, until};
+use crate::cluster::{QUIET, test_cluster};
+use crate::controller::{Controller, RunController as _};
 
 /// The rows of `kubectl get clusterpullsecrets`, word by word.
-async fn rows(stage: &Stage) -> Vec<Vec<String>> {
-    let table = stage.kube.kubectl(&["get", "clusterpullsecrets"]).await.expect("kubectl");
+async fn rows(cluster: &TestCluster) -> Vec<Vec<String>> {
+    let table = cluster.kube.kubectl(&["get", "clusterpullsecrets"]).await.expect("kubectl");
     table.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
 }
 
 /// `NAMESPACE REASON` of each failure.
 fn failures(status: &Value) -> Vec<String> {
     let failures = status["failures"].as_array().cloned().unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     failures.iter().map(|it| format!("{} {}", text(&it["namespace"]), text(&it["reason"]))).collect()
 }
 
 #[tokio::test]
-async fn the_status_says_what_is_in_place() {
-    let stage = Stage::new("status", 3).await;
-    let _controller = stage.serve("one").await;
-    until("it is ready", async || stage.condition("status", "Ready").await.starts_with("True")).await;
-    stage.put_password("two").await;
-    stage.ask("status").await;
-    stage.until_served("two").await;
-    until("the new version is told", async || {
-        stage.status("status").await["registries"][0]["version"] == "2"
+async fn status_reports_what_is_in_sync() {
+    let cluster = test_cluster("status", 3).await;
+    let _controller = cluster.start_synced("one").await;
+    until("it is ready", async || cluster.condition("status", "Ready").await.starts_with("True")).await;
+    cluster.put_password("two").await;
+    cluster.request_rotation("status").await;
+    cluster.until_synced("two").await;
+    until("the new version is reported", async || {
+        cluster.status("status").await["registries"][0]["version"] == "2"
     })
     .await;
 
-    let object = stage.pull_secret_object("status").await.expect("it is there");
+    let object = cluster.get_cluster_pull_secret("status").await.expect("it is there");
     let status = &object["status"];
     assert_eq!(status["observedGeneration"], object["metadata"]["generation"]);
     for kind in ["Ready", "Fetched", "Applied"] {
@@ -46,9 +47,9 @@ async fn the_status_says_what_is_in_place() {
         );
     }
     let registry = &status["registries"][0];
-    let of_registry = ["host", "store", "version", "result"].map(|field| registry[field].as_str());
-    assert_eq!(of_registry, [Some("ghcr.io"), Some("vault"), Some("2"), Some("Fetched")]);
-    assert_eq!(registry["key"], stage.key("ghcr"));
+    let fields = ["host", "store", "version", "result"].map(|field| registry[field].as_str());
+    assert_eq!(fields, [Some("ghcr.io"), Some("vault"), Some("2"), Some("Fetched")]);
+    assert_eq!(registry["key"], cluster.key("ghcr"));
     assert_eq!(status["namespaces"], json!({"selected": 3, "inSync": 3, "failed": 0}));
     assert_eq!(status["serviceAccounts"], json!({"selected": 3, "inSync": 3}));
     assert_eq!(status["lastRotation"]["trigger"], "Annotation");
@@ -56,86 +57,88 @@ async fn the_status_says_what_is_in_place() {
     assert_eq!(status["secretNames"], json!([SECRET]));
     assert_eq!(status["failures"].as_array().map_or(0, Vec::len), 0);
 
-    let rows = rows(&stage).await;
+    let rows = rows(&cluster).await;
     assert_eq!(rows[0], ["NAME", "READY", "REASON", "REGISTRIES", "NAMESPACES", "ROTATED", "AGE"]);
-    // What is left are two ages.
+    // The remaining columns are two ages.
     assert_eq!(rows[1][..5], ["status", "True", "InSync", "1/1", "3/3"], "{rows:?}");
     assert_eq!(rows[1].len(), 7, "{rows:?}");
     let short = ["wait", "--for=condition=Ready", "cps/status", "--timeout=5s"];
-    stage.kube.kubectl(&short).await.expect("kubectl wait understands the condition");
+    cluster.kube.kubectl(&short).await.expect("kubectl wait understands the condition");
 }
 
 #[tokio::test]
-async fn the_status_names_the_namespaces_that_failed_and_why() {
-    let stage = Stage::new("status-fail", 3).await;
-    let foreign = json!({"metadata": {"name": SECRET}, "stringData": {"theirs": "x"}});
-    stage.kube.post("/api/v1/namespaces/status-fail-000/secrets", &foreign).await.expect("a Secret");
-    let quota = stage.forbid_secrets("status-fail-001").await;
-    stage.put_password("one").await;
-    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
-    let _controller = stage.controller().start().await;
-    until("both failures are told", async || failures(&stage.status("status-fail").await).len() == 2).await;
+async fn status_names_failed_namespaces_and_reasons() {
+    let cluster = test_cluster("status-fail", 3).await;
+    let foreign = json!({"metadata": {"name": SECRET}, "stringData": {"foreign": "x"}});
+    cluster.kube.post("/api/v1/namespaces/status-fail-000/secrets", &foreign).await.expect("a Secret");
+    let quota = cluster.forbid_secrets("status-fail-001").await;
+    cluster.put_password("one").await;
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
+    let _controller = cluster.controller().start().await;
+    until("both failures are reported", async || failures(&cluster.status("status-fail").await).len() == 2)
+        .await;
 
-    let status = stage.status("status-fail").await;
+    let status = cluster.status("status-fail").await;
     let mut failures = failures(&status);
     failures.sort_unstable();
     assert_eq!(failures, ["status-fail-000 Conflict", "status-fail-001 QuotaExceeded"]);
     assert_eq!(status["namespaces"], json!({"selected": 3, "inSync": 1, "failed": 2}));
-    assert!(stage.condition("status-fail", "Applied").await.starts_with("False"));
-    assert!(stage.condition("status-fail", "Ready").await == "False ApplyFailed");
-    assert!(stage.condition("status-fail", "Fetched").await.starts_with("True"));
-    assert_eq!(rows(&stage).await[1][4], "1/3");
+    assert!(cluster.condition("status-fail", "Applied").await.starts_with("False"));
+    assert!(cluster.condition("status-fail", "Ready").await == "False ApplyFailed");
+    assert!(cluster.condition("status-fail", "Fetched").await.starts_with("True"));
+    assert_eq!(rows(&cluster).await[1][4], "1/3");
 
-    // What was in the way goes away: the foreign Secret is seen at once, the quota by the back-off.
-    stage.kube.delete("/api/v1/namespaces/status-fail-000/secrets/regcred").await.expect("a deletion");
-    stage.kube.delete(&quota).await.expect("a deletion");
-    stage.until_served("one").await;
-    until("it is ready", async || stage.condition("status-fail", "Ready").await.starts_with("True")).await;
+    // Both obstacles are removed: the watch reports the Secret at once, the back-off retries after the quota.
+    cluster.kube.delete("/api/v1/namespaces/status-fail-000/secrets/regcred").await.expect("a deletion");
+    cluster.kube.delete(&quota).await.expect("a deletion");
+    cluster.until_synced("one").await;
+    until("it is ready", async || cluster.condition("status-fail", "Ready").await.starts_with("True")).await;
 }
 
 #[tokio::test]
-async fn of_many_failures_ten_are_named_and_all_are_counted() {
-    let stage = Stage::new("status-many", 14).await;
-    let foreign = json!({"metadata": {"name": SECRET}, "stringData": {"theirs": "x"}});
-    for namespace in &stage.namespaces {
-        stage
+async fn many_failures_are_counted_and_ten_are_named() {
+    let cluster = test_cluster("status-many", 14).await;
+    let foreign = json!({"metadata": {"name": SECRET}, "stringData": {"foreign": "x"}});
+    for namespace in &cluster.namespaces {
+        cluster
             .kube
             .post(&format!("/api/v1/namespaces/{namespace}/secrets"), &foreign)
             .await
             .expect("a Secret");
     }
-    stage.put_password("one").await;
-    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
-    let _controller = stage.controller().start().await;
+    cluster.put_password("one").await;
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
+    let _controller = cluster.controller().start().await;
     until("all failures are counted", async || {
-        stage.status("status-many").await["namespaces"] == json!({"selected": 14, "inSync": 0, "failed": 14})
+        cluster.status("status-many").await["namespaces"]
+            == json!({"selected": 14, "inSync": 0, "failed": 14})
     })
     .await;
-    assert_eq!(failures(&stage.status("status-many").await).len(), 10);
+    assert_eq!(failures(&cluster.status("status-many").await).len(), 10);
 }
 
 #[tokio::test]
-async fn a_status_is_written_only_when_it_says_something_new() {
-    let stage = Stage::new("status-quiet", 2).await;
-    let _controller = stage.serve_with("one", "refreshInterval", json!("10s")).await;
-    until("it is ready", async || stage.condition("status-quiet", "Ready").await.starts_with("True")).await;
-    stage.until_quiet().await;
-    let (mark, vault_mark) = (stage.mark(), stage.vault_mark());
-    until("a refresh", async || stage.reads("ghcr", vault_mark) > 0).await;
+async fn unchanged_status_is_not_written() {
+    let cluster = test_cluster("status-quiet", 2).await;
+    let _controller = cluster.start_synced_with("one", "refreshInterval", json!("10s")).await;
+    until("it is ready", async || cluster.condition("status-quiet", "Ready").await.starts_with("True")).await;
+    cluster.until_idle().await;
+    let (mark, vault_mark) = (cluster.mark(), cluster.vault_mark());
+    until("a refresh", async || cluster.vault_reads("ghcr", vault_mark) > 0).await;
     tokio::time::sleep(QUIET).await;
-    assert_eq!(stage.writes(mark).await, Vec::<String>::new());
+    assert_eq!(cluster.writes(mark).await, Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn a_store_that_is_not_configured_is_told_and_delays_nobody() {
-    let stage = Stage::new("status-store", 1).await;
-    let mut unknown = stage.cluster_pull_secret("unknown");
+async fn unknown_store_is_reported_and_delays_no_other_object() {
+    let cluster = test_cluster("status-store", 1).await;
+    let mut unknown = cluster.cluster_pull_secret("unknown");
     unknown["spec"]["secretName"] = json!("second");
     unknown["spec"]["registries"][0]["from"]["store"] = json!("nowhere");
-    stage.apply(&unknown).await;
-    let _controller = stage.serve("one").await;
-    until("it is told", async || {
-        let status = stage.status("unknown").await;
+    cluster.apply(&unknown).await;
+    let _controller = cluster.start_synced("one").await;
+    until("the mistake is reported", async || {
+        let status = cluster.status("unknown").await;
         let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
         let ready = conditions.iter().find(|it| it["type"] == "Ready");
         ready.is_some_and(|it| {
@@ -144,62 +147,67 @@ async fn a_store_that_is_not_configured_is_told_and_delays_nobody() {
         })
     })
     .await;
-    assert!(stage.secrets_named("second").await.is_empty());
+    assert!(cluster.secrets_named("second").await.is_empty());
 }
 
 #[tokio::test]
-async fn a_key_that_is_missing_is_told_and_heals_when_it_is_there() {
-    let stage = Stage::new("status-key", 1).await;
-    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
-    let _controller = stage.controller().start().await;
-    until("the key is said to be missing", async || {
-        stage.condition("status-key", "Fetched").await == "False NotFound"
+async fn missing_key_is_reported_and_recovers() {
+    let cluster = test_cluster("status-key", 1).await;
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
+    let _controller = cluster.controller().start().await;
+    until("the missing key is reported", async || {
+        cluster.condition("status-key", "Fetched").await == "False NotFound"
     })
     .await;
-    assert!(stage.secrets().await.is_empty());
-    stage.put_password("one").await;
-    stage.ask("status-key").await;
-    stage.until_served("one").await;
-    until("it is ready", async || stage.condition("status-key", "Ready").await.starts_with("True")).await;
+    assert!(cluster.secrets().await.is_empty());
+    cluster.put_password("one").await;
+    cluster.request_rotation("status-key").await;
+    cluster.until_synced("one").await;
+    until("it is ready", async || cluster.condition("status-key", "Ready").await.starts_with("True")).await;
+}
+
+async fn until_ready_is(controller: &Controller, expect: Option<f64>) {
+    let metric = r#"regcred_ready{cluster_pull_secret="status-ready"}"#;
+    until("the metric has the value", async || controller.metric(metric).await == expect).await;
 }
 
 #[tokio::test]
-async fn the_metrics_say_who_is_ready_and_nothing_of_who_is_suspended_or_gone() {
-    let stage = Stage::new("status-ready", 1).await;
-    let controller = stage.serve("one").await;
-    let until_it_is = async |expect: Option<f64>| {
-        let metric = r#"regcred_ready{cluster_pull_secret="status-ready"}"#;
-        until("the metric says so", async || controller.metric(metric).await == expect).await;
-    };
-    until_it_is(Some(1.0)).await;
-    stage.respec(stage.name, json!({"suspend": true})).await;
-    until_it_is(None).await;
-    stage.respec(stage.name, json!({"suspend": false})).await;
-    until_it_is(Some(1.0)).await;
-    // A mistake that the API server cannot know.
+async fn ready_metric_is_absent_for_suspended_and_deleted_objects() {
+    let cluster = test_cluster("status-ready", 1).await;
+    let controller = cluster.start_synced("one").await;
+    until_ready_is(&controller, Some(1.0)).await;
+    cluster.patch_spec(cluster.name, json!({"suspend": true})).await;
+    until_ready_is(&controller, None).await;
+    cluster.patch_spec(cluster.name, json!({"suspend": false})).await;
+    until_ready_is(&controller, Some(1.0)).await;
+    // A mistake that the API server cannot detect.
     let unknown = json!([{"host": "ghcr.io", "from": {"store": "nowhere", "key": "k"}}]);
-    stage.respec(stage.name, json!({"registries": unknown})).await;
-    until_it_is(Some(0.0)).await;
-    stage.kube.delete(&format!("{}/{}", crate::stage::PULL_SECRETS, stage.name)).await.expect("a deletion");
-    until_it_is(None).await;
+    cluster.patch_spec(cluster.name, json!({"registries": unknown})).await;
+    until_ready_is(&controller, Some(0.0)).await;
+    cluster
+        .kube
+        .delete(&format!("{}/{}", harness::CLUSTER_PULL_SECRETS, cluster.name))
+        .await
+        .expect("a deletion");
+    until_ready_is(&controller, None).await;
 }
 
 #[tokio::test]
-async fn the_metric_of_a_leader_that_has_read_nothing_yet_is_that_of_the_one_before() {
-    let stage = Stage::new("status-blind", 1).await;
-    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
-    let before = stage.controller().start().await;
-    until("the missing key is told", async || {
-        stage.condition(stage.name, "Ready").await == "False FetchFailed"
+async fn new_leader_inherits_ready_metric_before_its_first_fetch() {
+    let cluster = test_cluster("status-blind", 1).await;
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
+    let before = cluster.controller().start().await;
+    until("the missing key is reported", async || {
+        cluster.condition(cluster.name, "Ready").await == "False FetchFailed"
     })
     .await;
     before.terminate().await;
-    // Connections are taken and never answered.
+    // Connections are accepted and never answered.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}", silent.local_addr().expect("an address"));
-    let config = stage.config("").replace(&stage.vault.address, &address);
-    let controller = stage.controller().of(&stage.write(&[&config])).start().await;
-    let ready = async || controller.metric(r#"regcred_ready{cluster_pull_secret="status-blind"}"#).await;
-    until("it is measured", async || ready().await.is_some()).await;
-    assert_eq!(ready().await, Some(0.0));
+    let config = cluster.config("").replace(&cluster.vault.address, &address);
+    let controller = cluster.controller().manifests(&cluster.write(&[&config])).start().await;
+    let ready = r#"regcred_ready{cluster_pull_secret="status-blind"}"#;
+    until("the metric is exported", async || controller.metric(ready).await.is_some()).await;
+    assert_eq!(controller.metric(ready).await, Some(0.0));
 }

@@ -1,42 +1,38 @@
-//! Others tell of a change by `POST /v1/rotate`: it is everywhere within a second, whichever replica they ask, and who has
-//! no key costs nothing.
+//! `POST /v1/rotate`: any replica accepts a request, which is in sync everywhere within a second, and a request without a
+//! valid key costs almost nothing.
 
 mod hook;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use harness::{CLUSTER_PULL_SECRETS, REPLICAS, TestCluster, until};
 use rcgen::generate_simple_self_signed;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use self::hook::{Hook, KEY, TOKEN, signature};
-use crate::stage::{PULL_SECRETS, REPLICAS, Stage, until};
+use crate::cluster::{cluster_with_shared_namespaces, now, test_cluster};
+use crate::controller::RunController as _;
 
-const CROWD: usize = 100;
-/// From a request to the last write of a target, beyond what the writes take.
+const NAMESPACES: usize = 100;
+/// The bound from a request to the last write of a target, beyond the time of the writes.
 const BEYOND: Duration = Duration::from_secs(1);
-/// How many bad requests, and how many of them at once.
+/// The number of bad requests, and of those at the same time.
 const FLOOD: usize = 10_000;
-const AT_ONCE: usize = 50;
-/// How many keep a connection without an end to what they send, and come back when they are cut.
-const DAWDLERS: usize = 500;
-/// What somebody sends who means no good.
+const CONCURRENCY: usize = 50;
+/// The number of clients that never complete a request, and reconnect when they are disconnected.
+const SLOW_CLIENTS: usize = 500;
+/// The token and the body of an attacker.
 const SENTINEL: &str = "hunter2";
-/// How much the memory of a process may vary by itself; a kibibyte of each bad request would be ten mebibytes.
+/// The normal variation of a process's memory; one kibibyte of each bad request would be ten mebibytes.
 const FLAT: u64 = 6 * 1024 * 1024;
 
-#[expect(clippy::disallowed_methods, reason = "the edge of this process is this test")]
-fn now() -> Timestamp {
-    Timestamp::now()
-}
-
-fn woken(name: &str) -> (u16, String) {
+fn accepted(name: &str) -> (u16, String) {
     (202, json!({"clusterPullSecrets": [name]}).to_string())
 }
 
-/// What is in a request is in no line of the log.
+/// Searches the log for the contents of requests.
 #[track_caller]
 fn assert_silent(hook: &Hook, more: &[&str]) {
     let log = hook.controller.log();
@@ -46,84 +42,85 @@ fn assert_silent(hook: &Hook, more: &[&str]) {
     }
 }
 
-impl Stage {
-    /// A password that is served by a controller with a webhook.
-    async fn serve_with_hook(&self, password: &str) -> Hook {
-        self.put_password(password).await;
-        self.apply(&self.cluster_pull_secret(self.name)).await;
-        // Whatever is said at any level is searched.
-        let hook = Hook::start(self, self.controller().with(&["-vvv"]), "").await;
-        self.until_served(password).await;
-        hook
-    }
+/// Starts a controller with a webhook, and waits until every namespace is in sync.
+async fn start_synced(cluster: &TestCluster, password: &str) -> Hook {
+    cluster.put_password(password).await;
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
+    // Log lines of every level are searched.
+    let hook = Hook::start(cluster, cluster.controller().args(&["-vvv"]), "").await;
+    cluster.until_synced(password).await;
+    hook
+}
 
-    fn place(&self) -> String {
-        json!({"store": "vault", "key": self.key("ghcr")}).to_string()
-    }
+/// A body that names the key of the test.
+fn key_body(cluster: &TestCluster) -> String {
+    json!({"store": "vault", "key": cluster.key("ghcr")}).to_string()
 }
 
 #[tokio::test]
-async fn a_rotation_is_everywhere_within_a_second_beyond_the_writes() {
-    let stage = Stage::with_crowd("hook", CROWD).await;
-    let hook = stage.serve_with_hook("one").await;
-    stage.until_quiet().await;
-    stage.put_password("two").await;
-    let (mark, vault_mark, asked) = (stage.mark(), stage.vault_mark(), now());
-    assert_eq!(hook.ask(&stage.place()).await, woken("hook"));
-    stage.until_served("two").await;
+async fn request_syncs_everywhere_within_a_second_beyond_writes() {
+    let cluster = cluster_with_shared_namespaces("hook", NAMESPACES).await;
+    let hook = start_synced(&cluster, "one").await;
+    cluster.until_idle().await;
+    cluster.put_password("two").await;
+    let (mark, vault_mark, requested) = (cluster.mark(), cluster.vault_mark(), now());
+    assert_eq!(hook.post(&key_body(&cluster)).await, accepted("hook"));
+    cluster.until_synced("two").await;
 
-    assert_eq!(stage.reads("ghcr", vault_mark), 1);
-    let beyond = stage.delay_beyond_writes(mark, asked).await;
+    assert_eq!(cluster.vault_reads("ghcr", vault_mark), 1);
+    let beyond = cluster.delay_beyond_writes(mark, requested).await;
     assert!(beyond < BEYOND, "{beyond:?}");
-    until("the trigger is told", async || stage.status("hook").await["lastRotation"]["trigger"] == "Webhook")
-        .await;
+    until("the trigger is reported", async || {
+        cluster.status("hook").await["lastRotation"]["trigger"] == "Webhook"
+    })
+    .await;
     assert_eq!(hook.counted("accepted").await, 1);
 }
 
 #[tokio::test]
-async fn a_request_to_a_follower_is_stored_for_the_leader() {
-    let stage = Stage::new("hook-follower", 3).await;
-    stage.put_password("one").await;
-    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
-    let leader = Hook::start(&stage, stage.controller().replica(REPLICAS[0]), "").await;
-    until("a leader", async || leader.controller.leads().await).await;
-    let follower = Hook::start(&stage, stage.controller().replica(REPLICAS[1]), "").await;
-    stage.until_served("one").await;
-    assert!(!follower.controller.leads().await);
+async fn request_to_a_follower_is_forwarded_to_the_leader() {
+    let cluster = test_cluster("hook-follower", 3).await;
+    cluster.put_password("one").await;
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
+    let leader = Hook::start(&cluster, cluster.controller().replica(REPLICAS[0]), "").await;
+    until("a leader", async || leader.controller.is_leader().await).await;
+    let follower = Hook::start(&cluster, cluster.controller().replica(REPLICAS[1]), "").await;
+    cluster.until_synced("one").await;
+    assert!(!follower.controller.is_leader().await);
 
-    stage.put_password("two").await;
-    let (mark, vault_mark) = (stage.mark(), stage.vault_mark());
-    assert_eq!(follower.ask(&stage.place()).await, woken(stage.name));
-    let object = stage.pull_secret_object(stage.name).await.expect("a ClusterPullSecret");
+    cluster.put_password("two").await;
+    let (mark, vault_mark) = (cluster.mark(), cluster.vault_mark());
+    assert_eq!(follower.post(&key_body(&cluster)).await, accepted(cluster.name));
+    let object = cluster.get_cluster_pull_secret(cluster.name).await.expect("a ClusterPullSecret");
     let request = object["metadata"]["annotations"]["regcred.dev/request"].as_str().expect("a request");
-    assert!(request.starts_with(r#"{"at":"2"#), "it is stored when it is answered: {request}");
-    stage.until_served("two").await;
-    assert_eq!(stage.reads("ghcr", vault_mark), 1, "by the leader alone");
-    until("the trigger is told", async || {
-        stage.status(stage.name).await["lastRotation"]["trigger"] == "Webhook"
+    assert!(request.starts_with(r#"{"at":"2"#), "stored before the answer: {request}");
+    cluster.until_synced("two").await;
+    assert_eq!(cluster.vault_reads("ghcr", vault_mark), 1, "by the leader alone");
+    until("the trigger is reported", async || {
+        cluster.status(cluster.name).await["lastRotation"]["trigger"] == "Webhook"
     })
     .await;
-    let told = stage.status(stage.name).await["observedRequest"].as_str().map(str::to_owned);
-    assert!(told.is_some_and(|at| request.contains(&at)), "whoever leads next knows that it is answered");
-    let requests = stage.requests_as(REPLICAS[1], mark).await;
-    let writes: Vec<_> = requests.iter().filter(|it| it.is_write()).map(crate::stage::line).collect();
-    assert_eq!(writes, [format!("patch clusterpullsecrets {} 200", stage.name)]);
+    let observed = cluster.status(cluster.name).await["observedRequest"].as_str().map(str::to_owned);
+    assert!(observed.is_some_and(|at| request.contains(&at)), "the next leader knows that it is answered");
+    let requests = cluster.requests_as(REPLICAS[1], mark).await;
+    let writes: Vec<_> = requests.iter().filter(|it| it.is_write()).map(harness::line).collect();
+    assert_eq!(writes, [format!("patch clusterpullsecrets {} 200", cluster.name)]);
 }
 
 #[tokio::test]
-async fn who_signs_the_time_and_the_body_is_heard_once() {
-    let stage = Stage::new("hook-hmac", 1).await;
-    let hook = stage.serve_with_hook("one").await;
-    let body = json!({"clusterPullSecret": stage.name}).to_string();
+async fn signature_over_time_and_body_is_accepted_once() {
+    let cluster = test_cluster("hook-hmac", 1).await;
+    let hook = start_synced(&cluster, "one").await;
+    let body = json!({"clusterPullSecret": cluster.name}).to_string();
     let at = now().as_second();
     let signed = signature(KEY, at, &body);
-    assert_eq!(hook.ask_signed(at, &signed, &body).await, woken(stage.name));
-    assert_eq!(hook.ask_signed(at, &signed, &body).await.0, 401, "a replay");
-    assert_eq!(hook.ask_signed(at + 1, &signed, &body).await.0, 401, "another time");
-    assert_eq!(hook.ask_signed(at, &signed, "").await.0, 401, "another body");
+    assert_eq!(hook.post_signed(at, &signed, &body).await, accepted(cluster.name));
+    assert_eq!(hook.post_signed(at, &signed, &body).await.0, 401, "a replay");
+    assert_eq!(hook.post_signed(at + 1, &signed, &body).await.0, 401, "another time");
+    assert_eq!(hook.post_signed(at, &signed, "").await.0, 401, "another body");
     for off in [-310, 310] {
         let signed = signature(KEY, at + off, &body);
-        assert_eq!(hook.ask_signed(at + off, &signed, &body).await.0, 401, "{off} s off");
+        assert_eq!(hook.post_signed(at + off, &signed, &body).await.0, 401, "{off} s off");
     }
     assert_eq!((hook.counted("accepted").await, hook.counted("rejected").await), (1, 5));
     let log = hook.controller.log();
@@ -131,19 +128,19 @@ async fn who_signs_the_time_and_the_body_is_heard_once() {
         assert_eq!(log.matches(cause).count(), 1, "{cause}: {log}");
     }
 
-    // A new key beside the old one, and then without it.
+    // A new key next to the old one, and then alone.
     let count = AtomicI64::new(0);
-    let ask = async |key: &str| {
-        // Each is signed at another time, for none is taken twice.
+    let post = async |key: &str| {
+        // Each request is signed at another time, because a signature is accepted once.
         let at = now().as_second() - count.fetch_add(1, Ordering::Relaxed) % 250;
-        hook.ask_signed(at, &signature(key, at, SENTINEL), SENTINEL).await.0
+        hook.post_signed(at, &signature(key, at, SENTINEL), SENTINEL).await.0
     };
-    hook.write("keys", &format!("{KEY}\nanother-key-of-the-stage\n"));
-    until("the new key is taken", async || ask("another-key-of-the-stage").await == 400).await;
-    assert_eq!(ask(KEY).await, 400, "beside the old one");
-    hook.write("keys", "another-key-of-the-stage\n");
-    until("the old key is gone", async || ask(KEY).await == 401).await;
-    assert_silent(&hook, &[&signed, "another-key-of-the-stage"]);
+    hook.write("keys", &format!("{KEY}\nanother-key-of-the-test\n"));
+    until("the new key is accepted", async || post("another-key-of-the-test").await == 400).await;
+    assert_eq!(post(KEY).await, 400, "next to the old one");
+    hook.write("keys", "another-key-of-the-test\n");
+    until("the old key is rejected", async || post(KEY).await == 401).await;
+    assert_silent(&hook, &[&signed, "another-key-of-the-test"]);
 }
 
 /// The commands in the guide to the webhook, a block at a time.
@@ -154,32 +151,32 @@ fn commands() -> Vec<String> {
 
 #[tokio::test]
 async fn documented_requests_are_accepted() {
-    let stage = Stage::new("hook-docs", 1).await;
-    let hook = stage.serve_with_hook("one").await;
+    let cluster = test_cluster("hook-docs", 1).await;
+    let hook = start_synced(&cluster, "one").await;
     let [keys, token, signature] = commands().try_into().expect("keys, a token and a signature");
     let address = |command: &str| {
         let command =
             command.replace("https://regcred.regcred-system:8081", &format!("http://{}", hook.address));
-        command.replace("\"images\"", &format!("{:?}", stage.name)).replace("ci/ghcr", &stage.key("ghcr"))
+        command.replace("\"images\"", &format!("{:?}", cluster.name)).replace("ci/ghcr", &cluster.key("ghcr"))
     };
     let (keys, _) = keys.split_once("kubectl").expect("what becomes of the files");
     // They are the files that the controller reads.
     assert_eq!(hook.shell(keys).await, "");
-    until("the old token is gone", async || hook.ask("").await.0 == 401).await;
+    until("the old token is rejected", async || hook.post("").await.0 == 401).await;
     for command in [token, signature] {
-        assert_eq!(hook.shell(&address(&command)).await, woken(stage.name).1, "{command}");
+        assert_eq!(hook.shell(&address(&command)).await, accepted(cluster.name).1, "{command}");
     }
 }
 
 #[tokio::test]
-async fn a_flood_of_bad_requests_wakes_nobody_and_leaves_nothing_behind() {
-    let stage = Stage::new("hook-flood", 1).await;
-    let hook = stage.serve_with_hook("one").await;
-    hook.flood(FLOOD / 10, AT_ONCE).await;
-    let (before, place, mut good) = (hook.resident(), stage.place(), 0);
+async fn flood_of_bad_requests_triggers_nothing_and_leaks_nothing() {
+    let cluster = test_cluster("hook-flood", 1).await;
+    let hook = start_synced(&cluster, "one").await;
+    hook.flood(FLOOD / 10, CONCURRENCY).await;
+    let (before, body, mut good) = (hook.resident(), key_body(&cluster), 0);
     for _ in 0..10 {
-        let ((), (status, _)) = tokio::join!(hook.flood(FLOOD / 10, AT_ONCE), hook.ask(&place));
-        assert_eq!(status, 202, "in the middle of it");
+        let ((), (status, _)) = tokio::join!(hook.flood(FLOOD / 10, CONCURRENCY), hook.post(&body));
+        assert_eq!(status, 202, "in the middle of the flood");
         good += 1;
     }
     let after = hook.resident();
@@ -188,99 +185,100 @@ async fn a_flood_of_bad_requests_wakes_nobody_and_leaves_nothing_behind() {
     assert_eq!(hook.counted("ignored").await + hook.counted("invalid").await, 0);
     assert_eq!(hook.counted("rejected").await, FLOOD + FLOOD / 10);
     let lines = hook.controller.lines();
-    let is_told = |line: &&Value| line["level"] == "WARN" && line["requests"].is_u64();
+    let is_summary = |line: &&Value| line["level"] == "WARN" && line["requests"].is_u64();
     for cause in ["no bearer token and no signature", "bearer token not found", "signature made by no key"] {
-        let told = lines.iter().filter(is_told).filter(|line| line.to_string().contains(cause)).count();
-        assert!((1..5).contains(&told), "{cause}: once a minute, not {told} times");
+        let count = lines.iter().filter(is_summary).filter(|line| line.to_string().contains(cause)).count();
+        assert!((1..5).contains(&count), "{cause}: once a minute, not {count} times");
     }
     assert_silent(&hook, &[]);
 }
 
 #[tokio::test]
-async fn whoever_dawdles_keeps_nobody_from_being_heard() {
-    let stage = Stage::new("hook-loris", 1).await;
-    let hook = stage.serve_with_hook("one").await;
-    let mut dawdlers = JoinSet::new();
-    for n in 0..DAWDLERS {
+async fn slow_clients_do_not_block_others() {
+    let cluster = test_cluster("hook-loris", 1).await;
+    let hook = start_synced(&cluster, "one").await;
+    let mut slow_clients = JoinSet::new();
+    for n in 0..SLOW_CLIENTS {
         let address = hook.address.clone();
-        dawdlers.spawn(async move {
+        slow_clients.spawn(async move {
             loop {
-                hook::dawdle(&address, n, now().as_second()).await;
+                hook::post_incompletely(&address, n, now().as_second()).await;
             }
         });
     }
-    // By then each place is taken by one of them.
-    until("the first of them are cut", async || hook.connections() > DAWDLERS / 2).await;
-    let place = stage.place();
+    // By then they hold every connection.
+    until("the slow clients hold the connections", async || hook.connections() > SLOW_CLIENTS / 2).await;
+    let body = key_body(&cluster);
     for _ in 0..5 {
-        // Where the machine is slow a request may be taken for one that dawdles, and whoever sent it tries again.
-        until("it is heard", async || hook.try_to_ask(&place).await == Some(woken(stage.name))).await;
+        // On a slow machine a good request may be cut off like a slow one; its client retries.
+        until("the request is accepted", async || hook.try_post(&body).await == Some(accepted(cluster.name)))
+            .await;
     }
     assert!(hook.counted("accepted").await >= 5);
 }
 
 #[tokio::test]
-async fn a_certificate_is_replaced_while_it_runs() {
-    let stage = Stage::new("hook-tls", 1).await;
-    stage.put_password("one").await;
-    stage.apply(&stage.cluster_pull_secret(stage.name)).await;
+async fn certificate_is_reloaded_without_restart() {
+    let cluster = test_cluster("hook-tls", 1).await;
+    cluster.put_password("one").await;
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
     let pairs =
         ["one", "two"].map(|_| generate_simple_self_signed(["localhost".to_owned()]).expect("a pair"));
     let [old, new] = &pairs;
-    hook::write(&stage, "tls.crt", &old.cert.pem());
-    hook::write(&stage, "tls.key", &old.signing_key.serialize_pem());
+    hook::write(&cluster, "tls.crt", &old.cert.pem());
+    hook::write(&cluster, "tls.key", &old.signing_key.serialize_pem());
     let files = format!(
         ", tls: {{certificateFile: {}, keyFile: {}}}",
-        hook::path(&stage, "tls.crt").display(),
-        hook::path(&stage, "tls.key").display()
+        hook::path(&cluster, "tls.crt").display(),
+        hook::path(&cluster, "tls.key").display()
     );
-    let hook = Hook::start(&stage, stage.controller(), &files).await;
-    stage.until_served("one").await;
-    assert_eq!(hook.ask_over_tls(&old.cert.pem(), &stage.place()).await, Some(woken(stage.name)));
-    assert_eq!(hook.ask_over_tls(&new.cert.pem(), "").await, None, "nobody knows this one yet");
+    let hook = Hook::start(&cluster, cluster.controller(), &files).await;
+    cluster.until_synced("one").await;
+    assert_eq!(hook.post_over_tls(&old.cert.pem(), &key_body(&cluster)).await, Some(accepted(cluster.name)));
+    assert_eq!(hook.post_over_tls(&new.cert.pem(), "").await, None, "not the certificate yet");
     hook.write("tls.crt", &new.cert.pem());
     hook.write("tls.key", &new.signing_key.serialize_pem());
     until("the new certificate", async || {
-        hook.ask_over_tls(&new.cert.pem(), &stage.place()).await == Some(woken(stage.name))
+        hook.post_over_tls(&new.cert.pem(), &key_body(&cluster)).await == Some(accepted(cluster.name))
     })
     .await;
-    assert_eq!(hook.ask_over_tls(&old.cert.pem(), "").await, None);
+    assert_eq!(hook.post_over_tls(&old.cert.pem(), "").await, None);
 }
 
 #[tokio::test]
-async fn what_cannot_be_served_keeps_it_from_starting_and_says_why() {
-    let stage = Stage::new("hook-broken", 0).await;
+async fn unusable_files_prevent_the_start_and_are_reported() {
+    let cluster = test_cluster("hook-broken", 0).await;
     let files = ", tls: {certificateFile: /nowhere/tls.crt, keyFile: /nowhere/tls.key}";
-    let hook = Hook::begin(&stage, stage.controller(), files).await;
-    assert_eq!(hook.controller.end().await, Some(1));
+    let hook = Hook::spawn(&cluster, cluster.controller(), files).await;
+    assert_eq!(hook.controller.wait().await, Some(1));
     let log = hook.controller.log();
     assert!(log.contains("cannot read /nowhere/tls.crt: no such file"), "{log}");
 
-    hook::write(&stage, "tokens", &format!("{TOKEN}\n{SENTINEL}\n"));
-    let hook = Hook::begin(&stage, stage.controller(), "").await;
-    assert_eq!(hook.controller.end().await, Some(1));
-    let (log, tokens) = (hook.controller.log(), hook::path(&stage, "tokens"));
+    hook::write(&cluster, "tokens", &format!("{TOKEN}\n{SENTINEL}\n"));
+    let hook = Hook::spawn(&cluster, cluster.controller(), "").await;
+    assert_eq!(hook.controller.wait().await, Some(1));
+    let (log, tokens) = (hook.controller.log(), hook::path(&cluster, "tokens"));
     assert!(log.contains(&format!("key on line 2 of {} is too short", tokens.display())), "{log}");
     assert!(!log.contains(SENTINEL), "{log}");
     hook.write("tokens", TOKEN);
 
-    // Keys may come later: nobody may ask until then.
-    let hook = stage.serve_with_hook("one").await;
-    std::fs::remove_file(hook::path(&stage, "tokens")).expect("the file goes");
-    until("the token is gone", async || hook.ask("").await.0 == 401).await;
+    // Keys may be added later: every request is rejected until then.
+    let hook = start_synced(&cluster, "one").await;
+    std::fs::remove_file(hook::path(&cluster, "tokens")).expect("the file is removed");
+    until("the token is rejected", async || hook.post("").await.0 == 401).await;
     hook.write("tokens", TOKEN);
-    until("the token is back", async || hook.ask("").await.0 == 202).await;
-    // One that can be guessed is passed over, and what is gone is gone.
+    until("the token is accepted", async || hook.post("").await.0 == 202).await;
+    // A key that can be guessed is skipped, and a removed key is rejected.
     hook.write("tokens", &format!("{SENTINEL}\n{TOKEN}\n"));
-    let told = format!("key on line 1 of {} is too short", tokens.display());
-    until("it is told", async || {
-        hook.ask("").await;
-        hook.controller.log().contains(&told)
+    let logged = format!("key on line 1 of {} is too short", tokens.display());
+    until("the weak key is logged", async || {
+        hook.post("").await;
+        hook.controller.log().contains(&logged)
     })
     .await;
-    assert_ne!(hook.ask("").await.0, 401, "beside it");
+    assert_ne!(hook.post("").await.0, 401, "next to it");
     hook.write("tokens", SENTINEL);
-    until("the token is gone", async || hook.ask("").await.0 == 401).await;
+    until("the token is rejected", async || hook.post("").await.0 == 401).await;
     assert_silent(&hook, &[]);
-    assert!(stage.kube.get(&format!("{PULL_SECRETS}/{}", stage.name)).await.is_ok());
+    assert!(cluster.kube.get(&format!("{CLUSTER_PULL_SECRETS}/{}", cluster.name)).await.is_ok());
 }

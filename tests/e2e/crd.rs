@@ -1,27 +1,26 @@
-//! The API server refuses what the checks of files refuse, and takes what they let pass.
+//! The CRD and the validation of files agree: the API server rejects the same ClusterPullSecrets.
 //!
-//! Nothing is created: every object is sent with a dry run, and with strict field validation, as kubectl
-//! sends it.
+//! Nothing is created: every object is sent as a dry run with strict field validation, as kubectl sends it.
 
 mod cases;
 mod random;
 
 use std::path::Path;
 
+use harness::install_crd;
 use regcred::manifest::field::FieldErrors;
 use regcred::manifest::{Manifests, read};
 use world::{Kube, World};
 
-use crate::scene::install_crd;
 use cases::Case;
 
 async fn kube() -> &'static Kube {
     let kube = &World::shared().await.kube;
-    install_crd(kube).await;
+    install_crd(kube).await.expect("deploy/crd.yaml applies");
     kube
 }
 
-/// What the checks say of a text.
+/// Validates a text as a file.
 fn check(text: &str) -> Result<Manifests, FieldErrors> {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("images.yaml");
@@ -29,13 +28,13 @@ fn check(text: &str) -> Result<Manifests, FieldErrors> {
     read(&[file], Path::new("/run/registry-credentials"))
 }
 
-/// What the API server says of ClusterPullSecrets; an error tells of all that it refuses.
+/// Sends ClusterPullSecrets to the API server; the error names all that it rejects.
 async fn create(kube: &Kube, documents: &str) -> anyhow::Result<String> {
     kube.kubectl_stdin(&["create", "--dry-run=server", "--validate=strict", "-f", "-"], documents).await
 }
 
 #[tokio::test]
-async fn the_crd_is_what_it_was_written_to_be() {
+async fn crd_in_the_cluster_equals_the_generated_definition() {
     let kube = kube().await;
     let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/clusterpullsecrets.regcred.dev";
     let served = kube.get(path).await.expect("the CRD");
@@ -45,31 +44,32 @@ async fn the_crd_is_what_it_was_written_to_be() {
 }
 
 #[tokio::test]
-async fn what_the_checks_let_pass_the_api_server_takes() {
+async fn documents_that_pass_validation_are_accepted() {
     let documents: Vec<String> = cases::good().iter().map(Case::document).collect();
     for document in &documents {
         check(document).unwrap_or_else(|mistakes| panic!("{mistakes}\n{document}"));
     }
-    let created = create(kube().await, &documents.join("---\n")).await.expect("it takes all of them");
+    let created = create(kube().await, &documents.join("---\n")).await.expect("all of them are accepted");
     assert_eq!(created.lines().count(), documents.len(), "{created}");
 }
 
 #[tokio::test]
-async fn what_the_checks_refuse_the_api_server_refuses_with_the_same_mend() {
+async fn documents_that_fail_validation_are_rejected_alike() {
     let kube = kube().await;
     let cases = cases::bad();
     let documents: Vec<String> = cases.iter().map(Case::document).collect();
-    let answer = create(kube, &documents.join("---\n")).await.expect_err("it takes none of them").to_string();
+    let answer =
+        create(kube, &documents.join("---\n")).await.expect_err("all of them are rejected").to_string();
     for (case, document) in cases.iter().zip(&documents) {
         let mistakes = check(document).expect_err("there is a mistake").to_string();
-        assert!(mistakes.contains(&case.mend), "{mistakes}\n{document}");
-        // A field that nobody knows is refused before the object has a name.
-        let refusal = match answer.split_once(&format!("\"{}\" is invalid", case.name)) {
+        assert!(mistakes.contains(&case.expect), "{mistakes}\n{document}");
+        // An unknown field is rejected before the object has a name.
+        let rejection = match answer.split_once(&format!("\"{}\" is invalid", case.name)) {
             Some((_, rest)) => rest.split("\" is invalid").next().unwrap_or_default().to_owned(),
             None => create(kube, document).await.expect_err("it takes this one").to_string(),
         };
-        let mend = case.mend_of_api_server();
-        assert!(refusal.contains(mend), "{mend:?} is not in the answer to\n{document}\n{refusal}");
+        let expect = case.expect_of_api_server();
+        assert!(rejection.contains(expect), "{expect:?} is not in the answer to\n{document}\n{rejection}");
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::scene::until;
+use crate::cluster::until;
 use election::{Election, Replica, witness};
 use network::NetworkLink;
 

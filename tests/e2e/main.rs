@@ -3,13 +3,13 @@
 //! All tests share one world. Each has namespaces and keys of its own, and runs the real binary as the
 //! ServiceAccount that `deploy/rbac.yaml` creates.
 
+mod cluster;
 mod crd;
 mod lease;
 mod objects;
 mod provider_contract;
 mod refusals;
 mod rotation;
-mod scene;
 mod secrecy;
 mod service_accounts;
 mod thousand;

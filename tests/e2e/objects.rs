@@ -1,5 +1,6 @@
-//! `regcred rotate` where no file says what is wanted: the ClusterPullSecrets of the cluster.
+//! `regcred rotate` without ClusterPullSecrets in files: it takes those of the cluster.
 
+use harness::{CLUSTER_PULL_SECRETS, Run, TestCluster, install_crd, text};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use regcred::manifest::status::reason::{AppliedReason, FetchedReason, ReadyReason};
@@ -8,10 +9,10 @@ use regcred::manifest::status::{
 };
 use serde_json::{Value, json};
 
-use crate::scene::{PULL_SECRETS, Run, Scene, install_crd};
+use crate::cluster::test_cluster;
 
-/// Makes a ClusterPullSecret of this name; `include` is what it selects.
-async fn create(scene: &Scene, name: &str, include: &Value, more: &Value) {
+/// Creates a ClusterPullSecret for the namespaces `include`, with `more` fields of the spec.
+async fn create(cluster: &TestCluster, name: &str, include: &Value, more: &Value) {
     let mut object = json!({
         "apiVersion": "regcred.dev/v1alpha1",
         "kind": "ClusterPullSecret",
@@ -25,22 +26,22 @@ async fn create(scene: &Scene, name: &str, include: &Value, more: &Value) {
     for (field, value) in more.as_object().into_iter().flatten() {
         object["spec"][field] = value.clone();
     }
-    scene.world.kube.post(PULL_SECRETS, &object).await.expect("the API server takes it");
+    cluster.kube.post(CLUSTER_PULL_SECRETS, &object).await.expect("the API server accepts it");
 }
 
-/// The ClusterPullSecrets of a report: `name: why it was left alone`, or the results of its namespaces.
-fn told(run: &Run) -> Vec<String> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let line = |it: &Value| {
-        let namespaces = it["namespaces"].as_array().cloned().unwrap_or_default();
-        let results: Vec<_> = namespaces
-            .iter()
-            .map(|it| format!("{} {}{}", text(&it["namespace"]), text(&it["result"]), text(&it["reason"])))
-            .collect();
-        let alone = [&it["leftAlone"]["reason"], &it["problems"][0]["reason"]].map(text).concat();
-        format!("{}: {alone}{}", text(&it["name"]), results.join(", "))
-    };
+/// The ClusterPullSecrets of a report: `name: reason` of one that was left alone, or the results of its namespaces.
+fn outcomes(run: &Run) -> Vec<String> {
     run.report()["clusterPullSecrets"].as_array().expect("a list").iter().map(line).collect()
+}
+
+fn line(object: &Value) -> String {
+    let namespaces = object["namespaces"].as_array().cloned().unwrap_or_default();
+    let results: Vec<_> = namespaces
+        .iter()
+        .map(|it| format!("{} {}{}", text(&it["namespace"]), text(&it["result"]), text(&it["reason"])))
+        .collect();
+    let alone = [&object["leftAlone"]["reason"], &object["problems"][0]["reason"]].map(text).concat();
+    format!("{}: {alone}{}", text(&object["name"]), results.join(", "))
 }
 
 /// A status with every field.
@@ -78,72 +79,78 @@ fn status() -> ClusterPullSecretStatus {
     status
 }
 
-/// The API server keeps a status as it was written, and kubectl shows the columns.
-async fn a_status_is_kept(scene: &Scene, name: &str) {
-    let kube = &scene.world.kube;
+/// Asserts that the API server keeps a status as written, and that kubectl prints the columns.
+async fn assert_status_is_kept(cluster: &TestCluster, name: &str) {
+    let kube = &cluster.kube;
     let written = serde_json::to_value(status()).expect("JSON");
-    let path = format!("{PULL_SECRETS}/{name}/status?fieldValidation=Strict");
+    let path = format!("{CLUSTER_PULL_SECRETS}/{name}/status?fieldValidation=Strict");
     let kept = kube.patch(&path, &json!({"status": written})).await.expect("the schema knows every field");
     assert_eq!(kept["status"], written);
     let shown = kube.kubectl(&["get", "cps", name]).await.expect("kubectl knows the short name");
     let (header, row) = shown.split_once('\n').expect("a header and a row");
-    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(words(header), ["NAME", "READY", "REASON", "REGISTRIES", "NAMESPACES", "ROTATED", "AGE"]);
-    assert_eq!(words(row)[..5], [name, "True", "InSync", "1/1", "998/1000"]);
+    assert_eq!(
+        header.split_whitespace().collect::<Vec<_>>(),
+        ["NAME", "READY", "REASON", "REGISTRIES", "NAMESPACES", "ROTATED", "AGE"]
+    );
+    assert_eq!(
+        row.split_whitespace().take(5).collect::<Vec<_>>(),
+        [name, "True", "InSync", "1/1", "998/1000"]
+    );
 }
 
 #[tokio::test]
-async fn without_files_those_of_the_cluster_are_rotated_and_who_may_not_be_is_left_alone() {
-    let scene = Scene::new("obj", 2).await;
-    let kube = &scene.world.kube;
-    install_crd(kube).await;
-    let files = scene.directory.path().join("files");
-    std::fs::create_dir(&files).expect("a directory");
+async fn cluster_objects_are_rotated_unless_suspended_or_invalid() {
+    let cluster = test_cluster("obj", 2).await;
+    let kube = &cluster.kube;
+    install_crd(kube).await.expect("deploy/crd.yaml applies");
+    let files = cluster.files();
     std::fs::write(files.join("ghcr"), r#"{"username": "robot", "password": "from-file"}"#).expect("a file");
     let files = files.display().to_string();
     let rotate = async |more: &[&str]| {
         let arguments = ["rotate", "--files", &files, "--output", "json"];
-        scene.regcred(&[&arguments, more].concat()).await
+        cluster.run(&[&arguments, more].concat()).await
     };
 
-    create(&scene, "obj-a", &json!(["obj-001"]), &json!({"suspend": true})).await;
-    create(&scene, "obj-b", &json!(["obj-*"]), &json!({})).await;
-    a_status_is_kept(&scene, "obj-b").await;
+    create(&cluster, "obj-a", &json!(["obj-001"]), &json!({"suspend": true})).await;
+    create(&cluster, "obj-b", &json!(["obj-*"]), &json!({})).await;
+    assert_status_is_kept(&cluster, "obj-b").await;
     let unknown = json!([{"host": "ghcr.io", "from": {"store": "valut", "key": "ghcr"}}]);
-    create(&scene, "obj-c", &json!(["obj-*"]), &json!({"registries": unknown})).await;
+    create(&cluster, "obj-c", &json!(["obj-*"]), &json!({"registries": unknown})).await;
 
     let run = rotate(&[]).await;
     assert_eq!(run.code, 1, "{run:?}");
     assert_eq!(
-        told(&run),
+        outcomes(&run),
         ["obj-b: obj-000 created, obj-001 refusedConflict", "obj-a: Suspended", "obj-c: Invalid"],
-        "what is suspended keeps what it claims"
+        "a suspended object keeps its claims"
     );
-    assert_eq!(scene.passwords("obj-000").await["ghcr.io"], "from-file");
-    assert_eq!(scene.secret("obj-001").await, None);
+    assert_eq!(cluster.passwords("obj-000").await["ghcr.io"], "from-file");
+    assert_eq!(cluster.secret("obj-001").await, None);
 
-    let config = scene.write(&[&scene.config()]).display().to_string();
+    let config = cluster.write(&[&cluster.config("")]).display().to_string();
     let run = rotate(&["-f", &config, "obj-a"]).await;
-    assert_eq!((run.code, told(&run)), (0, vec!["obj-a: Suspended".to_owned()]), "{run:?}");
+    assert_eq!((run.code, outcomes(&run)), (0, vec!["obj-a: Suspended".to_owned()]), "{run:?}");
 
-    let path = format!("{PULL_SECRETS}/obj-a");
-    let awake = json!({"metadata": {"finalizers": ["regcred.dev/test"]}, "spec": {"suspend": false}});
-    kube.patch(&path, &awake).await.expect("a patch");
+    let path = format!("{CLUSTER_PULL_SECRETS}/obj-a");
+    let resumed = json!({"metadata": {"finalizers": ["regcred.dev/test"]}, "spec": {"suspend": false}});
+    kube.patch(&path, &resumed).await.expect("a patch");
     let run = rotate(&["-f", &config, "obj-a"]).await;
-    assert_eq!((run.code, told(&run)), (0, vec!["obj-a: obj-001 created".to_owned()]), "{run:?}");
+    assert_eq!((run.code, outcomes(&run)), (0, vec!["obj-a: obj-001 created".to_owned()]), "{run:?}");
 
     kube.delete(&path).await.expect("a deletion");
     let run = rotate(&["obj-a"]).await;
-    assert_eq!((run.code, told(&run)), (0, vec!["obj-a: Deleting".to_owned()]), "{run:?}");
-    assert!(scene.secret("obj-001").await.is_some(), "it is not touched");
+    assert_eq!((run.code, outcomes(&run)), (0, vec!["obj-a: Deleting".to_owned()]), "{run:?}");
+    assert!(cluster.secret("obj-001").await.is_some(), "unchanged");
 
-    let manifests =
-        scene.write(&[&scene.config(), &scene.cluster_pull_secret(&[("ghcr.io", "files", "ghcr")], "")]);
+    let manifests = cluster.manifests(&[("ghcr.io", "files", "ghcr")]);
     let run = rotate(&["-f", &manifests.display().to_string()]).await;
-    assert!(told(&run).iter().all(|line| line.starts_with("obj: ")), "the cluster is not asked: {run:?}");
+    assert!(
+        outcomes(&run).iter().all(|line| line.starts_with("obj: ")),
+        "no request for objects of the cluster: {run:?}"
+    );
 
     kube.patch(&path, &json!({"metadata": {"finalizers": null}})).await.expect("a patch");
     for name in ["obj-b", "obj-c"] {
-        kube.delete(&format!("{PULL_SECRETS}/{name}")).await.expect("a deletion");
+        kube.delete(&format!("{CLUSTER_PULL_SECRETS}/{name}")).await.expect("a deletion");
     }
 }

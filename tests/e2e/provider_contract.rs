@@ -1,7 +1,7 @@
-//! What every provider promises, tested of each against the real store.
+//! The contract of every provider, tested for each against the real store.
 //!
 //! The contract is a list of functions over a [`Subject`]; a store joins it by a line in `contract!`.
-//! What only one kind of store can do is tested in a module of its own.
+//! The features of a single kind of store are tested in a module of their own.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports, in its helpers too")]
 
@@ -19,15 +19,15 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-/// How much later than a read a version may show that it is deleted: dates of HTTP have no fractions of a second.
+/// The longest delay until a version shows that it is deleted: dates of HTTP have no fractions of a second.
 const LAG: Duration = Duration::from_secs(3);
 
 /// A real store, in which the keys below `prefix` belong to one test.
 #[async_trait]
 trait Subject: Send + Sync {
-    /// Whether the store gives each value a version of its own.
+    /// True if the store gives each value its own version.
     const HAS_VERSIONS: bool = true;
-    /// What a key is called of which the value was deleted.
+    /// The reason for a key with a deleted value.
     const DELETED: &str;
 
     async fn new() -> Self;
@@ -35,7 +35,7 @@ trait Subject: Send + Sync {
     /// A provider of the store, opened as from a `Config`.
     async fn provider(&self) -> Arc<dyn Provider>;
 
-    /// A provider of a store that is not there.
+    /// A provider of a store that is unreachable.
     async fn unreachable(&self) -> Arc<dyn Provider>;
 
     /// Puts a value, which is JSON, as a user of the store would.
@@ -44,12 +44,12 @@ trait Subject: Send + Sync {
     /// Deletes the current value, as a user of the store would.
     async fn delete(&self, key: &str);
 
-    /// Puts a value where one was deleted, as a user of the store would.
+    /// Puts a value after a deletion, as a user of the store would.
     async fn restore(&self, key: &str, value: &Value) {
         self.put(key, value).await;
     }
 
-    /// How often a key was read so far, where the store keeps count.
+    /// The number of reads of a key so far, if the store counts them.
     fn reads_of(&self, _key: &str) -> Option<usize> {
         None
     }
@@ -59,19 +59,19 @@ macro_rules! contract {
     ($($store:ident: $subject:ty),* $(,)?) => {$(
         mod $store {
             contract!(@ $subject:
-                reads_a_value_with_its_version
-                an_unchanged_value_keeps_its_version
-                a_new_value_has_a_new_version
-                a_key_that_is_not_there_is_not_found
-                a_deleted_value_is_named_as_such
-                results_stand_in_the_order_of_the_keys
+                value_is_read_with_its_version
+                unchanged_value_keeps_its_version
+                new_value_has_a_new_version
+                missing_key_is_not_found
+                deleted_value_is_reported_as_such
+                results_follow_the_order_of_the_keys
                 forty_five_keys_are_read_in_one_call
                 each_key_is_read_once
-                versions_are_those_that_a_read_finds
-                forty_five_versions_stand_in_the_order_of_the_keys
-                a_version_is_told_without_a_read
-                no_keys_are_no_results
-                a_store_that_is_not_there_is_unavailable
+                versions_equal_those_of_a_read
+                forty_five_versions_follow_the_order_of_the_keys
+                version_is_returned_without_a_read
+                no_keys_give_no_results
+                unreachable_store_is_unavailable
             );
         }
     )*};
@@ -90,7 +90,7 @@ contract! {
     directory: crate::provider_contract::files::Files,
 }
 
-async fn reads_a_value_with_its_version<S: Subject>(prefix: &str) {
+async fn value_is_read_with_its_version<S: Subject>(prefix: &str) {
     let subject = S::new().await;
     let key = format!("{prefix}/ci/ghcr");
     subject.put(&key, &password("hunter2")).await;
@@ -100,7 +100,7 @@ async fn reads_a_value_with_its_version<S: Subject>(prefix: &str) {
     assert!(!format!("{value:?}").contains("hunter2"));
 }
 
-async fn an_unchanged_value_keeps_its_version<S: Subject>(prefix: &str) {
+async fn unchanged_value_keeps_its_version<S: Subject>(prefix: &str) {
     let subject = S::new().await;
     let key = format!("{prefix}/key");
     subject.put(&key, &password("hunter2")).await;
@@ -109,7 +109,7 @@ async fn an_unchanged_value_keeps_its_version<S: Subject>(prefix: &str) {
     assert_eq!(first.version, second.version);
 }
 
-async fn a_new_value_has_a_new_version<S: Subject>(prefix: &str) {
+async fn new_value_has_a_new_version<S: Subject>(prefix: &str) {
     let subject = S::new().await;
     let key = format!("{prefix}/key");
     let provider = subject.provider().await;
@@ -121,14 +121,14 @@ async fn a_new_value_has_a_new_version<S: Subject>(prefix: &str) {
     assert_eq!(old.version != new.version, S::HAS_VERSIONS, "{} and {}", old.version, new.version);
 }
 
-async fn a_key_that_is_not_there_is_not_found<S: Subject>(prefix: &str) {
+async fn missing_key_is_not_found<S: Subject>(prefix: &str) {
     let subject = S::new().await;
     let error = read(&*subject.provider().await, &format!("{prefix}/nothing")).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
     assert!(error.to_string().contains(&format!("key {prefix}/nothing")), "{error}");
 }
 
-async fn a_deleted_value_is_named_as_such<S: Subject>(prefix: &str) {
+async fn deleted_value_is_reported_as_such<S: Subject>(prefix: &str) {
     let subject = S::new().await;
     let (gone, kept) = (format!("{prefix}/gone"), format!("{prefix}/kept"));
     subject.put(&gone, &password("hunter2")).await;
@@ -137,13 +137,13 @@ async fn a_deleted_value_is_named_as_such<S: Subject>(prefix: &str) {
     read(&*provider, &gone).await.unwrap();
     subject.delete(&gone).await;
     assert_eq!(read(&*provider, &gone).await.unwrap_err().reason().to_string(), S::DELETED);
-    // By itself and among others are two requests to some stores.
+    // Some stores take different requests for one key and for several.
     let values = provider.read(&[Key(kept), Key(gone)]).await;
     assert!(values[0].is_ok());
     assert_eq!(values[1].as_ref().unwrap_err().reason().to_string(), S::DELETED);
 }
 
-async fn results_stand_in_the_order_of_the_keys<S: Subject>(prefix: &str) {
+async fn results_follow_the_order_of_the_keys<S: Subject>(prefix: &str) {
     let subject = S::new().await;
     for name in ["a", "b"] {
         subject.put(&format!("{prefix}/{name}"), &password(name)).await;
@@ -184,35 +184,39 @@ async fn each_key_is_read_once<S: Subject>(prefix: &str) {
     assert_eq!(after, before.map(|reads| reads.map(|reads| reads + 1)));
 }
 
-async fn versions_are_those_that_a_read_finds<S: Subject>(prefix: &str) {
+async fn versions_equal_those_of_a_read<S: Subject>(prefix: &str) {
     let subject = S::new().await;
     let provider = subject.provider().await;
     let key = Key(format!("{prefix}/key"));
-    let agree = async || {
-        let read = outcome(read(&*provider, &key.0).await.map(|value| value.version));
-        // Without versions nobody knows whether there is a value.
-        let expect = if S::HAS_VERSIONS { read } else { Version::UNVERSIONED.to_owned() };
-        let begin = Instant::now();
-        let version = async || outcome(provider.versions(std::slice::from_ref(&key)).await.remove(0));
-        while version().await != expect {
-            assert!(begin.elapsed() < LAG, "{} and not {expect}", version().await);
-            sleep(Duration::from_millis(50)).await;
-        }
-        expect
-    };
-    agree().await;
+    compared_version::<S>(&*provider, &key).await;
     subject.put(&key.0, &password("old")).await;
-    let old = agree().await;
-    assert_eq!(agree().await, old);
+    let old = compared_version::<S>(&*provider, &key).await;
+    assert_eq!(compared_version::<S>(&*provider, &key).await, old);
     subject.put(&key.0, &password("new")).await;
-    assert_eq!(agree().await != old, S::HAS_VERSIONS);
+    assert_eq!(compared_version::<S>(&*provider, &key).await != old, S::HAS_VERSIONS);
     subject.delete(&key.0).await;
-    agree().await;
+    compared_version::<S>(&*provider, &key).await;
     subject.restore(&key.0, &password("again")).await;
-    agree().await;
+    compared_version::<S>(&*provider, &key).await;
 }
 
-async fn forty_five_versions_stand_in_the_order_of_the_keys<S: Subject>(prefix: &str) {
+/// Reads a key, waits until its version alone is the same, and returns the version.
+async fn compared_version<S: Subject>(provider: &dyn Provider, key: &Key) -> String {
+    let read = outcome(read(provider, &key.0).await.map(|value| value.version));
+    // Without versions a store cannot tell if a value exists.
+    let expect = if S::HAS_VERSIONS { read } else { Version::UNVERSIONED.to_owned() };
+    let begin = Instant::now();
+    loop {
+        let version = outcome(provider.versions(std::slice::from_ref(key)).await.remove(0));
+        if version == expect {
+            return version;
+        }
+        assert!(begin.elapsed() < LAG, "{version} and not {expect}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn forty_five_versions_follow_the_order_of_the_keys<S: Subject>(prefix: &str) {
     let subject = S::new().await;
     let keys: Vec<Key> = (0..45).rev().map(|i| Key(format!("{prefix}/{i}"))).collect();
     for key in keys.iter().step_by(2) {
@@ -229,7 +233,7 @@ async fn forty_five_versions_stand_in_the_order_of_the_keys<S: Subject>(prefix: 
     }
 }
 
-async fn a_version_is_told_without_a_read<S: Subject>(prefix: &str) {
+async fn version_is_returned_without_a_read<S: Subject>(prefix: &str) {
     let subject = S::new().await;
     let key = Key(format!("{prefix}/key"));
     subject.put(&key.0, &password("hunter2")).await;
@@ -238,13 +242,13 @@ async fn a_version_is_told_without_a_read<S: Subject>(prefix: &str) {
     assert_eq!(subject.reads_of(&key.0), before);
 }
 
-async fn no_keys_are_no_results<S: Subject>(_: &str) {
+async fn no_keys_give_no_results<S: Subject>(_: &str) {
     let provider = S::new().await.unreachable().await;
     assert!(provider.read(&[]).await.is_empty());
     assert!(provider.versions(&[]).await.is_empty());
 }
 
-async fn a_store_that_is_not_there_is_unavailable<S: Subject>(prefix: &str) {
+async fn unreachable_store_is_unavailable<S: Subject>(prefix: &str) {
     let provider = S::new().await.unreachable().await;
     let keys = ["a", "b"].map(|name| Key(format!("{prefix}/{name}")));
     for value in provider.read(&keys).await {
@@ -257,12 +261,12 @@ async fn a_store_that_is_not_there_is_unavailable<S: Subject>(prefix: &str) {
     }
 }
 
-/// A version, or the reason why there is none.
+/// A version, or the reason for its absence.
 fn outcome(version: Result<Version, Error>) -> String {
     version.map_or_else(|error| error.reason().to_string(), |version| version.0)
 }
 
-/// A value as people store it.
+/// A value as a user stores it.
 fn password(password: &str) -> Value {
     json!({"username": "robot", "password": password})
 }
@@ -275,7 +279,7 @@ async fn read(provider: &dyn Provider, key: &str) -> Result<StoredValue, Error> 
     provider.read(&[Key(key.to_owned())]).await.remove(0)
 }
 
-/// An address where nobody listens.
+/// An address with a closed port.
 fn closed_address() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())

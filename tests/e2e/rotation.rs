@@ -1,26 +1,27 @@
-//! What `regcred rotate` is for: passwords from the stores into namespaces, and again when they change.
+//! `regcred rotate`: passwords from the stores into namespaces, and again after a change.
 
+use harness::{LABEL, Run, docker_config_bytes, until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::scene::{Run, Scene, docker_config, until};
+use crate::cluster::test_cluster;
 
 #[tokio::test]
 async fn passwords_of_every_store_reach_every_namespace() {
-    let scene = Scene::new("rot-stores", 3).await;
-    scene.put_vault("rot-stores/ghcr", "from-vault").await;
+    let cluster = test_cluster("rot-stores", 3).await;
+    cluster.put_password("from-vault").await;
     let hub = r#"{"username":"robot","accessToken":"from-aws"}"#;
-    scene.world.localstack.create_secret("rot-stores/hub", hub).await.expect("a secret");
+    cluster.localstack().create_secret("rot-stores/hub", hub).await.expect("a secret");
     let registries = [
         ("ghcr.io", "vault", "rot-stores/ghcr"),
         ("docker.io", "aws", "rot-stores/hub"),
         ("quay.io", "files", "quay"),
     ];
-    let manifests = scene.write(&[&scene.config(), &scene.cluster_pull_secret(&registries, "")]);
-    let quay = scene.directory.path().join("files/quay");
+    let manifests = cluster.manifests(&registries);
+    let quay = cluster.files().join("quay");
     std::fs::write(&quay, r#"{"auth":"cm9ib3Q6ZnJvbS1maWxl"}"#).expect("a file");
 
-    let run = scene.rotate(&manifests, &[]).await;
+    let run = cluster.rotate(&manifests, &[]).await;
 
     assert_eq!(run.code, 0, "{run:?}");
     assert_eq!(
@@ -30,69 +31,66 @@ async fn passwords_of_every_store_reach_every_namespace() {
     let expect =
         json!({"ghcr.io": "from-vault", "https://index.docker.io/v1/": "from-aws", "quay.io": "from-file"});
     for n in 0..3 {
-        assert_eq!(json!(scene.passwords(&scene.namespace(n)).await), expect);
-        assert_eq!(scene.references(&scene.namespace(n), "default").await, ["regcred"]);
+        assert_eq!(json!(cluster.passwords(cluster.namespace(n)).await), expect);
+        assert_eq!(cluster.references(cluster.namespace(n), "default").await, ["regcred"]);
     }
 }
 
 #[tokio::test]
-async fn a_rotation_changes_the_secret_in_place() {
-    let scene = Scene::new("rot-place", 1).await;
-    scene.put_vault("rot-place/ghcr", "one").await;
-    let manifests = scene
-        .write(&[&scene.config(), &scene.cluster_pull_secret(&[("ghcr.io", "vault", "rot-place/ghcr")], "")]);
-    assert_eq!(scene.rotate(&manifests, &[]).await.code, 0);
-    let before = scene.secret("rot-place-000").await.expect("a Secret");
+async fn rotation_changes_the_secret_in_place() {
+    let cluster = test_cluster("rot-place", 1).await;
+    cluster.put_password("one").await;
+    let manifests = cluster.manifests(&[("ghcr.io", "vault", "rot-place/ghcr")]);
+    assert_eq!(cluster.rotate(&manifests, &[]).await.code, 0);
+    let before = cluster.secret("rot-place-000").await.expect("a Secret");
 
-    scene.put_vault("rot-place/ghcr", "two").await;
-    let mark = scene.world.kube.audit_mark().expect("an audit log");
-    let run = scene.rotate(&manifests, &[]).await;
+    cluster.put_password("two").await;
+    let mark = cluster.mark();
+    let run = cluster.rotate(&manifests, &[]).await;
 
     assert_eq!(run.results(), ["rot-place-000: updated"]);
     assert_eq!(run.registries(), ["ghcr.io 2 Fetched"]);
-    assert_eq!(scene.writes_since(mark).await, ["patch secrets 200"]);
-    let after = scene.secret("rot-place-000").await.expect("a Secret");
+    assert_eq!(cluster.writes_in_namespaces(mark).await, ["patch secrets 200"]);
+    let after = cluster.secret("rot-place-000").await.expect("a Secret");
     assert_eq!(before["metadata"]["uid"], after["metadata"]["uid"]);
     assert_eq!(after["metadata"]["annotations"], json!({"regcred.dev/versions": "ghcr.io=vault:2"}));
     let labels = json!({"app.kubernetes.io/managed-by": "regcred", "regcred.dev/pull-secret": "rot-place"});
     assert_eq!(after["metadata"]["labels"], labels);
-    assert_eq!(scene.passwords("rot-place-000").await["ghcr.io"], "two");
+    assert_eq!(cluster.passwords("rot-place-000").await["ghcr.io"], "two");
 }
 
 #[tokio::test]
-async fn what_was_edited_or_deleted_by_hand_is_put_back() {
-    let scene = Scene::new("rot-drift", 3).await;
-    scene.put_vault("rot-drift/ghcr", "pw").await;
-    let manifests = scene
-        .write(&[&scene.config(), &scene.cluster_pull_secret(&[("ghcr.io", "vault", "rot-drift/ghcr")], "")]);
-    assert_eq!(scene.rotate(&manifests, &[]).await.code, 0);
-    let good = docker_config(&scene.secret("rot-drift-002").await.expect("a Secret"));
+async fn edited_and_deleted_secrets_are_restored() {
+    let cluster = test_cluster("rot-drift", 3).await;
+    cluster.put_password("pw").await;
+    let manifests = cluster.manifests(&[("ghcr.io", "vault", "rot-drift/ghcr")]);
+    assert_eq!(cluster.rotate(&manifests, &[]).await.code, 0);
+    let good = docker_config_bytes(&cluster.secret("rot-drift-002").await.expect("a Secret"));
 
-    let kube = &scene.world.kube;
-    let secret = |n| format!("/api/v1/namespaces/rot-drift-00{n}/secrets/regcred");
-    kube.patch(&secret(0), &json!({"data": {".dockerconfigjson": "e30="}})).await.expect("an edit");
-    kube.delete(&secret(1)).await.expect("a deletion");
-    let run = scene.rotate(&manifests, &[]).await;
+    let kube = &cluster.kube;
+    let [edited, deleted] = [0, 1].map(|n| format!("/api/v1/namespaces/rot-drift-00{n}/secrets/regcred"));
+    kube.patch(&edited, &json!({"data": {".dockerconfigjson": "e30="}})).await.expect("an edit");
+    kube.delete(&deleted).await.expect("a deletion");
+    let run = cluster.rotate(&manifests, &[]).await;
 
     let expect = ["rot-drift-000: updated", "rot-drift-001: created", "rot-drift-002: unchanged"];
     assert_eq!(run.results(), expect);
     for n in 0..3 {
-        assert_eq!(docker_config(&scene.secret(&scene.namespace(n)).await.expect("a Secret")), good);
+        assert_eq!(docker_config_bytes(&cluster.secret(cluster.namespace(n)).await.expect("a Secret")), good);
     }
 }
 
 #[tokio::test]
-async fn a_dry_run_tells_and_writes_nothing() {
-    let scene = Scene::new("rot-dry", 2).await;
-    scene.put_vault("rot-dry/ghcr", "old-sentinel").await;
-    let manifests = scene
-        .write(&[&scene.config(), &scene.cluster_pull_secret(&[("ghcr.io", "vault", "rot-dry/ghcr")], "")]);
-    assert_eq!(scene.rotate(&manifests, &[]).await.code, 0);
-    scene.put_vault("rot-dry/ghcr", "new-sentinel").await;
-    scene.add_namespaces(2..3).await;
+async fn dry_run_reports_and_writes_nothing() {
+    let mut cluster = test_cluster("rot-dry", 2).await;
+    cluster.put_password("old-sentinel").await;
+    let manifests = cluster.manifests(&[("ghcr.io", "vault", "rot-dry/ghcr")]);
+    assert_eq!(cluster.rotate(&manifests, &[]).await.code, 0);
+    cluster.put_password("new-sentinel").await;
+    cluster.add_namespace("rot-dry-002").await;
 
-    let mark = scene.world.kube.audit_mark().expect("an audit log");
-    let run = scene.rotate(&manifests, &["--dry-run", "--output", "table"]).await;
+    let mark = cluster.mark();
+    let run = cluster.rotate(&manifests, &["--dry-run", "--output", "table"]).await;
     assert_eq!(run.code, 0, "{run:?}");
     insta::assert_snapshot!(run.stdout, @r"
     rot-dry: Secret regcred in each namespace (dry run)
@@ -113,106 +111,107 @@ async fn a_dry_run_tells_and_writes_nothing() {
     dry run, nothing was written: 3 namespaces: 1 created, 2 updated
     ");
     assert!(!run.stdout.contains("sentinel"));
-    let with_exit_code = scene.rotate(&manifests, &["--dry-run", "--exit-code"]).await;
-    assert_eq!(with_exit_code.code, 1, "there is something to do");
-    assert_eq!(scene.writes_since(mark).await, Vec::<String>::new());
+    let with_exit_code = cluster.rotate(&manifests, &["--dry-run", "--exit-code"]).await;
+    assert_eq!(with_exit_code.code, 1, "there are changes to make");
+    assert_eq!(cluster.writes_in_namespaces(mark).await, Vec::<String>::new());
 
-    assert_eq!(scene.rotate(&manifests, &[]).await.code, 0);
-    let nothing_left = scene.rotate(&manifests, &["--dry-run", "--exit-code"]).await;
+    assert_eq!(cluster.rotate(&manifests, &[]).await.code, 0);
+    let nothing_left = cluster.rotate(&manifests, &["--dry-run", "--exit-code"]).await;
     assert_eq!(nothing_left.code, 0, "{nothing_left:?}");
 }
 
 #[tokio::test]
-async fn a_namespace_that_leaves_the_selection_loses_what_we_made() {
-    let scene = Scene::new("rot-leave", 2).await;
-    scene.put_vault("rot-leave/ghcr", "pw").await;
+async fn deselected_namespace_is_pruned() {
+    let cluster = test_cluster("rot-leave", 2).await;
+    cluster.put_password("pw").await;
     let registries = [("ghcr.io", "vault", "rot-leave/ghcr")];
-    let manifests = scene.write(&[&scene.config(), &scene.cluster_pull_secret(&registries, "")]);
-    assert_eq!(scene.rotate(&manifests, &[]).await.code, 0);
+    let manifests = cluster.manifests(&registries);
+    assert_eq!(cluster.rotate(&manifests, &[]).await.code, 0);
 
-    let label = json!({"metadata": {"labels": {"scene": "somewhere-else"}}});
-    scene.world.kube.patch("/api/v1/namespaces/rot-leave-001", &label).await.expect("a label change");
-    let mark = scene.world.kube.audit_mark().expect("an audit log");
-    let run = scene.rotate(&manifests, &[]).await;
+    cluster.select("rot-leave-001", false).await;
+    let mark = cluster.mark();
+    let run = cluster.rotate(&manifests, &[]).await;
 
     assert_eq!(run.results(), ["rot-leave-000: unchanged", "rot-leave-001: removed"]);
-    assert_eq!(scene.writes_since(mark).await, ["patch serviceaccounts 200", "delete secrets 200"]);
-    assert_eq!(scene.secret("rot-leave-001").await, None);
-    assert_eq!(scene.references("rot-leave-001", "default").await, Vec::<String>::new());
-    assert_eq!(scene.references("rot-leave-000", "default").await, ["regcred"]);
+    assert_eq!(cluster.writes_in_namespaces(mark).await, ["patch serviceaccounts 200", "delete secrets 200"]);
+    assert_eq!(cluster.secret("rot-leave-001").await, None);
+    assert_eq!(cluster.references("rot-leave-001", "default").await, Vec::<String>::new());
+    assert_eq!(cluster.references("rot-leave-000", "default").await, ["regcred"]);
 }
 
 #[tokio::test]
-async fn a_new_namespace_gets_the_last_good_value_while_the_store_is_down() {
-    let scene = Scene::new("rot-memory", 1).await;
-    scene.put_vault("rot-memory/ghcr", "known").await;
-    let cluster_pull_secret = scene.cluster_pull_secret(&[("ghcr.io", "vault", "rot-memory/ghcr")], "");
-    assert_eq!(scene.rotate(&scene.write(&[&scene.config(), &cluster_pull_secret]), &[]).await.code, 0);
+async fn new_namespace_gets_last_good_value_while_store_is_down() {
+    let mut cluster = test_cluster("rot-memory", 1).await;
+    cluster.put_password("known").await;
+    let cluster_pull_secret = cluster.cluster_pull_secret(cluster.name);
+    assert_eq!(cluster.rotate(&cluster.manifests_with(&[&cluster_pull_secret]), &[]).await.code, 0);
 
-    scene.add_namespaces(1..2).await;
-    // Nobody listens on port 1.
-    let down = scene.config_with_vault("http://127.0.0.1:1", "");
-    let run = scene.rotate(&scene.write(&[&down, &cluster_pull_secret]), &[]).await;
+    cluster.add_namespace("rot-memory-001").await;
+    // Port 1 is closed.
+    let down = cluster.config_with_vault("address: \"http://127.0.0.1:1\"", "");
+    let run = cluster.rotate(&cluster.write(&[&down, &cluster_pull_secret.to_string()]), &[]).await;
 
     assert_eq!(run.code, 1, "{run:?}");
     assert_eq!(run.registries(), ["ghcr.io - Unavailable"]);
     assert_eq!(run.results(), ["rot-memory-000: unchanged", "rot-memory-001: created"]);
-    let secrets = [scene.secret("rot-memory-000").await, scene.secret("rot-memory-001").await];
-    let [old, new] = secrets.map(|secret| docker_config(&secret.expect("a Secret")));
+    let secrets = [cluster.secret("rot-memory-000").await, cluster.secret("rot-memory-001").await];
+    let [old, new] = secrets.map(|secret| docker_config_bytes(&secret.expect("a Secret")));
     assert_eq!(old, new);
 }
 
 #[tokio::test]
-async fn a_selector_that_selects_nothing_removes_nothing() {
-    let scene = Scene::new("rot-typo", 2).await;
-    scene.put_vault("rot-typo/ghcr", "pw").await;
-    let good = scene.cluster_pull_secret(&[("ghcr.io", "vault", "rot-typo/ghcr")], "");
-    assert_eq!(scene.rotate(&scene.write(&[&scene.config(), &good]), &[]).await.code, 0);
+async fn empty_selection_removes_nothing() {
+    let cluster = test_cluster("rot-typo", 2).await;
+    cluster.put_password("pw").await;
+    let mut cluster_pull_secret = cluster.cluster_pull_secret(cluster.name);
+    assert_eq!(cluster.rotate(&cluster.manifests_with(&[&cluster_pull_secret]), &[]).await.code, 0);
 
-    let typo = good.replace("{scene: rot-typo}", "{scene: rot-tpyo}");
-    let mark = scene.world.kube.audit_mark().expect("an audit log");
-    let run = scene.rotate(&scene.write(&[&scene.config(), &typo]), &[]).await;
+    cluster_pull_secret["spec"]["namespaces"]["selector"]["matchLabels"][LABEL] = json!("rot-tpyo");
+    let mark = cluster.mark();
+    let run = cluster.rotate(&cluster.manifests_with(&[&cluster_pull_secret]), &[]).await;
     assert_eq!(run.code, 1, "{run:?}");
     assert_eq!(run.report()["clusterPullSecrets"][0]["problems"][0]["reason"], "NothingSelected");
-    assert_eq!(scene.writes_since(mark).await, Vec::<String>::new());
+    assert_eq!(cluster.writes_in_namespaces(mark).await, Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn a_namespace_is_handed_from_one_pull_secret_to_another_in_place() {
-    let scene = Scene::new("rot-heir", 2).await;
-    scene.put_vault("rot-heir/ghcr", "pw").await;
-    let all = scene.cluster_pull_secret(&[("ghcr.io", "vault", "rot-heir/ghcr")], "");
-    assert_eq!(scene.rotate(&scene.write(&[&scene.config(), &all]), &[]).await.code, 0);
-    let before = scene.secret("rot-heir-001").await.expect("a Secret");
+async fn namespace_moves_between_objects_in_place() {
+    let cluster = test_cluster("rot-move", 2).await;
+    cluster.put_password("pw").await;
+    let mut first = cluster.cluster_pull_secret(cluster.name);
+    assert_eq!(cluster.rotate(&cluster.manifests_with(&[&first]), &[]).await.code, 0);
+    let before = cluster.secret("rot-move-001").await.expect("a Secret");
 
-    let selector = "{selector: {matchLabels: {scene: rot-heir}}}";
-    let of = |include: &str| all.replace(selector, &format!("{{include: [{include}]}}"));
-    let heir = of("rot-heir-001").replace("{name: rot-heir}", "{name: heir}");
-    let run = scene.rotate(&scene.write(&[&scene.config(), &of("rot-heir-000"), &heir]), &[]).await;
+    let mut second = cluster.cluster_pull_secret("second");
+    first["spec"]["namespaces"] = json!({"include": ["rot-move-000"]});
+    second["spec"]["namespaces"] = json!({"include": ["rot-move-001"]});
+    let run = cluster.rotate(&cluster.manifests_with(&[&first, &second]), &[]).await;
     assert_eq!(run.code, 0, "{run:?}");
-    let after = scene.secret("rot-heir-001").await.expect("a Secret");
-    assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"], "nodes go on to trust its images");
-    assert_eq!(after["metadata"]["labels"]["regcred.dev/pull-secret"], "heir");
+    let after = cluster.secret("rot-move-001").await.expect("a Secret");
+    assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"], "nodes still trust its images");
+    assert_eq!(after["metadata"]["labels"]["regcred.dev/pull-secret"], "second");
+}
+
+fn count(lines: &[String], result: &str) -> usize {
+    lines.iter().filter(|line| line.ends_with(result)).count()
 }
 
 #[tokio::test]
-async fn an_interrupt_finishes_what_is_under_way_and_the_next_run_does_the_rest() {
-    let scene = Scene::new("rot-stop", 200).await;
-    scene.put_vault("rot-stop/ghcr", "pw").await;
+async fn interrupt_finishes_writes_in_flight_and_next_run_the_rest() {
+    let cluster = test_cluster("rot-stop", 200).await;
+    cluster.put_password("pw").await;
     let registries = [("ghcr.io", "vault", "rot-stop/ghcr")];
-    let manifests =
-        scene.write(&[&scene.config(), &scene.cluster_pull_secret(&registries, "")]).display().to_string();
+    let manifests = cluster.manifests(&registries).display().to_string();
     let arguments = ["rotate", "-f", &manifests, "--output", "json", "--concurrency", "1"];
 
-    let mark = scene.world.kube.audit_mark().expect("an audit log");
-    let running = scene.command(&arguments).await.spawn().expect("regcred runs");
+    let mark = cluster.mark();
+    let running = cluster.command(&arguments).spawn().expect("regcred runs");
     let process = running.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it has not ended yet");
-    until(async || !scene.writes_since(mark).await.is_empty()).await;
+    until("a write", async || !cluster.writes_in_namespaces(mark).await.is_empty()).await;
     kill_process(process, Signal::INT).expect("a signal");
     let run: Run = running.wait_with_output().await.expect("it ends").into();
 
     let results = run.results();
-    let count = |of: &[String], result: &str| of.iter().filter(|line| line.ends_with(result)).count();
     let (done, not_reached) = (count(&results, ": created"), count(&results, ": failed Interrupted"));
     assert!(
         done > 0 && not_reached > 0 && done + not_reached == 200,
@@ -221,6 +220,6 @@ async fn an_interrupt_finishes_what_is_under_way_and_the_next_run_does_the_rest(
     assert_eq!(run.code, 1);
     assert!(run.stderr.contains("interrupted"), "{}", run.stderr);
 
-    let next = scene.regcred(&arguments).await;
+    let next = cluster.run(&arguments).await;
     assert_eq!((next.code, count(&next.results(), ": created")), (0, not_reached));
 }

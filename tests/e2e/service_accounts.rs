@@ -1,201 +1,206 @@
-//! `imagePullSecrets`, the list that everybody shares.
+//! `imagePullSecrets`, the list that regcred shares with other tools.
 
+use harness::{Run, TestCluster, until};
 use serde_json::{Value, json};
 
-use crate::scene::{NAMESPACE, SERVICE_ACCOUNT, Scene, until};
+use crate::cluster::test_cluster;
 
 const PATH: &str = "/api/v1/namespaces/NAMESPACE/serviceaccounts/default";
 
-/// Another tool that adds its entry the right way: read, add, write under the resourceVersion.
-async fn add_entry(scene: &Scene, path: &str, entry: &str) {
+/// Adds an entry as a careful tool does: read, add, write under the resourceVersion.
+async fn add_entry(cluster: &TestCluster, path: &str, entry: &str) {
     loop {
-        let mut object = scene.world.kube.get(path).await.expect("a ServiceAccount");
+        let mut object = cluster.kube.get(path).await.expect("a ServiceAccount");
         let mut list = object["imagePullSecrets"].as_array().cloned().unwrap_or_default();
         list.push(json!({"name": entry}));
         object["imagePullSecrets"] = Value::Array(list);
-        if scene.world.kube.put(path, &object).await.is_ok() {
+        if cluster.kube.put(path, &object).await.is_ok() {
             return;
         }
     }
 }
 
 #[tokio::test]
-async fn two_writers_at_the_same_list_lose_nobodys_entry() {
-    let scene = Scene::new("sa-writers", 1).await;
-    scene.put_vault("sa-writers/ghcr", "pw").await;
+async fn concurrent_writers_lose_no_entry() {
+    let cluster = test_cluster("sa-writers", 1).await;
+    cluster.put_password("pw").await;
     let path = PATH.replace("NAMESPACE", "sa-writers-000");
     let registries = [("ghcr.io", "vault", "sa-writers/ghcr")];
-    let manifests = scene.write(&[&scene.config(), &scene.cluster_pull_secret(&registries, "")]);
-    add_entry(&scene, &path, "own").await;
+    let manifests = cluster.manifests(&registries);
+    add_entry(&cluster, &path, "own").await;
 
-    let writer = |name: &'static str| {
-        let (scene, path) = (&scene, &path);
-        async move {
-            for n in 0..40 {
-                add_entry(scene, path, &format!("{name}-{n}")).await;
-            }
-        }
-    };
-    // regcred comes and goes while two others hammer: its entry is taken away and put back each time.
+    // regcred's entry is removed and added again while two other tools write.
     let regcred = async {
         for _ in 0..5 {
-            let run = scene.rotate(&manifests, &[]).await;
+            let run = cluster.rotate(&manifests, &[]).await;
             assert_eq!(run.code, 0, "{run:?}");
-            remove_entry(&scene, &path, "regcred").await;
+            remove_entry(&cluster, &path, "regcred").await;
         }
     };
-    tokio::join!(writer("left"), writer("right"), regcred);
-    assert_eq!(scene.rotate(&manifests, &[]).await.code, 0);
+    tokio::join!(add_entries(&cluster, &path, "left"), add_entries(&cluster, &path, "right"), regcred);
+    assert_eq!(cluster.rotate(&manifests, &[]).await.code, 0);
 
-    let references = scene.references("sa-writers-000", "default").await;
-    let of =
-        |prefix: &str| references.iter().filter(|name| name.starts_with(prefix)).cloned().collect::<Vec<_>>();
-    let written = |name: &str| (0..40).map(|n| format!("{name}-{n}")).collect::<Vec<_>>();
-    assert_eq!(of("left"), written("left"));
-    assert_eq!(of("right"), written("right"));
-    assert_eq!((of("own"), of("regcred")), (vec!["own".to_owned()], vec!["regcred".to_owned()]));
+    let references = cluster.references("sa-writers-000", "default").await;
+    for name in ["left", "right"] {
+        assert_eq!(with_prefix(&references, name), entries(name).collect::<Vec<_>>());
+    }
+    assert_eq!(with_prefix(&references, "own"), ["own"]);
+    assert_eq!(with_prefix(&references, "regcred"), ["regcred"]);
 }
 
-async fn remove_entry(scene: &Scene, path: &str, entry: &str) {
+fn entries(name: &str) -> impl Iterator<Item = String> {
+    (0..40).map(move |n| format!("{name}-{n}"))
+}
+
+async fn add_entries(cluster: &TestCluster, path: &str, name: &str) {
+    for entry in entries(name) {
+        add_entry(cluster, path, &entry).await;
+    }
+}
+
+fn with_prefix(references: &[String], prefix: &str) -> Vec<String> {
+    references.iter().filter(|name| name.starts_with(prefix)).cloned().collect()
+}
+
+async fn remove_entry(cluster: &TestCluster, path: &str, entry: &str) {
     loop {
-        let mut object = scene.world.kube.get(path).await.expect("a ServiceAccount");
+        let mut object = cluster.kube.get(path).await.expect("a ServiceAccount");
         let list = object["imagePullSecrets"].as_array().cloned().unwrap_or_default();
         object["imagePullSecrets"] = list.into_iter().filter(|it| it["name"] != entry).collect();
-        if scene.world.kube.put(path, &object).await.is_ok() {
+        if cluster.kube.put(path, &object).await.is_ok() {
             return;
         }
     }
 }
 
-/// Why none of the patches that look right is used: the list is atomic.
+/// The reason against the patches that look right: the list is atomic.
 #[tokio::test]
-async fn a_strategic_merge_patch_would_have_wiped_the_list() {
-    let scene = Scene::new("sa-strategic", 1).await;
-    scene.put_vault("sa-strategic/ghcr", "pw").await;
+async fn strategic_merge_patch_replaces_the_whole_list() {
+    let cluster = test_cluster("sa-strategic", 1).await;
+    cluster.put_password("pw").await;
     let path = PATH.replace("NAMESPACE", "sa-strategic-000");
-    add_entry(&scene, &path, "own").await;
-    add_entry(&scene, &path, "another").await;
+    add_entry(&cluster, &path, "own").await;
+    add_entry(&cluster, &path, "another").await;
     let registries = [("ghcr.io", "vault", "sa-strategic/ghcr")];
-    let manifests = scene.write(&[&scene.config(), &scene.cluster_pull_secret(&registries, "")]);
-    assert_eq!(scene.rotate(&manifests, &[]).await.code, 0);
-    assert_eq!(scene.references("sa-strategic-000", "default").await, ["own", "another", "regcred"]);
+    let manifests = cluster.manifests(&registries);
+    assert_eq!(cluster.rotate(&manifests, &[]).await.code, 0);
+    assert_eq!(cluster.references("sa-strategic-000", "default").await, ["own", "another", "regcred"]);
 
-    let wiping = r#"{"imagePullSecrets":[{"name":"regcred"}]}"#;
+    let change = r#"{"imagePullSecrets":[{"name":"regcred"}]}"#;
     let arguments =
-        ["patch", "serviceaccount", "default", "-n", "sa-strategic-000", "--type", "strategic", "-p", wiping];
-    scene.world.kube.kubectl(&arguments).await.expect("kubectl patches");
-    assert_eq!(scene.references("sa-strategic-000", "default").await, ["regcred"]);
+        ["patch", "serviceaccount", "default", "-n", "sa-strategic-000", "--type", "strategic", "-p", change];
+    cluster.kube.kubectl(&arguments).await.expect("kubectl patches");
+    assert_eq!(cluster.references("sa-strategic-000", "default").await, ["regcred"]);
 }
 
 #[tokio::test]
-async fn secrets_and_other_fields_of_a_service_account_are_never_touched() {
-    let scene = Scene::new("sa-fields", 1).await;
-    scene.put_vault("sa-fields/ghcr", "pw").await;
+async fn other_fields_of_service_accounts_are_never_changed() {
+    let cluster = test_cluster("sa-fields", 1).await;
+    cluster.put_password("pw").await;
     let path = PATH.replace("NAMESPACE", "sa-fields-000");
-    let theirs = json!({
-        "metadata": {"labels": {"theirs": "1"}, "annotations": {"theirs": "2"}},
-        "secrets": [{"name": "theirs"}],
+    let others = json!({
+        "metadata": {"labels": {"other": "1"}, "annotations": {"other": "2"}},
+        "secrets": [{"name": "other"}],
         "automountServiceAccountToken": false,
     });
-    let before = scene.world.kube.patch(&path, &theirs).await.expect("a patch");
+    let before = cluster.kube.patch(&path, &others).await.expect("a patch");
     let registries = [("ghcr.io", "vault", "sa-fields/ghcr")];
-    let manifests = scene.write(&[&scene.config(), &scene.cluster_pull_secret(&registries, "")]);
-    assert_eq!(scene.rotate(&manifests, &[]).await.code, 0);
+    let manifests = cluster.manifests(&registries);
+    assert_eq!(cluster.rotate(&manifests, &[]).await.code, 0);
 
-    let after = scene.world.kube.get(&path).await.expect("a ServiceAccount");
+    let after = cluster.kube.get(&path).await.expect("a ServiceAccount");
     assert_eq!(after["secrets"], before["secrets"]);
     assert_eq!(after["automountServiceAccountToken"], before["automountServiceAccountToken"]);
     assert_eq!(after["metadata"]["labels"], before["metadata"]["labels"]);
     let annotations =
-        json!({"theirs": "2", "regcred.dev/image-pull-secrets": format!("regcred={}", scene.name)});
+        json!({"other": "2", "regcred.dev/image-pull-secrets": format!("regcred={}", cluster.name)});
     assert_eq!(after["metadata"]["annotations"], annotations);
 }
 
 #[tokio::test]
-async fn the_service_accounts_of_the_spec_are_patched_and_no_others() {
-    let scene = Scene::new("sa-named", 1).await;
-    scene.put_vault("sa-named/ghcr", "pw").await;
+async fn only_named_service_accounts_are_patched() {
+    let cluster = test_cluster("sa-named", 1).await;
+    cluster.put_password("pw").await;
     for name in ["builder", "other"] {
         let arguments = ["create", "serviceaccount", name, "-n", "sa-named-000"];
-        scene.world.kube.kubectl(&arguments).await.expect("a ServiceAccount");
+        cluster.kube.kubectl(&arguments).await.expect("a ServiceAccount");
     }
-    let registries = [("ghcr.io", "vault", "sa-named/ghcr")];
-    let of = |names: &str| scene.cluster_pull_secret(&registries, &format!("  serviceAccounts: {names}\n"));
-    let config = scene.config();
 
-    let run = scene.rotate(&scene.write(&[&config, &of("[builder]")]), &[]).await;
+    let run = rotate(&cluster, json!(["builder"])).await;
     assert_eq!(run.code, 0, "{run:?}");
-    let references = async |name| scene.references("sa-named-000", name).await.len();
-    assert_eq!(
-        (references("builder").await, references("other").await, references("default").await),
-        (1, 0, 0)
-    );
+    assert_eq!(counts(&cluster).await, [1, 0, 0]);
 
-    assert_eq!(scene.rotate(&scene.write(&[&config, &of(r#"["*"]"#)]), &[]).await.code, 0);
-    assert_eq!(
-        (references("builder").await, references("other").await, references("default").await),
-        (1, 1, 1)
-    );
+    assert_eq!(rotate(&cluster, json!(["*"])).await.code, 0);
+    assert_eq!(counts(&cluster).await, [1, 1, 1]);
 
-    assert_eq!(scene.rotate(&scene.write(&[&config, &of("[default]")]), &[]).await.code, 0);
-    assert_eq!(
-        (references("builder").await, references("other").await, references("default").await),
-        (0, 0, 1)
-    );
+    assert_eq!(rotate(&cluster, json!(["default"])).await.code, 0);
+    assert_eq!(counts(&cluster).await, [0, 0, 1]);
+}
+
+async fn rotate(cluster: &TestCluster, service_accounts: Value) -> Run {
+    let mut cluster_pull_secret = cluster.cluster_pull_secret(cluster.name);
+    cluster_pull_secret["spec"]["serviceAccounts"] = service_accounts;
+    cluster.rotate(&cluster.manifests_with(&[&cluster_pull_secret]), &[]).await
+}
+
+/// The numbers of entries in `builder`, `other` and `default`.
+async fn counts(cluster: &TestCluster) -> [usize; 3] {
+    let mut counts = [0; 3];
+    for (name, count) in ["builder", "other", "default"].into_iter().zip(&mut counts) {
+        *count = cluster.references(cluster.namespace(0), name).await.len();
+    }
+    counts
 }
 
 #[tokio::test]
-async fn a_typo_in_a_service_accounts_name_takes_no_entry_away() {
-    let scene = Scene::new("sa-typo", 2).await;
-    scene.put_vault("sa-typo/ghcr", "pw").await;
-    let registries = [("ghcr.io", "vault", "sa-typo/ghcr")];
-    let of = |names: &str| scene.cluster_pull_secret(&registries, &format!("  serviceAccounts: {names}\n"));
-    let config = scene.config();
-    assert_eq!(scene.rotate(&scene.write(&[&config, &of("[default]")]), &[]).await.code, 0);
+async fn misspelled_service_account_removes_no_entry() {
+    let cluster = test_cluster("sa-typo", 2).await;
+    cluster.put_password("pw").await;
+    assert_eq!(rotate(&cluster, json!(["default"])).await.code, 0);
 
-    let run = scene.rotate(&scene.write(&[&config, &of("[defualt]")]), &[]).await;
+    let run = rotate(&cluster, json!(["defualt"])).await;
     assert_eq!(run.code, 1, "{run:?}");
     assert_eq!(run.report()["clusterPullSecrets"][0]["problems"][0]["reason"], "ServiceAccountMissing");
-    assert_eq!(scene.references("sa-typo-000", "default").await, ["regcred"]);
+    assert_eq!(cluster.references("sa-typo-000", "default").await, ["regcred"]);
 }
 
 #[tokio::test]
-async fn a_namespace_whose_default_account_is_not_there_yet_is_not_in_sync() {
-    let scene = Scene::new("sa-early", 2).await;
-    scene.put_vault("sa-early/ghcr", "pw").await;
-    // The controller manager makes a deleted one anew, unless it is kept from it.
-    scene.forbid_creation("sa-early-000", "serviceaccounts", "not yet").await;
-    scene.world.kube.delete(&PATH.replace("NAMESPACE", "sa-early-000")).await.expect("a deletion");
+async fn namespace_without_default_account_is_not_in_sync() {
+    let cluster = test_cluster("sa-early", 2).await;
+    cluster.put_password("pw").await;
+    // The policy prevents the controller manager from recreating the deleted ServiceAccount.
+    cluster.forbid_creation("sa-early-000", "serviceaccounts", "not yet").await;
+    cluster.kube.delete(&PATH.replace("NAMESPACE", "sa-early-000")).await.expect("a deletion");
 
     let registries = [("ghcr.io", "vault", "sa-early/ghcr")];
-    let manifests = scene.write(&[&scene.config(), &scene.cluster_pull_secret(&registries, "")]);
-    let run = scene.rotate(&manifests, &[]).await;
+    let manifests = cluster.manifests(&registries);
+    let run = cluster.rotate(&manifests, &[]).await;
     assert_eq!(run.code, 1, "{run:?}");
     assert_eq!(run.results(), ["sa-early-000: failed ServiceAccountMissing", "sa-early-001: created"]);
-    assert_eq!(scene.passwords("sa-early-000").await["ghcr.io"], "pw", "the Secret is there for it");
+    assert_eq!(cluster.passwords("sa-early-000").await["ghcr.io"], "pw", "the Secret exists already");
 }
 
 #[tokio::test]
-async fn two_pull_secrets_on_one_service_account_make_one_write_each() {
-    let scene = Scene::new("sa-both", 3).await;
-    scene.put_vault("sa-both/ghcr", "pw").await;
-    let first = scene.cluster_pull_secret(&[("ghcr.io", "vault", "sa-both/ghcr")], "");
-    let second = first
-        .replace("{name: sa-both}", "{name: second}")
-        .replace("secretName: regcred", "secretName: second");
+async fn two_objects_on_one_service_account_make_one_write_each() {
+    let cluster = test_cluster("sa-both", 3).await;
+    cluster.put_password("pw").await;
+    let first = cluster.cluster_pull_secret(cluster.name);
+    let mut second = cluster.cluster_pull_secret("second");
+    second["spec"]["secretName"] = json!("second");
     let grant = r#"[{"op":"add","path":"/rules/2/resourceNames/-","value":"second"}]"#;
     let arguments = ["patch", "clusterrole", "regcred", "--type", "json", "-p", grant];
-    scene.world.kube.kubectl(&arguments).await.expect("a wider role");
-    let account = world::service_account_user(NAMESPACE, SERVICE_ACCOUNT);
-    let may = ["auth", "can-i", "list", "secrets/second", "--all-namespaces", "--as", &account];
-    until(async || scene.world.kube.kubectl(&may).await.is_ok()).await;
-    let manifests = scene.write(&[&scene.config(), &first, &second]);
-    let mark = scene.world.kube.audit_mark().expect("an audit log");
-    let run = scene.rotate(&manifests, &[]).await;
+    cluster.kube.kubectl(&arguments).await.expect("a wider role");
+    let account = cluster.user();
+    let can_list = ["auth", "can-i", "list", "secrets/second", "--all-namespaces", "--as", &account];
+    until("the wider role binds", async || cluster.kube.kubectl(&can_list).await.is_ok()).await;
+    let manifests = cluster.manifests_with(&[&first, &second]);
+    let mark = cluster.mark();
+    let run = cluster.rotate(&manifests, &[]).await;
     assert_eq!(run.code, 0, "{run:?}");
-    let writes = scene.writes_since(mark).await;
-    let count = |what: &str| writes.iter().filter(|write| *write == what).count();
-    assert_eq!((count("create secrets 201"), count("patch serviceaccounts 200")), (6, 6), "{writes:?}");
+    let writes = cluster.writes_in_namespaces(mark).await;
+    let [creates, patches] = ["create secrets 201", "patch serviceaccounts 200"]
+        .map(|kind| writes.iter().filter(|write| *write == kind).count());
+    assert_eq!((creates, patches), (6, 6), "{writes:?}");
     assert_eq!(writes.len(), 12, "{writes:?}");
-    assert_eq!(scene.references("sa-both-000", "default").await, ["regcred", "second"]);
+    assert_eq!(cluster.references("sa-both-000", "default").await, ["regcred", "second"]);
 }

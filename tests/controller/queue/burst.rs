@@ -1,20 +1,21 @@
-//! Thousands of messages at one moment.
+//! Thousands of messages at the same time.
 
 use std::time::{Duration, Instant};
 
+use harness::{SECOND_SECRET, until, until_within};
 use serde_json::json;
 
-use super::cloud::{Cloud, passes, triggered};
+use super::cloud::{Cloud, reconciliations, triggered};
+use crate::cluster::test_cluster;
 use crate::controller::Controller;
-use crate::stage::{SECOND_SECRET, Stage, until, until_within};
 
-/// The most memory that the controller takes, as it is built for tests.
+/// The most memory of the controller, as it is built for tests.
 const MEMORY: u64 = 64 << 20;
-/// How long ten thousand messages may take on a busy machine that LocalStack runs on as well.
-const PATIENCE: Duration = Duration::from_mins(3);
+/// The longest time for ten thousand messages on a busy machine that also runs LocalStack.
+const TIMEOUT: Duration = Duration::from_mins(3);
 
-/// Rotates the secret, has messages about it that can all be received at the same time, so long from now, and waits
-/// until all of them are deleted: how often the secret was read. Every other message names no version.
+/// Rotates the secret, sends messages about it that become visible together `after` this time, and waits until all of
+/// them are deleted; returns the number of fetches. Every other message names no version.
 async fn burst(cloud: &Cloud<'_>, controller: &Controller, count: usize, after: Duration) -> usize {
     let reads = cloud.reads(controller).await;
     let version = cloud.put("two").await;
@@ -24,44 +25,44 @@ async fn burst(cloud: &Cloud<'_>, controller: &Controller, count: usize, after: 
     cloud.send(&cloud.queue, &bodies, after).await;
     assert!(Instant::now() < begin, "sending took longer than {after:?}");
     let is_heard = async || triggered(controller, "accepted").await >= count;
-    until_within(PATIENCE, "every message is heard", is_heard).await;
+    until_within(TIMEOUT, "every message is counted", is_heard).await;
     cloud.until_empty().await;
     cloud.reads(controller).await - reads
 }
 
 #[tokio::test]
-async fn a_thousand_messages_at_once_are_one_pass() {
-    let stage = Stage::new("queue-thousand", 20).await;
-    let cloud = Cloud::new(&stage, "one").await;
-    let controller = cloud.serve("one").await;
-    stage.until_quiet().await;
-    let before = passes(&controller, stage.name).await;
+async fn thousand_messages_at_once_cause_one_reconciliation() {
+    let cluster = test_cluster("queue-thousand", 20).await;
+    let cloud = Cloud::new(&cluster, "one").await;
+    let controller = cloud.start_synced("one").await;
+    cluster.until_idle().await;
+    let before = reconciliations(&controller, cluster.name).await;
     let reads = burst(&cloud, &controller, 1000, Duration::from_secs(10)).await;
-    stage.until_served("two").await;
-    assert_eq!(passes(&controller, stage.name).await, before + 1);
+    cluster.until_synced("two").await;
+    assert_eq!(reconciliations(&controller, cluster.name).await, before + 1);
     assert!(reads <= 2, "one, and one more for what came during it: {reads}");
 }
 
 #[tokio::test]
-async fn ten_thousand_messages_are_one_pass_of_each_cluster_pull_secret_or_two_and_take_little_memory() {
+async fn ten_thousand_messages_cause_few_reconciliations() {
     const SECOND: &str = "queue-burst-second";
-    let stage = Stage::new("queue-burst", 20).await;
-    let cloud = Cloud::new(&stage, "one").await;
+    let cluster = test_cluster("queue-burst", 20).await;
+    let cloud = Cloud::new(&cluster, "one").await;
     let mut second = cloud.cluster_pull_secret(SECOND);
     second["spec"]["secretName"] = json!(SECOND_SECRET);
-    stage.apply(&second).await;
-    let controller = cloud.serve("one").await;
-    let names = [stage.name, SECOND];
-    until("both were looked at", async || passes(&controller, SECOND).await > 0).await;
-    stage.until_quiet().await;
-    let before = [passes(&controller, names[0]).await, passes(&controller, names[1]).await];
+    cluster.apply(&second).await;
+    let controller = cloud.start_synced("one").await;
+    let names = [cluster.name, SECOND];
+    until("both are reconciled", async || reconciliations(&controller, SECOND).await > 0).await;
+    cluster.until_idle().await;
+    let before = [reconciliations(&controller, names[0]).await, reconciliations(&controller, names[1]).await];
     let reads = burst(&cloud, &controller, 10_000, Duration::from_secs(45)).await;
-    stage.until_served("two").await;
+    cluster.until_synced("two").await;
     for (name, before) in names.into_iter().zip(before) {
-        let passes = passes(&controller, name).await - before;
-        assert!((1..=2).contains(&passes), "{passes} passes of {name}");
+        let count = reconciliations(&controller, name).await - before;
+        assert!((1..=2).contains(&count), "{count} reconciliations of {name}");
     }
     assert!(reads <= 2, "one, and one more for what came during it: {reads}");
-    let most = controller.most_resident().expect("a process");
+    let most = controller.peak_resident().expect("a process");
     assert!(most < MEMORY, "{most} bytes");
 }

@@ -1,26 +1,27 @@
-//! An AWS with a secret, a queue that hears of it, and a controller that reads both.
+//! An AWS with a secret, a queue that receives its events, and a controller that reads both.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use harness::{HOST, TestCluster, until_within};
 use serde_json::{Value, json};
-use world::{LocalStack, Queue, REGION};
+use tokio::sync::OnceCell;
+use world::{LocalStack, Queue, REGION, Reaper};
 
-use crate::controller::{Controller, Launch};
-use crate::stage::{HOST, Stage, until_within};
+use crate::controller::{Controller, Launch, RunController as _};
 
-/// How EventBridge calls what Secrets Manager sends by itself.
+/// The `detail-type` of the events that Secrets Manager sends by itself.
 const KIND: &str = "Secret Label Updated";
-/// The account that everything is made in.
+/// The account of all resources.
 pub(super) const ACCOUNT: &str = "000000000000";
-/// How often a message of the queue may be received.
+/// The receives of a message before it is dead-lettered.
 const RECEIVES: u32 = 10;
-/// How long a queue takes to be empty: what was held by who died is shown again after half a minute.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// The longest time until a queue is empty: a message in flight in a killed process is visible again after half a minute.
+const TIMEOUT: Duration = Duration::from_secs(90);
 
-/// The AWS of one stage.
+/// The AWS of one test.
 pub(super) struct Cloud<'a> {
-    stage: &'a Stage,
+    cluster: &'a TestCluster,
     pub(super) localstack: &'static LocalStack,
     pub(super) queue: Queue,
     /// Further queues that the controller reads.
@@ -31,37 +32,37 @@ pub(super) struct Cloud<'a> {
 }
 
 impl<'a> Cloud<'a> {
-    /// A secret with this password, a ClusterPullSecret that names it, and a queue that nothing comes to yet.
-    pub(super) async fn new(stage: &'a Stage, password: &str) -> Self {
-        let localstack = stage.localstack().await;
-        let name = stage.key("ghcr");
+    /// Creates a secret with this password, a ClusterPullSecret that names it, and a queue that no rule targets yet.
+    pub(super) async fn new(cluster: &'a TestCluster, password: &str) -> Self {
+        let localstack = localstack(&cluster.reaper).await;
+        let name = cluster.key("ghcr");
         let arn = localstack.create_secret(&name, &value(password)).await.expect("a secret");
-        let queue = localstack.create_queue(stage.name, RECEIVES).await.expect("a queue");
-        let cloud = Self { stage, localstack, queue, more: Vec::new(), name, arn };
-        stage.apply(&cloud.cluster_pull_secret(stage.name)).await;
+        let queue = localstack.create_queue(cluster.name, RECEIVES).await.expect("a queue");
+        let cloud = Self { cluster, localstack, queue, more: Vec::new(), name, arn };
+        cluster.apply(&cloud.cluster_pull_secret(cluster.name)).await;
         cloud
     }
 
-    /// A ClusterPullSecret of that name that names the secret.
+    /// A ClusterPullSecret with the secret as its key.
     pub(super) fn cluster_pull_secret(&self, name: &str) -> Value {
-        let mut cluster_pull_secret = self.stage.cluster_pull_secret(name);
+        let mut cluster_pull_secret = self.cluster.cluster_pull_secret(name);
         cluster_pull_secret["spec"]["registries"] =
             json!([{"host": HOST, "from": {"store": "aws", "key": self.name}}]);
         cluster_pull_secret
     }
 
-    /// Sends what the bus tells of the secret to the queue or to a topic.
+    /// Routes the events about the secret to the queue or to a topic.
     pub(super) async fn route(&self, target: &str) {
         let pattern = json!({
             "source": ["aws.secretsmanager"], "detail-type": [KIND],
             "detail": {"name": [self.name], "labelUpdated": ["AWSCURRENT"]},
         });
-        self.localstack.create_rule(self.stage.name, &pattern, target).await.expect("a rule");
+        self.localstack.create_rule(self.cluster.name, &pattern, target).await.expect("a rule");
     }
 
-    /// How a controller is started that reads the secret and the queues.
+    /// Prepares a controller that reads the secret and the queues.
     pub(super) fn controller(&self) -> Launch<'a> {
-        self.stage.controller().of(&self.manifests()).in_aws(self.localstack)
+        self.cluster.controller().manifests(&self.manifests()).aws(self.localstack)
     }
 
     fn manifests(&self) -> PathBuf {
@@ -75,33 +76,33 @@ impl<'a> Cloud<'a> {
              triggers: {{pollInterval: 0s, sqs: {}}}\n",
             json!(queues)
         );
-        self.stage.write(&[&self.stage.config(&more)])
+        self.cluster.write(&[&self.cluster.config(&more)])
     }
 
-    /// The same, started and served.
-    pub(super) async fn serve(&self, password: &str) -> Controller {
+    /// Starts such a controller and waits until every namespace is in sync.
+    pub(super) async fn start_synced(&self, password: &str) -> Controller {
         let controller = self.controller().start().await;
-        self.stage.until_served(password).await;
+        self.cluster.until_synced(password).await;
         controller
     }
 
-    /// Rotates the secret, and does not tell of it: the new version.
+    /// Rotates the secret without an event; returns the new version.
     pub(super) async fn put(&self, password: &str) -> String {
         self.localstack.put_secret(&self.name, &value(password)).await.expect("a version")
     }
 
-    /// Rotates the secret to a version of which the id was told before.
+    /// Rotates the secret to a version with a known id.
     pub(super) async fn put_version(&self, password: &str, version: &str) {
         self.localstack.put_secret_version(&self.name, &value(password), version).await.expect("a version");
     }
 
-    /// Puts the event that tells of a version on the bus.
-    pub(super) async fn tell(&self, version: &str) {
+    /// Publishes the event about a version on the bus.
+    pub(super) async fn publish(&self, version: &str) {
         let detail = json!({"name": self.name, "labelUpdated": "AWSCURRENT", "versionId": version});
         self.localstack.put_event(KIND, &[&self.arn], &detail).await.expect("an event");
     }
 
-    /// The event that tells of a version with a label, as it comes to a queue.
+    /// The event about a version with a label, as a queue receives it.
     pub(super) fn event(&self, label: &str, version: &str) -> Value {
         json!({
             "version": "0", "detail-type": KIND, "source": "aws.secretsmanager", "account": ACCOUNT, "region": REGION,
@@ -110,7 +111,7 @@ impl<'a> Cloud<'a> {
         })
     }
 
-    /// What CloudTrail tells of a rotation, as it comes to a queue.
+    /// The event of CloudTrail about a rotation, as a queue receives it.
     pub(super) fn rotated(&self) -> Value {
         json!({
             "version": "0", "detail-type": "AWS Service Event via CloudTrail", "source": "aws.secretsmanager",
@@ -123,30 +124,30 @@ impl<'a> Cloud<'a> {
         })
     }
 
-    /// Sends messages to a queue, to be received so long from now.
+    /// Sends messages to a queue, which are received after this time.
     pub(super) async fn send(&self, queue: &Queue, bodies: &[String], after: Duration) {
         self.localstack.send(queue, bodies, after).await.expect("messages are sent");
     }
 
     /// Waits until every message is deleted.
     pub(super) async fn until_empty(&self) {
-        until_within(PATIENCE, "an empty queue", async || self.messages(&self.queue.url).await == 0).await;
-        assert_eq!(self.messages(&self.queue.dead_letter_url).await, 0, "nothing is given up");
+        until_within(TIMEOUT, "an empty queue", async || self.messages(&self.queue.url).await == 0).await;
+        assert_eq!(self.messages(&self.queue.dead_letter_url).await, 0, "no message is dead-lettered");
     }
 
-    /// How many messages are in a queue.
+    /// The number of messages in a queue.
     pub(super) async fn messages(&self, url: &str) -> usize {
         self.localstack.messages(url).await.expect("a queue")
     }
 
-    /// How often the secret was read.
+    /// The number of fetches of the secret.
     pub(super) async fn reads(&self, controller: &Controller) -> usize {
         count(controller, "regcred_fetches_total{store=\"aws\",outcome=\"fetched\"}").await
     }
 }
 
-/// How many passes over a ClusterPullSecret there were.
-pub(super) async fn passes(controller: &Controller, cluster_pull_secret: &str) -> usize {
+/// The number of reconciliations of a ClusterPullSecret.
+pub(super) async fn reconciliations(controller: &Controller, cluster_pull_secret: &str) -> usize {
     let of = async |outcome: &str| {
         let labels = format!("cluster_pull_secret=\"{cluster_pull_secret}\",outcome=\"{outcome}\"");
         count(controller, &format!("regcred_reconciliations_total{{{labels}}}")).await
@@ -154,9 +155,16 @@ pub(super) async fn passes(controller: &Controller, cluster_pull_secret: &str) -
     of("in_sync").await + of("out_of_sync").await
 }
 
-/// What came of messages.
+/// The number of messages with this outcome.
 pub(super) async fn triggered(controller: &Controller, outcome: &str) -> usize {
     count(controller, &format!("regcred_triggers_total{{trigger=\"sqs\",outcome=\"{outcome}\"}}")).await
+}
+
+/// The LocalStack of all tests that need one; the first starts it.
+async fn localstack(reaper: &Reaper) -> &'static LocalStack {
+    static SHARED: OnceCell<LocalStack> = OnceCell::const_new();
+    let localstack = SHARED.get_or_try_init(|| LocalStack::start(reaper)).await;
+    localstack.unwrap_or_else(|error| panic!("LocalStack did not start: {error:#}"))
 }
 
 async fn count(controller: &Controller, series: &str) -> usize {

@@ -1,50 +1,51 @@
-//! Killed at any instant while messages flow: every rotation lands, and no message is lost or left.
+//! A controller killed at any instant while it receives messages: every rotation is applied, and no message is lost or
+//! left behind.
 
 use std::time::{Duration, Instant};
 
 use super::cloud::Cloud;
-use crate::dice::Dice;
-use crate::stage::Stage;
+use crate::cluster::cluster_with_shared_namespaces;
+use crate::rng::Rng;
 
 const KILLS: usize = 50;
 
 #[tokio::test]
-async fn fifty_kills_while_messages_flow_lose_none_and_leave_none() {
-    let stage = Stage::with_crowd("queue-killing", 50).await;
-    let mut dice = Dice::new();
-    let cloud = Cloud::new(&stage, "0").await;
-    cloud.serve("0").await.kill().await;
-    // How long a start and a rotation take here.
+async fn fifty_kills_lose_no_message_and_leave_none_behind() {
+    let cluster = cluster_with_shared_namespaces("queue-killing", 50).await;
+    let mut rng = Rng::new();
+    let cloud = Cloud::new(&cluster, "0").await;
+    cloud.start_synced("0").await.kill().await;
+    // The time of a start and a rotation on this machine.
     rotate(&cloud, 1).await;
     let begun = Instant::now();
-    let mut controller = cloud.controller().begin().await;
-    stage.until_served("1").await;
+    let mut controller = cloud.controller().spawn().await;
+    cluster.until_synced("1").await;
     let whole_rotation = begun.elapsed();
 
     let mut met = 0;
     for round in 2..2 + KILLS {
         rotate(&cloud, round).await;
-        tokio::time::sleep(dice.time(whole_rotation)).await;
+        tokio::time::sleep(rng.duration(whole_rotation)).await;
         controller.kill().await;
-        // A start reads every key by itself: whether a message may be gone is seen before.
+        // A start fetches every key, so the queue is checked before it.
         if cloud.messages(&cloud.queue.url).await > 0 {
             met += 1;
         } else {
-            let unserved = stage.unserved(&round.to_string()).await;
-            assert_eq!(unserved, Vec::<String>::new(), "a message of round {round} was deleted too early");
+            let out_of_sync = cluster.out_of_sync(&round.to_string()).await;
+            assert_eq!(out_of_sync, Vec::<String>::new(), "a message of round {round} was deleted too early");
         }
-        controller = cloud.controller().begin().await;
+        controller = cloud.controller().spawn().await;
     }
     let last = (1 + KILLS).to_string();
-    stage.until_served(&last).await;
+    cluster.until_synced(&last).await;
     cloud.until_empty().await;
     assert!(met >= KILLS / 10, "{met} of {KILLS} kills met a message");
-    assert_eq!(stage.unserved(&last).await, Vec::<String>::new());
+    assert_eq!(cluster.out_of_sync(&last).await, Vec::<String>::new());
     drop(controller);
 }
 
 async fn rotate(cloud: &Cloud<'_>, round: usize) {
     let version = cloud.put(&round.to_string()).await;
-    // Straight to the queue: what is still on the bus would look like a message that is gone.
+    // Straight to the queue: an event still on the bus would look like a lost message.
     cloud.send(&cloud.queue, &[cloud.event("AWSCURRENT", &version).to_string()], Duration::ZERO).await;
 }

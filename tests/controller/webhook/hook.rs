@@ -1,4 +1,4 @@
-//! A controller with a webhook, and those who ask it.
+//! A controller with a webhook, and its clients: good, bad and slow ones.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use futures::{StreamExt as _, stream};
+use harness::TestCluster;
 use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::controller::{Controller, Launch};
-use crate::stage::Stage;
 
-pub(super) const TOKEN: &str = "t0ken-of-the-stage";
-pub(super) const KEY: &str = "key-of-the-stage";
-/// How a request begins.
+pub(super) const TOKEN: &str = "t0ken-of-the-cluster";
+pub(super) const KEY: &str = "key-of-the-cluster";
+/// The beginning of a request.
 const POST: &str = "POST /v1/rotate HTTP/1.1\r\nHost: regcred\r\n";
-/// How long an answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest wait for an answer.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A controller with a webhook.
 pub(super) struct Hook {
@@ -30,85 +30,89 @@ pub(super) struct Hook {
 }
 
 impl Hook {
-    /// Starts a controller with a webhook, whose settings may be more than its files, and waits until it is ready.
-    /// Keys are made where there are none.
-    pub(super) async fn start(stage: &Stage, launch: Launch<'_>, more: &str) -> Self {
-        Self::of(stage, more, async |manifests| launch.of(&manifests).start().await).await
+    /// Starts a controller with a webhook that has `more` settings than its files, and waits until it is ready.
+    /// Creates missing key files.
+    pub(super) async fn start(cluster: &TestCluster, launch: Launch<'_>, more: &str) -> Self {
+        Self::with(cluster, more, async |manifests| launch.manifests(&manifests).start().await).await
     }
 
     /// The same without waiting.
-    pub(super) async fn begin(stage: &Stage, launch: Launch<'_>, more: &str) -> Self {
-        Self::of(stage, more, async |manifests| launch.of(&manifests).begin().await).await
+    pub(super) async fn spawn(cluster: &TestCluster, launch: Launch<'_>, more: &str) -> Self {
+        Self::with(cluster, more, async |manifests| launch.manifests(&manifests).spawn().await).await
     }
 
-    async fn of(stage: &Stage, more: &str, start: impl AsyncFnOnce(PathBuf) -> Controller) -> Self {
+    async fn with(cluster: &TestCluster, more: &str, start: impl AsyncFnOnce(PathBuf) -> Controller) -> Self {
         let port = world::free_port().expect("a free port");
         let address = format!("127.0.0.1:{port}");
         for (name, key) in [("tokens", TOKEN), ("keys", KEY)] {
-            if !path(stage, name).exists() {
-                write(stage, name, key);
+            if !path(cluster, name).exists() {
+                write(cluster, name, key);
             }
         }
         let files = format!(
             "tokenFile: {}, hmacKeyFile: {}",
-            path(stage, "tokens").display(),
-            path(stage, "keys").display()
+            path(cluster, "tokens").display(),
+            path(cluster, "keys").display()
         );
         let triggers =
             format!("triggers: {{pollInterval: 0s, webhook: {{listen: \"{address}\", {files}{more}}}}}\n");
-        let controller = start(stage.write(&[&stage.config(&triggers)])).await;
+        let controller = start(cluster.write(&[&cluster.config(&triggers)])).await;
         let client = builder().build().expect("a client");
-        Self { controller, address, port, client, directory: stage.directory.path().to_owned() }
+        Self { controller, address, port, client, directory: cluster.directory.path().to_owned() }
     }
 
-    /// Asks with the token: the status, and the body of the answer.
-    pub(super) async fn ask(&self, body: &str) -> (u16, String) {
-        self.try_to_ask(body).await.expect("an answer")
+    /// Sends a request with the token; returns status and body of the answer.
+    pub(super) async fn post(&self, body: &str) -> (u16, String) {
+        self.try_post(body).await.expect("an answer")
     }
 
-    /// The same; `None` where the connection is cut.
-    pub(super) async fn try_to_ask(&self, body: &str) -> Option<(u16, String)> {
+    /// The same; `None` if the connection is cut off.
+    pub(super) async fn try_post(&self, body: &str) -> Option<(u16, String)> {
         let request = self.client.post(format!("http://{}/v1/rotate", self.address)).bearer_auth(TOKEN);
         answer_to(request.body(body.to_owned())).await.ok()
     }
 
-    /// Asks with a signature.
-    pub(super) async fn ask_signed(&self, at: i64, signature: &str, body: &str) -> (u16, String) {
+    /// Sends a request with a signature.
+    pub(super) async fn post_signed(&self, at: i64, signature: &str, body: &str) -> (u16, String) {
         let request = self.client.post(format!("http://{}/v1/rotate", self.address));
         let request = request.header("X-Regcred-Timestamp", at).header("X-Regcred-Signature", signature);
         answer_to(request.body(body.to_owned())).await.expect("an answer")
     }
 
-    /// Asks with the token over TLS, trusting this certificate and no other; `None` where there is no connection.
-    pub(super) async fn ask_over_tls(&self, certificate: &str, body: &str) -> Option<(u16, String)> {
+    /// Sends a request with the token over TLS, and trusts this certificate alone; `None` if no connection is made.
+    pub(super) async fn post_over_tls(&self, certificate: &str, body: &str) -> Option<(u16, String)> {
         let trusted = Certificate::from_pem(certificate.as_bytes()).expect("a certificate");
         let client = builder().tls_certs_only([trusted]).build().expect("a client");
         let request = client.post(format!("https://localhost:{}/v1/rotate", self.port)).bearer_auth(TOKEN);
         answer_to(request.body(body.to_owned())).await.ok()
     }
 
-    /// That many requests that are refused, so many at once.
+    /// Sends `count` requests without a valid key, `at_once` of them at the same time.
     pub(super) async fn flood(&self, count: usize, at_once: usize) {
-        let one = |n: usize| async move {
-            let caller = match n % 3 {
-                0 => String::new(),
-                1 => format!("Authorization: Bearer hunter2-{n}\r\n"),
-                _ => {
-                    format!("X-Regcred-Timestamp: {n}\r\nX-Regcred-Signature: sha256={}\r\n", "0".repeat(64))
-                }
-            };
-            let body = "hunter2 ".repeat(n % 100);
-            let request = format!("{POST}{caller}Content-Length: {}\r\n\r\n{body}", body.len());
-            let mut stream = TcpStream::connect(&self.address).await.expect("a connection");
-            stream.write_all(request.as_bytes()).await.expect("it is taken in");
-            let mut answer = Vec::new();
-            let _ = stream.read_to_end(&mut answer).await;
-            assert!(answer.starts_with(b"HTTP/1.1 401 "), "{}", answer.escape_ascii());
-        };
-        stream::iter((0..count).map(one)).buffer_unordered(at_once).collect::<()>().await;
+        stream::iter((0..count).map(|n| self.post_invalid(n)))
+            .buffer_unordered(at_once)
+            .collect::<()>()
+            .await;
     }
 
-    /// How many requests had this outcome.
+    async fn post_invalid(&self, n: usize) {
+        let header = match n % 3 {
+            0 => String::new(),
+            1 => format!("Authorization: Bearer hunter2-{n}\r\n"),
+            _ => {
+                format!("X-Regcred-Timestamp: {n}\r\nX-Regcred-Signature: sha256={}\r\n", "0".repeat(64))
+            }
+        };
+        let body = "hunter2 ".repeat(n % 100);
+        let request = format!("{POST}{header}Content-Length: {}\r\n\r\n{body}", body.len());
+        let mut stream = TcpStream::connect(&self.address).await.expect("a connection");
+        stream.write_all(request.as_bytes()).await.expect("the request is sent");
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        assert!(answer.starts_with(b"HTTP/1.1 401 "), "{}", answer.escape_ascii());
+    }
+
+    /// The number of requests with this outcome.
     pub(super) async fn counted(&self, outcome: &str) -> usize {
         let series = format!("regcred_triggers_total{{trigger=\"webhook\",outcome=\"{outcome}\"}}");
         let metrics = self.controller.metrics().await;
@@ -116,17 +120,17 @@ impl Hook {
         value.unwrap_or_default()
     }
 
-    /// The bytes of the process that are in memory.
+    /// The resident memory of the process in bytes.
     pub(super) fn resident(&self) -> u64 {
-        self.controller.resident().expect("/proc tells it")
+        self.controller.resident().expect("/proc has the process")
     }
 
-    /// How many files and connections the process has open.
+    /// The number of open files and connections of the process.
     pub(super) fn connections(&self) -> usize {
-        self.controller.open_files().expect("/proc tells it")
+        self.controller.open_files().expect("/proc has the process")
     }
 
-    /// What a command of a shell says, which runs where the files are.
+    /// Runs a shell command in the directory of the key files; returns stdout.
     pub(super) async fn shell(&self, command: &str) -> String {
         let mut shell = tokio::process::Command::new("sh");
         let output =
@@ -141,18 +145,18 @@ impl Hook {
 }
 
 /// Sends a part of a request and waits until the connection is closed: nothing, half a head, or half a body.
-pub(super) async fn dawdle(address: &str, which: usize, now: i64) {
+pub(super) async fn post_incompletely(address: &str, which: usize, now: i64) {
     let signature = "0".repeat(64);
     let head = format!("{POST}X-Regcred-Timestamp: {now}\r\nX-Regcred-Signature: sha256={signature}\r\n");
     let request = format!("{head}Content-Length: 10\r\n\r\n{{");
     let part = [0, POST.len() - 5, request.len()][which % 3];
     let Ok(mut stream) = TcpStream::connect(address).await else { return };
-    // It may have been cut already.
+    // The connection may be closed already.
     let _ = stream.write_all(&request.as_bytes()[..part]).await;
     let _ = stream.read_to_end(&mut Vec::new()).await;
 }
 
-/// `sha256=` and the code of the time and the body.
+/// `sha256=` and the HMAC of the time and the body.
 pub(super) fn signature(key: &str, at: i64, body: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
     let code = hmac::sign(&key, format!("{at}.{body}").as_bytes());
@@ -162,17 +166,17 @@ pub(super) fn signature(key: &str, at: i64, body: &str) -> String {
     })
 }
 
-/// A file beside those of the stage.
-pub(super) fn path(stage: &Stage, name: &str) -> PathBuf {
-    stage.directory.path().join(name)
+/// A file in the directory of the test.
+pub(super) fn path(cluster: &TestCluster, name: &str) -> PathBuf {
+    cluster.directory.path().join(name)
 }
 
-pub(super) fn write(stage: &Stage, name: &str, content: &str) {
-    std::fs::write(path(stage, name), content).expect("a writable directory");
+pub(super) fn write(cluster: &TestCluster, name: &str, content: &str) {
+    std::fs::write(path(cluster, name), content).expect("a writable directory");
 }
 
 fn builder() -> ClientBuilder {
-    Client::builder().no_proxy().tls_certs_only([]).timeout(PATIENCE)
+    Client::builder().no_proxy().tls_certs_only([]).timeout(TIMEOUT)
 }
 
 async fn answer_to(request: RequestBuilder) -> reqwest::Result<(u16, String)> {

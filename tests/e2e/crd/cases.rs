@@ -1,12 +1,12 @@
-//! ClusterPullSecrets, good and bad, each by the lines of its spec.
+//! Valid and invalid ClusterPullSecrets, each by the lines of its spec.
 
 /// One ClusterPullSecret.
 pub(super) struct Case {
     pub(super) name: String,
     spec: String,
-    /// A part of what is wrong with it.
-    pub(super) mend: String,
-    /// The same in the words of a schema, where no rule of ours is asked.
+    /// A part of the expected error.
+    pub(super) expect: String,
+    /// The same from the schema, for mistakes that no CEL rule checks.
     schema: Option<&'static str>,
 }
 
@@ -22,13 +22,13 @@ impl Case {
         )
     }
 
-    /// What the answer of the API server has to hold.
-    pub(super) fn mend_of_api_server(&self) -> &str {
-        self.schema.unwrap_or(&self.mend)
+    /// A part of the expected error of the API server.
+    pub(super) fn expect_of_api_server(&self) -> &str {
+        self.schema.unwrap_or(&self.expect)
     }
 }
 
-/// Those without a mistake.
+/// The valid cases.
 pub(super) fn good() -> Vec<Case> {
     let hosts = [
         "ghcr.io",
@@ -44,7 +44,6 @@ pub(super) fn good() -> Vec<Case> {
         "ghcr.io/web/v2",
     ];
     let hosts = hosts.map(|host| format!("- {{host: {host}, from: {{store: files, key: a}}}}")).join("\n");
-    let most = |count: usize, item: &str| vec![item; count].join(", ");
     let specs = [
         String::new(),
         format!("registries:\n{hosts}"),
@@ -57,7 +56,7 @@ pub(super) fn good() -> Vec<Case> {
         "namespaces: {selector: {}, include: [], exclude: []}".into(),
         "namespaces: {include: [web, 'team-*', '{a,b*}-?', '**'], exclude: ['*-sandbox', kube-system]}"
             .into(),
-        format!("namespaces: {{include: [{}]}}", most(1000, "a")),
+        format!("namespaces: {{include: [{}]}}", vec!["a"; 1000].join(", ")),
         "namespaces: {selector: {matchLabels: {team: web, example.com/Team_1: '', a: A_b.c}}}".into(),
         "namespaces: {selector: {matchExpressions: [{key: a.b/c, operator: In, values: [a, '']}]}}".into(),
         "namespaces: {selector: {matchExpressions: [{key: a, operator: NotIn, values: [b]}]}}".into(),
@@ -75,14 +74,13 @@ pub(super) fn good() -> Vec<Case> {
     specs.into_iter().enumerate().map(|(n, spec)| case(format!("good-{n}"), spec, "", None)).collect()
 }
 
-/// Those with a mistake.
+/// The invalid cases.
 pub(super) fn bad() -> Vec<Case> {
-    let rules = in_the_words_of_a_rule().into_iter().map(|(spec, mend)| (spec, mend, None));
-    let schemas =
-        in_the_words_of_a_schema().into_iter().map(|(spec, mend, schema)| (spec, mend, Some(schema)));
+    let rules = rejected_by_rules().into_iter().map(|(spec, expect)| (spec, expect, None));
+    let schemas = rejected_by_schema().into_iter().map(|(spec, expect, schema)| (spec, expect, Some(schema)));
     let specs = rules.chain(schemas).enumerate();
     let mut cases: Vec<Case> =
-        specs.map(|(n, (spec, mend, schema))| case(format!("bad-{n}"), spec, mend, schema)).collect();
+        specs.map(|(n, (spec, expect, schema))| case(format!("bad-{n}"), spec, expect, schema)).collect();
     let long = "a".repeat(64);
     cases.push(case(
         long,
@@ -93,111 +91,141 @@ pub(super) fn bad() -> Vec<Case> {
     cases
 }
 
-fn case(name: String, spec: String, mend: &str, schema: Option<&'static str>) -> Case {
-    Case { name, spec, mend: mend.to_owned(), schema }
+fn case(name: String, spec: String, expect: &str, schema: Option<&'static str>) -> Case {
+    Case { name, spec, expect: expect.to_owned(), schema }
 }
 
-/// The lines of a spec, and what is wrong with it.
+/// One item of `registries`.
+fn registry(host: &str, key: &str) -> String {
+    format!("{{host: '{host}', from: {{store: files, key: {key}}}}}")
+}
+
+fn with_host(host: &str) -> String {
+    format!("registries: [{}]", registry(host, "a"))
+}
+
+fn with_hosts(one: &str, other: &str) -> String {
+    format!("registries: [{}, {}]", registry(one, "a"), registry(other, "a"))
+}
+
+fn with_key(key: &str) -> String {
+    format!("registries: [{}]", registry("ghcr.io", key))
+}
+
+fn with_registry(fields: &str) -> String {
+    format!("registries: [{{host: ghcr.io, {fields}}}]")
+}
+
+fn with_from(fields: &str) -> String {
+    with_registry(&format!("from: {{store: files, {fields}}}"))
+}
+
+fn with_labels(labels: &str) -> String {
+    format!("namespaces: {{selector: {{matchLabels: {{{labels}}}}}}}")
+}
+
+fn with_requirement(fields: &str) -> String {
+    format!("namespaces: {{selector: {{matchExpressions: [{{{fields}}}]}}}}")
+}
+
+/// The lines of a spec, and a part of the expected error.
 type Bad = (String, &'static str);
 
-fn in_the_words_of_a_rule() -> Vec<Bad> {
+fn rejected_by_rules() -> Vec<Bad> {
     [bad_hosts(), bad_registries(), bad_namespaces(), bad_choices(), nulls()].concat()
 }
 
 fn bad_hosts() -> Vec<Bad> {
     let once = "list each registry only once";
-    let host = |text: &str| format!("registries: [{{host: '{text}', from: {{store: files, key: a}}}}]");
-    let both = |one: &str, other: &str| {
-        let of = |host: &str| format!("{{host: '{host}', from: {{store: files, key: a}}}}");
-        format!("registries: [{}, {}]", of(one), of(other))
-    };
     vec![
-        (both("ghcr.io", "ghcr.io"), once),
-        (both("ghcr.io", "GHCR.io"), once),
-        (both("ghcr.io", "https://ghcr.io/"), once),
-        (both("ghcr.io/team", "http://ghcr.io/v2/team"), once),
-        (both("docker.io", "index.docker.io"), once),
-        (both("docker.io", "https://index.docker.io/v1/"), once),
-        (both("docker.io/acme", "index.docker.io/acme"), once),
+        (with_hosts("ghcr.io", "ghcr.io"), once),
+        (with_hosts("ghcr.io", "GHCR.io"), once),
+        (with_hosts("ghcr.io", "https://ghcr.io/"), once),
+        (with_hosts("ghcr.io/team", "http://ghcr.io/v2/team"), once),
+        (with_hosts("docker.io", "index.docker.io"), once),
+        (with_hosts("docker.io", "https://index.docker.io/v1/"), once),
+        (with_hosts("docker.io/acme", "index.docker.io/acme"), once),
         (
-            host("robot:pw@ghcr.io"),
+            with_host("robot:pw@ghcr.io"),
             "holds an @: write the host alone; usernames and passwords stay in the store",
         ),
-        (host("oci://ghcr.io"), "has a scheme other than http and https: write the host without a scheme"),
-        (host("ghcr.io?x"), "has a query or a fragment: write host, host:port or host:port/path"),
-        (host("https://"), "no host: write the registry as images name it, such as ghcr.io"),
-        (host("a[bc].example.com"), "has a pattern other than *: write * for one part of the host"),
-        (host("**.example.com"), "has ** in the host: one * stands for one part between dots"),
-        (host("ghcr.io/team-*"), "has a * after the host: the kubelet knows * only in the host"),
-        (host("a..b"), "has an empty part of the host, or one that begins or ends with a hyphen"),
-        (host("ghcr"), "has neither a dot nor a port: an image named like this is one on Docker Hub"),
         (
-            host("registry-1.docker.io"),
+            with_host("oci://ghcr.io"),
+            "has a scheme other than http and https: write the host without a scheme",
+        ),
+        (with_host("ghcr.io?x"), "has a query or a fragment: write host, host:port or host:port/path"),
+        (with_host("https://"), "no host: write the registry as images name it, such as ghcr.io"),
+        (with_host("a[bc].example.com"), "has a pattern other than *: write * for one part of the host"),
+        (with_host("**.example.com"), "has ** in the host: one * stands for one part between dots"),
+        (with_host("ghcr.io/team-*"), "has a * after the host: the kubelet knows * only in the host"),
+        (with_host("a..b"), "has an empty part of the host, or one that begins or ends with a hyphen"),
+        (with_host("ghcr"), "has neither a dot nor a port: an image named like this is one on Docker Hub"),
+        (
+            with_host("registry-1.docker.io"),
             "is Docker Hub by a name the kubelet does not know it by: write docker.io",
         ),
-        (host("ghcr.io:0"), "has a port that is not a number from 1 to 65535"),
-        (host("fd00::1"), "has a malformed IPv6 address: write it in brackets and with a port"),
-        (host("[fd00::1]"), "has an IPv6 address without a port, which the kubelet never matches"),
-        (host("ghcr.io/Team"), "has upper-case letters in its path, which no image name has"),
-        (host("ghcr.io/a/../b"), "has an empty, . or .. part in its path, which no image name has"),
+        (with_host("ghcr.io:0"), "has a port that is not a number from 1 to 65535"),
+        (with_host("fd00::1"), "has a malformed IPv6 address: write it in brackets and with a port"),
+        (with_host("[fd00::1]"), "has an IPv6 address without a port, which the kubelet never matches"),
+        (with_host("ghcr.io/Team"), "has upper-case letters in its path, which no image name has"),
+        (with_host("ghcr.io/a/../b"), "has an empty, . or .. part in its path, which no image name has"),
         (
-            host("ghcr.io/v1/v2"),
+            with_host("ghcr.io/v1/v2"),
             "has /v1/ or /v2/ twice: the kubelet drops the first; write the path without them",
         ),
-        (host("a_b.example.com"), "no image name has there: write host, host:port or host:port/path"),
+        (with_host("a_b.example.com"), "no image name has there: write host, host:port or host:port/path"),
     ]
 }
 
 fn bad_registries() -> Vec<Bad> {
     const NEEDS_HOST: &str = "needs a host: without one every entry of a docker config is taken as it is";
-    let registry = |text: &str| format!("registries: [{{host: ghcr.io, {text}}}]");
-    let from = |text: &str| registry(&format!("from: {{store: files, {text}}}"));
     vec![
         ("registries: []".into(), "must have at least one registry"),
         (
             "registries: [{from: {store: files, key: a}}, {from: {store: files, key: a}}]".into(),
             "every entry of the same key",
         ),
-        (registry("username: a:b, from: {store: files, key: a}"), "must not have a colon"),
-        (registry("username: '', from: {store: files, key: a}"), "must not be empty"),
+        (with_registry("username: a:b, from: {store: files, key: a}"), "must not have a colon"),
+        (with_registry("username: '', from: {store: files, key: a}"), "must not be empty"),
         (
-            registry("username: a, from: {store: files, key: a, usernameKey: b}"),
+            with_registry("username: a, from: {store: files, key: a, usernameKey: b}"),
             "cannot be combined with from.usernameKey: use only one of them",
         ),
         ("registries: [{username: a, from: {store: files, key: a}}]".into(), NEEDS_HOST),
         ("registries: [{from: {store: files, key: a, usernameKey: b}}]".into(), NEEDS_HOST),
         ("registries: [{from: {store: files, key: a, passwordKey: b}}]".into(), NEEDS_HOST),
-        (registry("from: {store: A_b, key: a}"), "must be lower-case letters, digits and hyphens"),
-        (from("key: ../a"), "must not have . or .. between its slashes"),
-        (from("key: a/."), "must not have . or .. between its slashes"),
-        (from("key: ''"), "must not be empty"),
-        (from("key: ' a'"), "must not begin or end with a space"),
-        (from("key: \"a\\n\""), "must not have line breaks or other control characters"),
-        (from("key: a, passwordKey: ''"), "must not be empty"),
+        (with_registry("from: {store: A_b, key: a}"), "must be lower-case letters, digits and hyphens"),
+        (with_from("key: ../a"), "must not have . or .. between its slashes"),
+        (with_from("key: a/."), "must not have . or .. between its slashes"),
+        (with_from("key: ''"), "must not be empty"),
+        (with_from("key: ' a'"), "must not begin or end with a space"),
+        (with_from("key: \"a\\n\""), "must not have line breaks or other control characters"),
+        (with_from("key: a, passwordKey: ''"), "must not be empty"),
     ]
 }
 
 fn bad_namespaces() -> Vec<Bad> {
     const KEY: &str = "must be a label: letters, digits, hyphens, underscores and dots";
     const VALUE: &str = "must be the value of a label: letters, digits, hyphens, underscores and dots";
-    let labels = |text: &str| format!("namespaces: {{selector: {{matchLabels: {{{text}}}}}}}");
-    let requirement = |text: &str| format!("namespaces: {{selector: {{matchExpressions: [{{{text}}}]}}}}");
     vec![
         ("namespaces: {include: [Web]}".into(), "must be the name of a namespace"),
         ("namespaces: {exclude: ['team-[0-9]']}".into(), "a glob of such letters with *, ? and {one,other}"),
         ("namespaces: {include: ['{a,{b}}']}".into(), "a glob of such letters with *, ? and {one,other}"),
-        (labels("'a b': web"), KEY),
-        (labels("A/b: web"), KEY),
-        (labels(&format!("{}/b: web", "a".repeat(254))), KEY),
-        (labels("team: -web"), VALUE),
-        (requirement("key: '', operator: Exists"), KEY),
-        (requirement("key: a, operator: In, values: ['b c']"), VALUE),
-        (requirement("key: a, operator: In"), "must not be empty with the operators In and NotIn"),
+        (with_labels("'a b': web"), KEY),
+        (with_labels("A/b: web"), KEY),
+        (with_labels(&format!("{}/b: web", "a".repeat(254))), KEY),
+        (with_labels("team: -web"), VALUE),
+        (with_requirement("key: '', operator: Exists"), KEY),
+        (with_requirement("key: a, operator: In, values: ['b c']"), VALUE),
+        (with_requirement("key: a, operator: In"), "must not be empty with the operators In and NotIn"),
         (
-            requirement("key: a, operator: NotIn, values: []"),
+            with_requirement("key: a, operator: NotIn, values: []"),
             "must not be empty with the operators In and NotIn",
         ),
-        (requirement("key: a, operator: Exists, values: [b]"), "must be empty with the operators Exists and"),
+        (
+            with_requirement("key: a, operator: Exists, values: [b]"),
+            "must be empty with the operators Exists and",
+        ),
     ]
 }
 
@@ -220,7 +248,7 @@ fn bad_choices() -> Vec<Bad> {
     ]
 }
 
-/// What the API server would drop, and with it whatever stands below it in comments.
+/// Nulls, which the API server would drop together with the commented lines below them.
 fn nulls() -> Vec<Bad> {
     let specs = [
         "namespaces: ~",
@@ -235,14 +263,9 @@ fn nulls() -> Vec<Bad> {
     specs.map(|spec| (spec.to_owned(), "has no value: give it one, or remove the field")).to_vec()
 }
 
-/// What is wrong by the checks, and by the schema.
-fn in_the_words_of_a_schema() -> Vec<(String, &'static str, &'static str)> {
-    let long = |count: usize| "a".repeat(count);
-    let registries = |count: usize| {
-        let of = |n: usize| format!("{{host: r{n}.io, from: {{store: files, key: a}}}}");
-        format!("registries: [{}]", (0..count).map(of).collect::<Vec<_>>().join(", "))
-    };
-    let key = |key: &str| format!("registries: [{{host: ghcr.io, from: {{store: files, key: {key}}}}}]");
+/// The expected errors of the validation and of the schema.
+fn rejected_by_schema() -> Vec<(String, &'static str, &'static str)> {
+    let registries: Vec<_> = (0..65).map(|n| registry(&format!("r{n}.io"), "a")).collect();
     vec![
         (
             "registires: []".into(),
@@ -261,9 +284,9 @@ fn in_the_words_of_a_schema() -> Vec<(String, &'static str, &'static str)> {
             "from.key: Required",
         ),
         ("registries: [{host: ghcr.io}]".into(), "the field from is missing", "from: Required"),
-        (key("~"), "has no value: give it one, or remove the field", "from.key: Required"),
-        (key("010"), "must be text, but is a number", "must be of type string"),
-        (key("no"), "must be text, but is true or false", "must be of type string"),
+        (with_key("~"), "has no value: give it one, or remove the field", "from.key: Required"),
+        (with_key("010"), "must be text, but is a number", "must be of type string"),
+        (with_key("no"), "must be text, but is true or false", "must be of type string"),
         ("suspend: 'true'".into(), "must be true or false, not text", "must be of type boolean"),
         ("refreshInterval: 60".into(), "must be text, but is a number", "must be of type string"),
         ("serviceAccounts: default".into(), "must be a list, not text", "must be of type array"),
@@ -281,12 +304,16 @@ fn in_the_words_of_a_schema() -> Vec<(String, &'static str, &'static str)> {
             "supported values: \"In\", \"NotIn\", \"Exists\", \"DoesNotExist\"",
         ),
         (
-            format!("secretName: {}", long(254)),
+            format!("secretName: {}", "a".repeat(254)),
             "must have at most 253 characters",
             "may not be more than 253",
         ),
-        (key(&long(1025)), "must have at most 1024 characters", "may not be more than 1024"),
-        (registries(65), "must have at most 64 items", "must have at most 64 items"),
+        (with_key(&"a".repeat(1025)), "must have at most 1024 characters", "may not be more than 1024"),
+        (
+            format!("registries: [{}]", registries.join(", ")),
+            "must have at most 64 items",
+            "must have at most 64 items",
+        ),
         (
             format!("namespaces: {{include: [{}]}}", vec!["a"; 1001].join(", ")),
             "must have at most 1000 items",

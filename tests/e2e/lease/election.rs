@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use world::{AuditMark, World};
 
-use crate::scene::until;
+use crate::cluster::until;
 
 pub(crate) struct Election {
     pub(crate) world: &'static World,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use regcred::manifest::config::FileStore;
@@ -33,9 +34,8 @@ impl Subject for Files {
     async fn put(&self, key: &str, value: &Value) {
         let path = self.0.path().join(key);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
         let before = modified(&path);
-        // The clock of a file system may tick only every few milliseconds.
+        // The clock of a file system may have a resolution of a few milliseconds.
         while modified(&path) == before {
             std::fs::write(&path, value.to_string()).unwrap();
         }
@@ -44,6 +44,10 @@ impl Subject for Files {
     async fn delete(&self, key: &str) {
         std::fs::remove_file(self.0.path().join(key)).unwrap();
     }
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    path.metadata().and_then(|metadata| metadata.modified()).ok()
 }
 
 fn open(directory: &Path) -> Arc<dyn Provider> {

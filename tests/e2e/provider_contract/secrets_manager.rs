@@ -69,7 +69,7 @@ async fn request(action: &str, body: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_secret_is_read_by_its_arn_and_by_its_partial_arn() {
+async fn secret_is_read_by_arn_and_by_partial_arn() {
     let localstack = &World::shared().await.localstack;
     let value = password("hunter2");
     let arn = localstack.create_secret("by-arn/ghcr", &value.to_string()).await.unwrap();
@@ -88,26 +88,28 @@ async fn a_secret_is_read_by_its_arn_and_by_its_partial_arn() {
 }
 
 #[tokio::test]
-async fn the_version_is_told_by_any_name_of_the_secret_and_of_one_that_was_made_anew() {
+async fn version_is_found_by_any_name_and_after_recreation() {
     let localstack = &World::shared().await.localstack;
-    let arn = localstack.create_secret("anew/ghcr", "old").await.unwrap();
-    let keys = [arn.rsplit_once('-').unwrap().0.to_owned(), "anew/ghcr".to_owned()].map(Key);
+    let arn = localstack.create_secret("recreated/ghcr", "old").await.unwrap();
+    let keys = [arn.rsplit_once('-').unwrap().0.to_owned(), "recreated/ghcr".to_owned()].map(Key);
     let provider = LocalStack.provider().await;
-    let versions = async || {
-        let read = provider.read(&keys).await.into_iter().map(|value| value.unwrap().version.0);
-        let read: Vec<_> = read.collect();
-        let asked = provider.versions(&keys).await.into_iter().map(|version| version.unwrap().0);
-        assert_eq!(asked.collect::<Vec<_>>(), read);
-        read
-    };
-    let old = versions().await;
+    let old = versions(&*provider, &keys).await;
     request("DeleteSecret", &json!({"SecretId": arn, "ForceDeleteWithoutRecovery": true})).await;
-    localstack.create_secret("anew/ghcr", "new").await.unwrap();
-    assert_ne!(versions().await, old);
+    localstack.create_secret("recreated/ghcr", "new").await.unwrap();
+    assert_ne!(versions(&*provider, &keys).await, old);
+}
+
+/// The versions of keys, which a read and a request for versions both return.
+async fn versions(provider: &dyn Provider, keys: &[Key]) -> Vec<String> {
+    let read = provider.read(keys).await.into_iter().map(|value| value.unwrap().version.0);
+    let read: Vec<_> = read.collect();
+    let polled = provider.versions(keys).await.into_iter().map(|version| version.unwrap().0);
+    assert_eq!(polled.collect::<Vec<_>>(), read);
+    read
 }
 
 #[tokio::test]
-async fn a_binary_secret_is_read_as_its_bytes() {
+async fn binary_secret_is_read_as_its_bytes() {
     let bytes = [0, 159, 146, 150];
     for name in ["binary/a", "binary/b"] {
         let token = format!("{name:-<32}").replace('/', "-");
@@ -124,11 +126,11 @@ async fn a_binary_secret_is_read_as_its_bytes() {
 }
 
 #[tokio::test]
-async fn the_version_is_the_id_of_the_current_one() {
+async fn version_is_the_id_of_the_current_version() {
     let localstack = &World::shared().await.localstack;
     localstack.create_secret("current", "old").await.unwrap();
     let new = localstack.put_secret("current", "new").await.unwrap();
-    // A rotation that has not finished: not what is current.
+    // A rotation that has not finished: its version is not current.
     let body = json!({
         "SecretId": "current", "SecretString": "pending", "VersionStages": ["AWSPENDING"],
         "ClientRequestToken": "pending-0000000000000000000000000000",
@@ -141,7 +143,7 @@ async fn the_version_is_the_id_of_the_current_one() {
 }
 
 #[tokio::test]
-async fn a_secret_without_a_value_is_not_found() {
+async fn secret_without_a_value_is_not_found() {
     request(
         "CreateSecret",
         &json!({"Name": "hollow", "ClientRequestToken": "hollow-0000000000000000000000000000"}),

@@ -18,8 +18,8 @@ use world::World;
 
 use super::{Subject, closed_address, json_of, outcome, password, read};
 
-/// How long a test waits for what time brings.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest wait of a test for an expiry.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) struct Kv2(&'static World);
 
@@ -100,13 +100,14 @@ async fn settings(mount: &str, kv: KvVersion) -> VaultSettings {
 /// The root token of the shared Vault, in a file that all tests share.
 async fn root_token_file() -> PathBuf {
     static FILE: tokio::sync::OnceCell<PathBuf> = tokio::sync::OnceCell::const_new();
-    let file = async || {
-        let world = World::shared().await;
-        let file = world.reaper().new_directory("root-token").unwrap().join("token");
-        std::fs::write(&file, &world.vault.root_token).unwrap();
-        file
-    };
-    FILE.get_or_init(file).await.clone()
+    FILE.get_or_init(write_root_token).await.clone()
+}
+
+async fn write_root_token() -> PathBuf {
+    let world = World::shared().await;
+    let file = world.reaper().new_directory("root-token").unwrap().join("token");
+    std::fs::write(&file, &world.vault.root_token).unwrap();
+    file
 }
 
 fn open(settings: &VaultSettings) -> Arc<dyn Provider> {
@@ -121,18 +122,18 @@ fn reads_of(world: &World, path: &str) -> usize {
         .count()
 }
 
-/// What reading `key` fails with.
+/// The error of a read of `key`.
 async fn message(provider: &dyn Provider, key: &str) -> String {
     read(provider, key).await.unwrap_err().to_string()
 }
 
-/// The version of `key`, or the reason why there is none.
+/// The version of `key`, or the reason for its absence.
 async fn version(provider: &dyn Provider, key: &str) -> String {
     outcome(provider.versions(&[key.into()]).await.remove(0))
 }
 
 #[tokio::test]
-async fn a_destroyed_version_is_deleted_and_a_key_without_versions_not_found() {
+async fn destroyed_version_is_deleted_and_empty_key_not_found() {
     let subject = Kv2::new().await;
     let provider = subject.provider().await;
     subject.put("destroyed", &password("hunter2")).await;
@@ -151,61 +152,62 @@ async fn a_destroyed_version_is_deleted_and_a_key_without_versions_not_found() {
 }
 
 #[tokio::test]
-async fn the_version_of_a_key_that_was_made_anew_goes_backwards() {
+async fn version_of_a_recreated_key_goes_backwards() {
     let subject = Kv2::new().await;
     let provider = subject.provider().await;
     for expect in ["1", "2"] {
-        subject.put("anew", &password("hunter2")).await;
-        assert_eq!(version(&*provider, "anew").await, expect);
+        subject.put("recreated", &password("hunter2")).await;
+        assert_eq!(version(&*provider, "recreated").await, expect);
     }
-    subject.0.vault.delete("secret/metadata/anew").await.unwrap();
-    subject.put("anew", &password("hunter2")).await;
-    assert_eq!(version(&*provider, "anew").await, "1");
-    assert_eq!(read(&*provider, "anew").await.unwrap().version.0, "1");
+    subject.0.vault.delete("secret/metadata/recreated").await.unwrap();
+    subject.put("recreated", &password("hunter2")).await;
+    assert_eq!(version(&*provider, "recreated").await, "1");
+    assert_eq!(read(&*provider, "recreated").await.unwrap().version.0, "1");
 }
 
 #[tokio::test]
-async fn a_version_that_is_to_be_deleted_says_when_and_is_deleted_then() {
+async fn version_with_a_deletion_time_reports_it_and_is_deleted() {
     let subject = Kv2::new().await;
     let (vault, provider) = (&subject.0.vault, subject.provider().await);
-    let put = async |key: &str, after: &str| {
-        vault
-            .write(&format!("secret/metadata/{key}"), &json!({"delete_version_after": after}))
-            .await
-            .unwrap();
-        let data = json!({"data": password("hunter2")});
-        let written = vault.write(&format!("secret/data/{key}"), &data).await.unwrap();
-        let time = |field: &str| written["data"][field].as_str().unwrap().parse::<Timestamp>().ok();
-        (time("created_time").unwrap(), time("deletion_time"))
-    };
-    let (created, deletion) = put("expiring/hour", "1h").await;
+    let (created, deletion) = put_expiring(vault, "expiring/hour", "1h").await;
     let value = read(&*provider, "expiring/hour").await.unwrap();
     assert_eq!(value.expires_at, deletion);
     assert_eq!(value.expires_at, Some(created + Duration::from_hours(1)));
     assert_eq!(version(&*provider, "expiring/hour").await, value.version.0);
-    assert_eq!(put("expiring/never", "0s").await.1, None);
+    assert_eq!(put_expiring(vault, "expiring/never", "0s").await.1, None);
     assert_eq!(read(&*provider, "expiring/never").await.unwrap().expires_at, None);
 
-    put("expiring/soon", "2s").await;
+    put_expiring(vault, "expiring/soon", "2s").await;
     let begin = Instant::now();
     let error = loop {
         match read(&*provider, "expiring/soon").await {
             Ok(value) => assert!(value.expires_at.is_some()),
             Err(error) => break error,
         }
-        assert!(begin.elapsed() < PATIENCE);
+        assert!(begin.elapsed() < TIMEOUT);
         sleep(Duration::from_millis(100)).await;
     };
     assert_eq!(error.to_string(), "store vault, key expiring/soon: the current version is deleted");
-    // The date of an answer has no fractions of a second.
+    // The HTTP date of an answer has no fractions of a second.
     while version(&*provider, "expiring/soon").await != "Deleted" {
-        assert!(begin.elapsed() < PATIENCE);
+        assert!(begin.elapsed() < TIMEOUT);
         sleep(Duration::from_millis(100)).await;
     }
 }
 
+/// Puts a version that is deleted after this time; returns its times of creation and of deletion.
+async fn put_expiring(vault: &world::Vault, key: &str, after: &str) -> (Timestamp, Option<Timestamp>) {
+    let metadata = json!({"delete_version_after": after});
+    vault.write(&format!("secret/metadata/{key}"), &metadata).await.unwrap();
+    let data = json!({"data": password("hunter2")});
+    let written = vault.write(&format!("secret/data/{key}"), &data).await.unwrap();
+    let [created, deletion] = ["created_time", "deletion_time"]
+        .map(|field| written["data"][field].as_str().unwrap().parse::<Timestamp>().ok());
+    (created.unwrap(), deletion)
+}
+
 #[tokio::test]
-async fn a_mount_may_have_slashes_and_a_key_any_letter() {
+async fn mount_may_have_slashes_and_key_any_character() {
     let vault = &World::shared().await.vault;
     vault.enable_kv("team/a/kv", 2).await.unwrap();
     let provider = open(&settings("team/a/kv", KvVersion::V2).await);
@@ -217,7 +219,7 @@ async fn a_mount_may_have_slashes_and_a_key_any_letter() {
 }
 
 #[tokio::test]
-async fn the_wrong_version_of_the_engine_is_named_where_the_vault_tells() {
+async fn wrong_engine_version_is_reported_where_vault_returns_it() {
     let vault = &World::shared().await.vault;
     vault.put_kv2("secret", "wrong-version", &password("hunter2")).await.unwrap();
     let provider = open(&settings("secret", KvVersion::V1).await);
@@ -234,7 +236,7 @@ async fn the_wrong_version_of_the_engine_is_named_where_the_vault_tells() {
 }
 
 #[tokio::test]
-async fn a_mount_that_is_not_there_is_named() {
+async fn missing_mount_is_reported() {
     let provider = open(&settings("nowhere", KvVersion::V2).await);
     assert_eq!(
         message(&*provider, "key").await,
@@ -243,7 +245,7 @@ async fn a_mount_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
-async fn a_sealed_vault_is_sealed_until_it_is_opened() {
+async fn sealed_vault_is_reported_until_it_is_unsealed() {
     let world = World::shared().await;
     let vault = world::Vault::start(world.reaper()).await.unwrap();
     vault.put_kv2("secret", "key", &password("hunter2")).await.unwrap();

@@ -1,4 +1,4 @@
-//! Ways to log in, and how long a token lasts.
+//! Login methods, and the life of a token.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use tokio::time::{Instant, sleep};
 use world::{VaultAuditMark, World};
 
 use super::super::{json_of, password, read};
-use super::{PATIENCE, message, open, settings};
+use super::{TIMEOUT, message, open, settings};
 
-/// An auth mount, a policy and a key of one test's own.
+/// An auth mount, a policy and two keys of one test.
 struct Mount {
     world: &'static World,
     name: &'static str,
@@ -56,16 +56,23 @@ impl Mount {
         path
     }
 
+    /// Creates a token with the policy.
+    async fn token(&self) -> String {
+        let body = json!({"policies": [self.name], "ttl": "20m", "display_name": "x", "no_parent": true});
+        let answer = self.world.vault.write("auth/token/create", &body).await.unwrap();
+        answer["auth"]["client_token"].as_str().unwrap().to_owned()
+    }
+
     fn key(&self, key: &str) -> String {
         format!("{}/{key}", self.name)
     }
 
-    /// How often somebody who logged in here, or tries to, asked for `path`.
+    /// The number of requests for `path` by logins at this mount, and by attempts to log in.
     fn requests(&self, path: &str) -> usize {
         let events = self.world.vault.audit_events_since(self.beginning).unwrap();
-        let is_ours = |who: &str| who.is_empty() || who.starts_with(self.name);
         let requests = events.iter().filter(|event| event.kind == "request" && event.path == path);
-        requests.filter(|event| is_ours(&event.display_name)).count()
+        let display_names = requests.map(|event| &event.display_name);
+        display_names.filter(|it| it.is_empty() || it.starts_with(self.name)).count()
     }
 
     fn logins(&self) -> usize {
@@ -78,7 +85,7 @@ impl Mount {
 }
 
 #[tokio::test]
-async fn an_app_role_logs_in_once_for_many_reads() {
+async fn app_role_logs_in_once_for_many_reads() {
     let mount = Mount::new("login-approle", "approle").await;
     let provider = open(&mount.app_role(json!({"token_policies": [mount.name], "token_ttl": "20m"})).await);
     for _ in 0..3 {
@@ -90,26 +97,26 @@ async fn an_app_role_logs_in_once_for_many_reads() {
 }
 
 #[tokio::test]
-async fn a_policy_that_does_not_admit_us_is_denied_by_its_path() {
+async fn denied_path_is_reported_and_read_again_with_new_token() {
     let mount = Mount::new("login-policy", "approle").await;
     let provider = open(&mount.app_role(json!({"token_policies": [mount.name], "token_ttl": "20m"})).await);
     let denied =
         "store vault, key prod/ghcr: access denied: no policy grants `read` on secret/data/prod/ghcr";
     assert_eq!(message(&*provider, "prod/ghcr").await, denied);
     assert!(read(&*provider, &mount.key("a")).await.is_ok());
-    assert_eq!(mount.logins(), 1, "a token that was just got is good");
+    assert_eq!(mount.logins(), 1, "a new token is not replaced");
 
-    // Later it may be dead or have outlived its policies: each call asks with a new one, once.
+    // Later the token may be revoked or its policies changed: each call retries once with a new token.
     for _ in 0..3 {
         assert_eq!(message(&*provider, "prod/ghcr").await, denied);
     }
     assert_eq!(mount.logins(), 4);
     let tokens = mount.world.vault.request("LIST", "sys/leases/lookup/auth/login-policy/login", None).await;
-    assert_eq!(tokens.unwrap()["data"]["keys"].as_array().unwrap().len(), 1, "the others are given back");
+    assert_eq!(tokens.unwrap()["data"]["keys"].as_array().unwrap().len(), 1, "the others are revoked");
 }
 
 #[tokio::test]
-async fn a_policy_for_values_only_is_denied_the_versions_by_their_path() {
+async fn denied_metadata_paths_are_reported() {
     let mount = Mount::new("login-metadata", "approle").await;
     let provider = open(&mount.app_role(json!({"token_policies": [mount.name], "token_ttl": "20m"})).await);
     let keys = ["a", "b"].map(|key| Key(mount.key(key)));
@@ -124,7 +131,7 @@ async fn a_policy_for_values_only_is_denied_the_versions_by_their_path() {
 }
 
 #[tokio::test]
-async fn a_role_that_gets_another_policy_is_logged_in_anew() {
+async fn role_with_a_new_policy_is_logged_in_again() {
     let mount = Mount::new("login-role", "approle").await;
     let provider = open(&mount.app_role(json!({"token_policies": ["default"], "token_ttl": "20m"})).await);
     let key = mount.key("a");
@@ -135,7 +142,7 @@ async fn a_role_that_gets_another_policy_is_logged_in_anew() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_id_says_which_files_to_check_and_a_new_one_is_read() {
+async fn wrong_secret_id_names_the_files_and_a_new_one_is_read() {
     let mount = Mount::new("login-wrong", "approle").await;
     let settings = mount.app_role(json!({"token_policies": [mount.name]})).await;
     let path = mount.directory.path().join("secret-id");
@@ -152,15 +159,15 @@ async fn a_wrong_secret_id_says_which_files_to_check_and_a_new_one_is_read() {
 }
 
 #[tokio::test]
-async fn a_token_is_renewed_while_it_can_be_and_then_replaced() {
+async fn token_is_renewed_while_possible_and_then_replaced() {
     let mount = Mount::new("login-short", "approle").await;
-    // To be renewed from 8 to 12 s and replaced from 16 to 20 s: seconds in which a busy machine may pause.
+    // Renewed between 8 and 12 s, and replaced between 16 and 20 s: a busy machine may pause for seconds.
     let role = json!({"token_policies": [mount.name], "token_ttl": "12s", "token_max_ttl": "20s"});
     let provider = open(&mount.app_role(role).await);
     let started = Instant::now();
     let mut renewed_after = None;
     while mount.logins() < 2 {
-        assert!(started.elapsed() < PATIENCE, "{} renewals and no login", mount.renewals());
+        assert!(started.elapsed() < TIMEOUT, "{} renewals and no login", mount.renewals());
         assert!(read(&*provider, &mount.key("a")).await.is_ok());
         if mount.renewals() > 0 {
             renewed_after.get_or_insert(started.elapsed());
@@ -171,18 +178,18 @@ async fn a_token_is_renewed_while_it_can_be_and_then_replaced() {
     assert!(renewed_after >= Duration::from_secs(8), "{renewed_after:?}");
     let errors = mount.world.vault.audit_events_since(mount.beginning).unwrap();
     let refused = errors.iter().filter(|event| event.path == format!("secret/data/{}", mount.key("a")));
-    assert!(refused.clone().all(|event| event.error.is_empty()), "a read met a dead token");
+    assert!(refused.clone().all(|event| event.error.is_empty()), "a read used an expired token");
     assert!(refused.count() > 0);
 }
 
 #[tokio::test]
-async fn a_token_that_cannot_be_renewed_is_replaced() {
+async fn unrenewable_token_is_replaced() {
     let mount = Mount::new("login-batch", "approle").await;
     let role = json!({"token_policies": [mount.name], "token_ttl": "2s", "token_type": "batch"});
     let provider = open(&mount.app_role(role).await);
     let started = Instant::now();
     while mount.logins() < 2 {
-        assert!(started.elapsed() < PATIENCE);
+        assert!(started.elapsed() < TIMEOUT);
         assert!(read(&*provider, &mount.key("a")).await.is_ok());
         sleep(Duration::from_millis(50)).await;
     }
@@ -190,7 +197,7 @@ async fn a_token_that_cannot_be_renewed_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_revoked_token_is_replaced_once_for_all_reads() {
+async fn revoked_token_is_replaced_once_for_all_reads() {
     let mount = Mount::new("login-revoked", "approle").await;
     let provider = open(&mount.app_role(json!({"token_policies": [mount.name], "token_ttl": "20m"})).await);
     assert!(read(&*provider, &mount.key("a")).await.is_ok());
@@ -202,14 +209,9 @@ async fn a_revoked_token_is_replaced_once_for_all_reads() {
 }
 
 #[tokio::test]
-async fn a_token_in_a_file_is_read_anew_when_it_is_refused() {
+async fn refused_token_is_read_again_from_its_file() {
     let mount = Mount::new("login-file", "approle").await;
-    let token = async |ttl: &str| {
-        let body = json!({"policies": [mount.name], "ttl": ttl, "display_name": "x", "no_parent": true});
-        let answer = mount.world.vault.write("auth/token/create", &body).await.unwrap();
-        answer["auth"]["client_token"].as_str().unwrap().to_owned()
-    };
-    let first = token("20m").await;
+    let first = mount.token().await;
     let file = mount.file("token", &first);
     let auth = VaultAuth::TokenFile(file);
     let provider = open(&VaultSettings { auth, ..settings("secret", KvVersion::V2).await });
@@ -223,12 +225,12 @@ async fn a_token_in_a_file_is_read_anew_when_it_is_refused() {
              `read` on secret/data/{key}"
         )
     );
-    mount.file("token", &token("20m").await);
+    mount.file("token", &mount.token().await);
     assert!(read(&*provider, &key).await.is_ok());
 }
 
 #[tokio::test]
-async fn a_service_account_logs_in_with_the_token_its_file_holds_by_then() {
+async fn service_account_logs_in_with_the_current_token_file() {
     let mount = Mount::new("login-policy-kubernetes", "approle").await;
     let kube = &mount.world.kube;
     kube.create_namespaces(["login-kubernetes"], &[]).await.unwrap();

@@ -1,5 +1,5 @@
-//! Whose certificates are trusted. The API server stands in for a Vault: it has a certificate authority
-//! of its own, and a connection that is made is answered by something that is no Vault.
+//! Trusted certificates. The API server stands in for a Vault: it has its own certificate authority, and it answers a
+//! connection as a server that is no Vault.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use world::World;
 
 use super::{message, open};
 
-/// The address of a Vault whose certificate nobody here trusts, for a test that is run again.
+/// The variable with the address of a Vault with an untrusted certificate, for a test that is run again.
 const ADDRESS: &str = "REGCRED_TEST_UNTRUSTED_ADDRESS";
 
 /// An authority that has signed nothing.
@@ -43,7 +43,7 @@ async fn message_of(address: &str, ca_file: Option<PathBuf>) -> String {
 }
 
 #[tokio::test]
-async fn a_certificate_of_an_unknown_authority_is_refused() {
+async fn certificate_of_unknown_authority_is_refused() {
     #[allow(clippy::disallowed_methods, reason = "the edge of this process is this test")]
     let address = match std::env::var(ADDRESS) {
         Ok(address) => address,
@@ -59,14 +59,11 @@ async fn a_certificate_of_an_unknown_authority_is_refused() {
 }
 
 #[tokio::test]
-async fn nothing_in_the_environment_turns_the_verification_off() {
+async fn environment_cannot_disable_verification() {
     let address = &World::shared().await.kube.url;
     for value in ["", "1", "true"] {
         let again = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "provider_contract::vault::tls::a_certificate_of_an_unknown_authority_is_refused",
-            ])
+            .args(["--exact", "provider_contract::vault::tls::certificate_of_unknown_authority_is_refused"])
             .env(ADDRESS, address)
             .env("VAULT_SKIP_VERIFY", value)
             .env("VAULT_CACERT", &World::shared().await.kube.ca_file)
@@ -82,7 +79,7 @@ async fn nothing_in_the_environment_turns_the_verification_off() {
 }
 
 #[tokio::test]
-async fn the_authority_in_the_ca_file_is_trusted() {
+async fn authority_in_the_ca_file_is_trusted() {
     let kube = &World::shared().await.kube;
     assert_eq!(
         message_of(&kube.url, Some(kube.ca_file.clone())).await,
@@ -91,7 +88,7 @@ async fn the_authority_in_the_ca_file_is_trusted() {
 }
 
 #[tokio::test]
-async fn a_wrong_ca_file_is_named() {
+async fn wrong_ca_file_is_reported() {
     let directory = tempfile::TempDir::new().unwrap();
     let ca_file = directory.path().join("ca.pem");
     std::fs::write(&ca_file, OTHER_AUTHORITY).unwrap();

@@ -1,4 +1,4 @@
-//! Chance that can be had again: a failing run prints the seed it was made of.
+//! Reproducible random numbers: a failing run prints its seed.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -7,19 +7,19 @@ use std::time::Duration;
 const VARIABLE: &str = "REGCRED_SEED";
 
 /// Splitmix64: small, and the same for a seed on every machine.
-pub(crate) struct Dice {
+pub(crate) struct Rng {
     state: u64,
 }
 
-impl Dice {
-    /// New dice with a seed by chance or from the environment, which is printed.
+impl Rng {
+    /// Creates a generator with a random seed or the one in the environment, and prints the seed.
     pub(crate) fn new() -> Self {
         let given = std::env::var_os(VARIABLE);
         let given = given.map(|seed| seed.to_string_lossy().parse().expect("a seed is a number"));
         let seed = given.unwrap_or_else(|| RandomState::new().hash_one(()));
         #[expect(clippy::print_stderr, reason = "the test harness shows it when the test fails")]
         {
-            eprintln!("chance by {VARIABLE}={seed}");
+            eprintln!("random numbers by {VARIABLE}={seed}");
         }
         Self { state: seed }
     }
@@ -32,19 +32,19 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`.
+    /// Returns a number below `bound`.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound).expect("a small number");
         usize::try_from(self.next() % bound).expect("a smaller number")
     }
 
-    /// One of these.
-    pub(crate) fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
+    /// Returns one of these.
+    pub(crate) fn choose<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
         &choices[self.below(choices.len())]
     }
 
-    /// A time shorter than `longest`.
-    pub(crate) fn time(&mut self, longest: Duration) -> Duration {
+    /// Returns a time shorter than `longest`.
+    pub(crate) fn duration(&mut self, longest: Duration) -> Duration {
         let micros = usize::try_from(longest.as_micros()).expect("a short time");
         Duration::from_micros(u64::try_from(self.below(micros)).expect("a shorter time"))
     }

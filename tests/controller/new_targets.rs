@@ -1,0 +1,71 @@
+//! New namespaces and ServiceAccounts are synced at once, from the cache.
+
+use harness::until;
+use serde_json::json;
+
+use crate::cluster::{AT_ONCE, test_cluster};
+use crate::controller::RunController as _;
+
+#[tokio::test]
+async fn new_namespace_is_synced_at_once_from_the_cache() {
+    let mut cluster = test_cluster("new-namespace", 1).await;
+    let _controller = cluster.start_synced("one").await;
+    let (mark, vault_mark) = (cluster.mark(), cluster.vault_mark());
+
+    cluster.add_namespace("new-namespace-late").await;
+    cluster.until_synced("one").await;
+
+    let (namespace, secret) =
+        ("create namespaces new-namespace-late", "create secrets new-namespace-late/regcred");
+    let delay = cluster.delay(mark, namespace, secret).await;
+    assert!(delay < AT_ONCE, "the Secret came {delay:?} after the namespace");
+    let account = "serviceaccounts new-namespace-late/default";
+    let delay = cluster.delay(mark, &format!("create {account}"), &format!("patch {account}")).await;
+    assert!(delay < AT_ONCE, "the entry came {delay:?} after the ServiceAccount");
+    assert_eq!(cluster.vault_reads("ghcr", vault_mark), 0);
+}
+
+#[tokio::test]
+async fn new_service_account_is_synced_at_once_from_the_cache() {
+    let cluster = test_cluster("new-account", 1).await;
+    let _controller =
+        cluster.start_synced_with("one", "serviceAccounts", json!(["default", "builder"])).await;
+    let (mark, vault_mark) = (cluster.mark(), cluster.vault_mark());
+
+    for name in ["builder", "unnamed"] {
+        let account = json!({"metadata": {"name": name}, "imagePullSecrets": [{"name": "own"}]});
+        let path = "/api/v1/namespaces/new-account-000/serviceaccounts";
+        cluster.kube.post(path, &account).await.expect("a ServiceAccount");
+    }
+    until("the entry in the new ServiceAccount", async || {
+        cluster.references("new-account-000", "builder").await == ["own", "regcred"]
+    })
+    .await;
+
+    let account = "serviceaccounts new-account-000/builder";
+    let delay = cluster.delay(mark, &format!("create {account}"), &format!("patch {account}")).await;
+    assert!(delay < AT_ONCE, "the entry came {delay:?} after the ServiceAccount");
+    assert_eq!(cluster.vault_reads("ghcr", vault_mark), 0);
+    assert_eq!(cluster.references("new-account-000", "unnamed").await, ["own"]);
+}
+
+#[tokio::test]
+async fn newly_selected_namespace_is_synced_at_once_from_the_cache() {
+    let cluster = test_cluster("new-label", 2).await;
+    cluster.select("new-label-001", false).await;
+    cluster.put_password("one").await;
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
+    let _controller = cluster.controller().start().await;
+    until("the first namespace", async || cluster.out_of_sync("one").await == ["new-label-001"]).await;
+    let (mark, vault_mark) = (cluster.mark(), cluster.vault_mark());
+
+    cluster.select("new-label-001", true).await;
+    cluster.until_synced("one").await;
+
+    let label = "patch namespaces new-label-001/new-label-001";
+    for effect in ["create secrets new-label-001/regcred", "patch serviceaccounts new-label-001/default"] {
+        let delay = cluster.delay(mark, label, effect).await;
+        assert!(delay < AT_ONCE, "{effect} came {delay:?} after the label");
+    }
+    assert_eq!(cluster.vault_reads("ghcr", vault_mark), 0);
+}
