@@ -22,7 +22,7 @@ impl Controller {
     /// Kills the process, as a power cut does.
     pub(crate) async fn kill(&self) {
         self.process.signal(Signal::KILL).expect("a signal");
-        self.process.end().await.expect("the process ends");
+        self.process.wait().await.expect("the process ends");
     }
 
     /// Terminates the process as the kubelet does; returns the exit code and the time until the end.
@@ -34,11 +34,11 @@ impl Controller {
 
     /// Waits until the process ends by itself; returns the exit code.
     pub(crate) async fn wait(&self) -> Option<i32> {
-        self.process.end().await.expect("the process ends").code()
+        self.process.wait().await.expect("the process ends").code()
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.process.ended().is_some()
+        self.process.try_wait().is_some()
     }
 
     /// Stops the process, as the suspension of a machine does.

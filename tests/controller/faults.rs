@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harness::{TestCluster, until};
 use serde_json::json;
-use world::{Fault, Kind, Proxy, Rule, StopSignal};
+use world::{Fault, RequestKind, Proxy, Rule, StopSignal};
 
 use crate::cluster::{cluster_with_shared_namespaces, test_cluster};
 use crate::controller::{Controller, RunController as _};
@@ -37,7 +37,7 @@ fn rules_for_all_kinds(every: usize, fault: Fault) -> Vec<Rule> {
     kinds.map(|resource| rule(None, Some(resource), every, fault)).to_vec()
 }
 
-fn count(requests: &BTreeMap<Kind, usize>, is_it: impl Fn(&Kind) -> bool) -> usize {
+fn count(requests: &BTreeMap<RequestKind, usize>, is_it: impl Fn(&RequestKind) -> bool) -> usize {
     requests.iter().filter(|(kind, _)| is_it(kind)).map(|(_, count)| count).sum()
 }
 
@@ -76,18 +76,18 @@ async fn injected_errors_are_retried_with_few_requests() {
     let cluster = cluster_with_shared_namespaces("fault-refuse", NAMESPACES).await;
     let (proxy, controller) = start_behind_proxy(&cluster).await;
     let faults = [
-        ("conflict", vec![rule(Some("patch"), Some("secrets"), 2, Fault::Answer(409))]),
-        ("gone", vec![rule(Some("patch"), Some("secrets"), 3, Fault::Answer(410))]),
-        ("busy", rules_for_all_kinds(3, Fault::Answer(429))),
-        ("broken", rules_for_all_kinds(3, Fault::Answer(500))),
-        ("away", rules_for_all_kinds(3, Fault::Answer(503))),
-        ("lost", vec![rule(Some("patch"), Some("secrets"), 3, Fault::Lose)]),
+        ("conflict", vec![rule(Some("patch"), Some("secrets"), 2, Fault::Respond(409))]),
+        ("gone", vec![rule(Some("patch"), Some("secrets"), 3, Fault::Respond(410))]),
+        ("busy", rules_for_all_kinds(3, Fault::Respond(429))),
+        ("broken", rules_for_all_kinds(3, Fault::Respond(500))),
+        ("away", rules_for_all_kinds(3, Fault::Respond(503))),
+        ("lost", vec![rule(Some("patch"), Some("secrets"), 3, Fault::DropResponse)]),
         ("late", vec![rule(None, None, 5, Fault::Delay(Duration::from_millis(500)))]),
     ];
     for (password, rules) in faults {
         cluster.put_password(password).await;
         let _ = proxy.take_requests();
-        proxy.follow(rules);
+        proxy.set_rules(rules);
         cluster.request_rotation(cluster.name).await;
         cluster.until_synced(password).await;
         let requests = proxy.take_requests();
@@ -98,7 +98,7 @@ async fn injected_errors_are_retried_with_few_requests() {
         );
         let all = count(&requests, |_| true);
         assert!(all < NAMESPACES * 6, "{password}: {all} requests, {requests:?}");
-        proxy.follow([]);
+        proxy.set_rules([]);
     }
     assert!(!controller.has_ended());
 }
@@ -107,9 +107,9 @@ async fn injected_errors_are_retried_with_few_requests() {
 async fn service_account_conflicts_are_read_again_and_retried() {
     let cluster = cluster_with_shared_namespaces("fault-conflict", NAMESPACES).await;
     let proxy = Proxy::start(&cluster.kube).expect("a proxy");
-    proxy.follow([
-        rule(Some("patch"), Some("serviceaccounts"), 2, Fault::Answer(409)),
-        rule(Some("create"), Some("secrets"), 3, Fault::Answer(409)),
+    proxy.set_rules([
+        rule(Some("patch"), Some("serviceaccounts"), 2, Fault::Respond(409)),
+        rule(Some("create"), Some("secrets"), 3, Fault::Respond(409)),
     ]);
     cluster.put_password("one").await;
     cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
@@ -123,14 +123,14 @@ async fn failing_writes_back_off_and_succeed_afterwards() {
     let (proxy, controller) = start_behind_proxy(&cluster).await;
     for (code, password) in [(500, "two"), (429, "three")] {
         cluster.put_password(password).await;
-        proxy.follow([rule(Some("patch"), Some("secrets"), 1, Fault::Answer(code))]);
+        proxy.set_rules([rule(Some("patch"), Some("secrets"), 1, Fault::Respond(code))]);
         let _ = proxy.take_requests();
         cluster.request_rotation(cluster.name).await;
         tokio::time::sleep(OUTAGE).await;
         let requests = proxy.take_requests();
         let patches = count(&requests, |it| it.resource == "secrets" && it.verb == "patch");
         assert!(patches > 0 && patches <= 20 * TRIES, "{code}: {patches} patches for 20 Secrets");
-        proxy.follow([]);
+        proxy.set_rules([]);
         cluster.until_synced(password).await;
     }
     assert!(!controller.has_ended());
@@ -182,7 +182,7 @@ async fn refused_watches_back_off_and_miss_no_change() {
     let cluster = test_cluster("fault-blind", 2).await;
     let (proxy, controller) = start_behind_proxy(&cluster).await;
     for code in [410, 500] {
-        proxy.follow([rule(Some("watch"), None, 1, Fault::Answer(code))]);
+        proxy.set_rules([rule(Some("watch"), None, 1, Fault::Respond(code))]);
         proxy.cut_watches();
         let _ = proxy.take_requests();
         let secret = "/api/v1/namespaces/fault-blind-000/secrets/regcred";
@@ -192,7 +192,7 @@ async fn refused_watches_back_off_and_miss_no_change() {
         for (kind, count) in requests.iter().filter(|(kind, _)| matches!(kind.verb, "list" | "watch")) {
             assert!(*count <= WATCH_TRIES, "{code}: {count} times {kind:?} in {OUTAGE:?}");
         }
-        proxy.follow([]);
+        proxy.set_rules([]);
         cluster.until_synced("one").await;
     }
     assert!(!controller.has_ended());

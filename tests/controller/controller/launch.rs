@@ -104,7 +104,7 @@ impl<'a> Launch<'a> {
     pub(crate) async fn start(self) -> Controller {
         let controller = self.spawn().await;
         until("a controller that is ready", async || {
-            let ended = controller.process.ended();
+            let ended = controller.process.try_wait();
             assert!(ended.is_none(), "regcred run ended before it was ready: {ended:?}");
             controller.is_ready().await
         })

@@ -50,14 +50,14 @@ impl Process {
     }
 
     /// Waits until the process ends, by itself or by a signal, and returns its status.
-    pub async fn end(&self) -> anyhow::Result<ExitStatus> {
-        wait_until(&format!("the end of {}", self.name), || async { Ok(self.ended()) }).await
+    pub async fn wait(&self) -> anyhow::Result<ExitStatus> {
+        wait_until(&format!("the end of {}", self.name), || async { Ok(self.try_wait()) }).await
     }
 
     /// Returns the exit status of a process that has ended. The process is reaped on drop only, so that its id is not
     /// reused before.
     #[must_use]
-    pub fn ended(&self) -> Option<ExitStatus> {
+    pub fn try_wait(&self) -> Option<ExitStatus> {
         let group = group(&lock(&self.child))?;
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let status = waitid(WaitId::Pid(group), options).ok().flatten()?;
@@ -84,7 +84,7 @@ impl Process {
             if let Some(found) = probe().await {
                 return Ok(found);
             }
-            if let Some(status) = self.ended() {
+            if let Some(status) = self.try_wait() {
                 bail!(
                     "{} ended with {status} before {what}; the end of its log:\n{}",
                     self.name,

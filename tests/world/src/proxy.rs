@@ -43,11 +43,11 @@ pub struct Proxy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The proxy responds with a Status object of this code; the API server never sees the request.
-    Answer(u16),
+    Respond(u16),
     /// The request is forwarded after this delay.
     Delay(Duration),
     /// The request is forwarded, and the response cut off: the client cannot know the outcome.
-    Lose,
+    DropResponse,
 }
 
 /// The requests that get a [`Fault`].
@@ -65,7 +65,7 @@ pub struct Rule {
 
 /// The kind of a request, in the terms of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Kind {
+pub struct RequestKind {
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete` or `deletecollection`.
     pub verb: &'static str,
     /// The plural with the subresource, for example `secrets` or `clusterpullsecrets/status`; else the path.
@@ -79,7 +79,7 @@ struct ProxyState {
     ca: Bytes,
     /// Each rule with the number of requests that matched it.
     rules: Arc<Mutex<Vec<(Rule, usize)>>>,
-    requests: Arc<Mutex<BTreeMap<Kind, usize>>>,
+    requests: Arc<Mutex<BTreeMap<RequestKind, usize>>>,
     /// Received by every open watch.
     watch_ends: broadcast::Sender<WatchEnd>,
 }
@@ -117,7 +117,7 @@ impl Proxy {
     }
 
     /// Replaces all rules. The first rule that is due for a request applies.
-    pub fn follow(&self, rules: impl IntoIterator<Item = Rule>) {
+    pub fn set_rules(&self, rules: impl IntoIterator<Item = Rule>) {
         *lock(&self.state.rules) = rules.into_iter().map(|rule| (rule, 0)).collect();
     }
 
@@ -148,7 +148,7 @@ impl Proxy {
 
     /// Returns the requests since the last call, including those with an injected fault.
     #[must_use]
-    pub fn take_requests(&self) -> BTreeMap<Kind, usize> {
+    pub fn take_requests(&self) -> BTreeMap<RequestKind, usize> {
         std::mem::take(&mut *lock(&self.state.requests))
     }
 }
@@ -198,7 +198,7 @@ impl Drop for Server {
 
 impl ProxyState {
     /// Counts a request, and returns the fault to inject.
-    fn take(&self, kind: &Kind) -> Option<Fault> {
+    fn take(&self, kind: &RequestKind) -> Option<Fault> {
         *lock(&self.requests).entry(kind.clone()).or_default() += 1;
         let mut rules = lock(&self.rules);
         rules.iter_mut().filter(|(rule, _)| rule.matches(kind)).find_map(|(rule, count)| {
@@ -209,23 +209,23 @@ impl ProxyState {
 }
 
 impl Rule {
-    fn matches(&self, kind: &Kind) -> bool {
+    fn matches(&self, kind: &RequestKind) -> bool {
         self.verb.is_none_or(|verb| verb == kind.verb)
             && self.resource.is_none_or(|resource| resource == kind.resource)
     }
 }
 
 async fn handle(State((state, client)): State<(ProxyState, Client)>, request: Request) -> Response {
-    let kind = Kind::from_request(request.method(), request.uri());
+    let kind = RequestKind::from_request(request.method(), request.uri());
     let fault = state.take(&kind);
     match fault {
-        Some(Fault::Answer(code)) => return error_response(code),
+        Some(Fault::Respond(code)) => return error_response(code),
         Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,
-        Some(Fault::Lose) | None => (),
+        Some(Fault::DropResponse) | None => (),
     }
     let ends = (kind.verb == "watch").then(|| state.watch_ends.subscribe());
     match forward(&state, &client, request).await {
-        Ok(response) if fault == Some(Fault::Lose) => {
+        Ok(response) if fault == Some(Fault::DropResponse) => {
             with_body(response, |_| Body::from_stream(stream::once(async { Err::<Bytes, _>(Interrupted) })))
         }
         Ok(response) => with_body(response, |response| Body::from_stream(chunks(response, ends))),
@@ -334,7 +334,7 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-impl Kind {
+impl RequestKind {
     fn from_request(method: &Method, uri: &Uri) -> Self {
         let is_watch =
             uri.query().unwrap_or_default().split('&').any(|it| it == "watch=true" || it == "watch=1");
@@ -371,7 +371,7 @@ mod tests {
     use super::*;
 
     fn check(method: &str, uri: &str, expect: (&str, &str)) {
-        let kind = Kind::from_request(&method.parse().unwrap(), &uri.parse().unwrap());
+        let kind = RequestKind::from_request(&method.parse().unwrap(), &uri.parse().unwrap());
         assert_eq!((kind.verb, kind.resource.as_str()), expect, "{method} {uri}");
     }
 
@@ -397,11 +397,11 @@ mod tests {
         let (watch_ends, rules) = (broadcast::Sender::new(1), Arc::default());
         let state =
             ProxyState { url: String::new(), ca: Bytes::new(), rules, requests: Arc::default(), watch_ends };
-        let fault = Fault::Answer(409);
+        let fault = Fault::Respond(409);
         let rule = Rule { verb: Some("patch"), resource: Some("secrets"), every: 3, fault };
         lock(&state.rules).push((rule, 0));
-        let patch = Kind { verb: "patch", resource: "secrets".to_owned() };
-        let create = Kind { verb: "create", ..patch.clone() };
+        let patch = RequestKind { verb: "patch", resource: "secrets".to_owned() };
+        let create = RequestKind { verb: "create", ..patch.clone() };
         let hits: Vec<_> = (0..6).map(|_| (state.take(&create), state.take(&patch)).1.is_some()).collect();
         assert_eq!(hits, [false, false, true, false, false, true]);
         assert_eq!(lock(&state.requests)[&create], 6);

@@ -181,7 +181,7 @@ async fn proxy_injects_faults_by_its_rules_only() {
     for (code, reason) in
         [(409, "Conflict"), (410, "Expired"), (429, "TooManyRequests"), (500, "InternalError")]
     {
-        proxy.follow([rule_for_creation(2, Fault::Answer(code))]);
+        proxy.set_rules([rule_for_creation(2, Fault::Respond(code))]);
         let name = format!("answer-{code}");
         assert_eq!(client.create("ruled", &name).await.unwrap().status(), 201);
         let refused = client.create("ruled", "refused").await.unwrap();
@@ -193,18 +193,18 @@ async fn proxy_injects_faults_by_its_rules_only() {
         assert_eq!(client.get("/api/v1/namespaces/ruled/configmaps/refused").await.unwrap().status(), 404);
     }
 
-    proxy.follow([rule_for_creation(1, Fault::Delay(Duration::from_millis(300)))]);
+    proxy.set_rules([rule_for_creation(1, Fault::Delay(Duration::from_millis(300)))]);
     let started = Instant::now();
     assert_eq!(client.create("ruled", "late").await.unwrap().status(), 201);
     assert!(started.elapsed() >= Duration::from_millis(300));
 
-    proxy.follow([rule_for_creation(1, Fault::Lose)]);
+    proxy.set_rules([rule_for_creation(1, Fault::DropResponse)]);
     let lost = client.create("ruled", "lost").await;
     assert!(match lost {
         Ok(answer) => answer.bytes().await.is_err(),
         Err(_) => true,
     });
-    proxy.follow([]);
+    proxy.set_rules([]);
     assert_eq!(client.get("/api/v1/namespaces/ruled/configmaps/lost").await.unwrap().status(), 200);
 }
 

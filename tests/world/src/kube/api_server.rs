@@ -76,7 +76,7 @@ impl ApiServer {
         let mut running = self.process.lock().await;
         if let (Some(process), StopSignal::Terminate) = (running.as_ref(), signal) {
             process.signal(Signal::TERM)?;
-            process.end().await?;
+            process.wait().await?;
         }
         // The drop kills the rest of the process group and waits for its end.
         drop(running.take());
