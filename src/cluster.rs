@@ -28,6 +28,9 @@ pub mod watch;
 use error::{Error, with_timeout};
 pub(crate) use object::render_added;
 use object::{Listed, ListedObject, Page};
+use watch::ObjectRef;
+
+use crate::object_name::{NamespaceName, SecretName};
 
 /// The limit of one list request: about 3 MB of Secrets. Each page costs the API server some 10 ms on top
 /// of its objects, so smaller pages take longer.
@@ -57,9 +60,9 @@ pub const PULL_SECRET_TYPE: &str = "kubernetes.io/dockerconfigjson";
 #[derive(Debug, Default)]
 pub struct Cluster {
     /// Every namespace by name, selected or not.
-    pub namespaces: BTreeMap<String, Namespace>,
+    pub namespaces: BTreeMap<NamespaceName, Namespace>,
     /// The error of each pull secret name that could not be listed.
-    pub unreadable: BTreeMap<String, Error>,
+    pub unreadable: BTreeMap<SecretName, Error>,
 }
 
 /// One namespace and its objects.
@@ -70,7 +73,7 @@ pub struct Namespace {
     /// It is being deleted: no object can be created in it.
     pub terminating: bool,
     /// The Secrets of the requested names.
-    pub secrets: BTreeMap<String, Secret>,
+    pub secrets: BTreeMap<SecretName, Secret>,
     /// Every ServiceAccount.
     pub service_accounts: BTreeMap<String, ServiceAccount>,
 }
@@ -114,14 +117,14 @@ pub struct ServiceAccount {
     /// The precondition of every write to it.
     pub resource_version: String,
     /// The names under `imagePullSecrets`, in order, duplicates included.
-    pub image_pull_secrets: Vec<String>,
+    pub image_pull_secrets: Vec<SecretName>,
     /// The names that regcred added, by its annotation, each with its ClusterPullSecret if the annotation
     /// has one.
-    pub added: BTreeMap<String, Option<String>>,
+    pub added: BTreeMap<SecretName, Option<String>>,
 }
 
 /// Reads the objects that decisions about the pull secrets of `secret_names` need, all lists concurrently.
-pub async fn observe(client: &Client, secret_names: &BTreeSet<String>) -> Result<Cluster, Error> {
+pub async fn observe(client: &Client, secret_names: &BTreeSet<SecretName>) -> Result<Cluster, Error> {
     let secrets = stream::iter(secret_names).map(async |name| (name, list_by_name(client, name).await));
     let (namespaces, service_accounts, secrets) = tokio::join!(
         list::<Namespace>(client, ListParams::default()),
@@ -131,7 +134,7 @@ pub async fn observe(client: &Client, secret_names: &BTreeSet<String>) -> Result
 
     let mut cluster = Cluster::default();
     for Listed { name, object, .. } in namespaces? {
-        cluster.namespaces.insert(name, object);
+        cluster.namespaces.insert(name.into(), object);
     }
     // A namespace created after the list of namespaces is left to the next reconciliation.
     for Listed { namespace, name, object } in service_accounts? {
@@ -150,27 +153,32 @@ pub async fn observe(client: &Client, secret_names: &BTreeSet<String>) -> Result
 }
 
 /// Reads one Secret; `None` if it does not exist.
-pub async fn get_secret(client: &Client, namespace: &str, name: &str) -> Result<Option<Secret>, Error> {
+pub async fn get_secret(
+    client: &Client,
+    namespace: &NamespaceName,
+    name: &SecretName,
+) -> Result<Option<Secret>, Error> {
     get(client, namespace, name).await
 }
 
 /// Reads one ServiceAccount; `None` if it does not exist.
 pub async fn get_service_account(
     client: &Client,
-    namespace: &str,
+    namespace: &NamespaceName,
     name: &str,
 ) -> Result<Option<ServiceAccount>, Error> {
     get(client, namespace, name).await
 }
 
 /// Lists the Secrets of one name in all namespaces with their data.
-pub async fn list_secrets(client: &Client, name: &str) -> Result<Vec<(watch::ObjectRef, Secret)>, Error> {
+pub async fn list_secrets(client: &Client, name: &SecretName) -> Result<Vec<(ObjectRef, Secret)>, Error> {
     let listed = list_by_name(client, name).await?;
-    Ok(listed.into_iter().map(|Listed { namespace, name, object }| ((namespace, name), object)).collect())
+    let secrets = listed.into_iter().map(|it| (ObjectRef::namespaced(it.namespace, it.name), it.object));
+    Ok(secrets.collect())
 }
 
 /// Lists the Secrets of one name in all namespaces, and no other Secret.
-async fn list_by_name(client: &Client, name: &str) -> Result<Vec<Listed<Secret>>, Error> {
+async fn list_by_name(client: &Client, name: &SecretName) -> Result<Vec<Listed<Secret>>, Error> {
     list(client, ListParams::default().fields(&format!("metadata.name={name}"))).await
 }
 
@@ -208,7 +216,11 @@ async fn list_pages<S: DeserializeOwned, T>(
     }
 }
 
-async fn get<T: ListedObject>(client: &Client, namespace: &str, name: &str) -> Result<Option<T>, Error> {
+async fn get<T: ListedObject>(
+    client: &Client,
+    namespace: &NamespaceName,
+    name: &str,
+) -> Result<Option<T>, Error> {
     let request = Request::new(T::Kind::url_path(&(), Some(namespace)));
     let request = request.get(name, &GetParams::default()).map_err(kube::Error::BuildRequest);
     match with_timeout(async { client.request(request?).await }).await {
@@ -222,7 +234,7 @@ impl Cluster {
     fn add_secrets(&mut self, listed: Vec<Listed<Secret>>) {
         for Listed { namespace, name, object } in listed {
             if let Some(namespace) = self.namespaces.get_mut(&namespace) {
-                namespace.secrets.insert(name, object);
+                namespace.secrets.insert(name.into(), object);
             }
         }
     }
@@ -296,7 +308,7 @@ mod tests {
     async fn only_secrets_of_the_given_name_are_requested() {
         let request = "GET /api/v1/secrets?&fieldSelector=metadata.name%3Dregcred&limit=2000";
         let script = vec![exchange(request, 200, page("SecretList", &["regcred"], ""))];
-        let (listed, _) = play(script, async |client| list_by_name(&client, "regcred").await).await;
+        let (listed, _) = play(script, async |client| list_by_name(&client, &"regcred".into()).await).await;
         assert_eq!(listed.map(|listed| listed.len()), Ok(1));
     }
 }

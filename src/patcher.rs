@@ -19,6 +19,7 @@ use crate::cluster;
 use crate::cluster::error::{Error, conflict_backoff, with_timeout};
 use crate::cluster::ownership::Ownership;
 use crate::cluster::{ADDED, ServiceAccount, params, render_added};
+use crate::object_name::{NamespaceName, SecretName};
 
 /// The desired state of the entry for a pull secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +36,9 @@ pub struct EntryPatch {
     /// The precondition of the write.
     pub resource_version: String,
     /// The whole new list.
-    pub image_pull_secrets: Vec<String>,
+    pub image_pull_secrets: Vec<SecretName>,
     /// The whole new annotation.
-    pub added: BTreeMap<String, Option<String>>,
+    pub added: BTreeMap<SecretName, Option<String>>,
 }
 
 /// The result for one ServiceAccount.
@@ -69,9 +70,9 @@ pub fn decide(observed: &ServiceAccount, owner: &Ownership, desired: DesiredEntr
         }
         (DesiredEntry::Present, _) => {
             if !is_named {
-                patch.image_pull_secrets.push(secret_name.to_owned());
+                patch.image_pull_secrets.push(secret_name.clone());
             }
-            patch.added.insert(secret_name.to_owned(), Some(cluster_pull_secret.to_owned()));
+            patch.added.insert(secret_name.clone(), Some(cluster_pull_secret.to_owned()));
         }
         (DesiredEntry::Absent, None) => return None,
         (DesiredEntry::Absent, Some(_)) => {
@@ -89,7 +90,7 @@ pub fn decide(observed: &ServiceAccount, owner: &Ownership, desired: DesiredEntr
 /// After a conflict with another writer the ServiceAccount is read and decided again.
 pub async fn apply(
     client: &Client,
-    namespace: &str,
+    namespace: &NamespaceName,
     name: &str,
     observed: &mut ServiceAccount,
     owner: &Ownership,
@@ -109,7 +110,11 @@ pub async fn apply(
             }
             (Err(Error::NotFound(_)), _) => return Ok(Outcome::Gone),
             (Err(Error::Changed(_)), Some(pause)) => {
-                debug!(namespace, service_account = name, "conflict with another writer");
+                debug!(
+                    namespace = namespace.as_str(),
+                    service_account = name,
+                    "conflict with another writer"
+                );
                 tokio::time::sleep(pause).await;
             }
             (Err(error), _) => return Err(error),

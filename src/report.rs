@@ -11,6 +11,7 @@ use strum::EnumMessage;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::field::FieldErrors;
 use crate::manifest::status::reason::{FetchedReason, ReadyReason, Reason};
+use crate::object_name::{NamespaceName, SecretName};
 
 pub mod diff;
 mod namespace;
@@ -40,8 +41,8 @@ pub struct ClusterPullSecretReport {
     /// The name of the ClusterPullSecret.
     pub name: String,
     /// The name of its Secret in every namespace; empty where an error in the object hides it.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub secret_name: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub secret_name: SecretName,
     /// The reason why the ClusterPullSecret was not reconciled, where that is no error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_alone: Option<Problem>,
@@ -102,7 +103,7 @@ impl RegistryReport {
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceReport {
     /// The namespace.
-    pub namespace: String,
+    pub namespace: NamespaceName,
     /// The result.
     pub result: ResultKind,
     /// The reason why the namespace is not in sync.
@@ -124,7 +125,7 @@ pub struct NamespaceReport {
 impl NamespaceReport {
     /// Creates a report with nothing to explain.
     #[must_use]
-    pub fn new(namespace: String, result: ResultKind) -> Self {
+    pub fn new(namespace: NamespaceName, result: ResultKind) -> Self {
         Self {
             namespace,
             result,
@@ -230,7 +231,7 @@ impl ClusterPullSecretReport {
         });
         Self {
             name: name.to_owned(),
-            secret_name: String::new(),
+            secret_name: SecretName::default(),
             left_alone: None,
             problems: problems.collect(),
             registries: Vec::new(),

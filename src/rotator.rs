@@ -28,6 +28,7 @@ use crate::cluster::{
 use crate::docker_config::versions;
 use crate::manifest::cluster_pull_secret::Existing;
 use crate::manifest::status::reason::AppliedReason;
+use crate::object_name::NamespaceName;
 
 /// The desired content of a pull secret.
 #[derive(Debug)]
@@ -169,7 +170,7 @@ fn has_bytes(held: &DockerConfigBytes, content: &Content) -> bool {
 /// After a conflict with another writer the Secret is read and decided again.
 pub async fn apply(
     client: &Client,
-    namespace: &str,
+    namespace: &NamespaceName,
     observed: &mut Option<Secret>,
     content: &Content,
     owner: &Ownership,
@@ -196,7 +197,11 @@ pub async fn apply(
                 return Ok(outcome);
             }
             ((Err(Error::Changed(_) | Error::AlreadyExists(_)), _), Some(pause)) => {
-                debug!(namespace, secret = owner.secret_name, "conflict with another writer");
+                debug!(
+                    namespace = namespace.as_str(),
+                    secret = owner.secret_name.as_str(),
+                    "conflict with another writer"
+                );
                 tokio::time::sleep(pause).await;
                 *observed = cluster::get_secret(client, namespace, &owner.secret_name).await?;
             }
@@ -209,7 +214,7 @@ pub async fn apply(
 /// kept if it no longer belongs to this ClusterPullSecret. Afterwards `observed` is the state in the cluster.
 pub async fn remove(
     client: &Client,
-    namespace: &str,
+    namespace: &NamespaceName,
     observed: &mut Option<Secret>,
     owner: &Ownership,
 ) -> Result<(), Error> {
@@ -259,7 +264,7 @@ async fn create(
     )]);
     let secret = core::Secret {
         metadata: ObjectMeta {
-            name: Some(owner.secret_name.clone()),
+            name: Some(owner.secret_name.clone().into()),
             labels: Some(owner.labels().map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
             annotations: Some([(VERSIONS.to_owned(), content.versions.clone())].into()),
             owner_references: owner.owner_references(&[]),

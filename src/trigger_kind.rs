@@ -1,6 +1,6 @@
 //! The kinds of trigger that start a reconciliation, for triggers, metrics and statuses alike.
 
-/// The reason why a reconciliation runs. Statuses show the names of the variants, metrics the same in snake_case; of
+/// The reason why a reconciliation runs. Statuses show the names of the variants, metrics the same in `snake_case`; of
 /// triggers that are merged into one reconciliation the first of this list is reported.
 #[derive(
     Clone,

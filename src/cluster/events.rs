@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::error::{Error, with_timeout};
 use super::{FIELD_MANAGER, params};
 use crate::manifest::{API_VERSION, CLUSTER_PULL_SECRET};
+use crate::object_name::{NamespaceName, SecretName};
 
 /// The number of Events that may be published at once.
 const BURST: u32 = 25;
@@ -49,9 +50,9 @@ pub enum Regarding {
     /// The Secret of a namespace.
     Secret {
         /// The namespace.
-        namespace: String,
+        namespace: NamespaceName,
         /// Its name.
-        name: String,
+        name: SecretName,
         /// Its UID; empty where unknown.
         uid: String,
     },
@@ -134,8 +135,8 @@ impl Regarding {
             Self::Secret { namespace, name, uid } => ObjectReference {
                 api_version: Some("v1".to_owned()),
                 kind: Some("Secret".to_owned()),
-                name: Some(name),
-                namespace: Some(namespace),
+                name: Some(name.into()),
+                namespace: Some(namespace.into()),
                 uid: Some(uid).filter(|uid| !uid.is_empty()),
                 ..ObjectReference::default()
             },

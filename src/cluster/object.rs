@@ -18,6 +18,7 @@ use super::{
     ADDED, CLUSTER_PULL_SECRET_LABEL, DOCKER_CONFIG_KEY, FIELD_MANAGER, MANAGED_BY, Namespace, Secret,
     SecretBody, ServiceAccount, VERSIONS,
 };
+use crate::object_name::{NamespaceName, SecretName};
 
 /// The reduced form of a kind, and its wire format.
 pub(super) trait ListedObject: Sized {
@@ -31,7 +32,7 @@ pub(super) trait ListedObject: Sized {
 
 /// An object with its namespace and name.
 pub(super) struct Listed<T> {
-    pub(super) namespace: String,
+    pub(super) namespace: NamespaceName,
     pub(super) name: String,
     pub(super) object: T,
 }
@@ -63,7 +64,7 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
 #[serde(rename_all = "camelCase", default)]
 struct WireMetadata {
     name: String,
-    namespace: String,
+    namespace: NamespaceName,
     uid: String,
     resource_version: String,
     #[serde(deserialize_with = "null_is_default")]
@@ -79,7 +80,7 @@ impl From<WireMetadata> for ObjectMeta {
     fn from(metadata: WireMetadata) -> Self {
         Self {
             name: Some(metadata.name),
-            namespace: Some(metadata.namespace),
+            namespace: Some(metadata.namespace.into()),
             uid: Some(metadata.uid),
             resource_version: Some(metadata.resource_version),
             labels: Some(metadata.labels),
@@ -120,7 +121,7 @@ pub(super) struct WireServiceAccount {
 #[derive(Deserialize)]
 struct WireReference {
     #[serde(default)]
-    name: String,
+    name: SecretName,
 }
 
 impl ListedObject for ServiceAccount {
@@ -139,20 +140,20 @@ impl ListedObject for ServiceAccount {
 }
 
 /// Parses the annotation [`ADDED`], which people may edit.
-pub(super) fn parse_added(names: &str) -> BTreeMap<String, Option<String>> {
+pub(super) fn parse_added(names: &str) -> BTreeMap<SecretName, Option<String>> {
     let entries = names.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     let entries = entries.map(|entry| match entry.split_once('=') {
-        Some((name, cluster_pull_secret)) => (name.to_owned(), Some(cluster_pull_secret.to_owned())),
-        None => (entry.to_owned(), None),
+        Some((name, cluster_pull_secret)) => (name.into(), Some(cluster_pull_secret.to_owned())),
+        None => (entry.into(), None),
     });
     entries.collect()
 }
 
 /// Renders the annotation [`ADDED`] for these names.
-pub(crate) fn render_added(added: &BTreeMap<String, Option<String>>) -> String {
+pub(crate) fn render_added(added: &BTreeMap<SecretName, Option<String>>) -> String {
     let entries = added.iter().map(|(name, cluster_pull_secret)| match cluster_pull_secret {
         Some(cluster_pull_secret) => format!("{name}={cluster_pull_secret}"),
-        None => name.clone(),
+        None => name.to_string(),
     });
     entries.collect::<Vec<_>>().join(",")
 }

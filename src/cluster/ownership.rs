@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use super::{CLUSTER_PULL_SECRET_LABEL, FIELD_MANAGER, MANAGED_BY};
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, Deletion, Existing};
 use crate::manifest::{API_VERSION, CLUSTER_PULL_SECRET};
+use crate::object_name::SecretName;
 
 /// The name and the marks of the Secrets of one ClusterPullSecret.
 #[derive(Clone, Debug)]
@@ -15,7 +16,7 @@ pub struct Ownership {
     /// Name of the ClusterPullSecret.
     pub cluster_pull_secret: String,
     /// Name of the Secret in every namespace.
-    pub secret_name: String,
+    pub secret_name: SecretName,
     /// The policy for a Secret that regcred did not create.
     pub existing: Existing,
     /// The part of the garbage collector in the deletion of the Secrets.
@@ -36,10 +37,10 @@ pub enum GarbageCollection {
 impl Ownership {
     /// Describes the Secrets of a ClusterPullSecret under this name.
     #[must_use]
-    pub fn new(cluster_pull_secret: &ClusterPullSecret, secret_name: &str) -> Self {
+    pub fn new(cluster_pull_secret: &ClusterPullSecret, secret_name: &SecretName) -> Self {
         Self {
             cluster_pull_secret: cluster_pull_secret.name.clone(),
-            secret_name: secret_name.to_owned(),
+            secret_name: secret_name.clone(),
             existing: cluster_pull_secret.existing,
             garbage_collection: match (&cluster_pull_secret.object, cluster_pull_secret.deletion) {
                 (None, _) => GarbageCollection::Unknown,

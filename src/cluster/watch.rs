@@ -20,9 +20,30 @@ use tracing::{debug, warn};
 use super::error::Error;
 use super::object::parse_added;
 use super::{ADDED, PAGE_SIZE, Secret, ServiceAccount};
+use crate::object_name::{NamespaceName, SecretName};
 
-/// An object by its namespace, empty for a cluster-scoped one, and its name.
-pub type ObjectRef = (String, String);
+/// A reference to an object of a kind that the context names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectRef {
+    /// The namespace; `None` for a cluster-scoped object.
+    pub namespace: Option<NamespaceName>,
+    /// The name.
+    pub name: String,
+}
+
+impl ObjectRef {
+    /// Refers to an object of a namespace.
+    #[must_use]
+    pub fn namespaced(namespace: NamespaceName, name: impl Into<String>) -> Self {
+        Self { namespace: Some(namespace), name: name.into() }
+    }
+
+    /// Refers to a cluster-scoped object.
+    #[must_use]
+    pub fn cluster_scoped(name: impl Into<String>) -> Self {
+        Self { namespace: None, name: name.into() }
+    }
+}
 
 /// The subject of one watch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, strum::Display)]
@@ -35,7 +56,7 @@ pub enum WatchedResource {
     ServiceAccounts,
     /// The Secrets of this name in all namespaces.
     #[strum(to_string = "Secrets named {0}")]
-    Secrets(String),
+    Secrets(SecretName),
     /// All ClusterPullSecrets.
     #[strum(to_string = "ClusterPullSecrets")]
     ClusterPullSecrets,
@@ -144,7 +165,7 @@ async fn forward<K: Resource + Into<WatchedObject> + 'static>(
                 continue;
             }
             Ok(Event::InitApply(object)) => {
-                let object_ref = object_ref(object.meta());
+                let object_ref = ObjectRef::from(object.meta());
                 listed.insert(object_ref.clone());
                 WatchEvent::Applied(object_ref, object.into())
             }
@@ -152,11 +173,11 @@ async fn forward<K: Resource + Into<WatchedObject> + 'static>(
                 debug!(%resource, objects = listed.len(), "watching");
                 WatchEvent::Relisted(resource.clone(), std::mem::take(&mut listed))
             }
-            Ok(Event::Apply(object)) => WatchEvent::Applied(object_ref(object.meta()), object.into()),
+            Ok(Event::Apply(object)) => WatchEvent::Applied(object.meta().into(), object.into()),
             Ok(Event::Delete(object)) => {
                 let metadata = object.meta();
                 let version = metadata.resource_version.clone().unwrap_or_default();
-                WatchEvent::Deleted(resource.clone(), object_ref(metadata), version)
+                WatchEvent::Deleted(resource.clone(), metadata.into(), version)
             }
             Err(error) => {
                 let error = Error::from(&error);
@@ -196,8 +217,11 @@ impl From<&watcher::Error> for Error {
     }
 }
 
-fn object_ref(metadata: &ObjectMeta) -> ObjectRef {
-    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+impl From<&ObjectMeta> for ObjectRef {
+    fn from(metadata: &ObjectMeta) -> Self {
+        let namespace = metadata.namespace.clone().map(NamespaceName::from);
+        Self { namespace, name: metadata.name.clone().unwrap_or_default() }
+    }
 }
 
 impl From<PartialObjectMeta<core::Namespace>> for WatchedObject {
@@ -215,7 +239,7 @@ impl From<core::ServiceAccount> for WatchedObject {
         let added = metadata.annotations.as_ref().and_then(|annotations| annotations.get(ADDED));
         Self::ServiceAccount(ServiceAccount {
             resource_version: metadata.resource_version.unwrap_or_default(),
-            image_pull_secrets: image_pull_secrets.into_iter().flatten().map(|it| it.name).collect(),
+            image_pull_secrets: image_pull_secrets.into_iter().flatten().map(|it| it.name.into()).collect(),
             added: added.map(|names| parse_added(names)).unwrap_or_default(),
         })
     }

@@ -17,6 +17,7 @@ use self::tombstones::Tombstones;
 use super::drift::ManagedResource;
 use crate::cluster::watch::{ObjectRef, WatchedObject, WatchedResource};
 use crate::cluster::{Cluster, DockerConfigBytes, Namespace, Secret, ServiceAccount, revision};
+use crate::object_name::{NamespaceName, SecretName};
 use crate::reconcile::execute::{AfterWrite, Applied};
 
 /// The cached cluster.
@@ -38,7 +39,7 @@ pub enum CacheChange {
     /// This namespace has to be reconciled again.
     Changed {
         /// The namespace.
-        namespace: String,
+        namespace: NamespaceName,
         /// The managed resources that another writer removed or changed.
         reverted: Vec<ManagedResource>,
     },
@@ -47,27 +48,33 @@ pub enum CacheChange {
 }
 
 impl CacheChange {
-    fn changed(namespace: &str, reverted: Vec<ManagedResource>) -> Self {
-        Self::Changed { namespace: namespace.to_owned(), reverted }
+    fn changed(namespace: &NamespaceName, reverted: Vec<ManagedResource>) -> Self {
+        Self::Changed { namespace: namespace.clone(), reverted }
     }
 }
 
 impl Cache {
     /// Applies an object that was created or changed.
-    pub fn apply(&mut self, (namespace, name): ObjectRef, object: WatchedObject) -> CacheChange {
-        match object {
-            WatchedObject::Namespace { labels, terminating } => {
-                self.apply_namespace(name, labels, terminating)
+    pub fn apply(&mut self, object_ref: ObjectRef, object: WatchedObject) -> CacheChange {
+        let ObjectRef { namespace, name } = object_ref;
+        match (object, namespace) {
+            (WatchedObject::Namespace { labels, terminating }, None) => {
+                self.apply_namespace(name.into(), labels, terminating)
             }
-            WatchedObject::ServiceAccount(object) => self.apply_service_account(&namespace, name, object),
-            WatchedObject::Secret(object) => self.apply_secret(&namespace, name, object),
-            WatchedObject::ClusterPullSecret(_) => CacheChange::Unchanged,
+            (WatchedObject::ServiceAccount(object), Some(namespace)) => {
+                self.apply_service_account(&namespace, name, object)
+            }
+            (WatchedObject::Secret(object), Some(namespace)) => {
+                self.apply_secret(&namespace, name.into(), object)
+            }
+            // ClusterPullSecrets are not cached here; every other kind has the scope above.
+            _ => CacheChange::Unchanged,
         }
     }
 
     fn apply_namespace(
         &mut self,
-        name: String,
+        name: NamespaceName,
         labels: BTreeMap<String, String>,
         terminating: bool,
     ) -> CacheChange {
@@ -86,7 +93,7 @@ impl Cache {
 
     fn apply_service_account(
         &mut self,
-        namespace: &str,
+        namespace: &NamespaceName,
         name: String,
         object: ServiceAccount,
     ) -> CacheChange {
@@ -106,7 +113,7 @@ impl Cache {
         if is_same { CacheChange::Unchanged } else { CacheChange::changed(namespace, reverted) }
     }
 
-    fn apply_secret(&mut self, namespace: &str, name: String, object: Secret) -> CacheChange {
+    fn apply_secret(&mut self, namespace: &NamespaceName, name: SecretName, object: Secret) -> CacheChange {
         let cached = self.namespace_mut(namespace);
         let known = cached.secrets.get(&name);
         if known.is_some_and(|known| revision(&object.resource_version) <= revision(&known.resource_version))
@@ -122,12 +129,12 @@ impl Cache {
     pub fn delete(
         &mut self,
         resource: &WatchedResource,
-        (namespace, name): &ObjectRef,
+        ObjectRef { namespace, name }: &ObjectRef,
         as_of: u128,
     ) -> CacheChange {
-        match resource {
-            WatchedResource::Namespaces => self.delete_namespace(name, as_of),
-            WatchedResource::ServiceAccounts => {
+        match (resource, namespace) {
+            (WatchedResource::Namespaces, None) => self.delete_namespace(&name.as_str().into(), as_of),
+            (WatchedResource::ServiceAccounts, Some(namespace)) => {
                 self.tombstones.record(namespace, name, as_of);
                 let Some(cached) = self.known_namespace_mut(namespace) else {
                     return CacheChange::Unchanged;
@@ -140,7 +147,7 @@ impl Cache {
                 self.orphans.drop_if_empty(namespace);
                 CacheChange::changed(namespace, Vec::new())
             }
-            WatchedResource::Secrets(_) => {
+            (WatchedResource::Secrets(name), Some(namespace)) => {
                 self.tombstones.record(namespace, name, as_of);
                 let Some(cached) = self.known_namespace_mut(namespace) else {
                     return CacheChange::Unchanged;
@@ -153,11 +160,11 @@ impl Cache {
                 self.orphans.drop_if_empty(namespace);
                 CacheChange::changed(namespace, reverted.into_iter().collect())
             }
-            WatchedResource::ClusterPullSecrets => CacheChange::Unchanged,
+            _ => CacheChange::Unchanged,
         }
     }
 
-    fn delete_namespace(&mut self, name: &str, as_of: u128) -> CacheChange {
+    fn delete_namespace(&mut self, name: &NamespaceName, as_of: u128) -> CacheChange {
         if let Some(namespace) = self.cluster.namespaces.remove(name) {
             self.orphans.keep_newer(name, namespace, as_of);
         }
@@ -166,7 +173,7 @@ impl Cache {
     }
 
     /// Marks a namespace as having a write in flight.
-    pub fn begin_write(&mut self, namespace: &str) {
+    pub fn begin_write(&mut self, namespace: &NamespaceName) {
         self.tombstones.begin_write(namespace);
     }
 
@@ -182,14 +189,16 @@ impl Cache {
         let namespaces = self.cluster.namespaces.iter().chain(self.orphans.iter());
         match resource {
             WatchedResource::Namespaces => {
-                self.cluster.namespaces.keys().map(|name| (String::new(), name.clone())).collect()
+                self.cluster.namespaces.keys().cloned().map(ObjectRef::cluster_scoped).collect()
             }
             WatchedResource::ServiceAccounts => namespaces
-                .flat_map(|(ns, it)| it.service_accounts.keys().map(|name| (ns.clone(), name.clone())))
+                .flat_map(|(ns, it)| {
+                    it.service_accounts.keys().map(|name| ObjectRef::namespaced(ns.clone(), name.clone()))
+                })
                 .collect(),
             WatchedResource::Secrets(name) => namespaces
                 .filter(|(_, it)| it.secrets.contains_key(name))
-                .map(|(ns, _)| (ns.clone(), name.clone()))
+                .map(|(ns, _)| ObjectRef::namespaced(ns.clone(), name.clone()))
                 .collect(),
             WatchedResource::ClusterPullSecrets => Vec::new(),
         }
@@ -199,9 +208,11 @@ impl Cache {
     /// A Secret that is not cached was deleted since the list, or will be reported by its watch.
     pub fn fill_bodies(&mut self, secrets: Vec<(ObjectRef, Secret)>) -> Vec<CacheChange> {
         let mut changes = Vec::new();
-        for ((namespace, name), mut secret) in secrets {
+        for (ObjectRef { namespace, name }, mut secret) in secrets {
+            let Some(namespace) = namespace else { continue };
             intern(&mut self.docker_configs, &mut secret);
-            let known = self.known_namespace_mut(&namespace).and_then(|cached| cached.secrets.get_mut(&name));
+            let known =
+                self.known_namespace_mut(&namespace).and_then(|cached| cached.secrets.get_mut(name.as_str()));
             if let Some(known) =
                 known.filter(|it| revision(&it.resource_version) <= revision(&secret.resource_version))
             {
@@ -213,14 +224,14 @@ impl Cache {
     }
 
     /// Merges the result of a write in a namespace. Later watch events take precedence.
-    pub fn finish_write(&mut self, namespace: &str, applied: &mut Applied) {
+    pub fn finish_write(&mut self, namespace: &NamespaceName, applied: &mut Applied) {
         let tombstones = self.tombstones.finish_write(namespace);
         let Some(cached) = self.cluster.namespaces.get_mut(namespace) else { return };
         for (name, mut written) in std::mem::take(&mut applied.secrets) {
             if let Some(secret) = &mut written.now {
                 intern(&mut self.docker_configs, secret);
             }
-            let tombstone = tombstones.get(&name).copied();
+            let tombstone = tombstones.get(name.as_str()).copied();
             merge(&mut cached.secrets, name, written, tombstone, |it| &it.resource_version);
         }
         for (name, written) in std::mem::take(&mut applied.service_accounts) {
@@ -230,7 +241,7 @@ impl Cache {
     }
 
     /// Drops the Secrets of a name that is no longer in use, and docker configs that no Secret holds.
-    pub fn forget_secrets(&mut self, secret_name: &str) {
+    pub fn forget_secrets(&mut self, secret_name: &SecretName) {
         for namespace in self.cluster.namespaces.values_mut().chain(self.orphans.values_mut()) {
             namespace.secrets.remove(secret_name);
         }
@@ -238,11 +249,11 @@ impl Cache {
         self.docker_configs.retain(|copy| Arc::strong_count(copy) > 1);
     }
 
-    fn known_namespace_mut(&mut self, namespace: &str) -> Option<&mut Namespace> {
+    fn known_namespace_mut(&mut self, namespace: &NamespaceName) -> Option<&mut Namespace> {
         self.cluster.namespaces.get_mut(namespace).or_else(|| self.orphans.get_mut(namespace))
     }
 
-    fn namespace_mut(&mut self, namespace: &str) -> &mut Namespace {
+    fn namespace_mut(&mut self, namespace: &NamespaceName) -> &mut Namespace {
         match self.cluster.namespaces.get_mut(namespace) {
             Some(known) => known,
             None => self.orphans.get_or_create(namespace),
@@ -251,9 +262,9 @@ impl Cache {
 }
 
 /// Merges a written object into the cache, unless the cache is newer.
-fn merge<T>(
-    cached: &mut BTreeMap<String, T>,
-    name: String,
+fn merge<K: Ord, T>(
+    cached: &mut BTreeMap<K, T>,
+    name: K,
     AfterWrite { before, now }: AfterWrite<T>,
     tombstone: Option<u128>,
     version: impl Fn(&T) -> &String,

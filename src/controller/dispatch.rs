@@ -16,6 +16,7 @@ use crate::cluster::ownership::{GarbageCollection, Ownership};
 use crate::cluster::watch::WatchedResource;
 use crate::manifest::status::reason::{AppliedReason, ReadyReason};
 use crate::metrics::{WriteKind, WriteOutcome};
+use crate::object_name::{NamespaceName, SecretName};
 use crate::reconcile::apply;
 use crate::reconcile::execute::{self, Applied};
 use crate::reconcile::guards::Guards;
@@ -78,10 +79,10 @@ impl Controller {
     }
 
     /// Returns true if the Secrets of this name are cached in full, or cannot be listed.
-    fn is_observed(&self, secret_name: &str) -> bool {
+    fn is_observed(&self, secret_name: &SecretName) -> bool {
         self.cache.cluster.unreadable.contains_key(secret_name)
             || (self.secret_lists.has_synced(secret_name)
-                && self.synced.contains(&WatchedResource::Secrets(secret_name.to_owned())))
+                && self.synced.contains(&WatchedResource::Secrets(secret_name.clone())))
     }
 
     /// Returns what to do in a namespace for a ClusterPullSecret; `None` where the two are unrelated.
@@ -89,7 +90,7 @@ impl Controller {
         &self,
         state: &ObjectState,
         guards: &Guards,
-        name: &str,
+        namespace_name: &NamespaceName,
         namespace: &Namespace,
     ) -> Option<Target> {
         let manifest = &state.manifest;
@@ -105,7 +106,7 @@ impl Controller {
             desired: state.desired_secret.as_ref(),
             guards,
         };
-        target::decide(&self.claims, 0, &input, name, namespace)
+        target::decide(&self.claims, 0, &input, namespace_name, namespace)
     }
 
     /// Plans an item; `None` where there is nothing to do.
@@ -227,7 +228,12 @@ impl Controller {
     }
 
     /// Reports a resource that another writer keeps reverting, and makes its namespace back off.
-    pub(super) fn mark_contested(&mut self, namespace: &str, resource: &ManagedResource, until: Instant) {
+    pub(super) fn mark_contested(
+        &mut self,
+        namespace: &NamespaceName,
+        resource: &ManagedResource,
+        until: Instant,
+    ) {
         let (secret_name, what) = match resource {
             ManagedResource::Secret(secret_name) => (secret_name, format!("Secret {secret_name}")),
             ManagedResource::Entry { service_account, secret_name } => {
@@ -246,7 +252,7 @@ impl Controller {
             is_new |= !state.has_failure(namespace, AppliedReason::Contested);
             state.back_off(namespace, until, (AppliedReason::Contested, message.clone()));
             state.start_or_join(Cause { trigger: Trigger::Drift, since: now, at }, now);
-            self.timers.set(until, Timer::Retry(name.clone(), namespace.to_owned()));
+            self.timers.set(until, Timer::Retry(name.clone(), namespace.clone()));
         }
         if is_new {
             self.announce_failure(namespace, secret_name, AppliedReason::Contested, message);

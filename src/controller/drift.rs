@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::backoff;
+use crate::object_name::{NamespaceName, SecretName};
 
 /// The time for which a revert counts.
 const WINDOW: Duration = Duration::from_mins(10);
@@ -23,30 +24,30 @@ const FIRST_PAUSE: usize = 3;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ManagedResource {
     /// The pull secret of that name.
-    Secret(String),
+    Secret(SecretName),
     /// The entry of that pull secret in a ServiceAccount.
     Entry {
         /// The ServiceAccount.
         service_account: String,
         /// The pull secret.
-        secret_name: String,
+        secret_name: SecretName,
     },
 }
 
 /// Reverts by namespace and resource, with their times.
 #[derive(Debug, Default)]
-pub struct DriftBackoff(BTreeMap<(String, ManagedResource), VecDeque<Instant>>);
+pub struct DriftBackoff(BTreeMap<(NamespaceName, ManagedResource), VecDeque<Instant>>);
 
 impl DriftBackoff {
     /// Records a revert. Returns the pause before the resource is restored; `None` for at once.
     pub fn on_reverted(
         &mut self,
-        namespace: &str,
+        namespace: &NamespaceName,
         resource: &ManagedResource,
         now: Instant,
         jitter: f64,
     ) -> Option<Duration> {
-        let times = self.0.entry((namespace.to_owned(), resource.clone())).or_default();
+        let times = self.0.entry((namespace.clone(), resource.clone())).or_default();
         while times.front().is_some_and(|first| now.duration_since(*first) > WINDOW) {
             times.pop_front();
         }
@@ -76,7 +77,7 @@ mod tests {
         let (begin, mut drift) = (Instant::now(), DriftBackoff::default());
         let pauses = seconds.iter().map(|second| {
             let now = begin + Duration::from_secs(*second);
-            drift.on_reverted("web", &entry(), now, 0.0).map(|pause| pause.as_secs())
+            drift.on_reverted(&"web".into(), &entry(), now, 0.0).map(|pause| pause.as_secs())
         });
         assert_eq!(pauses.collect::<Vec<_>>(), expect);
     }
@@ -95,12 +96,15 @@ mod tests {
     fn backoff_is_per_resource_and_expires() {
         let (begin, mut drift) = (Instant::now(), DriftBackoff::default());
         for _ in 0..4 {
-            drift.on_reverted("web", &entry(), begin, 0.0);
+            drift.on_reverted(&"web".into(), &entry(), begin, 0.0);
         }
-        assert_eq!(drift.on_reverted("wed", &entry(), begin, 0.0), None);
-        assert_eq!(drift.on_reverted("web", &ManagedResource::Secret("regcred".into()), begin, 0.0), None);
+        assert_eq!(drift.on_reverted(&"wed".into(), &entry(), begin, 0.0), None);
+        assert_eq!(
+            drift.on_reverted(&"web".into(), &ManagedResource::Secret("regcred".into()), begin, 0.0),
+            None
+        );
         let later = begin + WINDOW + Duration::from_secs(1);
-        assert_eq!(drift.on_reverted("web", &entry(), later, 0.0), None);
+        assert_eq!(drift.on_reverted(&"web".into(), &entry(), later, 0.0), None);
         drift.forget_old(later + WINDOW + Duration::from_secs(1));
         assert!(drift.0.is_empty());
     }

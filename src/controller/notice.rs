@@ -10,6 +10,7 @@ use crate::cluster::events::{NewEvent, Regarding};
 use crate::manifest::status::ClusterPullSecretStatus;
 use crate::manifest::status::reason::AppliedReason;
 use crate::metrics::{WriteKind, WriteOutcome};
+use crate::object_name::{NamespaceName, SecretName};
 
 impl Controller {
     /// Publishes an Event regarding a change of `Ready`.
@@ -48,15 +49,15 @@ impl Controller {
     /// Publishes a warning regarding the Secret of a namespace.
     pub(super) fn announce_failure(
         &mut self,
-        namespace: &str,
-        name: &str,
+        namespace: &NamespaceName,
+        name: &SecretName,
         reason: AppliedReason,
         message: String,
     ) {
         let secret = self.cache.cluster.namespaces.get(namespace).and_then(|it| it.secrets.get(name));
         let regarding = Regarding::Secret {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
+            namespace: namespace.clone(),
+            name: name.clone(),
             uid: secret.map(|secret| secret.uid.clone()).unwrap_or_default(),
         };
         self.publish(&NewEvent { is_warning: true, reason: reason.to_string(), message, regarding });

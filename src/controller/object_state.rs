@@ -16,8 +16,9 @@ use crate::credential::StoreKey;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::status::reason::{AppliedReason, FetchedReason, ReadyReason};
 use crate::manifest::status::{Condition, ConditionType};
+use crate::object_name::{NamespaceName, SecretName};
 use crate::reconcile::desired_secret::DesiredSecret;
-use crate::report::{NamespaceReport, Problem, TargetReason};
+use crate::report::Problem;
 
 mod target_status;
 
@@ -27,10 +28,6 @@ pub use target_status::{TargetChange, TargetStatus};
 pub const PUBLISH_EVERY: Duration = Duration::from_secs(5);
 /// The delay of the status update after a reconciliation, so that changes that belong together make one.
 pub const PUBLISH_AFTER: Duration = Duration::from_millis(300);
-
-/// The longest pause before a target with a transient failure is retried: the API server is away for
-/// seconds, a quota is full for days.
-const MAX_TRANSIENT_PAUSE: Duration = Duration::from_secs(15);
 
 /// The state of one ClusterPullSecret.
 pub struct ObjectState {
@@ -43,7 +40,7 @@ pub struct ObjectState {
     /// The version of the last successful read of each key.
     versions: BTreeMap<StoreKey, String>,
     /// Its status in each target namespace.
-    pub targets: BTreeMap<String, TargetStatus>,
+    pub targets: BTreeMap<NamespaceName, TargetStatus>,
     /// Problems of the ClusterPullSecret as a whole.
     pub problems: Vec<Problem>,
     /// The reconciliation in progress.
@@ -119,13 +116,13 @@ impl ObjectState {
     }
 
     /// Returns the names under which its Secrets may exist.
-    pub fn secret_names(&self) -> impl Iterator<Item = &String> {
+    pub fn secret_names(&self) -> impl Iterator<Item = &SecretName> {
         self.manifest.secret_names()
     }
 
     /// Returns true if its Secrets may exist under this name.
     #[must_use]
-    pub fn has_secret_name(&self, secret_name: &str) -> bool {
+    pub fn has_secret_name(&self, secret_name: &SecretName) -> bool {
         self.secret_names().any(|it| it == secret_name)
     }
 
@@ -173,52 +170,13 @@ impl ObjectState {
             .any(|it| it.store == store_key.store.0 && it.key == store_key.key.0 && it.is_transient())
     }
 
-    /// Updates the status of a target from a report, and returns the difference.
-    pub fn update_target(
-        &mut self,
-        report: &NamespaceReport,
-        now: Instant,
-        pause: impl FnOnce(u32) -> Duration,
-    ) -> TargetChange {
-        let before = self.targets.get(&report.namespace);
-        let consecutive_failures = before.map_or(0, |target| target.consecutive_failures);
-        let known = before.and_then(|target| target.failure.as_ref()).map(|(reason, _)| *reason);
-        // The end of a write that was in flight does not end a contest.
-        if self.has_failure(&report.namespace, AppliedReason::Contested)
-            && self.is_backing_off(&report.namespace, now)
-        {
-            return TargetChange::None;
-        }
-        let before = before.cloned();
-        match TargetStatus::from_report(report, consecutive_failures) {
-            None => drop(self.targets.remove(&report.namespace)),
-            Some(mut target) => {
-                if target.consecutive_failures > 0 {
-                    let pause = pause(target.consecutive_failures);
-                    let longest = if report.is_transient() { MAX_TRANSIENT_PAUSE } else { Duration::MAX };
-                    target.not_before = Some(now + pause.min(longest));
-                }
-                self.targets.insert(report.namespace.clone(), target);
-            }
-        }
-        match (&before, self.targets.get(&report.namespace)) {
-            (_, Some(after))
-                if after.failure.is_some() && report.reason.and_then(TargetReason::applied) != known =>
-            {
-                TargetChange::NewFailure
-            }
-            (Some(before), Some(after)) if before.is_reported_as(after) => TargetChange::None,
-            (None, None) => TargetChange::None,
-            _ => TargetChange::Other,
-        }
-    }
-
     /// Returns true if a namespace may hold something of it: selected, a target, or with leftovers.
     #[must_use]
-    pub fn can_affect(&self, name: &str, namespace: Option<&Namespace>) -> bool {
-        self.targets.contains_key(name)
+    pub fn can_affect(&self, namespace_name: &NamespaceName, namespace: Option<&Namespace>) -> bool {
+        self.targets.contains_key(namespace_name)
             || namespace.is_some_and(|namespace| {
-                self.manifest.selection.selects(name, &namespace.labels) || self.has_leftovers(namespace)
+                self.manifest.selection.selects(namespace_name, &namespace.labels)
+                    || self.has_leftovers(namespace)
             })
     }
 
@@ -238,37 +196,6 @@ impl ObjectState {
                 target.not_before = None;
             }
         }
-    }
-
-    /// Returns true if nothing may be tried in a namespace yet.
-    #[must_use]
-    pub fn is_backing_off(&self, namespace: &str, now: Instant) -> bool {
-        self.targets.get(namespace).is_some_and(|target| target.is_backing_off(now))
-    }
-
-    /// Returns the targets that are out of sync, each with its reason and message.
-    pub fn failed_targets(&self) -> impl Iterator<Item = (&String, &(AppliedReason, String))> {
-        self.targets.iter().filter_map(|(namespace, it)| Some((namespace, it.failure.as_ref()?)))
-    }
-
-    /// Returns the number of targets that are out of sync.
-    #[must_use]
-    pub fn out_of_sync(&self) -> usize {
-        self.failed_targets().count()
-    }
-
-    /// Returns true if a namespace is out of sync for this reason.
-    #[must_use]
-    pub fn has_failure(&self, namespace: &str, reason: AppliedReason) -> bool {
-        let failure = self.targets.get(namespace).and_then(|target| target.failure.as_ref());
-        failure.is_some_and(|(known, _)| *known == reason)
-    }
-
-    /// Makes a namespace back off until an instant, for a reason.
-    pub fn back_off(&mut self, namespace: &str, until: Instant, failure: (AppliedReason, String)) {
-        let target = self.targets.entry(namespace.to_owned()).or_insert_with(TargetStatus::in_sync);
-        target.not_before = Some(until);
-        target.failure = Some(failure);
     }
 
     /// Returns true if no reconciliation of the current spec has finished, under any leader.

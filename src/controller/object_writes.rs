@@ -20,6 +20,7 @@ use crate::manifest::cluster_pull_secret::{ClusterPullSecret, Deletion};
 use crate::manifest::object::LiveObject;
 use crate::manifest::status::ClusterPullSecretStatus;
 use crate::metrics::{WriteKind, WriteOutcome};
+use crate::object_name::SecretName;
 use crate::reconcile::guards::Guards;
 use crate::reconcile::target;
 
@@ -32,7 +33,7 @@ pub(super) enum ObjectPatch {
     /// Adds the finalizer.
     AddFinalizer,
     /// Stores every name under which its Secrets may exist.
-    RecordSecretName(Vec<String>),
+    RecordSecretName(Vec<SecretName>),
     /// Updates the status. `before` is the status at the time of the decision: the watch may deliver the new
     /// one before the request ends.
     UpdateStatus { before: Box<ClusterPullSecretStatus>, after: Box<ClusterPullSecretStatus> },
@@ -150,7 +151,7 @@ impl Controller {
     }
 
     /// Returns true if the Secrets of this name are cached, or can be left to the garbage collector.
-    fn can_finalize(&self, manifest: &ClusterPullSecret, secret_name: &str) -> bool {
+    fn can_finalize(&self, manifest: &ClusterPullSecret, secret_name: &SecretName) -> bool {
         let error = self.cache.cluster.unreadable.get(secret_name);
         // Secrets that regcred may not see are removed through their owner reference.
         self.has_listed(secret_name)
@@ -165,7 +166,7 @@ impl Controller {
     }
 
     /// Returns true if the Secrets of this name were listed, so that one that is not cached does not exist.
-    fn has_listed(&self, secret_name: &str) -> bool {
+    fn has_listed(&self, secret_name: &SecretName) -> bool {
         self.secret_lists.has_synced(secret_name) && !self.cache.cluster.unreadable.contains_key(secret_name)
     }
 

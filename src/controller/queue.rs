@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::object_name::NamespaceName;
+
 /// The order of an item within its lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
@@ -22,7 +24,7 @@ pub struct Item {
     /// The ClusterPullSecret.
     pub cluster_pull_secret: String,
     /// The namespace.
-    pub namespace: String,
+    pub namespace: NamespaceName,
 }
 
 /// The lanes of all ClusterPullSecrets.
@@ -30,7 +32,7 @@ pub struct Item {
 pub struct Queue {
     lanes: BTreeMap<String, Lane>,
     /// Namespaces in flight, each with the other lanes that wait for it.
-    busy: BTreeMap<String, BTreeSet<String>>,
+    busy: BTreeMap<NamespaceName, BTreeSet<String>>,
     /// The lane that had its turn last.
     last: String,
     /// Items of all lanes that are in flight.
@@ -52,18 +54,18 @@ struct Lane {
 /// A first-in, first-out queue without duplicates.
 #[derive(Debug, Default)]
 struct Fifo {
-    order: VecDeque<String>,
-    members: BTreeSet<String>,
+    order: VecDeque<NamespaceName>,
+    members: BTreeSet<NamespaceName>,
 }
 
 impl Fifo {
-    fn push(&mut self, namespace: &str) {
-        if self.members.insert(namespace.to_owned()) {
-            self.order.push_back(namespace.to_owned());
+    fn push(&mut self, namespace: &NamespaceName) {
+        if self.members.insert(namespace.clone()) {
+            self.order.push_back(namespace.clone());
         }
     }
 
-    fn pop(&mut self) -> Option<String> {
+    fn pop(&mut self) -> Option<NamespaceName> {
         while let Some(first) = self.order.pop_front() {
             if self.members.remove(&first) {
                 return Some(first);
@@ -87,7 +89,7 @@ impl Queue {
     }
 
     /// Adds an item, unless it is queued already; raises its priority where the new one is higher.
-    pub fn push(&mut self, cluster_pull_secret: &str, namespace: &str, priority: Priority) {
+    pub fn push(&mut self, cluster_pull_secret: &str, namespace: &NamespaceName, priority: Priority) {
         let lane = self.lanes.entry(cluster_pull_secret.to_owned()).or_default();
         match priority {
             Priority::High => {
@@ -134,7 +136,7 @@ impl Queue {
 
     /// Returns true if an item of this namespace is in flight.
     #[must_use]
-    pub fn is_busy(&self, namespace: &str) -> bool {
+    pub fn is_busy(&self, namespace: &NamespaceName) -> bool {
         self.busy.contains_key(namespace)
     }
 
@@ -194,7 +196,7 @@ mod tests {
     fn queue(limit: usize, items: &[(&str, &str, Priority)]) -> Queue {
         let mut queue = Queue::new(limit);
         for (cluster_pull_secret, namespace, priority) in items {
-            queue.push(cluster_pull_secret, namespace, *priority);
+            queue.push(cluster_pull_secret, &(*namespace).into(), *priority);
         }
         queue
     }
@@ -232,7 +234,7 @@ mod tests {
             ],
         );
         assert_eq!(pop_all(&mut queue), ["a/1", "b/4", "a/2", "b/5"]);
-        queue.push("b", "6", High);
+        queue.push("b", &"6".into(), High);
         done(&mut queue, "b", "4");
         assert_eq!(pop_all(&mut queue), ["b/6"]);
     }
@@ -252,7 +254,7 @@ mod tests {
     fn item_pushed_while_in_flight_is_requeued() {
         let mut queue = queue(9, &[("a", "web", High)]);
         assert_eq!(pop_all(&mut queue), ["a/web"]);
-        queue.push("a", "web", High);
+        queue.push("a", &"web".into(), High);
         assert_eq!(pop_all(&mut queue), Vec::<String>::new());
         done(&mut queue, "a", "web");
         assert_eq!(pop_all(&mut queue), ["a/web"]);

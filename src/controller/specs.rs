@@ -15,6 +15,7 @@ use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::cluster_pull_secret::sort_by_age;
 use crate::manifest::object::{ForwardedRequest, LiveObject};
 use crate::manifest::read_object;
+use crate::object_name::SecretName;
 use crate::reconcile::claims::Claims;
 use crate::trigger::Trigger;
 
@@ -89,7 +90,7 @@ impl Controller {
     pub(super) fn on_objects_relisted(&mut self, present: &BTreeSet<ObjectRef>) {
         let names = self.objects.keys().chain(self.invalid.keys());
         let deleted: Vec<_> =
-            names.filter(|name| !present.contains(&(String::new(), (*name).clone()))).cloned().collect();
+            names.filter(|name| !present.contains(&ObjectRef::cluster_scoped(*name))).cloned().collect();
         for name in deleted {
             self.on_object_deleted(&name);
         }
@@ -175,7 +176,7 @@ impl Controller {
     }
 
     /// Requeues the targets of every ClusterPullSecret with Secrets of this name.
-    pub(super) fn requeue_by_secret_name(&mut self, secret_name: &str) {
+    pub(super) fn requeue_by_secret_name(&mut self, secret_name: &SecretName) {
         let users = self.objects.iter().filter(|(_, state)| state.has_secret_name(secret_name));
         for name in users.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             self.requeue_targets(&name, Priority::Normal);

@@ -12,6 +12,7 @@ use super::queue::Item;
 use crate::cluster::Secret;
 use crate::cluster::error::Error;
 use crate::cluster::watch::ObjectRef;
+use crate::object_name::SecretName;
 use crate::provider::stores::Values;
 use crate::reconcile::execute::Applied;
 
@@ -22,7 +23,7 @@ pub(super) enum TaskResult {
     /// A read of a store finished, which started at that instant.
     Fetched(Instant, Values),
     /// The Secrets of a name were listed with their bytes, or could not be.
-    SecretsListed(String, Result<Vec<(ObjectRef, Secret)>, Error>),
+    SecretsListed(SecretName, Result<Vec<(ObjectRef, Secret)>, Error>),
     /// A ClusterPullSecret was patched, or could not be.
     ObjectPatched(String, ObjectPatch, Result<(), Error>),
     /// An Event was published, or could not be.

@@ -7,17 +7,19 @@ use std::collections::BTreeSet;
 
 use tokio::time::Instant;
 
+use crate::object_name::{NamespaceName, SecretName};
+
 /// An action that is due at an instant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
     /// Reads the keys of a ClusterPullSecret again.
     Refresh(String),
     /// Requeues a namespace for a ClusterPullSecret.
-    Retry(String, String),
+    Retry(String, NamespaceName),
     /// Retries a patch of a ClusterPullSecret, or updates its status.
     ObjectPatch(String),
     /// Lists the Secrets of a name again.
-    SecretLists(String),
+    SecretLists(SecretName),
 }
 
 /// Timers by the instant they are due.

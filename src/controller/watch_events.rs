@@ -13,6 +13,7 @@ use super::{Controller, TaskResult, backoff};
 use crate::cluster::error::Error;
 use crate::cluster::watch::{ObjectRef, WatchEvent, WatchedObject, WatchedResource, watch};
 use crate::cluster::{self, Secret, revision};
+use crate::object_name::SecretName;
 
 /// The pause before a failed list of Secrets is retried, as the back-off after this many failures.
 const LIST_BACKOFF: u32 = 5;
@@ -21,14 +22,14 @@ impl Controller {
     /// Handles a watch event.
     pub(super) fn on_watch_event(&mut self, event: WatchEvent) {
         match event {
-            WatchEvent::Applied((_, name), WatchedObject::ClusterPullSecret(object)) => {
+            WatchEvent::Applied(ObjectRef { name, .. }, WatchedObject::ClusterPullSecret(object)) => {
                 self.on_object_applied(&name, &object);
             }
             WatchEvent::Applied(object_ref, object) => {
                 let change = self.cache.apply(object_ref, object);
                 self.on_change(change);
             }
-            WatchEvent::Deleted(WatchedResource::ClusterPullSecrets, (_, name), _) => {
+            WatchEvent::Deleted(WatchedResource::ClusterPullSecrets, ObjectRef { name, .. }, _) => {
                 self.on_object_deleted(&name);
             }
             WatchEvent::Deleted(resource, object_ref, version) => {
@@ -92,7 +93,7 @@ impl Controller {
 
     /// Starts and stops watches so that exactly the Secret names in use are watched.
     pub(super) fn sync_watches(&mut self) {
-        let used: BTreeSet<&String> = self.objects.values().flat_map(ObjectState::secret_names).collect();
+        let used: BTreeSet<&SecretName> = self.objects.values().flat_map(ObjectState::secret_names).collect();
         let unused: Vec<_> = self
             .watches
             .keys()
@@ -149,7 +150,7 @@ impl Controller {
 
     /// Starts full lists of the Secrets of every name in use: their content shows which need no write.
     pub(super) fn start_secret_lists(&mut self, now: Instant) {
-        let used: BTreeSet<String> =
+        let used: BTreeSet<SecretName> =
             self.objects.values().flat_map(ObjectState::secret_names).cloned().collect();
         for name in used {
             let is_watched = self.synced.contains(&WatchedResource::Secrets(name.clone()));
@@ -165,10 +166,14 @@ impl Controller {
     }
 
     /// Handles the result of a full list of Secrets.
-    pub(super) fn on_secrets_listed(&mut self, name: &str, secrets: Result<Vec<(ObjectRef, Secret)>, Error>) {
+    pub(super) fn on_secrets_listed(
+        &mut self,
+        name: &SecretName,
+        secrets: Result<Vec<(ObjectRef, Secret)>, Error>,
+    ) {
         match secrets {
             Ok(secrets) => {
-                debug!(secret = name, count = secrets.len(), "Secrets listed");
+                debug!(secret = name.as_str(), count = secrets.len(), "Secrets listed");
                 self.secret_lists.mark_synced(name);
                 self.cache.cluster.unreadable.remove(name);
                 for change in self.cache.fill_bodies(secrets) {
@@ -182,11 +187,11 @@ impl Controller {
                 self.requeue_by_secret_name(name);
             }
             Err(error) => {
-                warn!(secret = name, reason = %error.reason(), "cannot list Secrets: {error}");
-                self.cache.cluster.unreadable.insert(name.to_owned(), error);
+                warn!(secret = name.as_str(), reason = %error.reason(), "cannot list Secrets: {error}");
+                self.cache.cluster.unreadable.insert(name.clone(), error);
                 let retry_at = Instant::now() + backoff::after(LIST_BACKOFF, self.jitter());
                 self.secret_lists.mark_failed(name, retry_at);
-                self.timers.set(retry_at, Timer::SecretLists(name.to_owned()));
+                self.timers.set(retry_at, Timer::SecretLists(name.clone()));
                 self.requeue_by_secret_name(name);
             }
         }

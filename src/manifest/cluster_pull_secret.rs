@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 use super::object::LiveObject;
 use super::selection::{Patterns, Selection};
 use super::status::reason::ReadyReason;
+use crate::object_name::SecretName;
 
 pub use super::wire::{Deletion, Existing};
 pub use crate::docker_config::registry_source::RegistrySource;
@@ -22,7 +23,7 @@ pub struct ClusterPullSecret {
     /// Name of the ClusterPullSecret.
     pub name: String,
     /// Name of the pull secret in every namespace.
-    pub secret_name: String,
+    pub secret_name: SecretName,
     /// The registries, no host key twice.
     pub registries: Vec<RegistrySource>,
     /// The selected namespaces.
@@ -84,13 +85,13 @@ impl ClusterPullSecret {
     }
 
     /// Returns the earlier names of its Secrets under which some may still exist.
-    pub fn previous_names(&self) -> impl Iterator<Item = &String> {
+    pub fn previous_names(&self) -> impl Iterator<Item = &SecretName> {
         let names = self.object.iter().flat_map(|object| &object.secret_names);
         names.filter(|name| **name != self.secret_name)
     }
 
     /// Returns every name under which its Secrets may exist: the current one, then the earlier ones.
-    pub fn secret_names(&self) -> impl Iterator<Item = &String> {
+    pub fn secret_names(&self) -> impl Iterator<Item = &SecretName> {
         std::iter::once(&self.secret_name).chain(self.previous_names())
     }
 
@@ -102,7 +103,7 @@ impl ClusterPullSecret {
         let is_deletable = deletion.is_null() || deletion == "Delete";
         Self {
             name: name.to_owned(),
-            secret_name: object.secret_names.last().cloned().unwrap_or_else(|| name.to_owned()),
+            secret_name: object.secret_names.last().cloned().unwrap_or_else(|| name.into()),
             registries: Vec::new(),
             selection: Selection { include: Some(Patterns::default()), ..Selection::default() },
             service_accounts: ServiceAccounts::All,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::status::ClusterPullSecretStatus;
+use crate::object_name::SecretName;
 
 /// The annotation by which people request a reconciliation: any value that is new.
 pub const ROTATE: &str = "regcred.dev/rotate";
@@ -55,7 +56,7 @@ pub struct LiveObject {
     /// The value of [`REQUEST`], if it is valid.
     pub request: Option<ForwardedRequest>,
     /// The names under which its Secrets may exist, from its status.
-    pub secret_names: Vec<String>,
+    pub secret_names: Vec<SecretName>,
     /// The last status; empty if there is none, or none that this regcred understands.
     pub status: Box<ClusterPullSecretStatus>,
     /// The creation time: if two claim one Secret, the older keeps it.

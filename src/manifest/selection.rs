@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::wire::{LabelOperator, LabelRequirement, LabelSelector};
+use crate::object_name::NamespaceName;
 
 /// The namespaces of the cluster itself, which are never selected unless `include` names them.
 pub const SYSTEM_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
@@ -33,7 +34,8 @@ pub struct Patterns {
 impl Selection {
     /// Returns true if the namespace of this name with these labels is selected.
     #[must_use]
-    pub fn selects(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+    pub fn selects(&self, namespace_name: &NamespaceName, labels: &BTreeMap<String, String>) -> bool {
+        let name = namespace_name.as_str();
         // A glob never selects the namespaces of the cluster itself: `*` is written without thinking of them.
         let is_named = self.include.as_ref().is_some_and(|include| include.written.contains(name));
         let is_admitted = !SYSTEM_NAMESPACES.contains(&name) || is_named;
@@ -121,10 +123,16 @@ mod tests {
             exclude: patterns(exclude),
         };
         for name in selected {
-            assert!(selection.selects(name, &BTreeMap::new()), "{name} by {include:?} without {exclude:?}");
+            assert!(
+                selection.selects(&(*name).into(), &BTreeMap::new()),
+                "{name} by {include:?} without {exclude:?}"
+            );
         }
         for name in left_out {
-            assert!(!selection.selects(name, &BTreeMap::new()), "{name} by {include:?} without {exclude:?}");
+            assert!(
+                !selection.selects(&(*name).into(), &BTreeMap::new()),
+                "{name} by {include:?} without {exclude:?}"
+            );
         }
     }
 
@@ -161,9 +169,9 @@ mod tests {
             include: Some(patterns(&["team-*"])),
             exclude: Patterns::default(),
         };
-        assert!(selection.selects("team-a", &labels(&[("team", "web"), ("tier", "1")])));
-        assert!(!selection.selects("team-a", &labels(&[("team", "db")])));
-        assert!(!selection.selects("other", &labels(&[("team", "web")])));
+        assert!(selection.selects(&"team-a".into(), &labels(&[("team", "web"), ("tier", "1")])));
+        assert!(!selection.selects(&"team-a".into(), &labels(&[("team", "db")])));
+        assert!(!selection.selects(&"other".into(), &labels(&[("team", "web")])));
     }
 
     fn is_met(operator: LabelOperator, values: &[&str], given: &[(&str, &str)]) -> bool {

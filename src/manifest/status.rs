@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 pub mod condition;
 pub mod reason;
 
+use crate::object_name::{NamespaceName, SecretName};
 use reason::{AppliedReason, FetchedReason, Reason};
 
 pub use condition::{ConditionStatus, ConditionType};
@@ -41,7 +42,7 @@ pub struct ClusterPullSecretStatus {
     pub failures: Vec<TargetFailure>,
     /// Names under which its Secrets may exist: the current one, and earlier ones until those Secrets are
     /// deleted.
-    pub secret_names: Vec<String>,
+    pub secret_names: Vec<SecretName>,
     /// Counts for the columns of `kubectl get`.
     pub summary: Summary,
 }
@@ -144,7 +145,7 @@ pub struct LastRotation {
 #[serde(rename_all = "camelCase")]
 pub struct TargetFailure {
     /// Name of the namespace.
-    pub namespace: String,
+    pub namespace: NamespaceName,
     /// Reason of the failure: one of the condition `Applied`.
     #[schemars(with = "String")]
     pub reason: AppliedReason,

@@ -20,11 +20,11 @@ fn owner(secret_name: &str) -> Ownership {
 fn service_account(list: &[&str], added: &[&str]) -> ServiceAccount {
     let added = added.iter().map(|entry| {
         let (name, added_for) = entry.split_once('=').unwrap_or((entry, "images"));
-        (name.to_owned(), Some(added_for.to_owned()).filter(|it| !it.is_empty()))
+        (name.into(), Some(added_for.to_owned()).filter(|it| !it.is_empty()))
     });
     ServiceAccount {
         resource_version: "7".into(),
-        image_pull_secrets: list.iter().map(ToString::to_string).collect(),
+        image_pull_secrets: list.iter().map(|name| (*name).into()).collect(),
         added: added.collect(),
     }
 }
@@ -92,7 +92,7 @@ fn shown(resource_version: &str, list: &[&str]) -> serde_json::Value {
 async fn add(client: Client) -> Result<Outcome, Error> {
     apply(
         &client,
-        "web",
+        &"web".into(),
         "default",
         &mut service_account(&["a"], &[]),
         &owner("regcred"),
@@ -124,9 +124,16 @@ async fn second_patch_of_a_list_builds_on_the_first() {
     let ((), bodies) = play(script, async |client| {
         let mut observed = service_account(&["a"], &[]);
         for secret_name in ["one", "two"] {
-            apply(&client, "web", "default", &mut observed, &owner(secret_name), DesiredEntry::Present)
-                .await
-                .expect("a patch");
+            apply(
+                &client,
+                &"web".into(),
+                "default",
+                &mut observed,
+                &owner(secret_name),
+                DesiredEntry::Present,
+            )
+            .await
+            .expect("a patch");
         }
     })
     .await;
@@ -155,14 +162,14 @@ async fn endless_conflict_is_given_up_and_reported() {
     assert_eq!(play(script, add).await.0.map_err(|error| error.reason()), Err(ErrorReason::Changed));
 }
 
-fn others_of(names: &[String]) -> Vec<&String> {
-    names.iter().filter(|name| *name != "regcred").collect()
+fn others_of(names: &[SecretName]) -> Vec<&SecretName> {
+    names.iter().filter(|name| **name != "regcred").collect()
 }
 
 proptest! {
     #[test]
     fn other_entries_keep_their_place(list in proptest::collection::vec("[a-d]|regcred", 0..8), ours in any::<bool>(), named in any::<bool>()) {
-        let mut before = ServiceAccount { image_pull_secrets: list, ..ServiceAccount::default() };
+        let mut before = ServiceAccount { image_pull_secrets: list.into_iter().map(SecretName::from).collect(), ..ServiceAccount::default() };
         if ours {
             before.added.insert("regcred".into(), Some("images".into()));
         }

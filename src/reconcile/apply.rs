@@ -96,13 +96,13 @@ fn build_report(
 /// Returns the report that a target would have, with the changes.
 #[must_use]
 pub fn dry_run_target(plan: &NamespacePlan, target: &Target) -> NamespaceReport {
-    let namespace = plan.name.as_str();
+    let namespace = &plan.name;
     let Target { owner, action, previous, .. } = target;
     let mut report = match action {
         Action::Terminating => NamespaceReport::terminating(namespace),
         Action::NoCredential => NamespaceReport::no_credential(namespace),
-        Action::None => NamespaceReport::new(namespace.to_owned(), ResultKind::Removed),
-        Action::Read => NamespaceReport::new(namespace.to_owned(), ResultKind::Unchanged),
+        Action::None => NamespaceReport::new(namespace.clone(), ResultKind::Removed),
+        Action::Read => NamespaceReport::new(namespace.clone(), ResultKind::Unchanged),
         Action::Apply { secret: Decision::Unchanged, .. } => {
             NamespaceReport::from_outcome(namespace, Ok(Outcome::Unchanged))
         }
@@ -121,7 +121,7 @@ pub fn dry_run_target(plan: &NamespacePlan, target: &Target) -> NamespaceReport 
             report
         }
         Action::Prune { .. } => {
-            let mut report = NamespaceReport::new(namespace.to_owned(), ResultKind::Removed);
+            let mut report = NamespaceReport::new(namespace.clone(), ResultKind::Removed);
             report.changes.push(PlannedChange::SecretRemoved);
             report
         }

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use crate::cluster::Namespace;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
+use crate::object_name::{NamespaceName, SecretName};
 
 /// The claims of all manifests, including those that are not reconciled in this run.
 #[derive(Debug, Default)]
 pub struct Claims {
-    by_secret_name: BTreeMap<String, Vec<Arc<ClusterPullSecret>>>,
+    by_secret_name: BTreeMap<SecretName, Vec<Arc<ClusterPullSecret>>>,
     names: BTreeSet<String>,
 }
 
@@ -37,7 +38,7 @@ impl Claims {
     /// deleted together with its Secrets claims nothing.
     #[must_use]
     pub fn new(cluster_pull_secrets: &[Arc<ClusterPullSecret>]) -> Self {
-        let mut by_secret_name: BTreeMap<String, Vec<Arc<ClusterPullSecret>>> = BTreeMap::new();
+        let mut by_secret_name: BTreeMap<SecretName, Vec<Arc<ClusterPullSecret>>> = BTreeMap::new();
         for cluster_pull_secret in cluster_pull_secrets.iter().filter(|it| !it.is_deleting_secrets()) {
             by_secret_name
                 .entry(cluster_pull_secret.secret_name.clone())
@@ -52,7 +53,7 @@ impl Claims {
     pub fn claim<'a>(
         &'a self,
         mine: &ClusterPullSecret,
-        namespace_name: &str,
+        namespace_name: &NamespaceName,
         namespace: &'a Namespace,
     ) -> Claim<'a> {
         let created_for = created_for(&mine.secret_name, namespace);
@@ -72,8 +73,8 @@ impl Claims {
     #[must_use]
     pub fn holder(
         &self,
-        secret_name: &str,
-        namespace_name: &str,
+        secret_name: &SecretName,
+        namespace_name: &NamespaceName,
         namespace: &Namespace,
     ) -> Option<&ClusterPullSecret> {
         let same_name = self.by_secret_name.get(secret_name).into_iter().flatten().map(Arc::as_ref);
@@ -89,12 +90,16 @@ impl Claims {
     }
 }
 
-fn selects(cluster_pull_secret: &ClusterPullSecret, namespace_name: &str, namespace: &Namespace) -> bool {
+fn selects(
+    cluster_pull_secret: &ClusterPullSecret,
+    namespace_name: &NamespaceName,
+    namespace: &Namespace,
+) -> bool {
     cluster_pull_secret.selection.selects(namespace_name, &namespace.labels)
 }
 
 /// Returns the ClusterPullSecret that the Secret was created for.
-fn created_for<'a>(secret_name: &str, namespace: &'a Namespace) -> Option<&'a str> {
+fn created_for<'a>(secret_name: &SecretName, namespace: &'a Namespace) -> Option<&'a str> {
     let secret = namespace.secrets.get(secret_name).filter(|secret| secret.managed)?;
     secret.cluster_pull_secret.as_deref()
 }

@@ -14,6 +14,7 @@ use super::target::{Action, Target};
 use crate::cluster::ownership::Ownership;
 use crate::cluster::{self, Secret, ServiceAccount};
 use crate::metrics::{WriteKind, WriteOutcome};
+use crate::object_name::{NamespaceName, SecretName};
 use crate::patcher;
 use crate::report::{NamespaceReport, ResultKind};
 use crate::rotator::{self, Decision, Outcome};
@@ -26,7 +27,7 @@ pub struct Applied {
     /// A report for each target.
     pub reports: Vec<IndexedReport>,
     /// The Secrets that differ from the plan's.
-    pub secrets: BTreeMap<String, AfterWrite<Secret>>,
+    pub secrets: BTreeMap<SecretName, AfterWrite<Secret>>,
     /// The ServiceAccounts that differ from the plan's.
     pub service_accounts: BTreeMap<String, AfterWrite<ServiceAccount>>,
     /// True if a Secret was read for the first time, so the target has to be decided again.
@@ -98,8 +99,8 @@ fn secret_key(secret: &Secret) -> (String, bool) {
 /// Executes actions in one namespace and keeps track of its objects.
 struct NamespaceExecutor<'a> {
     client: &'a Client,
-    namespace: &'a str,
-    secrets: BTreeMap<String, Option<Secret>>,
+    namespace: &'a NamespaceName,
+    secrets: BTreeMap<SecretName, Option<Secret>>,
     service_accounts: BTreeMap<String, Option<ServiceAccount>>,
     writes: Vec<(WriteKind, WriteOutcome)>,
     is_read: bool,
@@ -111,7 +112,7 @@ impl NamespaceExecutor<'_> {
         match action {
             Action::Terminating => NamespaceReport::terminating(namespace),
             Action::NoCredential => NamespaceReport::no_credential(namespace),
-            Action::None => NamespaceReport::new(namespace.to_owned(), ResultKind::Removed),
+            Action::None => NamespaceReport::new(namespace.clone(), ResultKind::Removed),
             Action::Read => self.read(owner).await,
             Action::Apply { secret: Decision::Refuse(refusal), .. } => {
                 NamespaceReport::from_outcome(namespace, Ok(Outcome::Refused(refusal)))
@@ -136,7 +137,7 @@ impl NamespaceExecutor<'_> {
                 report
             }
             Action::Prune { entry_changes } => {
-                let mut report = NamespaceReport::new(namespace.to_owned(), ResultKind::Removed);
+                let mut report = NamespaceReport::new(namespace.clone(), ResultKind::Removed);
                 self.prune(&entry_changes, owner, &mut report).await;
                 report
             }
@@ -146,7 +147,7 @@ impl NamespaceExecutor<'_> {
     /// Reads the Secret, so that its last good entries can be kept.
     async fn read(&mut self, owner: &Ownership) -> NamespaceReport {
         let Self { client, namespace, .. } = *self;
-        let mut report = NamespaceReport::new(namespace.to_owned(), ResultKind::Unchanged);
+        let mut report = NamespaceReport::new(namespace.clone(), ResultKind::Unchanged);
         match cluster::get_secret(client, namespace, &owner.secret_name).await {
             Ok(secret) => {
                 self.secrets.insert(owner.secret_name.clone(), secret);

@@ -93,15 +93,15 @@ pub(crate) fn secret(resource_version: &str, entries: &[(&str, &str, &str)]) -> 
 pub(crate) fn service_account(list: &[&str], added: &[&str]) -> ServiceAccount {
     ServiceAccount {
         resource_version: "3".into(),
-        image_pull_secrets: list.iter().map(ToString::to_string).collect(),
-        added: added.iter().map(|name| ((*name).to_owned(), Some("images".to_owned()))).collect(),
+        image_pull_secrets: list.iter().map(|name| (*name).into()).collect(),
+        added: added.iter().map(|name| ((*name).into(), Some("images".to_owned()))).collect(),
     }
 }
 
 /// A namespace with a `default` ServiceAccount, and the Secret `regcred` where there is one.
 pub(crate) fn namespace(secret: Option<Secret>, default: ServiceAccount) -> Namespace {
     Namespace {
-        secrets: secret.map(|secret| ("regcred".to_owned(), secret)).into_iter().collect(),
+        secrets: secret.map(|secret| ("regcred".into(), secret)).into_iter().collect(),
         service_accounts: [("default".to_owned(), default)].into(),
         ..Namespace::default()
     }
@@ -109,7 +109,7 @@ pub(crate) fn namespace(secret: Option<Secret>, default: ServiceAccount) -> Name
 
 pub(crate) fn cluster(namespaces: Vec<(&str, Namespace)>) -> Cluster {
     Cluster {
-        namespaces: namespaces.into_iter().map(|(name, it)| (name.to_owned(), it)).collect(),
+        namespaces: namespaces.into_iter().map(|(name, it)| (name.into(), it)).collect(),
         ..Cluster::default()
     }
 }

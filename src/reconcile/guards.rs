@@ -8,6 +8,7 @@ use crate::cluster::error::Error;
 use crate::cluster::{Cluster, Namespace};
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, ServiceAccounts};
 use crate::manifest::status::reason::AppliedReason;
+use crate::object_name::SecretName;
 use crate::report::Problem;
 
 /// The permitted actions for one ClusterPullSecret.
@@ -40,7 +41,7 @@ impl Guards {
     }
 }
 
-fn unreadable(name: &str, cluster: &Cluster) -> Option<Problem> {
+fn unreadable(name: &SecretName, cluster: &Cluster) -> Option<Problem> {
     let error = cluster.unreadable.get(name)?;
     let message = match error {
         Error::Forbidden(_) => format!(

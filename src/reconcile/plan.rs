@@ -15,6 +15,7 @@ use super::target::{self, Action, Target, TargetInput};
 use crate::cluster::ownership::Ownership;
 use crate::cluster::{Cluster, Namespace, Secret, ServiceAccount};
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
+use crate::object_name::{NamespaceName, SecretName};
 use crate::patcher;
 use crate::report::{Problem, RegistryReport};
 use crate::rotator::Decision;
@@ -40,9 +41,9 @@ pub struct ClusterPullSecretPlan {
 /// The plan for one namespace.
 pub struct NamespacePlan {
     /// The namespace.
-    pub name: String,
+    pub name: NamespaceName,
     /// The Secrets of the targets, as observed.
-    pub secrets: BTreeMap<String, Secret>,
+    pub secrets: BTreeMap<SecretName, Secret>,
     /// The ServiceAccounts that a target may change, as observed.
     pub service_accounts: BTreeMap<String, ServiceAccount>,
     /// The targets, one for each ClusterPullSecret concerned.
@@ -82,9 +83,9 @@ pub fn plan(
 impl NamespacePlan {
     /// Builds the plan for a namespace, with the objects of the targets as observed there.
     #[must_use]
-    pub fn new(name: &str, namespace: &Namespace, targets: Vec<Target>) -> Self {
+    pub fn new(namespace_name: &NamespaceName, namespace: &Namespace, targets: Vec<Target>) -> Self {
         let mut plan = Self {
-            name: name.to_owned(),
+            name: namespace_name.clone(),
             secrets: BTreeMap::new(),
             service_accounts: BTreeMap::new(),
             targets: Vec::new(),

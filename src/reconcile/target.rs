@@ -13,6 +13,7 @@ use super::last_good;
 use crate::cluster::Namespace;
 use crate::cluster::ownership::Ownership;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
+use crate::object_name::NamespaceName;
 use crate::rotator::{self, Content, Decision, Refusal};
 
 /// One ClusterPullSecret with everything that decides about its targets.
@@ -100,7 +101,7 @@ pub fn decide(
     claims: &Claims,
     index: usize,
     input: &TargetInput<'_>,
-    namespace_name: &str,
+    namespace_name: &NamespaceName,
     namespace: &Namespace,
 ) -> Option<Target> {
     let TargetInput { cluster_pull_secret, owner, guards, .. } = input;
@@ -187,7 +188,7 @@ fn prune(namespace: &Namespace, owner: &Ownership) -> Option<Action> {
 pub fn previous_names(
     claims: &Claims,
     cluster_pull_secret: &ClusterPullSecret,
-    namespace_name: &str,
+    namespace_name: &NamespaceName,
     namespace: &Namespace,
 ) -> Vec<PreviousName> {
     if namespace.terminating {

@@ -12,6 +12,7 @@ use crate::credential::Credential;
 use crate::docker_config::DockerConfig;
 use crate::docker_config::host_key::HostKey;
 use crate::docker_config::versions::{self, EntryOrigin};
+use crate::object_name::SecretName;
 use crate::patcher::DesiredEntry;
 use crate::rotator::Content;
 
@@ -59,7 +60,7 @@ pub enum PlannedChange {
         /// The ServiceAccount.
         service_account: String,
         /// The Secret to name.
-        secret: String,
+        secret: SecretName,
     },
     /// A name that is removed from the `imagePullSecrets` of a ServiceAccount.
     #[strum(to_string = "- {secret} in ServiceAccount {service_account}")]
@@ -67,7 +68,7 @@ pub enum PlannedChange {
         /// The ServiceAccount.
         service_account: String,
         /// The Secret to name no longer.
-        secret: String,
+        secret: SecretName,
     },
 }
 
@@ -154,8 +155,8 @@ impl CredentialChange {
 impl PlannedChange {
     /// Describes the change of an entry of a ServiceAccount.
     #[must_use]
-    pub fn from_entry(service_account: &str, desired: DesiredEntry, secret_name: &str) -> Self {
-        let (service_account, secret) = (service_account.to_owned(), secret_name.to_owned());
+    pub fn from_entry(service_account: &str, desired: DesiredEntry, secret_name: &SecretName) -> Self {
+        let (service_account, secret) = (service_account.to_owned(), secret_name.clone());
         match desired {
             DesiredEntry::Present => Self::ReferenceAdded { service_account, secret },
             DesiredEntry::Absent => Self::ReferenceRemoved { service_account, secret },

@@ -6,6 +6,7 @@
 use super::{NamespaceReport, ResultKind, ServiceAccountReport, ServiceAccountResult, TargetReason};
 use crate::cluster::error::Error;
 use crate::manifest::status::reason::AppliedReason;
+use crate::object_name::NamespaceName;
 use crate::patcher;
 use crate::rotator::Outcome;
 
@@ -43,14 +44,14 @@ impl NamespaceReport {
         !matches!(self.result, ResultKind::Refused | ResultKind::Failed | ResultKind::Skipped)
     }
 
-    pub(crate) fn terminating(namespace: &str) -> Self {
-        let mut report = Self::new(namespace.to_owned(), ResultKind::Skipped);
+    pub(crate) fn terminating(namespace: &NamespaceName) -> Self {
+        let mut report = Self::new(namespace.clone(), ResultKind::Skipped);
         report.explain(TargetReason::Terminating, "the namespace is being deleted".to_owned());
         report
     }
 
-    pub(crate) fn no_credential(namespace: &str) -> Self {
-        let mut report = Self::new(namespace.to_owned(), ResultKind::Failed);
+    pub(crate) fn no_credential(namespace: &NamespaceName) -> Self {
+        let mut report = Self::new(namespace.clone(), ResultKind::Failed);
         report.explain(
             AppliedReason::NoCredential,
             "no registry could be read, and no earlier credential is left in the cluster".to_owned(),
@@ -58,8 +59,8 @@ impl NamespaceReport {
         report
     }
 
-    pub(crate) fn from_outcome(namespace: &str, outcome: Result<Outcome, Error>) -> Self {
-        let mut report = Self::new(namespace.to_owned(), ResultKind::Unchanged);
+    pub(crate) fn from_outcome(namespace: &NamespaceName, outcome: Result<Outcome, Error>) -> Self {
+        let mut report = Self::new(namespace.clone(), ResultKind::Unchanged);
         match outcome {
             Ok(Outcome::Unchanged) => {}
             Ok(Outcome::Created) => report.result = ResultKind::Created,

@@ -58,7 +58,7 @@ type GroupKey<'a> = (ResultKind, Option<&'static str>, Option<String>, &'a [Plan
 fn fold(namespaces: &[NamespaceReport]) -> Vec<Group<'_>> {
     let mut groups: BTreeMap<GroupKey<'_>, Group<'_>> = BTreeMap::new();
     for it in namespaces {
-        let message = it.message.as_ref().map(|message| message.replace(&it.namespace, "…"));
+        let message = it.message.as_ref().map(|message| message.replace(it.namespace.as_str(), "…"));
         let key = (
             it.result,
             it.reason.map(TargetReason::as_str),
@@ -76,7 +76,7 @@ impl Group<'_> {
     fn names(&self) -> String {
         match self.members.as_slice() {
             [] => String::new(),
-            [only] => only.namespace.clone(),
+            [only] => only.namespace.to_string(),
             [first, last] => format!("{}, {}", first.namespace, last.namespace),
             [first, .., last] => {
                 format!("{} namespaces: {} … {}", self.members.len(), first.namespace, last.namespace)

@@ -140,7 +140,7 @@ fn old() -> Secret {
 }
 
 async fn apply_to(client: Client, mut observed: Option<Secret>) -> Result<Outcome, Error> {
-    apply(&client, "web", &mut observed, &content(), &owner(Existing::Refuse), None).await
+    apply(&client, &"web".into(), &mut observed, &content(), &owner(Existing::Refuse), None).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,7 +176,7 @@ async fn secret_deleted_concurrently_is_created() {
 async fn written_secret_is_known_without_a_read() {
     let (known, _) = play(vec![exchange(PATCH, 200, shown("10"))], async |client| {
         let mut observed = Some(old());
-        apply(&client, "web", &mut observed, &content(), &owner(Existing::Refuse), None)
+        apply(&client, &"web".into(), &mut observed, &content(), &owner(Existing::Refuse), None)
             .await
             .expect("a patch");
         observed.expect("a Secret")
@@ -203,7 +203,7 @@ async fn secret_that_became_foreign_is_not_deleted() {
     let script = vec![conflict(DELETE), exchange(GET, 200, theirs)];
     let (left, _) = play(script, async |client| {
         let mut observed = Some(ours());
-        remove(&client, "web", &mut observed, &owner(Existing::Refuse)).await.expect("nothing to do");
+        remove(&client, &"web".into(), &mut observed, &owner(Existing::Refuse)).await.expect("nothing to do");
         observed
     })
     .await;

@@ -4,11 +4,11 @@ use super::*;
 use crate::reconcile::fixture::{secret, service_account};
 
 fn web(name: &str) -> ObjectRef {
-    ("web".to_owned(), name.to_owned())
+    ObjectRef::namespaced("web".into(), name)
 }
 
 fn cluster_scoped(name: &str) -> ObjectRef {
-    (String::new(), name.to_owned())
+    ObjectRef::cluster_scoped(name)
 }
 
 fn labels(value: &str) -> BTreeMap<String, String> {
@@ -32,8 +32,8 @@ fn entry(resource_version: &str, list: &[&str]) -> ServiceAccount {
 fn cache() -> Cache {
     let mut cache = Cache::default();
     cache.apply(cluster_scoped("web"), namespace("a", false));
-    cache.begin_write("web");
-    cache.finish_write("web", &mut written());
+    cache.begin_write(&"web".into());
+    cache.finish_write(&"web".into(), &mut written());
     cache
 }
 
@@ -43,7 +43,7 @@ fn written() -> Applied {
     let account = AfterWrite { before: "3".into(), now: Some(entry("6", &["regcred"])) };
     Applied {
         reports: Vec::new(),
-        secrets: [("regcred".to_owned(), secret)].into(),
+        secrets: [("regcred".into(), secret)].into(),
         service_accounts: [("default".to_owned(), account)].into(),
         writes: Vec::new(),
         is_read: false,
@@ -154,11 +154,11 @@ fn equal_docker_configs_are_interned_and_foreign_ones_dropped() {
     let mut cache = cache();
     cache.apply(cluster_scoped("db"), namespace("a", false));
     let foreign = Secret { managed: false, ..secret("8", &[("ghcr.io", "1", "theirs")]) };
-    cache.apply(("db".to_owned(), "regcred".to_owned()), WatchedObject::Secret(metadata_only("7")));
+    cache.apply(ObjectRef::namespaced("db".into(), "regcred"), WatchedObject::Secret(metadata_only("7")));
     cache.apply(web("other"), WatchedObject::Secret(Secret { managed: false, ..metadata_only("8") }));
     cache.fill_bodies(vec![
-        (("db".to_owned(), "regcred".to_owned()), secret("7", &[("ghcr.io", "1", "pw")])),
-        (("web".to_owned(), "other".to_owned()), foreign),
+        (ObjectRef::namespaced("db".into(), "regcred"), secret("7", &[("ghcr.io", "1", "pw")])),
+        (web("other"), foreign),
         // Older than our last write.
         (web("regcred"), secret("2", &[("ghcr.io", "1", "old")])),
     ]);
@@ -171,15 +171,15 @@ fn equal_docker_configs_are_interned_and_foreign_ones_dropped() {
 #[test]
 fn object_deleted_during_write_stays_deleted() {
     let mut cache = cache();
-    cache.begin_write("web");
+    cache.begin_write(&"web".into());
     cache.delete(&WatchedResource::Secrets("regcred".into()), &web("regcred"), 9);
     cache.delete(&WatchedResource::ServiceAccounts, &web("default"), 9);
-    cache.finish_write("web", &mut written());
+    cache.finish_write(&"web".into(), &mut written());
     let namespace = &cache.cluster.namespaces["web"];
     assert!(namespace.secrets.is_empty() && namespace.service_accounts.is_empty());
     // A tombstone lasts until the end of the write.
-    cache.begin_write("web");
-    cache.finish_write("web", &mut written());
+    cache.begin_write(&"web".into());
+    cache.finish_write(&"web".into(), &mut written());
     assert!(cache.cluster.namespaces["web"].secrets.contains_key("regcred"));
 }
 

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::object_name::NamespaceName;
+
 /// The deletions of one namespace by name, each with the [`revision`](crate::cluster::revision) of its event.
 pub(super) type Deletions = BTreeMap<String, u128>;
 
@@ -13,31 +15,31 @@ pub(super) type Deletions = BTreeMap<String, u128>;
 /// A Secret and a ServiceAccount of the same name share a tombstone: at worst one of them is read again.
 #[derive(Debug, Default)]
 pub(super) struct Tombstones {
-    busy: BTreeSet<String>,
-    deletions: BTreeMap<String, Deletions>,
+    busy: BTreeSet<NamespaceName>,
+    deletions: BTreeMap<NamespaceName, Deletions>,
 }
 
 impl Tombstones {
     /// Marks a namespace as having a write in flight.
-    pub(super) fn begin_write(&mut self, namespace: &str) {
-        self.busy.insert(namespace.to_owned());
+    pub(super) fn begin_write(&mut self, namespace: &NamespaceName) {
+        self.busy.insert(namespace.clone());
     }
 
     /// Ends the write and returns the deletions observed during it.
-    pub(super) fn finish_write(&mut self, namespace: &str) -> Deletions {
+    pub(super) fn finish_write(&mut self, namespace: &NamespaceName) -> Deletions {
         self.busy.remove(namespace);
         self.deletions.remove(namespace).unwrap_or_default()
     }
 
     /// Records a deletion, if a write is in flight.
-    pub(super) fn record(&mut self, namespace: &str, name: &str, as_of: u128) {
+    pub(super) fn record(&mut self, namespace: &NamespaceName, name: &str, as_of: u128) {
         if self.busy.contains(namespace) {
-            self.deletions.entry(namespace.to_owned()).or_default().insert(name.to_owned(), as_of);
+            self.deletions.entry(namespace.clone()).or_default().insert(name.to_owned(), as_of);
         }
     }
 
     /// Drops the deletions of a namespace that was itself deleted.
-    pub(super) fn forget(&mut self, namespace: &str) {
+    pub(super) fn forget(&mut self, namespace: &NamespaceName) {
         self.deletions.remove(namespace);
     }
 }
@@ -48,12 +50,13 @@ mod tests {
 
     #[test]
     fn deletion_is_recorded_only_while_a_write_is_in_flight() {
+        let (web, db) = (NamespaceName::from("web"), NamespaceName::from("db"));
         let mut tombstones = Tombstones::default();
-        tombstones.record("web", "regcred", 1);
-        tombstones.begin_write("web");
-        tombstones.record("web", "regcred", 2);
-        tombstones.record("db", "regcred", 3);
-        assert_eq!(tombstones.finish_write("web"), Deletions::from([("regcred".to_owned(), 2)]));
-        assert!(tombstones.finish_write("web").is_empty() && tombstones.finish_write("db").is_empty());
+        tombstones.record(&web, "regcred", 1);
+        tombstones.begin_write(&web);
+        tombstones.record(&web, "regcred", 2);
+        tombstones.record(&db, "regcred", 3);
+        assert_eq!(tombstones.finish_write(&web), Deletions::from([("regcred".to_owned(), 2)]));
+        assert!(tombstones.finish_write(&web).is_empty() && tombstones.finish_write(&db).is_empty());
     }
 }

@@ -8,7 +8,7 @@ use crate::manifest::object::LiveObject;
 use crate::manifest::status::reason::AppliedReason;
 use crate::reconcile::fixture::{cluster_pull_secret, namespace, secret, service_account, store_key, values};
 use crate::reconcile::resolve::resolve;
-use crate::report::ResultKind;
+use crate::report::{NamespaceReport, ResultKind};
 
 fn state() -> ObjectState {
     ObjectState::new(Arc::new(cluster_pull_secret("images", &["ghcr.io"])))
@@ -60,14 +60,21 @@ fn target_waiting_for_an_object_has_no_retry_timer() {
 #[test]
 fn write_in_flight_does_not_end_a_contest() {
     let (mut state, now) = (state(), Instant::now());
-    state.back_off("web", now + Duration::from_secs(4), (AppliedReason::Contested, "another writer".into()));
+    state.back_off(
+        &"web".into(),
+        now + Duration::from_secs(4),
+        (AppliedReason::Contested, "another writer".into()),
+    );
     let change = state.update_target(&report(ResultKind::Updated, None), now, |_| Duration::ZERO);
     assert_eq!(change, TargetChange::None);
     state.reset_backoff();
-    assert!(state.is_backing_off("web", now) && state.has_failure("web", AppliedReason::Contested));
+    assert!(
+        state.is_backing_off(&"web".into(), now)
+            && state.has_failure(&"web".into(), AppliedReason::Contested)
+    );
     let later = now + Duration::from_secs(5);
     state.update_target(&report(ResultKind::Updated, None), later, |_| Duration::ZERO);
-    assert!(!state.has_failure("web", AppliedReason::Contested));
+    assert!(!state.has_failure(&"web".into(), AppliedReason::Contested));
 }
 
 fn update(state: &mut ObjectState, report: NamespaceReport) -> TargetChange {
@@ -97,14 +104,14 @@ fn namespace_is_affected_while_selected_or_with_leftovers() {
     manifest.selection.include = Some(crate::manifest::selection::Patterns::default());
     let mut state = ObjectState::new(Arc::new(manifest));
     let bare = namespace(None, service_account(&[], &[]));
-    assert!(!state.can_affect("web", Some(&bare)) && !state.can_affect("web", None));
+    assert!(!state.can_affect(&"web".into(), Some(&bare)) && !state.can_affect(&"web".into(), None));
     let ours = namespace(Some(secret("1", &[("ghcr.io", "1", "pw")])), service_account(&[], &[]));
-    assert!(state.can_affect("web", Some(&ours)));
+    assert!(state.can_affect(&"web".into(), Some(&ours)));
     let entry = namespace(None, service_account(&["regcred"], &["regcred"]));
-    assert!(state.can_affect("web", Some(&entry)));
+    assert!(state.can_affect(&"web".into(), Some(&entry)));
     state.update_target(&report(ResultKind::Updated, None), Instant::now(), |_| Duration::ZERO);
-    assert!(state.can_affect("web", Some(&bare)) && state.can_affect("web", None));
-    assert!(super::tests::state().can_affect("web", Some(&bare)));
+    assert!(state.can_affect(&"web".into(), Some(&bare)) && state.can_affect(&"web".into(), None));
+    assert!(super::tests::state().can_affect(&"web".into(), Some(&bare)));
 }
 
 /// Checks the reason of the inherited `Ready` condition, after a change of the state.

@@ -39,7 +39,8 @@ fn example_is_read_in_full() {
     assert_eq!(hosts, [Some("ghcr.io"), Some("https://index.docker.io/v1/"), None]);
     assert_eq!(images.registries[1].store_key.to_string(), "store aws, key prod/dockerhub");
     let web = [("team".to_owned(), "web".to_owned())].into();
-    assert!(images.selection.selects("team-a", &web) && !images.selection.selects("team-sandbox", &web));
+    assert!(images.selection.selects(&"team-a".into(), &web));
+    assert!(!images.selection.selects(&"team-sandbox".into(), &web));
     assert_eq!(images.service_accounts, ServiceAccounts::Named(vec!["default".into(), "builder".into()]));
     assert_eq!(images.existing, Existing::Adopt);
     assert_eq!((images.refresh_interval.as_secs(), images.deletion), (5400, Deletion::Retain));
@@ -62,7 +63,7 @@ fn smallest_manifest_has_every_default() {
     assert_eq!(cluster_pull_secrets[0].secret_name, "images");
     assert_eq!(cluster_pull_secrets[0].service_accounts, ServiceAccounts::Named(vec!["default".into()]));
     assert_eq!(cluster_pull_secrets[0].existing, Existing::Refuse);
-    assert!(cluster_pull_secrets[0].selection.selects("default", &[].into()));
+    assert!(cluster_pull_secrets[0].selection.selects(&"default".into(), &[].into()));
 }
 
 #[test]

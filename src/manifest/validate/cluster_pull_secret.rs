@@ -48,7 +48,7 @@ pub(crate) fn validate(
     let name = name.text()?.to_owned();
     let written: ClusterPullSecretSpec = schema::deserialize(&spec)?;
     Some(ClusterPullSecret {
-        secret_name: written.secret_name.unwrap_or_else(|| name.clone()),
+        secret_name: written.secret_name.unwrap_or_else(|| name.clone()).into(),
         name,
         registries,
         selection,

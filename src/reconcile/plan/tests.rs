@@ -159,7 +159,7 @@ fn own_entry_without_its_secret_is_removed() {
     let mut cluster_pull_secret = cluster_pull_secret("images", &["ghcr.io"]);
     cluster_pull_secret.selection.exclude = Patterns::compile(&["old-*".to_owned()]).expect("a glob");
     let [ours, theirs, unknown] = [Some("images"), Some("other"), None].map(|added_for| ServiceAccount {
-        added: [("regcred".to_owned(), added_for.map(str::to_owned))].into(),
+        added: [("regcred".into(), added_for.map(str::to_owned))].into(),
         ..service_account(&["own", "regcred"], &[])
     });
     let cluster = cluster(vec![
@@ -184,7 +184,8 @@ fn object(previous: &[&str], deleting: bool, deletion: Deletion) -> ClusterPullS
 
 /// The Secret with its ClusterPullSecret as owner.
 fn owned() -> Secret {
-    let owners = Ownership::new(&object(&[], false, Deletion::Delete), "regcred").owner_references(&[]);
+    let owners =
+        Ownership::new(&object(&[], false, Deletion::Delete), &"regcred".into()).owner_references(&[]);
     Secret { owners: owners.expect("one reference"), ..current() }
 }
 
