@@ -16,6 +16,7 @@ use secrecy::SecretSlice;
 use serde::de::DeserializeOwned;
 
 pub mod cluster_pull_secret;
+pub mod conflict;
 pub mod error;
 pub mod events;
 mod object;

@@ -22,8 +22,8 @@ pub mod queue;
 pub mod reconciliation;
 
 mod dispatch;
+mod events;
 mod forward;
-mod notice;
 mod object_writes;
 mod reconciliations;
 mod secret_lists;

@@ -16,7 +16,8 @@ use serde_json::json;
 use tracing::debug;
 
 use crate::cluster;
-use crate::cluster::error::{Error, conflict_backoff, with_timeout};
+use crate::cluster::conflict::conflict_backoff;
+use crate::cluster::error::{Error, with_timeout};
 use crate::cluster::ownership::Ownership;
 use crate::cluster::{ADDED, ServiceAccount, params, render_added};
 use crate::object_name::{NamespaceName, SecretName};

@@ -20,7 +20,8 @@ use serde_json::json;
 use tracing::debug;
 
 use crate::cluster;
-use crate::cluster::error::{Error, conflict_backoff, with_timeout};
+use crate::cluster::conflict::conflict_backoff;
+use crate::cluster::error::{Error, with_timeout};
 use crate::cluster::ownership::Ownership;
 use crate::cluster::{
     DOCKER_CONFIG_KEY, DockerConfigBytes, PULL_SECRET_TYPE, Secret, SecretBody, VERSIONS, params,

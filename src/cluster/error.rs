@@ -2,24 +2,12 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use kube::core::Status;
 
 use crate::manifest::status::reason::AppliedReason;
 
 /// The timeout of one request, the retries of the client included.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Returns the back-off after write conflicts on one object: a dozen retries, from 10 ms to 1 s, jittered so
-/// that two writers do not stay in step.
-pub fn conflict_backoff() -> impl Iterator<Item = Duration> {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(10))
-        .with_max_delay(Duration::from_secs(1))
-        .with_max_times(12)
-        .with_jitter()
-        .build()
-}
 
 /// The reason why a request to the API server failed. Messages are the API server's own, which never
 /// quotes a Secret's data.

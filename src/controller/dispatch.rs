@@ -188,7 +188,7 @@ impl Controller {
             // lease is renewed in time and the write is retried.
             if report.reason == Some(AppliedReason::NotLeading.into()) {
                 let retry_at = now + backoff::after(1, self.jitter());
-                self.timers.set(retry_at, Timer::Retry(cluster_pull_secret.clone(), namespace.clone()));
+                self.timers.set(retry_at, Timer::Requeue(cluster_pull_secret.clone(), namespace.clone()));
                 is_unsent = true;
                 continue;
             }
@@ -207,7 +207,7 @@ impl Controller {
             reconciliation.has_unsent_write |= is_unsent;
         }
         if let Some(retry_at) = state.targets.get(namespace).and_then(|target| target.not_before) {
-            self.timers.set(retry_at, Timer::Retry(cluster_pull_secret.clone(), namespace.clone()));
+            self.timers.set(retry_at, Timer::Requeue(cluster_pull_secret.clone(), namespace.clone()));
         }
     }
 
@@ -252,7 +252,7 @@ impl Controller {
             is_new |= !state.has_failure(namespace, AppliedReason::Contested);
             state.back_off(namespace, until, (AppliedReason::Contested, message.clone()));
             state.start_or_join(Cause { trigger: Trigger::Drift, since: now, at }, now);
-            self.timers.set(until, Timer::Retry(name.clone(), namespace.clone()));
+            self.timers.set(until, Timer::Requeue(name.clone(), namespace.clone()));
         }
         if is_new {
             self.announce_failure(namespace, secret_name, AppliedReason::Contested, message);

@@ -65,10 +65,10 @@ impl Controller {
                     self.reconcile(&name, Trigger::Refresh, now, at);
                 }
             }
-            Timer::Retry(name, namespace) if self.objects.contains_key(&name) => {
+            Timer::Requeue(name, namespace) if self.objects.contains_key(&name) => {
                 self.queue.push(&name, &namespace, Priority::High);
             }
-            Timer::Retry(..) => {}
+            Timer::Requeue(..) => {}
             // Every turn of the loop starts the patches themselves.
             Timer::ObjectPatch(name) => self.update_ready(&name),
             Timer::SecretLists(name) => self.secret_lists.reset_backoff(&name),

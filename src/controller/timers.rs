@@ -15,7 +15,7 @@ pub(super) enum Timer {
     /// Reads the keys of a ClusterPullSecret again.
     Refresh(String),
     /// Requeues a namespace for a ClusterPullSecret.
-    Retry(String, NamespaceName),
+    Requeue(String, NamespaceName),
     /// Retries a patch of a ClusterPullSecret, or updates its status.
     ObjectPatch(String),
     /// Lists the Secrets of a name again.

@@ -18,7 +18,8 @@ use super::api::{BACKOFF, LeaseClient, MIN_BACKOFF};
 use super::decision::{Decision, LeaseRequest, View, decide};
 use super::record::Record;
 use super::{Leadership, Loss, Lost};
-use crate::cluster::error::{Error, conflict_backoff};
+use crate::cluster::conflict::conflict_backoff;
+use crate::cluster::error::Error;
 
 /// The timeout of a request without a closer deadline.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harness::{TestCluster, until};
 use serde_json::json;
-use world::{Fault, RequestKind, Proxy, Rule, StopSignal};
+use world::{Fault, Proxy, RequestKind, Rule, StopSignal};
 
 use crate::cluster::{cluster_with_shared_namespaces, test_cluster};
 use crate::controller::{Controller, RunController as _};

@@ -44,6 +44,7 @@ impl Measure {
     }
 
     #[track_caller]
+    #[expect(clippy::print_stdout, reason = "`make lint` shows the counts")]
     pub(crate) fn check(self) {
         let Self { name, count, limit, places } = self;
         println!("{name}: {count:.2} (limit {limit})");

@@ -104,8 +104,10 @@ pub(crate) fn mannered(text: &str) -> impl Iterator<Item = &'static str> {
 
 /// The text of the comment on a line; `//` inside a string literal opens none.
 fn comment_of(line: &str) -> Option<&str> {
-    let start =
-        line.match_indices("//").map(|(at, _)| at).find(|at| line[..*at].matches('"').count() % 2 == 0)?;
+    let start = line
+        .match_indices("//")
+        .map(|(at, _)| at)
+        .find(|at| line[..*at].matches('"').count().is_multiple_of(2))?;
     let is_address = line[..start].ends_with(':');
     (!is_address).then(|| line[start..].trim_start_matches(['/', '!']).trim())
 }

@@ -33,7 +33,7 @@ pub use localstack::{LocalStack, Queue, REGION};
 pub use port::free as free_port;
 pub use process::Process;
 pub use programs::{build_all, build_bare};
-pub use proxy::{Fault, RequestKind, Proxy, Rule};
+pub use proxy::{Fault, Proxy, RequestKind, Rule};
 pub use reaper::Reaper;
 pub use registry::Registry;
 pub use tool::{helm, kustomize};
