@@ -126,6 +126,7 @@ fn invalid_manifests(errors: &FieldErrors) -> Failure {
         count => format!("{count} errors"),
     };
     Failure::external(anyhow!("{count} in the manifests; nothing was read or written\n  {lines}"))
+        .with_hint("correct these lines and run the command again")
 }
 
 /// Parses a duration argument.

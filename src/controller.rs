@@ -285,7 +285,7 @@ impl Controller {
 
     /// Shuts down: starts nothing more, and waits for pending writes.
     async fn shut_down(mut self) -> Result<(), Panicked> {
-        info!(writes = self.tasks.pending_writes(), "shutting down: finishing pending writes");
+        info!(writes = self.tasks.pending_writes(), "waiting for requests in flight");
         let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
         while self.tasks.pending_writes() > 0 {
             self.context.health.heartbeat.beat();

@@ -9,11 +9,17 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 /// Runs `regcred` in a directory, without a cluster; returns its exit code, stdout and stderr.
 fn regcred(directory: &Path, arguments: &[&str]) -> (i32, String, String) {
+    regcred_with(directory, &[], arguments)
+}
+
+/// Runs `regcred` as above, with these environment variables.
+fn regcred_with(directory: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> (i32, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_regcred"))
         .args(arguments)
         .current_dir(directory)
         .env_clear()
         .env("HOME", directory)
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .output()
         .expect("regcred runs");
@@ -115,13 +121,13 @@ fn help_of_rotate_names_every_flag() {
               
               [default: 60s]
 
-      -o, --output <OUTPUT>
+      -o, --output <FORMAT>
               Format of the report on stdout
 
               Possible values:
               - table: For people: equal rows are folded
               - json:  For programs: one entry for each namespace
-              - yaml:  The same as YAML
+              - yaml:  The JSON report, as YAML
               
               [default: table]
 
@@ -215,6 +221,7 @@ spec:
       bad.yaml:17: document 2: spec.namespaces.include[0]: must be the name of a namespace (lower-case letters, digits and hyphens, at most 63 characters), or a glob of such letters with *, ? and {one,other}
       bad.yaml:17: document 2: spec.namespaces.exclude[0]: must be the name of a namespace (lower-case letters, digits and hyphens, at most 63 characters), or a glob of such letters with *, ? and {one,other}
       missing.yaml: cannot be read: No such file or directory (os error 2)
+    hint: correct these lines and run the command again
     ");
 }
 
@@ -238,6 +245,51 @@ fn missing_kubeconfig_hints_at_the_flag() {
     error: no Kubernetes configuration found (no kubeconfig, not in a pod)
     hint: pass --kubeconfig or set KUBECONFIG
     ");
+    let environment = [("KUBECONFIG", "/nonexist")];
+    let (code, _, stderr) = regcred_with(directory.path(), &environment, &["rotate", "-f", "images.yaml"]);
+    assert_eq!(code, 1);
+    insta::assert_snapshot!(stderr, @r"
+    error: no Kubernetes configuration found: KUBECONFIG names /nonexist, which does not exist
+    hint: correct KUBECONFIG, or pass --kubeconfig
+    ");
+}
+
+#[test]
+fn unreadable_kubeconfig_is_one_line_and_a_hint() {
+    let bad = "kind: Config\nusers: [{name: me, user: hunter2}]\n";
+    let directory = directory(&[("images.yaml", GOOD), ("bad", bad)]);
+    for (file, error, hint) in [
+        ("/x", "/x: no such file", "pass an existing file with --kubeconfig"),
+        (
+            "bad",
+            "bad:2: not the YAML of a kubeconfig",
+            "pass another file with --kubeconfig, or correct this one",
+        ),
+    ] {
+        let arguments = ["rotate", "-f", "images.yaml", "--kubeconfig", file];
+        let (code, _, stderr) = regcred(directory.path(), &arguments);
+        assert_eq!(code, 1);
+        assert_eq!(stderr, format!("error: cannot read kubeconfig {error}\nhint: {hint}\n"));
+    }
+}
+
+#[test]
+fn wait_with_an_exported_files_directory_is_accepted() {
+    let environment = [("REGCRED_FILES", "/run/files")];
+    let (code, _, stderr) = regcred_with(directory(&[]).path(), &environment, &["rotate", "--wait"]);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.starts_with("error: no Kubernetes configuration found"), "{stderr}");
+}
+
+#[test]
+fn empty_identity_or_namespace_exits_2() {
+    for (variable, flag) in [("POD_NAME", "--identity"), ("POD_NAMESPACE", "--namespace")] {
+        for (environment, arguments) in [(&[][..], &["run", flag, ""][..]), (&[(variable, "")], &["run"])] {
+            let (code, _, stderr) = regcred_with(directory(&[]).path(), environment, arguments);
+            assert_eq!(code, 2, "{stderr}");
+            assert!(stderr.contains(flag) && stderr.contains("must not be empty"), "{stderr}");
+        }
+    }
 }
 
 const CONFIG: &str = "\
@@ -262,11 +314,20 @@ async fn cluster_is_read_without_a_pull_secret_in_a_file() {
         json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": "x"});
     check_stderr(
         404,
-        not_found,
+        not_found.clone(),
         &["rotate"],
         "error: no ClusterPullSecret given with -f, and the CRD is not installed in the cluster at CLUSTER/\n\
-         hint: pass a ClusterPullSecret with -f, or install the CRD: \
-         `regcred crd | kubectl apply --server-side -f -`",
+         hint: install the CRD: `regcred crd | kubectl apply --server-side -f -`, \
+         or rotate without it: `regcred rotate -f FILE`",
+    )
+    .await;
+    check_stderr(
+        404,
+        not_found,
+        &["rotate", "--wait"],
+        "error: the CRD is not installed in the cluster at CLUSTER/\n\
+         hint: install the CRD: `regcred crd | kubectl apply --server-side -f -`, \
+         or rotate without it: `regcred rotate -f FILE`",
     )
     .await;
     check_stderr(
@@ -293,6 +354,20 @@ async fn cluster_is_read_without_a_pull_secret_in_a_file() {
         "error: no ClusterPullSecret given with -f, and those of the cluster at CLUSTER/ cannot be read: no",
     )
     .await;
+    let unauthorized = json!({"kind": "Status", "status": "Failure", "code": 401, "reason": "Unauthorized", "message": "no"});
+    for (arguments, error) in [
+        (
+            &["rotate"][..],
+            "no ClusterPullSecret given with -f, and those of the cluster at CLUSTER/ cannot be read",
+        ),
+        (&["rotate", "--wait"], "failed to list the ClusterPullSecrets of the cluster at CLUSTER/"),
+    ] {
+        let expect = format!(
+            "error: {error}: no\n\
+             hint: log in again: the API server rejected the credentials of the kubeconfig"
+        );
+        check_stderr(401, unauthorized.clone(), arguments, &expect).await;
+    }
 }
 
 /// Checks the stderr of a command with a cluster that answers a list so.
@@ -347,7 +422,10 @@ fn unreachable_cluster_exits_1_and_writes_nothing() {
     let arguments = ["rotate", "-f", "images.yaml", "--kubeconfig", "kubeconfig"];
     let (code, stdout, stderr) = regcred(directory.path(), &arguments);
     assert_eq!((code, stdout.as_str()), (1, ""));
-    insta::assert_snapshot!(stderr, @"error: failed to read the cluster at http://127.0.0.1:1/ (nothing was written): the API server is unavailable: Connection refused (os error 111)");
+    insta::assert_snapshot!(stderr, @r"
+    error: failed to read the cluster at http://127.0.0.1:1/ (nothing was written): the API server is unavailable: Connection refused (os error 111)
+    hint: check that the API server of the kubeconfig's context is reachable; --context selects another
+    ");
     let arguments = [&arguments[..], &["--context", "elsewhere"]].concat();
     let (code, _, stderr) = regcred(directory.path(), &arguments);
     assert_eq!(code, 1);
@@ -416,6 +494,30 @@ fn man_pages_name_every_flag() {
         assert!(flags.contains(&"--help"), "{help}");
         for flag in flags {
             assert!(page.contains(&flag.replace('-', "\\-")), "{command}: {flag}");
+        }
+    }
+}
+
+#[test]
+fn man_pages_have_the_standard_sections() {
+    let directory = directory(&[]);
+    let (code, _, stderr) = regcred(directory.path(), &["man", "--output", "."]);
+    assert_eq!(code, 0, "{stderr}");
+    let names = COMMANDS.map(|command| format!("regcred-{command}"));
+    for name in std::iter::once("regcred").chain(names.iter().map(String::as_str)) {
+        let page = std::fs::read_to_string(directory.path().join(format!("{name}.1"))).expect("a page");
+        assert!(page.contains(concat!("\"regcred ", env!("CARGO_PKG_VERSION"), "\"")), "{page}");
+        assert!(page.contains(".SH \"EXIT STATUS\"\n") && !page.contains(".SH EXTRA\n"), "{page}");
+        let (_, others) = page.split_once(".SH \"SEE ALSO\"\n").expect("a section");
+        let mut seen: Vec<_> = others.trim().split(", ").map(|it| it.replace('\\', "")).collect();
+        seen.push(format!("{name}(1)"));
+        seen.sort();
+        let mut expect: Vec<_> = names.iter().map(|it| format!("{it}(1)")).collect();
+        expect.push("regcred(1)".to_owned());
+        expect.sort();
+        assert_eq!(seen, expect);
+        if name == "regcred" {
+            assert!(page.contains(".SH \"EXIT STATUS\"\n.nf\n  0  done and in sync\n"), "{page}");
         }
     }
 }
@@ -543,6 +645,13 @@ fn schema_accepts_the_published_manifests() {
             assert_eq!(violations(&schema, manifest, ""), Vec::<String>::new(), "{manifest}");
             assert_eq!(violations(&either, manifest, ""), Vec::<String>::new(), "{manifest}");
         }
+    }
+}
+
+#[test]
+fn schema_accepts_the_kind_as_a_manifest_writes_it() {
+    for kind in ["Config", "ClusterPullSecret"] {
+        assert_eq!(schema(&[kind]), schema(&[&kind.to_lowercase()]));
     }
 }
 

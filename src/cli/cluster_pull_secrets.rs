@@ -4,6 +4,7 @@ use anyhow::anyhow;
 use kube::Client;
 
 use super::Failure;
+use super::connection::request_failed;
 use crate::cluster;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::cluster_pull_secret::sort_by_age;
@@ -33,13 +34,10 @@ impl ClusterPullSecrets {
     ) -> Result<Self, Failure> {
         let listed = cluster::cluster_pull_secret::list(client).await.map_err(|error| {
             let what = format!("{none_given}, and those of the cluster at {address} cannot be read");
-            Failure::external(anyhow::Error::new(error).context(what))
+            request_failed(&what, &error)
         })?;
         let Some(listed) = listed else {
-            let what = format!("{none_given}, and the CRD is not installed in the cluster at {address}");
-            return Err(Failure::external(anyhow!(what)).with_hint(
-                "pass a ClusterPullSecret with -f, or install the CRD: `regcred crd | kubectl apply --server-side -f -`",
-            ));
+            return Err(crd_missing(&format!("{none_given}, and the CRD"), address));
         };
         if listed.is_empty() {
             let what = format!("{none_given}, and the cluster at {address} has none: nothing to rotate");
@@ -76,6 +74,13 @@ impl ClusterPullSecrets {
             self.invalid.iter().map(|(name, errors)| ClusterPullSecretReport::invalid(name, errors));
         at_rest.chain(invalid).filter(|report| selected(&report.name)).collect()
     }
+}
+
+/// Creates the failure of a cluster without the CRD; `what` ends with `the CRD`.
+pub(super) fn crd_missing(what: &str, address: &str) -> Failure {
+    Failure::external(anyhow!("{what} is not installed in the cluster at {address}")).with_hint(
+        "install the CRD: `regcred crd | kubectl apply --server-side -f -`, or rotate without it: `regcred rotate -f FILE`",
+    )
 }
 
 /// Creates the failure of a name that does not exist in `store_key`, with the names that do.

@@ -1,12 +1,15 @@
 //! The connection to the cluster: `--kubeconfig` and `--context` as in kubectl, or the pod's ServiceAccount.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
 use super::Failure;
+use crate::cluster::error::Error;
 
 /// The arguments that select the cluster.
 #[derive(Debug, clap::Args)]
@@ -36,16 +39,9 @@ impl Connection {
             Some(kubeconfig) => {
                 let contexts: Vec<_> = kubeconfig.contexts.iter().map(|it| it.name.clone()).collect();
                 let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-                // The errors of `kube` contain their causes, so only the message is kept.
-                config.map_err(|error| {
-                    Failure::external(anyhow!("cannot use the kubeconfig: {error}"))
-                        .with_hint(format!("the contexts for --context are: {}", contexts.join(", ")))
-                })?
+                config.map_err(|error| unusable(&error, &contexts))?
             }
-            None => Config::incluster().map_err(|_| {
-                Failure::external(anyhow!("no Kubernetes configuration found (no kubeconfig, not in a pod)"))
-                    .with_hint("pass --kubeconfig or set KUBECONFIG")
-            })?,
+            None => Config::incluster().map_err(|_| not_found(std::env::var_os("KUBECONFIG")))?,
         };
         let address = config.cluster_url.to_string();
         Ok((config, address))
@@ -64,18 +60,139 @@ impl Connection {
                 home.filter(|file| file.exists()).into_iter().collect()
             }
         };
-        let kubeconfigs = files.iter().map(|file| {
-            Kubeconfig::read_from(file)
-                .map_err(|error| anyhow!("cannot use kubeconfig {}: {error}", file.display()))
-        });
+        let kubeconfigs =
+            files.iter().map(|file| Kubeconfig::read_from(file).map_err(|error| unreadable(file, &error)));
         let merged = kubeconfigs.reduce(|merged, next| {
-            merged?.merge(next?).map_err(|error| anyhow!("cannot merge the files of KUBECONFIG: {error}"))
+            merged?
+                .merge(next?)
+                .map_err(|error| Failure::external(anyhow!("cannot merge the files of KUBECONFIG: {error}")))
         });
-        merged.transpose().map_err(Failure::external)
+        merged.transpose()
     }
 }
 
 /// Creates the failure of a client that cannot be built.
 pub(super) fn no_client(address: &str, error: &kube::Error) -> Failure {
     Failure::external(anyhow!("cannot connect to the cluster at {address}: {error}"))
+}
+
+/// Creates the failure of a command that finds neither a kubeconfig nor the ServiceAccount of a pod. `list` is
+/// the value of `KUBECONFIG`, of which no file exists.
+fn not_found(list: Option<OsString>) -> Failure {
+    let files = list.iter().flat_map(|list| std::env::split_paths(list));
+    let files: Vec<_> = files.map(|file| file.display().to_string()).filter(|it| !it.is_empty()).collect();
+    let found = "no Kubernetes configuration found";
+    let what = match &files[..] {
+        [] => {
+            return Failure::external(anyhow!("{found} (no kubeconfig, not in a pod)"))
+                .with_hint("pass --kubeconfig or set KUBECONFIG");
+        }
+        [file] => format!("{found}: KUBECONFIG names {file}, which does not exist"),
+        files => format!("{found}: KUBECONFIG names {}, which do not exist", files.join(", ")),
+    };
+    Failure::external(anyhow!(what)).with_hint("correct KUBECONFIG, or pass --kubeconfig")
+}
+
+/// Creates the failure of a kubeconfig file that cannot be read or parsed. The errors of `kube` repeat the path,
+/// and those of the parser quote lines, which may hold tokens.
+fn unreadable(file: &Path, error: &KubeconfigError) -> Failure {
+    let file = file.display();
+    match error {
+        KubeconfigError::ReadConfig(error, _) if error.kind() == ErrorKind::NotFound => {
+            Failure::external(anyhow!("cannot read kubeconfig {file}: no such file"))
+                .with_hint("pass an existing file with --kubeconfig")
+        }
+        KubeconfigError::ReadConfig(error, _) => {
+            Failure::external(anyhow!("cannot read kubeconfig {file}: {error}"))
+                .with_hint("pass a file that can be read with --kubeconfig")
+        }
+        KubeconfigError::Parse(error) => {
+            let line = error.location().map(|location| format!(":{}", location.line())).unwrap_or_default();
+            Failure::external(anyhow!("cannot read kubeconfig {file}{line}: not the YAML of a kubeconfig"))
+                .with_hint("pass another file with --kubeconfig, or correct this one")
+        }
+        error => Failure::external(anyhow!("cannot read kubeconfig {file}: {error}")),
+    }
+}
+
+/// Creates the failure of a kubeconfig without a configuration to use. The errors of `kube` contain their
+/// causes, so only the message is kept.
+fn unusable(error: &KubeconfigError, contexts: &[String]) -> Failure {
+    let failure = Failure::external(anyhow!("cannot use the kubeconfig: {error}"));
+    match error {
+        KubeconfigError::CurrentContextNotSet | KubeconfigError::LoadContext(_) if contexts.is_empty() => {
+            failure.with_hint("the kubeconfig has no context: check that it is the right file")
+        }
+        KubeconfigError::CurrentContextNotSet | KubeconfigError::LoadContext(_) => {
+            failure.with_hint(format!("the contexts for --context are: {}", contexts.join(", ")))
+        }
+        _ => failure,
+    }
+}
+
+/// Creates the failure of a request to the API server; the hint fixes the connection if that is the cause.
+pub(super) fn request_failed(what: &str, error: &Error) -> Failure {
+    let failure = Failure::external(anyhow!("{what}: {error}"));
+    match error {
+        Error::Unavailable(_) | Error::TimedOut => failure.with_hint(
+            "check that the API server of the kubeconfig's context is reachable; --context selects another",
+        ),
+        Error::Unauthorized(_) => {
+            failure.with_hint("log in again: the API server rejected the credentials of the kubeconfig")
+        }
+        _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_files_of_kubeconfig_are_named() {
+        for (list, expect) in [
+            (
+                None,
+                "no Kubernetes configuration found (no kubeconfig, not in a pod)\nhint: pass --kubeconfig or set KUBECONFIG",
+            ),
+            (
+                Some("/a"),
+                "no Kubernetes configuration found: KUBECONFIG names /a, which does not exist\nhint: correct KUBECONFIG, or pass --kubeconfig",
+            ),
+            (
+                Some("/a::/b"),
+                "no Kubernetes configuration found: KUBECONFIG names /a, /b, which do not exist\nhint: correct KUBECONFIG, or pass --kubeconfig",
+            ),
+        ] {
+            assert_eq!(not_found(list.map(OsString::from)).to_string(), format!("error: {expect}"));
+        }
+    }
+
+    #[test]
+    fn contexts_are_hinted_at_only_if_one_is_missing() {
+        let contexts = ["a".to_owned(), "b".to_owned()];
+        let unknown = KubeconfigError::LoadContext("c".to_owned());
+        let hinted = "error: cannot use the kubeconfig: failed to load current context: c\nhint: the contexts for --context are: a, b";
+        assert_eq!(unusable(&unknown, &contexts).to_string(), hinted);
+        let hinted = "error: cannot use the kubeconfig: failed to determine current context\nhint: the kubeconfig has no context: check that it is the right file";
+        assert_eq!(unusable(&KubeconfigError::CurrentContextNotSet, &[]).to_string(), hinted);
+        let other = unusable(&KubeconfigError::MissingClusterUrl, &contexts).to_string();
+        assert_eq!(other, "error: cannot use the kubeconfig: cluster url is missing on selected cluster");
+    }
+
+    #[test]
+    fn failed_request_hints_at_the_connection_or_the_login() {
+        let reachable = "\nhint: check that the API server of the kubeconfig's context is reachable; --context selects another";
+        for (error, hint) in [
+            (Error::TimedOut, reachable),
+            (Error::Unavailable("refused".to_owned()), reachable),
+            (
+                Error::Unauthorized("Unauthorized".to_owned()),
+                "\nhint: log in again: the API server rejected the credentials of the kubeconfig",
+            ),
+            (Error::Expired, ""),
+        ] {
+            assert_eq!(request_failed("failed", &error).to_string(), format!("error: failed: {error}{hint}"));
+        }
+    }
 }

@@ -15,7 +15,7 @@ pub enum Format {
     Table,
     /// For programs: one entry for each namespace.
     Json,
-    /// The same as YAML.
+    /// The JSON report, as YAML.
     Yaml,
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 mod wait;
 
 use super::cluster_pull_secrets::ClusterPullSecrets;
-use super::connection::Connection;
+use super::connection::{Connection, request_failed};
 use super::output::{self, Format};
 use super::progress::Bar;
 use super::{Exit, Failure};
@@ -53,7 +53,7 @@ pub struct Args {
 
     /// Request the rotation from the controller in the cluster, wait for its result, and print it with the
     /// time of each stage. Reads no store.
-    #[arg(long, conflicts_with_all = ["filenames", "dry_run", "concurrency", "files"])]
+    #[arg(long, conflicts_with_all = ["filenames", "dry_run", "concurrency"])]
     wait: bool,
 
     /// With --wait: the time limit.
@@ -61,7 +61,7 @@ pub struct Args {
     timeout: Duration,
 
     /// Format of the report on stdout.
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
     output: Format,
 
     /// Maximum number of concurrent writes to the API server.
@@ -115,8 +115,7 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
     let report = reconcile::run(&client, &stores, &all, &is_active, options, &watcher).await;
     bar.clear();
     let report = report.map_err(|error| {
-        let what = format!("failed to read the cluster at {address} (nothing was written)");
-        Failure::external(anyhow::Error::new(error).context(what))
+        request_failed(&format!("failed to read the cluster at {address} (nothing was written)"), &error)
     })?;
     let report = report.with_left_alone(cluster_pull_secrets.left_alone(&|name| is_selected(&names, name)));
     output::print(&report, output)?;

@@ -44,7 +44,8 @@ Environment:
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Args {
-    /// Manifests: a file, a directory of them, or - for stdin. Those of the cluster are added.
+    /// Manifests: a file, a directory of them, or - for stdin; repeatable. Those of the cluster are
+    /// added.
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     filenames: Vec<PathBuf>,
 
@@ -60,7 +61,7 @@ pub struct Args {
     listen: SocketAddr,
 
     /// Format of the log on stderr.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
 
     /// Maximum number of concurrent writes to the API server for one ClusterPullSecret.

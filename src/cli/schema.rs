@@ -18,7 +18,7 @@ For the exit codes, see regcred --help.";
 #[command(after_help = AFTER_HELP)]
 pub struct Args {
     /// Only this kind. Default: either.
-    #[arg(value_enum)]
+    #[arg(value_enum, ignore_case = true)]
     kind: Option<ManifestKind>,
 }
 

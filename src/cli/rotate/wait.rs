@@ -16,7 +16,8 @@ use kube::{Client, ResourceExt as _};
 use serde_json::Value as Json;
 
 use self::report::WaitReport;
-use super::super::cluster_pull_secrets::not_found;
+use super::super::cluster_pull_secrets::{crd_missing, not_found};
+use super::super::connection::request_failed;
 use super::super::output::{self, Format};
 use super::super::{Exit, Failure};
 use super::is_selected;
@@ -66,7 +67,7 @@ pub(super) async fn run(
 
 /// Creates a failure with its cause; if the request was forbidden, the hint names the required RBAC.
 fn failed(what: &str, error: &Error) -> Failure {
-    let failure = Failure::external(anyhow!("{what}: {error}"));
+    let failure = request_failed(what, error);
     match error {
         Error::Forbidden(_) => {
             failure.with_hint("allow list, watch and patch of clusterpullsecrets: --wait requires them")
@@ -80,7 +81,7 @@ async fn select(client: &Client, address: &str, names: &[String]) -> Result<Vec<
     let listed = cluster_pull_secret::list(client).await.map_err(|error| {
         failed(&format!("failed to list the ClusterPullSecrets of the cluster at {address}"), &error)
     })?;
-    let all = listed.unwrap_or_default();
+    let Some(all) = listed else { return Err(crd_missing("the CRD", address)) };
     let known: Vec<_> = all.iter().map(object::name).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
         let store_key =

@@ -15,11 +15,11 @@ const LEASE: &str = "regcred";
 #[derive(Debug, clap::Args)]
 pub(super) struct LeaderElectionArgs {
     /// Namespace of the Lease. Default: that of the pod, else regcred-system.
-    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE")]
+    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", value_parser = not_empty)]
     namespace: Option<String>,
 
     /// Unique identity for leader election. Default: the host name.
-    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    #[arg(long, value_name = "NAME", env = "POD_NAME", value_parser = not_empty)]
     identity: Option<String>,
 
     /// Time after the leader's last renewal after which another replica takes over; from 3s to 10m.
@@ -38,6 +38,11 @@ impl LeaderElectionArgs {
             lease_duration,
         }
     }
+}
+
+/// Parses a name; an empty one is mostly an unset variable of a script.
+fn not_empty(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 fn lease_duration(text: &str) -> Result<Duration, String> {
