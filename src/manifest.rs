@@ -62,7 +62,7 @@ fn interpret(
     }
     if documents.is_empty() && errors.0.is_empty() {
         for text in texts {
-            errors.push(source::file_error(&text.file, "holds no manifest"));
+            errors.push(source::file_error(&text.file, "contains no manifest"));
         }
     }
     let manifests = validate::validate(&documents, default_files_directory, &mut errors);

@@ -74,6 +74,7 @@ pub async fn open(store: &Store, environment: &Environment) -> Result<Arc<dyn Pr
             Arc::new(secrets_manager::SecretsManager::open(name, settings).await)
         }
         Backend::File(settings) => Arc::new(file::Directory::open(name, settings)),
+        Backend::DefaultDirectory(path) => Arc::new(file::Directory::open_default(name, path)),
     })
 }
 

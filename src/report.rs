@@ -10,7 +10,7 @@ use strum::EnumMessage;
 
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::field::FieldErrors;
-use crate::manifest::status::reason::{FetchedReason, ReadyReason, Reason};
+use crate::manifest::status::reason::{AppliedReason, FetchedReason, ReadyReason, Reason};
 use crate::object_name::{NamespaceName, SecretName};
 
 pub mod diff;
@@ -244,6 +244,14 @@ impl ClusterPullSecretReport {
         self.registries.is_empty()
     }
 
+    /// Returns true if a problem other than an empty selection kept its namespaces from being reconciled.
+    fn is_blocked(&self) -> bool {
+        let mut problems = self.problems.iter();
+        !self.is_left_alone()
+            && self.namespaces.is_empty()
+            && problems.any(|it| it.reason != AppliedReason::NothingSelected.into())
+    }
+
     fn is_in_sync(&self) -> bool {
         self.problems.is_empty()
             && self.registries.iter().all(|registry| registry.result == FetchedReason::Fetched)
@@ -265,6 +273,9 @@ fn summary(dry_run: bool, cluster_pull_secrets: &[ClusterPullSecretReport]) -> S
     let noun = if active > 1 { "target" } else { "namespace" };
     let targets = match tally.values().sum::<usize>() {
         0 if active == 0 => "nothing was reconciled".to_owned(),
+        0 if cluster_pull_secrets.iter().any(ClusterPullSecretReport::is_blocked) => {
+            "no namespace was reconciled".to_owned()
+        }
         0 => "no namespace is selected".to_owned(),
         1 => format!("1 {noun}: {}", counts.join(", ")),
         total => format!("{total} {noun}s: {}", counts.join(", ")),
@@ -277,8 +288,8 @@ fn summary(dry_run: bool, cluster_pull_secrets: &[ClusterPullSecretReport]) -> S
     };
     let left_alone = match left_alone {
         0 => String::new(),
-        1 => "; 1 ClusterPullSecret was left alone".to_owned(),
-        left_alone => format!("; {left_alone} ClusterPullSecrets were left alone"),
+        1 => "; 1 ClusterPullSecret was left unchanged".to_owned(),
+        left_alone => format!("; {left_alone} ClusterPullSecrets were left unchanged"),
     };
     format!("{dry_run}{targets}{unread}{left_alone}")
 }

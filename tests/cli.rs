@@ -207,7 +207,7 @@ spec:
     assert_eq!((code, stdout.as_str()), (1, ""));
     insta::assert_snapshot!(stderr, @r"
     error: 14 errors in the manifests; nothing was read or written
-      bad.yaml:5: document 1: stores[0].vault.kvVersion: must be from 1 to 2
+      bad.yaml:5: document 1: stores[0].vault.kvVersion: must be 1 or 2
       bad.yaml:5: document 1: stores[0].vault.address: must be an http or https URL
       bad.yaml:6: document 1: stores[0].keys[0]: is not a valid glob: unclosed character class; missing ']'
       bad.yaml:10: document 2: metadata.name: must be lower-case letters, digits, hyphens and dots, begin and end with a letter or digit (around every dot too), and have at most 253 characters
@@ -390,11 +390,11 @@ async fn invalid_object_is_reported_and_left_alone() {
         regcred(directory.path(), &["rotate", "-f", "config.yaml", "--kubeconfig", "kubeconfig"]);
     assert_eq!((code, stderr.as_str()), (1, ""));
     insta::assert_snapshot!(stdout, @r"
-    images: left alone
+    images: left unchanged
 
       ! Invalid: spec.registries[0].from.store: no store has this name; did you mean vault? known: vault
 
-    nothing was reconciled; 1 ClusterPullSecret was left alone
+    nothing was reconciled; 1 ClusterPullSecret was left unchanged
     ");
 }
 
@@ -544,7 +544,7 @@ fn violations(schema: &Value, value: &Value, path: &str) -> Vec<String> {
     let length = value.as_str().map(|text| text.chars().count()).or(count);
     for (keyword, expect) in schema.as_object().expect("a schema") {
         let is_valid = match keyword.as_str() {
-            "$schema" | "title" | "description" | "default" | "format" | "properties" => true,
+            "$schema" | "title" | "description" | "default" | "format" | "properties" | "then" => true,
             "type" => expect == type_of(value) || *expect == json!([type_of(value)]),
             "const" => expect == value,
             "enum" => expect.as_array().expect("a list").contains(value),
@@ -553,6 +553,21 @@ fn violations(schema: &Value, value: &Value, path: &str) -> Vec<String> {
                 .expect("a list")
                 .iter()
                 .all(|it| value.get(it.as_str().expect("a name")).is_some()),
+            "minItems" | "minLength" => {
+                length.is_none_or(|it| it as u64 >= expect.as_u64().expect("a bound"))
+            }
+            "allOf" => {
+                let all = expect.as_array().expect("a list").iter();
+                violations.extend(all.flat_map(|it| self::violations(it, value, path)));
+                true
+            }
+            "if" => {
+                if self::violations(expect, value, path).is_empty() {
+                    violations.extend(self::violations(&schema["then"], value, path));
+                }
+                true
+            }
+            "pattern" => value.as_str().is_none_or(|text| matches(expect.as_str().expect("a pattern"), text)),
             "minimum" => value.as_f64() >= expect.as_f64(),
             "maximum" => value.as_f64() <= expect.as_f64(),
             "maxLength" | "maxItems" | "maxProperties" => {
@@ -589,6 +604,18 @@ fn violations(schema: &Value, value: &Value, path: &str) -> Vec<String> {
         violations.extend(field.flat_map(|it| self::violations(property, it, &format!("{path}.{name}"))));
     }
     violations
+}
+
+/// Matches a text with the regular expressions of the HTTP mock.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut request = wiremock::Request {
+        url: "http://localhost".parse().expect("a URL"),
+        method: wiremock::http::Method::GET,
+        headers: wiremock::http::HeaderMap::new(),
+        body: Vec::new(),
+    };
+    request.headers.insert("text", text.parse().expect("a header"));
+    wiremock::Match::matches(&wiremock::matchers::header_regex("text", pattern), &request)
 }
 
 fn type_of(value: &Value) -> &'static str {
@@ -658,7 +685,7 @@ fn schema_accepts_the_kind_as_a_manifest_writes_it() {
 #[test]
 fn schema_rejects_what_the_reader_rejects() {
     let good: Value = serde_saphyr::from_str(GOOD).expect("YAML");
-    let schema = schema(&["clusterpullsecret"]);
+    let (schema, either) = (schema(&["clusterpullsecret"]), schema(&[]));
     assert_eq!(violations(&schema, &good, ""), Vec::<String>::new());
     for (pointer, field, value) in [
         ("", "spce", json!({})),
@@ -666,14 +693,50 @@ fn schema_rejects_what_the_reader_rejects() {
         ("/spec", "unknown", json!(1)),
         ("/spec", "secretName", Value::Null),
         ("/spec", "existing", json!("Replace")),
+        ("/spec", "secretName", json!("Bad_Name")),
+        ("/spec", "registries", json!([])),
+        ("/spec", "refreshInterval", json!("")),
+        ("/spec", "refreshInterval", json!("1d")),
+        ("/spec", "refreshInterval", json!("30m1h")),
+        ("/spec", "serviceAccounts", json!(["Default"])),
+        ("/metadata", "name", json!("a..b")),
         ("/spec/registries/0", "host", json!(5)),
         ("/spec/registries/0/from", "password", json!("x")),
+        ("/spec/registries/0/from", "store", json!("a.b")),
     ] {
         let mut bad = good.clone();
         bad.pointer_mut(pointer).expect("a map")[field] = value;
         assert_ne!(violations(&schema, &bad, ""), Vec::<String>::new(), "{bad}");
+        assert_ne!(violations(&either, &bad, ""), Vec::<String>::new(), "{bad}");
         let directory = directory(&[("bad.json", &bad.to_string())]);
         let (code, _, stderr) = regcred(directory.path(), &["rotate", "-f", "bad.json"]);
         assert!(code == 1 && stderr.contains("in the manifests; nothing was read"), "{bad}: {stderr}");
+    }
+}
+
+#[test]
+fn schema_rejects_what_no_store_can_be() {
+    let (schema, either) = (schema(&["config"]), schema(&[]));
+    let vault = json!({"address": "https://vault:8200", "auth": {"tokenFile": "/token"}});
+    let file = json!({"directory": "/files"});
+    let two_methods =
+        json!({"address": "https://vault:8200", "auth": {"tokenFile": "/t", "kubernetes": {"role": "r"}}});
+    for (store, poll_interval, is_valid) in [
+        (json!({"name": "a", "vault": vault}), "0s", true),
+        (json!({"name": "a", "file": file}), "1h30m", true),
+        (json!({"name": "a", "file": file, "vault": vault}), "10s", false),
+        (json!({"name": "a"}), "10s", false),
+        (json!({"name": "A", "file": file}), "10s", false),
+        (json!({"name": "a", "vault": two_methods}), "10s", false),
+        (json!({"name": "a", "file": file}), "never", false),
+    ] {
+        let config = json!({
+            "apiVersion": "regcred.dev/v1alpha1", "kind": "Config", "stores": [store],
+            "triggers": {"pollInterval": poll_interval},
+        });
+        for schema in [&schema, &either] {
+            let violations = violations(schema, &config, "");
+            assert_eq!(violations.is_empty(), is_valid, "{config}: {violations:?}");
+        }
     }
 }

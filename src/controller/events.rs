@@ -37,8 +37,8 @@ impl Controller {
         };
         let Some(object) = &manifest.object else { return };
         let message = format!(
-            "a new version reached {} namespaces in {}, triggered by {}",
-            targets.len(),
+            "a new version reached {} in {}, triggered by {}",
+            status::namespaces_counted(targets.len()),
             status::seconds(rotation.took),
             rotation.cause.trigger
         );

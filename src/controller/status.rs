@@ -150,6 +150,12 @@ pub(super) fn seconds(took: Duration) -> String {
     format!("{:.2}s", took.as_secs_f64())
 }
 
+/// Formats a number of namespaces as `1 namespace` or `2 namespaces`.
+#[must_use]
+pub(super) fn namespaces_counted(count: usize) -> String {
+    format!("{count} namespace{}", if count == 1 { "" } else { "s" })
+}
+
 /// Returns the `Ready` condition, also of a ClusterPullSecret without a status, as from a file.
 #[must_use]
 pub(super) fn ready(state: &ObjectState) -> Condition {
@@ -217,7 +223,10 @@ fn fetched_condition(state: &ObjectState) -> Option<(Reason, String)> {
         .iter()
         .map(|it| format!("{}: {}", it.host, it.message.as_deref().unwrap_or(it.result.into())))
         .collect();
-    Some((first.result.into(), format!("{}; existing entries are kept", messages.join("; "))))
+    // Without a credential there is no entry to keep.
+    let has_entries = !state.failed_targets().any(|(_, (reason, _))| *reason == AppliedReason::NoCredential);
+    let kept = if has_entries { "; existing entries are kept" } else { "" };
+    Some((first.result.into(), format!("{}{kept}", messages.join("; "))))
 }
 
 fn applied_condition(state: &ObjectState) -> (Reason, String) {
@@ -237,7 +246,9 @@ fn applied_condition(state: &ObjectState) -> (Reason, String) {
             AppliedReason::Progressing.into(),
             "the first reconciliation of this spec is in progress".to_owned(),
         ),
-        None => (AppliedReason::Applied.into(), format!("{} namespaces in sync", state.targets.len())),
+        None => {
+            (AppliedReason::Applied.into(), format!("{} in sync", namespaces_counted(state.targets.len())))
+        }
     }
 }
 
@@ -245,10 +256,10 @@ fn ready_condition(state: &ObjectState) -> (Reason, String) {
     let object = state.manifest.object.as_ref();
     let (applied, applied_message) = applied_condition(state);
     let (reason, message) = if object.is_some_and(|object| object.deleting) {
-        let remaining = state.targets.len();
+        let remaining = namespaces_counted(state.targets.len());
         let cause =
             state.problems.first().map(|problem| format!(": {}", problem.message)).unwrap_or_default();
-        let message = format!("deleting managed Secrets: {remaining} namespaces remaining{cause}");
+        let message = format!("deleting managed Secrets: {remaining} remaining{cause}");
         (ReadyReason::Deleting, message)
     } else if state.manifest.inactive_reason() == Some(ReadyReason::Suspended) {
         (ReadyReason::Suspended, "nothing is read or written while `suspend` is true".to_owned())

@@ -79,7 +79,7 @@ impl Controller {
             Backend::AwsSecretsManager(settings) => {
                 Some(AwsLocation { region: &settings.region, account: self.fetches.account(store) })
             }
-            Backend::Vault(_) | Backend::File(_) => None,
+            Backend::Vault(_) | Backend::File(_) | Backend::DefaultDirectory(_) => None,
         }
     }
 

@@ -21,8 +21,9 @@ use crate::credential::Credential;
 /// The username under which Google's registries accept a service account key as the password.
 const GCP_JSON_KEY: &str = "_json_key";
 
-const BROKEN_JSON: &str =
-    "the value begins like JSON but is not a JSON object; put such a password into a field `password`";
+const BROKEN_JSON: &str = "the value begins like JSON but is not valid JSON: correct it, or put a password that begins like this into a field `password`";
+
+const NO_OBJECT: &str = "the value is JSON but not an object: correct it, or put a password that begins like this into a field `password`";
 
 /// The reason a value is malformed: names the field, never its content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,7 +47,8 @@ pub fn parse(value: &SecretSlice<u8>, registry: &RegistrySource) -> Result<Docke
     let object = match serde_json::from_str(text) {
         Ok(Value::Object(object)) => Some(object),
         // A broken object must not become the password of a thousand namespaces.
-        _ if text.trim_start().starts_with(['{', '[']) => return Err(BROKEN_JSON.into()),
+        Err(_) if text.trim_start().starts_with(['{', '[']) => return Err(BROKEN_JSON.into()),
+        Ok(Value::Array(_)) => return Err(NO_OBJECT.into()),
         _ => None,
     };
     let mut auths = match (object, &registry.host) {

@@ -32,6 +32,8 @@ pub enum Backend {
     AwsSecretsManager(SecretsManagerStore),
     /// A directory.
     File(FileStore),
+    /// The directory that the command line names, where no Config defines a store.
+    DefaultDirectory(PathBuf),
 }
 
 /// A Vault after validation.

@@ -138,6 +138,7 @@ fn validate_range(number: i64, path: &FieldPath<'_>, schema: &Json, errors: &mut
     let (least, most) = (bound(&schema["minimum"]), bound(&schema["maximum"]));
     if least.is_some_and(|least| number < least) || most.is_some_and(|most| number > most) {
         let detail = match (least, most) {
+            (Some(least), Some(most)) if most == least + 1 => format!("must be {least} or {most}"),
             (Some(least), Some(most)) => format!("must be from {least} to {most}"),
             (Some(least), None) => format!("must be at least {least}"),
             (_, most) => format!("must be at most {}", most.unwrap_or(i64::MAX)),

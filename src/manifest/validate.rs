@@ -16,7 +16,7 @@ use std::path::Path;
 
 use super::cluster_pull_secret::ClusterPullSecret;
 use super::config::triggers::Triggers;
-use super::config::{Backend, Config, FileStore, Store};
+use super::config::{Backend, Config, Store};
 use super::field::{FieldErrors, FieldPath};
 use super::schema;
 use super::wire::{API_VERSION, CLUSTER_PULL_SECRET, CONFIG};
@@ -144,7 +144,7 @@ impl<'a> DeclaredStores<'a> {
         self.validated.push(Store {
             name: DEFAULT_STORE.to_owned(),
             keys: None,
-            backend: Backend::File(FileStore { directory: directory.to_owned() }),
+            backend: Backend::DefaultDirectory(directory.to_owned()),
         });
     }
 

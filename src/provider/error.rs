@@ -49,7 +49,7 @@ pub enum ErrorKind {
     #[error("the store is throttling requests")]
     Throttled,
     /// The value has none of the known shapes: the field and the problem, never its content.
-    #[error("malformed: {0}")]
+    #[error("{0}")]
     Malformed(String),
     /// No response to any attempt, each of at most [`REQUEST_TIMEOUT`](super::REQUEST_TIMEOUT).
     #[error("no answer in time")]
@@ -252,7 +252,7 @@ mod tests {
             (ErrorKind::Misconfigured("x".into()), "x"),
             (ErrorKind::Sealed, "the Vault is sealed"),
             (ErrorKind::Throttled, "the store is throttling requests"),
-            (ErrorKind::Malformed("x".into()), "malformed: x"),
+            (ErrorKind::Malformed("x".into()), "x"),
             (ErrorKind::TimedOut, "no answer from w within 30 s, 3 attempts"),
             (ErrorKind::Unavailable("x".into()), "w is unavailable: x"),
         ];

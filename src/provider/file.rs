@@ -29,6 +29,8 @@ const MAX_LENGTH: u64 = 1024 * 1024;
 pub struct Directory {
     store: StoreName,
     path: PathBuf,
+    /// The fix where the directory is missing.
+    missing_fix: &'static str,
     retry_policy: RetryPolicy,
 }
 
@@ -36,7 +38,15 @@ impl Directory {
     /// Reads nothing yet: the directory may be mounted later.
     #[must_use]
     pub fn open(store: StoreName, settings: &FileStore) -> Self {
-        Self { store, path: settings.directory.clone(), retry_policy: RetryPolicy::DEFAULT }
+        let missing_fix = "create it, or correct `file.directory`";
+        Self { store, path: settings.directory.clone(), missing_fix, retry_policy: RetryPolicy::DEFAULT }
+    }
+
+    /// Opens the directory that the command line names; reads nothing yet.
+    #[must_use]
+    pub fn open_default(store: StoreName, path: &Path) -> Self {
+        let missing_fix = "create it, or pass --files DIR";
+        Self { store, path: path.to_owned(), missing_fix, retry_policy: RetryPolicy::DEFAULT }
     }
 
     fn store_key(&self, key: &Key) -> StoreKey {
@@ -85,7 +95,8 @@ impl Directory {
     async fn if_mounted<T>(&self, outcome: Result<T, ErrorKind>) -> Result<T, ErrorKind> {
         match outcome {
             Err(ErrorKind::NotFound) if !is_directory(&self.path).await => {
-                Err(ErrorKind::Unavailable(format!("no directory {}", self.path.display())))
+                let (path, fix) = (self.path.display(), self.missing_fix);
+                Err(ErrorKind::Unavailable(format!("no directory {path}: {fix}")))
             }
             outcome => outcome,
         }
@@ -242,12 +253,13 @@ mod tests {
     #[tokio::test]
     async fn unmounted_directory_is_unavailable() {
         let settings = FileStore { directory: "/nowhere/at/all".into() };
-        let directory = Directory::open("files".into(), &settings);
-        let error = read(&directory, "ghcr").await.unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "store files, key ghcr: the store is unavailable: no directory /nowhere/at/all"
-        );
+        let configured = Directory::open("files".into(), &settings);
+        let default = Directory::open_default("files".into(), &settings.directory);
+        for (directory, fix) in [(configured, "correct `file.directory`"), (default, "pass --files DIR")] {
+            let error = read(&directory, "ghcr").await.unwrap_err();
+            let message = "the store is unavailable: no directory /nowhere/at/all: create it, or";
+            assert_eq!(error.to_string(), format!("store files, key ghcr: {message} {fix}"));
+        }
     }
 
     #[tokio::test]

@@ -262,9 +262,11 @@ fn value(
     binary: Option<&Blob>,
 ) -> Result<StoredValue, ErrorKind> {
     let bytes = text.map(str::as_bytes).or(binary.map(AsRef::as_ref));
-    let bytes =
-        bytes.ok_or_else(|| ErrorKind::Malformed("neither `SecretString` nor `SecretBinary`".to_owned()))?;
-    let version = version.ok_or_else(|| ErrorKind::Malformed("no `VersionId`".to_owned()))?;
+    let bytes = bytes.ok_or_else(|| {
+        ErrorKind::Malformed("the response has neither `SecretString` nor `SecretBinary`".to_owned())
+    })?;
+    let version =
+        version.ok_or_else(|| ErrorKind::Malformed("the response has no `VersionId`".to_owned()))?;
     Ok(StoredValue {
         version: Version(version.to_owned()),
         bytes: bytes.to_vec().into(),

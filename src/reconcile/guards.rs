@@ -32,12 +32,18 @@ impl Guards {
         let previous = cluster_pull_secret.previous_names().find_map(|name| self::unreadable(name, cluster));
         let nothing_selected = nothing_selected(cluster_pull_secret, cluster);
         let unknown_names = unknown_service_accounts(cluster_pull_secret, cluster);
-        Self {
-            can_write: unreadable.is_none(),
+        let can_write = unreadable.is_none();
+        let mut guards = Self {
+            can_write,
             can_prune: nothing_selected.is_none(),
             can_remove_entries: unknown_names.is_none(),
-            problems: [unreadable, previous, nothing_selected, unknown_names].into_iter().flatten().collect(),
+            problems: [unreadable, previous].into_iter().flatten().collect(),
+        };
+        // While nothing can be written, a typo has no effect, and its message would hide the cause.
+        if can_write {
+            guards.problems.extend([nothing_selected, unknown_names].into_iter().flatten());
         }
+        guards
     }
 }
 
@@ -45,9 +51,9 @@ fn unreadable(name: &SecretName, cluster: &Cluster) -> Option<Problem> {
     let error = cluster.unreadable.get(name)?;
     let message = match error {
         Error::Forbidden(_) => format!(
-            "cannot list Secrets named {name}, nothing was written: {error}. Add {name} to the `resourceNames` of regcred's ClusterRole"
+            "cannot list Secrets named `{name}`, nothing was written: {error}. Add `{name}` to the `resourceNames` of regcred's ClusterRole"
         ),
-        _ => format!("cannot list Secrets named {name}, nothing was written: {error}"),
+        _ => format!("cannot list Secrets named `{name}`, nothing was written: {error}"),
     };
     let reason = error.applied_reason().unwrap_or(AppliedReason::Unavailable);
     Some(Problem { reason: reason.into(), message })
@@ -152,5 +158,16 @@ mod tests {
         cluster.unreadable.insert("regcred".into(), Error::Forbidden("secrets is forbidden".into()));
         let guards = Guards::new(&cluster_pull_secret("images", &["ghcr.io"]), &cluster);
         assert!(!guards.can_write && guards.problems[0].message.contains("resourceNames"), "{guards:?}");
+        assert!(guards.problems[0].message.contains("named `regcred`"), "{guards:?}");
+    }
+
+    #[test]
+    fn unlistable_secrets_hide_other_problems() {
+        let mut typo = cluster_pull_secret("images", &["ghcr.io"]);
+        typo.service_accounts = ServiceAccounts::Named(vec!["defualt".into()]);
+        let mut cluster = web();
+        cluster.unreadable.insert("regcred".into(), Error::Forbidden("secrets is forbidden".into()));
+        assert_eq!(reasons(&typo, &cluster), [AppliedReason::Forbidden.into()]);
+        assert!(!Guards::new(&typo, &cluster).can_remove_entries);
     }
 }

@@ -23,6 +23,12 @@ impl NamespaceReport {
         )
     }
 
+    /// Returns true if there was nothing to write: no registry could be read, and no entry existed.
+    #[must_use]
+    pub fn has_no_credential(&self) -> bool {
+        self.reason.and_then(TargetReason::applied) == Some(AppliedReason::NoCredential)
+    }
+
     /// Returns true if the failure may pass by itself: the API server was unavailable, or another writer
     /// wrote at the same time.
     #[must_use]

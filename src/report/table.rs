@@ -18,7 +18,7 @@ impl Display for Report {
         for cluster_pull_secret in &self.cluster_pull_secrets {
             let ClusterPullSecretReport { name, secret_name, .. } = cluster_pull_secret;
             if cluster_pull_secret.is_left_alone() {
-                writeln!(f, "{name}: left alone\n")?;
+                writeln!(f, "{name}: left unchanged\n")?;
             } else {
                 let dry_run = if self.dry_run { " (dry run)" } else { "" };
                 writeln!(f, "{name}: Secret {secret_name} in each namespace{dry_run}\n")?;
@@ -143,9 +143,12 @@ fn notes(
     groups: &[Group<'_>],
 ) -> Result<bool, fmt::Error> {
     let mut lines = Vec::new();
+    // Without a credential there is no entry to keep.
+    let has_entries = !cluster_pull_secret.namespaces.iter().any(NamespaceReport::has_no_credential);
+    let kept = if has_entries { "; existing entries are kept" } else { "" };
     for RegistryReport { host, result, message, .. } in &cluster_pull_secret.registries {
         if let Some(message) = message {
-            lines.push(format!("! {host}: {result}: {message}; the last good entry stays in place"));
+            lines.push(format!("! {host}: {result}: {message}{kept}"));
         }
     }
     for (group, first) in groups.iter().filter_map(|group| Some((group, group.members.first()?))) {

@@ -258,7 +258,7 @@ async fn unusable_files_prevent_the_start_and_are_reported() {
     let hook = Hook::spawn(&cluster, cluster.controller(), "").await;
     assert_eq!(hook.controller.wait().await, Some(1));
     let (log, tokens) = (hook.controller.log(), hook::path(&cluster, "tokens"));
-    assert!(log.contains(&format!("key on line 2 of {} is too short", tokens.display())), "{log}");
+    assert!(log.contains(&format!("line 2 of {} has fewer than 16 bytes", tokens.display())), "{log}");
     assert!(!log.contains(SENTINEL), "{log}");
     hook.write("tokens", TOKEN);
 
@@ -270,7 +270,7 @@ async fn unusable_files_prevent_the_start_and_are_reported() {
     until("the token is accepted", async || hook.post("").await.0 == 202).await;
     // A key that can be guessed is skipped, and a removed key is rejected.
     hook.write("tokens", &format!("{SENTINEL}\n{TOKEN}\n"));
-    let logged = format!("key on line 1 of {} is too short", tokens.display());
+    let logged = format!("line 1 of {} has fewer than 16 bytes", tokens.display());
     until("the weak key is logged", async || {
         hook.post("").await;
         hook.controller.log().contains(&logged)

@@ -252,3 +252,17 @@ fn invalid_status_is_published_once_and_keeps_the_rest() {
     *object.status = published;
     assert_eq!(build_invalid(&object, "spec.x: invalid", NOW), None);
 }
+
+#[test]
+fn one_namespace_is_counted_in_the_singular() {
+    let counted = [0, 1, 2].map(namespaces_counted);
+    assert_eq!(counted, ["0 namespaces", "1 namespace", "2 namespaces"]);
+}
+
+#[test]
+fn no_entry_is_kept_without_a_credential() {
+    let mut state = state(&[("ghcr.io", "7", ""), ("quay.io", "1", "")]);
+    report_target(&mut state, "web", ResultKind::Failed, Some(AppliedReason::NoCredential));
+    let conditions = conditions(&state).join("\n");
+    assert!(conditions.contains("the Vault is sealed") && !conditions.contains("are kept"), "{conditions}");
+}

@@ -106,8 +106,15 @@ fn gcp_key_is_read_from_a_field_or_a_docker_config() {
 #[test]
 fn broken_json_is_never_a_password() {
     let named = registry("ghcr.io", "robot", "", "");
-    for value in [r#"{"password":"sentinel",}"#, r#"{"password":"#, "[]", " {", "[\"a\"]"] {
-        check(value, &named, &format!("malformed: {BROKEN_JSON}"));
+    for (value, message) in [
+        (r#"{"password":"sentinel",}"#, BROKEN_JSON),
+        (r#"{"password":"#, BROKEN_JSON),
+        (" {", BROKEN_JSON),
+        ("[x", BROKEN_JSON),
+        ("[]", NO_OBJECT),
+        ("[\"a\"]", NO_OBJECT),
+    ] {
+        check(value, &named, &format!("malformed: {message}"));
     }
 }
 

@@ -40,10 +40,7 @@ fn stores_are_validated() {
         "{name: a, vault: {address: 'http://v', auth: {tokenFile: x, kubernetes: {role: x}}}}",
         ".vault.auth: has more than one of kubernetes, appRole and tokenFile: give one",
     );
-    check_store(
-        "{name: a, vault: {address: 'http://v', kvVersion: 3}}",
-        ".vault.kvVersion: must be from 1 to 2",
-    );
+    check_store("{name: a, vault: {address: 'http://v', kvVersion: 3}}", ".vault.kvVersion: must be 1 or 2");
     check_store(
         "{name: a, vault: {address: 'http://v', kvVersion: '2'}}",
         ".vault.kvVersion: must be a whole number, not text",

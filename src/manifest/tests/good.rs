@@ -20,7 +20,7 @@ fn example_is_read_in_full() {
         .iter()
         .filter_map(|store| match &store.backend {
             Backend::Vault(vault) => Some(&vault.auth),
-            Backend::AwsSecretsManager(_) | Backend::File(_) => None,
+            Backend::AwsSecretsManager(_) | Backend::File(_) | Backend::DefaultDirectory(_) => None,
         })
         .collect();
     assert!(matches!(
@@ -59,7 +59,9 @@ fn smallest_manifest_has_every_default() {
     let Manifests { stores, triggers, cluster_pull_secrets } = good(SMALLEST);
     assert_eq!(triggers, Triggers::default());
     assert!(matches!(&stores[..], [store] if store.name == "files"), "{stores:?}");
-    assert!(matches!(&stores[0].backend, Backend::File(file) if file.directory == Path::new("credentials")));
+    assert!(
+        matches!(&stores[0].backend, Backend::DefaultDirectory(path) if path == Path::new("credentials"))
+    );
     assert_eq!(cluster_pull_secrets[0].secret_name, "images");
     assert_eq!(cluster_pull_secrets[0].service_accounts, ServiceAccounts::Named(vec!["default".into()]));
     assert_eq!(cluster_pull_secrets[0].existing, Existing::Refuse);
@@ -96,7 +98,7 @@ fn json_is_read_too() {
 #[test]
 fn empty_documents_are_ignored() {
     assert_eq!(good(&format!("---\n---\n# nothing\n---\n{SMALLEST}---\n")).cluster_pull_secrets.len(), 1);
-    assert_eq!(errors("# nothing\n"), "images.yaml: holds no manifest");
+    assert_eq!(errors("# nothing\n"), "images.yaml: contains no manifest");
 }
 
 #[test]

@@ -88,7 +88,7 @@ just text
     stores.yaml:1: apiVersion: must be regcred.dev/v1alpha1
     stores.yaml:6: stores[0].vault.address: must not hold a username or password
     stores.yaml:7: stores[0].vault.mount: must not be empty
-    stores.yaml:8: stores[0].vault.kvVersion: must be from 1 to 2
+    stores.yaml:8: stores[0].vault.kvVersion: must be 1 or 2
     stores.yaml:9: stores[0].vault.password: unknown field; passwords stay in the store; known: address, auth, caFile, kvVersion, mount, namespace
     stores.yaml:10: stores[1]: has more than one of vault, awsSecretsManager and file: make each a store of its own
     stores.yaml:11: stores[1].file.directory: must not be empty
@@ -138,7 +138,7 @@ spec:
     assert_snapshot!(errors(text), @r###"
     images.yaml:4: document 1: stores[0].name: must be lower-case letters, digits and hyphens, begin and end with a letter or digit, and have at most 63 characters
     images.yaml:6: document 1: stores[0].vault.address: must be an http or https URL
-    images.yaml:7: document 1: stores[0].vault.kvVersion: must be from 1 to 2
+    images.yaml:7: document 1: stores[0].vault.kvVersion: must be 1 or 2
     images.yaml:8: document 1: stores[0].vault.mount: must be ASCII without spaces and control characters: it goes into HTTP requests
     images.yaml:9: document 1: stores[0].vault.namespace: must be ASCII without spaces and control characters: it goes into HTTP requests
     images.yaml:10: document 1: stores[0].vault.auth.kubernetes.tokenFile: must be text, but is a number to YAML: put it in quotes
@@ -190,4 +190,18 @@ spec:
     images.yaml:35: document 2: spec.secretName: must be lower-case letters, digits, hyphens and dots, begin and end with a letter or digit (around every dot too), and have at most 253 characters
     images.yaml:36: document 2: spec.existing: must be one of Refuse, Adopt
     "###);
+}
+
+#[test]
+fn default_store_next_to_a_config_is_explained() {
+    let config = "apiVersion: regcred.dev/v1alpha1\nkind: Config\nstores:\n  - {name: aws, awsSecretsManager: {region: eu-west-1}}\n";
+    let images = "\
+apiVersion: regcred.dev/v1alpha1
+kind: ClusterPullSecret
+metadata: {name: images}
+spec: {registries: [{host: ghcr.io, from: {store: files, key: ghcr}}]}
+";
+    let errors = files(&[("config.yaml", config), ("images.yaml", images)]).expect_err("errors").to_string();
+    let note = "known: aws (the store `files` exists only if no Config defines a store)";
+    assert!(errors.contains(note), "{errors}");
 }

@@ -8,8 +8,8 @@ use super::super::names::Rule;
 use super::super::wire::{self, ClusterPullSecretSpec, Registry};
 use super::super::yaml::node::Value;
 use super::super::{interval, names, schema, suggest};
-use super::selection;
 use super::text::{validate_name, validate_text};
+use super::{DEFAULT_STORE, selection};
 use crate::credential::{Key, StoreKey, StoreName};
 use crate::docker_config::host_key::HostKey;
 
@@ -26,6 +26,7 @@ pub(crate) const COLON: Rule = "must not have a colon";
 pub(crate) const TWO_USERNAMES: Rule = "cannot be combined with from.usernameKey: use only one of them";
 pub(crate) const NEEDS_HOST: Rule =
     "needs a host: without one every entry of a docker config is taken as it is";
+const ONLY_DEFAULT: &str = " (the store `files` exists only if no Config defines a store)";
 pub(crate) const NOT_ALONE: Rule = "* stands for all: it must be the only entry";
 
 /// Returns the ClusterPullSecret, or `None` if it cannot be built; all errors are added either way.
@@ -166,7 +167,8 @@ fn validate_store_name(path: &FieldPath<'_>, stores: Option<&[String]>, errors: 
         Some(stores) => {
             let known: Vec<&str> = stores.iter().map(String::as_str).collect();
             let hint = suggest::hint(name, &known);
-            errors.push(path.error(format!("no store has this name; {hint}")));
+            let note = if name == DEFAULT_STORE { ONLY_DEFAULT } else { "" };
+            errors.push(path.error(format!("no store has this name; {hint}{note}")));
         }
         None => {}
     }

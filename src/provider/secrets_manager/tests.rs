@@ -147,8 +147,8 @@ async fn missing_response_times_out() {
 
 #[tokio::test]
 async fn response_without_a_value_is_malformed() {
-    let neither = "malformed: neither `SecretString` nor `SecretBinary`";
-    for (field, message) in [("SecretString", neither), ("VersionId", "malformed: no `VersionId`")] {
+    let neither = "the response has neither `SecretString` nor `SecretBinary`";
+    for (field, message) in [("SecretString", neither), ("VersionId", "the response has no `VersionId`")] {
         let mut body = secret("ci/ghcr");
         body.as_object_mut().unwrap().remove(field);
         check(ResponseTemplate::new(200).set_body_json(body), "Malformed", message, 1).await;

@@ -136,18 +136,18 @@ fn left_alone_come_last_with_the_reason() {
       NAMESPACES  RESULT     REASON  SERVICEACCOUNTS
       web         unchanged  -       1 unchanged
 
-    paused: left alone
+    paused: left unchanged
 
       Suspended: `suspend` is true: nothing is read and nothing is written.
 
-    broken: left alone
+    broken: left unchanged
 
       ! Invalid: spec.registries[0].from.store: no store has this name; known: vault
 
-    1 namespace: 1 unchanged; 2 ClusterPullSecrets were left alone
+    1 namespace: 1 unchanged; 2 ClusterPullSecrets were left unchanged
     ");
     let nothing = Report::new(false, vec![suspended]);
-    assert_eq!(nothing.summary, "nothing was reconciled; 1 ClusterPullSecret was left alone");
+    assert_eq!(nothing.summary, "nothing was reconciled; 1 ClusterPullSecret was left unchanged");
 }
 
 #[test]
@@ -160,8 +160,30 @@ fn failed_read_is_reported_with_store_and_key() {
       REGISTRY  STORE  KEY      VERSION  RESULT
       ghcr.io   vault  ci/ghcr  -        Sealed
 
-      ! ghcr.io: Sealed: store vault, key ci/ghcr: the Vault is sealed; the last good entry stays in place
+      ! ghcr.io: Sealed: store vault, key ci/ghcr: the Vault is sealed; existing entries are kept
 
     no namespace is selected; 1 registry could not be read
     ");
+}
+
+#[test]
+fn no_entry_is_kept_where_none_existed() {
+    let message = "store vault, key ci/ghcr: not found";
+    let registries = vec![registry("ghcr.io", None, FetchedReason::NotFound, Some(message))];
+    let text = report(false, registries, vec![NamespaceReport::no_credential(&"web".into())]).to_string();
+    assert!(text.contains(&format!("! ghcr.io: NotFound: {message}\n")), "{text}");
+    assert!(text.contains("no earlier credential") && !text.contains("are kept"), "{text}");
+}
+
+#[test]
+fn blocked_cluster_pull_secret_is_not_called_unselected() {
+    let registries = vec![registry("ghcr.io", Some("7"), FetchedReason::Fetched, None)];
+    let mut blocked = report(false, registries, Vec::new()).cluster_pull_secrets;
+    for (reason, summary) in [
+        (AppliedReason::Forbidden, "no namespace was reconciled"),
+        (AppliedReason::NothingSelected, "no namespace is selected"),
+    ] {
+        blocked[0].problems = vec![Problem { reason: reason.into(), message: String::new() }];
+        assert_eq!(Report::new(false, blocked.clone()).summary, summary);
+    }
 }

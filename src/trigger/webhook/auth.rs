@@ -44,8 +44,8 @@ impl Authenticator {
     pub(super) async fn open(webhook: &Webhook) -> Result<Self, WeakKey> {
         let rate_limiter = RateLimiter::new(webhook.requests_per_second);
         Ok(Self {
-            tokens: open_if_set(webhook.token_file.as_ref()).await?,
-            hmac_keys: open_if_set(webhook.hmac_key_file.as_ref()).await?,
+            tokens: open_if_set("token", webhook.token_file.as_ref()).await?,
+            hmac_keys: open_if_set("key", webhook.hmac_key_file.as_ref()).await?,
             state: Mutex::new(AuthState { rate_limiter, replays: Replays::default() }),
         })
     }
@@ -106,9 +106,9 @@ impl AuthState {
     }
 }
 
-async fn open_if_set(path: Option<&PathBuf>) -> Result<Option<KeyFile>, WeakKey> {
+async fn open_if_set(noun: &'static str, path: Option<&PathBuf>) -> Result<Option<KeyFile>, WeakKey> {
     match path {
-        Some(path) => KeyFile::open(path).await.map(Some),
+        Some(path) => KeyFile::open(noun, path).await.map(Some),
         None => Ok(None),
     }
 }

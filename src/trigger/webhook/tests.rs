@@ -409,12 +409,12 @@ async fn other_paths_and_methods_are_rejected() {
 
 #[tokio::test]
 async fn weak_key_prevents_the_start() {
-    for name in ["tokens", "keys"] {
+    for (name, noun) in [("tokens", "token"), ("keys", "key")] {
         let (webhook, _receiver) = TestWebhook::new();
         std::fs::write(webhook.path(name), "hunter2").unwrap();
         let error = webhook.start_error().await;
         assert!(
-            error.starts_with(&format!("key on line 1 of {name} is too short: fewer than 16 bytes")),
+            error.starts_with(&format!("line 1 of {name} has fewer than 16 bytes: generate a {noun} with")),
             "{error}"
         );
     }

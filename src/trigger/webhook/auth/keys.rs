@@ -22,10 +22,11 @@ const MIN_LENGTH: usize = 16;
 /// A key so short that it can be guessed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "key on line {line} of {} is too short: fewer than {MIN_LENGTH} bytes; generate one with `openssl rand -hex 32`",
+    "line {line} of {} has fewer than {MIN_LENGTH} bytes: generate a {noun} with `openssl rand -hex 32`",
     path.display()
 )]
 pub struct WeakKey {
+    noun: &'static str,
     path: PathBuf,
     line: usize,
 }
@@ -42,6 +43,8 @@ struct LoadedKey {
 
 /// A file of keys.
 pub(super) struct KeyFile {
+    /// The name of a key in messages: `token` or `key`.
+    noun: &'static str,
     path: PathBuf,
     file: ReloadingFile<1>,
     /// Replaced by the first caller that finds changed content.
@@ -50,9 +53,9 @@ pub(super) struct KeyFile {
 
 impl KeyFile {
     /// Loads the file, which may be created later, but must hold no weak key.
-    pub(super) async fn open(path: &Path) -> Result<Self, WeakKey> {
+    pub(super) async fn open(noun: &'static str, path: &Path) -> Result<Self, WeakKey> {
         let file = ReloadingFile::new([path.to_owned()]);
-        let file = Self { path: path.to_owned(), file, keys: RwLock::new(Arc::from([])) };
+        let file = Self { noun, path: path.to_owned(), file, keys: RwLock::new(Arc::from([])) };
         file.reload().await.into_iter().next().map_or(Ok(file), Err)
     }
 
@@ -69,10 +72,23 @@ impl KeyFile {
 
     /// Returns the keys that the file holds now.
     async fn keys(&self) -> Arc<[LoadedKey]> {
-        for weak in self.reload().await {
+        let weak = self.reload().await;
+        let keys = Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner));
+        for weak in &weak {
             warn!("{weak}");
         }
-        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+        if keys.is_empty() && !weak.is_empty() {
+            self.warn_unusable();
+        }
+        keys
+    }
+
+    fn warn_unusable(&self) {
+        warn!(
+            "no usable {} in {}: requests signed or authorised by it are rejected until one is added",
+            self.noun,
+            self.path.display()
+        );
     }
 
     /// Reloads the file if it changed; returns its weak keys, which are ignored.
@@ -81,13 +97,11 @@ impl KeyFile {
         let (keys, weak) = match self.file.changes().await {
             None => return Vec::new(),
             Some(Ok([content])) => {
-                let (keys, weak) = parse(&self.path, &content);
-                if keys.is_empty() {
-                    warn!(
-                        "no usable key in {file}: requests signed or authorised by it are rejected until one is added"
-                    );
-                } else {
-                    info!(%file, keys = keys.len(), "webhook keys loaded");
+                let (keys, weak) = self.parse(&content);
+                if !keys.is_empty() {
+                    info!(%file, keys = keys.len(), "webhook {}s loaded", self.noun);
+                } else if weak.is_empty() {
+                    self.warn_unusable();
                 }
                 (keys, weak)
             }
@@ -98,6 +112,20 @@ impl KeyFile {
         };
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::from(keys);
         weak
+    }
+
+    /// Splits the content into its keys and its weak keys.
+    fn parse(&self, content: &SecretSlice<u8>) -> (Vec<LoadedKey>, Vec<WeakKey>) {
+        let (mut keys, mut weak) = (Vec::new(), Vec::new());
+        let lines = content.expose_secret().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).zip(1..);
+        for (key, line) in lines.filter(|(line, _)| !line.is_empty() && !line.starts_with(b"#")) {
+            if key.len() < MIN_LENGTH {
+                weak.push(WeakKey { noun: self.noun, path: self.path.clone(), line });
+            } else {
+                keys.push(LoadedKey { id: KeyId::new(key), mac: hmac::Key::new(hmac::HMAC_SHA256, key) });
+            }
+        }
+        (keys, weak)
     }
 }
 
@@ -127,20 +155,6 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// Splits a file into its keys and its weak keys.
-fn parse(path: &Path, content: &SecretSlice<u8>) -> (Vec<LoadedKey>, Vec<WeakKey>) {
-    let (mut keys, mut weak) = (Vec::new(), Vec::new());
-    let lines = content.expose_secret().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).zip(1..);
-    for (key, line) in lines.filter(|(line, _)| !line.is_empty() && !line.starts_with(b"#")) {
-        if key.len() < MIN_LENGTH {
-            weak.push(WeakKey { path: path.to_owned(), line });
-        } else {
-            keys.push(LoadedKey { id: KeyId::new(key), mac: hmac::Key::new(hmac::HMAC_SHA256, key) });
-        }
-    }
-    (keys, weak)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -159,7 +173,7 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("tokens");
         std::fs::write(&path, content).unwrap();
-        let file = KeyFile::open(&path).await.unwrap();
+        let file = KeyFile::open("token", &path).await.unwrap();
         (directory, path, file)
     }
 
@@ -210,17 +224,21 @@ mod tests {
 
     #[tokio::test]
     async fn key_shorter_than_16_bytes_prevents_the_start() {
+        let (log, _guard) = Log::capture();
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("keys");
         std::fs::write(&path, "# of CI\n0123456789abcdef\n\n  0123456789abcde \nshort\n").unwrap();
-        let weak = KeyFile::open(&path).await.unwrap_err();
+        let weak = KeyFile::open("token", &path).await.unwrap_err();
         let message = format!(
-            "key on line 4 of {} is too short: fewer than 16 bytes; generate one with `openssl rand -hex 32`",
+            "line 4 of {} has fewer than 16 bytes: generate a token with `openssl rand -hex 32`",
             path.display()
         );
         assert_eq!(weak.to_string(), message);
+        std::fs::write(&path, "short").unwrap();
+        assert!(KeyFile::open("token", &path).await.is_err());
+        assert!(!log.text().contains("WARN"), "{}", log.text());
         std::fs::write(&path, "0123456789abcdef").unwrap();
-        check(&KeyFile::open(&path).await.unwrap(), &["0123456789abcdef"], true).await;
+        check(&KeyFile::open("token", &path).await.unwrap(), &["0123456789abcdef"], true).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -232,7 +250,7 @@ mod tests {
         advance(Duration::from_secs(1)).await;
         check(&file, &[ONE, "hunter2", "hunter3"], false).await;
         for line in [1, 4] {
-            let message = format!("key on line {line} of {} is too short", path.display());
+            let message = format!("line {line} of {} has fewer than 16 bytes", path.display());
             assert_eq!(log.text().matches(&message).count(), 1, "{}", log.text());
         }
         assert!(!log.text().contains("hunter") && !log.text().contains(TWO), "{}", log.text());
@@ -245,10 +263,10 @@ mod tests {
         rewrite(&path, "hunter2").await;
         check(&file, &[ONE, "hunter2", ""], false).await;
         let message = format!(
-            "no usable key in {}: requests signed or authorised by it are rejected until one is added",
+            "no usable token in {}: requests signed or authorised by it are rejected until one is added",
             path.display()
         );
-        assert!(log.text().contains(&message) && log.text().contains("key on line 1 of"), "{}", log.text());
+        assert!(log.text().contains(&message) && log.text().contains("line 1 of"), "{}", log.text());
         rewrite(&path, TWO).await;
         check(&file, &[TWO], true).await;
     }
