@@ -54,13 +54,13 @@ impl ClusterPullSecrets {
         Ok(cluster_pull_secrets)
     }
 
-    /// Fails if one of `names` does not exist in `store_key`: `the manifests`, `the cluster`.
-    pub fn check_names(&self, names: &[String], store_key: &str) -> Result<(), Failure> {
+    /// Fails if one of `names` does not exist in `origin`: `the manifests`, `the cluster`.
+    pub fn check_names(&self, names: &[String], origin: &str) -> Result<(), Failure> {
         let invalid = self.invalid.iter().map(|(name, _)| name);
         let known: Vec<_> = self.valid.iter().map(|it| &it.name).chain(invalid).map(String::as_str).collect();
         match names.iter().find(|name| !known.contains(&name.as_str())) {
             None => Ok(()),
-            Some(unknown) => Err(not_found(unknown, store_key, &known)),
+            Some(unknown) => Err(not_found(unknown, origin, &known)),
         }
     }
 
@@ -83,9 +83,9 @@ pub(super) fn crd_missing(what: &str, address: &str) -> Failure {
     )
 }
 
-/// Creates the failure of a name that does not exist in `store_key`, with the names that do.
-pub(super) fn not_found(name: &str, store_key: &str, known: &[&str]) -> Failure {
-    let failure = Failure::external(anyhow!("ClusterPullSecret {name} not found in {store_key}"));
+/// Creates the failure of a name that does not exist in `origin`, with the names that do.
+pub(super) fn not_found(name: &str, origin: &str, known: &[&str]) -> Failure {
+    let failure = Failure::external(anyhow!("ClusterPullSecret {name} not found in {origin}"));
     if known.is_empty() {
         return failure.with_hint("create it: none exists there");
     }

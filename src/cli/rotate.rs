@@ -109,10 +109,10 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
     let bar = Bar::new(verbose);
     let stop = Arc::new(AtomicBool::new(false));
     tokio::spawn(stop_on_interrupt(Arc::clone(&stop)));
-    let watcher = Monitor { on_progress: &|progress| bar.show(progress), stop: &stop };
+    let monitor = Monitor { on_progress: &|progress| bar.show(progress), stop: &stop };
     let options = Options { dry_run, concurrency: usize::from(concurrency) };
     let all: Vec<_> = cluster_pull_secrets.valid.iter().cloned().map(Arc::new).collect();
-    let report = reconcile::run(&client, &stores, &all, &is_active, options, &watcher).await;
+    let report = reconcile::run(&client, &stores, &all, &is_active, options, &monitor).await;
     bar.clear();
     let report = report.map_err(|error| {
         request_failed(&format!("failed to read the cluster at {address} (nothing was written)"), &error)

@@ -143,7 +143,7 @@ impl Controller {
             self.unsynced().or_else(|| watched.find(|resource| !self.synced.contains(resource)).cloned());
         let readiness = &self.context.health.readiness;
         match unsynced {
-            Some(resource) => readiness.set_not_ready(format!("the first list of {resource}")),
+            Some(resource) => readiness.set_not_ready(format!("waiting for the first list of {resource}")),
             None => readiness.set_ready(),
         }
     }

@@ -28,7 +28,7 @@ async fn foreign(cluster: &TestCluster, secret: Value) -> Value {
 }
 
 /// Asserts that the first namespace ends with `result`, and that the other two get the password.
-async fn assert_only_first_fails(cluster: &TestCluster, run: &Run, result: &str, code: i32) {
+async fn assert_first_has_result(cluster: &TestCluster, run: &Run, result: &str, code: i32) {
     let name = cluster.name;
     let expect =
         [format!("{name}-000: {result}"), format!("{name}-001: created"), format!("{name}-002: created")];
@@ -49,7 +49,7 @@ async fn foreign_secret_is_refused() {
     )
     .await;
     let run = rotate(&cluster, "Refuse").await;
-    assert_only_first_fails(&cluster, &run, "refused Conflict", 1).await;
+    assert_first_has_result(&cluster, &run, "refused Conflict", 1).await;
     assert_eq!(cluster.secret("no-foreign-000").await, Some(before), "unchanged");
     assert_eq!(cluster.references("no-foreign-000", "default").await, Vec::<String>::new());
 }
@@ -63,7 +63,7 @@ async fn foreign_secret_is_adopted_when_asked() {
     )
     .await;
     let run = rotate(&cluster, "Adopt").await;
-    assert_only_first_fails(&cluster, &run, "updated", 0).await;
+    assert_first_has_result(&cluster, &run, "updated", 0).await;
     let after = cluster.secret("no-adopt-000").await.expect("a Secret");
     assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"], "changed in place");
     assert_eq!(cluster.passwords("no-adopt-000").await["ghcr.io"], "good");
@@ -74,7 +74,7 @@ async fn secret_of_wrong_type_is_refused() {
     let cluster = cluster_with_password("no-type").await;
     let before = foreign(&cluster, json!({"type": "Opaque", "stringData": {"foreign": "x"}})).await;
     let run = rotate(&cluster, "Adopt").await;
-    assert_only_first_fails(&cluster, &run, "refused WrongType", 1).await;
+    assert_first_has_result(&cluster, &run, "refused WrongType", 1).await;
     assert_eq!(cluster.secret("no-type-000").await, Some(before));
 }
 
@@ -84,7 +84,7 @@ async fn immutable_secret_is_refused() {
     let immutable = json!({"type": "kubernetes.io/dockerconfigjson", "immutable": true, "stringData": {".dockerconfigjson": "{}"}});
     let before = foreign(&cluster, immutable).await;
     let run = rotate(&cluster, "Adopt").await;
-    assert_only_first_fails(&cluster, &run, "refused Immutable", 1).await;
+    assert_first_has_result(&cluster, &run, "refused Immutable", 1).await;
     assert_eq!(cluster.secret("no-immutable-000").await, Some(before));
 }
 
@@ -95,7 +95,7 @@ async fn secret_of_another_object_is_refused() {
     let younger = cluster.cluster_pull_secret("younger");
     let run = cluster.rotate(&cluster.manifests_with(&[&older, &younger]), &[]).await;
     assert_eq!(run.code, 1);
-    assert_only_first_fails(&cluster, &run, "created", 1).await;
+    assert_first_has_result(&cluster, &run, "created", 1).await;
     let younger = &run.report()["clusterPullSecrets"][1]["namespaces"];
     assert!(younger.as_array().expect("a list").iter().all(|it| it["reason"] == "Conflict"), "{younger}");
 }
@@ -105,7 +105,7 @@ async fn exhausted_quota_fails_only_its_namespace() {
     let cluster = cluster_with_password("no-quota").await;
     cluster.forbid_secrets("no-quota-000").await;
     let run = rotate(&cluster, "Refuse").await;
-    assert_only_first_fails(&cluster, &run, "failed QuotaExceeded", 1).await;
+    assert_first_has_result(&cluster, &run, "failed QuotaExceeded", 1).await;
     assert!(run.stdout.contains("exceeded quota: none"), "{}", run.stdout);
 }
 
@@ -114,7 +114,7 @@ async fn admission_policy_fails_only_its_namespace() {
     let cluster = cluster_with_password("no-admission").await;
     cluster.forbid_creation("no-admission-000", "secrets", "no Secrets here").await;
     let run = rotate(&cluster, "Refuse").await;
-    assert_only_first_fails(&cluster, &run, "failed AdmissionDenied", 1).await;
+    assert_first_has_result(&cluster, &run, "failed AdmissionDenied", 1).await;
     assert!(run.stdout.contains("no Secrets here"), "{}", run.stdout);
 }
 
@@ -126,7 +126,7 @@ async fn terminating_namespace_is_no_failure() {
     kube.post("/api/v1/namespaces/no-dying-000/configmaps", &holder).await.expect("a ConfigMap");
     kube.delete("/api/v1/namespaces/no-dying-000").await.expect("a deletion");
     let run = rotate(&cluster, "Refuse").await;
-    assert_only_first_fails(&cluster, &run, "skipped Terminating", 0).await;
+    assert_first_has_result(&cluster, &run, "skipped Terminating", 0).await;
     let free = json!({"metadata": {"finalizers": null}});
     kube.patch("/api/v1/namespaces/no-dying-000/configmaps/holder", &free).await.expect("a patch");
 }
@@ -278,7 +278,7 @@ async fn secret_name_outside_role_fails_only_its_object() {
     let mut other = cluster.cluster_pull_secret("other");
     other["spec"]["secretName"] = json!("unlisted");
     let run = cluster.rotate(&cluster.manifests_with(&[&good, &other]), &[]).await;
-    assert_only_first_fails(&cluster, &run, "created", 1).await;
+    assert_first_has_result(&cluster, &run, "created", 1).await;
     let problem = &run.report()["clusterPullSecrets"][1]["problems"][0];
     assert_eq!(problem["reason"], "Forbidden");
     assert!(problem["message"].as_str().is_some_and(|it| it.contains("resourceNames")), "{problem}");

@@ -84,9 +84,9 @@ async fn select(client: &Client, address: &str, names: &[String]) -> Result<Vec<
     let Some(all) = listed else { return Err(crd_missing("the CRD", address)) };
     let known: Vec<_> = all.iter().map(object::name).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
-        let store_key =
+        let origin =
             format!("the cluster at {address} (--wait does not reach those from the controller's files)");
-        return Err(not_found(unknown, &store_key, &known));
+        return Err(not_found(unknown, &origin, &known));
     }
     if all.is_empty() {
         return Err(Failure::external(anyhow!("no ClusterPullSecret in the cluster at {address}"))

@@ -44,7 +44,7 @@ impl ValidationRule {
     /// Attaches the rule to its place in a schema.
     pub(super) fn attach(&self, schema: &mut Json) {
         let steps = self.path.split('.').filter(|step| !step.is_empty());
-        let store_key = steps.fold(schema, |schema, step| match step.strip_suffix("[]") {
+        let target = steps.fold(schema, |schema, step| match step.strip_suffix("[]") {
             Some(list) => &mut schema["properties"][list]["items"],
             None if step == "*" => &mut schema["additionalProperties"],
             None => &mut schema["properties"][step],
@@ -53,7 +53,7 @@ impl ValidationRule {
         if let Some(field) = self.field {
             rule["fieldPath"] = json!(format!(".{field}"));
         }
-        structure::add_rule(store_key, rule);
+        structure::add_rule(target, rule);
     }
 }
 

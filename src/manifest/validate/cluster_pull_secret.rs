@@ -151,7 +151,7 @@ fn validate_source(path: &FieldPath<'_>, stores: Option<&[String]>, errors: &mut
     validate_store_name(&store, stores, errors);
     validate_text(&key, errors);
     // A store with an HTTP API would resolve these to a path outside its mount.
-    if key.text().is_some_and(|key| key.split('/').any(|deserialize| matches!(deserialize, "." | ".."))) {
+    if key.text().is_some_and(|key| key.split('/').any(|part| matches!(part, "." | ".."))) {
         errors.push(key.error(DOTS));
     }
     validate_text(&path.field("usernameKey"), errors);

@@ -116,7 +116,7 @@ fn validate_mount(path: &FieldPath<'_>, errors: &mut FieldErrors) {
     let mount = path.text().map(trimmed);
     validate_visible_ascii(path, mount, errors);
     if mount.is_some_and(|mount| {
-        !mount.is_empty() && mount.split('/').any(|deserialize| matches!(deserialize, "" | "." | ".."))
+        !mount.is_empty() && mount.split('/').any(|part| matches!(part, "" | "." | ".."))
     }) {
         errors.push(path.error("must not have an empty part, . or .. between its slashes"));
     }
