@@ -54,6 +54,12 @@ impl Controller {
         self.get("ready").await.is_some()
     }
 
+    /// The body of `/ready`, whatever its status: the reason while the controller is not ready.
+    pub(crate) async fn readiness(&self) -> String {
+        let answer = self.request("ready").await.expect("an answer");
+        answer.text().await.expect("a text")
+    }
+
     /// The text that Prometheus scrapes.
     pub(crate) async fn metrics(&self) -> String {
         self.get("metrics").await.expect("metrics")
@@ -72,10 +78,13 @@ impl Controller {
     }
 
     async fn get(&self, path: &str) -> Option<String> {
+        self.request(path).await?.error_for_status().ok()?.text().await.ok()
+    }
+
+    async fn request(&self, path: &str) -> Option<reqwest::Response> {
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build();
         let url = format!("http://127.0.0.1:{}/{path}", self.port);
-        let answer = client.expect("a client").get(url).send().await.ok()?.error_for_status().ok()?;
-        answer.text().await.ok()
+        client.expect("a client").get(url).send().await.ok()
     }
 
     /// The resident memory of the process in bytes.

@@ -208,6 +208,7 @@ async fn controller_started_before_the_api_server_waits_for_it() {
     let controller = cluster.controller().through(&proxy).spawn().await;
     tokio::time::sleep(crate::cluster::QUIET).await;
     assert!(!controller.is_ready().await);
+    assert_eq!(controller.readiness().await, "waiting for the first list of namespaces\n");
     assert!(!controller.has_ended(), "a cluster that starts as a whole must not need luck");
     proxy.accept().expect("connections are taken");
     cluster.until_synced("one").await;
