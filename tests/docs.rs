@@ -3,7 +3,7 @@
 //! Blocks between `<!-- x: begin -->` and `<!-- x: end -->` are generated: `make reference` renews them.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use world::docs;
@@ -95,7 +95,7 @@ fn every_condition_reason_is_in_the_troubleshooting_page() {
 fn every_name_on_objects_is_in_the_annotations_page() {
     let page = docs::page("docs/reference/annotations.md");
     let mut seen = 0;
-    for file in files("src", "rs") {
+    for file in docs::files("src", "rs") {
         let text = std::fs::read_to_string(&file).expect("source");
         for line in text.lines().filter(|line| line.contains("const ")) {
             let Some((_, rest)) = line.split_once("\"regcred.dev/") else { continue };
@@ -110,7 +110,7 @@ fn every_name_on_objects_is_in_the_annotations_page() {
 #[test]
 fn complete_manifests_in_the_documentation_are_valid() {
     let mut seen = 0;
-    for file in [files("docs", "md"), vec![docs::path("README.md")]].concat() {
+    for file in [docs::files("docs", "md"), vec![docs::path("README.md")]].concat() {
         let text = std::fs::read_to_string(&file).expect("a page");
         for block in
             docs::blocks(&text, "yaml").iter().filter(|it| it.starts_with("apiVersion: regcred.dev/"))
@@ -149,7 +149,7 @@ fn triggers_of_the_concepts_page_bring_queue_and_webhook() {
 
 #[test]
 fn examples_read_as_manifests_are_valid() {
-    let examples = files("examples", "yaml");
+    let examples = docs::files("examples", "yaml");
     assert!(examples.len() >= 8, "{examples:?}");
     for file in examples {
         let text = std::fs::read_to_string(&file).expect("a file");
@@ -171,28 +171,4 @@ fn samples_of_kubectl_get_have_the_columns_of_the_crd() {
         let header = text.lines().find(|line| line.starts_with("NAME ")).expect("a sample");
         assert_eq!(header.split_whitespace().collect::<Vec<_>>(), expected, "{page}");
     }
-}
-
-#[test]
-fn readme_is_short_enough_for_one_sitting() {
-    let length = docs::page("README.md").len();
-    assert!(length <= 8_000, "README.md has {length} bytes, and the details belong into docs/");
-}
-
-/// The files below a directory whose names end so.
-fn files(directory: &str, extension: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut open = vec![docs::path(directory)];
-    while let Some(directory) = open.pop() {
-        for entry in std::fs::read_dir(&directory).expect("a directory") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                open.push(path);
-            } else if path.extension().is_some_and(|it| it == extension) {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
 }

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use world::docs;
+
 use crate::Measure;
 use crate::prose::mannered;
-use crate::source::{files_below, relative, root};
+use crate::source::relative;
 
 /// The most bytes that the README may have.
 const README_BYTES: f64 = 8_000.0;
@@ -14,15 +16,15 @@ const PAGES: usize = 15;
 const SAMPLES: [&str; 3] = ["$ regcred rotate", "$ kubectl get clusterpullsecrets", "hint: "];
 
 fn readme() -> String {
-    std::fs::read_to_string(root().join("README.md")).expect("a README")
+    docs::page("README.md")
 }
 
 /// Every page of prose.
 fn pages() -> Vec<PathBuf> {
     let top = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"];
-    let mut pages: Vec<_> = top.iter().map(|page| root().join(page)).collect();
+    let mut pages: Vec<_> = top.iter().map(|page| docs::path(page)).collect();
     for folder in ["docs", "findings", "examples"] {
-        pages.extend(files_below(&root().join(folder), "md"));
+        pages.extend(docs::files(folder, "md"));
     }
     pages
 }
@@ -43,7 +45,7 @@ pub(crate) fn missing_samples() -> Measure {
 
 /// Pages that are missing to the least number.
 pub(crate) fn missing_pages() -> Measure {
-    let pages = files_below(&root().join("docs"), "md").len();
+    let pages = docs::files("docs", "md").len();
     let missing = (pages..PAGES).map(|page| format!("page {}", page + 1)).collect();
     Measure::places("missing pages in docs/", 0.0, missing)
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use world::docs;
+
 /// One Rust file.
 pub(crate) struct File {
     /// Its path below the root of the repository, with `/`.
@@ -17,18 +19,13 @@ impl File {
     }
 }
 
-/// The root of the repository.
-pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 /// Every Rust file below these folders, by path.
 ///
 /// # Panics
 ///
 /// If a file cannot be read or parsed.
 pub(crate) fn rust_files(folders: &[&str]) -> Vec<File> {
-    let paths = folders.iter().flat_map(|folder| files_below(&root().join(folder), "rs"));
+    let paths = folders.iter().flat_map(|folder| docs::files(folder, "rs"));
     let parse = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).expect("a readable file");
         let syntax = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -39,23 +36,5 @@ pub(crate) fn rust_files(folders: &[&str]) -> Vec<File> {
 
 /// A path below the root of the repository.
 pub(crate) fn relative(path: &Path) -> String {
-    path.strip_prefix(root()).expect("a path of this repository").to_string_lossy().replace('\\', "/")
-}
-
-/// Every file with this extension below a folder, sorted; build output is left out.
-pub(crate) fn files_below(folder: &Path, extension: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
-        for path in entries.map(|entry| entry.expect("a readable folder").path()) {
-            if path.is_dir() && !path.ends_with("target") && !path.ends_with("book") {
-                folders.push(path);
-            } else if path.extension().is_some_and(|it| it == extension) {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
+    path.strip_prefix(docs::path("")).expect("a path of this repository").to_string_lossy().replace('\\', "/")
 }
