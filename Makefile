@@ -1,5 +1,5 @@
 # The two commands of the README, and the commands of developers.
-.PHONY: demo test test-oldest bench fuzz lint deny docs reference base tools
+.PHONY: demo test soak test-oldest bench fuzz lint deny docs reference base tools
 
 # A first rotation, a password change and a second rotation, on real programs: Vault, Secrets Manager, API server, registries.
 demo:
@@ -9,6 +9,10 @@ demo:
 # Every test, unit to end-to-end.
 test: tools
 	cargo test --workspace
+
+# Every test with its full counts: hours.
+soak: tools
+	REGCRED_SOAK=1 cargo test --workspace
 
 # The end-to-end tests against the oldest Kubernetes that the documentation promises (`make test` runs the newest).
 test-oldest: tools

@@ -10,6 +10,7 @@ mod rng;
 
 mod availability;
 mod by_hand;
+mod chaos;
 mod churn;
 mod drift;
 mod events;

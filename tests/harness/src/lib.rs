@@ -14,6 +14,7 @@ mod observe;
 mod run;
 mod setup;
 mod shared_namespaces;
+mod soak;
 mod wait;
 
 use std::ops::Deref;
@@ -30,6 +31,7 @@ pub use manifests::registries;
 pub use observe::{condition_of, docker_config, docker_config_bytes, password_of, references_of, text};
 pub use run::Run;
 pub use setup::{apply_file, install_crd};
+pub use soak::repetitions;
 pub use wait::{is_true_within, until, until_within};
 
 /// The namespace of regcred, and the ServiceAccount that `deploy/` creates for it.

@@ -7,6 +7,7 @@ mod audit;
 mod burst;
 mod control_plane;
 pub(crate) mod credentials;
+mod etcd;
 mod kubeconfig;
 mod kubectl;
 mod namespaces;
@@ -21,9 +22,10 @@ pub use api_server::StopSignal;
 pub use audit::{AuditEvent, AuditMark, service_account_user};
 
 use crate::http;
-use crate::process::Process;
+use crate::process::{Process, wait_until};
 use crate::reaper::Reaper;
 use api_server::ApiServer;
+use etcd::Etcd;
 
 /// A running control plane.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ pub struct Kube {
     // Killed in this order when the control plane is dropped.
     controllers: Option<Process>,
     apiserver: ApiServer,
-    _etcd: Process,
+    etcd: Etcd,
     reaper: Reaper,
 }
 
@@ -121,6 +123,17 @@ impl Kube {
     /// keeps running, so no acknowledged write is lost.
     pub async fn restart_apiserver(&self, signal: StopSignal) -> anyhow::Result<()> {
         self.apiserver.restart(&self.reaper, signal).await
+    }
+
+    /// Restarts etcd on the same ports with the same data, and waits until the API server can write again.
+    pub async fn restart_etcd(&self, signal: StopSignal) -> anyhow::Result<()> {
+        self.etcd.restart(&self.reaper, signal).await?;
+        // A patch that changes nothing is not sent to etcd.
+        let change = json!({ "metadata": { "annotations": { "restart": credentials::random_token()? } } });
+        wait_until("a write to etcd", || async {
+            Ok(self.patch("/api/v1/namespaces/default", &change).await.ok().map(drop))
+        })
+        .await
     }
 
     /// Returns the certificates to trust, as PEM text.

@@ -18,7 +18,7 @@ use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_A
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::Response;
 use axum::serve::ListenerExt as _;
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt as _, stream};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, oneshot};
@@ -48,6 +48,8 @@ pub enum Fault {
     Delay(Duration),
     /// The request is forwarded, and the response cut off: the client cannot know the outcome.
     DropResponse,
+    /// The request is forwarded, and the body of the response cut off in its middle.
+    CutResponse,
 }
 
 /// The requests that get a [`Fault`].
@@ -221,12 +223,15 @@ async fn handle(State((state, client)): State<(ProxyState, Client)>, request: Re
     match fault {
         Some(Fault::Respond(code)) => return error_response(code),
         Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,
-        Some(Fault::DropResponse) | None => (),
+        Some(Fault::DropResponse | Fault::CutResponse) | None => (),
     }
     let ends = (kind.verb == "watch").then(|| state.watch_ends.subscribe());
     match forward(&state, &client, request).await {
         Ok(response) if fault == Some(Fault::DropResponse) => {
             with_body(response, |_| Body::from_stream(stream::once(async { Err::<Bytes, _>(Interrupted) })))
+        }
+        Ok(response) if fault == Some(Fault::CutResponse) => {
+            with_body(response, |response| Body::from_stream(half(response)))
         }
         Ok(response) => with_body(response, |response| Body::from_stream(chunks(response, ends))),
         // The status that a load balancer would return.
@@ -290,6 +295,15 @@ fn chunks(
             Err(_) => Some((Err(Interrupted), None)),
         }
     })
+}
+
+/// Forwards the first half of the first chunk, then cuts the body off.
+fn half(mut response: reqwest::Response) -> impl Stream<Item = Result<Bytes, Interrupted>> {
+    let first = stream::once(async move {
+        let chunk = response.chunk().await.ok().flatten().unwrap_or_default();
+        Ok(chunk.slice(..chunk.len() / 2))
+    });
+    first.chain(stream::once(async { Err(Interrupted) }))
 }
 
 /// The event that ends a watch with a resourceVersion that is too old.

@@ -26,13 +26,24 @@ const AUDIT_POLICY: &str = r#"{
   ]
 }"#;
 
-/// The signal by which [`Kube::restart_apiserver`](super::Kube::restart_apiserver) stops the API server.
+/// The signal by which a server of the control plane is stopped before its restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopSignal {
     /// SIGKILL, as in a power cut: open requests are cut off.
     Kill,
     /// SIGTERM, as in an upgrade: the server completes open requests.
     Terminate,
+}
+
+impl StopSignal {
+    /// Stops a process and waits for its end; SIGKILL is left to the drop.
+    pub(super) async fn stop(self, process: &Process) -> anyhow::Result<()> {
+        if self == Self::Terminate {
+            process.signal(Signal::TERM)?;
+            process.wait().await?;
+        }
+        Ok(())
+    }
 }
 
 /// A running API server.
@@ -74,9 +85,8 @@ impl ApiServer {
 
     pub(super) async fn restart(&self, reaper: &Reaper, signal: StopSignal) -> anyhow::Result<()> {
         let mut running = self.process.lock().await;
-        if let (Some(process), StopSignal::Terminate) = (running.as_ref(), signal) {
-            process.signal(Signal::TERM)?;
-            process.wait().await?;
+        if let Some(process) = running.as_ref() {
+            signal.stop(process).await?;
         }
         // The drop kills the rest of the process group and waits for its end.
         drop(running.take());

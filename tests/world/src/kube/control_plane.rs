@@ -5,11 +5,12 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use super::api_server::{ApiServer, succeeds};
+use super::etcd::Etcd;
 use super::{Kube, credentials, kubeconfig};
+use crate::http;
 use crate::process::Process;
 use crate::programs::Program;
 use crate::reaper::Reaper;
-use crate::{http, port};
 
 impl Kube {
     /// Starts a control plane that runs until the returned value or `reaper` is dropped.
@@ -29,8 +30,8 @@ impl Kube {
     pub async fn start_bare(reaper: &Reaper) -> anyhow::Result<Self> {
         let directory = reaper.new_directory("kube")?;
         let admin_token = credentials::random_token()?;
-        let (etcd, etcd_url) = start_etcd(reaper).await?;
-        let apiserver = ApiServer::start(reaper, &directory, &etcd_url, &admin_token).await?;
+        let etcd = Etcd::start(reaper).await?;
+        let apiserver = ApiServer::start(reaper, &directory, etcd.url(), &admin_token).await?;
         let (url, ca_file) = (apiserver.url(), apiserver.ca_file());
 
         let admin = kubeconfig::text(&url, Some(&ca_file), "admin", "default", &admin_token);
@@ -47,36 +48,10 @@ impl Kube {
             client,
             controllers: None,
             apiserver,
-            _etcd: etcd,
+            etcd,
             reaper: reaper.clone(),
         })
     }
-}
-
-async fn start_etcd(reaper: &Reaper) -> anyhow::Result<(Process, String)> {
-    let program = Program::Etcd.path().await?;
-    let logs = reaper.new_directory("etcd")?;
-    let data = reaper.new_directory_in_memory("etcd-data")?;
-    let client = format!("http://127.0.0.1:{}", port::free()?);
-    let peer = format!("http://127.0.0.1:{}", port::free()?);
-    let process = reaper.spawn("etcd", &logs, &program, |command| {
-        command
-            .arg("--data-dir")
-            .arg(data)
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}")])
-            // The data of a test need not survive a crash.
-            .args(["--unsafe-no-fsync", "--log-level", "warn"]);
-    })?;
-    let health = format!("{client}/health");
-    let http = http::client(None)?;
-    process
-        .wait_until("a successful health check", || async {
-            http::is_healthy(&http, &health).await.then_some(())
-        })
-        .await?;
-    Ok((process, client))
 }
 
 async fn start_controllers(reaper: &Reaper, directory: &Path, kubeconfig: &Path) -> anyhow::Result<Process> {

@@ -1,0 +1,98 @@
+//! The edits of tenants, each applied to the cluster and to the expected state.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use harness::{SECRET, TestCluster, references_of, text, until};
+use serde_json::{Value, json};
+
+use super::checker::ExpectedNamespace;
+use super::history::{Recorder, TENANT_HOST};
+
+/// One namespace of a tenant.
+pub(crate) struct Tenant<'a> {
+    pub(crate) cluster: &'a TestCluster,
+    pub(crate) recorder: &'a Recorder,
+    pub(crate) name: &'a str,
+    pub(crate) state: &'a mut ExpectedNamespace,
+}
+
+impl Tenant<'_> {
+    fn path(&self) -> String {
+        format!("/api/v1/namespaces/{}/secrets/{SECRET}", self.name)
+    }
+
+    /// Returns the UID of the pull secret; `None` where there is none, or a tenant's own.
+    async fn pull_secret(&self) -> Option<String> {
+        let secret = self.cluster.secret(self.name).await?;
+        let is_ours = self.state.is_selected && self.state.foreign.is_none();
+        is_ours.then(|| text(&secret["metadata"]["uid"]))
+    }
+
+    /// Deletes the pull secret.
+    pub(crate) async fn delete_secret(&mut self) -> bool {
+        let Some(uid) = self.pull_secret().await else { return false };
+        self.recorder.history().tenant(uid);
+        self.cluster.kube.delete(&self.path()).await.is_ok()
+    }
+
+    /// Writes another docker config into the pull secret.
+    pub(crate) async fn edit_secret(&mut self) -> bool {
+        if self.pull_secret().await.is_none() {
+            return false;
+        }
+        let config = json!({"auths": {TENANT_HOST: {"auth": STANDARD.encode("tenant:tenant-0")}}});
+        let change = json!({"data": {".dockerconfigjson": STANDARD.encode(config.to_string())}});
+        self.cluster.kube.patch(&self.path(), &change).await.is_ok()
+    }
+
+    /// Creates a Secret under the name of the pull secret where none is.
+    pub(crate) async fn plant(&mut self) -> bool {
+        if self.state.is_selected || self.state.foreign.is_some() {
+            return false;
+        }
+        let path = format!("/api/v1/namespaces/{}/secrets", self.name);
+        let object = json!({
+            "metadata": {"name": SECRET}, "type": "kubernetes.io/dockerconfigjson",
+            "data": {".dockerconfigjson": STANDARD.encode("{\"auths\":{}}")},
+        });
+        // The pull secret of a namespace that has just left the selection may still be there.
+        let Ok(secret) = self.cluster.kube.post(&path, &object).await else { return false };
+        let uid = text(&secret["metadata"]["uid"]);
+        self.recorder.history().tenant(uid.clone());
+        self.state.foreign = Some(uid);
+        true
+    }
+
+    /// Empties `imagePullSecrets`.
+    pub(crate) async fn wipe_entries(&mut self) -> bool {
+        self.rewrite(|_| Vec::new()).await;
+        self.state.entries.clear();
+        true
+    }
+
+    /// Adds an entry of the tenant.
+    pub(crate) async fn add_entry(&mut self, name: String) -> bool {
+        self.rewrite(|entries| entries.into_iter().chain([name.clone()]).collect()).await;
+        self.state.entries.push(name);
+        true
+    }
+
+    /// Reverses the list.
+    pub(crate) async fn reorder_entries(&mut self) -> bool {
+        self.rewrite(|entries| entries.into_iter().rev().collect()).await;
+        self.state.entries.reverse();
+        true
+    }
+
+    /// Reads, changes and writes the list of the ServiceAccount `default`, again after a conflict.
+    async fn rewrite(&self, change: impl Fn(Vec<String>) -> Vec<String>) {
+        let path = format!("/api/v1/namespaces/{}/serviceaccounts/default", self.name);
+        until("a write of the tenant", async || {
+            let Ok(mut object) = self.cluster.kube.get(&path).await else { return false };
+            let entries = change(references_of(&object));
+            object["imagePullSecrets"] = entries.iter().map(|name| json!({"name": name})).collect::<Value>();
+            self.cluster.kube.put(&path, &object).await.is_ok()
+        })
+        .await;
+    }
+}
