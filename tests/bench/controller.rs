@@ -37,6 +37,7 @@ struct Admin {
 pub(crate) async fn install(cluster: &TestCluster) -> anyhow::Result<()> {
     install_crd(&cluster.kube).await?;
     apply_file(&cluster.kube, "base/rbac.yaml").await?;
+    apply_file(&cluster.kube, "base/admission-policies.yaml").await?;
     let object_file = cluster.object_file().display().to_string();
     cluster.kube.kubectl(&["apply", "-f", &object_file]).await?;
     Ok(())

@@ -42,6 +42,28 @@ async fn secret_names_limit_the_rule_for_reading_secrets() {
     let [named, creation] = secret_rules.as_slice() else { panic!("{secret_rules:?}") };
     assert_eq!(named["resourceNames"], json!(["regcred", "other"]));
     assert_eq!(creation["verbs"], json!(["create"]));
+    for policy in ["regcred", "regcred-serviceaccounts"] {
+        let variables = &objects[&format!("ValidatingAdmissionPolicy {policy}")]["spec"]["variables"];
+        let listed = json!({"name": "secretNames", "expression": r#"["regcred","other"]"#});
+        assert_eq!(variables[0], listed, "{policy}");
+    }
+}
+
+#[tokio::test]
+async fn last_good_shards_are_named_in_role_and_policy() {
+    let objects = objects(&chart(&["--set", "lastGoodShards=18"]).await);
+    let names = &objects["Role regcred"]["rules"][0]["resourceNames"];
+    let names: Vec<&str> = names.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    assert_eq!((names.len(), names[17], names[18]), (19, "regcred-last-good-17", "regcred-ownership-key"));
+    let policy = objects["ValidatingAdmissionPolicy regcred"].to_string();
+    assert!(policy.contains("regcred-last-good-17") && !policy.contains("regcred-last-good-18"), "{policy}");
+}
+
+#[tokio::test]
+async fn policy_for_the_crd_is_rendered_only_if_enabled() {
+    const POLICY: &str = "ValidatingAdmissionPolicy regcred-crd";
+    assert_eq!(objects(&chart(&[]).await).get(POLICY), None);
+    assert!(objects(&chart(&["--set", "refuseCrdDeletion=true"]).await).contains_key(POLICY));
 }
 
 #[tokio::test]
@@ -53,8 +75,12 @@ async fn chart_without_controller_has_only_account_and_rights() {
         [
             "ClusterRole",
             "ClusterRoleBinding",
+            "Role",
+            "RoleBinding",
             "ServiceAccount",
             "ValidatingAdmissionPolicy",
+            "ValidatingAdmissionPolicy",
+            "ValidatingAdmissionPolicyBinding",
             "ValidatingAdmissionPolicyBinding",
         ]
     );

@@ -20,6 +20,10 @@ const ROTATE: &[&str] = &[
     "patch /secrets/regcred team-a",
     "delete /secrets/regcred team-a",
     "create /secrets team-a",
+    "get /secrets/regcred-last-good-0 regcred-system",
+    "update /secrets/regcred-last-good-15 regcred-system",
+    "patch /secrets/regcred-ownership-key regcred-system",
+    "delete /secrets/regcred-ownership-key regcred-system",
 ];
 
 /// The rights of the controller only.
@@ -46,6 +50,15 @@ const FORBIDDEN: &[&str] = &[
     "list /secrets team-a",
     "watch /secrets",
     "update /secrets/regcred team-a",
+    "get /secrets/regcred-last-good-0 team-a",
+    "get /secrets/regcred-last-good-16 regcred-system",
+    "get /secrets/regcred-ownership-key team-a",
+    "list /secrets regcred-system",
+    "create /serviceaccounts team-a",
+    "update /serviceaccounts/default team-a",
+    "create regcred.dev/clusterpullsecrets",
+    "update regcred.dev/clusterpullsecrets/images",
+    "patch admissionregistration.k8s.io/validatingadmissionpolicies/regcred",
     "delete /serviceaccounts/default team-a",
     "create /serviceaccounts:token/default team-a",
     "patch /namespaces/team-a",

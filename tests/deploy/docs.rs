@@ -50,6 +50,11 @@ async fn documented_overlay_brings_image_config_and_secret_name() {
     assert_eq!(objects[&format!("ConfigMap {mounted}")]["data"]["config.yaml"], "stores: []\n");
     let names = &objects["ClusterRole regcred"]["rules"][2]["resourceNames"];
     assert_eq!(*names, json!(["regcred", "team-a-images"]));
+    for policy in ["regcred", "regcred-serviceaccounts"] {
+        let variable = &objects[&format!("ValidatingAdmissionPolicy {policy}")]["spec"]["variables"][0];
+        let expected = json!({"name": "secretNames", "expression": r#"["regcred", "team-a-images"]"#});
+        assert_eq!(*variable, expected, "{policy}");
+    }
 }
 
 #[tokio::test]
@@ -96,6 +101,14 @@ async fn documented_webhook_values_mount_the_files_they_name() {
             assert_eq!(file, Some(&path.join(key)), "{secret}");
         }
     }
+}
+
+#[test]
+fn documented_teams_are_those_of_the_sample_policy() {
+    let section = docs::section("docs/guides/multi-tenancy.md", "## Teams that create their own");
+    let shown: Value = serde_saphyr::from_str(docs::blocks(&section, "yaml")[0]).expect("YAML");
+    let policy = &crate::rendering::objects(&read("admission/team-keys.yaml"))["ValidatingAdmissionPolicy team-keys"];
+    assert_eq!(policy["spec"]["variables"][0], shown["variables"][0]);
 }
 
 #[tokio::test]

@@ -9,5 +9,6 @@ mod chart;
 mod cluster;
 mod docs;
 mod rendering;
+mod rights;
 mod values;
 mod vault;

@@ -28,6 +28,7 @@ async fn unknown_or_invalid_value_is_rejected_with_its_path() {
         ("replicas=two", "'/replicas'", "got string, want integer"),
         ("logFormat=xml", "'/logFormat'", "must be one of"),
         ("image.digest=latest", "'/image/digest'", "does not match pattern"),
+        ("lastGoodShards=0", "'/lastGoodShards'", "must be"),
         ("secretNames={Regcred}", "'/secretNames/0'", "does not match pattern"),
     ] {
         let error = refusal(&["--set", set]).await;
@@ -42,6 +43,14 @@ async fn empty_secret_names_are_rejected() {
     // The template rejects them without the schema too.
     let error = refusal(&["--set-json", "secretNames=[]", "--skip-schema-validation"]).await;
     assert!(error.contains("every Secret there is"), "{error}");
+}
+
+#[tokio::test]
+async fn secret_names_of_regcred_itself_are_rejected() {
+    for name in ["regcred-last-good-3", "regcred-ownership-key"] {
+        let error = refusal(&["--set", &format!("secretNames={{regcred,{name}}}")]).await;
+        assert!(error.contains(&format!("secretNames must not contain {name}")), "{error}");
+    }
 }
 
 /// Generates the schema of a part of a Config.

@@ -7,6 +7,7 @@ mod cluster;
 mod crd;
 mod lease;
 mod objects;
+mod policy;
 mod provider_contract;
 mod refusals;
 mod rotation;

@@ -9,6 +9,20 @@ app.kubernetes.io/name: regcred
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{/* The user name of the account. */}}
+{{- define "regcred.user" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "regcred.name" . }}
+{{- end }}
+
+{{/* The names of the Secrets with the last good values, as JSON. */}}
+{{- define "regcred.lastGoodNames" -}}
+{{- $names := list }}
+{{- range until (int .Values.lastGoodShards) }}
+{{- $names = append $names (printf "regcred-last-good-%d" .) }}
+{{- end }}
+{{- toJson $names }}
+{{- end }}
+
 {{/* The address of the webhook; empty without a webhook. */}}
 {{- define "regcred.webhookListen" -}}
 {{- with (.Values.config.triggers).webhook }}{{ hasKey . "listen" | ternary .listen "0.0.0.0:8081" }}{{ end }}

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, OnceCell};
 use world::{Kube, Reaper, Vault, World, service_account_user};
 
 use crate::{
-    CLUSTER_PULL_SECRETS, LABEL, NAMESPACE, REPLICAS, SECOND_SECRET, SERVICE_ACCOUNT, TestCluster,
+    CLUSTER_PULL_SECRETS, LABEL, NAMESPACE, REPLICAS, SECOND_SECRET, SECRET, SERVICE_ACCOUNT, TestCluster,
     shared_namespaces, until,
 };
 
@@ -36,6 +36,7 @@ async fn start() -> anyhow::Result<Exclusive> {
     apply_file(&kube, "base/namespace.yaml").await?;
     apply_file(&kube, "base/rbac.yaml").await?;
     widen_rights(&kube).await?;
+    kube.kubectl_stdin(&["apply", "--server-side", "-f", "-"], &widened_policies()?).await?;
     let kubeconfig = kube.kubeconfig_as(NAMESPACE, SERVICE_ACCOUNT).await?;
     Ok(Exclusive { kube, vault, kubeconfig, reaper })
 }
@@ -53,9 +54,27 @@ pub(crate) async fn world_kubeconfig(world: &World) -> &'static Path {
 
 /// Applies a file of `deploy/` as an administrator does.
 pub async fn apply_file(kube: &Kube, name: &str) -> anyhow::Result<()> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy").join(name);
-    kube.kubectl(&["apply", "--server-side", "-f", &file.display().to_string()]).await?;
+    kube.kubectl(&["apply", "--server-side", "-f", &deploy_file(name).display().to_string()]).await?;
     Ok(())
+}
+
+fn deploy_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy").join(name)
+}
+
+/// Returns the admission policies, which restrict the replicas too and allow the second Secret name. They are applied
+/// in this form: a policy that is changed later takes effect at an unknown time.
+fn widened_policies() -> anyhow::Result<String> {
+    let mut text = std::fs::read_to_string(deploy_file("base/admission-policies.yaml"))?;
+    let user = service_account_user(NAMESPACE, SERVICE_ACCOUNT);
+    for (from, to) in [
+        (format!("username == \"{user}\""), format!("username.startsWith(\"{user}\")")),
+        (format!("'[\"{SECRET}\"]'"), format!("'[\"{SECRET}\", \"{SECOND_SECRET}\"]'")),
+    ] {
+        anyhow::ensure!(text.contains(&from), "deploy/base/admission-policies.yaml has no {from}");
+        text = text.replace(&from, &to);
+    }
+    Ok(text)
 }
 
 /// Gives the other replicas the rights of regcred, and all of them a second Secret name.

@@ -96,6 +96,23 @@ impl Kube {
         self.request(Method::DELETE, path, None).await
     }
 
+    /// Sends a request with a bearer token; the error of a rejected one quotes the response. The body is a content
+    /// type and a text.
+    pub async fn request_as(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: Option<(&str, String)>,
+    ) -> anyhow::Result<Value> {
+        let method = Method::from_bytes(method.as_bytes()).context("not an HTTP method")?;
+        let mut request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(token);
+        if let Some((content_type, text)) = body {
+            request = request.header("content-type", content_type).body(text);
+        }
+        http::json(request).await
+    }
+
     async fn request(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let mut request =
             self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.admin_token);
