@@ -22,6 +22,7 @@ pub mod failure;
 pub mod log;
 pub mod man;
 pub mod output;
+mod own_namespace;
 pub mod progress;
 pub mod rotate;
 pub mod run;
@@ -127,6 +128,11 @@ fn invalid_manifests(errors: &FieldErrors) -> Failure {
     };
     Failure::external(anyhow!("{count} in the manifests; nothing was read or written\n  {lines}"))
         .with_hint("correct these lines and run the command again")
+}
+
+/// Parses a name; an empty one is mostly an unset variable of a script.
+fn not_empty(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 /// Parses a duration argument.

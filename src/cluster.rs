@@ -29,6 +29,9 @@ pub mod watch;
 use error::{Error, with_timeout};
 pub(crate) use object::render_added;
 use object::{Listed, ListedObject, Page};
+use ownership::evidence::{Evidence, Marks};
+use ownership::key::OwnershipKey;
+use ownership::owned_secrets::OwnedSecrets;
 use watch::ObjectRef;
 
 use crate::object_name::{NamespaceName, SecretName};
@@ -49,6 +52,8 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const CLUSTER_PULL_SECRET_LABEL: &str = "regcred.dev/pull-secret";
 /// The annotation of a Secret with the store and the version of each entry.
 pub const VERSIONS: &str = "regcred.dev/versions";
+/// The annotation of a Secret with the signature of its owner: [`OwnershipKey`].
+pub const OWNER: &str = "regcred.dev/owner";
 /// The annotation of a ServiceAccount that lists the `imagePullSecrets` entries regcred added, each with
 /// its ClusterPullSecret: `regcred=images,…`.
 pub const ADDED: &str = "regcred.dev/image-pull-secrets";
@@ -86,10 +91,11 @@ pub struct Secret {
     pub resource_version: String,
     /// Its identity, which Events about it refer to.
     pub uid: String,
-    /// regcred created or adopted it.
-    pub managed: bool,
-    /// The ClusterPullSecret in its label.
-    pub cluster_pull_secret: Option<String>,
+    /// The proof that regcred wrote it, and for which ClusterPullSecret.
+    pub evidence: Evidence,
+    /// Its marks, unless they are exactly those that regcred writes for the owner; before
+    /// [`assess`](Self::assess) always.
+    pub marks: Option<Marks>,
     /// The value of the versions annotation.
     pub versions: Option<String>,
     /// Its owner references, which the garbage collector acts on.
@@ -105,8 +111,10 @@ pub struct SecretBody {
     pub type_: String,
     /// Its data is immutable.
     pub immutable: bool,
-    /// The docker config, if it has one.
+    /// The docker config, if it has one and it was kept.
     pub docker_config: Option<DockerConfigBytes>,
+    /// The docker config was read and not kept, because nothing depended on it.
+    pub is_dropped: bool,
 }
 
 /// The bytes of a docker config, shared by all Secrets that hold it.
@@ -232,6 +240,16 @@ async fn get<T: ListedObject>(
 }
 
 impl Cluster {
+    /// Judges the marks of every Secret.
+    pub fn assess(&mut self, key: Option<&OwnershipKey>, owned: &OwnedSecrets) {
+        for (namespace_name, namespace) in &mut self.namespaces {
+            for (name, secret) in &mut namespace.secrets {
+                let recorded_for = owned.owner(namespace_name, name, &secret.uid);
+                secret.assess(namespace_name, name, key, recorded_for);
+            }
+        }
+    }
+
     fn add_secrets(&mut self, listed: Vec<Listed<Secret>>) {
         for Listed { namespace, name, object } in listed {
             if let Some(namespace) = self.namespaces.get_mut(&namespace) {
@@ -249,16 +267,11 @@ pub fn revision(resource_version: &str) -> u128 {
 }
 
 impl Secret {
-    /// Returns true if regcred manages this Secret and knows its data, because it wrote or read it.
+    /// Returns true if this Secret is regcred's, and regcred knows its data, because it wrote or read it.
     #[must_use]
     pub fn has_known_data(&self) -> bool {
-        self.managed && self.body.as_ref().is_some_and(|body| body.docker_config.is_some())
-    }
-
-    /// Returns true if regcred created this Secret for that ClusterPullSecret.
-    #[must_use]
-    pub fn is_created_for(&self, cluster_pull_secret: &str) -> bool {
-        self.managed && self.cluster_pull_secret.as_deref() == Some(cluster_pull_secret)
+        let is_ours = self.evidence.owner().is_some();
+        is_ours && self.body.as_ref().is_some_and(|body| body.docker_config.is_some())
     }
 }
 

@@ -24,6 +24,7 @@ pub mod reconciliation;
 mod dispatch;
 mod events;
 mod forward;
+mod installation;
 mod object_writes;
 mod reconciliations;
 mod secret_lists;
@@ -38,6 +39,7 @@ use crate::admin::Health;
 use crate::backoff;
 use crate::cluster::events::EventRecorder;
 use crate::cluster::watch::{Watch, WatchEvent, WatchedResource};
+use crate::installation::api::OwnNamespace;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::config::Store;
 use crate::provider::stores::Stores;
@@ -47,6 +49,7 @@ use cache::Cache;
 use drift::DriftBackoff;
 use fetches::Fetches;
 use forward::ForwardedRequests;
+use installation::InstallationSync;
 use object_state::ObjectState;
 use queue::Queue;
 use secret_lists::SecretLists;
@@ -88,6 +91,8 @@ pub struct Context {
     pub health: Health,
     /// The identity of this replica, for Events.
     pub identity: String,
+    /// regcred's own namespace.
+    pub own_namespace: OwnNamespace,
     /// Returns the wall-clock time.
     pub wall_clock: fn() -> Timestamp,
     /// Returns a random number from 0 to 1.
@@ -115,6 +120,9 @@ pub struct Controller {
     /// Resources that were listed at least once.
     synced: BTreeSet<WatchedResource>,
     secret_lists: SecretLists,
+    /// True if the ClusterPullSecrets of the cluster were listed: one that is not known does not exist.
+    has_listed_objects: bool,
+    installation_sync: InstallationSync,
     tasks: Tasks,
     /// True if the queue holds more than one turn of the loop may take.
     has_more_items: bool,
@@ -151,6 +159,8 @@ impl Controller {
             watch_events: mpsc::channel(WATCH_EVENT_BUFFER),
             synced: BTreeSet::new(),
             secret_lists: SecretLists::default(),
+            has_listed_objects: false,
+            installation_sync: InstallationSync::default(),
             tasks: Tasks::default(),
             has_more_items: false,
             cleaned_up_at: Instant::now(),
@@ -228,6 +238,7 @@ impl Controller {
         if !self.is_leading || !self.has_synced() {
             return;
         }
+        self.start_load(now);
         self.rebuild_claims();
         for timer in self.timers.pop_due(now) {
             self.on_timer(timer, now);
@@ -237,6 +248,7 @@ impl Controller {
         self.start_object_patches(now);
         self.dispatch(now);
         self.finish_reconciliations(now);
+        self.start_save(now, false);
         if now.duration_since(self.cleaned_up_at) > CLEANUP_INTERVAL {
             self.cleaned_up_at = now;
             self.drift.forget_old(now);
@@ -260,6 +272,7 @@ impl Controller {
         if is_leading {
             info!("leading");
             self.secret_lists.invalidate();
+            self.installation_sync.invalidate();
             self.has_stale_claims = true;
             let (now, at) = (Instant::now(), (self.context.wall_clock)());
             for name in self.objects.keys().cloned().collect::<Vec<_>>() {
@@ -280,11 +293,14 @@ impl Controller {
             TaskResult::ObjectPatched(name, patch, result) => self.on_object_patched(&name, &patch, result),
             TaskResult::EventPublished(result) => self.on_event_published(&result),
             TaskResult::Forwarded(batch) => self.on_forwarded(batch),
+            TaskResult::InstallationLoaded(result) => self.on_installation_loaded(result),
+            TaskResult::InstallationSaved(writes) => self.on_installation_saved(writes),
         }
     }
 
     /// Shuts down: starts nothing more, and waits for pending writes.
     async fn shut_down(mut self) -> Result<(), Panicked> {
+        self.start_save(Instant::now(), true);
         info!(writes = self.tasks.pending_writes(), "waiting for requests in flight");
         let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
         while self.tasks.pending_writes() > 0 {

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::credential::Credential;
 use host_key::HostKey;
 
+pub mod foreign;
 pub mod host_key;
 pub mod registry_source;
 pub mod shapes;

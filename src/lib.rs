@@ -27,6 +27,7 @@ mod secret_file;
 pub mod docker_config;
 
 pub mod cluster;
+pub mod installation;
 pub mod rotator;
 
 pub mod patcher;

@@ -26,8 +26,8 @@ use self::last_success::LastSuccess;
 use self::queue_age::QueueAge;
 pub use self::reference::reference;
 use self::reference::{
-    CREDENTIAL_EXPIRY, Description, FETCH_SECONDS, FETCHES, LEADER, POLLS, PREFIX, PROPAGATION_SECONDS,
-    QUEUE_DEPTH, READY, RECEIVES, RECONCILIATIONS, TARGETS, TRIGGERS, WRITES,
+    CREDENTIAL_EXPIRY, Description, FETCH_SECONDS, FETCHES, LEADER, NOT_RECORDED, POLLS, PREFIX,
+    PROPAGATION_SECONDS, QUEUE_DEPTH, READY, RECEIVES, RECONCILIATIONS, TARGETS, TRIGGERS, WRITES,
 };
 use crate::credential::{StoreKey, StoreName, StoredValue};
 use crate::manifest::status::reason::FetchedReason;
@@ -63,6 +63,7 @@ pub struct Metrics {
     targets: Family<TargetLabels, Gauge>,
     last_success: LastSuccess,
     leader: Gauge,
+    not_recorded: Gauge,
     queue_depth: Gauge,
     queue_age: QueueAge,
     credential_expiry: Family<StoreKeyLabels, Gauge>,
@@ -90,6 +91,7 @@ impl Metrics {
             targets: register(&mut registry, &TARGETS, Family::default()),
             last_success,
             leader: register(&mut registry, &LEADER, Gauge::default()),
+            not_recorded: register(&mut registry, &NOT_RECORDED, Gauge::default()),
             queue_depth: register(&mut registry, &QUEUE_DEPTH, Gauge::default()),
             queue_age,
             credential_expiry: register(&mut registry, &CREDENTIAL_EXPIRY, Family::default()),
@@ -194,6 +196,11 @@ impl Metrics {
     /// Sets the role of this replica: leader, or standby.
     pub fn set_leader(&self, is_leader: bool) {
         self.leader.set(i64::from(is_leader));
+    }
+
+    /// Sets the number of ClusterPullSecrets with last good values that have no room in regcred's own namespace.
+    pub fn set_not_recorded(&self, cluster_pull_secrets: usize) {
+        self.not_recorded.set(whole(cluster_pull_secrets));
     }
 
     /// Sets the number of queued namespaces, and the time of the oldest trigger in the queue.

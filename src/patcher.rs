@@ -3,7 +3,8 @@
 //! In go the ServiceAccount as observed and the desired entry, out comes at most one write. The list is
 //! atomic: every kind of patch replaces the list as a whole, so the list is read, changed and written back
 //! under the `resourceVersion` it was read at, and every other entry keeps its place ([kubernetes#91250]).
-//! An annotation records the entries that regcred added, and only these are ever removed.
+//! An annotation records the entries that regcred added, and only these are ever removed, except together with
+//! the Secret that they name.
 //!
 //! [kubernetes#91250]: https://github.com/kubernetes/kubernetes/issues/91250
 
@@ -29,6 +30,8 @@ pub enum DesiredEntry {
     Present,
     /// The ServiceAccount has no entry that regcred added for the pull secret.
     Absent,
+    /// The pull secret is going to be deleted: the ServiceAccount has no entry for it, whoever added one.
+    Dangling,
 }
 
 /// The patch that adds or removes an entry of a ServiceAccount.
@@ -75,8 +78,12 @@ pub fn decide(observed: &ServiceAccount, owner: &Ownership, desired: DesiredEntr
             }
             patch.added.insert(secret_name.clone(), Some(cluster_pull_secret.to_owned()));
         }
-        (DesiredEntry::Absent, None) => return None,
-        (DesiredEntry::Absent, Some(_)) => {
+        (DesiredEntry::Dangling, _) if is_named => {
+            patch.added.remove(secret_name);
+            patch.image_pull_secrets.retain(|name| name != secret_name);
+        }
+        (DesiredEntry::Absent | DesiredEntry::Dangling, None) => return None,
+        (DesiredEntry::Absent | DesiredEntry::Dangling, Some(_)) => {
             patch.added.remove(secret_name);
             // Where another writer added the name a second time, regcred's own is the last one.
             if let Some(ours) = patch.image_pull_secrets.iter().rposition(|name| name == secret_name) {

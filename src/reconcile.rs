@@ -12,9 +12,11 @@ use tracing::info;
 
 use crate::cluster;
 use crate::credential::StoreKey;
+use crate::installation::Installation;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::provider::stores::Stores;
 use crate::report::Report;
+use claims::{Claims, Others};
 use desired_secret::DesiredSecret;
 
 pub mod apply;
@@ -51,16 +53,27 @@ pub fn store_keys<'a>(
     registries.map(|registry| registry.store_key.clone()).collect()
 }
 
-/// Reconciles once those of `cluster_pull_secrets` that are `chosen`; the others only hold their claims.
-/// The oldest comes first.
+/// The ClusterPullSecrets of a run.
+pub struct Subjects<'a> {
+    /// All that are known, the oldest first: they hold their claims.
+    pub cluster_pull_secrets: &'a [Arc<ClusterPullSecret>],
+    /// Returns true for those that are reconciled.
+    pub chosen: &'a dyn Fn(&ClusterPullSecret) -> bool,
+    /// The ClusterPullSecrets beside those.
+    pub others: Others,
+}
+
+/// Reconciles once. `installation` takes over the values that were read and the Secrets that were written; the
+/// caller saves it.
 pub async fn run(
     client: &Client,
     stores: &Stores,
-    cluster_pull_secrets: &[Arc<ClusterPullSecret>],
-    chosen: &dyn Fn(&ClusterPullSecret) -> bool,
+    subjects: Subjects<'_>,
+    installation: &mut Installation,
     options: Options,
     monitor: &Monitor<'_>,
 ) -> Result<Report, cluster::error::Error> {
+    let Subjects { cluster_pull_secrets, chosen, others } = subjects;
     let ours: Vec<_> = cluster_pull_secrets.iter().filter(|it| chosen(it)).collect();
     if ours.is_empty() {
         return Ok(Report::new(options.dry_run, Vec::new()));
@@ -68,15 +81,22 @@ pub async fn run(
     let secret_names = ours.iter().flat_map(|it| it.secret_names().cloned()).collect();
     let keys = store_keys(ours.iter().map(AsRef::as_ref));
     let (values, cluster) = tokio::join!(stores.read(&keys), cluster::observe(client, &secret_names));
-    let cluster = cluster?;
-    let desired = ours.iter().map(|it| DesiredSecret::new(resolve::resolve(it, &values), &cluster));
-    let desired: Vec<_> = desired.collect();
-    let plan = plan::plan(cluster_pull_secrets, &desired, &cluster);
+    let mut cluster = cluster?;
+    cluster.assess(installation.key.as_deref(), &installation.owned);
+    let desired: Vec<_> = ours
+        .iter()
+        .map(|it| DesiredSecret::new(resolve::resolve(it, &values), installation.values()))
+        .collect();
+    for desired in &desired {
+        desired.record(installation);
+    }
+    let claims = Claims::new(cluster_pull_secrets, others);
+    let plan = plan::plan(&claims, &desired, &cluster, installation.key.as_ref());
     drop((cluster, values, desired));
     let report = if options.dry_run {
         apply::dry_run(plan)
     } else {
-        apply::apply(client, plan, options.concurrency, monitor).await
+        apply::apply(client, plan, options.concurrency, monitor, &mut installation.owned).await
     };
     info!(dry_run = options.dry_run, in_sync = report.in_sync, summary = %report.summary, "reconciliation finished");
     Ok(report)

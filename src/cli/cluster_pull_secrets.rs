@@ -11,6 +11,7 @@ use crate::manifest::cluster_pull_secret::sort_by_age;
 use crate::manifest::config::Store;
 use crate::manifest::field::FieldErrors;
 use crate::manifest::{object, read_object};
+use crate::reconcile::claims::Others;
 use crate::report::ClusterPullSecretReport;
 
 /// The ClusterPullSecrets of a command.
@@ -52,6 +53,12 @@ impl ClusterPullSecrets {
         }
         sort_by_age(&mut cluster_pull_secrets.valid);
         Ok(cluster_pull_secrets)
+    }
+
+    /// Returns the invalid ones: no others exist in the cluster.
+    #[must_use]
+    pub fn others(&self) -> Others {
+        Others::Invalid(self.invalid.iter().map(|(name, _)| name.clone()).collect())
     }
 
     /// Fails if one of `names` does not exist in `origin`: `the manifests`, `the cluster`.

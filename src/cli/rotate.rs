@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+mod installation;
 mod wait;
 
 use super::cluster_pull_secrets::ClusterPullSecrets;
 use super::connection::{Connection, request_failed};
 use super::output::{self, Format};
+use super::own_namespace::OwnNamespaceArgs;
 use super::progress::Bar;
 use super::{Exit, Failure};
 use crate::manifest::Manifests;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
+use crate::object_name::NamespaceName;
 use crate::provider::stores::Stores;
-use crate::reconcile::{self, Monitor, Options};
+use crate::reconcile::claims::Others;
+use crate::reconcile::{self, Monitor, Options, Subjects};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -73,13 +77,27 @@ pub struct Args {
     files: PathBuf,
 
     #[command(flatten)]
+    own_namespace: OwnNamespaceArgs,
+
+    #[command(flatten)]
     connection: Connection,
 }
 
 /// Runs the command.
 pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
-    let Args { names, filenames, dry_run, exit_code, wait, timeout, output, concurrency, files, connection } =
-        args;
+    let Args {
+        names,
+        filenames,
+        dry_run,
+        exit_code,
+        wait,
+        timeout,
+        output,
+        concurrency,
+        files,
+        own_namespace,
+        connection,
+    } = args;
     if wait {
         let value = super::wall_clock().to_string();
         return wait::run(connection.client().await?, &names, &value, timeout, output).await;
@@ -111,8 +129,16 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
     tokio::spawn(stop_on_interrupt(Arc::clone(&stop)));
     let monitor = Monitor { on_progress: &|progress| bar.show(progress), stop: &stop };
     let options = Options { dry_run, concurrency: usize::from(concurrency) };
-    let all: Vec<_> = cluster_pull_secrets.valid.iter().cloned().map(Arc::new).collect();
-    let report = reconcile::run(&client, &stores, &all, &is_active, options, &monitor).await;
+    let own_namespace = own_namespace.own_namespace();
+    let all = reserve(&cluster_pull_secrets.valid, &own_namespace.name);
+    let chosen = all.iter().filter(|it| is_active(it)).map(AsRef::as_ref);
+    let mut installation = installation::load(&client, &own_namespace, chosen, dry_run).await;
+    let others = if is_in_files { Others::Unknown } else { cluster_pull_secrets.others() };
+    let subjects = Subjects { cluster_pull_secrets: &all, chosen: &is_active, others };
+    let report = reconcile::run(&client, &stores, subjects, &mut installation, options, &monitor).await;
+    if !dry_run {
+        installation::save(&client, &own_namespace, &mut installation).await;
+    }
     bar.clear();
     let report = report.map_err(|error| {
         request_failed(&format!("failed to read the cluster at {address} (nothing was written)"), &error)
@@ -122,6 +148,18 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
 
     let found_changes = exit_code && report.has_changes();
     Ok(if report.in_sync && !found_changes { Exit::InSync } else { Exit::NotInSync })
+}
+
+/// Keeps regcred's own namespace out of every selection that does not name it.
+fn reserve(
+    cluster_pull_secrets: &[ClusterPullSecret],
+    own_namespace: &NamespaceName,
+) -> Vec<Arc<ClusterPullSecret>> {
+    let reserved = cluster_pull_secrets.iter().cloned().map(|mut it| {
+        it.selection.own_namespace = Some(own_namespace.clone());
+        Arc::new(it)
+    });
+    reserved.collect()
 }
 
 /// Returns true if `names` selects `name`; an empty list selects every name.

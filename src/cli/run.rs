@@ -20,6 +20,7 @@ use self::signals::Signals;
 use self::triggers::{WebhookListener, stopped};
 use super::connection::{Connection, no_client};
 use super::log::LogFormat;
+use super::own_namespace::OwnNamespaceArgs;
 use super::{Exit, Failure, manifests, wall_clock};
 use crate::admin::{self, Health, Heartbeat, Readiness};
 use crate::http_server;
@@ -54,6 +55,9 @@ pub struct Args {
     files: PathBuf,
 
     #[command(flatten)]
+    own_namespace: OwnNamespaceArgs,
+
+    #[command(flatten)]
     leader_election: LeaderElectionArgs,
 
     /// Address of the health and metrics endpoints: /live, /ready and /metrics.
@@ -74,11 +78,21 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(args: Args) -> Result<Exit, Failure> {
-    let Args { filenames, files, leader_election, listen, log_format: _, concurrency, connection } = args;
+    let Args {
+        filenames,
+        files,
+        own_namespace,
+        leader_election,
+        listen,
+        log_format: _,
+        concurrency,
+        connection,
+    } = args;
     let mut signals = Signals::new()?;
     let manifests = manifests(&filenames, &files)?;
     let stores = Arc::new(Stores::open_all(&manifests.stores, &super::environment()).await);
-    let lease = leader_election.config();
+    let own_namespace = own_namespace.own_namespace();
+    let lease = leader_election.config(&own_namespace.name);
     let leadership = Leadership::new(&lease);
     let (config, address) = connection.config().await?;
     let unfenced_client = Client::try_from(config.clone()).map_err(|error| no_client(&address, &error))?;
@@ -99,8 +113,18 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let (stop, stop_signal) = watch::channel(false);
     let server = tokio::spawn(admin::serve(listener, health.clone(), stopped(stop_signal)));
     let concurrency = usize::from(concurrency);
-    let deps =
-        Deps { manifests, stores, client, unfenced_client, lease, leadership, health, webhook, concurrency };
+    let deps = Deps {
+        manifests,
+        stores,
+        client,
+        unfenced_client,
+        own_namespace,
+        lease,
+        leadership,
+        health,
+        webhook,
+        concurrency,
+    };
     let outcome = Replica::start(deps).run(&mut signals).await;
     // This fails only if the server has ended already.
     let _ = stop.send(true);

@@ -14,8 +14,9 @@ use kube::api::ObjectMeta;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
+use super::ownership::evidence::{Evidence, Marks};
 use super::{
-    ADDED, CLUSTER_PULL_SECRET_LABEL, DOCKER_CONFIG_KEY, FIELD_MANAGER, MANAGED_BY, Namespace, Secret,
+    ADDED, CLUSTER_PULL_SECRET_LABEL, DOCKER_CONFIG_KEY, FIELD_MANAGER, MANAGED_BY, Namespace, OWNER, Secret,
     SecretBody, ServiceAccount, VERSIONS,
 };
 use crate::object_name::{NamespaceName, SecretName};
@@ -177,21 +178,26 @@ impl ListedObject for Secret {
         let (namespace, name) = (metadata.namespace.clone(), metadata.name.clone());
         let mut object = Secret::from_metadata(metadata.into());
         let docker_config = data.remove(DOCKER_CONFIG_KEY).map(|bytes| Arc::new(bytes.0.into()));
-        object.body = Some(SecretBody { type_, immutable, docker_config });
+        object.body = Some(SecretBody { type_, immutable, docker_config, is_dropped: false });
         Listed { namespace, name, object }
     }
 }
 
 impl Secret {
-    /// Creates a Secret of which only the metadata is known.
+    /// Creates a Secret of which only the metadata is known, and whose marks are not assessed yet.
     pub(crate) fn from_metadata(metadata: ObjectMeta) -> Self {
         let mut labels = metadata.labels.unwrap_or_default();
+        let mut annotations = metadata.annotations.unwrap_or_default();
         Self {
             resource_version: metadata.resource_version.unwrap_or_default(),
             uid: metadata.uid.unwrap_or_default(),
-            managed: labels.get(MANAGED_BY).is_some_and(|value| value == FIELD_MANAGER),
-            cluster_pull_secret: labels.remove(CLUSTER_PULL_SECRET_LABEL),
-            versions: metadata.annotations.unwrap_or_default().remove(VERSIONS),
+            evidence: Evidence::default(),
+            marks: Some(Marks {
+                managed: labels.get(MANAGED_BY).is_some_and(|value| value == FIELD_MANAGER),
+                cluster_pull_secret: labels.remove(CLUSTER_PULL_SECRET_LABEL),
+                signature: annotations.remove(OWNER),
+            }),
+            versions: annotations.remove(VERSIONS),
             owners: metadata.owner_references.unwrap_or_default(),
             body: None,
         }
@@ -213,7 +219,7 @@ mod tests {
             "metadata": {
                 "name": "regcred", "namespace": "web", "resourceVersion": "7", "managedFields": [{"manager": "x"}],
                 "labels": {MANAGED_BY: FIELD_MANAGER, CLUSTER_PULL_SECRET_LABEL: "images", "other": "x"},
-                "annotations": {VERSIONS: "ghcr.io=vault:1"},
+                "annotations": {VERSIONS: "ghcr.io=vault:1", OWNER: "images/AQ"},
             },
             "type": "kubernetes.io/dockerconfigjson", "immutable": true, "data": {DOCKER_CONFIG_KEY: "e30="},
         }));
@@ -222,7 +228,10 @@ mod tests {
             ("web", "regcred", "7")
         );
         let body = object.body.as_ref().expect("the whole object");
-        assert!(object.is_created_for("images") && body.immutable && body.docker_config.is_some());
+        assert!(body.immutable && body.docker_config.is_some());
+        let (managed, cluster_pull_secret) = (true, Some("images".to_owned()));
+        let signature = Some("images/AQ".to_owned());
+        assert_eq!(object.marks, Some(Marks { managed, cluster_pull_secret, signature }));
         assert_eq!(object.versions.as_deref(), Some("ghcr.io=vault:1"));
     }
 
@@ -231,7 +240,8 @@ mod tests {
         let object =
             secret(json!({"metadata": {"name": "x", "labels": null, "annotations": null}, "data": null}))
                 .object;
-        assert!(!object.managed && object.body.is_some_and(|body| body.docker_config.is_none()));
+        assert_eq!(object.marks, Some(Marks::default()));
+        assert!(object.body.is_some_and(|body| body.docker_config.is_none()));
         let page: Page<WireNamespace> =
             serde_json::from_value(json!({"metadata": {"continue": null}, "items": null})).expect("a page");
         assert!(page.items.is_empty() && page.metadata.continue_token.is_empty());

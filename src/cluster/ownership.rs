@@ -1,14 +1,25 @@
-//! The name, labels and owner references of the Secrets of one ClusterPullSecret.
+//! The name and the marks of the Secrets of one ClusterPullSecret, and the evidence that a Secret is one of them.
 //!
-//! Pure. regcred recognises its Secrets by the labels; the garbage collector deletes them by the owner
-//! references.
+//! Pure. The labels are for people and for selectors; the annotation holds a signature, by which regcred
+//! recognises its Secrets. No Secret has a ClusterPullSecret as its owner reference: after a restore from a
+//! backup the owner has another UID, and the garbage collector would delete every Secret.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
-use super::{CLUSTER_PULL_SECRET_LABEL, FIELD_MANAGER, MANAGED_BY};
-use crate::manifest::cluster_pull_secret::{ClusterPullSecret, Deletion, Existing};
+use super::{CLUSTER_PULL_SECRET_LABEL, FIELD_MANAGER, MANAGED_BY, OWNER};
+use crate::manifest::cluster_pull_secret::{ClusterPullSecret, Existing};
 use crate::manifest::{API_VERSION, CLUSTER_PULL_SECRET};
-use crate::object_name::SecretName;
+use crate::object_name::{NamespaceName, SecretName};
+
+pub mod evidence;
+pub mod key;
+pub mod owned_secrets;
+
+use evidence::Marks;
+use key::OwnershipKey;
 
 /// The name and the marks of the Secrets of one ClusterPullSecret.
 #[derive(Clone, Debug)]
@@ -19,62 +30,51 @@ pub struct Ownership {
     pub secret_name: SecretName,
     /// The policy for a Secret that regcred did not create.
     pub existing: Existing,
-    /// The part of the garbage collector in the deletion of the Secrets.
-    pub garbage_collection: GarbageCollection,
-}
-
-/// The part of the garbage collector in the deletion of a Secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GarbageCollection {
-    /// The Secret is deleted together with the object of this UID.
-    With(String),
-    /// The Secret stays: `deletion: Retain`.
-    Never,
-    /// The ClusterPullSecret comes from a file and has no UID: the owner references stay as they are.
-    Unknown,
+    /// The key that signs the Secrets; `None` where regcred has no access to its own namespace.
+    pub key: Option<Arc<OwnershipKey>>,
 }
 
 impl Ownership {
     /// Describes the Secrets of a ClusterPullSecret under this name.
     #[must_use]
-    pub fn new(cluster_pull_secret: &ClusterPullSecret, secret_name: &SecretName) -> Self {
+    pub fn new(
+        cluster_pull_secret: &ClusterPullSecret,
+        secret_name: &SecretName,
+        key: Option<&Arc<OwnershipKey>>,
+    ) -> Self {
         Self {
             cluster_pull_secret: cluster_pull_secret.name.clone(),
             secret_name: secret_name.clone(),
             existing: cluster_pull_secret.existing,
-            garbage_collection: match (&cluster_pull_secret.object, cluster_pull_secret.deletion) {
-                (None, _) => GarbageCollection::Unknown,
-                (Some(object), Deletion::Delete) => GarbageCollection::With(object.uid.clone()),
-                (Some(_), Deletion::Retain) => GarbageCollection::Never,
-            },
+            key: key.cloned(),
         }
     }
 
-    /// Returns the desired owner references of a Secret that has the `observed` ones, where they differ. The
-    /// references to other kinds keep their places; at most one ClusterPullSecret, the current one, is a reference.
-    pub(crate) fn owner_references(&self, observed: &[OwnerReference]) -> Option<Vec<OwnerReference>> {
-        let ours = match &self.garbage_collection {
-            GarbageCollection::Unknown => return None,
-            GarbageCollection::Never => None,
-            GarbageCollection::With(uid) => Some(OwnerReference {
-                api_version: API_VERSION.to_owned(),
-                kind: CLUSTER_PULL_SECRET.to_owned(),
-                name: self.cluster_pull_secret.clone(),
-                uid: uid.clone(),
-                block_owner_deletion: None,
-                controller: None,
-            }),
-        };
-        let others =
-            observed.iter().filter(|it| it.kind != CLUSTER_PULL_SECRET || it.api_version != API_VERSION);
-        let desired: Vec<_> = others.cloned().chain(ours).collect();
-        (desired != observed).then_some(desired)
+    /// Returns the labels of the Secrets.
+    pub(crate) fn labels(&self) -> BTreeMap<&str, &str> {
+        [(MANAGED_BY, FIELD_MANAGER), (CLUSTER_PULL_SECRET_LABEL, &self.cluster_pull_secret)].into()
     }
 
-    /// Returns the labels by which regcred recognises the Secrets.
-    pub(crate) fn labels(&self) -> [(&str, &str); 2] {
-        [(MANAGED_BY, FIELD_MANAGER), (CLUSTER_PULL_SECRET_LABEL, &self.cluster_pull_secret)]
+    /// Returns the annotation with the signature of the Secret in a namespace, if there is a key.
+    pub(crate) fn signature(&self, namespace: &NamespaceName) -> Option<(&'static str, String)> {
+        let key = self.key.as_ref()?;
+        Some((OWNER, key.sign(&self.cluster_pull_secret, namespace, &self.secret_name)))
     }
+
+    /// Returns true if the annotation with a signature has to be removed, because there is no key to renew it and
+    /// it names another ClusterPullSecret.
+    pub(crate) fn removes_signature(&self, observed: Option<&Marks>) -> bool {
+        let signature = observed.and_then(|marks| marks.signature.as_deref());
+        let signed_for = signature.map(|it| it.split_once('/').map_or(it, |(name, _)| name));
+        self.key.is_none() && signed_for.is_some_and(|it| it != self.cluster_pull_secret)
+    }
+}
+
+/// Returns the owner references without every ClusterPullSecret, where there is one.
+pub(crate) fn without_cluster_pull_secrets(observed: &[OwnerReference]) -> Option<Vec<OwnerReference>> {
+    let others = observed.iter().filter(|it| it.kind != CLUSTER_PULL_SECRET || it.api_version != API_VERSION);
+    let others: Vec<_> = others.cloned().collect();
+    (others.len() != observed.len()).then_some(others)
 }
 
 #[cfg(test)]
@@ -91,29 +91,29 @@ mod tests {
         }
     }
 
-    fn owner_references(
-        garbage_collection: GarbageCollection,
-        observed: &[OwnerReference],
-    ) -> Option<Vec<OwnerReference>> {
-        let ownership = Ownership {
-            cluster_pull_secret: "images".into(),
-            secret_name: "regcred".into(),
-            existing: Existing::Refuse,
-            garbage_collection,
-        };
-        ownership.owner_references(observed)
+    #[test]
+    fn only_owner_references_to_cluster_pull_secrets_are_removed() {
+        let other = reference("ConfigMap", "c");
+        let owned = [other.clone(), reference(CLUSTER_PULL_SECRET, "u")];
+        assert_eq!(without_cluster_pull_secrets(&owned), Some(vec![other.clone()]));
+        assert_eq!(without_cluster_pull_secrets(&[other]), None);
+        assert_eq!(without_cluster_pull_secrets(&[]), None);
     }
 
     #[test]
-    fn cluster_pull_secret_owns_its_secrets_next_to_other_owners() {
-        let other = reference("ConfigMap", "c");
-        let owned = [other.clone(), reference(CLUSTER_PULL_SECRET, "u")];
-        let owned_before = [other.clone(), reference(CLUSTER_PULL_SECRET, "an older one")];
-        let with = GarbageCollection::With("u".into());
-        assert_eq!(owner_references(with.clone(), std::slice::from_ref(&other)), Some(owned.to_vec()));
-        assert_eq!(owner_references(with.clone(), &owned), None);
-        assert_eq!(owner_references(with, &owned_before), Some(owned.to_vec()));
-        assert_eq!(owner_references(GarbageCollection::Never, &owned), Some(vec![other]));
-        assert_eq!(owner_references(GarbageCollection::Unknown, &owned), None);
+    fn signature_of_another_owner_is_removed_without_a_key() {
+        let mut ownership = Ownership {
+            cluster_pull_secret: "images".into(),
+            secret_name: "regcred".into(),
+            existing: Existing::Refuse,
+            key: None,
+        };
+        let marks = |signature: &str| Marks { signature: Some(signature.to_owned()), ..Marks::default() };
+        assert!(ownership.removes_signature(Some(&marks("other/AQ"))));
+        assert!(
+            !ownership.removes_signature(Some(&marks("images/AQ"))) && !ownership.removes_signature(None)
+        );
+        ownership.key = Some(Arc::new(OwnershipKey::new("a", &[1; 32], None)));
+        assert!(!ownership.removes_signature(Some(&marks("other/AQ"))), "it is replaced");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Pure. In go watch events and the results of our own writes, out comes the namespace that has to be
 //! reconciled again. Anything older than the cached object is ignored, so that the watch event of our own
-//! write changes nothing. The bytes of foreign Secrets are never kept.
+//! write changes nothing. The bytes of Secrets that nobody claims are never kept.
 
 mod orphans;
 mod tombstones;
@@ -15,9 +15,12 @@ use secrecy::ExposeSecret;
 use self::orphans::Orphans;
 use self::tombstones::Tombstones;
 use super::drift::ManagedResource;
+use crate::cluster::ownership::evidence::Evidence;
 use crate::cluster::watch::{ObjectRef, WatchedObject, WatchedResource};
 use crate::cluster::{Cluster, DockerConfigBytes, Namespace, Secret, ServiceAccount, revision};
+use crate::installation::Installation;
 use crate::object_name::{NamespaceName, SecretName};
+use crate::reconcile::claims::Claims;
 use crate::reconcile::execute::{AfterWrite, Applied};
 
 /// The cached cluster.
@@ -31,6 +34,8 @@ pub struct Cache {
     docker_configs: Vec<DockerConfigBytes>,
     /// Deletions during writes in flight.
     tombstones: Tombstones,
+    /// The content of regcred's own namespace, by which Secrets are judged; `None` until it was read.
+    pub installation: Option<Installation>,
 }
 
 /// The effect of an event on the cache.
@@ -113,14 +118,25 @@ impl Cache {
         if is_same { CacheChange::Unchanged } else { CacheChange::changed(namespace, reverted) }
     }
 
-    fn apply_secret(&mut self, namespace: &NamespaceName, name: SecretName, object: Secret) -> CacheChange {
+    fn apply_secret(
+        &mut self,
+        namespace: &NamespaceName,
+        name: SecretName,
+        mut object: Secret,
+    ) -> CacheChange {
+        let mut installation = self.installation.take();
         let cached = self.namespace_mut(namespace);
         let known = cached.secrets.get(&name);
-        if known.is_some_and(|known| revision(&object.resource_version) <= revision(&known.resource_version))
-        {
+        let is_newer =
+            known.is_none_or(|known| revision(&object.resource_version) > revision(&known.resource_version));
+        if is_newer {
+            assess(installation.as_mut(), known, namespace, &name, &mut object);
+            cached.secrets.insert(name, object);
+        }
+        self.installation = installation;
+        if !is_newer {
             return CacheChange::Unchanged;
         }
-        cached.secrets.insert(name, object);
         // A revert is detected once the Secret has been read.
         CacheChange::changed(namespace, Vec::new())
     }
@@ -206,30 +222,40 @@ impl Cache {
 
     /// Fills in the bodies of Secrets that were listed in full, where the list is not older than the cache.
     /// A Secret that is not cached was deleted since the list, or will be reported by its watch.
-    pub fn fill_bodies(&mut self, secrets: Vec<(ObjectRef, Secret)>) -> Vec<CacheChange> {
+    pub fn fill_bodies(&mut self, secrets: Vec<(ObjectRef, Secret)>, claims: &Claims) -> Vec<CacheChange> {
+        let mut installation = self.installation.take();
         let mut changes = Vec::new();
         for (ObjectRef { namespace, name }, mut secret) in secrets {
             let Some(namespace) = namespace else { continue };
-            intern(&mut self.docker_configs, &mut secret);
-            let known =
-                self.known_namespace_mut(&namespace).and_then(|cached| cached.secrets.get_mut(name.as_str()));
-            if let Some(known) =
-                known.filter(|it| revision(&it.resource_version) <= revision(&secret.resource_version))
-            {
-                *known = secret;
-                changes.push(CacheChange::changed(&namespace, Vec::new()));
+            let name = SecretName::from(name);
+            let Some(cached) = self.known_namespace(&namespace) else { continue };
+            let Some(known) = cached.secrets.get(&name) else { continue };
+            if revision(&known.resource_version) > revision(&secret.resource_version) {
+                continue;
             }
+            assess(installation.as_mut(), Some(known), &namespace, &name, &mut secret);
+            let is_claimed = claims.holder(&name, &namespace, cached).is_some();
+            intern(&mut self.docker_configs, &mut secret, is_claimed);
+            if let Some(cached) = self.known_namespace_mut(&namespace) {
+                cached.secrets.insert(name, secret);
+            }
+            changes.push(CacheChange::changed(&namespace, Vec::new()));
         }
+        self.installation = installation;
         changes
     }
 
     /// Merges the result of a write in a namespace. Later watch events take precedence.
-    pub fn finish_write(&mut self, namespace: &NamespaceName, applied: &mut Applied) {
+    pub fn finish_write(&mut self, namespace: &NamespaceName, applied: &mut Applied, claims: &Claims) {
+        if let Some(installation) = &mut self.installation {
+            applied.record_writes(namespace, &mut installation.owned);
+        }
         let tombstones = self.tombstones.finish_write(namespace);
         let Some(cached) = self.cluster.namespaces.get_mut(namespace) else { return };
         for (name, mut written) in std::mem::take(&mut applied.secrets) {
+            let is_claimed = claims.holder(&name, namespace, cached).is_some();
             if let Some(secret) = &mut written.now {
-                intern(&mut self.docker_configs, secret);
+                intern(&mut self.docker_configs, secret, is_claimed);
             }
             let tombstone = tombstones.get(name.as_str()).copied();
             merge(&mut cached.secrets, name, written, tombstone, |it| &it.resource_version);
@@ -249,6 +275,25 @@ impl Cache {
         self.docker_configs.retain(|copy| Arc::strong_count(copy) > 1);
     }
 
+    /// Replaces the content of regcred's own namespace, and judges every Secret by it whose marks are kept.
+    pub fn set_installation(&mut self, mut installation: Installation) {
+        for (namespace, cached) in self.cluster.namespaces.iter_mut().chain(self.orphans.iter_mut()) {
+            for (name, secret) in &mut cached.secrets {
+                let known = Secret {
+                    uid: secret.uid.clone(),
+                    evidence: secret.evidence.clone(),
+                    ..Secret::default()
+                };
+                assess(Some(&mut installation), Some(&known), namespace, name, secret);
+            }
+        }
+        self.installation = Some(installation);
+    }
+
+    fn known_namespace(&self, namespace: &NamespaceName) -> Option<&Namespace> {
+        self.cluster.namespaces.get(namespace).or_else(|| self.orphans.get(namespace))
+    }
+
     fn known_namespace_mut(&mut self, namespace: &NamespaceName) -> Option<&mut Namespace> {
         self.cluster.namespaces.get_mut(namespace).or_else(|| self.orphans.get_mut(namespace))
     }
@@ -265,7 +310,7 @@ impl Cache {
 fn merge<K: Ord, T>(
     cached: &mut BTreeMap<K, T>,
     name: K,
-    AfterWrite { before, now }: AfterWrite<T>,
+    AfterWrite { before, now, .. }: AfterWrite<T>,
     tombstone: Option<u128>,
     version: impl Fn(&T) -> &String,
 ) {
@@ -284,11 +329,37 @@ fn merge<K: Ord, T>(
     }
 }
 
-/// Makes a managed Secret share one copy of equal bytes; drops the bytes of a foreign one.
-fn intern(copies: &mut Vec<DockerConfigBytes>, secret: &mut Secret) {
+/// Judges the marks of a Secret that was observed, and records one that its signature proves. Does nothing until
+/// regcred's own namespace was read.
+fn assess(
+    installation: Option<&mut Installation>,
+    known: Option<&Secret>,
+    namespace: &NamespaceName,
+    name: &SecretName,
+    secret: &mut Secret,
+) {
+    let Some(Installation { key, owned, .. }) = installation else { return };
+    let same = known.filter(|known| !known.uid.is_empty() && known.uid == secret.uid);
+    let known_for = same.and_then(|known| known.evidence.owner_by_uid(key.is_some()));
+    let recorded_for = owned.owner(namespace, name, &secret.uid).or(known_for);
+    secret.assess(namespace, name, key.as_deref(), recorded_for);
+    if let Evidence::Signed(owner) | Evidence::Recorded(owner) = &secret.evidence {
+        owned.record_signed(namespace, name, owner, &secret.uid);
+    }
+}
+
+/// Makes Secrets share one copy of equal bytes; drops the bytes that no decision needs: those of a Secret that is
+/// neither regcred's nor going to be taken over.
+fn intern(copies: &mut Vec<DockerConfigBytes>, secret: &mut Secret, is_claimed: bool) {
     let Some(body) = &mut secret.body else { return };
-    if !secret.managed {
+    let is_needed = match &secret.evidence {
+        Evidence::Foreign => false,
+        Evidence::Labelled(_) => is_claimed,
+        Evidence::Unverified(_) | Evidence::Signed(_) | Evidence::Recorded(_) => true,
+    };
+    if !is_needed {
         body.docker_config = None;
+        body.is_dropped = true;
     }
     let Some(held) = &mut body.docker_config else { return };
     // The docker config that is being rolled out was added last.

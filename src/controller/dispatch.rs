@@ -12,7 +12,7 @@ use super::reconciliation::Cause;
 use super::timers::Timer;
 use super::{Controller, TaskResult, backoff};
 use crate::cluster::Namespace;
-use crate::cluster::ownership::{GarbageCollection, Ownership};
+use crate::cluster::ownership::Ownership;
 use crate::cluster::watch::WatchedResource;
 use crate::manifest::status::reason::{AppliedReason, ReadyReason};
 use crate::metrics::{WriteKind, WriteOutcome};
@@ -73,6 +73,7 @@ impl Controller {
         let is_suspended = state.manifest.inactive_reason() == Some(ReadyReason::Suspended);
         let has_content = state.desired_secret.is_some() || state.manifest.is_deleting_secrets();
         !is_suspended
+            && self.installation_sync.is_known()
             && has_content
             && state.secret_names().all(|name| self.is_observed(name))
             && super::object_writes::is_registered(state)
@@ -94,12 +95,7 @@ impl Controller {
         namespace: &Namespace,
     ) -> Option<Target> {
         let manifest = &state.manifest;
-        let mut owner = Ownership::new(manifest, &manifest.secret_name);
-        // Deleting an object of the same name must not garbage-collect the Secrets of a file.
-        if manifest.object.is_none() && self.invalid.get(&manifest.name).is_some_and(|it| it.object.deleting)
-        {
-            owner.garbage_collection = GarbageCollection::Never;
-        }
+        let owner = Ownership::new(manifest, &manifest.secret_name, self.key());
         let input = TargetInput {
             cluster_pull_secret: manifest,
             owner: Arc::new(owner),
@@ -171,7 +167,7 @@ impl Controller {
     pub(super) fn on_applied(&mut self, item: &Item, mut applied: Applied) {
         let Item { cluster_pull_secret, namespace } = item;
         let now = Instant::now();
-        self.cache.finish_write(namespace, &mut applied);
+        self.cache.finish_write(namespace, &mut applied, &self.claims);
         self.queue.done(item);
         for (kind, outcome) in &applied.writes {
             self.context.health.metrics.wrote(*kind, *outcome);
@@ -181,7 +177,7 @@ impl Controller {
         }
         self.detect_secret_drift(item, &applied, now);
         let Some(state) = self.objects.get(cluster_pull_secret) else { return };
-        let owner = Ownership::new(&state.manifest, &state.manifest.secret_name);
+        let owner = Ownership::new(&state.manifest, &state.manifest.secret_name, self.key());
         let mut is_unsent = false;
         for (_, report) in &applied.reports {
             // A write that the fence rejected is not a failure of the target: either this process ends, or its

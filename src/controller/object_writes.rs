@@ -150,15 +150,18 @@ impl Controller {
         }
     }
 
-    /// Returns true if the Secrets of this name are cached, or can be left to the garbage collector.
+    /// Returns true if the Secrets of this name are cached, or regcred may not see them and wrote none.
     fn can_finalize(&self, manifest: &ClusterPullSecret, secret_name: &SecretName) -> bool {
         let error = self.cache.cluster.unreadable.get(secret_name);
-        // Secrets that regcred may not see are removed through their owner reference.
+        // Nothing was ever written under a name that the Role does not contain.
+        let is_recorded =
+            self.cache.installation.as_ref().is_some_and(|it| it.owned.has_any(&manifest.name, secret_name));
         self.has_listed(secret_name)
-            || (matches!(error, Some(Error::Forbidden(_))) && manifest.is_deleting_secrets())
+            || (matches!(error, Some(Error::Forbidden(_))) && manifest.is_deleting_secrets() && !is_recorded)
     }
 
-    /// Returns true if the garbage collector would remove a Secret together with the object of this UID.
+    /// Returns true if the garbage collector would remove a Secret together with the object of this UID: the
+    /// baseline made its ClusterPullSecrets owners.
     fn has_owned_secrets(&self, uid: &str) -> bool {
         let namespaces = self.cache.cluster.namespaces.values().filter(|it| !it.terminating);
         let mut owners = namespaces.flat_map(|it| it.secrets.values()).flat_map(|it| &it.owners);
@@ -176,7 +179,7 @@ impl Controller {
         let mut namespaces = self.cache.cluster.namespaces.iter();
         manifest.previous_names().all(|name| self.has_listed(name))
             && !namespaces
-                .any(|(name, it)| !target::previous_names(&self.claims, manifest, name, it).is_empty())
+                .any(|(name, it)| !target::previous_names(&self.claims, manifest, None, name, it).is_empty())
     }
 
     /// Handles the result of a patch.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::fetches::StaleAnswer;
+use super::installation::{not_recorded, record_values};
 use super::object_state::{ObjectState, PUBLISH_AFTER, PUBLISH_EVERY};
 use super::queue::Priority;
 use super::reconciliation::{Cause, Reconciliation};
@@ -16,6 +17,8 @@ use super::triggers::STALENESS;
 use super::{Controller, TaskResult, backoff, status};
 use crate::cluster::error::Error;
 use crate::credential::StoreKey;
+use crate::installation::Installation;
+use crate::installation::last_good::LastGoodValues;
 use crate::manifest::status::reason::ReadyReason;
 use crate::metrics::ReconciliationOutcome;
 use crate::provider::stores::Values;
@@ -72,6 +75,7 @@ impl Controller {
             // Every turn of the loop starts the patches themselves.
             Timer::ObjectPatch(name) => self.update_ready(&name),
             Timer::SecretLists(name) => self.secret_lists.reset_backoff(&name),
+            Timer::Installation => {}
         }
     }
 
@@ -147,13 +151,20 @@ impl Controller {
         {
             // The content stays; only the reports of the registries may be new.
             desired_secret.update_resolved(resolved);
+            record_values(state, self.cache.installation.as_mut());
             state.record_versions();
             self.publish_soon(name, now);
             return;
         }
         // Where a store has no versions, compare the credentials, if the previous read was good.
         let is_rotation = state.desired_secret.as_ref().is_some_and(|before| before.is_rotated_by(&resolved));
-        state.desired_secret = Some(DesiredSecret::new(resolved, &self.cache.cluster));
+        let known = self.cache.installation.as_ref().map(Installation::values);
+        let desired_secret = match known {
+            Some(known) => DesiredSecret::new(resolved, known),
+            None => DesiredSecret::new(resolved, &LastGoodValues::default()),
+        };
+        state.desired_secret = Some(desired_secret);
+        record_values(state, self.cache.installation.as_mut());
         if state.record_versions() || (is_rotation && state.is_active()) {
             // The read may have been for another ClusterPullSecret with the same key.
             let cause = Cause { trigger: Trigger::Refresh, since: now, at: (self.context.wall_clock)() };
@@ -206,6 +217,8 @@ impl Controller {
     fn update_ready(&mut self, name: &str) {
         let Some(state) = self.objects.get_mut(name) else { return };
         state.problems = Guards::new(&state.manifest, &self.cache.cluster).problems;
+        let installation = self.cache.installation.as_ref();
+        state.problems.extend(installation.and_then(|it| not_recorded(it, name)));
         let out_of_sync = state.out_of_sync();
         self.context.health.metrics.set_targets(name, state.targets.len() - out_of_sync, out_of_sync);
         if let Some(ready) = state.inherited_ready() {

@@ -16,7 +16,7 @@ use crate::manifest::cluster_pull_secret::sort_by_age;
 use crate::manifest::object::{ForwardedRequest, LiveObject};
 use crate::manifest::read_object;
 use crate::object_name::SecretName;
-use crate::reconcile::claims::Claims;
+use crate::reconcile::claims::{Claims, Others};
 use crate::trigger::Trigger;
 
 /// A ClusterPullSecret of the cluster that failed validation.
@@ -103,7 +103,9 @@ impl Controller {
     }
 
     /// Adds or replaces a ClusterPullSecret, and reconciles what changed.
-    pub(super) fn upsert(&mut self, manifest: Arc<ClusterPullSecret>) {
+    pub(super) fn upsert(&mut self, mut manifest: Arc<ClusterPullSecret>) {
+        let own_namespace = self.context.own_namespace.name.clone();
+        Arc::make_mut(&mut manifest).selection.own_namespace = Some(own_namespace);
         let name = manifest.name.clone();
         let Some(state) = self.objects.get_mut(&name) else {
             self.objects.insert(name.clone(), ObjectState::new(manifest));
@@ -154,7 +156,7 @@ impl Controller {
         }
         let mut manifests: Vec<_> = self.objects.values().map(|state| Arc::clone(&state.manifest)).collect();
         sort_by_age(&mut manifests);
-        self.claims = Claims::new(&manifests);
+        self.claims = Claims::new(&manifests, Others::Invalid(self.invalid.keys().cloned().collect()));
         let used = self.objects.values().flat_map(ObjectState::store_keys).cloned().collect();
         for store_key in self.fetches.retain(&used) {
             self.context.health.metrics.set_credential_expiry(&store_key, None);

@@ -12,6 +12,7 @@ use super::queue::Item;
 use crate::cluster::Secret;
 use crate::cluster::error::Error;
 use crate::cluster::watch::ObjectRef;
+use crate::installation::api::{KeyError, Loaded, ShardWrite};
 use crate::object_name::SecretName;
 use crate::provider::stores::Values;
 use crate::reconcile::execute::Applied;
@@ -30,16 +31,22 @@ pub(super) enum TaskResult {
     EventPublished(Result<(), Error>),
     /// Requests were forwarded to the leader, or could not be.
     Forwarded(ForwardedBatch),
+    /// regcred's own namespace was read, or could not be.
+    InstallationLoaded(Result<Loaded, KeyError>),
+    /// Last good values and records were saved, or could not be.
+    InstallationSaved(Vec<ShardWrite>),
 }
 
 impl TaskResult {
     /// Returns true if shutdown waits for the task.
     fn is_write(&self) -> bool {
         match self {
-            Self::Applied(..) | Self::ObjectPatched(..) | Self::EventPublished(_) | Self::Forwarded(_) => {
-                true
-            }
-            Self::Fetched(..) | Self::SecretsListed(..) => false,
+            Self::Applied(..)
+            | Self::ObjectPatched(..)
+            | Self::EventPublished(_)
+            | Self::Forwarded(_)
+            | Self::InstallationSaved(_) => true,
+            Self::Fetched(..) | Self::SecretsListed(..) | Self::InstallationLoaded(_) => false,
         }
     }
 }

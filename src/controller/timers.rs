@@ -20,6 +20,8 @@ pub(super) enum Timer {
     ObjectPatch(String),
     /// Lists the Secrets of a name again.
     SecretLists(SecretName),
+    /// Reads regcred's own namespace again, or saves to it: the loop does what is due.
+    Installation,
 }
 
 /// Timers by the instant they are due.

@@ -38,6 +38,7 @@ impl Controller {
             }
             WatchEvent::Relisted(WatchedResource::ClusterPullSecrets, present) => {
                 self.on_objects_relisted(&present);
+                self.has_listed_objects = true;
                 self.synced.insert(WatchedResource::ClusterPullSecrets);
             }
             WatchEvent::Relisted(resource, present) => {
@@ -153,7 +154,8 @@ impl Controller {
         let used: BTreeSet<SecretName> =
             self.objects.values().flat_map(ObjectState::secret_names).cloned().collect();
         for name in used {
-            let is_watched = self.synced.contains(&WatchedResource::Secrets(name.clone()));
+            let is_watched = self.installation_sync.is_known()
+                && self.synced.contains(&WatchedResource::Secrets(name.clone()));
             if !is_watched || !self.secret_lists.start(&name, now) {
                 continue;
             }
@@ -176,13 +178,8 @@ impl Controller {
                 debug!(secret = name.as_str(), count = secrets.len(), "Secrets listed");
                 self.secret_lists.mark_synced(name);
                 self.cache.cluster.unreadable.remove(name);
-                for change in self.cache.fill_bodies(secrets) {
+                for change in self.cache.fill_bodies(secrets, &self.claims) {
                     self.on_change(change);
-                }
-                // They may hold last good entries of registries that could not be read.
-                let users = self.objects.values_mut().filter(|state| state.has_secret_name(name));
-                for desired_secret in users.filter_map(|state| state.desired_secret.as_mut()) {
-                    desired_secret.refresh_last_good(&self.cache.cluster);
                 }
                 self.requeue_by_secret_name(name);
             }

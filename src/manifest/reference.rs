@@ -106,7 +106,7 @@ mod tests {
             "| `spec.registries[].from.key` | text | required | Path or id of the credential inside the store. |",
             "| `spec.serviceAccounts` | list of text | `[\"default\"]` |",
             "| `spec.namespaces.selector.matchLabels` | map of text | `{}` |",
-            "| `spec.existing` | `Refuse`, `Adopt` | `Refuse` |",
+            "| `spec.existing` | `Refuse`, `Adopt`, `AdoptAndKeep` | `Refuse` |",
         ] {
             assert!(reference.contains(row), "{row} is not in\n{reference}");
         }

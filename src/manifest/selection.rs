@@ -22,6 +22,8 @@ pub struct Selection {
     pub include: Option<Patterns>,
     /// Names, none of which may match.
     pub exclude: Patterns,
+    /// regcred's own namespace, which is never selected unless `include` names it.
+    pub own_namespace: Option<NamespaceName>,
 }
 
 /// Names and globs.
@@ -36,9 +38,12 @@ impl Selection {
     #[must_use]
     pub fn selects(&self, namespace_name: &NamespaceName, labels: &BTreeMap<String, String>) -> bool {
         let name = namespace_name.as_str();
-        // A glob never selects the namespaces of the cluster itself: `*` is written without thinking of them.
+        // A glob never selects the namespaces of the cluster itself, nor that of regcred: `*` is written without
+        // thinking of them.
         let is_named = self.include.as_ref().is_some_and(|include| include.written.contains(name));
-        let is_admitted = !SYSTEM_NAMESPACES.contains(&name) || is_named;
+        let is_reserved =
+            SYSTEM_NAMESPACES.contains(&name) || self.own_namespace.as_ref() == Some(namespace_name);
+        let is_admitted = !is_reserved || is_named;
         is_admitted
             && self.include.as_ref().is_none_or(|include| include.is_match(name))
             && !self.exclude.is_match(name)
@@ -121,6 +126,7 @@ mod tests {
             selector: LabelSelector::default(),
             include: include.map(patterns),
             exclude: patterns(exclude),
+            own_namespace: Some("regcred-system".into()),
         };
         for name in selected {
             assert!(
@@ -138,7 +144,8 @@ mod tests {
 
     #[test]
     fn absent_fields_select_all_but_system_namespaces() {
-        check(None, &[], &["default", "kube-systems"], &["kube-system", "kube-public", "kube-node-lease"]);
+        let left_out = ["kube-system", "kube-public", "kube-node-lease", "regcred-system"];
+        check(None, &[], &["default", "kube-systems"], &left_out);
     }
 
     #[test]
@@ -155,7 +162,9 @@ mod tests {
 
     #[test]
     fn system_namespace_is_included_only_by_name() {
-        check(Some(&["*", "kube-*"]), &[], &["default"], &["kube-system"]);
+        check(Some(&["*", "kube-*"]), &[], &["default"], &["kube-system", "regcred-system"]);
+        check(Some(&["regcred-*"]), &[], &["regcred-x"], &["regcred-system"]);
+        check(Some(&["*", "regcred-system"]), &[], &["default", "regcred-system"], &["kube-system"]);
         check(Some(&["*", "kube-system"]), &[], &["default", "kube-system"], &["kube-public"]);
     }
 
@@ -168,6 +177,7 @@ mod tests {
             },
             include: Some(patterns(&["team-*"])),
             exclude: Patterns::default(),
+            own_namespace: None,
         };
         assert!(selection.selects(&"team-a".into(), &labels(&[("team", "web"), ("tier", "1")])));
         assert!(!selection.selects(&"team-a".into(), &labels(&[("team", "db")])));

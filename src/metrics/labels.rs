@@ -64,6 +64,8 @@ pub enum WriteKind {
     ClusterPullSecret,
     /// An Event.
     Event,
+    /// A Secret of regcred's own namespace, with last good values.
+    LastGood,
 }
 
 /// The outcome of a write request.

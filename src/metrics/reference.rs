@@ -144,6 +144,13 @@ pub(super) const LEADER: Description = Description {
     meaning: "1 while this replica is the leader, 0 while it is on standby",
 };
 
+pub(super) const NOT_RECORDED: Description = Description {
+    name: "not_recorded",
+    kind: Kind::Gauge,
+    labels: &[],
+    meaning: "ClusterPullSecrets with last good values that have no room in regcred's own namespace",
+};
+
 pub(super) const QUEUE_DEPTH: Description = Description {
     name: "queue_depth",
     kind: Kind::Gauge,
@@ -165,7 +172,7 @@ pub(super) const CREDENTIAL_EXPIRY: Description = Description {
     meaning: "Expiry of a credential in Unix time; only if the store reports one, as KV v2 does with `delete_version_after`",
 };
 
-pub(super) const ALL: [Description; 15] = [
+pub(super) const ALL: [Description; 16] = [
     TRIGGERS,
     POLLS,
     RECEIVES,
@@ -178,6 +185,7 @@ pub(super) const ALL: [Description; 15] = [
     TARGETS,
     SECONDS_SINCE_LAST_SUCCESS,
     LEADER,
+    NOT_RECORDED,
     QUEUE_DEPTH,
     QUEUE_AGE,
     CREDENTIAL_EXPIRY,

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::cluster::error::ErrorReason;
-use crate::cluster::ownership::GarbageCollection;
 use crate::cluster::script::{conflict, exchange, play, refused};
 use crate::manifest::cluster_pull_secret::Existing;
 use proptest::prelude::*;
@@ -12,7 +11,7 @@ fn owner(secret_name: &str) -> Ownership {
         cluster_pull_secret: "images".into(),
         secret_name: secret_name.into(),
         existing: Existing::Refuse,
-        garbage_collection: GarbageCollection::Unknown,
+        key: None,
     }
 }
 
@@ -48,6 +47,14 @@ fn entry_added_for_another_one_is_taken_over() {
         Some((&["regcred"], &["regcred=images"])),
     );
     check((&["regcred"], &["regcred="]), DesiredEntry::Present, Some((&["regcred"], &["regcred=images"])));
+}
+
+#[test]
+fn every_entry_of_a_deleted_secret_is_removed() {
+    check((&["b", "regcred", "a", "regcred"], &[]), DesiredEntry::Dangling, Some((&["b", "a"], &[])));
+    check((&["regcred"], &["regcred"]), DesiredEntry::Dangling, Some((&[], &[])));
+    check((&["b"], &["regcred"]), DesiredEntry::Dangling, Some((&["b"], &[])));
+    check((&["b"], &[]), DesiredEntry::Dangling, None);
 }
 
 #[test]

@@ -14,22 +14,34 @@ use super::plan::{ClusterPullSecretPlan, NamespacePlan, Plan};
 use super::progress::{Monitor, Progress};
 use super::target::{Action, Target};
 use crate::cluster::ownership::Ownership;
+use crate::cluster::ownership::owned_secrets::OwnedSecrets;
 use crate::manifest::status::reason::AppliedReason;
+use crate::object_name::NamespaceName;
 use crate::patcher;
 use crate::report::diff::{self, PlannedChange};
 use crate::report::{ClusterPullSecretReport, NamespaceReport, Report, ResultKind, ServiceAccountReport};
 use crate::rotator::{Decision, Outcome};
 
-/// Writes the plan, and reports the results. After a stop signal the namespaces in flight are finished and
+/// Writes the plan, reports the results, and records the Secrets that were written. After a stop signal the namespaces in flight are finished and
 /// no other is started.
-pub async fn apply(client: &Client, plan: Plan, concurrency: usize, monitor: &Monitor<'_>) -> Report {
+pub async fn apply(
+    client: &Client,
+    plan: Plan,
+    concurrency: usize,
+    monitor: &Monitor<'_>,
+    owned: &mut OwnedSecrets,
+) -> Report {
     let Plan { cluster_pull_secrets, namespaces } = plan;
     (monitor.on_progress)(Progress::Planned(namespaces.iter().filter(|it| it.has_any_work()).count()));
-    let reports = stream::iter(namespaces)
+    let mut results = stream::iter(namespaces)
         .map(|namespace| apply_one(client, &cluster_pull_secrets, namespace, monitor))
-        .buffer_unordered(concurrency)
-        .collect()
-        .await;
+        .buffer_unordered(concurrency);
+    let mut reports = Vec::new();
+    while let Some((namespace, applied)) = results.next().await {
+        applied.record_writes(&namespace, owned);
+        reports.push(applied.reports);
+    }
+    drop(results);
     build_report(false, cluster_pull_secrets, reports)
 }
 
@@ -38,19 +50,20 @@ async fn apply_one(
     cluster_pull_secrets: &[ClusterPullSecretPlan],
     namespace: NamespacePlan,
     monitor: &Monitor<'_>,
-) -> Vec<IndexedReport> {
-    let has_work = namespace.has_any_work();
+) -> (NamespaceName, Applied) {
+    let (name, has_work) = (namespace.name.clone(), namespace.has_any_work());
     if has_work && monitor.is_stopping() {
-        return namespace.targets.iter().map(|target| interrupted(&namespace, target)).collect();
+        let reports = namespace.targets.iter().map(|target| interrupted(&namespace, target)).collect();
+        return (name, Applied::without_requests(reports));
     }
-    let Applied { reports, .. } = execute::execute(client, namespace).await;
+    let applied = execute::execute(client, namespace).await;
     if has_work {
         (monitor.on_progress)(Progress::Finished);
-        for (index, report) in &reports {
+        for (index, report) in &applied.reports {
             log(report, &cluster_pull_secrets[*index].owner);
         }
     }
-    reports
+    (name, applied)
 }
 
 fn interrupted(namespace: &NamespacePlan, target: &Target) -> IndexedReport {

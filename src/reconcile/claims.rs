@@ -1,7 +1,8 @@
 //! Resolves conflicts between ClusterPullSecrets that claim the same Secret in a namespace.
 //!
 //! Pure. The ClusterPullSecret that created the Secret keeps it, else the first in the manifests gets
-//! it; the others report a conflict there and are served everywhere else.
+//! it; the others report a conflict there and are served everywhere else. A ClusterPullSecret that does not exist
+//! owns nothing: another one may take its Secrets over in place.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,6 +16,17 @@ use crate::object_name::{NamespaceName, SecretName};
 pub struct Claims {
     by_secret_name: BTreeMap<SecretName, Vec<Arc<ClusterPullSecret>>>,
     names: BTreeSet<String>,
+    others: Others,
+}
+
+/// The ClusterPullSecrets beside those that claim.
+#[derive(Clone, Debug, Default)]
+pub enum Others {
+    /// The caller knows only those of its files: others may exist.
+    #[default]
+    Unknown,
+    /// These and no others exist. They are invalid, and their Secrets are left to them.
+    Invalid(BTreeSet<String>),
 }
 
 /// The state of a claim of one ClusterPullSecret on the Secret of a namespace.
@@ -37,7 +49,7 @@ impl Claims {
     /// Collects the claims of `cluster_pull_secrets`, the oldest first. A ClusterPullSecret that is being
     /// deleted together with its Secrets claims nothing.
     #[must_use]
-    pub fn new(cluster_pull_secrets: &[Arc<ClusterPullSecret>]) -> Self {
+    pub fn new(cluster_pull_secrets: &[Arc<ClusterPullSecret>], others: Others) -> Self {
         let mut by_secret_name: BTreeMap<SecretName, Vec<Arc<ClusterPullSecret>>> = BTreeMap::new();
         for cluster_pull_secret in cluster_pull_secrets.iter().filter(|it| !it.is_deleting_secrets()) {
             by_secret_name
@@ -45,7 +57,14 @@ impl Claims {
                 .or_default()
                 .push(Arc::clone(cluster_pull_secret));
         }
-        Self { by_secret_name, names: cluster_pull_secrets.iter().map(|it| it.name.clone()).collect() }
+        let names = cluster_pull_secrets.iter().map(|it| it.name.clone()).collect();
+        Self { by_secret_name, names, others }
+    }
+
+    /// Returns true if a ClusterPullSecret that does not claim a Secret has no other right to it.
+    fn is_free(&self, owner: &str) -> bool {
+        self.names.contains(owner)
+            || matches!(&self.others, Others::Invalid(invalid) if !invalid.contains(owner))
     }
 
     /// Returns the claim of `mine` on its Secret in a namespace.
@@ -56,12 +75,13 @@ impl Claims {
         namespace_name: &NamespaceName,
         namespace: &'a Namespace,
     ) -> Claim<'a> {
-        let created_for = created_for(&mine.secret_name, namespace);
+        let secret = namespace.secrets.get(&mine.secret_name);
+        let owner = secret.and_then(|it| it.evidence.owner());
         match self.holder(&mine.secret_name, namespace_name, namespace) {
             None => Claim::Unclaimed,
-            Some(holder) if holder.name == mine.name => Claim::Ours {
-                take_over_from: created_for.filter(|it| *it != mine.name && self.names.contains(*it)),
-            },
+            Some(holder) if holder.name == mine.name => {
+                Claim::Ours { take_over_from: owner.filter(|it| *it != mine.name && self.is_free(it)) }
+            }
             Some(holder) if !mine.is_deleting_secrets() && selects(mine, namespace_name, namespace) => {
                 Claim::Theirs(&holder.name)
             }
@@ -100,6 +120,5 @@ fn selects(
 
 /// Returns the ClusterPullSecret that the Secret was created for.
 fn created_for<'a>(secret_name: &SecretName, namespace: &'a Namespace) -> Option<&'a str> {
-    let secret = namespace.secrets.get(secret_name).filter(|secret| secret.managed)?;
-    secret.cluster_pull_secret.as_deref()
+    namespace.secrets.get(secret_name)?.evidence.owner_or_label()
 }

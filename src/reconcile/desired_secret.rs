@@ -1,16 +1,19 @@
 //! The desired content of the pull secret in each namespace.
 //!
 //! Pure. Where every read succeeded, the bytes are the same in every namespace, so that nodes can share
-//! verified credentials. Where a read failed, that registry keeps its last good entry, and the other
-//! registries in the same Secret are still updated.
+//! verified credentials. Where a read failed, that registry keeps the entry of the namespace, else gets the last
+//! good value that regcred recorded, and the other registries in the same Secret are still updated.
 
 use std::sync::Arc;
 
 use super::last_good::{self, SecretEntries, SecretEntry};
 use super::resolve::{FetchedCredentials, Resolved, ResolvedRegistry};
-use crate::cluster::{Cluster, Namespace};
+use crate::cluster::Namespace;
 use crate::docker_config::host_key::HostKey;
+use crate::docker_config::versions::EntryOrigin;
 use crate::docker_config::{DockerConfig, versions};
+use crate::installation::Installation;
+use crate::installation::last_good::LastGoodValues;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::report::RegistryReport;
 use crate::rotator::Content;
@@ -20,7 +23,7 @@ pub struct DesiredSecret {
     resolved: Resolved,
     /// The content where no last good entry is needed; `None` where a read failed.
     fetched: Option<Arc<Content>>,
-    /// The last good entries of other namespaces; empty where every read succeeded.
+    /// The recorded last good entries of registries that could not be read.
     last_good: SecretEntries,
 }
 
@@ -28,21 +31,39 @@ pub struct DesiredSecret {
 type BeforeAndAfter<'a> = (Option<&'a FetchedCredentials>, Option<&'a FetchedCredentials>);
 
 impl DesiredSecret {
-    /// Combines the fetched credentials with the last good entries of `cluster` where a read failed.
+    /// Combines the fetched credentials with the recorded last good values where a read failed.
     #[must_use]
-    pub fn new(resolved: Resolved, cluster: &Cluster) -> Self {
+    pub fn new(resolved: Resolved, recorded: &LastGoodValues) -> Self {
         let mut desired = Self { resolved, fetched: None, last_good: SecretEntries::new() };
         if desired.is_complete() {
             desired.fetched = render(desired.entries(&SecretEntries::new()));
         }
-        desired.refresh_last_good(cluster);
+        desired.refresh_last_good(recorded);
         desired
     }
 
-    /// Collects the last good entries of other namespaces again, where a read failed.
-    pub fn refresh_last_good(&mut self, cluster: &Cluster) {
-        if !self.is_complete() {
-            self.last_good = last_good::from_cluster(cluster, &self.resolved.cluster_pull_secret);
+    /// Collects the recorded last good values again, where a read failed.
+    pub fn refresh_last_good(&mut self, recorded: &LastGoodValues) {
+        let name = &self.resolved.cluster_pull_secret.name;
+        let failed = self.resolved.registries.iter().filter(|registry| registry.fetched.is_none());
+        let values =
+            failed.filter_map(|it| Some((&it.source.store_key.store, recorded.get(name, &it.source)?)));
+        let entries = values.flat_map(|(store, value)| {
+            value.config.auths.iter().map(|(host, credential)| {
+                let origin = EntryOrigin { store: store.clone(), version: value.version.clone() };
+                (host.clone(), SecretEntry { credential: credential.clone(), origin })
+            })
+        });
+        self.last_good = entries.collect();
+    }
+
+    /// Records the values that were read as the last good ones.
+    pub fn record(&self, installation: &mut Installation) {
+        let name = &self.resolved.cluster_pull_secret.name;
+        for registry in &self.resolved.registries {
+            if let Some(FetchedCredentials { config, origin }) = &registry.fetched {
+                installation.record_value(name, &registry.source, &origin.version, config);
+            }
         }
     }
 
@@ -104,7 +125,7 @@ impl DesiredSecret {
         render(self.entries(&own.map(last_good::from_secret).unwrap_or_default()))
     }
 
-    /// Returns the fetched entries, else those of this namespace, else those of other namespaces.
+    /// Returns the fetched entries, else those of this namespace, else the recorded ones.
     fn entries(&self, own: &SecretEntries) -> SecretEntries {
         let mut entries = SecretEntries::new();
         let registries = &self.resolved.registries;
@@ -134,11 +155,14 @@ impl DesiredSecret {
             // A whole docker config: every entry of its store that no other registry names.
             None => {
                 let store = &registry.source.store_key.store;
-                let entries = if own.is_empty() { &self.last_good } else { own };
-                let entries = entries
-                    .iter()
-                    .filter(|(host, entry)| entry.origin.store == *store && !self.is_named(host));
-                entries.collect()
+                let of_registry = |entries: &'e SecretEntries| {
+                    let entries = entries.iter();
+                    let entries =
+                        entries.filter(|(host, entry)| entry.origin.store == *store && !self.is_named(host));
+                    entries.collect::<Vec<_>>()
+                };
+                let own = of_registry(own);
+                if own.is_empty() { of_registry(&self.last_good) } else { own }
             }
         }
     }
@@ -163,6 +187,7 @@ fn render(entries: SecretEntries) -> Option<Arc<Content>> {
 mod tests {
     use super::*;
     use crate::cluster::{Secret, ServiceAccount};
+    use crate::reconcile::fixture::recorded;
     use crate::reconcile::fixture::{cluster, cluster_pull_secret, namespace, secret, values};
     use crate::reconcile::resolve;
     use secrecy::ExposeSecret;
@@ -177,13 +202,15 @@ mod tests {
         hosts: &[&str],
         read: &[(&str, &str, &str)],
         here: Option<Secret>,
-        elsewhere: Option<Secret>,
+        known: &[(&str, &str, &str)],
         expect: &[&str],
     ) {
         let cluster_pull_secret = Arc::new(cluster_pull_secret("images", hosts));
         let resolved = resolve::resolve(&cluster_pull_secret, &values(read));
-        let cluster = cluster(vec![("here", bare(here)), ("elsewhere", bare(elsewhere))]);
-        let content = DesiredSecret::new(resolved, &cluster).content_for(&cluster.namespaces["here"]);
+        let elsewhere = secret("9", &[("ghcr.io", "9", "planted"), ("quay.io", "9", "planted")]);
+        let cluster = cluster(vec![("here", bare(here)), ("elsewhere", bare(Some(elsewhere)))]);
+        let recorded = recorded("images", known);
+        let content = DesiredSecret::new(resolved, &recorded).content_for(&cluster.namespaces["here"]);
         let entries = content.map(|content| {
             let config = DockerConfig::parse_lenient(content.docker_config.expose_secret());
             let origins = content.versions.split(',').map(str::to_owned);
@@ -202,8 +229,8 @@ mod tests {
         check(
             &["ghcr.io"],
             &[("ghcr.io", "2", "new")],
-            Some(old.clone()),
             Some(old),
+            &[("ghcr.io", "1", "old")],
             &["ghcr.io=vault:2 new"],
         );
     }
@@ -216,36 +243,37 @@ mod tests {
             &["ghcr.io", "quay.io"],
             &read,
             Some(old),
-            None,
+            &[],
             &["ghcr.io=vault:2 new", "quay.io=vault:4 kept"],
         );
     }
 
     #[test]
-    fn new_namespace_gets_the_last_good_entry_of_others() {
-        let other = Some(secret("7", &[("ghcr.io", "1", "known")]));
-        check(&["ghcr.io"], &[("ghcr.io", "2", "")], None, other, &["ghcr.io=vault:1 known"]);
+    fn new_namespace_gets_the_recorded_value_and_none_of_others() {
+        let known = [("ghcr.io", "1", "known")];
+        check(&["ghcr.io"], &[("ghcr.io", "2", "")], None, &known, &["ghcr.io=vault:1 known"]);
+        check(&["ghcr.io"], &[("ghcr.io", "2", "")], None, &[], &[]);
     }
 
     #[test]
-    fn own_last_good_entry_takes_precedence_over_others() {
+    fn own_entry_takes_precedence_over_the_recorded_value() {
         let here = Some(secret("1", &[("ghcr.io", "1", "own")]));
-        let elsewhere = Some(secret("9", &[("ghcr.io", "2", "other")]));
-        check(&["ghcr.io"], &[("ghcr.io", "3", "")], here, elsewhere, &["ghcr.io=vault:1 own"]);
+        let known = [("ghcr.io", "2", "other")];
+        check(&["ghcr.io"], &[("ghcr.io", "3", "")], here, &known, &["ghcr.io=vault:1 own"]);
     }
 
     #[test]
     fn registry_without_last_good_entry_is_left_out() {
         let read = [("ghcr.io", "2", "new"), ("quay.io", "5", "")];
-        check(&["ghcr.io", "quay.io"], &read, None, None, &["ghcr.io=vault:2 new"]);
-        check(&["quay.io"], &read, None, None, &[]);
+        check(&["ghcr.io", "quay.io"], &read, None, &[], &["ghcr.io=vault:2 new"]);
+        check(&["quay.io"], &read, None, &[], &[]);
     }
 
     #[test]
     fn failed_whole_docker_config_keeps_hosts_not_named() {
         let old = secret("1", &[("a.io", "1", "kept"), ("ghcr.io", "1", "old")]);
         let read = [("ghcr.io", "2", "new"), ("*", "5", "")];
-        check(&["*", "ghcr.io"], &read, Some(old), None, &["a.io=vault:1 kept", "ghcr.io=vault:2 new"]);
+        check(&["*", "ghcr.io"], &read, Some(old), &[], &["a.io=vault:1 kept", "ghcr.io=vault:2 new"]);
     }
 
     #[test]
@@ -254,7 +282,7 @@ mod tests {
         let resolved = resolve::resolve(&cluster_pull_secret, &values(&[("ghcr.io", "1", "pw")]));
         let cluster =
             cluster(vec![("a", bare(None)), ("b", bare(Some(secret("1", &[("ghcr.io", "0", "x")]))))]);
-        let desired = DesiredSecret::new(resolved, &cluster);
+        let desired = DesiredSecret::new(resolved, &LastGoodValues::default());
         let contents = ["a", "b"].map(|name| desired.content_for(&cluster.namespaces[name]));
         let [a, b] = contents.map(|content| content.expect("a credential"));
         assert!(Arc::ptr_eq(&a, &b));

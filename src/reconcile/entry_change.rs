@@ -1,7 +1,7 @@
 //! The changes of `imagePullSecrets` entries in one namespace for one ClusterPullSecret.
 //!
 //! Pure. In go the ServiceAccounts and the Secret as observed, out come the entries to add and to remove.
-//! An entry that regcred did not add is never removed.
+//! An entry that regcred did not add is removed only together with the Secret that it names.
 
 use super::guards::Guards;
 use crate::cluster::ownership::Ownership;
@@ -51,11 +51,21 @@ pub(super) fn has_own_secret(namespace: &Namespace, owner: &Ownership) -> bool {
     secret.is_some_and(|secret| secret.is_created_for(&owner.cluster_pull_secret))
 }
 
-/// Removes every entry that was added for this ClusterPullSecret.
+/// Removes every entry that was added for this ClusterPullSecret. Where its Secret is going to be deleted, every
+/// entry that names the Secret goes with it: pods would report it missing.
 pub(super) fn entries_to_remove(namespace: &Namespace, owner: &Ownership) -> Vec<EntryChange> {
-    let ours = namespace.service_accounts.iter().filter(|(_, it)| is_own_entry(it, namespace, owner));
-    ours.map(|(name, _)| EntryChange { service_account: name.clone(), desired: DesiredEntry::Absent })
-        .collect()
+    let has_secret = has_own_secret(namespace, owner);
+    let changes = namespace.service_accounts.iter().filter_map(|(name, it)| {
+        let desired = if has_secret && it.image_pull_secrets.contains(&owner.secret_name) {
+            DesiredEntry::Dangling
+        } else if is_own_entry(it, namespace, owner) {
+            DesiredEntry::Absent
+        } else {
+            return None;
+        };
+        Some(EntryChange { service_account: name.clone(), desired })
+    });
+    changes.collect()
 }
 
 /// Returns true if the entry in a ServiceAccount was added for this ClusterPullSecret, and no other one needs
@@ -65,8 +75,9 @@ fn is_own_entry(service_account: &ServiceAccount, namespace: &Namespace, owner: 
     match service_account.added.get(&owner.secret_name) {
         Some(Some(added_for)) => {
             // Another ClusterPullSecret that has created the Secret since may need the entry.
-            let is_managed = namespace.secrets.get(&owner.secret_name).is_some_and(|it| it.managed);
-            *added_for == owner.cluster_pull_secret && (has_secret || !is_managed)
+            let secret = namespace.secrets.get(&owner.secret_name);
+            let has_owner = secret.is_some_and(|it| it.evidence.owner().is_some());
+            *added_for == owner.cluster_pull_secret && (has_secret || !has_owner)
         }
         Some(None) => has_secret,
         None => false,

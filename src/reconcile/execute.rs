@@ -3,7 +3,7 @@
 //! In goes a [`NamespacePlan`], out comes [`Applied`]: a report for each target, and the objects that differ
 //! from those that the plan was made for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::Client;
 use tracing::info;
@@ -12,7 +12,8 @@ use super::entry_change::EntryChange;
 use super::plan::NamespacePlan;
 use super::target::{Action, Target};
 use crate::cluster::ownership::Ownership;
-use crate::cluster::{self, Secret, ServiceAccount};
+use crate::cluster::ownership::owned_secrets::OwnedSecrets;
+use crate::cluster::{Secret, ServiceAccount};
 use crate::metrics::{WriteKind, WriteOutcome};
 use crate::object_name::{NamespaceName, SecretName};
 use crate::patcher;
@@ -43,6 +44,37 @@ pub struct AfterWrite<T> {
     pub before: String,
     /// The object in the cluster now; `None` where it is gone.
     pub now: Option<T>,
+    /// True if this process wrote it last.
+    pub is_written: bool,
+}
+
+impl Applied {
+    /// Creates the results of a namespace in which nothing was requested.
+    pub(super) fn without_requests(reports: Vec<IndexedReport>) -> Self {
+        Self {
+            reports,
+            secrets: BTreeMap::new(),
+            service_accounts: BTreeMap::new(),
+            is_read: false,
+            writes: Vec::new(),
+        }
+    }
+
+    /// Records the Secrets that were written or removed.
+    pub fn record_writes(&self, namespace: &NamespaceName, owned: &mut OwnedSecrets) {
+        for (name, AfterWrite { now, is_written, .. }) in &self.secrets {
+            match now {
+                None => owned.remove(namespace, name),
+                Some(secret) if *is_written => {
+                    let written = (secret.uid.as_str(), secret.resource_version.as_str());
+                    if let Some(owner) = secret.evidence.owner() {
+                        owned.record_write(namespace, name, owner, written);
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+    }
 }
 
 /// Executes the plan for one namespace, one request at a time.
@@ -57,6 +89,7 @@ pub async fn execute(client: &Client, plan: NamespacePlan) -> Applied {
         namespace: &name,
         secrets: secrets.into_iter().map(|(name, it)| (name, Some(it))).collect(),
         service_accounts: service_accounts.into_iter().map(|(name, it)| (name, Some(it))).collect(),
+        written: BTreeSet::new(),
         writes: Vec::new(),
         is_read: false,
     };
@@ -70,17 +103,18 @@ pub async fn execute(client: &Client, plan: NamespacePlan) -> Applied {
         }
         reports.push((cluster_pull_secret, report));
     }
-    let NamespaceExecutor { secrets, service_accounts, writes, is_read, .. } = executor;
+    let NamespaceExecutor { secrets, service_accounts, written, writes, is_read, .. } = executor;
     let secrets = secrets.into_iter().filter_map(|(name, now)| {
         let before = secrets_before.get(&name);
         let is_other = before != now.as_ref().map(secret_key).as_ref();
         let before = before.map(|(version, _)| version.clone()).unwrap_or_default();
-        is_other.then_some((name, AfterWrite { before, now }))
+        let is_written = written.contains(&name);
+        is_other.then_some((name, AfterWrite { before, now, is_written }))
     });
     let service_accounts = service_accounts.into_iter().filter_map(|(name, now)| {
         let before = accounts_before.get(&name).cloned().unwrap_or_default();
         let is_other = now.as_ref().is_none_or(|it| it.resource_version != before);
-        is_other.then_some((name, AfterWrite { before, now }))
+        is_other.then_some((name, AfterWrite { before, now, is_written: true }))
     });
     Applied {
         secrets: secrets.collect(),
@@ -93,7 +127,8 @@ pub async fn execute(client: &Client, plan: NamespacePlan) -> Applied {
 
 /// Identifies a state of a Secret: after its body was read, a Secret differs from its metadata alone.
 fn secret_key(secret: &Secret) -> (String, bool) {
-    (secret.resource_version.clone(), secret.body.is_some())
+    let has_bytes = secret.body.as_ref().is_some_and(|body| !body.is_dropped);
+    (secret.resource_version.clone(), has_bytes)
 }
 
 /// Executes actions in one namespace and keeps track of its objects.
@@ -102,6 +137,8 @@ struct NamespaceExecutor<'a> {
     namespace: &'a NamespaceName,
     secrets: BTreeMap<SecretName, Option<Secret>>,
     service_accounts: BTreeMap<String, Option<ServiceAccount>>,
+    /// The Secrets that were written.
+    written: BTreeSet<SecretName>,
     writes: Vec<(WriteKind, WriteOutcome)>,
     is_read: bool,
 }
@@ -128,6 +165,9 @@ impl NamespaceExecutor<'_> {
                     Ok(Outcome::Updated) => Some((WriteKind::Secret, WriteOutcome::Updated)),
                     Err(_) => Some((WriteKind::Secret, WriteOutcome::Failed)),
                 });
+                if matches!(outcome, Ok(Outcome::Created | Outcome::Updated)) {
+                    self.written.insert(owner.secret_name.clone());
+                }
                 let is_refused = matches!(outcome, Ok(Outcome::Refused(_)) | Err(_));
                 let mut report = NamespaceReport::from_outcome(namespace, outcome);
                 if !is_refused {
@@ -147,8 +187,9 @@ impl NamespaceExecutor<'_> {
     /// Reads the Secret, so that its last good entries can be kept.
     async fn read(&mut self, owner: &Ownership) -> NamespaceReport {
         let Self { client, namespace, .. } = *self;
+        let before = self.secrets.get(&owner.secret_name).and_then(Option::as_ref);
         let mut report = NamespaceReport::new(namespace.clone(), ResultKind::Unchanged);
-        match cluster::get_secret(client, namespace, &owner.secret_name).await {
+        match rotator::read(client, namespace, before, owner).await {
             Ok(secret) => {
                 self.secrets.insert(owner.secret_name.clone(), secret);
                 self.is_read = true;

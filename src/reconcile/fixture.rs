@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cluster::ownership::evidence::Evidence;
 use crate::cluster::{Cluster, Namespace, PULL_SECRET_TYPE, Secret, SecretBody, ServiceAccount};
 use crate::credential::{Credential, StoreKey, StoredValue};
 use crate::docker_config::DockerConfig;
 use crate::docker_config::host_key::HostKey;
+use crate::installation::last_good::LastGoodValues;
 use crate::manifest::cluster_pull_secret::{
     ClusterPullSecret, Deletion, Existing, RegistrySource, ServiceAccounts,
 };
@@ -67,6 +69,17 @@ pub(crate) fn values(read: &[(&str, &str, &str)]) -> Values {
     values.collect()
 }
 
+/// The recorded last good values of a ClusterPullSecret: `(host, version, password)` for each.
+pub(crate) fn recorded(cluster_pull_secret: &str, entries: &[(&str, &str, &str)]) -> LastGoodValues {
+    let mut recorded = LastGoodValues::default();
+    for &(host, version, password) in entries {
+        let credential = Credential { username: "robot".into(), password: password.into() };
+        let config = DockerConfig { auths: [(host_key(host), credential)].into() };
+        recorded.record(cluster_pull_secret, &registry(host), &version.into(), &config);
+    }
+    recorded
+}
+
 /// A Secret that regcred created for `images`: `(host, version, password)` for each entry.
 pub(crate) fn secret(resource_version: &str, entries: &[(&str, &str, &str)]) -> Secret {
     let auths = entries.iter().map(|&(host, _, password)| {
@@ -78,13 +91,14 @@ pub(crate) fn secret(resource_version: &str, entries: &[(&str, &str, &str)]) -> 
     let versions: Vec<_> = versions.iter().map(|(host, version)| format!("{host}=vault:{version}")).collect();
     Secret {
         resource_version: resource_version.into(),
-        managed: true,
-        cluster_pull_secret: Some("images".into()),
+        evidence: Evidence::Signed("images".into()),
+        marks: None,
         versions: Some(versions.join(",")),
         body: Some(SecretBody {
             type_: PULL_SECRET_TYPE.into(),
             immutable: false,
             docker_config: Some(Arc::new(config.render())),
+            is_dropped: false,
         }),
         ..Secret::default()
     }

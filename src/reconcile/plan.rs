@@ -13,8 +13,8 @@ use super::entry_change::EntryChange;
 use super::guards::Guards;
 use super::target::{self, Action, Target, TargetInput};
 use crate::cluster::ownership::Ownership;
+use crate::cluster::ownership::key::OwnershipKey;
 use crate::cluster::{Cluster, Namespace, Secret, ServiceAccount};
-use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::object_name::{NamespaceName, SecretName};
 use crate::patcher;
 use crate::report::{Problem, RegistryReport};
@@ -50,23 +50,23 @@ pub struct NamespacePlan {
     pub targets: Vec<Target>,
 }
 
-/// Decides the writes for those of `cluster_pull_secrets` that were resolved into `desired`. The others
-/// only hold their claims: of several that claim the same Secret, the one that created it keeps it, else
+/// Decides the writes for the ClusterPullSecrets that were resolved into `desired`. The others only hold their
+/// `claims`: of several that claim the same Secret, the one that created it keeps it, else
 /// the first gets it.
 #[must_use]
 pub fn plan(
-    cluster_pull_secrets: &[Arc<ClusterPullSecret>],
+    claims: &Claims,
     desired: &[DesiredSecret],
     cluster: &Cluster,
+    key: Option<&Arc<OwnershipKey>>,
 ) -> Plan {
-    let claims = Claims::new(cluster_pull_secrets);
     let guards: Vec<_> = desired.iter().map(|it| Guards::new(it.cluster_pull_secret(), cluster)).collect();
     let inputs: Vec<_> =
-        desired.iter().zip(&guards).map(|(desired, guards)| TargetInput::new(desired, guards)).collect();
+        desired.iter().zip(&guards).map(|(desired, guards)| TargetInput::new(desired, guards, key)).collect();
     let namespaces = cluster.namespaces.iter().filter_map(|(name, namespace)| {
         let targets = inputs.iter().enumerate();
         let targets =
-            targets.filter_map(|(index, input)| target::decide(&claims, index, input, name, namespace));
+            targets.filter_map(|(index, input)| target::decide(claims, index, input, name, namespace));
         let targets: Vec<_> = targets.collect();
         (!targets.is_empty()).then(|| NamespacePlan::new(name, namespace, targets))
     });

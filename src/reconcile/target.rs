@@ -12,6 +12,7 @@ use super::guards::Guards;
 use super::last_good;
 use crate::cluster::Namespace;
 use crate::cluster::ownership::Ownership;
+use crate::cluster::ownership::key::OwnershipKey;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::object_name::NamespaceName;
 use crate::rotator::{self, Content, Decision, Refusal};
@@ -82,9 +83,13 @@ pub enum Action {
 
 impl<'a> TargetInput<'a> {
     /// The ClusterPullSecret of a desired Secret.
-    pub(super) fn new(desired: &'a DesiredSecret, guards: &'a Guards) -> Self {
+    pub(super) fn new(
+        desired: &'a DesiredSecret,
+        guards: &'a Guards,
+        key: Option<&Arc<OwnershipKey>>,
+    ) -> Self {
         let cluster_pull_secret = desired.cluster_pull_secret();
-        let owner = Ownership::new(cluster_pull_secret, &cluster_pull_secret.secret_name);
+        let owner = Ownership::new(cluster_pull_secret, &cluster_pull_secret.secret_name, key);
         Self { cluster_pull_secret, owner: Arc::new(owner), desired: Some(desired), guards }
     }
 
@@ -106,7 +111,7 @@ pub fn decide(
 ) -> Option<Target> {
     let TargetInput { cluster_pull_secret, owner, guards, .. } = input;
     // A ClusterPullSecret that is being deleted can remove its entries even where RBAC forbids reading its
-    // Secrets; the garbage collector deletes the Secrets.
+    // Secrets.
     if !guards.can_write && !cluster_pull_secret.is_deleting_secrets() {
         return None;
     }
@@ -119,7 +124,7 @@ pub fn decide(
         }
         Claim::Unclaimed | Claim::Unrelated => None,
     };
-    let previous = previous_names(claims, cluster_pull_secret, namespace_name, namespace);
+    let previous = previous_names(claims, cluster_pull_secret, owner.key.as_ref(), namespace_name, namespace);
     if action.is_none() && previous.is_empty() {
         return None;
     }
@@ -137,8 +142,9 @@ fn apply(namespace: &Namespace, input: &TargetInput<'_>, take_over_from: Option<
         return Action::Terminating;
     }
     let observed = namespace.secrets.get(&owner.secret_name);
-    let is_unread = last_good::own_secret(namespace, cluster_pull_secret).is_some_and(|it| it.body.is_none())
-        && observed.is_some_and(|it| it.is_created_for(&owner.cluster_pull_secret));
+    let own = last_good::own_secret(namespace, cluster_pull_secret);
+    let is_unread = own.is_some_and(|it| it.body.as_ref().is_none_or(|body| body.is_dropped))
+        && own.zip(observed).is_some_and(|(own, observed)| std::ptr::eq(own, observed));
     if is_unread && desired.is_some_and(|desired| !desired.is_complete()) {
         return Action::Read;
     }
@@ -188,6 +194,7 @@ fn prune(namespace: &Namespace, owner: &Ownership) -> Option<Action> {
 pub fn previous_names(
     claims: &Claims,
     cluster_pull_secret: &ClusterPullSecret,
+    key: Option<&Arc<OwnershipKey>>,
     namespace_name: &NamespaceName,
     namespace: &Namespace,
 ) -> Vec<PreviousName> {
@@ -198,7 +205,7 @@ pub fn previous_names(
         .previous_names()
         .filter(|it| claims.holder(it, namespace_name, namespace).is_none());
     let leftovers = unclaimed.filter_map(|secret_name| {
-        let owner = Ownership::new(cluster_pull_secret, secret_name);
+        let owner = Ownership::new(cluster_pull_secret, secret_name, key);
         let entry_changes = entries_to_remove(namespace, &owner);
         (has_own_secret(namespace, &owner) || !entry_changes.is_empty())
             .then_some(PreviousName { owner, entry_changes })

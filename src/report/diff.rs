@@ -159,7 +159,9 @@ impl PlannedChange {
         let (service_account, secret) = (service_account.to_owned(), secret_name.clone());
         match desired {
             DesiredEntry::Present => Self::ReferenceAdded { service_account, secret },
-            DesiredEntry::Absent => Self::ReferenceRemoved { service_account, secret },
+            DesiredEntry::Absent | DesiredEntry::Dangling => {
+                Self::ReferenceRemoved { service_account, secret }
+            }
         }
     }
 }

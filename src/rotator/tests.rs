@@ -1,17 +1,14 @@
 //! The decisions about the Secret of a namespace, case by case.
 
 use super::*;
-use crate::cluster::ownership::GarbageCollection;
+use crate::cluster::ownership::evidence::Marks;
+use crate::cluster::ownership::key::OwnershipKey;
 use crate::cluster::script::{conflict, exchange, play, refused};
-use crate::cluster::{CLUSTER_PULL_SECRET_LABEL, FIELD_MANAGER, MANAGED_BY};
+use crate::cluster::{CLUSTER_PULL_SECRET_LABEL, FIELD_MANAGER, MANAGED_BY, OWNER};
+use serde_json::json;
 
 fn owner(existing: Existing) -> Ownership {
-    Ownership {
-        cluster_pull_secret: "images".into(),
-        secret_name: "regcred".into(),
-        existing,
-        garbage_collection: GarbageCollection::Unknown,
-    }
+    Ownership { cluster_pull_secret: "images".into(), secret_name: "regcred".into(), existing, key: None }
 }
 
 fn content() -> Content {
@@ -23,15 +20,14 @@ fn bytes(text: &str) -> DockerConfigBytes {
 }
 
 fn body() -> SecretBody {
-    SecretBody { type_: PULL_SECRET_TYPE.into(), immutable: false, docker_config: Some(bytes("new")) }
+    SecretBody { type_: PULL_SECRET_TYPE.into(), docker_config: Some(bytes("new")), ..SecretBody::default() }
 }
 
 /// Our Secret with the content above.
 fn ours() -> Secret {
     Secret {
         resource_version: "5".into(),
-        managed: true,
-        cluster_pull_secret: Some("images".into()),
+        evidence: Evidence::Signed("images".into()),
         versions: Some("ghcr.io=vault:2".into()),
         body: Some(body()),
         ..Secret::default()
@@ -39,7 +35,7 @@ fn ours() -> Secret {
 }
 
 fn foreign() -> Secret {
-    Secret { managed: false, cluster_pull_secret: None, versions: None, ..ours() }
+    Secret { evidence: Evidence::Foreign, marks: Some(Marks::default()), versions: None, ..ours() }
 }
 
 fn with(secret: Secret, body: SecretBody) -> Secret {
@@ -86,7 +82,9 @@ fn any_difference_is_updated_in_place() {
         with(ours(), SecretBody { docker_config: None, ..body() }),
         Secret { versions: Some("ghcr.io=aws:2".into()), ..ours() },
         Secret { versions: None, ..ours() },
-        Secret { cluster_pull_secret: None, ..ours() },
+        Secret { marks: Some(Marks::default()), ..ours() },
+        Secret { evidence: Evidence::Labelled(None), marks: Some(Marks::default()), ..ours() },
+        Secret { evidence: Evidence::Labelled(Some("other".into())), ..ours() },
     ] {
         check(Some(secret), Existing::Refuse, update());
     }
@@ -112,7 +110,7 @@ fn only_a_mutable_secret_of_the_right_type_is_adopted() {
 
 #[test]
 fn secret_of_another_creator_is_refused_even_to_adopt() {
-    let theirs = Secret { cluster_pull_secret: Some("other".into()), ..ours() };
+    let theirs = Secret { evidence: Evidence::Recorded("other".into()), ..ours() };
     for existing in [Existing::Refuse, Existing::Adopt] {
         check(Some(theirs.clone()), existing, Decision::Refuse(Refusal::ClaimedBy("other".into())));
     }
@@ -207,7 +205,7 @@ async fn secret_that_became_foreign_is_not_deleted() {
         observed
     })
     .await;
-    assert!(left.is_some_and(|secret| !secret.managed));
+    assert!(left.is_some_and(|secret| secret.evidence == Evidence::Foreign));
 }
 
 #[tokio::test]
@@ -219,9 +217,99 @@ async fn missing_namespace_is_terminating() {
 
 #[test]
 fn secret_not_claimed_any_more_is_taken_over_in_place() {
-    let theirs = Secret { cluster_pull_secret: Some("other".into()), ..ours() };
+    let theirs = Secret { evidence: Evidence::Recorded("other".into()), ..ours() };
     let decision = decide(Some(&theirs), &content(), &owner(Existing::Refuse), Some("other"));
     assert_eq!(decision, update());
+}
+
+/// A Secret without regcred's marks and with these hosts.
+fn foreign_with(hosts: &[&str]) -> Secret {
+    let entries: Vec<_> = hosts.iter().map(|host| format!(r#""{host}":{{"auth":"YTpi"}}"#)).collect();
+    let config = format!(r#"{{"auths":{{{}}}}}"#, entries.join(","));
+    with(foreign(), SecretBody { docker_config: Some(bytes(&config)), ..body() })
+}
+
+#[test]
+fn adoption_refuses_entries_for_other_registries_and_names_them() {
+    let content = Content { docker_config: bytes(r#"{"auths":{"ghcr.io":{}}}"#), ..content() };
+    let decide = |secret: &Secret, existing| decide(Some(secret), &content, &owner(existing), None);
+    assert_eq!(decide(&foreign_with(&["ghcr.io"]), Existing::Adopt), update());
+    let Decision::Refuse(refusal) = decide(&foreign_with(&["ghcr.io", "quay.io", "x y"]), Existing::Adopt)
+    else {
+        panic!("it is not refused")
+    };
+    let text = refusal.to_string();
+    assert!(text.contains("quay.io, (no valid host). Set `existing: AdoptAndKeep`"), "{text}");
+    assert_eq!(decide(&foreign_with(&["ghcr.io", "quay.io"]), Existing::AdoptAndKeep), update());
+}
+
+#[test]
+fn kept_entries_are_in_every_write() {
+    let content = Content { docker_config: bytes(r#"{"auths":{"ghcr.io":{}}}"#), ..content() };
+    let owner = owner(Existing::AdoptAndKeep);
+    let adopted = docker_config(Some(&foreign_with(&["ghcr.io", "quay.io"])), &content, &owner);
+    assert_eq!(adopted.expose_secret(), br#"{"auths":{"ghcr.io":{},"quay.io":{"auth":"YTpi"}}}"#);
+    let kept = with(ours(), SecretBody { docker_config: Some(adopted), ..body() });
+    assert_eq!(decide(Some(&kept), &content, &owner, None), Decision::Unchanged);
+}
+
+#[test]
+fn dropped_bytes_are_read_before_an_adoption() {
+    let dropped = with(foreign(), SecretBody { docker_config: None, is_dropped: true, ..body() });
+    check(Some(dropped.clone()), Existing::Adopt, Decision::Read);
+    check(Some(dropped.clone()), Existing::AdoptAndKeep, Decision::Read);
+    check(Some(dropped), Existing::Refuse, Decision::Refuse(Refusal::Foreign { is_adoptable: true }));
+}
+
+#[test]
+fn labels_without_a_proof_are_accepted_at_the_claimed_name() {
+    let copy = Secret {
+        evidence: Evidence::Labelled(Some("images".into())),
+        marks: Some(Marks::default()),
+        ..ours()
+    };
+    check(Some(copy.clone()), Existing::Refuse, update());
+    let opaque = with(copy, SecretBody { type_: "Opaque".into(), ..body() });
+    check(Some(opaque), Existing::Refuse, Decision::Refuse(Refusal::WrongType("Opaque".into())));
+}
+
+#[test]
+fn owner_reference_of_the_baseline_is_removed() {
+    let reference = OwnerReference {
+        api_version: crate::manifest::API_VERSION.into(),
+        kind: crate::manifest::CLUSTER_PULL_SECRET.into(),
+        ..OwnerReference::default()
+    };
+    let owned = Secret { owners: vec![reference], ..ours() };
+    let owners = Some(Vec::new());
+    check(Some(owned), Existing::Refuse, Decision::Update { resource_version: "5".into(), owners });
+}
+
+#[tokio::test]
+async fn write_signs_the_secret_for_its_namespace() {
+    let key = Arc::new(OwnershipKey::new("a", &[1; 32], None));
+    let owner = Ownership { key: Some(Arc::clone(&key)), ..owner(Existing::Refuse) };
+    let (known, bodies) = play(vec![exchange(CREATE, 201, shown("10"))], async |client| {
+        let mut observed = None;
+        apply(&client, &"web".into(), &mut observed, &content(), &owner, None).await.expect("a creation");
+        observed.expect("a Secret")
+    })
+    .await;
+    let signature = bodies[0]["metadata"]["annotations"][OWNER].as_str().expect("a signature");
+    assert!(key.verify(signature, &"web".into(), &"regcred".into()).is_some());
+    assert_eq!(bodies[0]["metadata"].get("ownerReferences"), None);
+    assert_eq!(decide(Some(&known), &content(), &owner, None), Decision::Unchanged);
+}
+
+#[tokio::test(start_paused = true)]
+async fn secret_with_the_same_uid_stays_ours_without_its_marks() {
+    let mut stripped = shown("9");
+    stripped["metadata"]["labels"] = json!({});
+    stripped["metadata"]["uid"] = json!("u");
+    let script = vec![conflict(PATCH), exchange(GET, 200, stripped), exchange(PATCH, 200, shown("10"))];
+    let observed = Some(Secret { uid: "u".into(), ..old() });
+    let (outcome, _) = play(script, async |client| apply_to(client, observed).await).await;
+    assert_eq!(outcome, Ok(Outcome::Updated));
 }
 
 #[test]

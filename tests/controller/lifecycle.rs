@@ -1,9 +1,7 @@
 //! The life of a ClusterPullSecret: rename, suspension and deletion; namespaces that leave its selection.
 
-use std::time::Duration;
-
-use harness::{CLUSTER_PULL_SECRETS, SECOND_SECRET, TestCluster, line, until, until_within};
-use serde_json::{Value, json};
+use harness::{CLUSTER_PULL_SECRETS, SECOND_SECRET, line, until};
+use serde_json::json;
 
 use crate::cluster::{QUIET, test_cluster};
 use crate::controller::RunController as _;
@@ -139,47 +137,6 @@ async fn deletion_with_retain_keeps_secrets_and_entries() {
     .await;
     tokio::time::sleep(QUIET).await;
     assert_eq!(cluster.out_of_sync("one").await, Vec::<String>::new());
-}
-
-/// The owner references of each pull secret.
-async fn owners(cluster: &TestCluster) -> Vec<Vec<Value>> {
-    let secrets = cluster.secrets().await;
-    let owners = secrets.values().map(|it| it["metadata"]["ownerReferences"].as_array().cloned());
-    owners.map(Option::unwrap_or_default).collect()
-}
-
-/// Returns true if both pull secrets have this owner alone.
-async fn are_owned(cluster: &TestCluster, uid: &Value) -> bool {
-    let owners = owners(cluster).await;
-    let owned = owners.iter().filter(|it| {
-        matches!(it.as_slice(), [owner] if owner["uid"] == *uid && owner.get("blockOwnerDeletion").is_none())
-    });
-    owners.len() == 2 && owned.count() == 2
-}
-
-#[tokio::test]
-async fn changing_deletion_removes_and_adds_owner_references() {
-    let cluster = test_cluster("owner", 2).await;
-    let _controller = cluster.start_synced("one").await;
-    let uid = cluster.get_cluster_pull_secret("owner").await.expect("it is there")["metadata"]["uid"].clone();
-    until("each Secret has its owner", async || are_owned(&cluster, &uid).await).await;
-    cluster.patch_spec("owner", json!({"deletion": "Retain"})).await;
-    until("no Secret has an owner", async || owners(&cluster).await.iter().all(Vec::is_empty)).await;
-    cluster.patch_spec("owner", json!({"deletion": "Delete"})).await;
-    until("each Secret has its owner again", async || are_owned(&cluster, &uid).await).await;
-}
-
-/// The garbage collector discovers new kinds every half minute.
-#[tokio::test]
-async fn garbage_collector_deletes_secrets_without_regcred() {
-    let cluster = test_cluster("orphan", 2).await;
-    let controller = cluster.start_synced("one").await;
-    controller.kill().await;
-    let path = format!("{CLUSTER_PULL_SECRETS}/orphan");
-    cluster.kube.patch(&path, &json!({"metadata": {"finalizers": null}})).await.expect("a patch");
-    cluster.kube.delete(&path).await.expect("a deletion");
-    let timeout = Duration::from_mins(3);
-    until_within(timeout, "the Secrets are gone", async || cluster.secrets().await.is_empty()).await;
 }
 
 #[tokio::test]

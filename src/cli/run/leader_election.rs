@@ -3,23 +3,16 @@
 use std::time::Duration;
 
 use crate::leader_election::LeaderElectionConfig;
+use crate::object_name::NamespaceName;
 
-/// The file in a pod that holds its namespace.
-const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
-/// The namespace outside of a pod.
-const DEFAULT_NAMESPACE: &str = "regcred-system";
 /// The name of the Lease.
 const LEASE: &str = "regcred";
 
 /// The arguments of leader election.
 #[derive(Debug, clap::Args)]
 pub(super) struct LeaderElectionArgs {
-    /// Namespace of the Lease. Default: that of the pod, else regcred-system.
-    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", value_parser = not_empty)]
-    namespace: Option<String>,
-
     /// Unique identity for leader election. Default: the host name.
-    #[arg(long, value_name = "NAME", env = "POD_NAME", value_parser = not_empty)]
+    #[arg(long, value_name = "NAME", env = "POD_NAME", value_parser = super::super::not_empty)]
     identity: Option<String>,
 
     /// Time after the leader's last renewal after which another replica takes over; from 3s to 10m.
@@ -28,21 +21,16 @@ pub(super) struct LeaderElectionArgs {
 }
 
 impl LeaderElectionArgs {
-    /// Completes the arguments with the pod's namespace and the host name.
-    pub(super) fn config(self) -> LeaderElectionConfig {
-        let Self { namespace, identity, lease_duration } = self;
+    /// Completes the arguments with the namespace and the host name.
+    pub(super) fn config(self, namespace: &NamespaceName) -> LeaderElectionConfig {
+        let Self { identity, lease_duration } = self;
         LeaderElectionConfig {
-            namespace: namespace.unwrap_or_else(pod_namespace),
+            namespace: namespace.to_string(),
             name: LEASE.to_owned(),
             identity: identity.unwrap_or_else(host_name),
             lease_duration,
         }
     }
-}
-
-/// Parses a name; an empty one is mostly an unset variable of a script.
-fn not_empty(text: &str) -> Result<String, String> {
-    if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 fn lease_duration(text: &str) -> Result<Duration, String> {
@@ -51,14 +39,6 @@ fn lease_duration(text: &str) -> Result<Duration, String> {
         Ok(duration)
     } else {
         Err("must be from 3s to 10m".to_owned())
-    }
-}
-
-fn pod_namespace() -> String {
-    let namespace = std::fs::read_to_string(POD_NAMESPACE).unwrap_or_default();
-    match namespace.trim() {
-        "" => DEFAULT_NAMESPACE.to_owned(),
-        namespace => namespace.to_owned(),
     }
 }
 

@@ -16,6 +16,7 @@ use super::signals::Signals;
 use super::triggers::{SourceContext, Sources, WebhookListener};
 use crate::admin::Health;
 use crate::controller::{Context, Controller};
+use crate::installation::api::OwnNamespace;
 use crate::leader_election::{self, LeaderElection, LeaderElectionConfig, Leadership, Lost};
 use crate::manifest::Manifests;
 use crate::provider::stores::Stores;
@@ -30,6 +31,7 @@ pub(super) struct Deps {
     pub(super) client: Client,
     /// Writes whether this process leads or not.
     pub(super) unfenced_client: Client,
+    pub(super) own_namespace: OwnNamespace,
     pub(super) lease: LeaderElectionConfig,
     pub(super) leadership: Leadership,
     pub(super) health: Health,
@@ -53,6 +55,7 @@ impl Replica {
             stores,
             client,
             unfenced_client,
+            own_namespace,
             lease,
             leadership,
             health,
@@ -74,6 +77,7 @@ impl Replica {
             concurrency,
             health,
             identity: lease.identity.clone(),
+            own_namespace,
             wall_clock,
             jitter,
         });

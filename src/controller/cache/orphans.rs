@@ -41,6 +41,11 @@ impl Orphans {
     }
 
     /// Returns the orphans of a namespace, if it has any.
+    pub(super) fn get(&self, namespace_name: &NamespaceName) -> Option<&Namespace> {
+        self.0.get(namespace_name)
+    }
+
+    /// Returns the orphans of a namespace, mutable.
     pub(super) fn get_mut(&mut self, namespace_name: &NamespaceName) -> Option<&mut Namespace> {
         self.0.get_mut(namespace_name)
     }
@@ -53,6 +58,11 @@ impl Orphans {
     /// All missing namespaces with their orphans.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&NamespaceName, &Namespace)> {
         self.0.iter()
+    }
+
+    /// All missing namespaces with their orphans, mutable.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&NamespaceName, &mut Namespace)> {
+        self.0.iter_mut()
     }
 
     /// All orphans, mutable.

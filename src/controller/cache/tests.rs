@@ -1,7 +1,10 @@
 //! Events and writes that change the cache, and those that do not.
 
 use super::*;
-use crate::reconcile::fixture::{secret, service_account};
+use crate::cluster::ownership::evidence::Marks;
+use crate::cluster::ownership::key::OwnershipKey;
+use crate::reconcile::claims::Others;
+use crate::reconcile::fixture::{cluster_pull_secret, secret, service_account};
 
 fn web(name: &str) -> ObjectRef {
     ObjectRef::namespaced("web".into(), name)
@@ -33,14 +36,18 @@ fn cache() -> Cache {
     let mut cache = Cache::default();
     cache.apply(cluster_scoped("web"), namespace("a", false));
     cache.begin_write(&"web".into());
-    cache.finish_write(&"web".into(), &mut written());
+    cache.finish_write(&"web".into(), &mut written(), &Claims::default());
     cache
 }
 
 /// The result of our writes.
 fn written() -> Applied {
-    let secret = AfterWrite { before: String::new(), now: Some(secret("5", &[("ghcr.io", "1", "pw")])) };
-    let account = AfterWrite { before: "3".into(), now: Some(entry("6", &["regcred"])) };
+    let secret = AfterWrite {
+        before: String::new(),
+        now: Some(secret("5", &[("ghcr.io", "1", "pw")])),
+        is_written: true,
+    };
+    let account = AfterWrite { before: "3".into(), now: Some(entry("6", &["regcred"])), is_written: true };
     Applied {
         reports: Vec::new(),
         secrets: [("regcred".into(), secret)].into(),
@@ -153,15 +160,19 @@ fn docker_config<'a>(cache: &'a Cache, namespace: &str, name: &str) -> Option<&'
 fn equal_docker_configs_are_interned_and_foreign_ones_dropped() {
     let mut cache = cache();
     cache.apply(cluster_scoped("db"), namespace("a", false));
-    let foreign = Secret { managed: false, ..secret("8", &[("ghcr.io", "1", "theirs")]) };
+    let foreign = Secret { evidence: Evidence::Foreign, ..secret("8", &[("ghcr.io", "1", "theirs")]) };
     cache.apply(ObjectRef::namespaced("db".into(), "regcred"), WatchedObject::Secret(metadata_only("7")));
-    cache.apply(web("other"), WatchedObject::Secret(Secret { managed: false, ..metadata_only("8") }));
-    cache.fill_bodies(vec![
+    cache.apply(
+        web("other"),
+        WatchedObject::Secret(Secret { evidence: Evidence::Foreign, ..metadata_only("8") }),
+    );
+    let listed = vec![
         (ObjectRef::namespaced("db".into(), "regcred"), secret("7", &[("ghcr.io", "1", "pw")])),
         (web("other"), foreign),
         // Older than our last write.
         (web("regcred"), secret("2", &[("ghcr.io", "1", "old")])),
-    ]);
+    ];
+    cache.fill_bodies(listed, &Claims::default());
     let one = docker_config(&cache, "web", "regcred").expect("bytes");
     let other = docker_config(&cache, "db", "regcred").expect("bytes");
     assert!(Arc::ptr_eq(one, other));
@@ -174,12 +185,12 @@ fn object_deleted_during_write_stays_deleted() {
     cache.begin_write(&"web".into());
     cache.delete(&WatchedResource::Secrets("regcred".into()), &web("regcred"), 9);
     cache.delete(&WatchedResource::ServiceAccounts, &web("default"), 9);
-    cache.finish_write(&"web".into(), &mut written());
+    cache.finish_write(&"web".into(), &mut written(), &Claims::default());
     let namespace = &cache.cluster.namespaces["web"];
     assert!(namespace.secrets.is_empty() && namespace.service_accounts.is_empty());
     // A tombstone lasts until the end of the write.
     cache.begin_write(&"web".into());
-    cache.finish_write(&"web".into(), &mut written());
+    cache.finish_write(&"web".into(), &mut written(), &Claims::default());
     assert!(cache.cluster.namespaces["web"].secrets.contains_key("regcred"));
 }
 
@@ -187,7 +198,8 @@ fn object_deleted_during_write_stays_deleted() {
 fn secret_deleted_during_list_stays_deleted() {
     let mut cache = cache();
     cache.delete(&WatchedResource::Secrets("regcred".into()), &web("regcred"), 9);
-    assert!(cache.fill_bodies(vec![(web("regcred"), secret("5", &[("ghcr.io", "1", "pw")]))]).is_empty());
+    let listed = vec![(web("regcred"), secret("5", &[("ghcr.io", "1", "pw")]))];
+    assert!(cache.fill_bodies(listed, &Claims::default()).is_empty());
     assert!(cache.cluster.namespaces["web"].secrets.is_empty());
 }
 
@@ -200,4 +212,94 @@ fn recreated_namespace_keeps_its_newer_objects() {
     let namespace = &cache.cluster.namespaces["web"];
     assert_eq!(namespace.service_accounts.keys().collect::<Vec<_>>(), ["builder"]);
     assert!(namespace.secrets.is_empty() && cache.orphans.iter().next().is_none());
+}
+
+const UID: &str = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0";
+const OTHER_UID: &str = "00000000-0000-0000-0000-000000000001";
+
+/// The Secret as a watch shows it: its UID, and the labels of `images` or none.
+fn observed(resource_version: &str, uid: &str, is_labelled: bool) -> WatchedObject {
+    let cluster_pull_secret = is_labelled.then(|| "images".to_owned());
+    let marks = Marks { managed: is_labelled, cluster_pull_secret, signature: None };
+    let evidence = Evidence::default();
+    WatchedObject::Secret(Secret {
+        uid: uid.into(),
+        evidence,
+        marks: Some(marks),
+        ..metadata_only(resource_version)
+    })
+}
+
+fn evidence(cache: &Cache) -> &Evidence {
+    &cache.cluster.namespaces["web"].secrets["regcred"].evidence
+}
+
+/// A cache that knows the key of the installation, with the Secret that was written at 5.
+fn judging_cache() -> Cache {
+    let mut cache = Cache::default();
+    cache.apply(cluster_scoped("web"), namespace("a", false));
+    cache.set_installation(Installation::new(Arc::new(OwnershipKey::new("a", &[1; 32], None)), 16));
+    let mut written = written();
+    let secret = written.secrets.get_mut("regcred").and_then(|it| it.now.as_mut()).expect("a Secret");
+    secret.uid = UID.into();
+    cache.begin_write(&"web".into());
+    cache.finish_write(&"web".into(), &mut written, &Claims::default());
+    cache
+}
+
+#[test]
+fn written_secret_stays_ours_without_its_labels() {
+    let mut cache = judging_cache();
+    cache.apply(web("regcred"), observed("9", UID, false));
+    assert_eq!(*evidence(&cache), Evidence::Recorded("images".into()));
+    // Also after a deletion was missed, by the record alone.
+    cache.delete(&WatchedResource::Secrets("regcred".into()), &web("regcred"), 10);
+    cache.apply(web("regcred"), observed("11", UID, false));
+    assert_eq!(*evidence(&cache), Evidence::Recorded("images".into()));
+}
+
+#[test]
+fn labels_on_another_uid_prove_nothing() {
+    let mut cache = judging_cache();
+    cache.apply(web("regcred"), observed("9", OTHER_UID, true));
+    assert_eq!(*evidence(&cache), Evidence::Labelled(Some("images".into())));
+}
+
+#[test]
+fn secret_seen_before_the_key_is_judged_by_it_later() {
+    let mut cache = Cache::default();
+    cache.apply(cluster_scoped("web"), namespace("a", false));
+    cache.apply(web("regcred"), observed("9", UID, true));
+    assert_eq!(*evidence(&cache), Evidence::Foreign, "nothing is decided yet");
+    let mut installation = Installation::new(Arc::new(OwnershipKey::new("a", &[1; 32], None)), 16);
+    installation.owned.record_write(&"web".into(), &"regcred".into(), "heir", (UID, "9"));
+    cache.set_installation(installation);
+    assert_eq!(*evidence(&cache), Evidence::Recorded("heir".into()));
+}
+
+#[test]
+fn labels_count_until_there_is_a_key() {
+    let mut cache = Cache::default();
+    cache.apply(cluster_scoped("web"), namespace("a", false));
+    cache.set_installation(Installation::default());
+    cache.apply(web("regcred"), observed("9", UID, true));
+    assert_eq!(*evidence(&cache), Evidence::Unverified("images".into()));
+    cache.set_installation(Installation::new(Arc::new(OwnershipKey::new("a", &[1; 32], None)), 16));
+    cache.apply(web("regcred"), observed("10", UID, true));
+    assert_eq!(*evidence(&cache), Evidence::Labelled(Some("images".into())));
+}
+
+#[test]
+fn bytes_of_a_copy_are_kept_only_where_it_is_claimed() {
+    for (claims, is_kept) in [
+        (Claims::default(), false),
+        (Claims::new(&[Arc::new(cluster_pull_secret("images", &["ghcr.io"]))], Others::Unknown), true),
+    ] {
+        let mut cache = judging_cache();
+        cache.apply(web("regcred"), observed("9", OTHER_UID, true));
+        let WatchedObject::Secret(copy) = observed("9", OTHER_UID, true) else { unreachable!() };
+        let body = secret("9", &[("ghcr.io", "1", "pw")]).body;
+        cache.fill_bodies(vec![(web("regcred"), Secret { body, ..copy })], &claims);
+        assert_eq!(docker_config(&cache, "web", "regcred").is_some(), is_kept);
+    }
 }

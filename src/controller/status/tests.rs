@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::*;
-use crate::cluster::Cluster;
+use crate::installation::last_good::LastGoodValues;
 use crate::reconcile::desired_secret::DesiredSecret;
 use crate::reconcile::fixture::{cluster_pull_secret, values};
 use crate::reconcile::resolve::resolve;
@@ -20,7 +20,8 @@ fn state(read: &[(&str, &str, &str)]) -> ObjectState {
     manifest.object = Some(LiveObject::from_json(&json!({"metadata": {"uid": "u-1", "generation": 2}})));
     let manifest = Arc::new(manifest);
     let mut state = ObjectState::new(Arc::clone(&manifest));
-    state.desired_secret = Some(DesiredSecret::new(resolve(&manifest, &values(read)), &Cluster::default()));
+    state.desired_secret =
+        Some(DesiredSecret::new(resolve(&manifest, &values(read)), &LastGoodValues::default()));
     state.reconciled_generation = Some(2);
     report_target(&mut state, "db", ResultKind::Unchanged, None);
     report_target(&mut state, "web", ResultKind::Unchanged, None);

@@ -145,6 +145,8 @@ pub enum AppliedReason {
     NotLeading,
     /// regcred stopped before it reached the namespace.
     Interrupted,
+    /// A last good value has no room in regcred's own namespace: raise `lastGoodShards`, or it is lost at a restart.
+    NotRecorded,
 }
 
 impl Reason {

@@ -80,7 +80,7 @@ just text
     images.yaml:26: document 2: spec.registires: unknown field; did you mean registries? known: deletion, existing, namespaces, refreshInterval, registries, secretName, serviceAccounts, suspend
     images.yaml:27: document 2: spec.verify: unknown field; known: deletion, existing, namespaces, refreshInterval, registries, secretName, serviceAccounts, suspend
     images.yaml:28: document 2: spec.serviceAccounts: must be a list, not text
-    images.yaml:29: document 2: spec.existing: no such value; did you mean Adopt? known: Refuse, Adopt
+    images.yaml:29: document 2: spec.existing: no such value; did you mean Adopt? known: Refuse, Adopt, AdoptAndKeep
     images.yaml:30: document 2: spec.secretName: must be text, but is true or false to YAML: put it in quotes
     images.yaml:32: document 2: spec.registries[0].from: the field key is missing
     images.yaml:34: document 3: kind: unknown kind "Secret"; known: Config, ClusterPullSecret
@@ -188,7 +188,7 @@ spec:
     images.yaml:34: document 2: spec.namespaces.selector.matchExpressions[0].values[0]: must be the value of a label: letters, digits, hyphens, underscores and dots, at most 63 characters, with a letter or digit at both ends
     images.yaml:34: document 2: spec.namespaces.selector.matchExpressions[1].values: must not be empty with the operators In and NotIn
     images.yaml:35: document 2: spec.secretName: must be lower-case letters, digits, hyphens and dots, begin and end with a letter or digit (around every dot too), and have at most 253 characters
-    images.yaml:36: document 2: spec.existing: must be one of Refuse, Adopt
+    images.yaml:36: document 2: spec.existing: must be one of Refuse, Adopt, AdoptAndKeep
     "###);
 }
 

@@ -18,6 +18,7 @@ pub(super) fn validate(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Select
         selector: schema::deserialize(&selector).unwrap_or_default(),
         include: include.node().map(|_| validate_patterns(&include, errors)),
         exclude: validate_patterns(&path.field("exclude"), errors),
+        own_namespace: None,
     }
 }
 

@@ -107,8 +107,11 @@ pub enum Existing {
     /// Leaves the Secret unchanged and reports `Conflict`.
     #[default]
     Refuse,
-    /// Takes the Secret over, if its type is right and it is not immutable.
+    /// Takes the Secret over, if its type is right, it is not immutable, and it has no entries for other
+    /// registries.
     Adopt,
+    /// Takes the Secret over like `Adopt`, and keeps its entries for other registries.
+    AdoptAndKeep,
 }
 
 /// The policy for the Secrets of a ClusterPullSecret that is deleted from the cluster.

@@ -2,10 +2,15 @@
 
 use serde_json::json;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
 use super::*;
-use crate::manifest::cluster_pull_secret::{Deletion, ServiceAccounts};
+use crate::cluster::ownership::evidence::Evidence;
+use crate::installation::last_good::LastGoodValues;
+use crate::manifest::cluster_pull_secret::{ClusterPullSecret, Deletion, ServiceAccounts};
 use crate::manifest::object::LiveObject;
 use crate::manifest::selection::Patterns;
+use crate::reconcile::claims::Others;
 use crate::reconcile::fixture::{cluster, cluster_pull_secret, namespace, secret, service_account, values};
 use crate::reconcile::resolve;
 use crate::reconcile::target::PreviousName;
@@ -17,15 +22,25 @@ fn current() -> Secret {
     secret("5", &[("ghcr.io", "2", "new")])
 }
 
-fn desired(cluster_pull_secret: &Arc<ClusterPullSecret>, cluster: &Cluster) -> DesiredSecret {
-    DesiredSecret::new(resolve::resolve(cluster_pull_secret, &values(&READ)), cluster)
+fn desired(cluster_pull_secret: &Arc<ClusterPullSecret>) -> DesiredSecret {
+    DesiredSecret::new(resolve::resolve(cluster_pull_secret, &values(&READ)), &LastGoodValues::default())
 }
 
 /// The plan as text: `ClusterPullSecret/namespace: action`.
 fn lines(cluster_pull_secrets: &[ClusterPullSecret], cluster: &Cluster) -> Vec<String> {
+    lines_beside(Others::Unknown, cluster_pull_secrets, cluster)
+}
+
+/// The same beside other ClusterPullSecrets.
+fn lines_beside(
+    others: Others,
+    cluster_pull_secrets: &[ClusterPullSecret],
+    cluster: &Cluster,
+) -> Vec<String> {
     let cluster_pull_secrets: Vec<_> = cluster_pull_secrets.iter().cloned().map(Arc::new).collect();
-    let desired: Vec<_> = cluster_pull_secrets.iter().map(|it| desired(it, cluster)).collect();
-    let plan = plan(&cluster_pull_secrets, &desired, cluster);
+    let desired: Vec<_> = cluster_pull_secrets.iter().map(desired).collect();
+    let claims = Claims::new(&cluster_pull_secrets, others);
+    let plan = plan(&claims, &desired, cluster, None);
     let lines = plan.namespaces.iter().flat_map(|it| it.targets.iter().map(|target| line(it, target)));
     lines.collect()
 }
@@ -102,7 +117,7 @@ fn new_version_updates_the_secret_only() {
 
 #[test]
 fn foreign_secret_is_refused_without_entry_changes() {
-    let foreign = Secret { managed: false, cluster_pull_secret: None, ..current() };
+    let foreign = Secret { evidence: Evidence::Foreign, ..current() };
     check(vec![("web", namespace(Some(foreign), service_account(&[], &[])))], &["images/web: Conflict"]);
 }
 
@@ -147,7 +162,8 @@ fn claim_holds_without_being_reconciled() {
     let both = [cluster_pull_secret("images", &["ghcr.io"]), cluster_pull_secret("younger", &["ghcr.io"])];
     let cluster = cluster(vec![("web", namespace(None, service_account(&[], &[])))]);
     let both = both.map(Arc::new);
-    let plan = plan(&both, &[desired(&both[1], &cluster)], &cluster);
+    let claims = Claims::new(&both, Others::Unknown);
+    let plan = plan(&claims, &[desired(&both[1])], &cluster, None);
     let action = &plan.namespaces[0].targets[0].action;
     assert!(
         matches!(action, Action::Apply { secret: Decision::Refuse(Refusal::ClaimedBy(by)), .. } if by == "images")
@@ -182,11 +198,14 @@ fn object(previous: &[&str], deleting: bool, deletion: Deletion) -> ClusterPullS
     ClusterPullSecret { object: Some(object), deletion, ..cluster_pull_secret("images", &["ghcr.io"]) }
 }
 
-/// The Secret with its ClusterPullSecret as owner.
+/// The Secret with its ClusterPullSecret as owner, as the baseline wrote it.
 fn owned() -> Secret {
-    let owners =
-        Ownership::new(&object(&[], false, Deletion::Delete), &"regcred".into()).owner_references(&[]);
-    Secret { owners: owners.expect("one reference"), ..current() }
+    let reference = OwnerReference {
+        api_version: crate::manifest::API_VERSION.into(),
+        kind: crate::manifest::CLUSTER_PULL_SECRET.into(),
+        ..OwnerReference::default()
+    };
+    Secret { owners: vec![reference], ..current() }
 }
 
 #[test]
@@ -215,7 +234,7 @@ fn deleted_cluster_pull_secret_prunes_unless_retained() {
     let web =
         || cluster(vec![("web", namespace(Some(owned()), service_account(&["regcred"], &["regcred"])))]);
     assert_eq!(lines(&[object(&[], true, Deletion::Delete)], &web()), ["images/web: prune default="]);
-    // Only the owner reference is removed, by which the garbage collector would delete the Secret.
+    // Only the owner reference of the baseline is removed, by which the garbage collector would delete the Secret.
     assert_eq!(
         lines(&[object(&[], true, Deletion::Retain)], &web()),
         ["images/web: update at 5 default=as it is"]
@@ -260,8 +279,46 @@ fn secret_known_by_metadata_is_read_before_the_decision() {
 
 #[test]
 fn secret_of_another_creator_is_refused_to_the_first() {
-    let theirs = Secret { cluster_pull_secret: Some("other".into()), ..current() };
+    let theirs = Secret { evidence: Evidence::Signed("other".into()), ..current() };
     check(vec![("web", namespace(Some(theirs), service_account(&[], &[])))], &["images/web: Conflict"]);
+}
+
+#[test]
+fn secret_of_a_missing_cluster_pull_secret_is_taken_over() {
+    let theirs = Secret { evidence: Evidence::Signed("gone".into()), ..current() };
+    let cluster = cluster(vec![("web", namespace(Some(theirs), service_account(&[], &[])))]);
+    let images = [cluster_pull_secret("images", &["ghcr.io"])];
+    let nobody = Others::Invalid([].into());
+    assert_eq!(lines_beside(nobody, &images, &cluster), ["images/web: update at 5 default=regcred"]);
+    let invalid = Others::Invalid(["gone".to_owned()].into());
+    assert_eq!(lines_beside(invalid, &images, &cluster), ["images/web: Conflict"]);
+    assert_eq!(lines_beside(Others::Unknown, &images, &cluster), ["images/web: Conflict"]);
+}
+
+#[test]
+fn copy_is_taken_over_where_it_is_selected_and_left_alone_elsewhere() {
+    let mut images = cluster_pull_secret("images", &["ghcr.io"]);
+    images.selection.exclude = Patterns::compile(&["old-*".to_owned()]).expect("a glob");
+    let copy = Secret { evidence: Evidence::Labelled(Some("images".into())), ..current() };
+    let cluster = cluster(vec![
+        ("old-a", namespace(Some(copy.clone()), service_account(&["regcred"], &[]))),
+        ("web", namespace(Some(copy), service_account(&["regcred"], &["regcred"]))),
+    ]);
+    assert_eq!(lines(&[images], &cluster), ["images/web: update at 5 default=as it is"]);
+}
+
+#[test]
+fn entry_without_annotation_goes_with_its_secret() {
+    let mut images = cluster_pull_secret("images", &["ghcr.io"]);
+    images.selection.exclude = Patterns::compile(&["old-*".to_owned()]).expect("a glob");
+    let mut old = namespace(Some(current()), service_account(&["own", "regcred"], &[]));
+    old.service_accounts.insert("builder".into(), service_account(&["own"], &[]));
+    let cluster = cluster(vec![
+        ("old-a", old),
+        ("web", namespace(Some(current()), service_account(&["regcred"], &["regcred"]))),
+    ]);
+    let expect = ["images/old-a: prune default=own", "images/web: unchanged default=as it is"];
+    assert_eq!(lines(&[images], &cluster), expect);
 }
 
 #[test]
@@ -269,7 +326,7 @@ fn namespace_not_selected_any_more_loses_only_own_objects() {
     let mut cluster_pull_secret = cluster_pull_secret("images", &["ghcr.io"]);
     cluster_pull_secret.selection.exclude = Patterns::compile(&["old-*".to_owned()]).expect("a glob");
     let ours = namespace(Some(current()), service_account(&["own", "regcred"], &["regcred"]));
-    let theirs = Secret { cluster_pull_secret: Some("other".into()), ..current() };
+    let theirs = Secret { evidence: Evidence::Signed("other".into()), ..current() };
     let cluster = cluster(vec![
         ("old-a", ours.clone()),
         ("old-b", namespace(Some(theirs), service_account(&["regcred"], &["regcred"]))),

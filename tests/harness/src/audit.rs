@@ -36,11 +36,18 @@ impl TestCluster {
         self.requests_as(SERVICE_ACCOUNT, mark).await
     }
 
-    /// The writes and attempted writes of regcred since a mark, except for its Lease:
+    /// The writes and attempted writes of regcred since a mark, except in its own namespace:
     /// `verb resource namespace/name code`.
     pub async fn writes(&self, mark: AuditMark) -> Vec<String> {
         let requests = self.requests(mark).await;
         requests.iter().filter(|request| is_write(request)).map(line).collect()
+    }
+
+    /// The writes of regcred to the Secrets of its own namespace since a mark: `verb resource namespace/name code`.
+    pub async fn own_writes(&self, mark: AuditMark) -> Vec<String> {
+        let mut requests = self.requests(mark).await;
+        requests.retain(|it| it.is_write() && it.namespace == NAMESPACE && it.resource == "secrets");
+        requests.iter().map(line).collect()
     }
 
     /// The writes of regcred in the namespaces of this test since a mark, where other tests run at the same time:
@@ -56,7 +63,7 @@ impl TestCluster {
         until("nothing is written", async || {
             let mark = self.mark();
             tokio::time::sleep(IDLE).await;
-            self.writes(mark).await.is_empty()
+            self.writes(mark).await.is_empty() && self.own_writes(mark).await.is_empty()
         })
         .await;
     }
@@ -116,9 +123,10 @@ fn last_answer(requests: &[AuditEvent], kind: &str, by_regcred: bool, caller: &L
     last.unwrap_or_else(|| panic!("no {kind} in the audit log, at {caller}")).answered
 }
 
-/// Returns true if a request is a write that an idle controller does not make.
+/// Returns true if a request is a write outside of regcred's own namespace, which has the Lease, the last good values
+/// and the record of Secrets.
 pub fn is_write(request: &AuditEvent) -> bool {
-    request.is_write() && request.resource != "leases"
+    request.is_write() && request.namespace != NAMESPACE
 }
 
 /// `verb resource namespace/name`, with the subresource after the resource and without a namespace where there is none.

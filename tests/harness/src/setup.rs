@@ -142,10 +142,18 @@ pub(crate) async fn clear(kube: &Kube, vault: &Vault) -> anyhow::Result<()> {
     delete_cluster_pull_secrets(kube).await?;
     // The holder has ended; the next leader need not wait for its Lease.
     let _ = kube.delete(&format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/regcred")).await;
+    delete_last_good_values(kube).await?;
     let selector = format!("{LABEL},!{}", shared_namespaces::LABEL);
     let namespaces = kube.get(&format!("/api/v1/namespaces?labelSelector={selector}")).await?;
     kube.delete_all(names(&namespaces).map(|name| format!("/api/v1/namespaces/{name}")).collect()).await?;
     shared_namespaces::clear(kube).await
+}
+
+/// Deletes the Secrets with the last good values of earlier tests; the key of the installation stays.
+async fn delete_last_good_values(kube: &Kube) -> anyhow::Result<()> {
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/secrets");
+    let list = kube.get(&format!("{path}?fieldSelector=type%3Dregcred.dev/last-good")).await?;
+    kube.delete_all(names(&list).map(|name| format!("{path}/{name}")).collect()).await
 }
 
 /// Applies the CRD where it is absent, and waits until the API server serves it.

@@ -1,0 +1,63 @@
+//! regcred's own namespace in one run: read where that is permitted, saved afterwards.
+
+use std::collections::BTreeSet;
+
+use kube::Client;
+use tracing::warn;
+
+use crate::installation::api::{Loaded, OwnNamespace};
+use crate::installation::last_good::ValueId;
+use crate::installation::{Installation, shard};
+use crate::manifest::cluster_pull_secret::ClusterPullSecret;
+
+/// Reads the key, and what is known of these ClusterPullSecrets. Without access the run goes on by the labels
+/// alone, and says so.
+pub(super) async fn load<'a>(
+    client: &Client,
+    own_namespace: &OwnNamespace,
+    cluster_pull_secrets: impl Iterator<Item = &'a ClusterPullSecret>,
+    dry_run: bool,
+) -> Installation {
+    let indices: BTreeSet<u16> =
+        cluster_pull_secrets.flat_map(|it| indices_of(it, own_namespace.shards)).collect();
+    if indices.is_empty() {
+        return Installation::default();
+    }
+    match own_namespace.load(client, indices, !dry_run).await {
+        Ok(Loaded { installation, problems, .. }) => {
+            for problem in problems {
+                warn!("{problem}");
+            }
+            installation
+        }
+        Err(error) => {
+            warn!(
+                "no access to regcred's own namespace {}: {error}. Secrets are recognised by their labels alone, and no last good values are known",
+                own_namespace.name
+            );
+            Installation::default()
+        }
+    }
+}
+
+/// Saves what the run has read and written. A failure is no failure of the run: the Secrets are signed.
+pub(super) async fn save(client: &Client, own_namespace: &OwnNamespace, installation: &mut Installation) {
+    // A conflict with a running controller is resolved by the second attempt.
+    for _ in 0..2 {
+        let pending = installation.take_pending();
+        if pending.is_empty() {
+            return;
+        }
+        for problem in installation.finish_save(own_namespace.save(client, pending).await) {
+            warn!("{problem}");
+        }
+    }
+}
+
+/// Returns the shards with anything of a ClusterPullSecret.
+fn indices_of(cluster_pull_secret: &ClusterPullSecret, shards: u16) -> BTreeSet<u16> {
+    let name = &cluster_pull_secret.name;
+    let values = cluster_pull_secret.registries.iter().map(|it| ValueId::new(name, it));
+    let values = values.map(|id| shard::index_of_value(&id, shards));
+    values.chain(shard::indices_of_records(name, shards)).collect()
+}

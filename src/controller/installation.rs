@@ -1,0 +1,249 @@
+//! regcred's own namespace: it is read before anything is decided, and saved to when something has changed.
+//!
+//! Writes are batched: all changes of a rotation are saved after its last target.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::object_state::ObjectState;
+use super::timers::Timer;
+use super::{Controller, TaskResult, backoff};
+use crate::cluster::ownership::key::OwnershipKey;
+use crate::installation::Installation;
+use crate::installation::api::{KeyError, Loaded, ShardWrite};
+use crate::installation::last_good::ValueId;
+use crate::manifest::cluster_pull_secret::ClusterPullSecret;
+use crate::manifest::status::reason::AppliedReason;
+use crate::metrics::{WriteKind, WriteOutcome};
+use crate::object_name::NamespaceName;
+use crate::report::Problem;
+
+/// The delay of a save after the first change, so that changes that belong together make one.
+const SAVE_AFTER: Duration = Duration::from_millis(500);
+/// The least time between two saves.
+const SAVE_EVERY: Duration = Duration::from_secs(5);
+/// The longest time that a save waits for the end of a rotation.
+const SAVE_AT_LATEST: Duration = Duration::from_secs(60);
+/// The pause before another attempt without access.
+const RETRY_WITHOUT_ACCESS: Duration = Duration::from_mins(5);
+
+/// The progress of reading and saving regcred's own namespace.
+#[derive(Debug, Default)]
+pub(super) struct InstallationSync {
+    /// True if the namespace was read since this process leads, or regcred has no access to it.
+    is_known: bool,
+    is_loading: bool,
+    is_saving: bool,
+    /// The time of the next attempt to read it; `None` where none is needed.
+    load_at: Option<Instant>,
+    consecutive_failures: u32,
+    /// True once the log says that regcred has no access.
+    is_logged: bool,
+    /// The time of the first change that is not saved.
+    changed_at: Option<Instant>,
+    /// None is saved before this instant.
+    not_before: Option<Instant>,
+    /// Saves that failed in a row.
+    failed_saves: u32,
+}
+
+impl InstallationSync {
+    /// Returns true if decisions can be made.
+    pub(super) fn is_known(&self) -> bool {
+        self.is_known
+    }
+
+    /// Requires another read: another replica led since.
+    pub(super) fn invalidate(&mut self) {
+        self.is_known = false;
+        self.load_at = None;
+    }
+
+    fn must_load(&self, now: Instant) -> bool {
+        let is_due = match self.load_at {
+            Some(at) => at <= now,
+            None => !self.is_known,
+        };
+        is_due && !self.is_loading
+    }
+}
+
+/// Records the values that were read for a ClusterPullSecret as the last good ones.
+pub(super) fn record_values(state: &ObjectState, installation: Option<&mut Installation>) {
+    if let Some((desired_secret, installation)) = state.desired_secret.as_ref().zip(installation)
+        && state.is_active()
+    {
+        desired_secret.record(installation);
+    }
+}
+
+/// Returns the problem of a ClusterPullSecret of which something has no room in regcred's own namespace.
+pub(super) fn not_recorded(installation: &Installation, cluster_pull_secret: &str) -> Option<Problem> {
+    installation.left_out().contains(cluster_pull_secret).then(|| Problem {
+        reason: AppliedReason::NotRecorded.into(),
+        message: "last good values have no room in regcred's own namespace, and would be lost at a restart. Raise `lastGoodShards` of the chart, or --last-good-shards".to_owned(),
+    })
+}
+
+/// Returns true if a value belongs to a registry of its ClusterPullSecret.
+fn is_used(id: &ValueId, manifest: &ClusterPullSecret) -> bool {
+    manifest.registries.iter().any(|registry| ValueId::new(&manifest.name, registry) == *id)
+}
+
+impl Controller {
+    /// Returns the key that signs Secrets.
+    pub(super) fn key(&self) -> Option<&Arc<OwnershipKey>> {
+        self.cache.installation.as_ref()?.key.as_ref()
+    }
+
+    /// Reads regcred's own namespace, if that is due.
+    pub(super) fn start_load(&mut self, now: Instant) {
+        if !self.installation_sync.must_load(now) || self.installation_sync.is_saving {
+            return;
+        }
+        self.installation_sync.is_loading = true;
+        let (client, own) = (self.context.client.clone(), self.context.own_namespace.clone());
+        self.tasks.spawn_read(async move {
+            TaskResult::InstallationLoaded(own.load(&client, 0..own.shards, true).await)
+        });
+    }
+
+    /// Handles the content of regcred's own namespace.
+    pub(super) fn on_installation_loaded(&mut self, result: Result<Loaded, KeyError>) {
+        let (now, jitter) = (Instant::now(), self.jitter());
+        self.installation_sync.is_loading = false;
+        match result {
+            Ok(Loaded { installation, problems, is_incomplete }) => {
+                for problem in problems {
+                    warn!("{problem}");
+                }
+                let had_key = self.key().is_some();
+                let was_known = self.installation_sync.is_known;
+                self.installation_sync.consecutive_failures = 0;
+                self.retry_load(is_incomplete.then(|| now + backoff::after(5, jitter)));
+                self.take_over(installation);
+                if was_known && !had_key {
+                    info!("regcred has access to its own namespace: Secrets are signed from now on");
+                    self.secret_lists.invalidate();
+                }
+            }
+            Err(error) if error.is_transient() => {
+                self.installation_sync.consecutive_failures += 1;
+                let pause = backoff::after(self.installation_sync.consecutive_failures, jitter);
+                self.retry_load(Some(now + pause));
+                warn!("cannot read regcred's own namespace, nothing is written until then: {error}");
+            }
+            Err(error) => {
+                self.retry_load(Some(now + RETRY_WITHOUT_ACCESS));
+                if !std::mem::replace(&mut self.installation_sync.is_logged, true) {
+                    warn!(
+                        namespace = self.context.own_namespace.name.as_str(),
+                        "no access to regcred's own namespace: {error}. Secrets are recognised by their labels alone, and last good values are lost at a restart. Apply the Role of regcred's chart"
+                    );
+                }
+                if !self.installation_sync.is_known {
+                    self.take_over(Installation::default());
+                }
+            }
+        }
+    }
+
+    fn retry_load(&mut self, at: Option<Instant>) {
+        self.installation_sync.load_at = at;
+        if let Some(at) = at {
+            self.timers.set(at, Timer::Installation);
+        }
+    }
+
+    /// Judges everything by another content of regcred's own namespace.
+    fn take_over(&mut self, installation: Installation) {
+        self.installation_sync.is_known = true;
+        self.cache.set_installation(installation);
+        let Some(installation) = &mut self.cache.installation else { return };
+        for state in self.objects.values_mut() {
+            record_values(state, Some(installation));
+            if let Some(desired_secret) = &mut state.desired_secret {
+                desired_secret.refresh_last_good(installation.values());
+            }
+        }
+        self.has_stale_claims = true;
+    }
+
+    /// Saves what has changed once no write is queued; at shutdown at once.
+    pub(super) fn start_save(&mut self, now: Instant, is_last: bool) {
+        let sync = &mut self.installation_sync;
+        let Some(installation) = self.cache.installation.as_mut().filter(|_| self.is_leading) else { return };
+        if !sync.is_known || sync.is_saving || sync.is_loading || !installation.has_changes() {
+            return;
+        }
+        let changed_at = *sync.changed_at.get_or_insert(now);
+        let at = sync.not_before.map_or(changed_at + SAVE_AFTER, |at| at.max(changed_at + SAVE_AFTER));
+        let is_idle = self.queue.depth() == 0 || now > changed_at + SAVE_AT_LATEST;
+        if !is_last && (at > now || !is_idle) {
+            self.timers.set(at.max(now + SAVE_AFTER), Timer::Installation);
+            return;
+        }
+        (sync.changed_at, sync.not_before, sync.is_saving) = (None, Some(now + SAVE_EVERY), true);
+        self.forget_unused();
+        let Some(installation) = &mut self.cache.installation else { return };
+        let pending = installation.take_pending();
+        debug!(shards = pending.len(), "saving last good values");
+        let (client, own) = (self.context.client.clone(), self.context.own_namespace.clone());
+        self.tasks
+            .spawn_write(async move { TaskResult::InstallationSaved(own.save(&client, pending).await) });
+    }
+
+    /// Forgets what belongs to nothing that exists: a ClusterPullSecret that is gone owns nothing.
+    fn forget_unused(&mut self) {
+        if !self.has_listed_objects {
+            return;
+        }
+        let Self { cache, objects, invalid, .. } = self;
+        let namespaces = &cache.cluster.namespaces;
+        let Some(installation) = &mut cache.installation else { return };
+        let is_known = |name: &str| objects.contains_key(name) || invalid.contains_key(name);
+        let keep_value = |id: &ValueId| match objects.get(&id.cluster_pull_secret) {
+            Some(state) => is_used(id, &state.manifest) || state.manifest.is_deleting(),
+            None => invalid.contains_key(&id.cluster_pull_secret),
+        };
+        let keep_record =
+            |owner: &str, namespace: &NamespaceName| is_known(owner) && namespaces.contains_key(namespace);
+        installation.retain(keep_value, keep_record);
+    }
+
+    /// Handles the results of a save.
+    pub(super) fn on_installation_saved(&mut self, writes: Vec<ShardWrite>) {
+        let (now, jitter) = (Instant::now(), self.jitter());
+        let has_failed = writes.iter().any(|write| matches!(write, ShardWrite::Failed(..)));
+        let sync = &mut self.installation_sync;
+        sync.is_saving = false;
+        sync.failed_saves = if has_failed { sync.failed_saves + 1 } else { 0 };
+        if has_failed {
+            sync.not_before = Some(now + SAVE_EVERY.max(backoff::after(sync.failed_saves, jitter)));
+        }
+        for write in &writes {
+            let outcome = match write {
+                ShardWrite::Written(..) => WriteOutcome::Updated,
+                ShardWrite::Conflict(_) | ShardWrite::Failed(..) => WriteOutcome::Failed,
+            };
+            self.context.health.metrics.wrote(WriteKind::LastGood, outcome);
+        }
+        let Some(installation) = &mut self.cache.installation else { return };
+        for problem in installation.finish_save(writes) {
+            warn!("{problem}");
+        }
+        let left_out: BTreeSet<String> = installation.left_out().into_iter().map(str::to_owned).collect();
+        self.context.health.metrics.set_not_recorded(left_out.len());
+        for (name, state) in &mut self.objects {
+            let is_reported = state.problems.iter().any(|it| it.reason == AppliedReason::NotRecorded.into());
+            if is_reported != left_out.contains(name) {
+                state.publish_at = Some(now);
+                self.timers.set(now, Timer::ObjectPatch(name.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What regcred keeps in its own namespace, so that no other namespace is a source of truth.
+//!
+//! In goes what was read there: the key that signs Secrets, the last good values, and the record of the Secrets
+//! that regcred wrote. Out comes what has to be written. Pure; [`api`] makes the requests. Nothing here reads or
+//! writes in another namespace.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub mod api;
+pub mod key_secret;
+pub mod last_good;
+pub mod records;
+pub mod shard;
+
+use self::last_good::{LastGoodValues, ValueId};
+use self::shard::{EncodedShard, InvalidShard, Shard};
+use crate::cluster::ownership::key::OwnershipKey;
+use crate::cluster::ownership::owned_secrets::OwnedSecrets;
+use crate::credential::Version;
+use crate::docker_config::DockerConfig;
+use crate::docker_config::registry_source::RegistrySource;
+use crate::object_name::NamespaceName;
+
+/// The state of one installation of regcred.
+#[derive(Debug, Default)]
+pub struct Installation {
+    /// The key that signs Secrets; `None` without access to regcred's namespace.
+    pub key: Option<Arc<OwnershipKey>>,
+    /// The record of the Secrets that regcred wrote.
+    pub owned: OwnedSecrets,
+    values: LastGoodValues,
+    /// The number of shards; 0 without access to regcred's namespace.
+    shards: u16,
+    /// The `resourceVersion` of each shard that may be written; `None` where the shard does not exist.
+    versions: BTreeMap<u16, Option<String>>,
+    dirty: BTreeSet<u16>,
+    /// The ClusterPullSecrets of which a shard has no room for something.
+    left_out: BTreeMap<u16, BTreeSet<String>>,
+}
+
+/// A shard as it was read.
+#[derive(Debug)]
+pub struct StoredShard {
+    /// Its number.
+    pub index: u16,
+    /// Its `resourceVersion`; `None` where it does not exist.
+    pub resource_version: Option<String>,
+    /// Its content.
+    pub content: Result<Shard, InvalidShard>,
+}
+
+/// A shard that has to be written.
+#[derive(Debug)]
+pub struct PendingShard {
+    /// Its number.
+    pub index: u16,
+    /// The precondition of the write; `None` creates the shard.
+    pub resource_version: Option<String>,
+    /// The bytes to write.
+    pub encoded: EncodedShard,
+}
+
+impl Installation {
+    /// Creates the state of an installation with this key and number of shards, before any shard was read.
+    #[must_use]
+    pub fn new(key: Arc<OwnershipKey>, shards: u16) -> Self {
+        Self { key: Some(key), shards, ..Self::default() }
+    }
+
+    /// Returns the last good values.
+    #[must_use]
+    pub fn values(&self) -> &LastGoodValues {
+        &self.values
+    }
+
+    /// Adds the content of a shard, unless there is a later one of this process. A shard that cannot be parsed
+    /// is going to be replaced by what this process knows; the error is returned.
+    pub fn restore(&mut self, stored: StoredShard) -> Option<InvalidShard> {
+        let StoredShard { index, resource_version, content } = stored;
+        self.versions.insert(index, resource_version);
+        let Shard { values, records } = match content {
+            Ok(shard) => shard,
+            Err(error) => {
+                self.dirty.insert(index);
+                return Some(error);
+            }
+        };
+        for (id, value) in values {
+            self.move_to(shard::index_of_value(&id, self.shards), index);
+            self.values.restore(id, value);
+        }
+        for (namespace, name, owned) in records {
+            let home = shard::index_of_record(&owned.cluster_pull_secret, &namespace, self.shards);
+            self.move_to(home, index);
+            self.owned.restore(namespace, name, owned);
+        }
+        None
+    }
+
+    /// Marks both shards of something that is stored in another one than its own: the number of shards changed.
+    fn move_to(&mut self, home: u16, stored: u16) {
+        if home != stored {
+            self.dirty.extend([home, stored]);
+        }
+    }
+
+    /// Records a value that was read from a store.
+    pub fn record_value(
+        &mut self,
+        cluster_pull_secret: &str,
+        registry: &RegistrySource,
+        version: &Version,
+        config: &DockerConfig,
+    ) {
+        let changed = self.values.record(cluster_pull_secret, registry, version, config);
+        self.mark_values(changed);
+    }
+
+    /// Forgets the values and records for which nothing exists any more.
+    pub fn retain(
+        &mut self,
+        keep_value: impl Fn(&ValueId) -> bool,
+        keep_record: impl Fn(&str, &NamespaceName) -> bool,
+    ) {
+        let removed = self.values.remove_unless(keep_value);
+        self.mark_values(removed);
+        self.owned.retain(|namespace, _, owner| keep_record(owner, namespace));
+    }
+
+    fn mark_values(&mut self, changed: impl IntoIterator<Item = ValueId>) {
+        if self.shards > 0 {
+            self.dirty.extend(changed.into_iter().map(|id| shard::index_of_value(&id, self.shards)));
+        }
+    }
+
+    /// Returns true if something has to be written.
+    pub fn has_changes(&mut self) -> bool {
+        let changes = self.owned.take_changes();
+        if self.shards > 0 {
+            self.dirty.extend(
+                changes
+                    .iter()
+                    .map(|(owner, namespace)| shard::index_of_record(owner, namespace, self.shards)),
+            );
+        }
+        self.dirty.iter().any(|index| self.versions.contains_key(index))
+    }
+
+    /// Returns the shards that have to be written, and takes them as written until
+    /// [`on_failed`](Self::on_failed).
+    pub fn take_pending(&mut self) -> Vec<PendingShard> {
+        if !self.has_changes() {
+            return Vec::new();
+        }
+        let (indices, unreadable): (BTreeSet<u16>, BTreeSet<u16>) =
+            std::mem::take(&mut self.dirty).into_iter().partition(|index| self.versions.contains_key(index));
+        self.dirty = unreadable;
+        let mut shards: BTreeMap<u16, Shard> =
+            indices.iter().map(|index| (*index, Shard::default())).collect();
+        for (id, value) in self.values.iter() {
+            if let Some(shard) = shards.get_mut(&shard::index_of_value(id, self.shards)) {
+                shard.values.push((id.clone(), value.clone()));
+            }
+        }
+        for (namespace, name, owned) in self.owned.iter() {
+            let home = shard::index_of_record(&owned.cluster_pull_secret, namespace, self.shards);
+            if let Some(shard) = shards.get_mut(&home) {
+                shard.records.push((namespace.clone(), name.clone(), owned.clone()));
+            }
+        }
+        let pending = shards.into_iter().map(|(index, shard)| {
+            let encoded = shard.encode();
+            self.left_out.insert(index, encoded.left_out.clone());
+            PendingShard { index, resource_version: self.versions[&index].clone(), encoded }
+        });
+        pending.collect()
+    }
+
+    /// Records the `resourceVersion` of a shard that was written.
+    pub fn on_written(&mut self, index: u16, resource_version: String) {
+        self.versions.insert(index, Some(resource_version));
+    }
+
+    /// Records that a shard could not be written: it is going to be tried again.
+    pub fn on_failed(&mut self, index: u16) {
+        self.dirty.insert(index);
+    }
+
+    /// Returns the ClusterPullSecrets of which something is known to this process only: it has no room in a shard.
+    #[must_use]
+    pub fn left_out(&self) -> BTreeSet<&str> {
+        self.left_out.values().flatten().map(String::as_str).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

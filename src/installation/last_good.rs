@@ -1,0 +1,122 @@
+//! The last good values: for each registry of each ClusterPullSecret the credentials that were read last.
+//!
+//! Pure. A new namespace gets them while the store is away.
+
+use std::collections::BTreeMap;
+
+use crate::credential::{StoreKey, Version};
+use crate::docker_config::DockerConfig;
+use crate::docker_config::host_key::HostKey;
+use crate::docker_config::registry_source::RegistrySource;
+
+/// The identity of a last good value.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ValueId {
+    /// The ClusterPullSecret.
+    pub cluster_pull_secret: String,
+    /// The host of the registry; `None` for a whole docker config.
+    pub host: Option<HostKey>,
+    /// The key that it was read from.
+    pub store_key: StoreKey,
+}
+
+/// A last good value.
+#[derive(Clone, Debug)]
+pub struct LastGoodValue {
+    /// The version that it was read at.
+    pub version: Version,
+    /// The credentials.
+    pub config: DockerConfig,
+}
+
+/// The last good values of all ClusterPullSecrets.
+#[derive(Debug, Default)]
+pub struct LastGoodValues(BTreeMap<ValueId, LastGoodValue>);
+
+impl ValueId {
+    /// Creates the identity of the value of one registry.
+    #[must_use]
+    pub fn new(cluster_pull_secret: &str, registry: &RegistrySource) -> Self {
+        Self {
+            cluster_pull_secret: cluster_pull_secret.to_owned(),
+            host: registry.host.clone(),
+            store_key: registry.store_key.clone(),
+        }
+    }
+}
+
+impl LastGoodValues {
+    /// Returns the last good value of a registry.
+    #[must_use]
+    pub fn get(&self, cluster_pull_secret: &str, registry: &RegistrySource) -> Option<&LastGoodValue> {
+        self.0.get(&ValueId::new(cluster_pull_secret, registry))
+    }
+
+    /// Records a value that was read; returns its identity if it differs from the one before.
+    pub fn record(
+        &mut self,
+        cluster_pull_secret: &str,
+        registry: &RegistrySource,
+        version: &Version,
+        config: &DockerConfig,
+    ) -> Option<ValueId> {
+        let id = ValueId::new(cluster_pull_secret, registry);
+        let known = self.0.get(&id);
+        if known.is_some_and(|known| known.version == *version && known.config.is_same_as(config)) {
+            return None;
+        }
+        let value = LastGoodValue { version: version.clone(), config: config.clone() };
+        self.0.insert(id.clone(), value);
+        Some(id)
+    }
+
+    /// Adds a value that was read from regcred's namespace, unless there is a later one.
+    pub fn restore(&mut self, id: ValueId, value: LastGoodValue) {
+        self.0.entry(id).or_insert(value);
+    }
+
+    /// Removes the values for which `keep` is false, and returns their identities.
+    pub fn remove_unless(&mut self, keep: impl Fn(&ValueId) -> bool) -> Vec<ValueId> {
+        let removed: Vec<_> = self.0.keys().filter(|id| !keep(id)).cloned().collect();
+        self.0.retain(|id, _| keep(id));
+        removed
+    }
+
+    /// All values by identity.
+    pub fn iter(&self) -> impl Iterator<Item = (&ValueId, &LastGoodValue)> {
+        self.0.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use crate::reconcile::fixture::{recorded, registry};
+
+    #[test]
+    fn value_is_found_by_cluster_pull_secret_registry_and_key() {
+        let values = recorded("images", &[("ghcr.io", "1", "pw")]);
+        let value = values.get("images", &registry("ghcr.io")).expect("a value");
+        let passwords: Vec<_> = value.config.auths.values().map(|it| it.password.expose_secret()).collect();
+        assert_eq!((value.version.0.as_str(), passwords), ("1", vec!["pw"]));
+        assert!(values.get("other", &registry("ghcr.io")).is_none());
+        let mut other_key = registry("ghcr.io");
+        other_key.store_key.key = "another".into();
+        assert!(values.get("images", &other_key).is_none(), "its value may be of another account");
+    }
+
+    #[test]
+    fn only_a_change_is_reported() {
+        let mut values = recorded("images", &[("ghcr.io", "1", "pw")]);
+        let config = values.get("images", &registry("ghcr.io")).expect("a value").config.clone();
+        assert_eq!(values.record("images", &registry("ghcr.io"), &"1".into(), &config), None);
+        assert!(values.record("images", &registry("ghcr.io"), &"2".into(), &config).is_some());
+    }
+
+    #[test]
+    fn debug_does_not_show_the_password() {
+        let values = recorded("images", &[("ghcr.io", "1", "s3cret-sentinel")]);
+        assert!(!format!("{values:?}").contains("s3cret-sentinel"));
+    }
+}

@@ -1,0 +1,135 @@
+//! What is written after a change, and what is kept after a restart.
+
+use k8s_openapi::ByteString;
+
+use super::*;
+use crate::reconcile::fixture::{host_key, registry};
+
+const UID: &str = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0";
+const SHARDS: u16 = 16;
+
+/// An installation of which no shard exists.
+fn empty() -> Installation {
+    let mut installation = Installation::new(Arc::new(OwnershipKey::new("a", &[1; 32], None)), SHARDS);
+    for index in 0..SHARDS {
+        let content = Ok(Shard::default());
+        installation.restore(StoredShard { index, resource_version: None, content });
+    }
+    installation
+}
+
+fn record_password(installation: &mut Installation, password: &str) {
+    let credential = crate::credential::Credential { username: "robot".into(), password: password.into() };
+    let config = DockerConfig { auths: [(host_key("ghcr.io"), credential)].into() };
+    installation.record_value("images", &registry("ghcr.io"), &"1".into(), &config);
+}
+
+/// Both a value and a record.
+fn filled() -> Installation {
+    let mut installation = empty();
+    record_password(&mut installation, "one");
+    installation.owned.record_write(&"web".into(), &"regcred".into(), "images", (UID, "7"));
+    installation
+}
+
+/// Restarts with the shards as they would be written.
+fn restart(mut before: Installation, shards: u16) -> Installation {
+    let mut next = Installation::new(Arc::new(OwnershipKey::new("a", &[1; 32], None)), shards);
+    for PendingShard { index, encoded, .. } in before.take_pending() {
+        let resource_version = Some("1".to_owned());
+        next.restore(StoredShard { index, resource_version, content: Shard::decode(&encoded.data) });
+    }
+    next
+}
+
+fn knows_everything(installation: &Installation) -> bool {
+    installation.values().get("images", &registry("ghcr.io")).is_some()
+        && installation.owned.owner(&"web".into(), &"regcred".into(), UID) == Some("images")
+}
+
+#[test]
+fn nothing_is_written_without_a_change() {
+    let mut installation = empty();
+    assert!(installation.take_pending().is_empty());
+    record_password(&mut installation, "one");
+    assert_eq!(installation.take_pending().len(), 1);
+    record_password(&mut installation, "one");
+    assert!(!installation.has_changes());
+}
+
+#[test]
+fn restart_restores_values_and_records() {
+    let mut next = restart(filled(), SHARDS);
+    assert!(knows_everything(&next));
+    assert!(!next.has_changes());
+}
+
+#[test]
+fn other_number_of_shards_moves_what_is_stored() {
+    let mut next = restart(filled(), 3);
+    assert!(knows_everything(&next));
+    for index in 0..3 {
+        next.versions.entry(index).or_insert(None);
+    }
+    assert!(next.has_changes());
+    assert!(knows_everything(&restart(next, 3)));
+}
+
+#[test]
+fn failed_write_is_tried_again() {
+    let mut installation = filled();
+    let pending = installation.take_pending();
+    let failed = pending[0].index;
+    installation.on_failed(failed);
+    installation.on_written(pending[1].index, "5".into());
+    let again: Vec<_> = installation.take_pending().iter().map(|it| it.index).collect();
+    assert_eq!(again, [failed]);
+}
+
+#[test]
+fn invalid_shard_is_rebuilt_from_memory() {
+    let mut installation = filled();
+    let index = installation.take_pending()[0].index;
+    let broken = [("values".to_owned(), ByteString(b"x".to_vec()))].into();
+    let content = Shard::decode(&broken);
+    let resource_version = Some("9".to_owned());
+    assert!(installation.restore(StoredShard { index, resource_version, content }).is_some());
+    let pending = installation.take_pending();
+    assert_eq!((pending.len(), pending[0].resource_version.as_deref()), (1, Some("9")));
+    assert!(knows_everything(&installation));
+}
+
+#[test]
+fn shard_of_another_writer_adds_what_is_not_known() {
+    let mut installation = empty();
+    record_password(&mut installation, "newer");
+    let mut other = filled();
+    for PendingShard { index, encoded, .. } in other.take_pending() {
+        let content = Shard::decode(&encoded.data);
+        installation.restore(StoredShard { index, resource_version: Some("4".to_owned()), content });
+    }
+    assert!(knows_everything(&installation));
+    let value = installation.values().get("images", &registry("ghcr.io")).expect("a value");
+    assert_eq!(
+        secrecy::ExposeSecret::expose_secret(&value.config.auths[&host_key("ghcr.io")].password),
+        "newer"
+    );
+}
+
+#[test]
+fn nothing_is_kept_of_what_does_not_exist() {
+    let mut installation = filled();
+    installation.take_pending();
+    installation.retain(|id| id.cluster_pull_secret != "images", |owner, _| owner != "images");
+    assert_eq!(installation.take_pending().len(), 2);
+    assert!(installation.values().iter().next().is_none() && installation.owned.iter().next().is_none());
+}
+
+#[test]
+fn without_access_nothing_is_written() {
+    let mut installation = Installation::default();
+    record_password(&mut installation, "one");
+    installation.owned.record_write(&"web".into(), &"regcred".into(), "images", (UID, "7"));
+    assert!(!installation.has_changes() && installation.take_pending().is_empty());
+    assert!(knows_everything(&installation), "it is known to this process");
+}

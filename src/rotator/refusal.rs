@@ -1,0 +1,65 @@
+//! The reasons why a Secret is not changed.
+
+use crate::cluster::{PULL_SECRET_TYPE, SecretBody};
+use crate::docker_config::host_key::HostKey;
+use crate::manifest::status::reason::AppliedReason;
+
+/// The reason why a Secret is not changed, with the fix.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// regcred did not create the Secret, and may not adopt it.
+    #[error(
+        "regcred did not create this Secret. {}choose another `secretName`",
+        if *is_adoptable { "Set `existing: Adopt` to take it over, or " } else { "Delete it, or " }
+    )]
+    Foreign {
+        /// True if its type is right, and the Secret is not immutable.
+        is_adoptable: bool,
+    },
+    /// The Secret has entries that adoption would remove.
+    #[error(
+        "regcred did not create this Secret, and it has entries for other registries: {}. Set `existing: AdoptAndKeep` to keep them, or move them to another Secret",
+        shown(.0)
+    )]
+    ForeignEntries(Vec<String>),
+    /// The Secret belongs to another ClusterPullSecret.
+    #[error(
+        "this Secret belongs to ClusterPullSecret {0}. Choose another `secretName` or other namespaces for one of the two"
+    )]
+    ClaimedBy(String),
+    /// The kubelet does not read this type as a docker config, and a type cannot be changed.
+    #[error("this Secret has type {0}, which cannot be changed. Delete it, or choose another `secretName`")]
+    WrongType(String),
+    /// The data of the Secret cannot be changed.
+    #[error("this Secret is immutable. Delete it, or choose another `secretName`")]
+    Immutable,
+}
+
+impl Refusal {
+    /// Suggests adoption only where the Secret can be adopted.
+    pub(super) fn foreign(body: &SecretBody) -> Self {
+        Self::Foreign { is_adoptable: body.type_ == PULL_SECRET_TYPE && !body.immutable }
+    }
+
+    /// Returns the reason in a report.
+    #[must_use]
+    pub fn reason(&self) -> AppliedReason {
+        match self {
+            Self::Foreign { .. } | Self::ForeignEntries(_) | Self::ClaimedBy(_) => AppliedReason::Conflict,
+            Self::WrongType(_) => AppliedReason::WrongType,
+            Self::Immutable => AppliedReason::Immutable,
+        }
+    }
+}
+
+/// Joins the first hosts of a list that tenants write: what looks like no host is not shown.
+fn shown(hosts: &[String]) -> String {
+    const MOST: usize = 5;
+    let named = hosts.iter().take(MOST).map(|host| match HostKey::parse(host) {
+        Ok(host) => host.to_string(),
+        Err(_) => "(no valid host)".to_owned(),
+    });
+    let others = hosts.len().saturating_sub(MOST);
+    let others = (others > 0).then(|| format!("{others} others"));
+    named.chain(others).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,115 @@
+//! The requests that write a pull secret, and the state of the Secret after them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{Api, ObjectMeta, Patch};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+use super::Content;
+use crate::cluster::error::{Error, with_timeout};
+use crate::cluster::ownership::Ownership;
+use crate::cluster::ownership::evidence::Evidence;
+use crate::cluster::{
+    DOCKER_CONFIG_KEY, DockerConfigBytes, OWNER, PULL_SECRET_TYPE, Secret, SecretBody, VERSIONS, params,
+};
+use crate::object_name::NamespaceName;
+
+/// The Secret of one namespace, as it is going to be written.
+pub(super) struct DesiredWrite<'a> {
+    pub(super) namespace: &'a NamespaceName,
+    pub(super) content: &'a Content,
+    pub(super) owner: &'a Ownership,
+    pub(super) docker_config: DockerConfigBytes,
+}
+
+impl DesiredWrite<'_> {
+    fn annotations(&self) -> BTreeMap<&'static str, String> {
+        let versions = (VERSIONS, self.content.versions.clone());
+        self.owner.signature(self.namespace).into_iter().chain([versions]).collect()
+    }
+
+    /// Returns the state of the Secret after the write.
+    pub(super) fn as_written(&self, metadata: ObjectMeta) -> Secret {
+        let owner = self.owner.cluster_pull_secret.clone();
+        let is_signed = self.owner.key.is_some();
+        Secret {
+            evidence: if is_signed { Evidence::Signed(owner) } else { Evidence::Unverified(owner) },
+            marks: None,
+            versions: Some(self.content.versions.clone()),
+            body: Some(SecretBody {
+                type_: PULL_SECRET_TYPE.to_owned(),
+                docker_config: Some(Arc::clone(&self.docker_config)),
+                ..SecretBody::default()
+            }),
+            ..Secret::from_metadata(metadata)
+        }
+    }
+
+    pub(super) async fn create(&self, secrets: &Api<core::Secret>) -> Result<ObjectMeta, Error> {
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let annotations = self.annotations().into_iter().map(|(name, value)| (name.to_owned(), value));
+        let docker_config = ByteString(self.docker_config.expose_secret().to_vec());
+        let secret = core::Secret {
+            metadata: ObjectMeta {
+                name: Some(self.owner.secret_name.clone().into()),
+                labels: Some(self.owner.labels().into_iter().map(owned).collect()),
+                annotations: Some(annotations.collect()),
+                ..ObjectMeta::default()
+            },
+            type_: Some(PULL_SECRET_TYPE.to_owned()),
+            data: Some([(DOCKER_CONFIG_KEY.to_owned(), docker_config)].into()),
+            ..core::Secret::default()
+        };
+        match with_timeout(secrets.create(&params::create(), &secret)).await {
+            Ok(secret) => Ok(secret.metadata),
+            // The namespace is missing: it was deleted since it was observed.
+            Err(Error::NotFound(_)) => Err(Error::NamespaceTerminating),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the merge patch of an existing Secret.
+    pub(super) fn patch(
+        &self,
+        resource_version: &str,
+        owners: Option<Vec<OwnerReference>>,
+        removes_signature: bool,
+    ) -> Value {
+        let mut patch = json!({
+            "metadata": {
+                "resourceVersion": resource_version,
+                "labels": self.owner.labels(),
+                "annotations": self.annotations(),
+            },
+            "data": { DOCKER_CONFIG_KEY: STANDARD.encode(self.docker_config.expose_secret()) },
+        });
+        if let Some(owners) = owners {
+            patch["metadata"]["ownerReferences"] = json!(owners);
+        }
+        if removes_signature {
+            patch["metadata"]["annotations"][OWNER] = Value::Null;
+        }
+        patch
+    }
+
+    pub(super) async fn update(
+        &self,
+        secrets: &Api<core::Secret>,
+        patch: Value,
+    ) -> Result<ObjectMeta, Error> {
+        let name = &self.owner.secret_name;
+        match with_timeout(secrets.patch_metadata(name, &params::patch(), &Patch::Merge(patch))).await {
+            Ok(secret) => Ok(secret.metadata),
+            // The observed Secret was deleted since.
+            Err(Error::NotFound(message)) => Err(Error::Changed(message)),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The last good values in regcred's own namespace, and the record of the Secrets that it wrote.
+
+use harness::{NAMESPACE, TestCluster, until};
+use serde_json::{Value, json};
+
+use crate::cluster::test_cluster;
+use crate::controller::RunController as _;
+
+fn secrets_path() -> String {
+    format!("/api/v1/namespaces/{NAMESPACE}/secrets")
+}
+
+/// The Secrets with last good values.
+async fn shards(cluster: &TestCluster) -> Vec<Value> {
+    let path = format!("{}?fieldSelector=type%3Dregcred.dev/last-good", secrets_path());
+    let list = cluster.kube.get(&path).await.expect("a list");
+    list["items"].as_array().cloned().unwrap_or_default()
+}
+
+/// The warnings of a log that contain this text.
+fn warnings(lines: &[Value], text: &str) -> usize {
+    let warnings = lines.iter().filter(|line| line["level"] == "WARN");
+    warnings.filter(|line| line.to_string().contains(text)).count()
+}
+
+#[tokio::test]
+async fn planted_password_does_not_spread_while_the_store_is_away() {
+    let mut cluster = test_cluster("good-planted", 3).await;
+    let first = cluster.start_synced("one").await;
+    cluster.until_idle().await;
+    assert_eq!(first.terminate().await.0, Some(0));
+    cluster.vault.seal().await.expect("Vault can be sealed");
+    // Every namespace holds it: no majority makes a tenant's value true.
+    let planted = "eyJhdXRocyI6eyJnaGNyLmlvIjp7InVzZXJuYW1lIjoicm9ib3QiLCJwYXNzd29yZCI6InBsYW50ZWQiLCJhdXRoIjoiY205aWIzUTZjR3hoYm5SbFpBPT0ifX19";
+    for namespace in &cluster.namespaces {
+        let path = format!("/api/v1/namespaces/{namespace}/secrets/regcred");
+        let edit = json!({"data": {".dockerconfigjson": planted}});
+        cluster.kube.patch(&path, &edit).await.expect("an edit");
+    }
+    let _next = cluster.controller().start().await;
+    cluster.add_namespace("good-planted-late").await;
+    until("the new namespace has the last good value", async || {
+        let passwords = cluster.passwords("good-planted-late").await;
+        passwords.get("ghcr.io").is_some_and(|password| password == "one")
+    })
+    .await;
+    cluster.vault.unseal().await.expect("Vault can be unsealed");
+    cluster.until_synced("one").await;
+}
+
+#[tokio::test]
+async fn rotation_is_saved_in_few_requests_and_nothing_at_rest() {
+    let cluster = test_cluster("good-save", 5).await;
+    let _controller = cluster.start_synced("one").await;
+    until("the key and the values are stored", async || !shards(&cluster).await.is_empty()).await;
+    cluster.until_idle().await;
+    let mark = cluster.mark();
+    cluster.put_password("two").await;
+    cluster.request_rotation(cluster.name).await;
+    cluster.until_synced("two").await;
+    cluster.until_idle().await;
+    let writes = cluster.own_writes(mark).await;
+    assert!((1..=6).contains(&writes.len()), "{writes:?}");
+    for secret in shards(&cluster).await {
+        assert_eq!(secret["type"], "regcred.dev/last-good");
+    }
+}
+
+#[tokio::test]
+async fn broken_shards_are_reported_and_rebuilt() {
+    let cluster = test_cluster("good-broken", 2).await;
+    let first = cluster.start_synced("one").await;
+    cluster.until_idle().await;
+    assert_eq!(first.terminate().await.0, Some(0));
+    let stored = shards(&cluster).await;
+    assert!(!stored.is_empty());
+    for secret in &stored {
+        let path = format!("{}/{}", secrets_path(), secret["metadata"]["name"].as_str().expect("a name"));
+        let edit = json!({"data": {"values": "eHh4", "secrets": null}});
+        cluster.kube.patch(&path, &edit).await.expect("an edit");
+    }
+    let next = cluster.controller().start().await;
+    until("every shard is replaced", async || {
+        shards(&cluster)
+            .await
+            .iter()
+            .all(|it| it["data"]["values"] != "eHh4" && it["data"]["secrets"].is_string())
+    })
+    .await;
+    assert_eq!(warnings(&next.lines(), "is broken and will be replaced"), stored.len());
+    assert_eq!(cluster.out_of_sync("one").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn deleted_shard_is_created_by_the_next_change() {
+    let cluster = test_cluster("good-deleted", 2).await;
+    let _controller = cluster.start_synced("one").await;
+    cluster.until_idle().await;
+    for secret in shards(&cluster).await {
+        let path = format!("{}/{}", secrets_path(), secret["metadata"]["name"].as_str().expect("a name"));
+        cluster.kube.delete(&path).await.expect("a deletion");
+    }
+    cluster.put_password("two").await;
+    cluster.request_rotation(cluster.name).await;
+    cluster.until_synced("two").await;
+    until("the values are stored", async || !shards(&cluster).await.is_empty()).await;
+}
+
+#[tokio::test]
+async fn labels_decide_without_access_to_the_own_namespace() {
+    let cluster = test_cluster("good-forbidden", 2).await;
+    let path = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{NAMESPACE}/roles/regcred");
+    let role = cluster.kube.get(&path).await.expect("a Role");
+    let mut narrowed = role.clone();
+    narrowed["rules"].as_array_mut().expect("rules").retain(|rule| rule["resources"] != json!(["secrets"]));
+    narrowed["metadata"].as_object_mut().expect("metadata").remove("resourceVersion");
+    cluster.kube.put(&path, &narrowed).await.expect("a Role");
+    let controller = cluster.start_synced("one").await;
+    cluster.until_idle().await;
+    let (lines, secrets) = (controller.lines(), cluster.secrets().await);
+    let mut restored = role;
+    restored["metadata"].as_object_mut().expect("metadata").remove("resourceVersion");
+    cluster.kube.put(&path, &restored).await.expect("a Role");
+    assert_eq!(warnings(&lines, "no access to regcred's own namespace"), 1);
+    assert!(secrets.values().all(|it| it["metadata"]["annotations"].get("regcred.dev/owner").is_none()));
+
+    // With access every Secret is signed.
+    assert_eq!(controller.terminate().await.0, Some(0));
+    let _next = cluster.controller().start().await;
+    until("every Secret is signed", async || {
+        let secrets = cluster.secrets().await;
+        secrets.values().all(|it| it["metadata"]["annotations"]["regcred.dev/owner"].is_string())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rotated_key_signs_every_secret_again() {
+    let cluster = test_cluster("good-key", 2).await;
+    let first = cluster.start_synced("one").await;
+    cluster.until_idle().await;
+    assert_eq!(first.terminate().await.0, Some(0));
+    let signatures = async || {
+        let secrets = cluster.secrets().await.into_values();
+        let signatures = secrets.map(|it| it["metadata"]["annotations"]["regcred.dev/owner"].clone());
+        signatures.collect::<Vec<_>>()
+    };
+    let before = signatures().await;
+    let path = format!("{}/regcred-ownership-key", secrets_path());
+    let key = cluster.kube.get(&path).await.expect("the key")["data"]["key"].clone();
+    let moved = json!({"data": {"previousKey": key, "key": null}});
+    cluster.kube.patch(&path, &moved).await.expect("a patch");
+    let mark = cluster.mark();
+    let _next = cluster.controller().start().await;
+    until("every Secret has another signature", async || {
+        signatures().await.iter().zip(&before).all(|(now, before)| now.is_string() && now != before)
+    })
+    .await;
+    let writes = cluster.writes(mark).await;
+    assert!(
+        !writes.iter().any(|it| it.starts_with("delete") || it.starts_with("create secrets")),
+        "{writes:?}"
+    );
+    assert_eq!(cluster.out_of_sync("one").await, Vec::<String>::new());
+    let done = json!({"data": {"previousKey": null}});
+    cluster.kube.patch(&path, &done).await.expect("a patch");
+}
