@@ -1,8 +1,10 @@
 //! The docker config in a pull secret.
 //!
-//! In: credentials by host key. Out: the bytes of `.dockerconfigjson`, and the reverse.
-//! The same credentials always render to the same bytes, so that nodes can reuse in every namespace the
-//! credentials verified in one. JSON is written by serde, never by string.
+//! In: credentials by host key. Out: the bytes of `.dockerconfigjson`, and the reverse. Entries are written
+//! with `auth` alone, as `docker login` does: every client reads that form, and docker, crane, BuildKit and
+//! nerdctl refuse the other fields in `DOCKER_AUTH_CONFIG`. The same credentials always render to the same bytes,
+//! so that nodes can reuse in every namespace the credentials verified in one. JSON is written by serde, never
+//! by string.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::credential::Credential;
 use host_key::HostKey;
 
+pub mod capacity;
+pub mod earlier_form;
 pub mod foreign;
 pub mod host_key;
 pub mod registry_source;
@@ -30,16 +34,17 @@ pub struct DockerConfig {
 }
 
 impl DockerConfig {
-    /// Renders the bytes of `.dockerconfigjson`: entries in the order of their host keys, each with
-    /// `username`, `password` and `auth`, which the kubelet prefers.
-    /// No `email`: it is part of the hash by which a node recognises a credential.
+    /// Renders the bytes of `.dockerconfigjson`: entries in the order of their keys, Docker Hub under both of
+    /// its keys, each with `auth` alone. No `email`: it is part of the hash by which a node recognises a
+    /// credential.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "a map of strings always has a JSON form")]
     pub fn render(&self) -> SecretSlice<u8> {
-        let auths = self.auths.iter().map(|(host, credential)| (host.as_str(), credential.into())).collect();
-        let bytes =
-            serde_json::to_vec(&RenderedConfig { auths }).expect("a map of strings always has a JSON form");
-        bytes.into()
+        let entries = self.auths.iter().flat_map(|(host, credential)| {
+            host.config_keys().map(move |key| (key, RenderedEntry { auth: encode_auth(credential) }))
+        });
+        let config = RenderedConfig { auths: entries.collect() };
+        serde_json::to_vec(&config).expect("a map of strings always has a JSON form").into()
     }
 
     /// Returns true if both hold the same credentials.
@@ -49,15 +54,17 @@ impl DockerConfig {
     }
 
     /// Parses the entries of a pull secret in the cluster and drops malformed ones, because the caller
-    /// needs only the entries worth keeping.
+    /// needs only the entries worth keeping. Where both keys of Docker Hub are there, `docker.io` is taken, as
+    /// by the kubelet.
     #[must_use]
     pub fn parse_lenient(bytes: &[u8]) -> Self {
         let Ok(config) = serde_json::from_slice::<RawConfig>(bytes) else {
             return Self::default();
         };
-        let auths = config
-            .auths
+        // A later entry replaces an earlier one of the same registry.
+        let auths = host_key::split_last_resort(config.auths)
             .into_iter()
+            .flatten()
             .filter_map(|(host, entry)| Some((HostKey::parse(&host).ok()?, entry_credential(entry).ok()?)))
             .collect();
         Self { auths }
@@ -67,22 +74,19 @@ impl DockerConfig {
 /// A docker config as regcred writes it.
 #[derive(Serialize)]
 struct RenderedConfig<'a> {
-    auths: BTreeMap<&'a str, RenderedEntry<'a>>,
+    auths: BTreeMap<&'a str, RenderedEntry>,
 }
 
 #[derive(Serialize)]
-struct RenderedEntry<'a> {
-    username: &'a str,
-    password: &'a str,
+struct RenderedEntry {
     auth: String,
 }
 
-impl<'a> From<&'a Credential> for RenderedEntry<'a> {
-    fn from(credential: &'a Credential) -> Self {
-        let password = credential.password.expose_secret();
-        let auth = STANDARD.encode(format!("{}:{password}", credential.username));
-        Self { username: &credential.username, password, auth }
-    }
+/// Encodes `auth`: base64 of `username:password`.
+fn encode_auth(credential: &Credential) -> String {
+    let text: SecretString =
+        format!("{}:{}", credential.username, credential.password.expose_secret()).into();
+    STANDARD.encode(text.expose_secret())
 }
 
 /// The error for a username that would end at its colon in `auth` and at the registry.
@@ -160,9 +164,25 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_ordered_and_complete() {
-        let config = config(&[("registry:5000", "b", "two"), ("docker.io", "a", "one")]);
-        insta::assert_snapshot!(text(&config), @r#"{"auths":{"https://index.docker.io/v1/":{"username":"a","password":"one","auth":"YTpvbmU="},"registry:5000":{"username":"b","password":"two","auth":"Yjp0d28="}}}"#);
+    fn entries_are_ordered_and_hold_auth_alone() {
+        let config =
+            config(&[("registry:5000", "b", "two"), ("docker.io", "a", "one"), ("ghcr.io", "c", "3")]);
+        insta::assert_snapshot!(text(&config), @r#"{"auths":{"docker.io":{"auth":"YTpvbmU="},"ghcr.io":{"auth":"Yzoz"},"https://index.docker.io/v1/":{"auth":"YTpvbmU="},"registry:5000":{"auth":"Yjp0d28="}}}"#);
+    }
+
+    #[test]
+    fn path_of_docker_hub_has_one_key() {
+        let config = config(&[("docker.io/team", "a", "one")]);
+        assert_eq!(text(&config), r#"{"auths":{"docker.io/team":{"auth":"YTpvbmU="}}}"#);
+    }
+
+    #[test]
+    fn docker_hub_under_both_keys_is_one_entry_as_for_the_kubelet() {
+        let both = br#"{"auths":{"docker.io":{"auth":"YTpvbmU="},"https://index.docker.io/v1/":{"auth":"Yjp0d28="}}}"#;
+        let only =
+            br#"{"auths":{"docker.io":{"auth":"!"},"https://index.docker.io/v1/":{"auth":"Yjp0d28="}}}"#;
+        assert!(DockerConfig::parse_lenient(both).is_same_as(&config(&[("docker.io", "a", "one")])));
+        assert!(DockerConfig::parse_lenient(only).is_same_as(&config(&[("docker.io", "b", "two")])));
     }
 
     #[test]

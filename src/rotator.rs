@@ -25,9 +25,11 @@ use crate::docker_config::{foreign, versions};
 use crate::manifest::cluster_pull_secret::Existing;
 use crate::object_name::NamespaceName;
 
+mod difference;
 mod refusal;
 mod write;
 
+pub use difference::Difference;
 pub use refusal::Refusal;
 use write::DesiredWrite;
 
@@ -68,7 +70,7 @@ pub enum Outcome {
     /// The Secret was created.
     Created,
     /// The Secret was changed in place.
-    Updated,
+    Updated(Difference),
     /// The Secret was not changed.
     Refused(Refusal),
 }
@@ -204,7 +206,8 @@ pub async fn apply(
             Decision::Update { resource_version, owners } => {
                 let marks = observed.as_ref().and_then(|it| it.marks.as_ref());
                 let patch = desired.patch(&resource_version, owners, owner.removes_signature(marks));
-                (desired.update(&secrets, patch).await, Outcome::Updated)
+                let difference = Difference::between(observed.as_ref(), &desired.docker_config);
+                (desired.update(&secrets, patch).await, Outcome::Updated(difference))
             }
         };
         match (written, backoff.next()) {

@@ -23,6 +23,7 @@ use crate::reconcile::guards::Guards;
 use crate::reconcile::plan::NamespacePlan;
 use crate::reconcile::target::{self, Target, TargetInput};
 use crate::report::{NamespaceReport, ResultKind, TargetReason};
+use crate::rotator::Difference;
 use crate::trigger::Trigger;
 
 /// Items that one turn of the loop takes from the queue.
@@ -199,6 +200,9 @@ impl Controller {
             if !applied.writes.is_empty() && !has_failed {
                 reconciliation.record_write(now);
             }
+            if applied.difference == Some(Difference::Credentials) {
+                reconciliation.record_credentials();
+            }
             reconciliation.failed += usize::from(has_failed);
             reconciliation.has_unsent_write |= is_unsent;
         }
@@ -207,13 +211,15 @@ impl Controller {
         }
     }
 
-    /// Records a revert where a Secret that was in sync had to be restored.
+    /// Records a revert where a Secret that was in sync had to be restored. The form of earlier versions
+    /// is no revert by another writer: a job with their `rotate` may not be upgraded yet.
     fn detect_secret_drift(&mut self, item: &Item, applied: &Applied, now: Instant) {
         let Item { cluster_pull_secret, namespace } = item;
         let Some(state) = self.objects.get(cluster_pull_secret) else { return };
         let was_in_sync = state.targets.get(namespace).is_some_and(|it| it.failure.is_none());
         let is_drift = state.reconciliation.as_ref().is_some_and(|it| it.cause.trigger == Trigger::Drift);
-        let is_restored = applied.writes.contains(&(WriteKind::Secret, WriteOutcome::Updated));
+        let is_restored = applied.writes.contains(&(WriteKind::Secret, WriteOutcome::Updated))
+            && applied.difference != Some(Difference::Form);
         if was_in_sync && is_drift && is_restored {
             let resource = ManagedResource::Secret(state.manifest.secret_name.clone());
             let jitter = self.jitter();

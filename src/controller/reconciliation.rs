@@ -30,9 +30,11 @@ pub struct Reconciliation {
     /// The start; the cause may be older.
     pub started: Instant,
     /// True if it found a new version of a credential.
-    pub is_rotation: bool,
+    is_rotation: bool,
     /// Namespaces in which something was written.
     pub written: usize,
+    /// True if a Secret got other credentials than it had.
+    has_new_credentials: bool,
     /// Namespaces in which something failed.
     pub failed: usize,
     /// True if a write was not sent because this process does not lead any more.
@@ -96,6 +98,7 @@ impl Reconciliation {
             started: now,
             is_rotation: false,
             written: 0,
+            has_new_credentials: false,
             failed: 0,
             has_unsent_write: false,
             fetched: None,
@@ -166,6 +169,18 @@ impl Reconciliation {
             let first = self.writes.map_or(now, |(first, _)| first);
             self.writes = Some((first, now));
         }
+    }
+
+    /// Records that the credentials of a Secret were written.
+    pub fn record_credentials(&mut self) {
+        self.has_new_credentials = true;
+    }
+
+    /// Returns true if it wrote the credentials of a new version. A new version with the same credentials is
+    /// no rotation, even where Secrets were written in another form.
+    #[must_use]
+    pub fn has_rotated(&self) -> bool {
+        self.is_rotation && self.has_new_credentials
     }
 
     /// Returns its times as a rotation.
@@ -283,5 +298,19 @@ mod tests {
         assert_eq!(reconciliation.joined.len(), 1);
         let next = Reconciliation::from_events(reconciliation.split_off_events(second(3)));
         assert_eq!(next.map(|it| it.cause.since), Some(second(2)));
+    }
+
+    #[test]
+    fn new_version_without_new_credentials_is_no_rotation() {
+        let now = Instant::now();
+        let mut reconciliation = Reconciliation::new(cause(Trigger::Refresh, now), now);
+        reconciliation.record_credentials();
+        assert!(!reconciliation.has_rotated(), "drift was corrected, or a namespace is new");
+        let mut reconciliation = Reconciliation::new(cause(Trigger::Refresh, now), now);
+        reconciliation.mark_rotation(now);
+        reconciliation.record_write(now);
+        assert!(!reconciliation.has_rotated(), "only the form of the Secrets is new");
+        reconciliation.record_credentials();
+        assert!(reconciliation.has_rotated());
     }
 }

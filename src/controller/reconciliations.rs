@@ -216,9 +216,11 @@ impl Controller {
     /// Updates the problems, the metrics and the logged `Ready` of a ClusterPullSecret.
     fn update_ready(&mut self, name: &str) {
         let Some(state) = self.objects.get_mut(name) else { return };
-        state.problems = Guards::new(&state.manifest, &self.cache.cluster).problems;
+        let too_large = state.desired_secret.as_ref().and_then(DesiredSecret::problem);
+        let guards = Guards::new(&state.manifest, &self.cache.cluster);
         let installation = self.cache.installation.as_ref();
-        state.problems.extend(installation.and_then(|it| not_recorded(it, name)));
+        let not_recorded = installation.and_then(|it| not_recorded(it, name));
+        state.problems = guards.problems.into_iter().chain(too_large).chain(not_recorded).collect();
         let out_of_sync = state.out_of_sync();
         self.context.health.metrics.set_targets(name, state.targets.len() - out_of_sync, out_of_sync);
         if let Some(ready) = state.inherited_ready() {
@@ -262,13 +264,14 @@ impl Controller {
             metrics.succeeded(name, now);
         }
         let (namespaces, took) = (state.targets.len(), now.saturating_duration_since(finished.cause.since));
-        let Reconciliation { cause: Cause { trigger, .. }, is_rotation, written, failed, .. } = finished;
+        let is_rotation = finished.has_rotated();
+        let Reconciliation { cause: Cause { trigger, .. }, written, failed, .. } = finished;
         if written + failed > 0 || is_rotation {
             info!(cluster_pull_secret = name, %trigger, is_rotation, namespaces, written, failed, out_of_sync, ?took, "reconciliation finished");
         } else {
             debug!(cluster_pull_secret = name, %trigger, namespaces, out_of_sync, ?took, "reconciliation finished without changes");
         }
-        if is_rotation && written > 0 {
+        if is_rotation {
             let rotation = finished.rotation();
             metrics.propagated(trigger, rotation.took);
             state.last_rotation = Some(rotation);

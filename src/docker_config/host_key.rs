@@ -2,16 +2,21 @@
 //!
 //! In: a registry as people write it. Out: the key that the kubelet finds for the images of that registry
 //! (`pkg/credentialprovider/keyring.go`), or the reason it would never find one, with the correct spelling.
-//! Nothing here uses the network, and an error never repeats the text before an `@`.
+//! Docker Hub is one registry with two keys in a docker config. Nothing here uses the network, and an error
+//! never repeats the text before an `@`.
 
 use std::fmt;
+use std::iter;
 use std::net::Ipv6Addr;
 
-/// The key of Docker Hub for the kubelet, docker and podman.
-const DOCKER_HUB: &str = "https://index.docker.io/v1/";
+/// Docker Hub in the names of images, and the key that the kubelet matches with them.
+const DOCKER_HUB: &str = "docker.io";
 
-/// The hosts in the names of Docker Hub images: the kubelet treats both as `docker.io`.
-const DOCKER_HUB_HOSTS: [&str; 2] = ["docker.io", "index.docker.io"];
+/// The host of the last resort: the kubelet looks there for images of Docker Hub that no other key matches.
+const LAST_RESORT_HOST: &str = "index.docker.io";
+
+/// The only key of Docker Hub that docker, containerd's clients and most libraries know.
+const LAST_RESORT_KEY: &str = "https://index.docker.io/v1/";
 
 /// The server names of Docker Hub, which its images do not use.
 ///
@@ -20,7 +25,7 @@ const DOCKER_HUB_HOSTS: [&str; 2] = ["docker.io", "index.docker.io"];
 /// `docker.io`, in the images too, so none is renamed silently.
 const DOCKER_HUB_SERVERS: [&str; 3] = ["registry-1.docker.io", "registry.hub.docker.com", "hub.docker.com"];
 
-/// A key under `auths`: `ghcr.io`, `registry.example.com:5000/team`, `https://index.docker.io/v1/`.
+/// A key under `auths`: `ghcr.io`, `registry.example.com:5000/team`, `docker.io`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostKey(String);
 
@@ -97,11 +102,8 @@ impl HostKey {
         let (authority, path) = split(text)?;
         let (host, port) = parse_authority(&authority)?;
         let path = parse_path(path)?;
-        if port.is_none() && DOCKER_HUB_HOSTS.contains(&host) {
-            return Ok(Self(match path {
-                "" => DOCKER_HUB.to_owned(),
-                path => format!("docker.io{path}"),
-            }));
+        if port.is_none() && host == LAST_RESORT_HOST {
+            return Ok(Self(format!("{DOCKER_HUB}{path}")));
         }
         if port.is_none() && DOCKER_HUB_SERVERS.contains(&host) {
             return Err(HostKeyError::DockerHubServer);
@@ -116,11 +118,29 @@ impl HostKey {
         }))
     }
 
-    /// The key as a docker config contains it.
+    /// The key by which regcred knows the registry.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns the keys under which a docker config holds the entry.
+    ///
+    /// Docker Hub has two: most clients know only the second, which any other match hides from the kubelet,
+    /// even a glob such as `*.io` in another Secret of the pod.
+    pub fn config_keys(&self) -> impl Iterator<Item = &str> {
+        iter::once(self.as_str()).chain((self.0 == DOCKER_HUB).then_some(LAST_RESORT_KEY))
+    }
+}
+
+/// Splits the entries of a docker config into those that the kubelet uses only as a last resort, which are
+/// those of `index.docker.io`, and all others. Where both parts hold Docker Hub, the second is in use.
+#[must_use]
+pub fn split_last_resort<T>(auths: impl IntoIterator<Item = (String, T)>) -> [Vec<(String, T)>; 2] {
+    let (last_resort, others) = auths
+        .into_iter()
+        .partition(|(key, _)| split(key).is_ok_and(|(authority, _)| authority == LAST_RESORT_HOST));
+    [last_resort, others]
 }
 
 impl fmt::Display for HostKey {

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use secrecy::{ExposeSecret, SecretSlice};
 use serde_json::{Map, Value};
 
-use super::host_key::HostKey;
+use super::host_key::{self, HostKey};
 use super::registry_source::RegistrySource;
 use super::{COLON, DockerConfig, decode_auth, entry_credential};
 use crate::credential::Credential;
@@ -80,6 +80,21 @@ fn docker_config(auths: Value, host: Option<&HostKey>) -> Result<BTreeMap<HostKe
     let Value::Object(auths) = auths else {
         return Err("`auths` is not an object".into());
     };
+    let [last_resort, others] = host_key::split_last_resort(auths);
+    let mut found = entries(last_resort, host)?;
+    // Where both keys of Docker Hub are there, the kubelet takes `docker.io`.
+    found.extend(entries(others, host)?);
+    match host {
+        Some(host) if found.is_empty() => Err(Malformed(format!("`auths` has no entry for {host}"))),
+        None if found.is_empty() => Err("`auths` has no entry".into()),
+        _ => Ok(found),
+    }
+}
+
+fn entries(
+    auths: Vec<(String, Value)>,
+    host: Option<&HostKey>,
+) -> Result<BTreeMap<HostKey, Credential>, Malformed> {
     let mut found = BTreeMap::new();
     for (name, entry) in auths {
         let key = match (HostKey::parse(&name), host) {
@@ -100,11 +115,7 @@ fn docker_config(auths: Value, host: Option<&HostKey>) -> Result<BTreeMap<HostKe
             return Err(Malformed(format!("`auths` holds {key} twice, spelled differently")));
         }
     }
-    match host {
-        Some(host) if found.is_empty() => Err(Malformed(format!("`auths` has no entry for {host}"))),
-        None if found.is_empty() => Err("`auths` has no entry".into()),
-        _ => Ok(found),
-    }
+    Ok(found)
 }
 
 /// Parses a JSON object with the username and the password in separate fields.

@@ -1,7 +1,7 @@
 //! The versions annotation of a pull secret: the store and the version of each entry.
 //!
-//! `ghcr.io=vault:7,https://index.docker.io/v1/=aws:6a7e8feb-…`: host keys hold neither comma nor
-//! equals sign. The annotation holds no secret and no hash of one, so that anyone may read it.
+//! `docker.io=aws:6a7e8feb-…,ghcr.io=vault:7`: host keys hold neither comma nor equals sign. Docker Hub is one
+//! entry here. The annotation holds no secret and no hash of one, so that anyone may read it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -56,10 +56,17 @@ mod tests {
 
     #[test]
     fn rendered_annotation_is_parsed_back() {
-        let annotation = "ghcr.io=vault:7,https://index.docker.io/v1/=aws:6a7e-8feb,r.example.com:5000/t=files:2026-11-22T10:00:00Z";
+        let annotation =
+            "docker.io=aws:6a7e-8feb,ghcr.io=vault:7,r.example.com:5000/t=files:2026-11-22T10:00:00Z";
         let origins = parse_lenient(annotation);
         assert_eq!(render(&origins), annotation);
         assert_eq!(origins.len(), 3);
+    }
+
+    #[test]
+    fn docker_hub_in_an_earlier_annotation_is_the_same_entry() {
+        let earlier = "ghcr.io=vault:7,https://index.docker.io/v1/=aws:6a7e-8feb";
+        assert_eq!(stores(earlier), stores("docker.io=aws:9,ghcr.io=vault:8"));
     }
 
     #[test]

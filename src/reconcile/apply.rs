@@ -113,7 +113,9 @@ pub fn dry_run_target(plan: &NamespacePlan, target: &Target) -> NamespaceReport 
     let Target { owner, action, previous, .. } = target;
     let mut report = match action {
         Action::Terminating => NamespaceReport::terminating(namespace),
-        Action::NoCredential => NamespaceReport::no_credential(namespace),
+        Action::NoContent(no_content) => {
+            NamespaceReport::no_content(namespace, no_content.reason(), no_content.to_string())
+        }
         Action::None => NamespaceReport::new(namespace.clone(), ResultKind::Removed),
         Action::Read => NamespaceReport::new(namespace.clone(), ResultKind::Unchanged),
         Action::Apply { secret: Decision::Unchanged, .. } => {
@@ -129,7 +131,7 @@ pub fn dry_run_target(plan: &NamespacePlan, target: &Target) -> NamespaceReport 
         }
         Action::Apply { secret: Decision::Read | Decision::Update { .. }, content, .. } => {
             let observed = plan.secrets.get(&owner.secret_name);
-            let mut report = NamespaceReport::from_outcome(namespace, Ok(Outcome::Updated));
+            let mut report = NamespaceReport::new(namespace.clone(), ResultKind::Updated);
             report.changes = diff::secret_changes(observed, content);
             report
         }

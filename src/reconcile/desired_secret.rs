@@ -6,26 +6,61 @@
 
 use std::sync::Arc;
 
+use secrecy::ExposeSecret;
+
 use super::last_good::{self, SecretEntries, SecretEntry};
 use super::resolve::{FetchedCredentials, Resolved, ResolvedRegistry};
 use crate::cluster::Namespace;
+use crate::docker_config::capacity::{self, TooLarge};
 use crate::docker_config::host_key::HostKey;
 use crate::docker_config::versions::EntryOrigin;
 use crate::docker_config::{DockerConfig, versions};
 use crate::installation::Installation;
 use crate::installation::last_good::LastGoodValues;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
-use crate::report::RegistryReport;
+use crate::manifest::status::reason::AppliedReason;
+use crate::report::{Problem, RegistryReport};
 use crate::rotator::Content;
 
 /// The desired content for each namespace: the same for all where every read succeeded.
 pub struct DesiredSecret {
     resolved: Resolved,
     /// The content where no last good entry is needed; `None` where a read failed.
-    fetched: Option<Arc<Content>>,
+    fetched: Option<Rendered>,
     /// The recorded last good entries of registries that could not be read.
     last_good: SecretEntries,
 }
+
+/// The reason why a namespace gets no content. Its Secret, where there is one, stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoContent {
+    /// No registry has a credential, neither a fetched one nor a last good one.
+    #[error("no registry could be read, and no earlier credential is left in the cluster")]
+    NoCredential,
+    /// No Secret can hold what was read, which is a [problem](DesiredSecret::problem) of the ClusterPullSecret
+    /// as a whole.
+    #[error(
+        "the credentials of the ClusterPullSecret are too large for a Secret, so this one stays as it is"
+    )]
+    TooLarge,
+    /// No Secret can hold what was read together with the last good entries of this namespace.
+    #[error("with the last good entries of this namespace {0}")]
+    TooLargeHere(TooLarge),
+}
+
+impl NoContent {
+    /// Returns the reason in a report.
+    #[must_use]
+    pub fn reason(&self) -> AppliedReason {
+        match self {
+            Self::NoCredential => AppliedReason::NoCredential,
+            Self::TooLarge | Self::TooLargeHere(_) => AppliedReason::TooLarge,
+        }
+    }
+}
+
+/// The content of some entries; `None` without entries.
+type Rendered = Result<Option<Arc<Content>>, TooLarge>;
 
 /// The credentials of one registry before and after a read.
 type BeforeAndAfter<'a> = (Option<&'a FetchedCredentials>, Option<&'a FetchedCredentials>);
@@ -36,7 +71,7 @@ impl DesiredSecret {
     pub fn new(resolved: Resolved, recorded: &LastGoodValues) -> Self {
         let mut desired = Self { resolved, fetched: None, last_good: SecretEntries::new() };
         if desired.is_complete() {
-            desired.fetched = render(desired.entries(&SecretEntries::new()));
+            desired.fetched = Some(render(desired.entries(&SecretEntries::new())));
         }
         desired.refresh_last_good(recorded);
         desired
@@ -115,14 +150,22 @@ impl DesiredSecret {
         self.resolved = resolved;
     }
 
-    /// Returns the content for one namespace; `None` where no registry has a credential.
+    /// Returns the problem of the ClusterPullSecret as a whole: what was read fits into no Secret.
     #[must_use]
-    pub fn content_for(&self, namespace: &Namespace) -> Option<Arc<Content>> {
+    pub fn problem(&self) -> Option<Problem> {
+        let error = self.fetched.as_ref()?.as_ref().err()?;
+        Some(Problem { reason: AppliedReason::TooLarge.into(), message: error.to_string() })
+    }
+
+    /// Returns the content for one namespace.
+    pub fn content_for(&self, namespace: &Namespace) -> Result<Arc<Content>, NoContent> {
         if let Some(fetched) = &self.fetched {
-            return Some(Arc::clone(fetched));
+            let content = fetched.as_ref().map_err(|_| NoContent::TooLarge)?;
+            return content.clone().ok_or(NoContent::NoCredential);
         }
         let own = last_good::own_secret(namespace, &self.resolved.cluster_pull_secret);
-        render(self.entries(&own.map(last_good::from_secret).unwrap_or_default()))
+        let rendered = render(self.entries(&own.map(last_good::from_secret).unwrap_or_default()));
+        rendered.map_err(NoContent::TooLargeHere)?.ok_or(NoContent::NoCredential)
     }
 
     /// Returns the fetched entries, else those of this namespace, else the recorded ones.
@@ -174,13 +217,16 @@ impl DesiredSecret {
     }
 }
 
-fn render(entries: SecretEntries) -> Option<Arc<Content>> {
+fn render(entries: SecretEntries) -> Rendered {
     if entries.is_empty() {
-        return None;
+        return Ok(None);
     }
     let versions = versions::render(entries.iter().map(|(host, entry)| (host, &entry.origin)));
-    let auths = entries.into_iter().map(|(host, entry)| (host, entry.credential)).collect();
-    Some(Arc::new(Content { docker_config: Arc::new(DockerConfig { auths }.render()), versions }))
+    let config =
+        DockerConfig { auths: entries.into_iter().map(|(host, entry)| (host, entry.credential)).collect() };
+    let docker_config = config.render();
+    capacity::check(&config, docker_config.expose_secret().len(), &versions)?;
+    Ok(Some(Arc::new(Content { docker_config: Arc::new(docker_config), versions })))
 }
 
 #[cfg(test)]
@@ -190,7 +236,6 @@ mod tests {
     use crate::reconcile::fixture::recorded;
     use crate::reconcile::fixture::{cluster, cluster_pull_secret, namespace, secret, values};
     use crate::reconcile::resolve;
-    use secrecy::ExposeSecret;
 
     fn bare(secret: Option<Secret>) -> Namespace {
         namespace(secret, ServiceAccount::default())
@@ -211,7 +256,7 @@ mod tests {
         let cluster = cluster(vec![("here", bare(here)), ("elsewhere", bare(Some(elsewhere)))]);
         let recorded = recorded("images", known);
         let content = DesiredSecret::new(resolved, &recorded).content_for(&cluster.namespaces["here"]);
-        let entries = content.map(|content| {
+        let entries = content.ok().map(|content| {
             let config = DockerConfig::parse_lenient(content.docker_config.expose_secret());
             let origins = content.versions.split(',').map(str::to_owned);
             let passwords = config.auths.into_values().map(|it| it.password.expose_secret().to_owned());
@@ -286,5 +331,59 @@ mod tests {
         let contents = ["a", "b"].map(|name| desired.content_for(&cluster.namespaces[name]));
         let [a, b] = contents.map(|content| content.expect("a credential"));
         assert!(Arc::ptr_eq(&a, &b));
+    }
+
+    #[test]
+    fn earlier_form_is_replaced_while_the_store_fails() {
+        let mut held = secret("1", &[("docker.io", "4", "kept")]);
+        let earlier = br#"{"auths":{"https://index.docker.io/v1/":{"username":"robot","password":"kept","auth":"cm9ib3Q6a2VwdA=="}}}"#;
+        held.versions = Some("https://index.docker.io/v1/=vault:4".to_owned());
+        held.body.as_mut().expect("a body").docker_config = Some(Arc::new(earlier.to_vec().into()));
+        check(
+            &["docker.io"],
+            &[("docker.io", "5", "")],
+            Some(held),
+            &[],
+            &["docker.io=vault:4 kept"],
+        );
+        let known = [("docker.io", "4", "kept")];
+        check(&["docker.io"], &[("docker.io", "5", "")], None, &known, &["docker.io=vault:4 kept"]);
+    }
+
+    /// The reason why the namespace `here` gets no content, and the problem of the ClusterPullSecret.
+    fn no_content(
+        read: &[(&str, &str, &str)],
+        here: Option<Secret>,
+    ) -> (Option<NoContent>, Option<AppliedReason>) {
+        let hosts: Vec<_> = read.iter().map(|(host, ..)| *host).collect();
+        let cluster_pull_secret = Arc::new(cluster_pull_secret("images", &hosts));
+        let resolved = resolve::resolve(&cluster_pull_secret, &values(read));
+        let cluster = cluster(vec![("here", bare(here)), ("elsewhere", bare(None))]);
+        let desired = DesiredSecret::new(resolved, &LastGoodValues::default());
+        let problem = desired.problem().map(|problem| {
+            assert!(problem.message.contains("ghcr.io ("), "{}", problem.message);
+            assert_eq!(problem.reason, AppliedReason::TooLarge.into());
+            AppliedReason::TooLarge
+        });
+        (desired.content_for(&cluster.namespaces["here"]).err(), problem)
+    }
+
+    #[test]
+    fn too_large_values_are_a_problem_of_the_whole_object() {
+        let large = "x".repeat(500_000);
+        let read = [("ghcr.io", "1", large.as_str()), ("quay.io", "1", large.as_str())];
+        let (here, problem) = no_content(&read, None);
+        assert_eq!((here, problem), (Some(NoContent::TooLarge), Some(AppliedReason::TooLarge)));
+        assert_eq!(no_content(&read[..1], None), (None, None));
+    }
+
+    #[test]
+    fn too_large_last_good_entries_concern_their_namespace_only() {
+        let large = "x".repeat(500_000);
+        let read = [("ghcr.io", "1", large.as_str()), ("quay.io", "1", "")];
+        let (here, problem) = no_content(&read, Some(secret("1", &[("quay.io", "1", &large)])));
+        assert!(matches!(here, Some(NoContent::TooLargeHere(_))), "{here:?}");
+        assert_eq!(problem, None);
+        assert_eq!(no_content(&read, Some(secret("1", &[("quay.io", "1", "small")]))), (None, None));
     }
 }

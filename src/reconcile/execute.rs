@@ -18,7 +18,7 @@ use crate::metrics::{WriteKind, WriteOutcome};
 use crate::object_name::{NamespaceName, SecretName};
 use crate::patcher;
 use crate::report::{NamespaceReport, ResultKind};
-use crate::rotator::{self, Decision, Outcome};
+use crate::rotator::{self, Decision, Difference, Outcome};
 
 /// A report with the index of its ClusterPullSecret.
 pub(super) type IndexedReport = (usize, NamespaceReport);
@@ -35,6 +35,8 @@ pub struct Applied {
     pub is_read: bool,
     /// The writes that were attempted.
     pub writes: Vec<(WriteKind, WriteOutcome)>,
+    /// The part of the Secret that was changed; `None` where it was not written.
+    pub difference: Option<Difference>,
 }
 
 /// The state of an object that was written or was found to differ from the plan's.
@@ -57,6 +59,7 @@ impl Applied {
             service_accounts: BTreeMap::new(),
             is_read: false,
             writes: Vec::new(),
+            difference: None,
         }
     }
 
@@ -91,6 +94,7 @@ pub async fn execute(client: &Client, plan: NamespacePlan) -> Applied {
         service_accounts: service_accounts.into_iter().map(|(name, it)| (name, Some(it))).collect(),
         written: BTreeSet::new(),
         writes: Vec::new(),
+        difference: None,
         is_read: false,
     };
     let mut reports = Vec::new();
@@ -103,7 +107,7 @@ pub async fn execute(client: &Client, plan: NamespacePlan) -> Applied {
         }
         reports.push((cluster_pull_secret, report));
     }
-    let NamespaceExecutor { secrets, service_accounts, written, writes, is_read, .. } = executor;
+    let NamespaceExecutor { secrets, service_accounts, written, writes, difference, is_read, .. } = executor;
     let secrets = secrets.into_iter().filter_map(|(name, now)| {
         let before = secrets_before.get(&name);
         let is_other = before != now.as_ref().map(secret_key).as_ref();
@@ -121,6 +125,7 @@ pub async fn execute(client: &Client, plan: NamespacePlan) -> Applied {
         service_accounts: service_accounts.collect(),
         reports,
         writes,
+        difference,
         is_read,
     }
 }
@@ -140,6 +145,7 @@ struct NamespaceExecutor<'a> {
     /// The Secrets that were written.
     written: BTreeSet<SecretName>,
     writes: Vec<(WriteKind, WriteOutcome)>,
+    difference: Option<Difference>,
     is_read: bool,
 }
 
@@ -148,7 +154,9 @@ impl NamespaceExecutor<'_> {
         let Self { client, namespace, .. } = *self;
         match action {
             Action::Terminating => NamespaceReport::terminating(namespace),
-            Action::NoCredential => NamespaceReport::no_credential(namespace),
+            Action::NoContent(no_content) => {
+                NamespaceReport::no_content(namespace, no_content.reason(), no_content.to_string())
+            }
             Action::None => NamespaceReport::new(namespace.clone(), ResultKind::Removed),
             Action::Read => self.read(owner).await,
             Action::Apply { secret: Decision::Refuse(refusal), .. } => {
@@ -159,13 +167,18 @@ impl NamespaceExecutor<'_> {
                 let outcome =
                     rotator::apply(client, namespace, observed, &content, owner, take_over_from.as_deref())
                         .await;
+                self.difference = match &outcome {
+                    Ok(Outcome::Created) => Some(Difference::Credentials),
+                    Ok(Outcome::Updated(difference)) => Some(*difference),
+                    Ok(Outcome::Unchanged | Outcome::Refused(_)) | Err(_) => None,
+                };
                 self.writes.extend(match &outcome {
                     Ok(Outcome::Unchanged | Outcome::Refused(_)) => None,
                     Ok(Outcome::Created) => Some((WriteKind::Secret, WriteOutcome::Created)),
-                    Ok(Outcome::Updated) => Some((WriteKind::Secret, WriteOutcome::Updated)),
+                    Ok(Outcome::Updated(_)) => Some((WriteKind::Secret, WriteOutcome::Updated)),
                     Err(_) => Some((WriteKind::Secret, WriteOutcome::Failed)),
                 });
-                if matches!(outcome, Ok(Outcome::Created | Outcome::Updated)) {
+                if matches!(outcome, Ok(Outcome::Created | Outcome::Updated(_))) {
                     self.written.insert(owner.secret_name.clone());
                 }
                 let is_refused = matches!(outcome, Ok(Outcome::Refused(_)) | Err(_));

@@ -75,7 +75,7 @@ pub fn plan(
         inputs.into_iter().zip(desired).map(|(input, desired)| ClusterPullSecretPlan {
             owner: input.owner,
             registries: desired.registries(),
-            problems: input.guards.problems.clone(),
+            problems: input.guards.problems.iter().cloned().chain(desired.problem()).collect(),
         });
     Plan { cluster_pull_secrets: cluster_pull_secrets.collect(), namespaces }
 }
@@ -109,7 +109,7 @@ impl NamespacePlan {
     #[must_use]
     pub fn has_work(&self, target: &Target) -> bool {
         let writes_secret = match &target.action {
-            Action::Terminating | Action::NoCredential | Action::None => false,
+            Action::Terminating | Action::NoContent(_) | Action::None => false,
             Action::Apply { secret, .. } => {
                 matches!(secret, Decision::Create | Decision::Read | Decision::Update { .. })
             }

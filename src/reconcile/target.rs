@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::claims::{Claim, Claims};
-use super::desired_secret::DesiredSecret;
+use super::desired_secret::{DesiredSecret, NoContent};
 use super::entry_change::{EntryChange, entries_to_remove, entry_changes, has_own_secret, missing};
 use super::guards::Guards;
 use super::last_good;
@@ -54,8 +54,8 @@ pub struct PreviousName {
 pub enum Action {
     /// The namespace is being deleted: no action, and no failure.
     Terminating,
-    /// No registry has a credential, neither a fetched one nor a last good one.
-    NoCredential,
+    /// There is nothing to write: the Secret, where there is one, stays as it is.
+    NoContent(NoContent),
     /// The namespace is selected: write the Secret first, then the ServiceAccounts.
     Apply {
         /// The desired content of the Secret.
@@ -93,9 +93,9 @@ impl<'a> TargetInput<'a> {
         Self { cluster_pull_secret, owner: Arc::new(owner), desired: Some(desired), guards }
     }
 
-    /// Returns the content for a namespace; `None` where no registry has a credential.
-    fn content(&self, namespace: &Namespace) -> Option<Arc<Content>> {
-        self.desired.and_then(|desired| desired.content_for(namespace))
+    /// Returns the content for a namespace.
+    fn content(&self, namespace: &Namespace) -> Result<Arc<Content>, NoContent> {
+        self.desired.map_or(Err(NoContent::NoCredential), |desired| desired.content_for(namespace))
     }
 }
 
@@ -148,8 +148,9 @@ fn apply(namespace: &Namespace, input: &TargetInput<'_>, take_over_from: Option<
     if is_unread && desired.is_some_and(|desired| !desired.is_complete()) {
         return Action::Read;
     }
-    let Some(content) = input.content(namespace) else {
-        return Action::NoCredential;
+    let content = match input.content(namespace) {
+        Ok(content) => content,
+        Err(no_content) => return Action::NoContent(no_content),
     };
     let secret = rotator::decide(observed, &content, owner, take_over_from);
     let (entry_changes, missing) = match secret {
@@ -170,8 +171,8 @@ fn apply(namespace: &Namespace, input: &TargetInput<'_>, take_over_from: Option<
 fn refuse(namespace: &Namespace, input: &TargetInput<'_>, rival: &str) -> Action {
     match input.content(namespace) {
         _ if namespace.terminating => Action::Terminating,
-        None => Action::NoCredential,
-        Some(content) => Action::Apply {
+        Err(no_content) => Action::NoContent(no_content),
+        Ok(content) => Action::Apply {
             content,
             secret: Decision::Refuse(Refusal::ClaimedBy(rival.to_owned())),
             take_over_from: None,
@@ -218,7 +219,7 @@ impl Action {
     #[must_use]
     pub fn entry_changes(&self) -> &[EntryChange] {
         match self {
-            Self::Terminating | Self::NoCredential | Self::None | Self::Read => &[],
+            Self::Terminating | Self::NoContent(_) | Self::None | Self::Read => &[],
             Self::Apply { entry_changes, .. } | Self::Prune { entry_changes, .. } => entry_changes,
         }
     }

@@ -14,12 +14,14 @@ use crate::rotator::Outcome;
 const DEFAULT: &str = "default";
 
 impl NamespaceReport {
-    /// Returns true if the target waits for an object or a credential, not for another request.
+    /// Returns true if the target waits for an object or another credential, not for another request.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         matches!(
             self.reason.and_then(TargetReason::applied),
-            Some(AppliedReason::ServiceAccountMissing | AppliedReason::NoCredential)
+            Some(
+                AppliedReason::ServiceAccountMissing | AppliedReason::NoCredential | AppliedReason::TooLarge
+            )
         )
     }
 
@@ -56,12 +58,10 @@ impl NamespaceReport {
         report
     }
 
-    pub(crate) fn no_credential(namespace: &NamespaceName) -> Self {
+    /// Reports a target with nothing to write.
+    pub(crate) fn no_content(namespace: &NamespaceName, reason: AppliedReason, message: String) -> Self {
         let mut report = Self::new(namespace.clone(), ResultKind::Failed);
-        report.explain(
-            AppliedReason::NoCredential,
-            "no registry could be read, and no earlier credential is left in the cluster".to_owned(),
-        );
+        report.explain(reason, message);
         report
     }
 
@@ -70,7 +70,7 @@ impl NamespaceReport {
         match outcome {
             Ok(Outcome::Unchanged) => {}
             Ok(Outcome::Created) => report.result = ResultKind::Created,
-            Ok(Outcome::Updated) => report.result = ResultKind::Updated,
+            Ok(Outcome::Updated(_)) => report.result = ResultKind::Updated,
             Ok(Outcome::Refused(refusal)) => {
                 report.result = ResultKind::Refused;
                 report.explain(refusal.reason(), refusal.to_string());

@@ -5,6 +5,8 @@ use crate::cluster::ownership::evidence::Marks;
 use crate::cluster::ownership::key::OwnershipKey;
 use crate::cluster::script::{conflict, exchange, play, refused};
 use crate::cluster::{CLUSTER_PULL_SECRET_LABEL, FIELD_MANAGER, MANAGED_BY, OWNER};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 fn owner(existing: Existing) -> Ownership {
@@ -91,6 +93,37 @@ fn any_difference_is_updated_in_place() {
 }
 
 #[test]
+fn difference_is_named_by_what_the_secret_holds() {
+    let rendered = |password: &str| {
+        let entry = json!({"auth": STANDARD.encode(format!("robot:{password}"))});
+        bytes(&json!({"auths": {"docker.io": entry, "https://index.docker.io/v1/": entry}}).to_string())
+    };
+    let earlier = bytes(
+        r#"{"auths":{"https://index.docker.io/v1/":{"username":"robot","password":"pw","auth":"cm9ib3Q6cHc="}}}"#,
+    );
+    let written = rendered("pw");
+    let difference = |held: Option<DockerConfigBytes>| {
+        let secret = with(ours(), SecretBody { docker_config: held, ..body() });
+        Difference::between(Some(&secret), &written)
+    };
+    assert_eq!(difference(Some(rendered("pw"))), Difference::Metadata);
+    assert_eq!(difference(Some(earlier)), Difference::Form);
+    for held in [Some(rendered("other")), Some(bytes("{}")), None] {
+        assert_eq!(difference(held), Difference::Credentials);
+    }
+}
+
+#[test]
+fn secret_of_the_earlier_form_is_updated_in_place() {
+    let earlier =
+        bytes(r#"{"auths":{"ghcr.io":{"username":"robot","password":"pw","auth":"cm9ib3Q6cHc="}}}"#);
+    let current = bytes(r#"{"auths":{"ghcr.io":{"auth":"cm9ib3Q6cHc="}}}"#);
+    let held = with(ours(), SecretBody { docker_config: Some(earlier), ..body() });
+    let content = Content { docker_config: current, ..content() };
+    assert_eq!(decide(Some(&held), &content, &owner(Existing::Refuse), None), update());
+}
+
+#[test]
 fn foreign_secret_is_refused() {
     check(Some(foreign()), Existing::Refuse, Decision::Refuse(Refusal::Foreign { is_adoptable: true }));
 }
@@ -154,7 +187,7 @@ async fn secret_created_concurrently_is_refused() {
 async fn secret_changed_concurrently_is_read_and_decided_again() {
     let script = vec![conflict(PATCH), exchange(GET, 200, shown("9")), exchange(PATCH, 200, shown("10"))];
     let (outcome, bodies) = play(script, async |client| apply_to(client, Some(old())).await).await;
-    assert_eq!(outcome, Ok(Outcome::Updated));
+    assert_eq!(outcome, Ok(Outcome::Updated(Difference::Credentials)));
     let versions: Vec<_> = bodies.iter().map(|body| &body["metadata"]["resourceVersion"]).collect();
     assert_eq!(versions, [&json!("5"), &json!(null), &json!("9")]);
 }
@@ -189,7 +222,7 @@ async fn secret_known_by_metadata_is_read_before_the_write() {
     let script = vec![exchange(GET, 200, shown("9")), exchange(PATCH, 200, shown("10"))];
     let seen = Some(Secret { body: None, ..ours() });
     let (outcome, bodies) = play(script, async |client| apply_to(client, seen).await).await;
-    assert_eq!(outcome, Ok(Outcome::Updated));
+    assert_eq!(outcome, Ok(Outcome::Updated(Difference::Credentials)));
     assert_eq!(bodies[1]["metadata"]["resourceVersion"], "9");
 }
 
@@ -309,7 +342,7 @@ async fn secret_with_the_same_uid_stays_ours_without_its_marks() {
     let script = vec![conflict(PATCH), exchange(GET, 200, stripped), exchange(PATCH, 200, shown("10"))];
     let observed = Some(Secret { uid: "u".into(), ..old() });
     let (outcome, _) = play(script, async |client| apply_to(client, observed).await).await;
-    assert_eq!(outcome, Ok(Outcome::Updated));
+    assert_eq!(outcome, Ok(Outcome::Updated(Difference::Credentials)));
 }
 
 #[test]

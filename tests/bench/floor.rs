@@ -79,8 +79,7 @@ fn params() -> PatchParams {
 fn content() -> Value {
     let password = new_password();
     let auth = BASE64_STANDARD.encode(format!("robot:{password}"));
-    let docker_config =
-        json!({ "auths": { HOST: { "username": "robot", "password": password, "auth": auth } } });
+    let docker_config = json!({ "auths": { HOST: { "auth": auth } } });
     json!({
         "metadata": {
             "labels": { "app.kubernetes.io/managed-by": "regcred", "regcred.dev/pull-secret": "bench" },

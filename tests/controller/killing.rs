@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt as _;
-use harness::{SECRET, TestCluster, docker_config, until};
+use harness::{SECRET, TestCluster, credential_of, docker_config, entry, until};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -100,12 +100,10 @@ fn whole(secret: &Value) -> Result<[usize; 2], String> {
     let mut rounds = [0; 2];
     for ((host, key), round) in HOSTS.into_iter().zip(&mut rounds) {
         let entry = &config["auths"][host];
-        let username = entry["username"].as_str().ok_or_else(|| format!("{host} has no user"))?;
+        let (username, held) = credential_of(entry).ok_or_else(|| format!("{host} has no `auth` alone"))?;
         *round =
             username.trim_start_matches("robot-").parse().map_err(|_| format!("the user is {username}"))?;
-        let password = password(key, *round);
-        let auth = STANDARD.encode(format!("{username}:{password}"));
-        if entry["password"] != json!(password) || entry["auth"] != json!(auth) {
+        if held != password(key, *round) {
             return Err(format!("{host} holds values of several rounds: {entry}"));
         }
         // The key is written once in each round, so the store's version is the round's number.
@@ -188,10 +186,6 @@ async fn references(cluster: &TestCluster) -> Vec<(String, Vec<String>)> {
         all.push((namespace.clone(), cluster.references(namespace, "default").await));
     }
     all
-}
-
-fn entry(user: &str, password: &str) -> Value {
-    json!({"username": user, "password": password, "auth": STANDARD.encode(format!("{user}:{password}"))})
 }
 
 fn secret(user: &str, password: &str, version: u32) -> Value {

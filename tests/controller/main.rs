@@ -10,9 +10,11 @@ mod rng;
 
 mod availability;
 mod by_hand;
+mod capacity;
 mod chaos;
 mod churn;
 mod drift;
+mod earlier_form;
 mod events;
 mod faults;
 mod files;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use harness::{docker_config, is_write, until};
+use harness::{docker_config, is_write, password_of, until};
 use serde_json::json;
 
 use crate::cluster::{cluster_with_shared_namespaces, test_cluster};
@@ -104,7 +104,7 @@ async fn spec_change_is_applied_at_once() {
     ]);
     cluster.patch_spec(cluster.name, json!({"registries": registries})).await;
     until("both registries in each Secret", async || {
-        cluster.secrets().await.values().all(|it| docker_config(it)["auths"]["quay.io"]["password"] == "quay")
+        cluster.secrets().await.values().all(|it| password_of(it, "quay.io").as_deref() == Some("quay"))
     })
     .await;
     for namespace in &cluster.namespaces {

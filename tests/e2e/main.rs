@@ -5,6 +5,7 @@
 
 mod cluster;
 mod crd;
+mod docker_config;
 mod lease;
 mod objects;
 mod policy;

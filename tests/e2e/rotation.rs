@@ -28,8 +28,9 @@ async fn passwords_of_every_store_reach_every_namespace() {
         run.results(),
         ["rot-stores-000: created", "rot-stores-001: created", "rot-stores-002: created"]
     );
-    let expect =
-        json!({"ghcr.io": "from-vault", "https://index.docker.io/v1/": "from-aws", "quay.io": "from-file"});
+    let expect = json!({
+        "docker.io": "from-aws", "ghcr.io": "from-vault", "https://index.docker.io/v1/": "from-aws", "quay.io": "from-file",
+    });
     for n in 0..3 {
         assert_eq!(json!(cluster.passwords(cluster.namespace(n)).await), expect);
         assert_eq!(cluster.references(cluster.namespace(n), "default").await, ["regcred"]);

@@ -53,6 +53,7 @@ fn written() -> Applied {
         secrets: [("regcred".into(), secret)].into(),
         service_accounts: [("default".to_owned(), account)].into(),
         writes: Vec::new(),
+        difference: None,
         is_read: false,
     }
 }

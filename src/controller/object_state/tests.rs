@@ -52,6 +52,7 @@ fn target_waiting_for_an_object_has_no_retry_timer() {
         (ResultKind::Refused, AppliedReason::Conflict),
         (ResultKind::Failed, AppliedReason::ServiceAccountMissing),
         (ResultKind::Failed, AppliedReason::NoCredential),
+        (ResultKind::Failed, AppliedReason::TooLarge),
     ] {
         check_pauses(&[report(result, Some(reason))], &[None]);
     }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{HostKey, HostKeyError};
+use super::{HostKey, HostKeyError, split_last_resort};
 
 fn check(written: &[&str], expected: &str) {
     for text in written {
@@ -45,7 +45,7 @@ fn docker_hub_has_one_key() {
             "index.docker.io/v1/",
             "https://index.docker.io/v1/",
         ],
-        "https://index.docker.io/v1/",
+        "docker.io",
     );
     check(&["docker.io/acme", "https://index.docker.io/v1/acme"], "docker.io/acme");
     check(&["docker.io:443"], "docker.io:443");
@@ -57,6 +57,40 @@ fn docker_hub_has_one_key() {
             "https://hub.docker.com",
         ],
         &HostKeyError::DockerHubServer,
+    );
+}
+
+#[test]
+fn docker_hub_alone_has_two_keys_in_a_docker_config() {
+    let keys = |host: &str| {
+        let key = HostKey::parse(host).expect("a valid host");
+        key.config_keys().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(keys("docker.io"), ["docker.io", "https://index.docker.io/v1/"]);
+    assert_eq!(keys("index.docker.io"), keys("docker.io"));
+    for host in ["docker.io/acme", "docker.io:443", "index.docker.io:443", "ghcr.io", "registry:5000"] {
+        assert_eq!(keys(host), [host]);
+    }
+}
+
+#[test]
+fn last_resort_is_the_index_host_in_any_spelling() {
+    let keys = [
+        "docker.io",
+        "https://docker.io/v1/",
+        "docker.io/acme",
+        "index.docker.io:443",
+        "ghcr.io",
+        "index.docker.io",
+        "https://index.docker.io/v1/",
+        "HTTPS://INDEX.docker.io/v2/",
+        "index.docker.io/acme",
+    ];
+    let [last_resort, others] = split_last_resort(keys.map(|key| (key.to_owned(), ())));
+    assert_eq!(others.iter().map(|(key, ())| key).collect::<Vec<_>>(), keys[..5].iter().collect::<Vec<_>>());
+    assert_eq!(
+        last_resort.iter().map(|(key, ())| key).collect::<Vec<_>>(),
+        keys[5..].iter().collect::<Vec<_>>()
     );
 }
 

@@ -75,15 +75,35 @@ fn username_of_the_spec_overrides_the_stored_one() {
 fn without_a_host_every_entry_is_used() {
     let all = registry("", "", "", "");
     let two = r#"{"auths":{"docker.io":{"auth":"YTpvbmU="},"ghcr.io":{"auth":"Yjp0d28="}}}"#;
-    check(two, &all, "ghcr.io b two; https://index.docker.io/v1/ a one");
+    check(two, &all, "docker.io a one; ghcr.io b two");
     check(
         r#"{"username":"a","password":"b"}"#,
         &all,
         "malformed: without `host` the value must be a docker config with `auths`",
     );
     check(r#"{"auths":{}}"#, &all, "malformed: `auths` has no entry");
-    let twice = r#"{"auths":{"docker.io":{"auth":"YTpvbmU="},"index.docker.io":{"auth":"Yjp0d28="}}}"#;
-    check(twice, &all, "malformed: `auths` holds https://index.docker.io/v1/ twice, spelled differently");
+    let twice = r#"{"auths":{"ghcr.io":{"auth":"YTpvbmU="},"https://ghcr.io":{"auth":"Yjp0d28="}}}"#;
+    check(twice, &all, "malformed: `auths` holds ghcr.io twice, spelled differently");
+}
+
+#[test]
+fn docker_hub_under_both_keys_is_one_entry_as_for_the_kubelet() {
+    let (all, hub) = (registry("", "", "", ""), registry("docker.io", "", "", ""));
+    for keys in [["docker.io", "https://index.docker.io/v1/"], ["https://docker.io", "index.docker.io"]] {
+        let [first, last_resort] = keys;
+        let both = format!(
+            r#"{{"auths":{{"{last_resort}":{{"auth":"Yjp0d28="}},"{first}":{{"auth":"YTpvbmU="}}}}}}"#
+        );
+        check(&both, &all, "docker.io a one");
+        check(&both, &hub, "docker.io a one");
+    }
+    let only = r#"{"auths":{"https://index.docker.io/v1/":{"auth":"Yjp0d28="}}}"#;
+    check(only, &all, "docker.io b two");
+    check(only, &hub, "docker.io b two");
+    let team = r#"{"auths":{"docker.io/acme":{"auth":"YTpvbmU="},"index.docker.io":{"auth":"Yjp0d28="}}}"#;
+    check(team, &all, "docker.io b two; docker.io/acme a one");
+    let twice = r#"{"auths":{"https://index.docker.io/v1/":{"auth":"YTpvbmU="},"index.docker.io":{"auth":"Yjp0d28="},"docker.io":{"auth":"Yjp0d28="}}}"#;
+    check(twice, &all, "malformed: `auths` holds docker.io twice, spelled differently");
 }
 
 #[test]

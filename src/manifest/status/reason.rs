@@ -115,6 +115,8 @@ pub enum AppliedReason {
     Immutable,
     /// No registry could be read, and the cluster holds no earlier credential.
     NoCredential,
+    /// The credentials exceed the capacity of a Secret, so nothing is written.
+    TooLarge,
     /// A ServiceAccount of the spec does not exist: `default` in one namespace, or another one in all of them.
     ServiceAccountMissing,
     /// The spec no longer selects any namespace. As this may be a typo, nothing is pruned.

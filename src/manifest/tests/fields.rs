@@ -119,7 +119,7 @@ fn field_that_requires_a_host_is_rejected_without() {
 fn duplicate_registry_names_both_lines() {
     check_spec(
         "registries:\n- host: docker.io\n  from: {store: files, key: a}\n- from: {store: files, key: b}\n  host: index.docker.io",
-        "9: spec.registries[1].host: is https://index.docker.io/v1/, which images.yaml:6 has already: \
+        "9: spec.registries[1].host: is docker.io, which images.yaml:6 has already: \
          list each registry only once",
     );
 }

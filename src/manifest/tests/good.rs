@@ -36,7 +36,7 @@ fn example_is_read_in_full() {
     assert_eq!((images.name.as_str(), images.secret_name.as_str()), ("images", "regcred"));
     let hosts: Vec<Option<&str>> =
         images.registries.iter().map(|registry| registry.host.as_ref().map(HostKey::as_str)).collect();
-    assert_eq!(hosts, [Some("ghcr.io"), Some("https://index.docker.io/v1/"), None]);
+    assert_eq!(hosts, [Some("ghcr.io"), Some("docker.io"), None]);
     assert_eq!(images.registries[1].store_key.to_string(), "store aws, key prod/dockerhub");
     let web = [("team".to_owned(), "web".to_owned())].into();
     assert!(images.selection.selects(&"team-a".into(), &web));

@@ -49,7 +49,7 @@ fn line(namespace: &NamespacePlan, target: &Target) -> String {
     let Target { owner, action, previous, .. } = target;
     let text = match action {
         Action::Terminating => "terminating".to_owned(),
-        Action::NoCredential => "no credential".to_owned(),
+        Action::NoContent(no_content) => no_content.reason().to_string(),
         Action::None => "none".to_owned(),
         Action::Read => "read first".to_owned(),
         Action::Prune { .. } => "prune".to_owned(),

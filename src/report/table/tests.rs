@@ -3,6 +3,7 @@
 use super::*;
 use crate::manifest::field::{FieldError, FieldErrors};
 use crate::manifest::status::reason::{AppliedReason, FetchedReason, ReadyReason};
+use crate::reconcile::desired_secret::NoContent;
 use crate::reconcile::fixture::cluster_pull_secret;
 use crate::report::diff::CredentialChange;
 use crate::report::{ServiceAccountReport, ServiceAccountResult};
@@ -170,7 +171,9 @@ fn failed_read_is_reported_with_store_and_key() {
 fn no_entry_is_kept_where_none_existed() {
     let message = "store vault, key ci/ghcr: not found";
     let registries = vec![registry("ghcr.io", None, FetchedReason::NotFound, Some(message))];
-    let text = report(false, registries, vec![NamespaceReport::no_credential(&"web".into())]).to_string();
+    let none = NoContent::NoCredential;
+    let namespace = NamespaceReport::no_content(&"web".into(), none.reason(), none.to_string());
+    let text = report(false, registries, vec![namespace]).to_string();
     assert!(text.contains(&format!("! ghcr.io: NotFound: {message}\n")), "{text}");
     assert!(text.contains("no earlier credential") && !text.contains("are kept"), "{text}");
 }

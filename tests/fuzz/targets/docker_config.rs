@@ -43,7 +43,7 @@ fn text(line: &[u8]) -> Option<String> {
     str::from_utf8(line).ok().filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-/// Expects a config to survive rendering and parsing, with the same credential in both of its forms.
+/// Expects a config to survive rendering and parsing, Docker Hub as one entry.
 fn check_round_trip(config: &DockerConfig) {
     let bytes = config.render();
     let again = DockerConfig::parse_lenient(bytes.expose_secret());

@@ -28,7 +28,10 @@ use world::{Kube, LocalStack, Reaper, Vault, World, service_account_user};
 
 pub use audit::{is_write, line};
 pub use manifests::registries;
-pub use observe::{condition_of, docker_config, docker_config_bytes, password_of, references_of, text};
+pub use observe::{
+    condition_of, credential_of, docker_config, docker_config_bytes, earlier_docker_config, entry,
+    password_of, references_of, text, with_content,
+};
 pub use run::Run;
 pub use setup::{apply_file, install_crd};
 pub use soak::repetitions;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{CLUSTER_PULL_SECRETS, HOST, SECRET, TestCluster, until};
 
@@ -34,7 +34,11 @@ impl TestCluster {
     pub async fn passwords(&self, namespace: &str) -> BTreeMap<String, String> {
         let config = self.secret(namespace).await.as_ref().map(docker_config).unwrap_or_default();
         let auths = config["auths"].as_object().cloned().unwrap_or_default();
-        auths.into_iter().map(|(host, entry)| (host, text(&entry["password"]))).collect()
+        let passwords = auths.into_iter().map(|(host, entry)| {
+            let (_, password) = credential_of(&entry).unwrap_or_default();
+            (host, password)
+        });
+        passwords.collect()
     }
 
     /// The `imagePullSecrets` of a ServiceAccount.
@@ -127,7 +131,38 @@ pub fn docker_config(secret: &Value) -> Value {
     serde_json::from_slice(&docker_config_bytes(secret)).unwrap_or_default()
 }
 
+/// The username and the password of an entry that holds `auth` alone; `None` for an entry of any other form.
+pub fn credential_of(entry: &Value) -> Option<(String, String)> {
+    let fields = entry.as_object().filter(|fields| fields.len() == 1)?;
+    let auth = String::from_utf8(STANDARD.decode(fields.get("auth")?.as_str()?).ok()?).ok()?;
+    let (username, password) = auth.split_once(':')?;
+    Some((username.to_owned(), password.to_owned()))
+}
+
+/// The entry that regcred writes for a credential.
+pub fn entry(username: &str, password: &str) -> Value {
+    json!({"auth": STANDARD.encode(format!("{username}:{password}"))})
+}
+
+/// The bytes that earlier versions wrote for the password of `robot` under each key, which are in their order: three fields
+/// in this order, and Docker Hub under `https://index.docker.io/v1/` alone.
+pub fn earlier_docker_config(passwords: &[(&str, &str)]) -> Vec<u8> {
+    let entries = passwords.iter().map(|(key, password)| {
+        let auth = STANDARD.encode(format!("robot:{password}"));
+        format!(r#""{key}":{{"username":"robot","password":"{password}","auth":"{auth}"}}"#)
+    });
+    format!(r#"{{"auths":{{{}}}}}"#, entries.collect::<Vec<_>>().join(",")).into_bytes()
+}
+
+/// The change that gives a Secret these bytes and this versions annotation.
+pub fn with_content(docker_config: &[u8], versions: &str) -> Value {
+    json!({
+        "metadata": {"annotations": {"regcred.dev/versions": versions}},
+        "data": {".dockerconfigjson": STANDARD.encode(docker_config)},
+    })
+}
+
 /// The password for a registry in a Secret.
 pub fn password_of(secret: &Value, host: &str) -> Option<String> {
-    docker_config(secret)["auths"][host]["password"].as_str().map(str::to_owned)
+    credential_of(&docker_config(secret)["auths"][host]).map(|(_, password)| password)
 }

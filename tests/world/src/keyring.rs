@@ -45,6 +45,8 @@ pub struct KeyringCredential {
     pub username: String,
     /// The password.
     pub password: String,
+    /// The kubelet's hash of both, by which it recognises a credential that pulled an image before (KEP-2535).
+    pub hash: String,
 }
 
 /// Runs the kubelet's code and returns one answer for each question, in the same order.

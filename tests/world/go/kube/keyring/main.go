@@ -25,10 +25,12 @@ type question struct {
 	Image            string `json:"image"`
 }
 
-// credential is one pair that the kubelet would try, in its order.
+// credential is one pair that the kubelet would try, in its order, with the
+// hash by which it recognises the pair in its records of pulled images.
 type credential struct {
 	Username string `json:"username"`
 	Password string `json:"password"`
+	Hash     string `json:"hash"`
 }
 
 // answer holds either the credentials or the kubelet's error.
@@ -52,7 +54,7 @@ func ask(q question) answer {
 	}
 	configs, _ := keyring.Lookup(q.Image)
 	for _, config := range configs {
-		found.Credentials = append(found.Credentials, credential{config.Username, config.Password})
+		found.Credentials = append(found.Credentials, credential{config.Username, config.Password, config.AuthConfigHash})
 	}
 	return found
 }
