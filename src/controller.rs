@@ -33,6 +33,7 @@ mod status;
 mod tasks;
 mod timers;
 mod triggers;
+mod version_conflicts;
 mod watch_events;
 
 use crate::admin::Health;

@@ -4,11 +4,14 @@
 //! redacted `Debug`, and [`secrecy::ExposeSecret`] is the only accessor.
 
 pub(crate) mod arn;
+mod version;
 
 use std::fmt;
 
 use jiff::Timestamp;
 use secrecy::{SecretSlice, SecretString};
+
+pub use version::{Version, VersionOrder};
 
 /// The path or id of a stored credential inside a store: `ci/ghcr`, or an ARN.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,16 +28,6 @@ impl Key {
 /// The name of a store in a `Config`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreName(pub String);
-
-/// The store's name for a value: a KV v2 version number, an AWS `VersionId`, a file's modification time.
-/// Never derived from the password, so it may be shown to anyone.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Version(pub String);
-
-impl Version {
-    /// The placeholder for a store without versions, such as KV v1.
-    pub const UNVERSIONED: &str = "unversioned";
-}
 
 /// One key of one store, as errors name it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,7 +77,7 @@ macro_rules! string_newtypes {
     )*};
 }
 
-string_newtypes!(Key, StoreName, Version);
+string_newtypes!(Key, StoreName);
 
 impl fmt::Display for StoreKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,14 +5,14 @@
 //! this process may write. The [`Fence`](fence::Fence) checks it before every write of its client:
 //!
 //! ```text
-//! let leadership = Leadership::new(&config);
+//! let leadership = Leadership::new(&config, Clock::boot_time());
 //! let client = fence::client(kube_config, &Fence::new(&config, leadership.clone()))?;
 //! let election = leader_election::start(client.clone(), config, leadership.clone());
 //! ```
 //!
 //! Clocks of other machines are never trusted. A holder that did not renew for its duration, by the
-//! monotonic clock of the observer, has lost the lease. The holder knows that slightly earlier, because it
-//! counts from before it sent the renewal. A process never wins back a lease that it lost: it exits and is
+//! [`Clock`](clock::Clock) of the observer, has lost the lease. The holder knows that slightly earlier, because it counts
+//! from before it sent the renewal. A process never wins back a lease that it lost: it exits and is
 //! restarted.
 
 use std::time::Duration;
@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use tracing::{Instrument, info_span};
 
 mod api;
+pub mod clock;
 mod decision;
 mod elector;
 pub mod fence;

@@ -29,7 +29,7 @@ use self::reference::{
     CREDENTIAL_EXPIRY, Description, FETCH_SECONDS, FETCHES, LEADER, NOT_RECORDED, POLLS, PREFIX,
     PROPAGATION_SECONDS, QUEUE_DEPTH, READY, RECEIVES, RECONCILIATIONS, TARGETS, TRIGGERS, WRITES,
 };
-use crate::credential::{StoreKey, StoreName, StoredValue};
+use crate::credential::{StoreKey, StoreName};
 use crate::manifest::status::reason::FetchedReason;
 use crate::provider;
 use crate::trigger_kind::Trigger;
@@ -134,14 +134,8 @@ impl Metrics {
     }
 
     /// Counts a fetch of a key of `store`, and observes its duration.
-    pub fn fetched(
-        &self,
-        store: &StoreName,
-        outcome: Result<&StoredValue, &provider::Error>,
-        took: Duration,
-    ) {
-        let outcome =
-            SnakeCase(outcome.map_or_else(|error| error.reason().into(), |_| FetchedReason::Fetched.into()));
+    pub fn fetched(&self, store: &StoreName, reason: FetchedReason, took: Duration) {
+        let outcome = SnakeCase(reason.into());
         count(&self.fetches, fetch_outcomes(), outcome, |outcome| FetchLabels {
             store: store.to_string(),
             outcome,

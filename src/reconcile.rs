@@ -2,7 +2,7 @@
 //!
 //! In go the ClusterPullSecrets, the opened stores and a client, out comes a [`Report`]. The stores
 //! and the cluster are read at the same time; [`plan`], which is pure, decides the writes; the writes
-//! go out at a bounded concurrency. A failure is reported and does not stop the others.
+//! go out at a bounded concurrency. Where another process wrote at the same time, there is another round. A failure is reported and does not stop the others.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use std::sync::Arc;
 use kube::Client;
 use tracing::info;
 
-use crate::cluster;
+use crate::cluster::error::Error;
 use crate::credential::StoreKey;
 use crate::installation::Installation;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::provider::stores::Stores;
 use crate::report::Report;
 use claims::{Claims, Others};
-use desired_secret::DesiredSecret;
+use round::Run;
 
 pub mod apply;
 pub mod claims;
@@ -31,7 +31,9 @@ pub mod last_good;
 pub mod plan;
 mod progress;
 pub mod resolve;
+mod round;
 pub mod target;
+pub mod version_order;
 
 pub use progress::{Monitor, Progress};
 
@@ -42,6 +44,8 @@ pub struct Options {
     pub dry_run: bool,
     /// Requests to the API server that may be in flight at once.
     pub concurrency: usize,
+    /// Write to Secrets that hold later versions than the stores answer.
+    pub accept_older: bool,
 }
 
 /// Returns the keys that a run over `cluster_pull_secrets` reads.
@@ -72,32 +76,15 @@ pub async fn run(
     installation: &mut Installation,
     options: Options,
     monitor: &Monitor<'_>,
-) -> Result<Report, cluster::error::Error> {
+) -> Result<Report, Error> {
     let Subjects { cluster_pull_secrets, chosen, others } = subjects;
     let ours: Vec<_> = cluster_pull_secrets.iter().filter(|it| chosen(it)).collect();
     if ours.is_empty() {
         return Ok(Report::new(options.dry_run, Vec::new()));
     }
-    let secret_names = ours.iter().flat_map(|it| it.secret_names().cloned()).collect();
-    let keys = store_keys(ours.iter().map(AsRef::as_ref));
-    let (values, cluster) = tokio::join!(stores.read(&keys), cluster::observe(client, &secret_names));
-    let mut cluster = cluster?;
-    cluster.assess(installation.key.as_deref(), &installation.owned);
-    let desired: Vec<_> = ours
-        .iter()
-        .map(|it| DesiredSecret::new(resolve::resolve(it, &values), installation.values()))
-        .collect();
-    for desired in &desired {
-        desired.record(installation);
-    }
     let claims = Claims::new(cluster_pull_secrets, others);
-    let plan = plan::plan(&claims, &desired, &cluster, installation.key.as_ref());
-    drop((cluster, values, desired));
-    let report = if options.dry_run {
-        apply::dry_run(plan)
-    } else {
-        apply::apply(client, plan, options.concurrency, monitor, &mut installation.owned).await
-    };
+    let run = Run { client, stores, claims, chosen: ours, options, monitor };
+    let report = run.run(installation).await?;
     info!(dry_run = options.dry_run, in_sync = report.in_sync, summary = %report.summary, "reconciliation finished");
     Ok(report)
 }

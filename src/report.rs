@@ -12,10 +12,12 @@ use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::field::FieldErrors;
 use crate::manifest::status::reason::{AppliedReason, FetchedReason, ReadyReason, Reason};
 use crate::object_name::{NamespaceName, SecretName};
+use crate::rotator::VersionConflict;
 
 pub mod diff;
 mod namespace;
 mod reason;
+mod rounds;
 pub mod table;
 
 pub use reason::TargetReason;
@@ -112,6 +114,9 @@ pub struct NamespaceReport {
     /// The reason in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// The version in the Secret that asks for another read of the store.
+    #[serde(skip)]
+    pub version_conflict: Option<VersionConflict>,
     /// The ServiceAccounts that were processed.
     pub service_accounts: Vec<ServiceAccountReport>,
     /// The ServiceAccounts that the spec names and that do not exist.
@@ -131,6 +136,7 @@ impl NamespaceReport {
             result,
             reason: None,
             message: None,
+            version_conflict: None,
             service_accounts: Vec::new(),
             missing_service_accounts: Vec::new(),
             changes: Vec::new(),

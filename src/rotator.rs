@@ -27,10 +27,12 @@ use crate::object_name::NamespaceName;
 
 mod difference;
 mod refusal;
+mod version_conflict;
 mod write;
 
 pub use difference::Difference;
 pub use refusal::Refusal;
+pub use version_conflict::{FetchedVersion, FetchedVersions, VersionConflict};
 use write::DesiredWrite;
 
 /// The desired content of a pull secret.
@@ -40,6 +42,8 @@ pub struct Content {
     pub docker_config: DockerConfigBytes,
     /// The versions annotation: `ghcr.io=vault:7,…`.
     pub versions: String,
+    /// The versions that a later one in the Secret is compared with.
+    pub fetched: FetchedVersions,
 }
 
 /// The decision about the Secret of one namespace.
@@ -58,6 +62,8 @@ pub enum Decision {
         /// The whole new list of owner references, where the list changes.
         owners: Option<Vec<OwnerReference>>,
     },
+    /// The Secret holds a later version: nothing is written before the store was read again.
+    Outdated(VersionConflict),
     /// The Secret must not be changed.
     Refuse(Refusal),
 }
@@ -71,6 +77,8 @@ pub enum Outcome {
     Created,
     /// The Secret was changed in place.
     Updated(Difference),
+    /// The Secret holds a version that the store has to be read again for, and was not changed.
+    Outdated(VersionConflict),
     /// The Secret was not changed.
     Refused(Refusal),
 }
@@ -121,6 +129,9 @@ pub fn decide(
     }
     if body.immutable {
         return Decision::Refuse(Refusal::Immutable);
+    }
+    if let Some(conflict) = content.fetched.later_than_fetched(observed).into_iter().next() {
+        return Decision::Outdated(conflict);
     }
     Decision::Update { resource_version: secret.resource_version.clone(), owners }
 }
@@ -176,7 +187,8 @@ pub async fn read(
 }
 
 /// Applies the desired content in at most one write; afterwards `observed` is the state in the cluster.
-/// After a conflict with another writer the Secret is read and decided again.
+/// After a conflict with another writer the Secret is read and decided again; one that the other writer wrote
+/// at a later or unknown version is left to a plan with another read of the store.
 pub async fn apply(
     client: &Client,
     namespace: &NamespaceName,
@@ -186,6 +198,7 @@ pub async fn apply(
     take_over_from: Option<&str>,
 ) -> Result<Outcome, Error> {
     let secrets = Api::<core::Secret>::namespaced(client.clone(), namespace);
+    let planned_for = observed.as_ref().and_then(|secret| secret.versions.clone());
     let mut backoff = conflict_backoff();
     loop {
         let decision = decide(observed.as_ref(), content, owner, take_over_from);
@@ -195,8 +208,14 @@ pub async fn apply(
             owner,
             docker_config: docker_config(observed.as_ref(), content, owner),
         };
+        if matches!(decision, Decision::Update { .. })
+            && let Some(conflict) = content.fetched.unknown_since(planned_for.as_deref(), observed.as_ref())
+        {
+            return Ok(Outcome::Outdated(conflict));
+        }
         let written = match decision {
             Decision::Unchanged => return Ok(Outcome::Unchanged),
+            Decision::Outdated(conflict) => return Ok(Outcome::Outdated(conflict)),
             Decision::Refuse(refusal) => return Ok(Outcome::Refused(refusal)),
             Decision::Read => {
                 *observed = read(client, namespace, observed.as_ref(), owner).await?;
@@ -230,7 +249,8 @@ pub async fn apply(
 }
 
 /// Deletes a Secret of this ClusterPullSecret as observed. A Secret that was changed since is read again, and
-/// kept if it no longer belongs to this ClusterPullSecret. Afterwards `observed` is the state in the cluster.
+/// kept if it no longer belongs to this ClusterPullSecret, or if another writer replaced its credentials: that writer
+/// may know a later spec. Afterwards `observed` is the state in the cluster.
 pub async fn remove(
     client: &Client,
     namespace: &NamespaceName,
@@ -238,10 +258,14 @@ pub async fn remove(
     owner: &Ownership,
 ) -> Result<(), Error> {
     let secrets = Api::<core::Secret>::namespaced(client.clone(), namespace);
+    let planned_for = observed.as_ref().and_then(|secret| secret.versions.clone());
     let mut backoff = conflict_backoff();
     while let Some(secret) =
         observed.as_ref().filter(|secret| secret.is_created_for(&owner.cluster_pull_secret))
     {
+        if secret.versions != planned_for {
+            return Err(Error::Changed("its credentials were replaced".to_owned()));
+        }
         let resource_version = Some(secret.resource_version.clone());
         let preconditions = Some(Preconditions { resource_version, uid: None });
         let params = DeleteParams { preconditions, ..DeleteParams::default() };

@@ -112,6 +112,11 @@ fn help_of_rotate_names_every_flag() {
           --exit-code
               With --dry-run: exit with 1 if there are changes
 
+          --accept-older
+              Write to Secrets that hold a later version than the store answers, as after the restore of
+              the store from a backup. Without this flag such Secrets are left as they are, and the exit
+              code is 1
+
           --wait
               Request the rotation from the controller in the cluster, wait for its result, and print it
               with the time of each stage. Reads no store

@@ -61,9 +61,8 @@ async fn ready_once_the_caches_are_synced() {
 async fn unavailable_store_does_not_affect_readiness() {
     let health = health();
     health.readiness.set_ready();
-    let at = crate::credential::StoreKey { store: "vault".into(), key: "ci/ghcr".into() };
-    let down = crate::provider::ErrorKind::Sealed.at(at);
-    health.metrics.fetched(&"vault".into(), Err(&down), Duration::from_secs(30));
+    let sealed = crate::manifest::status::reason::FetchedReason::Sealed;
+    health.metrics.fetched(&"vault".into(), sealed, Duration::from_secs(30));
     check(&health, "/ready", 200, "ready\n").await;
     check(&health, "/live", 200, "alive\n").await;
 }

@@ -28,6 +28,8 @@ impl Bar {
             Progress::Planned(namespaces) => {
                 let style = ProgressStyle::with_template("{bar:40} {pos}/{len} namespaces");
                 self.0.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+                // A later round begins at zero.
+                self.0.set_position(0);
                 self.0.set_length(namespaces as u64);
             }
             Progress::Finished => self.0.inc(1),

@@ -37,6 +37,7 @@ For the exit codes, see regcred --help.";
 /// Reconcile once: write the pull secrets of every selected namespace, and print a report.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Args {
     /// Only these ClusterPullSecrets. Default: all.
     #[arg(value_name = "NAME")]
@@ -55,9 +56,14 @@ pub struct Args {
     #[arg(long, requires = "dry_run")]
     exit_code: bool,
 
+    /// Write to Secrets that hold a later version than the store answers, as after the restore of the store from
+    /// a backup. Without this flag such Secrets are left as they are, and the exit code is 1.
+    #[arg(long)]
+    accept_older: bool,
+
     /// Request the rotation from the controller in the cluster, wait for its result, and print it with the
     /// time of each stage. Reads no store.
-    #[arg(long, conflicts_with_all = ["filenames", "dry_run", "concurrency"])]
+    #[arg(long, conflicts_with_all = ["filenames", "dry_run", "accept_older", "concurrency"])]
     wait: bool,
 
     /// With --wait: the time limit.
@@ -90,6 +96,7 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
         filenames,
         dry_run,
         exit_code,
+        accept_older,
         wait,
         timeout,
         output,
@@ -128,7 +135,7 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     tokio::spawn(stop_on_interrupt(Arc::clone(&stop)));
     let monitor = Monitor { on_progress: &|progress| bar.show(progress), stop: &stop };
-    let options = Options { dry_run, concurrency: usize::from(concurrency) };
+    let options = Options { dry_run, concurrency: usize::from(concurrency), accept_older };
     let own_namespace = own_namespace.own_namespace();
     let all = reserve(&cluster_pull_secrets.valid, &own_namespace.name);
     let chosen = all.iter().filter(|it| is_active(it)).map(AsRef::as_ref);

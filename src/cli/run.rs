@@ -25,6 +25,7 @@ use super::{Exit, Failure, manifests, wall_clock};
 use crate::admin::{self, Health, Heartbeat, Readiness};
 use crate::http_server;
 use crate::leader_election::Leadership;
+use crate::leader_election::clock::Clock;
 use crate::leader_election::fence::{self, Fence};
 use crate::metrics::Metrics;
 use crate::provider::stores::Stores;
@@ -93,7 +94,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let stores = Arc::new(Stores::open_all(&manifests.stores, &super::environment()).await);
     let own_namespace = own_namespace.own_namespace();
     let lease = leader_election.config(&own_namespace.name);
-    let leadership = Leadership::new(&lease);
+    let leadership = Leadership::new(&lease, Clock::boot_time());
     let (config, address) = connection.config().await?;
     let unfenced_client = Client::try_from(config.clone()).map_err(|error| no_client(&address, &error))?;
     let client = fence::client(config, &Fence::new(&lease, leadership.clone()))

@@ -102,6 +102,7 @@ impl Controller {
             owner: Arc::new(owner),
             desired: state.desired_secret.as_ref(),
             guards,
+            accepts_older: state.accepts_older(namespace_name),
         };
         target::decide(&self.claims, 0, &input, namespace_name, namespace)
     }
@@ -118,7 +119,9 @@ impl Controller {
         let plan =
             target.zip(observed).map(|(it, observed)| NamespacePlan::new(namespace, observed, vec![it]));
         let Some(plan) = plan else {
-            if self.objects.get_mut(cluster_pull_secret)?.targets.remove(namespace).is_some() {
+            let state = self.objects.get_mut(cluster_pull_secret)?;
+            state.version_holds.remove(namespace);
+            if state.targets.remove(namespace).is_some() {
                 self.publish_soon(cluster_pull_secret, now);
             }
             return None;
@@ -126,8 +129,10 @@ impl Controller {
         if plan.has_work(&plan.targets[0]) {
             return Some(plan);
         }
-        let report = apply::dry_run_target(&plan, &plan.targets[0]);
-        self.record_report(cluster_pull_secret, &report, now);
+        let mut report = apply::dry_run_target(&plan, &plan.targets[0]);
+        if !self.defer_conflict(cluster_pull_secret, &mut report, now) {
+            self.record_report(cluster_pull_secret, &report, now);
+        }
         None
     }
 
@@ -180,13 +185,16 @@ impl Controller {
         let Some(state) = self.objects.get(cluster_pull_secret) else { return };
         let owner = Ownership::new(&state.manifest, &state.manifest.secret_name, self.key());
         let mut is_unsent = false;
-        for (_, report) in &applied.reports {
+        for (_, report) in &mut applied.reports {
             // A write that the fence rejected is not a failure of the target: either this process ends, or its
             // lease is renewed in time and the write is retried.
             if report.reason == Some(AppliedReason::NotLeading.into()) {
                 let retry_at = now + backoff::after(1, self.jitter());
                 self.timers.set(retry_at, Timer::Requeue(cluster_pull_secret.clone(), namespace.clone()));
                 is_unsent = true;
+                continue;
+            }
+            if self.defer_conflict(cluster_pull_secret, report, now) {
                 continue;
             }
             self.record_report(cluster_pull_secret, report, now);

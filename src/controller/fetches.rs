@@ -8,17 +8,25 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
+use self::held_version::HeldVersion;
+pub use self::held_version::{AnswerVerdict, HOLD_BACK};
 pub use self::key_state::{ChangeNotice, StaleAnswer};
 use self::key_state::{FetchState, KeyState};
 use crate::credential::{StoreKey, StoreName, Version};
+use crate::manifest::status::reason::FetchedReason;
+use crate::provider::ErrorKind;
 use crate::provider::stores::Values;
+use crate::reconcile::version_order::{KeyOrder, older_version};
 
+mod held_version;
 mod key_state;
 
 /// The keys in use, their state and their last values.
 #[derive(Default)]
 pub struct Fetches {
     keys: BTreeMap<StoreKey, KeyState>,
+    /// The version of each key that is held, and whether an older one waits.
+    held: BTreeMap<StoreKey, HeldVersion>,
     values: Values,
     /// The account in which each store looks up names.
     accounts: BTreeMap<StoreName, String>,
@@ -42,9 +50,19 @@ impl Fetches {
     #[must_use]
     pub fn has_seen(&self, store_key: &StoreKey, notice: &ChangeNotice) -> bool {
         match &notice.version {
-            Some((version, _)) => self.version(store_key) == Some(version),
-            None => self.keys.get(store_key).is_some_and(|key| key.has_read_since(notice.before)),
+            Some((version, _)) if version.is_exact() => self.version(store_key) == Some(version),
+            // A number alone may be that of a key that was created again.
+            Some((version, _)) => {
+                self.version(store_key).is_some_and(|it| it.is_same(version))
+                    && self.has_read_since(store_key, notice.before)
+            }
+            None => self.has_read_since(store_key, notice.before),
         }
+    }
+
+    /// Returns true if the last read of a key started at `since` or later.
+    fn has_read_since(&self, store_key: &StoreKey, since: Instant) -> bool {
+        self.keys.get(store_key).is_some_and(|key| key.has_read_since(since))
     }
 
     /// Returns every key with the version of its last read; none where that failed.
@@ -79,22 +97,60 @@ impl Fetches {
         reads.into_values().collect()
     }
 
-    /// Records the result of the read that started at `started`.
-    pub fn finish(&mut self, values: Values, started: Instant, now: Instant) {
+    /// Records the result of the read that started at `started`; returns the decision about each value.
+    pub fn finish(
+        &mut self,
+        values: Values,
+        started: Instant,
+        now: Instant,
+    ) -> Vec<(StoreKey, Result<AnswerVerdict, FetchedReason>)> {
+        let mut verdicts = Vec::new();
         for (store_key, value) in values {
+            let version = value.as_ref().ok().map(|value| &value.version);
             // The key is no longer in use, or it was dropped and added again during the read.
             let Some(key) = self.keys.get_mut(&store_key) else { continue };
-            if !key.finish(started, value.as_ref().ok().map(|value| &value.version), now) {
+            if !key.finish(started, version, now) {
                 continue;
             }
+            let held = self.held.entry(store_key.clone()).or_default();
+            let verdict = match &value {
+                Ok(value) => Ok(held.on_answer(&value.version, now)),
+                Err(error) => Err(error.reason()),
+            };
+            verdicts.push((store_key.clone(), verdict));
             // An ARN may be in a foreign account.
             if let Some(account) = value.as_ref().ok().and_then(|value| value.account.as_ref())
                 && !store_key.key.is_arn()
             {
                 self.accounts.insert(store_key.store.clone(), account.clone());
             }
-            self.values.insert(store_key, value);
+            match (verdict, self.values.get(&store_key)) {
+                (Ok(AnswerVerdict::HeldBack { .. }), Some(Ok(_))) => {}
+                (Ok(AnswerVerdict::HeldBack { .. }), _) => {
+                    let what = held.held_back().map(|(held, found)| older_version(held, found));
+                    let kind = ErrorKind::OlderVersion(what.unwrap_or_default());
+                    self.values.insert(store_key.clone(), Err(kind.at(store_key)));
+                }
+                _ => drop(self.values.insert(store_key, value)),
+            }
         }
+        verdicts
+    }
+
+    /// Returns the versions of a key that reports and writes depend on, besides the one that is held.
+    #[must_use]
+    pub fn order(&self, store_key: &StoreKey) -> KeyOrder {
+        let Some(held) = self.held.get(store_key) else { return KeyOrder::default() };
+        KeyOrder {
+            held_back: held.held_back().map(|(_, found)| found.clone()),
+            given_up: held.given_up().cloned(),
+        }
+    }
+
+    /// Returns the instant from which an older answer for one of these keys is taken.
+    #[must_use]
+    pub fn older_taken_at<'a>(&self, store_keys: impl IntoIterator<Item = &'a StoreKey>) -> Option<Instant> {
+        store_keys.into_iter().filter_map(|store_key| self.held.get(store_key)?.taken_at()).min()
     }
 
     /// Returns true if no read of these keys is requested or in flight.
@@ -159,6 +215,7 @@ impl Fetches {
             self.keys.keys().filter(|store_key| !store_keys.contains(*store_key)).cloned().collect();
         for store_key in &forgotten {
             self.keys.remove(store_key);
+            self.held.remove(store_key);
             self.values.remove(store_key);
         }
         forgotten
@@ -224,6 +281,71 @@ mod tests {
         fetches.finish(values(&["vault:a"]), now, now);
         assert_eq!(fetches.retain(&BTreeSet::new()), Vec::from_iter(store_keys(&["vault:a"])));
         assert!(fetches.values(&store_keys(&["vault:a"])).is_none());
+    }
+
+    /// Reads `vault:a` at a version; an empty one fails.
+    fn read(fetches: &mut Fetches, version: &str, now: Instant) -> Result<AnswerVerdict, FetchedReason> {
+        let key = store_keys(&["vault:a"]);
+        fetches.request(&key, now);
+        assert_eq!(fetches.start_due(now), std::slice::from_ref(&key));
+        let answer = match version {
+            "" => Err(ErrorKind::Sealed.at(key.first().expect("a key").clone())),
+            version => Ok(StoredValue { version: version.into(), ..value() }),
+        };
+        let verdicts = fetches.finish(key.into_iter().zip([answer]).collect(), now, now);
+        verdicts.into_iter().next().expect("a verdict").1
+    }
+
+    /// The version of the value of `vault:a`, or the reason of its failure.
+    fn held(fetches: &Fetches) -> String {
+        let values = fetches.values(&store_keys(&["vault:a"])).expect("a value");
+        match values.values().next().expect("a value") {
+            Ok(value) => value.version.to_string(),
+            Err(error) => error.reason().to_string(),
+        }
+    }
+
+    #[test]
+    fn older_answer_leaves_the_held_value() {
+        let (mut now, mut fetches) = (Instant::now(), Fetches::default());
+        assert_eq!(read(&mut fetches, "2", now), Ok(AnswerVerdict::Taken));
+        now += Duration::from_secs(1);
+        assert_eq!(read(&mut fetches, "1", now), Ok(AnswerVerdict::HeldBack { is_first: true }));
+        let key = store_keys(&["vault:a"]);
+        let order = fetches.order(key.first().expect("a key"));
+        assert_eq!((held(&fetches), order.held_back), ("2".to_owned(), Some("1".into())));
+        assert_eq!(fetches.older_taken_at(&key), Some(now + HOLD_BACK));
+        now += HOLD_BACK;
+        assert_eq!(read(&mut fetches, "1", now), Ok(AnswerVerdict::TakenOlder));
+        let order = fetches.order(key.first().expect("a key"));
+        assert_eq!((held(&fetches), order.given_up), ("1".to_owned(), Some("2".into())));
+    }
+
+    #[test]
+    fn older_answer_after_a_failed_read_is_an_error() {
+        let (mut now, mut fetches) = (Instant::now(), Fetches::default());
+        for (version, expect) in [("2", "2"), ("", "Sealed"), ("1", "OlderVersion"), ("2", "2")] {
+            now += Duration::from_secs(1);
+            let _ = read(&mut fetches, version, now);
+            assert_eq!(held(&fetches), expect, "{version:?}");
+        }
+    }
+
+    #[test]
+    fn number_without_time_is_seen_by_a_later_read_only() {
+        let (now, mut fetches) = (Instant::now(), Fetches::default());
+        assert_eq!(read(&mut fetches, "1@2026-11-27T10:00:00Z", now), Ok(AnswerVerdict::Taken));
+        let key = store_keys(&["vault:a"]).pop_first().expect("a key");
+        let later = now + Duration::from_secs(1);
+        for (version, before, expect) in [
+            ("1@2026-11-27T10:00:00Z", later, true),
+            ("1", now, true),
+            ("1", later, false),
+            ("2", now, false),
+        ] {
+            let notice = ChangeNotice { before, version: Some((version.into(), later)) };
+            assert_eq!(fetches.has_seen(&key, &notice), expect, "{version}");
+        }
     }
 
     #[test]

@@ -21,8 +21,10 @@ use crate::reconcile::desired_secret::DesiredSecret;
 use crate::report::Problem;
 
 mod target_status;
+mod version_hold;
 
 pub use target_status::{TargetChange, TargetStatus};
+pub use version_hold::{ConflictStep, VersionHold};
 
 /// The least time between two status updates during a reconciliation.
 pub const PUBLISH_EVERY: Duration = Duration::from_secs(5);
@@ -41,6 +43,8 @@ pub struct ObjectState {
     versions: BTreeMap<StoreKey, String>,
     /// Its status in each target namespace.
     pub targets: BTreeMap<NamespaceName, TargetStatus>,
+    /// The targets whose Secrets hold a later version than the store answered.
+    pub version_holds: BTreeMap<NamespaceName, VersionHold>,
     /// Problems of the ClusterPullSecret as a whole.
     pub problems: Vec<Problem>,
     /// The reconciliation in progress.
@@ -95,6 +99,7 @@ impl ObjectState {
             fetched_at: BTreeMap::new(),
             versions: BTreeMap::new(),
             targets: BTreeMap::new(),
+            version_holds: BTreeMap::new(),
             problems: Vec::new(),
             reconciliation: None,
             last_rotation: None,
@@ -265,10 +270,11 @@ impl ObjectState {
         self.fetched_at.retain(|store_key, _| used.contains(store_key));
     }
 
-    /// Returns true if a registry could not be read.
+    /// Returns true if a registry could not be read, or only at an older version than before.
     #[must_use]
     pub fn has_failed_fetch(&self) -> bool {
-        self.desired_secret.as_ref().is_some_and(|desired_secret| !desired_secret.is_complete())
+        let reports = self.desired_secret.as_ref().map(DesiredSecret::registries).unwrap_or_default();
+        reports.iter().any(|report| report.result != FetchedReason::Fetched)
     }
 }
 

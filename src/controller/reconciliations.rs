@@ -86,9 +86,7 @@ impl Controller {
                 (Arc::clone(&self.context.stores), Arc::clone(&self.context.health.metrics));
             self.tasks.spawn_read(async move {
                 let values = stores.read(&store_keys).await;
-                let took = now.elapsed();
                 for (store_key, value) in &values {
-                    metrics.fetched(&store_key.store, value.as_ref(), took);
                     let expires_at = value.as_ref().ok().and_then(|value| value.expires_at);
                     metrics.set_credential_expiry(store_key, expires_at);
                 }
@@ -100,14 +98,9 @@ impl Controller {
     /// Handles the values of a read: resolves every ClusterPullSecret that names one of the keys.
     pub(super) fn on_fetched(&mut self, started: Instant, values: Values) {
         let at = (self.context.wall_clock)();
-        let (mut read, mut fetched) = (BTreeSet::new(), BTreeSet::new());
-        for (store_key, value) in &values {
-            read.insert(store_key.clone());
-            if value.is_ok() {
-                fetched.insert(store_key.clone());
-            }
-        }
-        self.fetches.finish(values, started, Instant::now());
+        let read: BTreeSet<_> = values.keys().cloned().collect();
+        let verdicts = self.fetches.finish(values, started, Instant::now());
+        let fetched = self.record_verdicts(&verdicts, started.elapsed());
         for store_key in &read {
             self.fetches.stale_answer(store_key).inspect(|answer| log_stale_answer(store_key, answer));
         }
@@ -120,6 +113,7 @@ impl Controller {
                 state.fetched_at.extend(own.into_iter().map(|store_key| (store_key, at)));
             }
             self.resolve(&name);
+            self.requeue_conflicts(&name, &read, started);
             self.schedule_refresh(&name, Instant::now());
         }
     }
@@ -145,7 +139,8 @@ impl Controller {
         let now = Instant::now();
         let Some(state) = self.objects.get_mut(name) else { return };
         let Some(values) = self.fetches.values(state.store_keys()) else { return };
-        let resolved = resolve::resolve(&state.manifest, values);
+        let resolved =
+            resolve::resolve(&state.manifest, values).with_order(|store_key| self.fetches.order(store_key));
         if let Some(desired_secret) =
             state.desired_secret.as_mut().filter(|it| it.has_same_credentials(&resolved))
         {
@@ -188,7 +183,8 @@ impl Controller {
                 0 => backoff::jittered(interval, jitter),
                 failures => backoff::after(failures, jitter).min(interval),
             };
-            now + pause
+            let at = now + pause;
+            self.fetches.older_taken_at(state.store_keys()).map_or(at, |taken_at| at.min(taken_at.max(now)))
         } else if state.has_failed_fetch() {
             // An event, or another ClusterPullSecret, caused the read: an earlier refresh stays scheduled.
             let retry_at = now + backoff::after(state.failed_fetches.max(1), jitter).min(interval);
@@ -210,7 +206,9 @@ impl Controller {
 
     fn is_finished(&self, name: &str, state: &ObjectState) -> bool {
         let Some(reconciliation) = &state.reconciliation else { return false };
-        self.fetches.has_served(state.store_keys(), reconciliation.started) && self.queue.is_idle(name)
+        !state.awaits_read()
+            && self.fetches.has_served(state.store_keys(), reconciliation.started)
+            && self.queue.is_idle(name)
     }
 
     /// Updates the problems, the metrics and the logged `Ready` of a ClusterPullSecret.

@@ -151,7 +151,7 @@ impl Controller {
 fn request(expected: &ExpectedVersions, at: Timestamp) -> ForwardedRequest {
     let expected = expected.iter().filter_map(|(store_key, version)| {
         let StoreKey { store, key } = store_key.clone();
-        Some(ExpectedVersion { store: store.0, key: key.0, version: version.clone()?.0 })
+        Some(ExpectedVersion { store: store.0, key: key.0, version: version.clone()?.to_string() })
     });
     ForwardedRequest { at, expected: expected.collect() }
 }
@@ -160,7 +160,7 @@ fn request(expected: &ExpectedVersions, at: Timestamp) -> ForwardedRequest {
 fn expected_version(request: &ForwardedRequest, store_key: &StoreKey) -> Option<Version> {
     let mut latest_first = request.expected.iter().rev();
     let expected = latest_first.find(|it| it.store == store_key.store.0 && it.key == store_key.key.0)?;
-    Some(Version(expected.version.clone()))
+    Some(expected.version.as_str().into())
 }
 
 /// Returns true if a trigger affects a key of a ClusterPullSecret.

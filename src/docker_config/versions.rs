@@ -1,23 +1,69 @@
 //! The versions annotation of a pull secret: the store and the version of each entry.
 //!
-//! `docker.io=aws:6a7e8feb-…,ghcr.io=vault:7`: host keys hold neither comma nor equals sign. Docker Hub is one
-//! entry here. The annotation holds no secret and no hash of one, so that anyone may read it.
+//! `docker.io=aws:6a7e8feb-…,ghcr.io=vault:7@2026-11-27T10:00:00Z#91017b86`: a version of KV
+//! v2 has the time of its creation and the fingerprint of its key, because versions of two keys have no order.
+//! Host keys hold neither comma nor equals sign, and Docker Hub is one entry. The annotation holds no secret and no hash of one, so that
+//! anyone may read it. An older regcred wrote `ghcr.io=vault:7`, and reads this form as a name.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use aws_lc_rs::digest::{SHA256, digest};
+
 use super::host_key::HostKey;
-use crate::credential::{StoreName, Version};
+use crate::credential::{Key, StoreKey, StoreName, Version};
 
 /// The origin of an entry: the store, and the version at which it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryOrigin {
     /// The store.
     pub store: StoreName,
+    /// The fingerprint of the key, where the annotation has one.
+    pub key: Option<KeyFingerprint>,
     /// The store's name for the value.
     pub version: Version,
 }
 
+/// The start of the hash of a key's path, which tells the versions of two keys apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFingerprint(String);
+
+impl From<&Key> for KeyFingerprint {
+    fn from(Key(key): &Key) -> Self {
+        let hash = digest(&SHA256, key.as_bytes());
+        let start = hash.as_ref().first_chunk().copied().unwrap_or_default();
+        Self(format!("{:08x}", u32::from_be_bytes(start)))
+    }
+}
+
+impl EntryOrigin {
+    /// Creates the origin of a value that was read from a key.
+    #[must_use]
+    pub fn new(StoreKey { store, key }: &StoreKey, version: Version) -> Self {
+        Self { store: store.clone(), key: Some(key.into()), version }
+    }
+
+    /// Returns true if the entry may have been read from this key.
+    #[must_use]
+    pub fn is_from(&self, StoreKey { store, key }: &StoreKey) -> bool {
+        self.store == *store && self.key.as_ref().is_none_or(|it| *it == key.into())
+    }
+
+    /// Returns the text of the origin in the annotation.
+    #[must_use]
+    pub fn annotation(&self) -> String {
+        let Self { store, key, version } = self;
+        let version_text = version.serialized();
+        match (version, key) {
+            (Version::Numbered { created: Some(_), .. }, Some(KeyFingerprint(key))) => {
+                format!("{store}:{version_text}#{key}")
+            }
+            _ => format!("{store}:{version_text}"),
+        }
+    }
+}
+
+/// Writes the origin for people.
 impl fmt::Display for EntryOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.store, self.version)
@@ -27,7 +73,8 @@ impl fmt::Display for EntryOrigin {
 /// Renders the annotation of these entries.
 #[must_use]
 pub fn render<'a>(origins: impl IntoIterator<Item = (&'a HostKey, &'a EntryOrigin)>) -> String {
-    let entries: Vec<_> = origins.into_iter().map(|(host, origin)| format!("{host}={origin}")).collect();
+    let entries: Vec<_> =
+        origins.into_iter().map(|(host, origin)| format!("{host}={}", origin.annotation())).collect();
     entries.join(",")
 }
 
@@ -41,7 +88,11 @@ fn parse_entry(entry: &str) -> Option<(HostKey, EntryOrigin)> {
     let (host, origin) = entry.split_once('=')?;
     let (store, version) = origin.split_once(':')?;
     let host = HostKey::parse(host).ok()?;
-    Some((host, EntryOrigin { store: store.into(), version: version.into() }))
+    let (version, key) = match version.split_once('#') {
+        Some((version, key)) => (version, Some(KeyFingerprint(key.to_owned()))),
+        None => (version, None),
+    };
+    Some((host, EntryOrigin { store: store.into(), key, version: version.into() }))
 }
 
 /// The store of each entry of an annotation, for any version.
@@ -54,13 +105,17 @@ pub fn stores(annotation: &str) -> BTreeMap<HostKey, StoreName> {
 mod tests {
     use super::*;
 
+    fn store_key(key: &str) -> StoreKey {
+        StoreKey { store: "vault".into(), key: key.into() }
+    }
+
     #[test]
     fn rendered_annotation_is_parsed_back() {
-        let annotation =
-            "docker.io=aws:6a7e-8feb,ghcr.io=vault:7,r.example.com:5000/t=files:2026-11-22T10:00:00Z";
+        let annotation = "a.io=vault:7@2026-11-27T10:00:00.123456789Z#5f2c9a01,b.io=vault:7@2026-11-27T10:00:00Z,\
+            docker.io=aws:6a7e-8feb,ghcr.io=vault:7,r.example.com:5000/t=files:2026-11-22T10:00:00Z";
         let origins = parse_lenient(annotation);
         assert_eq!(render(&origins), annotation);
-        assert_eq!(origins.len(), 3);
+        assert_eq!(origins.len(), 5);
     }
 
     #[test]
@@ -74,5 +129,23 @@ mod tests {
         for annotation in ["", ",,", "ghcr.io", "ghcr.io=", "=vault:7", "ghcr.io=vault"] {
             assert!(parse_lenient(annotation).is_empty(), "{annotation}");
         }
+    }
+
+    #[test]
+    fn origin_belongs_to_the_key_it_was_read_from() {
+        let version = Version::from("7@2026-11-27T10:00:00Z");
+        let origin = EntryOrigin::new(&store_key("ci/ghcr"), version);
+        assert_eq!(origin.annotation(), "vault:7@2026-11-27T10:00:00Z#91017b86");
+        assert_eq!(origin.to_string(), "vault:7");
+        assert!(origin.is_from(&store_key("ci/ghcr")) && !origin.is_from(&store_key("prod/ghcr")));
+        let without_key = EntryOrigin { key: None, ..origin };
+        assert!(without_key.is_from(&store_key("prod/ghcr")));
+        assert!(!without_key.is_from(&StoreKey { store: "aws".into(), key: "ci/ghcr".into() }));
+    }
+
+    #[test]
+    fn name_has_no_fingerprint() {
+        let origin = EntryOrigin::new(&store_key("ci/ghcr"), "6a7e-8feb".into());
+        assert_eq!(origin.annotation(), "vault:6a7e-8feb");
     }
 }

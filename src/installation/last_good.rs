@@ -99,7 +99,7 @@ mod tests {
         let values = recorded("images", &[("ghcr.io", "1", "pw")]);
         let value = values.get("images", &registry("ghcr.io")).expect("a value");
         let passwords: Vec<_> = value.config.auths.values().map(|it| it.password.expose_secret()).collect();
-        assert_eq!((value.version.0.as_str(), passwords), ("1", vec!["pw"]));
+        assert_eq!((value.version.to_string().as_str(), passwords), ("1", vec!["pw"]));
         assert!(values.get("other", &registry("ghcr.io")).is_none());
         let mut other_key = registry("ghcr.io");
         other_key.store_key.key = "another".into();

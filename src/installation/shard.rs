@@ -116,7 +116,7 @@ struct ValueToWrite<'a> {
     host: Option<&'a str>,
     store: &'a str,
     key: &'a str,
-    version: &'a str,
+    version: String,
     auths: BTreeMap<&'a str, (&'a str, &'a str)>,
 }
 
@@ -142,7 +142,7 @@ impl<'a> ValueToWrite<'a> {
             host: id.host.as_ref().map(HostKey::as_str),
             store: &id.store_key.store.0,
             key: &id.store_key.key.0,
-            version: &value.version.0,
+            version: value.version.serialized(),
             auths: auths.collect(),
         }
     }

@@ -6,8 +6,8 @@
 //! observer.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use tokio::time::Instant;
 
+use super::clock::LeaseInstant;
 use super::record::Record;
 use super::{LeaderElectionConfig, Loss};
 
@@ -17,13 +17,13 @@ pub(super) struct View {
     /// The lease as last observed; `None` if it does not exist.
     record: Option<Record>,
     /// The instant at which the current spec was first observed.
-    observed_at: Instant,
+    observed_at: LeaseInstant,
     /// The lease was not read yet, or may have changed since.
     is_stale: bool,
     /// The lease this process won.
     held: Option<HeldLease>,
     /// No request is sent before; in the past unless a request failed.
-    retry_at: Instant,
+    retry_at: LeaseInstant,
 }
 
 /// A lease that this process holds.
@@ -35,7 +35,7 @@ struct HeldLease {
     acquired: Option<MicroTime>,
     /// The instant just before the last successful write was sent. Others observe that write later, so
     /// the expiry they count to is later than the holder's own.
-    renewed_at: Instant,
+    renewed_at: LeaseInstant,
 }
 
 /// The next step.
@@ -44,9 +44,9 @@ pub(super) enum Decision {
     /// Send a request.
     Send(LeaseRequest),
     /// Nothing to do until then.
-    Wait(Instant),
+    Wait(LeaseInstant),
     /// A request failed: retry then.
-    BackOff(Instant),
+    BackOff(LeaseInstant),
     /// The lease was held by this process and is lost.
     Lose(Loss),
 }
@@ -65,7 +65,7 @@ pub(super) enum LeaseRequest {
 }
 
 /// Decides the next step.
-pub(super) fn decide(view: &View, config: &LeaderElectionConfig, now: Instant) -> Decision {
+pub(super) fn decide(view: &View, config: &LeaderElectionConfig, now: LeaseInstant) -> Decision {
     let decision = match &view.held {
         None => decide_as_follower(view, config, now),
         Some(held) => decide_as_leader(view, held, config, now),
@@ -80,7 +80,7 @@ pub(super) fn decide(view: &View, config: &LeaderElectionConfig, now: Instant) -
     }
 }
 
-fn decide_as_follower(view: &View, config: &LeaderElectionConfig, now: Instant) -> Decision {
+fn decide_as_follower(view: &View, config: &LeaderElectionConfig, now: LeaseInstant) -> Decision {
     if view.is_stale {
         return Decision::Send(LeaseRequest::Read);
     }
@@ -96,7 +96,12 @@ fn decide_as_follower(view: &View, config: &LeaderElectionConfig, now: Instant) 
     }
 }
 
-fn decide_as_leader(view: &View, held: &HeldLease, config: &LeaderElectionConfig, now: Instant) -> Decision {
+fn decide_as_leader(
+    view: &View,
+    held: &HeldLease,
+    config: &LeaderElectionConfig,
+    now: LeaseInstant,
+) -> Decision {
     if held.renewed_at + config.lease_duration <= now {
         return Decision::Lose(Loss::Expired);
     }
@@ -127,7 +132,7 @@ impl HeldLease {
 
 impl View {
     /// Creates a view that knows nothing yet.
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: LeaseInstant) -> Self {
         Self { record: None, observed_at: now, is_stale: true, held: None, retry_at: now }
     }
 
@@ -143,12 +148,12 @@ impl View {
     }
 
     /// Returns the end of this process's leadership, if it leads.
-    pub(super) fn expiry(&self, config: &LeaderElectionConfig) -> Option<Instant> {
+    pub(super) fn expiry(&self, config: &LeaderElectionConfig) -> Option<LeaseInstant> {
         self.held.as_ref().map(|held| held.renewed_at + config.lease_duration)
     }
 
     /// Records the lease as read.
-    pub(super) fn on_read(&mut self, record: Option<Record>, now: Instant) {
+    pub(super) fn on_read(&mut self, record: Option<Record>, now: LeaseInstant) {
         // An annotation by a third party changes the version, but is no renewal by the holder.
         if self.record.as_ref().map(|it| &it.spec) != record.as_ref().map(|it| &it.spec) {
             self.observed_at = now;
@@ -159,7 +164,7 @@ impl View {
 
     /// Records an event of the watch. It may lag behind what was read or written, so a holder does not
     /// trust it, but reads.
-    pub(super) fn on_watch_event(&mut self, record: Option<Record>, now: Instant) {
+    pub(super) fn on_watch_event(&mut self, record: Option<Record>, now: LeaseInstant) {
         match &self.held {
             None => self.on_read(record, now),
             Some(held) => self.is_stale |= !record.is_some_and(|record| held.matches(&record)),
@@ -167,7 +172,7 @@ impl View {
     }
 
     /// Records a lease that was acquired or renewed by a write sent at `sent`.
-    pub(super) fn on_acquired(&mut self, record: Record, sent: Instant) {
+    pub(super) fn on_acquired(&mut self, record: Record, sent: LeaseInstant) {
         let holder = record.spec.holder_identity.clone();
         self.held = Some(HeldLease { holder, acquired: record.spec.acquire_time.clone(), renewed_at: sent });
         self.on_read(Some(record), sent);
@@ -179,7 +184,7 @@ impl View {
     }
 
     /// Sends no request before `until`: one has failed.
-    pub(super) fn back_off(&mut self, until: Instant) {
+    pub(super) fn back_off(&mut self, until: LeaseInstant) {
         self.retry_at = until;
     }
 }

@@ -11,10 +11,10 @@ use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use tokio::sync::{oneshot, watch};
-use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::api::{BACKOFF, LeaseClient, MIN_BACKOFF};
+use super::clock::LeaseInstant;
 use super::decision::{Decision, LeaseRequest, View, decide};
 use super::record::Record;
 use super::{Leadership, Loss, Lost};
@@ -46,7 +46,7 @@ pub(super) struct Elector {
 
 impl Elector {
     pub(super) fn new(lease: LeaseClient, leadership: Leadership, leading: watch::Sender<bool>) -> Self {
-        let view = View::new(Instant::now());
+        let view = View::new(leadership.clock().now());
         let (backoff, conflict_backoff) = (Box::new(BACKOFF.build()), Box::new(conflict_backoff()));
         Self { lease, view, leadership, leading, backoff, conflict_backoff, failure: None }
     }
@@ -60,7 +60,7 @@ impl Elector {
     ) -> Result<(), Lost> {
         let mut records = std::pin::pin!(records);
         loop {
-            let until = match decide(&self.view, &self.lease.config, Instant::now()) {
+            let until = match decide(&self.view, &self.lease.config, self.now()) {
                 Decision::Send(request) => {
                     self.send(request).await;
                     continue;
@@ -79,7 +79,7 @@ impl Elector {
             tokio::select! {
                 biased;
                 _ = &mut released => break,
-                () = tokio::time::sleep_until(until) => {}
+                () = tokio::time::sleep(until.saturating_duration_since(self.now())) => {}
                 Some(record) = records.next() => self.update_view(|view, now| view.on_watch_event(record, now)),
             }
         }
@@ -87,8 +87,12 @@ impl Elector {
         Ok(())
     }
 
+    fn now(&self) -> LeaseInstant {
+        self.leadership.clock().now()
+    }
+
     async fn send(&mut self, request: LeaseRequest) {
-        let sent = Instant::now();
+        let sent = self.now();
         let timeout = self.request_timeout(sent);
         let acquired = match request {
             LeaseRequest::Read => match self.lease.read(timeout).await {
@@ -111,19 +115,20 @@ impl Elector {
 
     /// Returns the timeout of a request: short enough for others to fit into the rest of the lease held,
     /// or into the one that the request may win.
-    fn request_timeout(&self, now: Instant) -> Duration {
+    fn request_timeout(&self, now: LeaseInstant) -> Duration {
         (self.remaining(now).unwrap_or(self.lease.config.lease_duration) / 2).min(REQUEST_TIMEOUT)
     }
 
     /// Returns the time left as leader, if this process leads.
-    fn remaining(&self, now: Instant) -> Option<Duration> {
+    fn remaining(&self, now: LeaseInstant) -> Option<Duration> {
         self.view.expiry(&self.lease.config).map(|expiry| expiry.saturating_duration_since(now))
     }
 
     /// Updates the view, and logs a new leader.
-    fn update_view(&mut self, update: impl FnOnce(&mut View, Instant)) {
+    fn update_view(&mut self, update: impl FnOnce(&mut View, LeaseInstant)) {
         let before = self.view.holder().map(str::to_owned);
-        update(&mut self.view, Instant::now());
+        let now = self.now();
+        update(&mut self.view, now);
         match self.view.holder() {
             holder if holder == before.as_deref() => {}
             Some(holder) if holder == self.lease.config.identity => {}
@@ -132,7 +137,7 @@ impl Elector {
         }
     }
 
-    fn on_acquired(&mut self, record: Record, sent: Instant) {
+    fn on_acquired(&mut self, record: Record, sent: LeaseInstant) {
         self.view.on_acquired(record, sent);
         self.leadership.extend(sent + self.lease.config.lease_duration);
         self.reset_backoff();
@@ -144,7 +149,7 @@ impl Elector {
     }
 
     fn on_failure(&mut self, error: Error) {
-        let now = Instant::now();
+        let now = self.now();
         let pause = match error {
             Error::Changed(_) | Error::AlreadyExists(_) => {
                 debug!(%error, "another writer came first");
@@ -183,8 +188,8 @@ impl Elector {
     async fn vacate(mut self) {
         self.revoke();
         let Some(expiry) = self.view.expiry(&self.lease.config) else { return };
-        let deadline = expiry.min(Instant::now() + VACATE_WITHIN);
-        match tokio::time::timeout_at(deadline, self.try_vacate()).await {
+        let limit = expiry.saturating_duration_since(self.now()).min(VACATE_WITHIN);
+        match tokio::time::timeout(limit, self.try_vacate()).await {
             Ok(()) => info!("vacated the lease"),
             Err(_) => warn!("cannot vacate the lease: the next replica has to wait until it expires"),
         }
@@ -195,12 +200,16 @@ impl Elector {
         let mut backoff = conflict_backoff();
         while let Some(record) = self.view.held_record() {
             match self.lease.vacate(&record.resource_version, wall_clock(), VACATE_TIMEOUT).await {
-                Ok(record) => return self.view.on_read(Some(record), Instant::now()),
+                Ok(record) => {
+                    let now = self.now();
+                    return self.view.on_read(Some(record), now);
+                }
                 Err(error) => debug!(%error, "cannot vacate the lease yet"),
             }
             tokio::time::sleep(backoff.next().unwrap_or(VACATE_TIMEOUT)).await;
             if let Ok(record) = self.lease.read(VACATE_TIMEOUT).await {
-                self.view.on_read(record, Instant::now());
+                let now = self.now();
+                self.view.on_read(record, now);
             }
         }
     }

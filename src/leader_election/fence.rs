@@ -106,6 +106,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::leader_election::clock::Clock;
     use http::Response;
     use k8s_openapi::api::core::v1::Secret;
     use kube::api::{Api, Patch, PatchParams};
@@ -125,9 +126,9 @@ mod tests {
     /// A fence with a leadership that begins now, or none.
     fn fence(is_leading: bool) -> (Fence, Leadership) {
         let config = LeaderElectionConfig::example();
-        let leadership = Leadership::new(&config);
+        let leadership = Leadership::new(&config, Clock::tokio());
         if is_leading {
-            leadership.extend(Instant::now() + config.lease_duration);
+            leadership.extend(leadership.clock().now() + config.lease_duration);
         }
         (Fence::new(&config, leadership.clone()), leadership)
     }
@@ -223,7 +224,7 @@ mod tests {
         let outcome = write(&fence, async |server| {
             let (_, send) = server.next_request().await.expect("a request");
             tokio::time::sleep(Duration::from_secs(10)).await;
-            leadership.extend(Instant::now() + Duration::from_secs(20));
+            leadership.extend(leadership.clock().now() + Duration::from_secs(20));
             tokio::time::sleep(Duration::from_secs(15)).await;
             send.send_response(Response::new(Body::from(b"{}".to_vec())));
         });

@@ -8,10 +8,6 @@ fn key() -> StoreKey {
     StoreKey { store: "vault".into(), key: "ci/ghcr".into() }
 }
 
-fn value() -> StoredValue {
-    StoredValue { version: "7".into(), bytes: b"hunter2".to_vec().into(), expires_at: None, account: None }
-}
-
 /// The series of one metric that are not 0, ordered by their labels.
 fn scraped(metrics: &Metrics, name: &str) -> Vec<String> {
     let text = metrics.encode();
@@ -27,7 +23,7 @@ fn eventful() -> Metrics {
     metrics.triggered(Trigger::Webhook, TriggerOutcome::Accepted);
     metrics.polled(&"vault".into(), Ok(PollOutcome::New));
     metrics.received("https://sqs.eu-west-1.amazonaws.com/1/q", Ok(()));
-    metrics.fetched(&"vault".into(), Ok(&value()), Duration::from_millis(30));
+    metrics.fetched(&"vault".into(), FetchedReason::Fetched, Duration::from_millis(30));
     metrics.reconciled("images", ReconciliationOutcome::InSync);
     metrics.succeeded("images", Instant::now());
     metrics.wrote(WriteKind::Secret, WriteOutcome::Created);
@@ -91,9 +87,9 @@ fn text_ends_with_the_open_metrics_marker() {
 fn fetch_is_counted_and_other_outcomes_start_at_0() {
     let metrics = Metrics::new();
     let store = "vault".into();
-    metrics.fetched(&store, Ok(&value()), Duration::from_millis(30));
-    metrics.fetched(&store, Err(&provider::ErrorKind::Sealed.at(key())), Duration::from_secs(1));
-    metrics.fetched(&store, Err(&provider::ErrorKind::Sealed.at(key())), Duration::from_secs(1));
+    metrics.fetched(&store, FetchedReason::Fetched, Duration::from_millis(30));
+    metrics.fetched(&store, FetchedReason::Sealed, Duration::from_secs(1));
+    metrics.fetched(&store, FetchedReason::Sealed, Duration::from_secs(1));
     assert_eq!(
         scraped(&metrics, "regcred_fetches_total"),
         [

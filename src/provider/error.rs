@@ -57,6 +57,10 @@ pub enum ErrorKind {
     /// The store could not be reached or reported an outage: the cause, never a body.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// The store answers an older version than before, and the value of the later one is not in memory: both
+    /// versions.
+    #[error("{0}")]
+    OlderVersion(String),
 }
 
 /// The request behind an error: the store, the location of the key, and the time and attempts spent.
@@ -124,6 +128,7 @@ impl ErrorKind {
             Self::Malformed(_) => FetchedReason::Malformed,
             Self::TimedOut => FetchedReason::TimedOut,
             Self::Unavailable(_) => FetchedReason::Unavailable,
+            Self::OlderVersion(_) => FetchedReason::OlderVersion,
         }
     }
 
@@ -137,6 +142,7 @@ impl ErrorKind {
             | Self::NotAllowed
             | Self::Misconfigured(_)
             | Self::Sealed
+            | Self::OlderVersion(_)
             | Self::Malformed(_) => false,
         }
     }
@@ -255,6 +261,7 @@ mod tests {
             (ErrorKind::Malformed("x".into()), "x"),
             (ErrorKind::TimedOut, "no answer from w within 30 s, 3 attempts"),
             (ErrorKind::Unavailable("x".into()), "w is unavailable: x"),
+            (ErrorKind::OlderVersion("x".into()), "x"),
         ];
         assert!(
             cases.iter().map(|(kind, _)| <&str>::from(kind.reason())).eq(ErrorKind::VARIANTS.iter().copied())

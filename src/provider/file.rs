@@ -146,7 +146,7 @@ fn version(metadata: &Metadata, path: &Path) -> Result<Version, ErrorKind> {
     let modified = Timestamp::try_from(modified).map_err(|_| {
         ErrorKind::Malformed(format!("{} has an impossible modification time", path.display()))
     })?;
-    Ok(Version(format!("{modified:.9}")))
+    Ok(Version::Unordered(format!("{modified:.9}")))
 }
 
 fn explain(unread: &ReadError, path: &Path) -> ErrorKind {
@@ -203,7 +203,7 @@ mod tests {
         let modified = SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 120);
         std::fs::File::open(&path).unwrap().set_modified(modified).unwrap();
         let value = read(&directory, "ghcr").await.unwrap();
-        assert_eq!(value.version.0, "2023-11-14T22:13:20.000000120Z");
+        assert_eq!(value.version.to_string(), "2023-11-14T22:13:20.000000120Z");
         assert_eq!(directory.versions(&["ghcr".into()]).await.remove(0).unwrap(), value.version);
         assert_eq!(value.bytes.expose_secret(), b"hunter2\n");
     }

@@ -173,7 +173,7 @@ impl SecretsManager {
             }
             let mut versions = secret.version_ids_to_stages().into_iter().flatten();
             let current = versions.find(|(_, labels)| labels.iter().any(|label| label == CURRENT));
-            current.map(|(version, _)| Version(version.clone())).ok_or(ErrorKind::NotFound)
+            current.map(|(version, _)| Version::Unordered(version.clone())).ok_or(ErrorKind::NotFound)
         };
         until(deadline, request).await
     }
@@ -268,7 +268,7 @@ fn value(
     let version =
         version.ok_or_else(|| ErrorKind::Malformed("the response has no `VersionId`".to_owned()))?;
     Ok(StoredValue {
-        version: Version(version.to_owned()),
+        version: Version::Unordered(version.to_owned()),
         bytes: bytes.to_vec().into(),
         expires_at: None,
         account: arn.and_then(Arn::parse).map(|arn| arn.account.to_owned()),

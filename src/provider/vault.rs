@@ -204,7 +204,7 @@ impl Provider for Vault {
 
     async fn versions(&self, keys: &[Key]) -> Vec<Result<Version, Error>> {
         match self.kv {
-            KvVersion::V1 => return keys.iter().map(|_| Ok(Version::UNVERSIONED.into())).collect(),
+            KvVersion::V1 => return keys.iter().map(|_| Ok(Version::unversioned())).collect(),
             KvVersion::V2 if keys.is_empty() => return Vec::new(),
             KvVersion::V2 => {}
         }

@@ -124,6 +124,9 @@ pub fn dry_run_target(plan: &NamespacePlan, target: &Target) -> NamespaceReport 
         Action::Apply { secret: Decision::Refuse(refusal), .. } => {
             NamespaceReport::from_outcome(namespace, Ok(Outcome::Refused(refusal.clone())))
         }
+        Action::Apply { secret: Decision::Outdated(conflict), .. } => {
+            NamespaceReport::from_outcome(namespace, Ok(Outcome::Outdated(conflict.clone())))
+        }
         Action::Apply { secret: Decision::Create, content, .. } => {
             let mut report = NamespaceReport::from_outcome(namespace, Ok(Outcome::Created));
             report.changes = diff::secret_changes(None, content);

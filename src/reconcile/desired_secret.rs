@@ -20,7 +20,7 @@ use crate::installation::last_good::LastGoodValues;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::status::reason::AppliedReason;
 use crate::report::{Problem, RegistryReport};
-use crate::rotator::Content;
+use crate::rotator::{Content, FetchedVersion, FetchedVersions};
 
 /// The desired content for each namespace: the same for all where every read succeeded.
 pub struct DesiredSecret {
@@ -29,6 +29,8 @@ pub struct DesiredSecret {
     fetched: Option<Rendered>,
     /// The recorded last good entries of registries that could not be read.
     last_good: SecretEntries,
+    /// True if a Secret may be written although it holds later versions.
+    accepts_older: bool,
 }
 
 /// The reason why a namespace gets no content. Its Secret, where there is one, stays as it is.
@@ -69,9 +71,10 @@ impl DesiredSecret {
     /// Combines the fetched credentials with the recorded last good values where a read failed.
     #[must_use]
     pub fn new(resolved: Resolved, recorded: &LastGoodValues) -> Self {
-        let mut desired = Self { resolved, fetched: None, last_good: SecretEntries::new() };
+        let mut desired =
+            Self { resolved, fetched: None, last_good: SecretEntries::new(), accepts_older: false };
         if desired.is_complete() {
-            desired.fetched = Some(render(desired.entries(&SecretEntries::new())));
+            desired.fetched = Some(desired.render(desired.entries(&SecretEntries::new())));
         }
         desired.refresh_last_good(recorded);
         desired
@@ -82,10 +85,10 @@ impl DesiredSecret {
         let name = &self.resolved.cluster_pull_secret.name;
         let failed = self.resolved.registries.iter().filter(|registry| registry.fetched.is_none());
         let values =
-            failed.filter_map(|it| Some((&it.source.store_key.store, recorded.get(name, &it.source)?)));
-        let entries = values.flat_map(|(store, value)| {
+            failed.filter_map(|it| Some((&it.source.store_key, recorded.get(name, &it.source)?)));
+        let entries = values.flat_map(|(store_key, value)| {
             value.config.auths.iter().map(|(host, credential)| {
-                let origin = EntryOrigin { store: store.clone(), version: value.version.clone() };
+                let origin = EntryOrigin::new(store_key, value.version.clone());
                 (host.clone(), SecretEntry { credential: credential.clone(), origin })
             })
         });
@@ -96,10 +99,22 @@ impl DesiredSecret {
     pub fn record(&self, installation: &mut Installation) {
         let name = &self.resolved.cluster_pull_secret.name;
         for registry in &self.resolved.registries {
-            if let Some(FetchedCredentials { config, origin }) = &registry.fetched {
+            if let Some(FetchedCredentials { config, origin, .. }) = &registry.fetched {
                 installation.record_value(name, &registry.source, &origin.version, config);
             }
         }
+    }
+
+    /// Permits writes to Secrets that hold later versions.
+    #[must_use]
+    pub fn accepting_older(self, accepts_older: bool) -> Self {
+        Self { accepts_older, ..self }
+    }
+
+    /// Returns true if a Secret may be written although it holds later versions.
+    #[must_use]
+    pub fn accepts_older(&self) -> bool {
+        self.accepts_older
     }
 
     /// Returns the ClusterPullSecret.
@@ -145,9 +160,22 @@ impl DesiredSecret {
         pairs.map(|(before, after)| (before.fetched.as_ref(), after.fetched.as_ref()))
     }
 
-    /// Replaces the results of the reads by later ones with the same credentials.
+    /// Replaces the results of the reads by later ones with the same credentials. Their versions may differ, and
+    /// are compared with those of the Secrets; the bytes stay the ones that the Secrets share.
     pub fn update_resolved(&mut self, resolved: Resolved) {
         self.resolved = resolved;
+        let Some(Ok(Some(before))) = &self.fetched else { return };
+        if before.fetched == self.fetched_versions() {
+            return;
+        }
+        let before = Arc::clone(&before.docker_config);
+        let rendered = self.render(self.entries(&SecretEntries::new()));
+        self.fetched = Some(rendered.map(|rendered| {
+            rendered.map(|rendered| {
+                let (versions, fetched) = (rendered.versions.clone(), rendered.fetched.clone());
+                Arc::new(Content { docker_config: before, versions, fetched })
+            })
+        }));
     }
 
     /// Returns the problem of the ClusterPullSecret as a whole: what was read fits into no Secret.
@@ -164,7 +192,7 @@ impl DesiredSecret {
             return content.clone().ok_or(NoContent::NoCredential);
         }
         let own = last_good::own_secret(namespace, &self.resolved.cluster_pull_secret);
-        let rendered = render(self.entries(&own.map(last_good::from_secret).unwrap_or_default()));
+        let rendered = self.render(self.entries(&own.map(last_good::from_secret).unwrap_or_default()));
         rendered.map_err(NoContent::TooLargeHere)?.ok_or(NoContent::NoCredential)
     }
 
@@ -210,23 +238,40 @@ impl DesiredSecret {
         }
     }
 
+    /// Renders the content; `None` where there is no entry.
+    fn render(&self, entries: SecretEntries) -> Rendered {
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        let versions = versions::render(entries.iter().map(|(host, entry)| (host, &entry.origin)));
+        let auths = entries.into_iter().map(|(host, entry)| (host, entry.credential)).collect();
+        let config = DockerConfig { auths };
+        let docker_config = config.render();
+        capacity::check(&config, docker_config.expose_secret().len(), &versions)?;
+        let (docker_config, fetched) = (Arc::new(docker_config), self.fetched_versions());
+        Ok(Some(Arc::new(Content { docker_config, versions, fetched })))
+    }
+
+    /// Returns the version of every fetched entry.
+    fn fetched_versions(&self) -> FetchedVersions {
+        let mut versions = FetchedVersions::default();
+        for registry in &self.resolved.registries {
+            let Some(fetched) = &registry.fetched else { continue };
+            let version = FetchedVersion {
+                store_key: registry.source.store_key.clone(),
+                version: fetched.origin.version.clone(),
+                given_up: fetched.given_up.clone(),
+            };
+            versions.0.extend(fetched.config.auths.keys().map(|host| (host.clone(), version.clone())));
+        }
+        versions
+    }
+
     /// Returns true if a registry names this host itself.
     fn is_named(&self, host: &HostKey) -> bool {
         let registries = &self.resolved.cluster_pull_secret.registries;
         registries.iter().any(|registry| registry.host.as_ref() == Some(host))
     }
-}
-
-fn render(entries: SecretEntries) -> Rendered {
-    if entries.is_empty() {
-        return Ok(None);
-    }
-    let versions = versions::render(entries.iter().map(|(host, entry)| (host, &entry.origin)));
-    let config =
-        DockerConfig { auths: entries.into_iter().map(|(host, entry)| (host, entry.credential)).collect() };
-    let docker_config = config.render();
-    capacity::check(&config, docker_config.expose_secret().len(), &versions)?;
-    Ok(Some(Arc::new(Content { docker_config: Arc::new(docker_config), versions })))
 }
 
 #[cfg(test)]

@@ -170,10 +170,10 @@ impl NamespaceExecutor<'_> {
                 self.difference = match &outcome {
                     Ok(Outcome::Created) => Some(Difference::Credentials),
                     Ok(Outcome::Updated(difference)) => Some(*difference),
-                    Ok(Outcome::Unchanged | Outcome::Refused(_)) | Err(_) => None,
+                    Ok(Outcome::Unchanged | Outcome::Refused(_) | Outcome::Outdated(_)) | Err(_) => None,
                 };
                 self.writes.extend(match &outcome {
-                    Ok(Outcome::Unchanged | Outcome::Refused(_)) => None,
+                    Ok(Outcome::Unchanged | Outcome::Refused(_) | Outcome::Outdated(_)) => None,
                     Ok(Outcome::Created) => Some((WriteKind::Secret, WriteOutcome::Created)),
                     Ok(Outcome::Updated(_)) => Some((WriteKind::Secret, WriteOutcome::Updated)),
                     Err(_) => Some((WriteKind::Secret, WriteOutcome::Failed)),

@@ -39,6 +39,8 @@ pub struct FetchedCredentials {
     pub config: DockerConfig,
     /// The store and the version of the value.
     pub origin: EntryOrigin,
+    /// A later version that was given up for this one.
+    pub given_up: Option<Version>,
 }
 
 /// Resolves every registry of one ClusterPullSecret.
@@ -98,7 +100,8 @@ fn parse_value(source: &RegistrySource, values: &Values) -> Result<FetchedCreden
         .map_err(|what| FailedFetch::malformed(source, Some(value.version.clone()), what.to_string()))?;
     Ok(FetchedCredentials {
         config,
-        origin: EntryOrigin { store: source.store_key.store.clone(), version: value.version.clone() },
+        origin: EntryOrigin::new(&source.store_key, value.version.clone()),
+        given_up: None,
     })
 }
 

@@ -10,9 +10,9 @@ use super::desired_secret::{DesiredSecret, NoContent};
 use super::entry_change::{EntryChange, entries_to_remove, entry_changes, has_own_secret, missing};
 use super::guards::Guards;
 use super::last_good;
-use crate::cluster::Namespace;
 use crate::cluster::ownership::Ownership;
 use crate::cluster::ownership::key::OwnershipKey;
+use crate::cluster::{Namespace, Secret};
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::object_name::NamespaceName;
 use crate::rotator::{self, Content, Decision, Refusal};
@@ -27,6 +27,8 @@ pub struct TargetInput<'a> {
     pub desired: Option<&'a DesiredSecret>,
     /// The permitted actions.
     pub guards: &'a Guards,
+    /// True if the Secret may be written although it holds later versions.
+    pub accepts_older: bool,
 }
 
 /// The plan for one ClusterPullSecret in one namespace.
@@ -90,7 +92,8 @@ impl<'a> TargetInput<'a> {
     ) -> Self {
         let cluster_pull_secret = desired.cluster_pull_secret();
         let owner = Ownership::new(cluster_pull_secret, &cluster_pull_secret.secret_name, key);
-        Self { cluster_pull_secret, owner: Arc::new(owner), desired: Some(desired), guards }
+        let accepts_older = desired.accepts_older();
+        Self { cluster_pull_secret, owner: Arc::new(owner), desired: Some(desired), guards, accepts_older }
     }
 
     /// Returns the content for a namespace.
@@ -137,7 +140,7 @@ pub fn decide(
 }
 
 fn apply(namespace: &Namespace, input: &TargetInput<'_>, take_over_from: Option<&str>) -> Action {
-    let TargetInput { cluster_pull_secret, owner, desired, guards } = input;
+    let TargetInput { cluster_pull_secret, owner, desired, guards, accepts_older } = input;
     if namespace.terminating {
         return Action::Terminating;
     }
@@ -152,10 +155,15 @@ fn apply(namespace: &Namespace, input: &TargetInput<'_>, take_over_from: Option<
         Ok(content) => content,
         Err(no_content) => return Action::NoContent(no_content),
     };
+    let content = if *accepts_older { accepting_older(content, observed) } else { content };
     let secret = rotator::decide(observed, &content, owner, take_over_from);
     let (entry_changes, missing) = match secret {
         Decision::Refuse(_) => (Vec::new(), Vec::new()),
-        Decision::Unchanged | Decision::Read | Decision::Create | Decision::Update { .. } => {
+        Decision::Unchanged
+        | Decision::Read
+        | Decision::Create
+        | Decision::Update { .. }
+        | Decision::Outdated(_) => {
             (entry_changes(namespace, cluster_pull_secret, guards), missing(namespace, cluster_pull_secret))
         }
     };
@@ -166,6 +174,19 @@ fn apply(namespace: &Namespace, input: &TargetInput<'_>, take_over_from: Option<
         entry_changes,
         missing,
     }
+}
+
+/// Gives up the later versions that a Secret holds as observed, and no others.
+fn accepting_older(content: Arc<Content>, observed: Option<&Secret>) -> Arc<Content> {
+    let later = content.fetched.later_than_fetched(observed);
+    if later.is_empty() {
+        return content;
+    }
+    Arc::new(Content {
+        docker_config: Arc::clone(&content.docker_config),
+        versions: content.versions.clone(),
+        fetched: content.fetched.giving_up(&later),
+    })
 }
 
 fn refuse(namespace: &Namespace, input: &TargetInput<'_>, rival: &str) -> Action {

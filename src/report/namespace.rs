@@ -75,6 +75,11 @@ impl NamespaceReport {
                 report.result = ResultKind::Refused;
                 report.explain(refusal.reason(), refusal.to_string());
             }
+            Ok(Outcome::Outdated(conflict)) => {
+                report.result = ResultKind::Refused;
+                report.explain(AppliedReason::OlderVersion, conflict.to_string());
+                report.version_conflict = Some(conflict);
+            }
             Err(error) => report.fail(&error, &error.to_string()),
         }
         report
@@ -119,7 +124,8 @@ impl NamespaceReport {
     /// Records the missing ServiceAccounts. Every namespace has a ServiceAccount `default` a moment after its
     /// creation; any other one may be meant for some namespaces only.
     pub(crate) fn set_missing_service_accounts(&mut self, missing: Vec<String>) {
-        if missing.iter().any(|name| name == DEFAULT) && self.result != ResultKind::Failed {
+        let is_explained = self.result == ResultKind::Failed || self.version_conflict.is_some();
+        if missing.iter().any(|name| name == DEFAULT) && !is_explained {
             self.result = ResultKind::Failed;
             let message = "the namespace has no ServiceAccount default yet. Run again".to_owned();
             self.explain(AppliedReason::ServiceAccountMissing, message);

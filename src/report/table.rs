@@ -12,6 +12,7 @@ use super::diff::PlannedChange;
 use super::{
     ClusterPullSecretReport, NamespaceReport, Problem, RegistryReport, Report, ResultKind, TargetReason,
 };
+use crate::manifest::status::reason::FetchedReason;
 
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -148,7 +149,11 @@ fn notes(
     let kept = if has_entries { "; existing entries are kept" } else { "" };
     for RegistryReport { host, result, message, .. } in &cluster_pull_secret.registries {
         if let Some(message) = message {
-            lines.push(format!("! {host}: {result}: {message}{kept}"));
+            let line = match result {
+                FetchedReason::Fetched => format!("{host}: {message}"),
+                _ => format!("! {host}: {result}: {message}{kept}"),
+            };
+            lines.push(line);
         }
     }
     for (group, first) in groups.iter().filter_map(|group| Some((group, group.members.first()?))) {

@@ -5,16 +5,26 @@ use crate::cluster::ownership::evidence::Marks;
 use crate::cluster::ownership::key::OwnershipKey;
 use crate::cluster::script::{conflict, exchange, play, refused};
 use crate::cluster::{CLUSTER_PULL_SECRET_LABEL, FIELD_MANAGER, MANAGED_BY, OWNER};
+use crate::credential::StoreKey;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
+
+mod versions;
 
 fn owner(existing: Existing) -> Ownership {
     Ownership { cluster_pull_secret: "images".into(), secret_name: "regcred".into(), existing, key: None }
 }
 
 fn content() -> Content {
-    Content { docker_config: bytes("new"), versions: "ghcr.io=vault:2".into() }
+    Content { docker_config: bytes("new"), versions: "ghcr.io=vault:2".into(), fetched: fetched("2") }
+}
+
+/// The versions of a content with one registry.
+fn fetched(version: &str) -> FetchedVersions {
+    let store_key = StoreKey { store: "vault".into(), key: "ci/ghcr".into() };
+    let version = FetchedVersion { store_key, version: version.into(), given_up: None };
+    FetchedVersions([(crate::reconcile::fixture::host_key("ghcr.io"), version)].into())
 }
 
 fn bytes(text: &str) -> DockerConfigBytes {
@@ -347,7 +357,11 @@ async fn secret_with_the_same_uid_stays_ours_without_its_marks() {
 
 #[test]
 fn debug_does_not_show_the_content() {
-    let content = Content { docker_config: bytes("s3cret-sentinel"), versions: String::new() };
+    let content = Content {
+        docker_config: bytes("s3cret-sentinel"),
+        versions: String::new(),
+        fetched: FetchedVersions::default(),
+    };
     assert!(!format!("{content:?}").contains("s3cret-sentinel"));
     assert!(!format!("{content:?}").contains(&format!("{:?}", b"s3cret-sentinel")));
 }

@@ -204,7 +204,7 @@ fn short_text(event: &EventValue, paths: [&[EventField]; 2]) -> Option<String> {
 /// Returns the new current version. An id that AWS would not assign is dropped, because versions may be shown to anyone.
 fn version(event: &EventValue) -> Option<Version> {
     let id = VERSION_PATHS.iter().find_map(|path| event.text(path));
-    id.filter(|id| is_version_id(id)).map(Version::from)
+    id.filter(|id| is_version_id(id)).map(|id| Version::Unordered(id.to_owned()))
 }
 
 fn is_version_id(id: &str) -> bool {

@@ -81,7 +81,7 @@ impl StorePoller<'_> {
             }
             let before = self.known_versions();
             let answers = stores.versions(&self.polled.due(&before, Instant::now())).await;
-            if answers.values().flatten().any(|version| version.0 == Version::UNVERSIONED) {
+            if answers.values().flatten().any(Version::is_unversioned) {
                 info!(store = %self.store, "the store keeps no versions and is not polled; refreshInterval picks up changes");
                 return Ok(());
             }

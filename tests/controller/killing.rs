@@ -107,7 +107,7 @@ fn whole(secret: &Value) -> Result<[usize; 2], String> {
             return Err(format!("{host} holds values of several rounds: {entry}"));
         }
         // The key is written once in each round, so the store's version is the round's number.
-        if !versions.split(',').any(|it| it == format!("{host}=vault:{round}")) {
+        if !versions.split(',').any(|it| it.starts_with(&format!("{host}=vault:{round}@"))) {
             return Err(format!("{host} holds round {round}, its versions are {versions}"));
         }
     }
@@ -192,7 +192,7 @@ fn secret(user: &str, password: &str, version: u32) -> Value {
     let config =
         json!({"auths": {"ghcr.io": entry(user, password), "quay.io": entry("robot-1", "quay-password-1")}});
     json!({
-        "metadata": {"annotations": {"regcred.dev/versions": format!("ghcr.io=vault:{version},quay.io=vault:1")}},
+        "metadata": {"annotations": {"regcred.dev/versions": format!("ghcr.io=vault:{version}@T,quay.io=vault:1@T")}},
         "data": {".dockerconfigjson": STANDARD.encode(config.to_string())},
     })
 }

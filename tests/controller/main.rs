@@ -30,4 +30,5 @@ mod rotation;
 mod secrecy;
 mod startup;
 mod status;
+mod version_order;
 mod webhook;

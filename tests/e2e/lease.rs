@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports, in its helpers too")]
 
 mod election;
+mod frozen;
 mod network;
 
 use std::time::Duration;
 
 use regcred::cluster::error::Error;
+use regcred::leader_election::clock::Clock;
 use regcred::leader_election::{Loss, Lost};
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -179,7 +181,7 @@ async fn leader_suspended_past_expiry_knows_at_once() {
     let a = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let mut a = Replica::run(config, lease_config);
+            let mut a = Replica::run(config, lease_config, Clock::boot_time());
             a.wins().await;
             assert_eq!(a.writes().await, Ok(()));
             leads.send(()).unwrap();
@@ -205,7 +207,8 @@ async fn over_network(election: &Election, holder: &str, seconds: u64) -> (Repli
     let server = config.cluster_url.authority().unwrap().as_str().parse().unwrap();
     let network = NetworkLink::new(server).await;
     config.cluster_url = format!("https://{}", network.address).parse().unwrap();
-    (Replica::run(config, election.lease_config(holder, seconds)), network)
+    let replica = Replica::run(config, election.lease_config(holder, seconds), Clock::boot_time());
+    (replica, network)
 }
 
 #[tokio::test]

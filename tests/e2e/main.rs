@@ -15,3 +15,4 @@ mod rotation;
 mod secrecy;
 mod service_accounts;
 mod thousand;
+mod version_order;

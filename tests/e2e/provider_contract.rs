@@ -96,7 +96,7 @@ async fn value_is_read_with_its_version<S: Subject>(prefix: &str) {
     subject.put(&key, &password("hunter2")).await;
     let value = read(&*subject.provider().await, &key).await.unwrap();
     assert_eq!(json_of(&value), password("hunter2"));
-    assert_eq!(value.version.0 == Version::UNVERSIONED, !S::HAS_VERSIONS, "{}", value.version);
+    assert_eq!(value.version.is_unversioned(), !S::HAS_VERSIONS, "{}", value.version);
     assert!(!format!("{value:?}").contains("hunter2"));
 }
 
@@ -261,9 +261,9 @@ async fn unreachable_store_is_unavailable<S: Subject>(prefix: &str) {
     }
 }
 
-/// A version, or the reason for its absence.
+/// A version with its time, or the reason for its absence.
 fn outcome(version: Result<Version, Error>) -> String {
-    version.map_or_else(|error| error.reason().to_string(), |version| version.0)
+    version.map_or_else(|error| error.reason().to_string(), |version| version.serialized())
 }
 
 /// A value as a user stores it.

@@ -113,7 +113,7 @@ impl KeyState {
     pub(super) fn on_change_notice(&mut self, ChangeNotice { before, version }: ChangeNotice, now: Instant) {
         let since = if version.is_some() { now } else { before };
         // A version that was answered before is an outdated event.
-        let version = version.filter(|(version, until)| *until > now && !self.seen.contains(version));
+        let version = version.filter(|(version, until)| *until > now && !self.has_seen(version));
         if let Some((version, until)) = version {
             let (until, stale_answers) = match self.awaited.as_ref().filter(|it| it.until > now) {
                 // Otherwise endless events would extend the wait without end.
@@ -180,6 +180,11 @@ impl KeyState {
         true
     }
 
+    /// Returns true if this version was answered before, as far as the event knows it.
+    fn has_seen(&self, version: &Version) -> bool {
+        self.seen.iter().any(|seen| seen.is_same(version))
+    }
+
     fn record_seen(&mut self, version: Option<&Version>) {
         let Some(version) = version else { return };
         self.seen.retain(|seen| seen != version);
@@ -192,7 +197,7 @@ impl KeyState {
     /// Retries where a store still answers a version from before the event.
     fn check_awaited(&mut self, version: &Version, is_known: bool, now: Instant) {
         let Some(awaited) = &mut self.awaited else { return };
-        if *version == awaited.version {
+        if version.is_same(&awaited.version) {
             self.awaited = None;
         } else if awaited.until <= now {
             self.stale_answer = is_known.then(|| StaleAnswer::new(version, true));

@@ -42,7 +42,7 @@ fn encoded_shard_is_decoded_to_the_same() {
     let (id, read) = &decoded.values[0];
     assert_eq!(*id, shard.values[0].0);
     assert!(read.config.is_same_as(&shard.values[0].1.config));
-    assert_eq!(read.version.0, "7");
+    assert_eq!(read.version.to_string(), "7");
 }
 
 #[test]

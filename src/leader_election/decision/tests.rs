@@ -8,7 +8,7 @@ const DURATION: u64 = 20;
 
 /// A view that is built up by events at given seconds.
 struct Scenario {
-    start: Instant,
+    start: LeaseInstant,
     view: View,
 }
 
@@ -37,7 +37,7 @@ fn config() -> LeaderElectionConfig {
 
 impl Scenario {
     fn new() -> Self {
-        let start = Instant::now();
+        let start = LeaseInstant::default();
         Self { start, view: View::new(start) }
     }
 
@@ -53,7 +53,7 @@ impl Scenario {
         Self::new().read(0, Some(record))
     }
 
-    fn at(&self, second: u64) -> Instant {
+    fn at(&self, second: u64) -> LeaseInstant {
         self.start + Duration::from_secs(second)
     }
 

@@ -14,6 +14,7 @@ use tower_test::mock::{self, Handle, SendResponse};
 
 use super::{CREATE, READ};
 use crate::leader_election::api::LeaseClient;
+use crate::leader_election::clock::Clock;
 use crate::leader_election::elector::Elector;
 use crate::leader_election::record::Record;
 use crate::leader_election::{LeaderElectionConfig, Leadership, Lost};
@@ -59,7 +60,7 @@ impl ReceivedRequest {
 impl Harness {
     pub(super) fn new() -> Self {
         let config = LeaderElectionConfig::example();
-        let leadership = Leadership::new(&config);
+        let leadership = Leadership::new(&config, Clock::tokio());
         let (service, server) = mock::pair::<Request<Body>, Response<Body>>();
         let (watch, records) = mpsc::unbounded();
         let (leading, is_leading) = tokio::sync::watch::channel(false);

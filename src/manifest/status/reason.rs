@@ -86,6 +86,8 @@ pub enum FetchedReason {
     TimedOut,
     /// The store could not be reached, or reported an internal error.
     Unavailable,
+    /// The store answers an older version than before: a replica that lags behind, or a restored snapshot. The older version is taken after five minutes.
+    OlderVersion,
 }
 
 /// A reason of the condition `Applied`: that of the first namespace that is not in sync.
@@ -113,6 +115,8 @@ pub enum AppliedReason {
     WrongType,
     /// The Secret is immutable.
     Immutable,
+    /// The Secret holds a later version than the store answers. The older version is written after five minutes, by `rotate` only with `--accept-older`.
+    OlderVersion,
     /// No registry could be read, and the cluster holds no earlier credential.
     NoCredential,
     /// The credentials exceed the capacity of a Secret, so nothing is written.

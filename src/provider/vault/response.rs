@@ -32,6 +32,9 @@ struct VersionedData {
 #[derive(Deserialize)]
 struct VersionMetadata {
     version: u64,
+    /// The time at which this version was created.
+    #[serde(default)]
+    created_time: String,
     /// The time at which this version was deleted or, with `delete_version_after`, will be; empty where it
     /// stays.
     #[serde(default)]
@@ -51,6 +54,8 @@ struct KeyMetadata {
 #[serde(default)]
 struct VersionState {
     /// As in [`VersionMetadata`].
+    created_time: String,
+    /// As in [`VersionMetadata`].
     deletion_time: String,
     destroyed: bool,
 }
@@ -67,7 +72,7 @@ impl VersionState {
 /// Parses a value of KV v1.
 pub(super) fn value_v1(Response { body, .. }: &Response) -> Result<StoredValue, ErrorKind> {
     Ok(StoredValue {
-        version: Version::UNVERSIONED.into(),
+        version: Version::unversioned(),
         bytes: render(data(body, 1)?),
         expires_at: None,
         account: None,
@@ -80,9 +85,9 @@ pub(super) fn value_v2(Response { body, .. }: &Response) -> Result<StoredValue, 
     if data.is_null() {
         return Err(ErrorKind::Deleted);
     }
-    let VersionMetadata { version, deletion_time } = metadata;
+    let VersionMetadata { version, created_time, deletion_time } = metadata;
     Ok(StoredValue {
-        version: Version(version.to_string()),
+        version: numbered(version, &created_time),
         bytes: render(data),
         // A time in the past by our clock is ignored: the Vault's clock counts, and it returned the value.
         expires_at: deletion_time.parse::<Timestamp>().ok(),
@@ -97,8 +102,13 @@ pub(super) fn version(Response { body, date }: &Response) -> Result<Version, Err
         // Only the metadata of the key was ever written.
         _ if current == 0 => Err(ErrorKind::NotFound),
         Some(state) if state.is_deleted(*date) => Err(ErrorKind::Deleted),
-        _ => Ok(Version(current.to_string())),
+        state => Ok(numbered(current, state.map_or("", |state| state.created_time.as_str()))),
     }
+}
+
+/// A version with the time of its creation, which every Vault sends.
+fn numbered(number: u64, created_time: &str) -> Version {
+    Version::Numbered { number, created: created_time.parse().ok() }
 }
 
 fn data<T: DeserializeOwned>(body: &SecretSlice<u8>, engine: u8) -> Result<T, ErrorKind> {

@@ -238,7 +238,7 @@ async fn mount_key_namespace_and_token_are_sent_unchanged() {
         ..settings(&server.uri(), VaultAuth::Environment)
     });
     let value = vault.read(&["ci/a b?c%".into()]).await.remove(0);
-    assert_eq!(value.unwrap().version.0, "7");
+    assert_eq!(value.unwrap().version.to_string(), "7");
 }
 
 #[tokio::test]

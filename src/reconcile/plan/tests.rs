@@ -57,6 +57,9 @@ fn line(namespace: &NamespacePlan, target: &Target) -> String {
         Action::Apply { secret: Decision::Unchanged, .. } => "unchanged".to_owned(),
         Action::Apply { secret: Decision::Create, .. } => "create".to_owned(),
         Action::Apply { secret: Decision::Read, .. } => "read".to_owned(),
+        Action::Apply { secret: Decision::Outdated(conflict), .. } => {
+            format!("outdated by {}", conflict.held)
+        }
         Action::Apply { secret: Decision::Update { resource_version, .. }, .. } => {
             format!("update at {resource_version}")
         }
@@ -358,4 +361,33 @@ fn service_accounts_all_selects_every_one() {
         lines(&[cluster_pull_secret], &cluster),
         ["images/web: create builder=own+regcred default=regcred"]
     );
+}
+
+/// A namespace with a Secret at this version, in which the ServiceAccount `default` lacks the entry.
+fn at_version(version: &str) -> Namespace {
+    namespace(Some(secret("5", &[("ghcr.io", version, "held")])), service_account(&[], &[]))
+}
+
+#[test]
+fn later_version_stays_and_other_namespaces_are_written() {
+    let cluster = cluster(vec![("forged", at_version("9")), ("web", at_version("1"))]);
+    assert_eq!(
+        lines(&[cluster_pull_secret("images", &["ghcr.io"])], &cluster),
+        ["images/forged: outdated by 9 default=regcred", "images/web: update at 5 default=regcred"]
+    );
+}
+
+#[test]
+fn accepted_older_version_is_written_over_the_later_one() {
+    let cluster = cluster(vec![("restored", at_version("9"))]);
+    let images = Arc::new(cluster_pull_secret("images", &["ghcr.io"]));
+    let desired = desired(&images).accepting_older(true);
+    let claims = Claims::new(std::slice::from_ref(&images), Others::Unknown);
+    let plan = plan(&claims, &[desired], &cluster, None);
+    let [namespace] = plan.namespaces.as_slice() else { panic!("one namespace") };
+    let target = &namespace.targets[0];
+    assert_eq!(line(namespace, target), "images/restored: update at 5 default=regcred");
+    let Action::Apply { content, .. } = &target.action else { panic!("a write") };
+    let given_up = content.fetched.given_up(namespace.secrets.get(&target.owner.secret_name));
+    assert_eq!(given_up.iter().map(|it| it.held.to_string()).collect::<Vec<_>>(), ["9"]);
 }

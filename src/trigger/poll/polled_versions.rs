@@ -91,7 +91,8 @@ impl PolledVersions {
                     | ErrorKind::Throttled
                     | ErrorKind::Malformed(_)
                     | ErrorKind::TimedOut
-                    | ErrorKind::Unavailable(_),
+                    | ErrorKind::Unavailable(_)
+                    | ErrorKind::OlderVersion(_),
                 ..
             }) => return Verdict::Unchanged,
         };

@@ -112,7 +112,7 @@ impl TestPoll {
         let Ok(Some(event)) = timeout(within, self.trigger_receiver.recv()).await else { return Vec::new() };
         assert_eq!((event.trigger, event.at), (Trigger::Poll, Timestamp::UNIX_EPOCH));
         let scopes = event.scopes.into_iter().map(|scope| match scope {
-            TriggerScope::Key(key, version) => (key.to_string(), version.map(|version| version.0)),
+            TriggerScope::Key(key, version) => (key.to_string(), version.map(|version| version.to_string())),
             other => panic!("{other:?}"),
         });
         scopes.collect()

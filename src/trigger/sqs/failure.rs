@@ -68,9 +68,11 @@ pub(super) fn describe(failure: &ErrorKind) -> String {
         ErrorKind::Throttled => "SQS is throttling requests".to_owned(),
         ErrorKind::TimedOut => "the request timed out".to_owned(),
         ErrorKind::Unavailable(what) => format!("SQS is unavailable: {what}"),
-        ErrorKind::Deleted | ErrorKind::NotAllowed | ErrorKind::Sealed | ErrorKind::Malformed(_) => {
-            failure.reason().to_string()
-        }
+        ErrorKind::Deleted
+        | ErrorKind::NotAllowed
+        | ErrorKind::Sealed
+        | ErrorKind::Malformed(_)
+        | ErrorKind::OlderVersion(_) => failure.reason().to_string(),
     }
 }
 

@@ -7,6 +7,7 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use regcred::cluster::error::Error;
+use regcred::leader_election::clock::Clock;
 use regcred::leader_election::fence::{self, Fence};
 use regcred::leader_election::{self, LeaderElection, LeaderElectionConfig, Leadership};
 use serde_json::{Value, json};
@@ -27,7 +28,7 @@ pub(crate) struct Election {
 pub(crate) struct Replica {
     pub(crate) election: LeaderElection,
     pub(crate) leadership: Leadership,
-    client: Client,
+    pub(crate) client: Client,
 }
 
 impl Election {
@@ -40,6 +41,8 @@ impl Election {
             {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["regcred"],
              "verbs": ["get", "list", "watch", "patch"]},
             {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]},
+            {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["regcred"], "verbs": ["get", "patch"]},
+            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
         ]});
         let binding = json!({
             "metadata": {"name": "leader"},
@@ -71,7 +74,7 @@ impl Election {
 
     /// Starts a replica that runs for the lease with a duration of `seconds`.
     pub(crate) fn run(&self, identity: &str, seconds: u64) -> Replica {
-        Replica::run(self.config.clone(), self.lease_config(identity, seconds))
+        Replica::run(self.config.clone(), self.lease_config(identity, seconds), Clock::boot_time())
     }
 
     fn path(&self) -> String {
@@ -97,8 +100,8 @@ impl Election {
 }
 
 impl Replica {
-    pub(crate) fn run(config: Config, lease_config: LeaderElectionConfig) -> Self {
-        let leadership = Leadership::new(&lease_config);
+    pub(crate) fn run(config: Config, lease_config: LeaderElectionConfig, clock: Clock) -> Self {
+        let leadership = Leadership::new(&lease_config, clock);
         let client = fence::client(config, &Fence::new(&lease_config, leadership.clone())).expect("a client");
         let election = leader_election::start(client.clone(), lease_config, leadership.clone());
         Self { election, leadership, client }

@@ -101,9 +101,9 @@ async fn version_is_found_by_any_name_and_after_recreation() {
 
 /// The versions of keys, which a read and a request for versions both return.
 async fn versions(provider: &dyn Provider, keys: &[Key]) -> Vec<String> {
-    let read = provider.read(keys).await.into_iter().map(|value| value.unwrap().version.0);
+    let read = provider.read(keys).await.into_iter().map(|value| value.unwrap().version.to_string());
     let read: Vec<_> = read.collect();
-    let polled = provider.versions(keys).await.into_iter().map(|version| version.unwrap().0);
+    let polled = provider.versions(keys).await.into_iter().map(|version| version.unwrap().to_string());
     assert_eq!(polled.collect::<Vec<_>>(), read);
     read
 }
@@ -138,8 +138,8 @@ async fn version_is_the_id_of_the_current_version() {
     request("PutSecretValue", &body).await;
     let provider = LocalStack.provider().await;
     let value = read(&*provider, "current").await.unwrap();
-    assert_eq!((&value.version.0, value.bytes.expose_secret()), (&new, &b"new"[..]));
-    assert_eq!(provider.versions(&["current".into()]).await.remove(0).unwrap().0, new);
+    assert_eq!((value.version.to_string(), value.bytes.expose_secret()), (new.clone(), &b"new"[..]));
+    assert_eq!(provider.versions(&["current".into()]).await.remove(0).unwrap().to_string(), new);
 }
 
 #[tokio::test]

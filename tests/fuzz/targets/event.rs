@@ -39,7 +39,7 @@ fn check_own_key(secret: &SecretId) {
 /// Expects the native event about a change to be parsed as the same change.
 fn check_native_event(change: &SecretChange) {
     let SecretChange { secret: SecretId { id, account, region }, version } = change;
-    let version = version.as_ref().map(|Version(id)| id);
+    let version = version.as_ref().map(ToString::to_string);
     let event = json!({
         "detail-type": "Secret Label Updated", "account": account, "region": region,
         "detail": {"name": id, "labelUpdated": "AWSCURRENT", "versionId": version},

@@ -299,3 +299,22 @@ fn ever_newer_versions_are_not_awaited_forever() {
     assert!((key.now - since).as_secs() <= 30);
     key.check(FetchState::Settled);
 }
+
+#[test]
+fn event_of_a_number_alone_reads_a_key_created_again() {
+    let mut key = TestKey::read_at(&["1@2026-11-27T10:00:00Z"]);
+    key.event("1");
+    key.read("1@2026-11-27T11:00:00Z");
+    key.check(FetchState::Settled);
+    assert_eq!(key.state.stale_answer(), None);
+}
+
+#[test]
+fn event_of_a_number_alone_awaits_that_number() {
+    let mut key = TestKey::read_at(&["1@2026-11-27T10:00:00Z"]);
+    key.event("2");
+    key.read("1@2026-11-27T10:00:00Z");
+    key.check(FetchState::Pending);
+    key.read("2@2026-11-27T11:00:00Z");
+    key.check(FetchState::Settled);
+}

@@ -21,8 +21,8 @@ fn described(more: Value) -> ResponseTemplate {
 
 async fn check(response: ResponseTemplate, expect: Result<&str, &str>) {
     let version = version(response).await;
-    let version = version.as_ref().map(|version| version.0.as_str());
-    assert_eq!(version.map_err(|error| error.reason().into()), expect);
+    let version = version.as_ref().map(ToString::to_string);
+    assert_eq!(version.as_deref().map_err(|error| error.reason().into()), expect);
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn versions_keep_key_order_and_skip_invalid_keys() {
     let versions = open(&server.uri(), credentials()).versions(&keys).await;
     for (i, version) in versions.iter().enumerate() {
         match version {
-            Ok(version) => assert_eq!(version.0, format!("v-{i}")),
+            Ok(version) => assert_eq!(version.to_string(), format!("v-{i}")),
             Err(error) => assert_eq!((i, error.reason()), (7, FetchedReason::Misconfigured)),
         }
     }

@@ -83,9 +83,9 @@ async fn rejected_token_is_replaced_once_for_all_reads() {
     reads_with("hvs.a").respond_with(refused(403)).mount(&server).await;
     reads_with("hvs.b").respond_with(secret(2)).expect(20).mount(&server).await;
     let vault = open(&settings(&server.uri(), kubernetes(directory.path())));
-    assert_eq!(vault.read(&keys(1)).await.remove(0).unwrap().version.0, "1");
+    assert_eq!(vault.read(&keys(1)).await.remove(0).unwrap().version.to_string(), "1");
     for value in vault.read(&keys(20)).await {
-        assert_eq!(value.unwrap().version.0, "2");
+        assert_eq!(value.unwrap().version.to_string(), "2");
     }
 }
 
@@ -135,7 +135,7 @@ async fn rejected_token_is_read_from_its_file_again() {
     Mock::given(any()).respond_with(refused(403)).with_priority(200).mount(&server).await;
     let vault = open(&settings(&server.uri(), VaultAuth::TokenFile(file.clone())));
     std::fs::write(&file, "hvs.a\n").unwrap();
-    assert_eq!(vault.read(&keys(1)).await.remove(0).unwrap().version.0, "1");
+    assert_eq!(vault.read(&keys(1)).await.remove(0).unwrap().version.to_string(), "1");
     let error = vault.read(&keys(1)).await.remove(0).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -143,7 +143,7 @@ async fn rejected_token_is_read_from_its_file_again() {
          `read` on secret/data/ci/0"
     );
     std::fs::write(&file, "hvs.b\n").unwrap();
-    assert_eq!(vault.read(&keys(1)).await.remove(0).unwrap().version.0, "2");
+    assert_eq!(vault.read(&keys(1)).await.remove(0).unwrap().version.to_string(), "2");
 }
 
 #[test]

@@ -29,8 +29,8 @@ async fn version(kv: KvVersion, response: ResponseTemplate) -> (Result<Version, 
 
 async fn check(response: ResponseTemplate, expect: Result<&str, &str>) {
     let (version, paths) = version(KvVersion::V2, response).await;
-    let version = version.as_ref().map(|version| version.0.as_str());
-    assert_eq!(version.map_err(|error| error.reason().into()), expect);
+    let version = version.as_ref().map(ToString::to_string);
+    assert_eq!(version.as_deref().map_err(|error| error.reason().into()), expect);
     assert!(paths.iter().all(|path| path == "/v1/secret/metadata/ci/ghcr"), "{paths:?}");
 }
 
@@ -66,7 +66,7 @@ async fn access_denied_names_the_missing_policy() {
 #[tokio::test]
 async fn version_1_has_no_versions_and_sends_no_request() {
     let (version, paths) = version(KvVersion::V1, refused(500)).await;
-    assert_eq!(version.unwrap().0, Version::UNVERSIONED);
+    assert_eq!(version.unwrap(), Version::unversioned());
     assert!(paths.is_empty(), "{paths:?}");
 }
 
@@ -92,4 +92,22 @@ async fn response_is_never_logged() {
     let text = log.text();
     assert!(text.contains("version looked up store=vault key=ci/ghcr version=3 elapsed="), "{text}");
     assert!(text.contains("version lookup failed store=vault key=ci/ghcr reason=Denied elapsed="), "{text}");
+}
+
+#[tokio::test]
+async fn version_has_the_time_of_its_creation() {
+    for (created_time, expect) in [
+        (json!("2026-11-27T10:00:00.123456789Z"), "3@2026-11-27T10:00:00.123456789Z"),
+        (json!("yesterday"), "3"),
+        (json!(""), "3"),
+    ] {
+        let third = json!({"deletion_time": "", "destroyed": false, "created_time": created_time});
+        let (looked_up, _) = version(KvVersion::V2, metadata(third)).await;
+        assert_eq!(looked_up.unwrap().serialized(), expect);
+        let data =
+            json!({"data": {"password": PASSWORD}, "metadata": {"version": 3, "created_time": created_time}});
+        let server = server(ResponseTemplate::new(200).set_body_json(json!({"data": data}))).await;
+        let vault = open(&settings(&server.uri(), VaultAuth::Environment));
+        assert_eq!(vault.read(&keys(1)).await.remove(0).unwrap().version.serialized(), expect);
+    }
 }

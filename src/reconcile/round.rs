@@ -1,0 +1,123 @@
+//! The rounds of a run: one, and up to two more where another process wrote at the same time.
+//!
+//! A Secret that holds a later version than the store answered, or an unknown one after a conflict, is not
+//! written before the store was read again. Another round plans every namespace again: what this run wrote
+//! before may be outdated as well.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use kube::Client;
+use tracing::{info, warn};
+
+use super::claims::Claims;
+use super::desired_secret::DesiredSecret;
+use super::plan::{self, Plan};
+use super::progress::Monitor;
+use super::target::Action;
+use super::{Options, apply, resolve, store_keys};
+use crate::cluster::error::Error;
+use crate::cluster::{self, Cluster};
+use crate::installation::Installation;
+use crate::manifest::cluster_pull_secret::ClusterPullSecret;
+use crate::object_name::SecretName;
+use crate::provider::stores::{Stores, Values};
+use crate::report::Report;
+
+/// The rounds after the first. Two suffice for two runs at once: each later round reads the stores after it
+/// has seen what the other run wrote.
+const MORE_ROUNDS: usize = 2;
+
+/// The inputs that all rounds of a run share.
+pub(super) struct Run<'a> {
+    pub(super) client: &'a Client,
+    pub(super) stores: &'a Stores,
+    /// The claims of every ClusterPullSecret.
+    pub(super) claims: Claims,
+    /// Those that are reconciled.
+    pub(super) chosen: Vec<&'a Arc<ClusterPullSecret>>,
+    pub(super) options: Options,
+    pub(super) monitor: &'a Monitor<'a>,
+}
+
+impl Run<'_> {
+    /// Runs rounds until no Secret holds a version that asks for another read of the stores.
+    pub(super) async fn run(&self, installation: &mut Installation) -> Result<Report, Error> {
+        let (secret_names, keys) = (self.secret_names(), store_keys(self.chosen.iter().map(AsRef::as_ref)));
+        let (values, cluster) =
+            tokio::join!(self.stores.read(&keys), cluster::observe(self.client, &secret_names));
+        let mut report = self.round(values, cluster?, installation).await;
+        for _ in 0..MORE_ROUNDS {
+            if !report.has_version_conflict() || self.monitor.is_stopping() {
+                break;
+            }
+            info!(
+                "another process wrote at the same time, or a store answered an older version: reading both again"
+            );
+            // In this order: what the store answers is no older than what a Secret was seen to hold.
+            let cluster = match cluster::observe(self.client, &secret_names).await {
+                Ok(cluster) => cluster,
+                Err(error) => {
+                    warn!(%error, "cannot read the cluster again");
+                    break;
+                }
+            };
+            let values = self.stores.read(&keys).await;
+            report = report.followed_by(self.round(values, cluster, installation).await);
+        }
+        Ok(report.with_version_hints())
+    }
+
+    fn secret_names(&self) -> BTreeSet<SecretName> {
+        self.chosen.iter().flat_map(|it| it.secret_names().cloned()).collect()
+    }
+
+    /// Plans every namespace and carries the plan out.
+    async fn round(&self, values: Values, mut cluster: Cluster, installation: &mut Installation) -> Report {
+        cluster.assess(installation.key.as_deref(), &installation.owned);
+        let accepts_older = self.options.accept_older;
+        let desired = self.chosen.iter().map(|it| {
+            let resolved = resolve::resolve(it, &values);
+            DesiredSecret::new(resolved, installation.values()).accepting_older(accepts_older)
+        });
+        let desired: Vec<_> = desired.collect();
+        for desired in &desired {
+            desired.record(installation);
+        }
+        let mut plan = plan::plan(&self.claims, &desired, &cluster, installation.key.as_ref());
+        drop((cluster, values, desired));
+        report_given_up(&mut plan);
+        if self.options.dry_run {
+            apply::dry_run(plan)
+        } else {
+            let owned = &mut installation.owned;
+            apply::apply(self.client, plan, self.options.concurrency, self.monitor, owned).await
+        }
+    }
+}
+
+/// Reports the later versions that the plan replaces, with each registry.
+fn report_given_up(plan: &mut Plan) {
+    let mut given_up = BTreeMap::new();
+    for namespace in &plan.namespaces {
+        for target in &namespace.targets {
+            let Action::Apply { content, .. } = &target.action else { continue };
+            let observed = namespace.secrets.get(&target.owner.secret_name);
+            for conflict in content.fetched.given_up(observed) {
+                let registry = (target.cluster_pull_secret, conflict.store_key.clone());
+                given_up.entry(registry).or_insert((conflict, 0)).1 += 1;
+            }
+        }
+    }
+    for ((index, store_key), (conflict, namespaces)) in given_up {
+        let (held, fetched) = (conflict.held.with_time(), conflict.fetched.with_time());
+        warn!(%store_key, %held, %fetched, namespaces, "writing an older version, as --accept-older permits");
+        let message = format!(
+            "version {fetched} replaces the later version {held} in {namespaces} namespaces, as --accept-older permits"
+        );
+        let registries = plan.cluster_pull_secrets[index].registries.iter_mut();
+        for registry in registries.filter(|it| it.store == store_key.store.0 && it.key == store_key.key.0) {
+            registry.message = Some(message.clone());
+        }
+    }
+}
