@@ -1,6 +1,6 @@
 //! The harness itself: a cluster is clean for every test, and a proxy passes the token of the account through.
 
-use harness::{CLUSTER_PULL_SECRETS, NAMESPACE, REPLICAS, SECRET, SERVICE_ACCOUNT, until};
+use harness::{CLUSTER_PULL_SECRETS, NAMESPACE, REPLICAS, SECOND_SECRET, SECRET, SERVICE_ACCOUNT, until};
 use serde_json::json;
 use world::Proxy;
 
@@ -66,4 +66,29 @@ async fn proxied_requests_of_all_replicas_have_their_accounts_rights() {
     let lines: Vec<_> = requests.iter().filter(|it| it.verb == "patch").map(harness::line).collect();
     assert_eq!(lines, vec!["patch namespaces self-test-proxy-000/self-test-proxy-000 200"; 2]);
     until("every namespace is in sync again", async || cluster.out_of_sync("one").await.is_empty()).await;
+}
+
+#[tokio::test]
+async fn admission_policies_restrict_every_replica() {
+    let cluster = test_cluster("self-test-policies", 1).await;
+    let path = format!("/api/v1/namespaces/{}/secrets?dryRun=All", cluster.namespace(0));
+    let secret = |name: &str| {
+        let type_ = "kubernetes.io/dockerconfigjson";
+        json!({"metadata": {"name": name}, "type": type_, "stringData": {".dockerconfigjson": "{}"}})
+    };
+    for account in [SERVICE_ACCOUNT, REPLICAS[0], REPLICAS[1]] {
+        let token = cluster.kube.token(NAMESPACE, account, 600).await.expect("a token");
+        let create = async |name: &str| {
+            let body = Some(("application/json", secret(name).to_string()));
+            cluster.kube.request_as(&token, "POST", &path, body).await
+        };
+        until("the policy refuses", async || {
+            let refused = create("other").await.err();
+            refused.is_some_and(|it| it.to_string().contains("ValidatingAdmissionPolicy 'regcred'"))
+        })
+        .await;
+        for name in [SECRET, SECOND_SECRET] {
+            create(name).await.unwrap_or_else(|error| panic!("{account} {name}: {error:#}"));
+        }
+    }
 }

@@ -107,7 +107,8 @@ async fn documented_webhook_values_mount_the_files_they_name() {
 fn documented_teams_are_those_of_the_sample_policy() {
     let section = docs::section("docs/guides/multi-tenancy.md", "## Teams that create their own");
     let shown: Value = serde_saphyr::from_str(docs::blocks(&section, "yaml")[0]).expect("YAML");
-    let policy = &crate::rendering::objects(&read("admission/team-keys.yaml"))["ValidatingAdmissionPolicy team-keys"];
+    let policy =
+        &crate::rendering::objects(&read("admission/team-keys.yaml"))["ValidatingAdmissionPolicy team-keys"];
     assert_eq!(policy["spec"]["variables"][0], shown["variables"][0]);
 }
 

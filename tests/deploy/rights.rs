@@ -51,7 +51,8 @@ fn names(rule: &Value) -> String {
 fn rows() -> Vec<(String, String)> {
     let section = docs::section("docs/security.md", "## Rights in the cluster");
     let rows = section.lines().filter(|line| line.starts_with("| ")).skip(2);
-    let cells = rows.map(|row| row.trim_matches('|').split('|').map(|it| it.trim().to_owned()).collect::<Vec<_>>());
+    let cells =
+        rows.map(|row| row.trim_matches('|').split('|').map(|it| it.trim().to_owned()).collect::<Vec<_>>());
     cells
         .map(|cells| {
             let [right, rotate, reason, without, with] = cells.as_slice() else { panic!("{cells:?}") };

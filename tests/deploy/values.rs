@@ -28,7 +28,7 @@ async fn unknown_or_invalid_value_is_rejected_with_its_path() {
         ("replicas=two", "'/replicas'", "got string, want integer"),
         ("logFormat=xml", "'/logFormat'", "must be one of"),
         ("image.digest=latest", "'/image/digest'", "does not match pattern"),
-        ("lastGoodShards=0", "'/lastGoodShards'", "must be"),
+        ("lastGoodShards=0", "'/lastGoodShards'", "minimum: got 0, want 1"),
         ("secretNames={Regcred}", "'/secretNames/0'", "does not match pattern"),
     ] {
         let error = refusal(&["--set", set]).await;

@@ -114,7 +114,13 @@ impl Policies {
         let caller = std::panic::Location::caller();
         async move {
             let refused = self.dry_run(write, &body).await.err();
-            assert!(refused.is_none(), "{} {}, at {caller}: {}", write.method, write.path, refused.unwrap_or_default());
+            assert!(
+                refused.is_none(),
+                "{} {}, at {caller}: {}",
+                write.method,
+                write.path,
+                refused.unwrap_or_default()
+            );
         }
     }
 
@@ -130,7 +136,8 @@ impl Policies {
         let caller = std::panic::Location::caller();
         async move {
             let refused = self.dry_run(write, &body).await.err().unwrap_or_default();
-            let is_by_policy = refused.contains(&format!("ValidatingAdmissionPolicy '{policy}' with binding"));
+            let is_by_policy =
+                refused.contains(&format!("ValidatingAdmissionPolicy '{policy}' with binding"));
             assert!(
                 is_by_policy && refused.contains(message),
                 "{} {} {body:.300}, at {caller}: {refused}",

@@ -328,8 +328,7 @@ async fn service_account_cannot_create_other_types_of_secret() {
             cluster.kube.delete("/api/v1/namespaces/no-token-000/secrets/regcred").await.expect("a deletion");
             false
         }
-        Err(error) => format!("{error:#}")
-            .contains("regcred creates Secrets of type kubernetes.io/dockerconfigjson only"),
+        Err(error) => format!("{error:#}").contains("regcred writes pull secrets with a name in secretNames"),
     })
     .await;
 }

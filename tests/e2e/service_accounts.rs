@@ -1,6 +1,6 @@
 //! `imagePullSecrets`, the list that regcred shares with other tools.
 
-use harness::{Run, TestCluster, until};
+use harness::{NAMESPACE, Run, SERVICE_ACCOUNT, TestCluster, until};
 use serde_json::{Value, json};
 
 use crate::cluster::test_cluster;
@@ -180,6 +180,42 @@ async fn namespace_without_default_account_is_not_in_sync() {
     assert_eq!(cluster.passwords("sa-early-000").await["ghcr.io"], "pw", "the Secret exists already");
 }
 
+/// Adds the name `second` to the role and to the admission policies, and waits until they bind.
+async fn allow_second_secret(cluster: &TestCluster) {
+    let grant = r#"[{"op":"add","path":"/rules/2/resourceNames/-","value":"second"}]"#;
+    let names =
+        r#"[{"op":"replace","path":"/spec/variables/0/expression","value":"[\"regcred\", \"second\"]"}]"#;
+    for (kind, name, patch) in [
+        ("clusterrole", "regcred", grant),
+        ("validatingadmissionpolicy", "regcred", names),
+        ("validatingadmissionpolicy", "regcred-serviceaccounts", names),
+    ] {
+        let arguments = ["patch", kind, name, "--type", "json", "-p", patch];
+        cluster.kube.kubectl(&arguments).await.expect("a wider rule");
+    }
+    let account = cluster.user();
+    let can_list = ["auth", "can-i", "list", "secrets/second", "--all-namespaces", "--as", &account];
+    until("the wider role binds", async || cluster.kube.kubectl(&can_list).await.is_ok()).await;
+    let token = cluster.kube.token(NAMESPACE, SERVICE_ACCOUNT, 600).await.expect("a token");
+    let namespace = format!("/api/v1/namespaces/{}", cluster.namespace(0));
+    let secret = json!({
+        "metadata": {"name": "second"}, "type": "kubernetes.io/dockerconfigjson",
+        "stringData": {".dockerconfigjson": "{}"},
+    });
+    let entry = json!({"imagePullSecrets": [{"name": "second"}]});
+    for (method, path, content_type, body) in [
+        ("POST", "secrets", "application/json", secret),
+        ("PATCH", "serviceaccounts/default", "application/merge-patch+json", entry),
+    ] {
+        let path = format!("{namespace}/{path}?dryRun=All");
+        until("the wider policy binds", async || {
+            let body = Some((content_type, body.to_string()));
+            cluster.kube.request_as(&token, method, &path, body).await.is_ok()
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn two_objects_on_one_service_account_make_one_write_each() {
     let cluster = test_cluster("sa-both", 3).await;
@@ -187,12 +223,7 @@ async fn two_objects_on_one_service_account_make_one_write_each() {
     let first = cluster.cluster_pull_secret(cluster.name);
     let mut second = cluster.cluster_pull_secret("second");
     second["spec"]["secretName"] = json!("second");
-    let grant = r#"[{"op":"add","path":"/rules/2/resourceNames/-","value":"second"}]"#;
-    let arguments = ["patch", "clusterrole", "regcred", "--type", "json", "-p", grant];
-    cluster.kube.kubectl(&arguments).await.expect("a wider role");
-    let account = cluster.user();
-    let can_list = ["auth", "can-i", "list", "secrets/second", "--all-namespaces", "--as", &account];
-    until("the wider role binds", async || cluster.kube.kubectl(&can_list).await.is_ok()).await;
+    allow_second_secret(&cluster).await;
     let manifests = cluster.manifests_with(&[&first, &second]);
     let mark = cluster.mark();
     let run = cluster.rotate(&manifests, &[]).await;

@@ -8,7 +8,8 @@ use super::{POLICIES, cluster_pull_secret};
 
 const CRD: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/clusterpullsecrets.regcred.dev";
 const OBJECT: &str = "/apis/regcred.dev/v1alpha1/clusterpullsecrets/images";
-const FIRST: &str = "ClusterPullSecret images exists. Delete the ClusterPullSecrets first, while regcred runs";
+const FIRST: &str =
+    "ClusterPullSecret images exists. Delete the ClusterPullSecrets first, while regcred runs";
 
 /// Applies the policy as the chart renders it.
 async fn apply_policy(kube: &Kube) {

@@ -19,7 +19,8 @@ const ANNOTATION_BYTES: usize = 256 * 1024;
 /// Annotations with keys of three characters, without a value.
 fn annotations(count: usize) -> Value {
     let characters: Vec<char> = ('a'..='z').chain('A'..='Z').chain('0'..='9').collect();
-    let key = |n: usize| [n / 62 / 62, n / 62 % 62, n % 62].map(|it| characters[it]).iter().collect::<String>();
+    let key =
+        |n: usize| [n / 62 / 62, n / 62 % 62, n % 62].map(|it| characters[it]).iter().collect::<String>();
     Value::Object((0..count).map(|n| (key(n), json!(""))).collect::<Map<_, _>>())
 }
 
@@ -43,7 +44,11 @@ async fn account(policies: &Policies, namespace: &str, content: Value) -> String
     let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
     policies.kube.post(&path, &json!({"metadata": {"name": "robot"}})).await.expect("a ServiceAccount");
     let path = format!("{path}/robot");
-    policies.kube.patch(&path, &json!({"metadata": {"managedFields": [{}]}})).await.expect("no managedFields");
+    policies
+        .kube
+        .patch(&path, &json!({"metadata": {"managedFields": [{}]}}))
+        .await
+        .expect("no managedFields");
     policies.kube.patch(&path, &content).await.expect("the API server stores it");
     path
 }
@@ -51,7 +56,8 @@ async fn account(policies: &Policies, namespace: &str, content: Value) -> String
 #[tokio::test]
 async fn account_with_most_annotations_gets_its_entry() {
     let policies = Policies::get().await;
-    let content = json!({"metadata": {"annotations": most_annotations()}, "imagePullSecrets": [{"name": "a"}]});
+    let content =
+        json!({"metadata": {"annotations": most_annotations()}, "imagePullSecrets": [{"name": "a"}]});
     let path = account(policies, "policy-annotations", content).await;
     let merge = Write::merge(&path);
     let added = json!({"metadata": {"annotations": {OURS: "regcred=images"}}, "imagePullSecrets": [{"name": "a"}, {"name": SECRET}]});
@@ -60,7 +66,9 @@ async fn account_with_most_annotations_gets_its_entry() {
     let removed = json!({"metadata": {"annotations": {OURS: null}}, "imagePullSecrets": [{"name": "a"}]});
     policies.accept(merge, removed).await;
     // The policy does not visit them, but their number cannot grow.
-    policies.refuse(ACCOUNTS, ANNOTATION, merge, json!({"metadata": {"annotations": new_annotations(5)}})).await;
+    policies
+        .refuse(ACCOUNTS, ANNOTATION, merge, json!({"metadata": {"annotations": new_annotations(5)}}))
+        .await;
 }
 
 #[tokio::test]
@@ -93,14 +101,14 @@ async fn longest_list_gains_and_loses_its_entry() {
     let entries: Vec<&str> = (0..200_000).map(|n| if n == 100_000 { SECRET } else { "a" }).collect();
     let content = json!({"imagePullSecrets": names(entries.into_iter())});
     let path = account(policies, "policy-longest", content).await;
-    let patch = Write::json_patch(&path);
+    let json_patch = Write::json_patch(&path);
     let added = json!([{"op": "add", "path": "/imagePullSecrets/-", "value": {"name": SECRET}}]);
-    policies.accept(patch, added).await;
-    policies.accept(patch, json!([{"op": "remove", "path": "/imagePullSecrets/100000"}])).await;
+    policies.accept(json_patch, added).await;
+    policies.accept(json_patch, json!([{"op": "remove", "path": "/imagePullSecrets/100000"}])).await;
     let evil = json!([{"op": "add", "path": "/imagePullSecrets/-", "value": {"name": "evil"}}]);
-    policies.refuse(ACCOUNTS, ENTRIES, patch, evil).await;
+    policies.refuse(ACCOUNTS, ENTRIES, json_patch, evil).await;
     let evil = json!([{"op": "replace", "path": "/imagePullSecrets/7", "value": {"name": "evil"}}]);
-    policies.refuse(ACCOUNTS, ENTRIES, patch, evil).await;
+    policies.refuse(ACCOUNTS, ENTRIES, json_patch, evil).await;
 }
 
 #[tokio::test]
@@ -109,10 +117,10 @@ async fn long_list_loses_no_other_entry() {
     let entries: Vec<&str> = (0..2_000).map(|n| if n == 1_000 { SECRET } else { "a" }).collect();
     let content = json!({"imagePullSecrets": names(entries.into_iter())});
     let path = account(policies, "policy-long", content).await;
-    let patch = Write::json_patch(&path);
-    policies.accept(patch, json!([{"op": "remove", "path": "/imagePullSecrets/1000"}])).await;
+    let json_patch = Write::json_patch(&path);
+    policies.accept(json_patch, json!([{"op": "remove", "path": "/imagePullSecrets/1000"}])).await;
     let other = json!([{"op": "remove", "path": "/imagePullSecrets/999"}]);
-    policies.refuse(ACCOUNTS, ENTRIES, patch, other).await;
+    policies.refuse(ACCOUNTS, ENTRIES, json_patch, other).await;
 }
 
 #[tokio::test]
@@ -135,7 +143,11 @@ async fn largest_secrets_are_written() {
     let create = "/api/v1/namespaces/policy-marked/secrets";
     policies.kube.post(create, &secrets::pull_secret()).await.expect("a Secret");
     let path = format!("{create}/{SECRET}");
-    policies.kube.patch(&path, &json!({"metadata": {"managedFields": [{}]}})).await.expect("no managedFields");
+    policies
+        .kube
+        .patch(&path, &json!({"metadata": {"managedFields": [{}]}}))
+        .await
+        .expect("no managedFields");
     let marks = json!({"metadata": {"annotations": most_annotations()}});
     policies.kube.patch(&path, &marks).await.expect("the API server stores it");
     policies.accept(Write::merge(&path), json!({"metadata": change["metadata"]})).await;

@@ -74,7 +74,10 @@ async fn created_secret_needs_listed_name_and_type() {
         (with(pull_secret(), json!({"/metadata/finalizers": ["example.com/hold"]})), NEW),
         (with(pull_secret(), json!({"/immutable": true})), NEW),
         (with(pull_secret(), json!({"/metadata/labels/team": "web"})), LABELS),
-        (with(pull_secret(), json!({"/metadata/annotations/reflector.example.com~1reflects": "a/b"})), ANNOTATIONS),
+        (
+            with(pull_secret(), json!({"/metadata/annotations/reflector.example.com~1reflects": "a/b"})),
+            ANNOTATIONS,
+        ),
         (with(pull_secret(), json!({"/metadata/ownerReferences": [owner("ConfigMap", "v1", "u")]})), OWNERS),
     ] {
         policies.refuse(POLICY, message, create, body).await;
@@ -124,7 +127,8 @@ async fn updated_secret_keeps_all_but_content_and_marks() {
     let policies = Policies::get().await;
     let map = json!({"metadata": {"name": "policy-owner"}});
     policies.kube.create_namespaces(["policy-secrets"], &[]).await.expect("a namespace");
-    let map = policies.kube.post("/api/v1/namespaces/policy-secrets/configmaps", &map).await.expect("a ConfigMap");
+    let map =
+        policies.kube.post("/api/v1/namespaces/policy-secrets/configmaps", &map).await.expect("a ConfigMap");
     let other = owner("ConfigMap", "v1", map["metadata"]["uid"].as_str().expect("a UID"));
     let ours = owner("ClusterPullSecret", "regcred.dev/v1alpha1", "u");
     let tenants = with(

@@ -69,14 +69,20 @@ async fn bare_account_gets_entry_and_annotation_only() {
     policies.accept(Write::json_patch(&bare), patch).await;
     for (body, message) in [
         (list(&["evil"]), ENTRIES),
-        (json!({"metadata": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"}}}), ANNOTATION),
+        (
+            json!({"metadata": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/x"}}}),
+            ANNOTATION,
+        ),
         (json!({"metadata": {"annotations": {"empty": ""}}}), ANNOTATION),
         (json!({"secrets": [{"name": "token"}]}), FIELDS),
         (json!({"automountServiceAccountToken": true}), FIELDS),
         (json!({"metadata": {"labels": {"azure.workload.identity/use": "true"}}}), FIELDS),
         (json!({"metadata": {"finalizers": ["example.com/hold"]}}), FIELDS),
-        (json!({"metadata": {"ownerReferences": [
-            {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u"}]}}), FIELDS),
+        (
+            json!({"metadata": {"ownerReferences": [
+            {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u"}]}}),
+            FIELDS,
+        ),
     ] {
         policies.refuse(POLICY, message, Write::merge(&bare), body).await;
     }
@@ -87,8 +93,10 @@ async fn every_other_field_of_an_account_stays() {
     let policies = Policies::get().await;
     policies.kube.create_namespaces(["policy-owners"], &[]).await.expect("a namespace");
     let map = json!({"metadata": {"name": "owner"}});
-    let map = policies.kube.post("/api/v1/namespaces/policy-owners/configmaps", &map).await.expect("a ConfigMap");
-    let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": map["metadata"]["uid"]});
+    let map =
+        policies.kube.post("/api/v1/namespaces/policy-owners/configmaps", &map).await.expect("a ConfigMap");
+    let owner =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": map["metadata"]["uid"]});
     let mut robot = json!({
         "metadata": {
             "name": "robot", "labels": {"team": "web"}, "finalizers": ["example.com/hold"],
@@ -102,10 +110,15 @@ async fn every_other_field_of_an_account_stays() {
     policies.kube.post(path, &robot).await.expect("a ServiceAccount");
     let merge = Write::merge("/api/v1/namespaces/policy-owners/serviceaccounts/robot");
 
-    policies.accept(merge, json!({"metadata": {"annotations": {OURS: null}}, "imagePullSecrets": names(&["a"])})).await;
+    policies
+        .accept(merge, json!({"metadata": {"annotations": {OURS: null}}, "imagePullSecrets": names(&["a"])}))
+        .await;
     policies.accept(merge, json!({"metadata": {"annotations": {OURS: "regcred=others"}}})).await;
     for (body, message) in [
-        (json!({"metadata": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/admin"}}}), ANNOTATION),
+        (
+            json!({"metadata": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/admin"}}}),
+            ANNOTATION,
+        ),
         (json!({"metadata": {"annotations": {"eks.amazonaws.com/role-arn": null}}}), ANNOTATION),
         (json!({"metadata": {"annotations": null}}), ANNOTATION),
         (json!({"secrets": [{"name": "token"}, {"name": "more"}]}), FIELDS),

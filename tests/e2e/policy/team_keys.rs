@@ -60,9 +60,13 @@ async fn team_creates_objects_with_its_own_keys_only() {
     // What exists is changed and deleted under the same rules.
     let path = "/apis/regcred.dev/v1alpha1/clusterpullsecrets";
     kube.post(path, &own).await.expect("a ClusterPullSecret");
-    let patch = r#"{"spec":{"registries":[{"host":"ghcr.io","from":{"store":"vault","key":"prod/x"}}]}}"#;
+    let stolen = r#"{"spec":{"registries":[{"host":"ghcr.io","from":{"store":"vault","key":"prod/x"}}]}}"#;
     for (group, command, message) in [
-        ("team-web", ["patch", "clusterpullsecret", "web-images", "--type=merge", "-p", patch].as_slice(), KEY),
+        (
+            "team-web",
+            ["patch", "clusterpullsecret", "web-images", "--type=merge", "-p", stolen].as_slice(),
+            KEY,
+        ),
         ("team-data", &["delete", "clusterpullsecret", "web-images"], NAME),
     ] {
         let impersonated = [command, &["--dry-run=server", "--as=jane", "--as-group", group]].concat();
