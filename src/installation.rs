@@ -1,4 +1,4 @@
-//! What regcred keeps in its own namespace, so that no other namespace is a source of truth.
+//! The state in regcred's own namespace, so that no other namespace is a source of truth.
 //!
 //! In goes what was read there: the key that signs Secrets, the last good values, and the record of the Secrets
 //! that regcred wrote. Out comes what has to be written. Pure; [`api`] makes the requests. Nothing here reads or

@@ -26,7 +26,7 @@ use self::last_success::LastSuccess;
 use self::queue_age::QueueAge;
 pub use self::reference::reference;
 use self::reference::{
-    CREDENTIAL_EXPIRY, Description, FETCH_SECONDS, FETCHES, LEADER, NOT_RECORDED, POLLS, PREFIX,
+    COPIES, CREDENTIAL_EXPIRY, Description, FETCH_SECONDS, FETCHES, LEADER, NOT_RECORDED, POLLS, PREFIX,
     PROPAGATION_SECONDS, QUEUE_DEPTH, READY, RECEIVES, RECONCILIATIONS, TARGETS, TRIGGERS, WRITES,
 };
 use crate::credential::{StoreKey, StoreName};
@@ -64,6 +64,7 @@ pub struct Metrics {
     last_success: LastSuccess,
     leader: Gauge,
     not_recorded: Gauge,
+    copies: Family<ClusterPullSecretLabels, Gauge>,
     queue_depth: Gauge,
     queue_age: QueueAge,
     credential_expiry: Family<StoreKeyLabels, Gauge>,
@@ -91,6 +92,7 @@ impl Metrics {
             targets: register(&mut registry, &TARGETS, Family::default()),
             last_success,
             leader: register(&mut registry, &LEADER, Gauge::default()),
+            copies: register(&mut registry, &COPIES, Family::default()),
             not_recorded: register(&mut registry, &NOT_RECORDED, Gauge::default()),
             queue_depth: register(&mut registry, &QUEUE_DEPTH, Gauge::default()),
             queue_age,
@@ -192,6 +194,12 @@ impl Metrics {
         self.leader.set(i64::from(is_leader));
     }
 
+    /// Sets the number of copies of Secrets of `cluster_pull_secret`.
+    pub fn set_copies(&self, cluster_pull_secret: &str, copies: usize) {
+        let labels = ClusterPullSecretLabels { cluster_pull_secret: cluster_pull_secret.to_owned() };
+        self.copies.get_or_create(&labels).set(whole(copies));
+    }
+
     /// Sets the number of ClusterPullSecrets with last good values that have no room in regcred's own namespace.
     pub fn set_not_recorded(&self, cluster_pull_secrets: usize) {
         self.not_recorded.set(whole(cluster_pull_secrets));
@@ -223,6 +231,7 @@ impl Metrics {
         for state in [TargetState::InSync, TargetState::OutOfSync] {
             self.targets.remove(&TargetLabels { cluster_pull_secret: cluster_pull_secret.to_owned(), state });
         }
+        self.copies.remove(&ClusterPullSecretLabels { cluster_pull_secret: cluster_pull_secret.to_owned() });
         self.set_ready(cluster_pull_secret, None);
         self.last_success.forget(cluster_pull_secret);
     }

@@ -21,6 +21,7 @@ use round::Run;
 
 pub mod apply;
 pub mod claims;
+pub mod copies;
 pub mod desired_secret;
 pub mod entry_change;
 pub mod execute;

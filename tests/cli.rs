@@ -147,6 +147,17 @@ fn help_of_rotate_names_every_flag() {
               [env: REGCRED_FILES=]
               [default: /run/registry-credentials]
 
+          --namespace <NAME>
+              Namespace of regcred: of its Lease, the key that signs its Secrets, and the last good
+              values. Default: that of the pod, else regcred-system
+              
+              [env: POD_NAMESPACE=]
+
+          --last-good-shards <N>
+              Number of Secrets that hold the last good values; from 1 to 64
+              
+              [default: 16]
+
       -h, --help
               Print help (see a summary with '-h')
 

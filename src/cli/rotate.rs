@@ -139,7 +139,11 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
     let own_namespace = own_namespace.own_namespace();
     let all = reserve(&cluster_pull_secrets.valid, &own_namespace.name);
     let chosen = all.iter().filter(|it| is_active(it)).map(AsRef::as_ref);
-    let mut installation = installation::load(&client, &own_namespace, chosen, dry_run).await;
+    let unread = |error| {
+        request_failed(&format!("failed to read the cluster at {address} (nothing was written)"), &error)
+    };
+    let mut installation =
+        installation::load(&client, &own_namespace, chosen, dry_run).await.map_err(unread)?;
     let others = if is_in_files { Others::Unknown } else { cluster_pull_secrets.others() };
     let subjects = Subjects { cluster_pull_secrets: &all, chosen: &is_active, others };
     let report = reconcile::run(&client, &stores, subjects, &mut installation, options, &monitor).await;
@@ -147,9 +151,7 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
         installation::save(&client, &own_namespace, &mut installation).await;
     }
     bar.clear();
-    let report = report.map_err(|error| {
-        request_failed(&format!("failed to read the cluster at {address} (nothing was written)"), &error)
-    })?;
+    let report = report.map_err(unread)?;
     let report = report.with_left_alone(cluster_pull_secrets.left_alone(&|name| is_selected(&names, name)));
     output::print(&report, output)?;
 

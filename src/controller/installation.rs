@@ -29,7 +29,9 @@ const SAVE_EVERY: Duration = Duration::from_secs(5);
 /// The longest time that a save waits for the end of a rotation.
 const SAVE_AT_LATEST: Duration = Duration::from_secs(60);
 /// The pause before another attempt without access.
-const RETRY_WITHOUT_ACCESS: Duration = Duration::from_mins(5);
+const RETRY_WITHOUT_ACCESS: Duration = Duration::from_mins(1);
+/// The attempts until access counts as denied: an API server that has just started forbids everything for a moment.
+const ATTEMPTS_WITHOUT_ACCESS: u32 = 3;
 
 /// The progress of reading and saving regcred's own namespace.
 #[derive(Debug, Default)]
@@ -61,6 +63,11 @@ impl InstallationSync {
     pub(super) fn invalidate(&mut self) {
         self.is_known = false;
         self.load_at = None;
+    }
+
+    /// Returns true if access was denied a few times only, and nothing was decided yet.
+    fn is_first_denial(&self) -> bool {
+        !self.is_known && self.consecutive_failures < ATTEMPTS_WITHOUT_ACCESS
     }
 
     fn must_load(&self, now: Instant) -> bool {
@@ -131,7 +138,7 @@ impl Controller {
                     self.secret_lists.invalidate();
                 }
             }
-            Err(error) if error.is_transient() => {
+            Err(error) if error.is_transient() || self.installation_sync.is_first_denial() => {
                 self.installation_sync.consecutive_failures += 1;
                 let pause = backoff::after(self.installation_sync.consecutive_failures, jitter);
                 self.retry_load(Some(now + pause));
@@ -145,7 +152,10 @@ impl Controller {
                         "no access to regcred's own namespace: {error}. Secrets are recognised by their labels alone, and last good values are lost at a restart. Apply the Role of regcred's chart"
                     );
                 }
-                if !self.installation_sync.is_known {
+                // A key that was known before is still the right one.
+                if self.key().is_some() {
+                    self.installation_sync.is_known = true;
+                } else if !self.installation_sync.is_known {
                     self.take_over(Installation::default());
                 }
             }

@@ -61,6 +61,8 @@ pub struct ObjectState {
     pub attempts: Attempts,
     /// The time of the next status update.
     pub publish_at: Option<Instant>,
+    /// The number of copies of its Secrets that was logged last.
+    pub copies: usize,
     /// The `Ready` condition that was logged last.
     pub logged_ready: Option<Condition>,
     /// The generation of the spec that was last reconciled.
@@ -108,6 +110,7 @@ impl ObjectState {
             refresh_at: None,
             attempts: Attempts::default(),
             publish_at: None,
+            copies: 0,
             logged_ready: None,
             reconciled_generation: None,
             observed_rotate: None,

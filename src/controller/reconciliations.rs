@@ -22,6 +22,7 @@ use crate::installation::last_good::LastGoodValues;
 use crate::manifest::status::reason::ReadyReason;
 use crate::metrics::ReconciliationOutcome;
 use crate::provider::stores::Values;
+use crate::reconcile::copies;
 use crate::reconcile::desired_secret::DesiredSecret;
 use crate::reconcile::guards::Guards;
 use crate::reconcile::resolve;
@@ -219,6 +220,12 @@ impl Controller {
         let installation = self.cache.installation.as_ref();
         let not_recorded = installation.and_then(|it| not_recorded(it, name));
         state.problems = guards.problems.into_iter().chain(too_large).chain(not_recorded).collect();
+        let copies = copies::copies(&state.manifest, &self.claims, &self.cache.cluster);
+        if copies.len() > state.copies {
+            warn!(cluster_pull_secret = name, "{}", copies::describe(&copies));
+        }
+        state.copies = copies.len();
+        self.context.health.metrics.set_copies(name, copies.len());
         let out_of_sync = state.out_of_sync();
         self.context.health.metrics.set_targets(name, state.targets.len() - out_of_sync, out_of_sync);
         if let Some(ready) = state.inherited_ready() {

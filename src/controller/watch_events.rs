@@ -85,10 +85,19 @@ impl Controller {
             }
         }
         let observed = self.cache.cluster.namespaces.get(&namespace);
+        let secrets = observed.into_iter().flat_map(|it| it.secrets.values());
+        let labels: BTreeSet<String> = secrets
+            .filter(|it| it.evidence.owner().is_none())
+            .filter_map(|it| it.evidence.owner_or_label().map(str::to_owned))
+            .collect();
         for (name, state) in &self.objects {
             if state.can_affect(&namespace, observed) {
                 self.queue.push(name, &namespace, Priority::High);
             }
+        }
+        // A copy may have to be reported.
+        for label in labels {
+            self.publish_soon(&label, now);
         }
     }
 

@@ -52,16 +52,27 @@ impl KeyError {
     /// Returns true if the same request may succeed in a moment.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        let Self::Request(error) = self else { return false };
-        matches!(
-            error,
-            Error::Changed(_)
-                | Error::AlreadyExists(_)
-                | Error::Expired
-                | Error::NotLeading
-                | Error::TimedOut
-                | Error::Unavailable(_)
-        )
+        matches!(self, Self::Request(error) if is_transient(error))
+    }
+}
+
+/// Returns true if the same request may succeed in a moment.
+#[must_use]
+pub fn is_transient(error: &Error) -> bool {
+    match error {
+        Error::Changed(_)
+        | Error::AlreadyExists(_)
+        | Error::Expired
+        | Error::NotLeading
+        | Error::TimedOut
+        | Error::Unavailable(_) => true,
+        Error::NotFound(_)
+        | Error::NamespaceTerminating
+        | Error::QuotaExceeded(_)
+        | Error::AdmissionDenied(_)
+        | Error::Forbidden(_)
+        | Error::Unauthorized(_)
+        | Error::Invalid(_) => false,
     }
 }
 
@@ -115,7 +126,7 @@ impl OwnNamespace {
                     self.name
                 )),
                 Err(error) => {
-                    loaded.is_incomplete |= KeyError::Request(error.clone()).is_transient();
+                    loaded.is_incomplete |= is_transient(&error);
                     loaded
                         .problems
                         .push(format!("cannot read Secret {name} in namespace {}: {error}", self.name));

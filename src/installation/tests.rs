@@ -1,4 +1,4 @@
-//! What is written after a change, and what is kept after a restart.
+//! The writes after a change, and the state after a restart.
 
 use k8s_openapi::ByteString;
 

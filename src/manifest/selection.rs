@@ -10,7 +10,7 @@ use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use super::wire::{LabelOperator, LabelRequirement, LabelSelector};
 use crate::object_name::NamespaceName;
 
-/// The namespaces of the cluster itself, which are never selected unless `include` names them.
+/// The namespaces of the cluster itself, which, like that of regcred, are never selected unless `include` names them.
 pub const SYSTEM_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
 /// The namespaces that a ClusterPullSecret selects.

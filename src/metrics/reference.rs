@@ -144,6 +144,13 @@ pub(super) const LEADER: Description = Description {
     meaning: "1 while this replica is the leader, 0 while it is on standby",
 };
 
+pub(super) const COPIES: Description = Description {
+    name: "copies",
+    kind: Kind::Gauge,
+    labels: &[CLUSTER_PULL_SECRET],
+    meaning: "Secrets outside the selection that carry the labels of a ClusterPullSecret and are no Secrets of regcred",
+};
+
 pub(super) const NOT_RECORDED: Description = Description {
     name: "not_recorded",
     kind: Kind::Gauge,
@@ -172,7 +179,7 @@ pub(super) const CREDENTIAL_EXPIRY: Description = Description {
     meaning: "Expiry of a credential in Unix time; only if the store reports one, as KV v2 does with `delete_version_after`",
 };
 
-pub(super) const ALL: [Description; 16] = [
+pub(super) const ALL: [Description; 17] = [
     TRIGGERS,
     POLLS,
     RECEIVES,
@@ -184,6 +191,7 @@ pub(super) const ALL: [Description; 16] = [
     READY,
     TARGETS,
     SECONDS_SINCE_LAST_SUCCESS,
+    COPIES,
     LEADER,
     NOT_RECORDED,
     QUEUE_DEPTH,

@@ -31,6 +31,8 @@ fn eventful() -> Metrics {
     metrics.set_ready("images", Some(true));
     metrics.set_targets("images", 998, 2);
     metrics.set_leader(true);
+    metrics.set_copies("images", 1);
+    metrics.set_not_recorded(1);
     metrics.set_queue(4, None);
     metrics.set_credential_expiry(&key(), Some(Timestamp::from_second(1_800_000_000).unwrap()));
     metrics

@@ -15,7 +15,7 @@ use super::desired_secret::DesiredSecret;
 use super::plan::{self, Plan};
 use super::progress::Monitor;
 use super::target::Action;
-use super::{Options, apply, resolve, store_keys};
+use super::{Options, apply, copies, resolve, store_keys};
 use crate::cluster::error::Error;
 use crate::cluster::{self, Cluster};
 use crate::installation::Installation;
@@ -83,6 +83,12 @@ impl Run<'_> {
         let desired: Vec<_> = desired.collect();
         for desired in &desired {
             desired.record(installation);
+        }
+        for it in &self.chosen {
+            let copies = copies::copies(it, &self.claims, &cluster);
+            if !copies.is_empty() {
+                warn!(cluster_pull_secret = it.name, "{}", copies::describe(&copies));
+            }
         }
         let mut plan = plan::plan(&self.claims, &desired, &cluster, installation.key.as_ref());
         drop((cluster, values, desired));

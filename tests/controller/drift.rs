@@ -24,7 +24,7 @@ async fn until_restored(cluster: &TestCluster, namespace: &str) {
 async fn edited_secret_is_restored_at_once() {
     let cluster = test_cluster("drift-edit", 2).await;
     let _controller = cluster.start_synced("one").await;
-    let good = cluster.secret("drift-edit-001").await.expect("a Secret");
+    let good = cluster.secret("drift-edit-000").await.expect("a Secret");
     let edits = [
         json!({"data": {".dockerconfigjson": "e30="}}),
         json!({"metadata": {"annotations": {"regcred.dev/versions": null}}}),

@@ -1,6 +1,6 @@
 //! Failures: each is reported with its reason, and affects neither other targets nor the last good value.
 
-use harness::{Run, TestCluster, registries, until};
+use harness::{Run, TestCluster, docker_config, registries, until};
 use serde_json::{Value, json};
 use world::Vault;
 
@@ -52,6 +52,26 @@ async fn foreign_secret_is_refused() {
     assert_first_has_result(&cluster, &run, "refused Conflict", 1).await;
     assert_eq!(cluster.secret("no-foreign-000").await, Some(before), "unchanged");
     assert_eq!(cluster.references("no-foreign-000", "default").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn adoption_refuses_entries_for_other_registries_or_keeps_them() {
+    let cluster = cluster_with_password("no-entries").await;
+    let config = r#"{"auths":{"quay.io":{"auth":"YTpi","email":"a@b"},"ghcr.io":{"auth":"YTpvbGQ="}}}"#;
+    let theirs = json!({"type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": config}});
+    foreign(&cluster, theirs).await;
+    let run = rotate(&cluster, "Adopt").await;
+    assert_eq!(run.results()[0], "no-entries-000: refused Conflict");
+    assert!(run.stdout.contains("entries for other registries: quay.io."), "{}", run.stdout);
+    for password in ["good", "better"] {
+        cluster.put_password(password).await;
+        let run = rotate(&cluster, "AdoptAndKeep").await;
+        assert_eq!((run.code, run.results()[0].as_str()), (0, "no-entries-000: updated"));
+        let secret = cluster.secret("no-entries-000").await.expect("a Secret");
+        assert_eq!(docker_config(&secret)["auths"]["quay.io"], json!({"auth": "YTpi", "email": "a@b"}));
+        assert_eq!(cluster.passwords("no-entries-000").await["ghcr.io"], password);
+    }
+    assert_eq!(rotate(&cluster, "AdoptAndKeep").await.results()[0], "no-entries-000: unchanged");
 }
 
 #[tokio::test]

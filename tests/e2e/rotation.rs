@@ -55,15 +55,64 @@ async fn rotation_changes_the_secret_in_place() {
     let after = cluster.secret("rot-place-000").await.expect("a Secret");
     assert_eq!(before["metadata"]["uid"], after["metadata"]["uid"]);
     let annotations = after["metadata"]["annotations"].as_object().expect("annotations");
-    assert_eq!(annotations.len(), 1);
+    assert_eq!(annotations.len(), 2);
     let versions = annotations["regcred.dev/versions"].as_str().expect("versions");
     assert!(
         versions.starts_with("ghcr.io=vault:2@2"),
         "the version and the time of its creation: {versions}"
     );
+    assert!(annotations["regcred.dev/owner"].as_str().is_some_and(|it| it.starts_with("rot-place/")));
+    assert_eq!(annotations["regcred.dev/owner"], before["metadata"]["annotations"]["regcred.dev/owner"]);
     let labels = json!({"app.kubernetes.io/managed-by": "regcred", "regcred.dev/pull-secret": "rot-place"});
     assert_eq!(after["metadata"]["labels"], labels);
     assert_eq!(cluster.passwords("rot-place-000").await["ghcr.io"], "two");
+}
+
+#[tokio::test]
+async fn new_namespace_gets_the_recorded_value_not_a_planted_one() {
+    let mut cluster = test_cluster("rot-planted", 2).await;
+    cluster.put_password("one").await;
+    let manifests = cluster.manifests(&[("ghcr.io", "vault", "rot-planted/ghcr")]);
+    assert_eq!(cluster.rotate(&manifests, &[]).await.code, 0);
+    cluster.put("ghcr", &json!({"neither": "username nor password"})).await;
+    let planted = "eyJhdXRocyI6eyJnaGNyLmlvIjp7InVzZXJuYW1lIjoicm9ib3QiLCJwYXNzd29yZCI6InBsYW50ZWQiLCJhdXRoIjoiY205aWIzUTZjR3hoYm5SbFpBPT0ifX19";
+    for n in 0..2 {
+        let path = format!("/api/v1/namespaces/{}/secrets/regcred", cluster.namespace(n));
+        let edit = json!({"data": {".dockerconfigjson": planted}});
+        cluster.kube.patch(&path, &edit).await.expect("an edit");
+    }
+    cluster.add_namespace("rot-planted-late").await;
+    let run = cluster.rotate(&manifests, &[]).await;
+    assert_eq!(run.registries(), ["ghcr.io 2 Malformed"]);
+    assert_eq!(cluster.passwords("rot-planted-late").await["ghcr.io"], "one");
+}
+
+#[tokio::test]
+async fn copy_is_left_alone_and_removed_labels_are_restored() {
+    let cluster = test_cluster("rot-owner", 2).await;
+    cluster.put_password("pw").await;
+    let manifests = cluster.manifests(&[("ghcr.io", "vault", "rot-owner/ghcr")]);
+    assert_eq!(cluster.rotate(&manifests, &[]).await.code, 0);
+    let good = cluster.secret("rot-owner-000").await.expect("a Secret");
+    let stripped = json!({"metadata": {"labels": null, "annotations": null}});
+    cluster.kube.patch("/api/v1/namespaces/rot-owner-000/secrets/regcred", &stripped).await.expect("an edit");
+    // A copy of another namespace's Secret, where no Secret is wanted.
+    cluster.select("rot-owner-001", false).await;
+    assert_eq!(cluster.rotate(&manifests, &[]).await.code, 0);
+    assert!(cluster.secret("rot-owner-001").await.is_none());
+    let copy = json!({
+        "metadata": {
+            "name": "regcred", "labels": good["metadata"]["labels"], "annotations": good["metadata"]["annotations"],
+        },
+        "type": good["type"], "data": good["data"],
+    });
+    cluster.kube.post("/api/v1/namespaces/rot-owner-001/secrets", &copy).await.expect("a copy");
+    let run = cluster.rotate(&manifests, &[]).await;
+    assert_eq!((run.code, run.results()), (0, vec!["rot-owner-000: unchanged".to_owned()]));
+    assert!(run.stderr.contains("no Secrets of regcred"), "{}", run.stderr);
+    assert!(cluster.secret("rot-owner-001").await.is_some());
+    let restored = cluster.secret("rot-owner-000").await.expect("a Secret");
+    assert_eq!(restored["metadata"]["labels"], good["metadata"]["labels"]);
 }
 
 #[tokio::test]

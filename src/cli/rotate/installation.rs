@@ -5,31 +5,35 @@ use std::collections::BTreeSet;
 use kube::Client;
 use tracing::warn;
 
-use crate::installation::api::{Loaded, OwnNamespace};
+use crate::cluster::error::Error;
+use crate::installation::api::{KeyError, Loaded, OwnNamespace, is_transient};
 use crate::installation::last_good::ValueId;
 use crate::installation::{Installation, shard};
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 
 /// Reads the key, and what is known of these ClusterPullSecrets. Without access the run goes on by the labels
-/// alone, and says so.
+/// alone, and says so; an API server that does not answer is an error.
 pub(super) async fn load<'a>(
     client: &Client,
     own_namespace: &OwnNamespace,
     cluster_pull_secrets: impl Iterator<Item = &'a ClusterPullSecret>,
     dry_run: bool,
-) -> Installation {
+) -> Result<Installation, Error> {
     let indices: BTreeSet<u16> =
         cluster_pull_secrets.flat_map(|it| indices_of(it, own_namespace.shards)).collect();
     if indices.is_empty() {
-        return Installation::default();
+        return Ok(Installation::default());
     }
-    match own_namespace.load(client, indices, !dry_run).await {
+    Ok(match own_namespace.load(client, indices, !dry_run).await {
         Ok(Loaded { installation, problems, .. }) => {
             for problem in problems {
                 warn!("{problem}");
             }
             installation
         }
+        // A dry run creates nothing, and without a key no Secret is signed.
+        Err(KeyError::Missing) => Installation::default(),
+        Err(KeyError::Request(error)) if is_transient(&error) => return Err(error),
         Err(error) => {
             warn!(
                 "no access to regcred's own namespace {}: {error}. Secrets are recognised by their labels alone, and no last good values are known",
@@ -37,7 +41,7 @@ pub(super) async fn load<'a>(
             );
             Installation::default()
         }
-    }
+    })
 }
 
 /// Saves what the run has read and written. A failure is no failure of the run: the Secrets are signed.

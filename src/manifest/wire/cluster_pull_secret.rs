@@ -40,7 +40,8 @@ pub struct ClusterPullSecretSpec {
     /// Registries and the sources of their credentials: at least one and at most 64, no host twice.
     #[schemars(length(max = 64))]
     pub registries: Vec<Registry>,
-    /// Namespaces to serve. Default: every namespace except `kube-system`, `kube-public` and `kube-node-lease`.
+    /// Namespaces to serve. Default: every namespace except `kube-system`, `kube-public`, `kube-node-lease`
+    /// and that of regcred.
     #[serde(default)]
     pub namespaces: Namespaces,
     /// Names of the ServiceAccounts in each namespace that get the pull secret in `imagePullSecrets`, or

@@ -12,8 +12,8 @@ pub struct Namespaces {
     /// Label selector that the labels of a namespace must match. Default: any labels.
     pub selector: Option<LabelSelector>,
     /// Names or globs with `*`, `?` and `{one,other}`, one of which must match; at most 1000. An empty list
-    /// selects none. `kube-system`, `kube-public` and `kube-node-lease` are selected only by name, never by a
-    /// glob. Default: every namespace but these three.
+    /// selects none. `kube-system`, `kube-public`, `kube-node-lease` and that of regcred are selected only by name,
+    /// never by a glob. Default: every namespace but these.
     #[schemars(length(max = 1000), inner(length(max = 253)))]
     pub include: Option<Vec<String>>,
     /// Names or globs with `*`, `?` and `{one,other}`, none of which may match; at most 1000. Default: none.

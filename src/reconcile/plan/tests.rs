@@ -299,7 +299,7 @@ fn secret_of_a_missing_cluster_pull_secret_is_taken_over() {
 }
 
 #[test]
-fn copy_is_taken_over_where_it_is_selected_and_left_alone_elsewhere() {
+fn copy_is_taken_over_only_where_it_is_selected() {
     let mut images = cluster_pull_secret("images", &["ghcr.io"]);
     images.selection.exclude = Patterns::compile(&["old-*".to_owned()]).expect("a glob");
     let copy = Secret { evidence: Evidence::Labelled(Some("images".into())), ..current() };
