@@ -85,6 +85,7 @@ impl From<Exit> for ExitCode {
 #[must_use]
 pub fn main() -> ExitCode {
     forbid_core_dumps();
+    raise_file_limit();
     // clap prints its own errors and exits with 2.
     let Cli { verbose, command } = Cli::parse();
     match &command {
@@ -169,4 +170,28 @@ fn forbid_core_dumps() {
     let _ = setrlimit(Resource::Core, none);
     #[cfg(target_os = "linux")]
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+/// Raises the limit of open files as far as a process may. The usual one of 1024 is kept for programs that call
+/// `select`, and connections to the API server would have to share it with those of clients.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // If not, the limits of the ports leave room below the usual limit.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    #[test]
+    fn limit_of_open_files_is_raised_to_the_maximum() {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        // A limit that no other test reaches.
+        let current = maximum.map_or(Some(100_000), |maximum| Some(maximum - 1));
+        setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
+        super::raise_file_limit();
+        assert_eq!(getrlimit(Resource::Nofile).current, maximum);
+    }
 }

@@ -1,29 +1,27 @@
 //! `regcred run`: the controller, until it is stopped.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use kube::Client;
-use tokio::sync::watch;
 use tracing::info;
 
+mod endpoints;
 mod leader_election;
 mod replica;
 mod signals;
 mod triggers;
 
+use self::endpoints::{EndpointArgs, Endpoints};
 use self::leader_election::LeaderElectionArgs;
 use self::replica::{Deps, Replica};
 use self::signals::Signals;
-use self::triggers::{WebhookListener, stopped};
+use self::triggers::WebhookListener;
 use super::connection::{Connection, no_client};
 use super::log::LogFormat;
 use super::own_namespace::OwnNamespaceArgs;
 use super::{Exit, Failure, manifests, wall_clock};
-use crate::admin::{self, Health, Heartbeat, Readiness};
-use crate::http_server;
+use crate::admin::{Health, Heartbeat, Readiness};
 use crate::leader_election::Leadership;
 use crate::leader_election::clock::Clock;
 use crate::leader_election::fence::{self, Fence};
@@ -61,9 +59,8 @@ pub struct Args {
     #[command(flatten)]
     leader_election: LeaderElectionArgs,
 
-    /// Address of the health and metrics endpoints: /live, /ready and /metrics.
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
-    listen: SocketAddr,
+    #[command(flatten)]
+    endpoints: EndpointArgs,
 
     /// Format of the log on stderr.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
@@ -84,7 +81,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         files,
         own_namespace,
         leader_election,
-        listen,
+        endpoints,
         log_format: _,
         concurrency,
         connection,
@@ -99,11 +96,9 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let unfenced_client = Client::try_from(config.clone()).map_err(|error| no_client(&address, &error))?;
     let client = fence::client(config, &Fence::new(&lease, leadership.clone()))
         .map_err(|error| no_client(&address, &error))?;
-    let listener = http_server::bind(listen)
-        .with_context(|| format!("cannot listen at {listen}"))
-        .map_err(|error| Failure::external(error).with_hint("choose another address with --listen"))?;
-    let listening = listener.local_addr().unwrap_or(listen);
-    info!(version = env!("CARGO_PKG_VERSION"), cluster = %address, %listening, identity = %lease.identity, "started");
+    let endpoints = Endpoints::bind(&endpoints)?;
+    let [listening, probes] = endpoints.addresses().map(|address| address.map(tracing::field::display));
+    info!(version = env!("CARGO_PKG_VERSION"), cluster = %address, listening, probes, identity = %lease.identity, "started");
 
     let health = Health {
         heartbeat: Heartbeat::new(),
@@ -111,8 +106,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         metrics: Arc::new(Metrics::new()),
     };
     let webhook = WebhookListener::open(&manifests.triggers, &health.metrics, wall_clock).await?;
-    let (stop, stop_signal) = watch::channel(false);
-    let server = tokio::spawn(admin::serve(listener, health.clone(), stopped(stop_signal)));
+    let mut endpoints = endpoints.serve(health.clone());
     let concurrency = usize::from(concurrency);
     let deps = Deps {
         manifests,
@@ -126,9 +120,10 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         webhook,
         concurrency,
     };
-    let outcome = Replica::start(deps).run(&mut signals).await;
-    // This fails only if the server has ended already.
-    let _ = stop.send(true);
-    server.await.context("the admin server panicked").map_err(Failure::internal)?;
+    let outcome = tokio::select! {
+        outcome = Replica::start(deps).run(&mut signals) => outcome,
+        failure = endpoints.failure() => Err(failure),
+    };
+    endpoints.stop().await?;
     outcome
 }

@@ -32,7 +32,7 @@ use self::auth::header::AuthHeader;
 use self::error::Rejection;
 use self::tls::Certificate;
 use super::{Trigger, TriggerEvent, TriggerSender};
-use crate::http_server::{self, Authenticated, Limits};
+use crate::http_server::{self, ConnectionState, HEAD_TIMEOUT, Limits};
 use crate::manifest::config::triggers;
 use crate::metrics::Metrics;
 
@@ -50,7 +50,7 @@ const LIMITS: Limits = Limits {
     port: "webhook",
     connections: 256,
     timeout: Duration::from_secs(8),
-    crowded_timeout: Duration::from_millis(500),
+    grace_period: Duration::from_millis(500),
 };
 
 /// The largest body. An AWS event has a few thousand bytes, and none more than this.
@@ -95,7 +95,7 @@ struct App {
 #[derive(Clone)]
 struct Peer {
     address: IpAddr,
-    authenticated: Authenticated,
+    connection: ConnectionState,
 }
 
 impl WebhookSettings {
@@ -134,8 +134,8 @@ pub async fn serve(
     http_server::serve(
         listener,
         limits,
-        |stream, peer: SocketAddr, authenticated| {
-            let peer = Peer { address: peer.ip(), authenticated };
+        |stream, peer: SocketAddr, connection| {
+            let peer = Peer { address: peer.ip(), connection };
             serve_connection(stream, certificate.clone(), router.clone(), peer)
         },
         stop,
@@ -151,10 +151,15 @@ async fn serve_connection(
 ) {
     match certificate {
         None => serve_request(stream, router, peer).await,
-        Some(certificate) => match certificate.acceptor().await.accept(stream).await {
-            Ok(stream) => serve_request(stream, router, peer).await,
-            Err(error) => debug!(peer = %peer.address, %error, "TLS handshake of a webhook client failed"),
-        },
+        Some(certificate) => {
+            let handshake = certificate.acceptor().await.accept(stream);
+            match timeout(HEAD_TIMEOUT, handshake).await.unwrap_or_else(|elapsed| Err(elapsed.into())) {
+                Ok(stream) => serve_request(stream, router, peer).await,
+                Err(error) => {
+                    debug!(peer = %peer.address, %error, "TLS handshake of a webhook client failed")
+                }
+            }
+        }
     }
 }
 
@@ -163,7 +168,7 @@ async fn serve_request(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, ro
         request.extensions_mut().insert(peer.clone());
         router.clone().call(request)
     });
-    http_server::serve_connection(stream, service).await;
+    http_server::serve_connection(stream, service, peer.connection.clone()).await;
 }
 
 fn router(app: App) -> Router {
@@ -171,7 +176,7 @@ fn router(app: App) -> Router {
 }
 
 async fn rotate(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, request: Request) -> Response {
-    match app.handle(request, &peer.authenticated).await {
+    match app.handle(request, &peer.connection).await {
         Ok(triggered) => {
             debug!(?triggered, "webhook request accepted");
             let body = json!({ "clusterPullSecrets": triggered }).to_string();
@@ -186,24 +191,20 @@ async fn rotate(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, r
 
 impl App {
     /// Authenticates a request and triggers what it names; returns the triggered ClusterPullSecrets.
-    async fn handle(
-        &self,
-        request: Request,
-        authenticated: &Authenticated,
-    ) -> Result<Vec<String>, Rejection> {
+    async fn handle(&self, request: Request, connection: &ConnectionState) -> Result<Vec<String>, Rejection> {
         let now = (Instant::now(), (self.wall_clock)());
         match AuthHeader::parse(request.headers())? {
             AuthHeader::Token(token) => {
                 self.authenticator.authenticate_token(token).await?;
                 let body = read_body(request).await?;
-                authenticated.set();
+                connection.set_active();
                 self.trigger(&body, now).await
             }
             AuthHeader::Signature(signature) => {
                 // The timestamp is trusted once the signature is verified, which takes the body.
                 let body = read_body(request).await?;
                 self.authenticator.authenticate_signature(&signature, &body, self.wall_clock).await?;
-                authenticated.set();
+                connection.set_active();
                 let triggered = self.trigger(&body, now).await;
                 if triggered == Err(Rejection::NotReady) {
                     // The sender is asked to retry: the same signature is then no replay.

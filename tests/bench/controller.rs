@@ -27,10 +27,11 @@ pub(crate) struct Controller {
     log: PathBuf,
 }
 
-/// The controller's own HTTP server.
+/// The controller's own HTTP servers, by URL.
 struct Admin {
     http: reqwest::Client,
-    address: String,
+    metrics: String,
+    ready: String,
 }
 
 /// Installs the requirements of the controller: the CRD, its rights, and a ClusterPullSecret.
@@ -45,15 +46,21 @@ pub(crate) async fn install(cluster: &TestCluster) -> anyhow::Result<()> {
 
 impl Controller {
     pub(crate) fn start(cluster: &TestCluster) -> anyhow::Result<Self> {
-        let listen = format!("127.0.0.1:{}", free_port()?);
+        let [listen, probe_listen] =
+            [format!("127.0.0.1:{}", free_port()?), format!("127.0.0.1:{}", free_port()?)];
         // Without TLS the machine's root certificates would be loaded for nothing.
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build()?;
-        let admin = Admin { http, address: format!("http://{listen}") };
+        let admin = Admin {
+            http,
+            metrics: format!("http://{listen}/metrics"),
+            ready: format!("http://{probe_listen}/ready"),
+        };
         let log = cluster.directory.path().join("regcred.log");
         let file = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
         let mut command = cluster.command(&["run", "-f"]);
         command.arg(cluster.config_file());
-        command.args(["--namespace", NAMESPACE, "--identity", "bench", "--listen", &listen]);
+        command.args(["--namespace", NAMESPACE, "--identity", "bench"]);
+        command.args(["--listen", &listen, "--probe-listen", &probe_listen]);
         command.args(["--concurrency", &CONCURRENCY.to_string()]);
         command.stdout(Stdio::null()).stderr(file);
         let started = Instant::now();
@@ -64,14 +71,14 @@ impl Controller {
 
     /// Seconds from the start of the process until it is ready.
     pub(crate) async fn ready(&mut self) -> anyhow::Result<f64> {
-        self.seconds_until("being ready", async |admin| admin.get("/ready").await.is_some()).await
+        self.seconds_until("being ready", async |admin| admin.get(&admin.ready).await.is_some()).await
     }
 
     /// Seconds from the start of the process until its first reconciliation has left every namespace in sync.
     pub(crate) async fn first_reconciliation(&mut self, cluster: &TestCluster) -> anyhow::Result<f64> {
         let count = cluster.namespaces.len();
         self.seconds_until("the end of its first reconciliation", async |admin| {
-            let metrics = admin.get("/metrics").await.unwrap_or_default();
+            let metrics = admin.get(&admin.metrics).await.unwrap_or_default();
             sum(&metrics, "regcred_reconciliations_total", "") > 0
                 && sum(&metrics, "regcred_targets", r#"state="in_sync""#) == count
         })
@@ -132,8 +139,8 @@ impl Controller {
 
 impl Admin {
     /// The body of a successful answer.
-    async fn get(&self, path: &str) -> Option<String> {
-        let response = self.http.get(format!("{}{path}", self.address)).send().await.ok()?;
+    async fn get(&self, url: &str) -> Option<String> {
+        let response = self.http.get(url).send().await.ok()?;
         response.error_for_status().ok()?.text().await.ok()
     }
 }

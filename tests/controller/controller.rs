@@ -4,6 +4,7 @@
 
 mod launch;
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -15,7 +16,8 @@ pub(crate) use launch::{Launch, RunController};
 /// A running `regcred run`; dropping it kills the process.
 pub(crate) struct Controller {
     process: Process,
-    port: u16,
+    metrics: SocketAddr,
+    probes: SocketAddr,
 }
 
 impl Controller {
@@ -51,23 +53,31 @@ impl Controller {
     }
 
     pub(crate) async fn is_ready(&self) -> bool {
-        self.get("ready").await.is_some()
+        text(self.probe("ready").await).await.is_some()
     }
 
     /// The body of `/ready`, whatever its status: the reason while the controller is not ready.
     pub(crate) async fn readiness(&self) -> String {
-        let answer = self.request("ready").await.expect("an answer");
+        let answer = self.probe("ready").await.expect("an answer");
         answer.text().await.expect("a text")
+    }
+
+    pub(crate) fn metrics_address(&self) -> SocketAddr {
+        self.metrics
+    }
+
+    pub(crate) fn probe_address(&self) -> SocketAddr {
+        self.probes
     }
 
     /// The text that Prometheus scrapes.
     pub(crate) async fn metrics(&self) -> String {
-        self.get("metrics").await.expect("metrics")
+        text(self.scrape().await).await.expect("metrics")
     }
 
     /// The value of the series `name{label="value"}`, with exactly these labels.
     pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
-        let text = self.get("metrics").await?;
+        let text = text(self.scrape().await).await?;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.and_then(|value| value.trim().parse().ok())
     }
@@ -77,14 +87,12 @@ impl Controller {
         self.metric("regcred_leader").await.is_some_and(|leader| leader > 0.5)
     }
 
-    async fn get(&self, path: &str) -> Option<String> {
-        self.request(path).await?.error_for_status().ok()?.text().await.ok()
+    async fn probe(&self, path: &str) -> Option<reqwest::Response> {
+        get(&format!("http://{}/{path}", self.probes)).await
     }
 
-    async fn request(&self, path: &str) -> Option<reqwest::Response> {
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build();
-        let url = format!("http://127.0.0.1:{}/{path}", self.port);
-        client.expect("a client").get(url).send().await.ok()
+    async fn scrape(&self) -> Option<reqwest::Response> {
+        get(&format!("http://{}/metrics", self.metrics)).await
     }
 
     /// The resident memory of the process in bytes.
@@ -124,6 +132,16 @@ impl Controller {
             })
             .collect()
     }
+}
+
+async fn get(url: &str) -> Option<reqwest::Response> {
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build();
+    client.expect("a client").get(url).send().await.ok()
+}
+
+/// The body of a successful answer.
+async fn text(answer: Option<reqwest::Response>) -> Option<String> {
+    answer?.error_for_status().ok()?.text().await.ok()
 }
 
 impl Drop for Controller {

@@ -25,6 +25,7 @@ mod lifecycle;
 mod new_targets;
 mod ownership;
 mod poll;
+mod probes;
 mod queue;
 mod rotation;
 mod secrecy;

@@ -30,6 +30,7 @@ async fn unknown_or_invalid_value_is_rejected_with_its_path() {
         ("image.digest=latest", "'/image/digest'", "does not match pattern"),
         ("lastGoodShards=0", "'/lastGoodShards'", "minimum: got 0, want 1"),
         ("secretNames={Regcred}", "'/secretNames/0'", "does not match pattern"),
+        ("networkPolicy.ingressFrom[0].podSelector=x", "'/networkPolicy'", "'ingressFrom' not allowed"),
     ] {
         let error = refusal(&["--set", set]).await;
         assert!(error.contains(&format!("at {path}")) && error.contains(message), "{set}: {error}");
@@ -99,10 +100,48 @@ async fn triggers_are_rendered_and_a_webhook_opens_its_port() {
         let objects = objects(&chart(&["--set", &set, "--set-json", peers]).await);
         assert_eq!(webhook_ports(&objects)[0]["port"], expected);
         let ports = &pod(&objects)["spec"]["containers"][0]["ports"];
-        assert_eq!(ports[1], json!({"name": "webhook", "containerPort": expected}));
+        assert_eq!(ports[2], json!({"name": "webhook", "containerPort": expected}));
         let ingress = &objects["NetworkPolicy regcred"]["spec"]["ingress"][1];
         assert_eq!(ingress["ports"], json!([{"protocol": "TCP", "port": expected}]));
         assert_eq!(ingress["from"], json!([{"podSelector": {}}]));
+    }
+}
+
+/// Returns the ingress rules with these values.
+async fn ingress(arguments: &[&str]) -> Value {
+    objects(&chart(arguments).await)["NetworkPolicy regcred"]["spec"]["ingress"].clone()
+}
+
+#[tokio::test]
+async fn network_policy_admits_named_peers_to_the_metrics_alone() {
+    let ports = json!([{"protocol": "TCP", "port": 8080}]);
+    let namespace =
+        |name| json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}]);
+    assert_eq!(ingress(&[]).await, json!([{"ports": ports, "from": namespace("monitoring")}]));
+    let other = format!("networkPolicy.metricsFrom={}", namespace("prometheus"));
+    assert_eq!(
+        ingress(&["--set-json", &other]).await,
+        json!([{"ports": ports, "from": namespace("prometheus")}])
+    );
+    // A rule without peers would admit every pod.
+    assert_eq!(ingress(&["--set-json", "networkPolicy.metricsFrom=[]"]).await, Value::Null);
+    let error = refusal(&["--set-json", "networkPolicy.metricsFrom=[{}]"]).await;
+    assert!(error.contains("at '/networkPolicy/metricsFrom/0': minProperties"), "{error}");
+}
+
+#[tokio::test]
+async fn probes_have_a_port_that_no_service_or_policy_opens() {
+    let webhook = "config.triggers.webhook.tokenFile=/run/webhook/tokens";
+    let objects = objects(&chart(&["--set", webhook]).await);
+    let container = &pod(&objects)["spec"]["containers"][0];
+    assert_eq!(container["ports"][1], json!({"name": "probes", "containerPort": 8082}));
+    for probe in ["livenessProbe", "readinessProbe"] {
+        assert_eq!(container[probe]["httpGet"]["port"], "probes", "{probe}");
+    }
+    for opened in
+        [&objects["Service regcred"]["spec"]["ports"], &objects["NetworkPolicy regcred"]["spec"]["ingress"]]
+    {
+        assert!(!opened.to_string().contains("8082") && !opened.to_string().contains("probes"), "{opened}");
     }
 }
 
@@ -166,7 +205,8 @@ async fn unusable_webhook_is_rejected_with_the_value_to_set() {
             "webhookTlsSecret has no effect without config.triggers.webhook.tls",
         ),
         (format!("{AT}.tokenFile="), "webhook has neither tokenFile nor hmacKeyFile"),
-        (format!("{AT}.listen=0.0.0.0:8080"), "webhook.listen must have another port than 8080"),
+        (format!("{AT}.listen=0.0.0.0:8080"), "webhook.listen must have another port than 8080 and 8082"),
+        (format!("{AT}.listen=0.0.0.0:8082"), "webhook.listen must have another port than 8080 and 8082"),
     ] {
         let error = refusal(&["--set", &token, "--set", &set]).await;
         assert!(error.contains(what), "{set}: {error}");

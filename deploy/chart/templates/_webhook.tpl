@@ -12,8 +12,8 @@ the chart may have another source. */}}
 {{- $port := include "regcred.webhookPort" $ | atoi }}
 {{- if or (not (regexMatch "^([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]+$" $listen)) (lt $port 1) (gt $port 65535) }}
 {{- fail (printf "%s.listen must be an address and a port, such as 0.0.0.0:8081" $at) }}
-{{- else if eq $port 8080 }}
-{{- fail (printf "%s.listen must have another port than 8080, which serves metrics and probes" $at) }}
+{{- else if or (eq $port 8080) (eq $port 8082) }}
+{{- fail (printf "%s.listen must have another port than 8080 and 8082, which serve metrics and probes" $at) }}
 {{- end }}
 {{- $tls := .tls | default dict }}
 {{- if and $values.webhookTlsSecret (not .tls) }}

@@ -75,7 +75,7 @@ impl TestWebhook {
     }
 
     async fn router(&self) -> Router {
-        let peer = Peer { address: [192, 0, 2, 7].into(), authenticated: Authenticated::default() };
+        let peer = Peer { address: [192, 0, 2, 7].into(), connection: ConnectionState::default() };
         router(self.app(wall_clock).await).layer(Extension(peer))
     }
 
@@ -224,8 +224,8 @@ async fn slow_body_does_not_extend_the_signature_window() {
         assert_eq!(authenticate(&app, NOW).await, Ok(()));
         forgotten.send(()).unwrap();
     };
-    let authenticated = Authenticated::default();
-    let (outcome, ()) = tokio::join!(app.handle(replay, &authenticated), forget);
+    let connection = ConnectionState::default();
+    let (outcome, ()) = tokio::join!(app.handle(replay, &connection), forget);
     assert_eq!(outcome, Err(Rejection::Unauthorized(AuthError::TimestampOutOfWindow)));
     assert_eq!(*scopes.lock().unwrap(), []);
 }
@@ -369,7 +369,7 @@ async fn ten_thousand_rejected_requests_use_no_memory() {
     let (webhook, receiver) = TestWebhook::new();
     let scopes = accept_all(receiver);
     let app = webhook.app(wall_clock).await;
-    let authenticated = Authenticated::default();
+    let connection = ConnectionState::default();
     let errors = [
         AuthError::Missing,
         AuthError::UnknownToken,
@@ -377,9 +377,9 @@ async fn ten_thousand_rejected_requests_use_no_memory() {
         AuthError::TimestampOutOfWindow,
     ];
     for (n, error) in (0..10_000).zip(errors.into_iter().cycle()) {
-        assert_eq!(app.handle(unauthorized(n), &authenticated).await, Err(Rejection::Unauthorized(error)));
+        assert_eq!(app.handle(unauthorized(n), &connection).await, Err(Rejection::Unauthorized(error)));
         if n % 2000 == 0 {
-            assert_eq!(app.handle(with_token(""), &authenticated).await, Ok(vec!["images".to_owned()]));
+            assert_eq!(app.handle(with_token(""), &connection).await, Ok(vec!["images".to_owned()]));
         }
     }
     assert_eq!(scopes.lock().unwrap().len(), 5, "the valid ones");

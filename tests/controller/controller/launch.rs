@@ -1,5 +1,6 @@
 //! The start of a controller: a cluster and settings go in, a running [`Controller`] comes out.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use harness::{NAMESPACE, SERVICE_ACCOUNT, TestCluster, until};
@@ -120,17 +121,21 @@ impl<'a> Launch<'a> {
             None => cluster.kube.kubeconfig_as(NAMESPACE, self.account).await,
         };
         let kubeconfig = kubeconfig.expect("a token");
-        let port = world::free_port().expect("a free port");
+        let [metrics, probes] = [(); 2].map(|()| {
+            let port = world::free_port().expect("a free port");
+            SocketAddr::from(([127, 0, 0, 1], port))
+        });
         let directory = cluster.reaper.new_directory("regcred").expect("a directory");
         let process = cluster.reaper.spawn("regcred", &directory, cluster.regcred(), |command| {
             command.arg("run").args(["--namespace", NAMESPACE, "--identity", &self.identity]);
-            command.args(["--listen", &format!("127.0.0.1:{port}"), "--log-format", "json"]);
+            command.args(["--listen", &metrics.to_string(), "--probe-listen", &probes.to_string()]);
+            command.args(["--log-format", "json"]);
             command.arg("-f").arg(&self.manifests).args(&self.arguments);
             // Nothing of the machine the tests run on, not even a PATH.
             command.env_remove("PATH");
             command.env("KUBECONFIG", &kubeconfig).env("VAULT_TOKEN", &cluster.vault.root_token);
             command.envs(self.aws.map(LocalStack::env).unwrap_or_default());
         });
-        Controller { process: process.expect("regcred runs"), port }
+        Controller { process: process.expect("regcred runs"), metrics, probes }
     }
 }

@@ -64,6 +64,6 @@ async fn rejection_is_explained_in_the_log_but_in_no_answer() {
 async fn timestamp_is_judged_only_after_the_signature() {
     let (webhook, _receiver) = TestWebhook::new();
     let app = webhook.app(wall_clock).await;
-    let outcome = app.handle(signed("another-key", NOW - 301, ""), &Authenticated::default()).await;
+    let outcome = app.handle(signed("another-key", NOW - 301, ""), &ConnectionState::default()).await;
     assert_eq!(outcome, Err(Rejection::Unauthorized(AuthError::InvalidSignature)));
 }

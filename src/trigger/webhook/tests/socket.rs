@@ -65,8 +65,8 @@ pub(super) const LONG: Duration = Duration::from_mins(1);
 pub(super) const SHORT: Duration = Duration::from_millis(50);
 
 /// A port with few slots.
-pub(super) fn limits(timeout: Duration, crowded_timeout: Duration) -> Limits {
-    Limits { connections: 2, timeout, crowded_timeout, ..LIMITS }
+pub(super) fn limits(timeout: Duration, grace_period: Duration) -> Limits {
+    Limits { connections: 2, timeout, grace_period, ..LIMITS }
 }
 
 pub(super) const NO_BODY: &str = "Content-Length: 0\r\n\r\n";
