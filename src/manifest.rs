@@ -17,10 +17,11 @@ pub mod status;
 pub mod wire;
 
 mod interval;
-mod names;
+pub(crate) mod names;
 mod schema;
 mod source;
 mod suggest;
+mod unknown_fields;
 mod validate;
 mod yaml;
 

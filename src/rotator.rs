@@ -264,7 +264,7 @@ pub async fn remove(
         observed.as_ref().filter(|secret| secret.is_created_for(&owner.cluster_pull_secret))
     {
         if secret.versions != planned_for {
-            return Err(Error::Changed("its credentials were replaced".to_owned()));
+            return Err(Error::Changed("its credentials were replaced".into()));
         }
         let resource_version = Some(secret.resource_version.clone());
         let preconditions = Some(Preconditions { resource_version, uid: None });

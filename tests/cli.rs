@@ -367,7 +367,9 @@ async fn cluster_is_read_without_a_pull_secret_in_a_file() {
         403,
         forbidden,
         &["rotate"],
-        "error: no ClusterPullSecret given with -f, and those of the cluster at CLUSTER/ cannot be read: no",
+        "error: no ClusterPullSecret given with -f, and those of the cluster at CLUSTER/ cannot be read: \
+         access to the object is denied (403 Forbidden)\n\
+         hint: check the rights of the account of this process, and the admission plugins of the API server",
     )
     .await;
     let unauthorized = json!({"kind": "Status", "status": "Failure", "code": 401, "reason": "Unauthorized", "message": "no"});
@@ -379,7 +381,7 @@ async fn cluster_is_read_without_a_pull_secret_in_a_file() {
         (&["rotate", "--wait"], "failed to list the ClusterPullSecrets of the cluster at CLUSTER/"),
     ] {
         let expect = format!(
-            "error: {error}: no\n\
+            "error: {error}: the API server rejected the credentials\n\
              hint: log in again: the API server rejected the credentials of the kubeconfig"
         );
         check_stderr(401, unauthorized.clone(), arguments, &expect).await;

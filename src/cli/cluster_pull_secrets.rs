@@ -2,6 +2,7 @@
 
 use anyhow::anyhow;
 use kube::Client;
+use tracing::warn;
 
 use super::Failure;
 use super::connection::request_failed;
@@ -10,6 +11,7 @@ use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::cluster_pull_secret::sort_by_age;
 use crate::manifest::config::Store;
 use crate::manifest::field::FieldErrors;
+use crate::manifest::object::LiveObject;
 use crate::manifest::{object, read_object};
 use crate::reconcile::claims::Others;
 use crate::report::ClusterPullSecretReport;
@@ -47,7 +49,10 @@ impl ClusterPullSecrets {
         let mut cluster_pull_secrets = Self::default();
         for json in &listed {
             match read_object(json, stores) {
-                Ok(cluster_pull_secret) => cluster_pull_secrets.valid.push(cluster_pull_secret),
+                Ok(cluster_pull_secret) => {
+                    report_unknown_fields(&cluster_pull_secret);
+                    cluster_pull_secrets.valid.push(cluster_pull_secret);
+                }
                 Err(errors) => cluster_pull_secrets.invalid.push((object::name(json).to_owned(), errors)),
             }
         }
@@ -80,6 +85,13 @@ impl ClusterPullSecrets {
         let invalid =
             self.invalid.iter().map(|(name, errors)| ClusterPullSecretReport::invalid(name, errors));
         at_rest.chain(invalid).filter(|report| selected(&report.name)).collect()
+    }
+}
+
+/// Logs the fields that this version does not know.
+fn report_unknown_fields(manifest: &ClusterPullSecret) {
+    if let Some(message) = manifest.object.as_ref().and_then(LiveObject::unknown_fields_message) {
+        warn!(cluster_pull_secret = manifest.name, "{message}");
     }
 }
 

@@ -9,7 +9,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
 use super::Failure;
-use crate::cluster::error::Error;
+use crate::cluster::error::{Error, connection_failure};
 
 /// The arguments that select the cluster.
 #[derive(Debug, clap::Args)]
@@ -73,7 +73,7 @@ impl Connection {
 
 /// Creates the failure of a client that cannot be built.
 pub(super) fn no_client(address: &str, error: &kube::Error) -> Failure {
-    Failure::external(anyhow!("cannot connect to the cluster at {address}: {error}"))
+    Failure::external(anyhow!("cannot connect to the cluster at {address}: {}", connection_failure(error)))
 }
 
 /// Creates the failure of a command that finds neither a kubeconfig nor the ServiceAccount of a pod. `list` is
@@ -132,16 +132,23 @@ fn unusable(error: &KubeconfigError, contexts: &[String]) -> Failure {
 
 /// Creates the failure of a request to the API server; the hint fixes the connection if that is the cause.
 pub(super) fn request_failed(what: &str, error: &Error) -> Failure {
-    let failure = Failure::external(anyhow!("{what}: {error}"));
-    match error {
-        Error::Unavailable(_) | Error::TimedOut => failure.with_hint(
-            "check that the API server of the kubeconfig's context is reachable; --context selects another",
-        ),
-        Error::Unauthorized(_) => {
+    let failure = Failure::external(anyhow!("{what}: {}", error.without_fix()));
+    match (error, error.fix()) {
+        (Error::Unauthorized(_), _) => {
             failure.with_hint("log in again: the API server rejected the credentials of the kubeconfig")
         }
-        _ => failure,
+        (_, Some(fix)) => failure.with_hint(begin_in_lower_case(fix)),
+        (Error::Unavailable(_) | Error::TimedOut, None) => failure.with_hint(
+            "check that the API server of the kubeconfig's context is reachable; --context selects another",
+        ),
+        (_, None) => failure,
     }
+}
+
+/// Makes a hint of a sentence.
+fn begin_in_lower_case(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(letters).collect()
 }
 
 #[cfg(test)]
@@ -185,14 +192,19 @@ mod tests {
         let reachable = "\nhint: check that the API server of the kubeconfig's context is reachable; --context selects another";
         for (error, hint) in [
             (Error::TimedOut, reachable),
-            (Error::Unavailable("refused".to_owned()), reachable),
+            (Error::Unavailable("refused".into()), reachable),
+            (Error::Invalid("rejected".into()).with_fix("Divide it"), "\nhint: divide it"),
             (
-                Error::Unauthorized("Unauthorized".to_owned()),
+                Error::Unauthorized("rejected".into()),
                 "\nhint: log in again: the API server rejected the credentials of the kubeconfig",
             ),
             (Error::Expired, ""),
         ] {
-            assert_eq!(request_failed("failed", &error).to_string(), format!("error: failed: {error}{hint}"));
+            let error_text = error.without_fix();
+            assert_eq!(
+                request_failed("failed", &error).to_string(),
+                format!("error: failed: {error_text}{hint}")
+            );
         }
     }
 }

@@ -1,16 +1,24 @@
 //! The errors of requests to the API server, by the decisions that callers take on them.
+//!
+//! In goes what the client returns, out comes an [`Error`] with a message of regcred's own. A message of the
+//! API server is never quoted: admission policies and webhooks write into it, and may quote the object.
 
 use std::time::Duration;
 
-use kube::core::Status;
-
 use crate::manifest::status::reason::AppliedReason;
+
+mod admission;
+mod connection;
+mod detail;
+mod status;
+
+pub use connection::connection_failure;
+pub use detail::Detail;
 
 /// The timeout of one request, the retries of the client included.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The reason why a request to the API server failed. Messages are the API server's own, which never
-/// quotes a Secret's data.
+/// The reason why a request to the API server failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, strum::EnumDiscriminants)]
 #[strum_discriminants(
     name(ErrorReason),
@@ -20,13 +28,13 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub enum Error {
     /// Another client wrote the object since it was read: read it again and decide again.
     #[error("the object was changed by another writer: {0}")]
-    Changed(String),
+    Changed(Detail),
     /// The object does not exist (any more).
     #[error("not found: {0}")]
-    NotFound(String),
+    NotFound(Detail),
     /// The object was created since it was read.
     #[error("already exists: {0}")]
-    AlreadyExists(String),
+    AlreadyExists(Detail),
     /// The continue token of a list is too old: list again.
     #[error("the list expired")]
     Expired,
@@ -35,19 +43,19 @@ pub enum Error {
     NamespaceTerminating,
     /// A `ResourceQuota` of the namespace is exceeded.
     #[error("{0}")]
-    QuotaExceeded(String),
+    QuotaExceeded(Detail),
     /// An admission webhook or policy rejected the write.
     #[error("{0}")]
-    AdmissionDenied(String),
+    AdmissionDenied(Detail),
     /// RBAC, or another authorizer, rejected the request.
     #[error("{0}")]
-    Forbidden(String),
+    Forbidden(Detail),
     /// The API server did not accept the credentials.
     #[error("{0}")]
-    Unauthorized(String),
+    Unauthorized(Detail),
     /// The API server rejected the object or the request for another reason.
     #[error("{0}")]
-    Invalid(String),
+    Invalid(Detail),
     /// This process does not lead: the write was not sent, or leadership ended before the answer.
     #[error("this replica does not lead")]
     NotLeading,
@@ -56,7 +64,7 @@ pub enum Error {
     TimedOut,
     /// The API server cannot be reached, or reports a failure or overload.
     #[error("the API server is unavailable: {0}")]
-    Unavailable(String),
+    Unavailable(Detail),
 }
 
 impl Error {
@@ -64,6 +72,62 @@ impl Error {
     #[must_use]
     pub fn reason(&self) -> ErrorReason {
         self.into()
+    }
+
+    /// Returns the fix, if regcred knows one.
+    #[must_use]
+    pub fn fix(&self) -> Option<&str> {
+        self.detail()?.fix()
+    }
+
+    /// Returns the error without its fix, for a caller that words a better one.
+    #[must_use]
+    pub fn without_fix(&self) -> Self {
+        self.clone().map_detail(Detail::without_fix)
+    }
+
+    /// Returns the error with another fix.
+    #[must_use]
+    pub fn with_fix(self, fix: impl Into<Box<str>>) -> Self {
+        let fix = fix.into();
+        self.map_detail(|detail| detail.with_fix(fix))
+    }
+
+    /// Returns the resource that the request did not find or that another writer changed: `namespaces`.
+    #[must_use]
+    pub fn resource(&self) -> Option<&str> {
+        self.detail()?.resource()
+    }
+
+    fn detail(&self) -> Option<&Detail> {
+        match self {
+            Self::Changed(detail)
+            | Self::NotFound(detail)
+            | Self::AlreadyExists(detail)
+            | Self::QuotaExceeded(detail)
+            | Self::AdmissionDenied(detail)
+            | Self::Forbidden(detail)
+            | Self::Unauthorized(detail)
+            | Self::Invalid(detail)
+            | Self::Unavailable(detail) => Some(detail),
+            Self::Expired | Self::NamespaceTerminating | Self::NotLeading | Self::TimedOut => None,
+        }
+    }
+
+    fn map_detail(mut self, map: impl FnOnce(Detail) -> Detail) -> Self {
+        match &mut self {
+            Self::Changed(detail)
+            | Self::NotFound(detail)
+            | Self::AlreadyExists(detail)
+            | Self::QuotaExceeded(detail)
+            | Self::AdmissionDenied(detail)
+            | Self::Forbidden(detail)
+            | Self::Unauthorized(detail)
+            | Self::Invalid(detail)
+            | Self::Unavailable(detail) => *detail = map(std::mem::take(detail)),
+            Self::Expired | Self::NamespaceTerminating | Self::NotLeading | Self::TimedOut => {}
+        }
+        self
     }
 
     /// Returns the reason of a target with a failed request; `None` where its namespace is terminating, which
@@ -94,105 +158,5 @@ pub async fn with_timeout<T>(request: impl Future<Output = kube::Result<T>>) -> 
     match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
         Ok(answer) => answer.map_err(|error| Error::from(&error)),
         Err(_) => Err(Error::TimedOut),
-    }
-}
-
-impl From<&kube::Error> for Error {
-    fn from(error: &kube::Error) -> Self {
-        match error {
-            kube::Error::Api(status) => Self::from(status.as_ref()),
-            // regcred's own layer under the client may have answered in place of the API server.
-            kube::Error::Service(cause) => {
-                cause.downcast_ref().cloned().unwrap_or_else(|| Self::Unavailable(innermost_cause(error)))
-            }
-            other => Self::Unavailable(innermost_cause(other)),
-        }
-    }
-}
-
-impl From<&Status> for Error {
-    fn from(status: &Status) -> Self {
-        let message = status.message.clone();
-        match status.code {
-            401 => Self::Unauthorized(message),
-            403 if has_cause(status, "NamespaceTerminating") => Self::NamespaceTerminating,
-            403 if message.contains("exceeded quota") => Self::QuotaExceeded(message),
-            _ if is_admission(&message) => Self::AdmissionDenied(message),
-            403 => Self::Forbidden(message),
-            404 => Self::NotFound(message),
-            409 if status.is_already_exists() => Self::AlreadyExists(message),
-            409 => Self::Changed(message),
-            410 => Self::Expired,
-            429 | 500.. => Self::Unavailable(message),
-            _ => Self::Invalid(message),
-        }
-    }
-}
-
-fn has_cause(status: &Status, reason: &str) -> bool {
-    status.details.iter().flat_map(|details| &details.causes).any(|cause| cause.reason == reason)
-}
-
-/// Returns true if admission rejected the write. Webhooks choose their own status code, but the API server's
-/// words around their message are fixed.
-fn is_admission(message: &str) -> bool {
-    message.contains("admission webhook") || message.contains("ValidatingAdmissionPolicy")
-}
-
-/// Returns the innermost cause, which names the failure of the connection; the layers above it only say
-/// that there was one.
-fn innermost_cause(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[track_caller]
-    fn check(status: serde_json::Value, reason: &str) {
-        let status: Status = serde_json::from_value(status).expect("a Status");
-        assert_eq!(Error::from(&status).reason().to_string(), reason);
-    }
-
-    fn failure(code: u16, reason: &str, message: &str) -> serde_json::Value {
-        json!({"code": code, "reason": reason, "message": message})
-    }
-
-    #[test]
-    fn every_status_maps_to_an_error() {
-        check(failure(409, "Conflict", "the object has been modified"), "Changed");
-        check(failure(409, "AlreadyExists", r#"secrets "regcred" already exists"#), "AlreadyExists");
-        check(failure(404, "NotFound", r#"secrets "regcred" not found"#), "NotFound");
-        check(failure(410, "Expired", "the provided continue parameter is too old"), "Expired");
-        check(
-            failure(403, "Forbidden", r#"secrets "regcred" is forbidden: exceeded quota: q"#),
-            "QuotaExceeded",
-        );
-        check(failure(403, "Forbidden", r#"secrets is forbidden: User "x" cannot list"#), "Forbidden");
-        check(failure(401, "Unauthorized", "Unauthorized"), "Unauthorized");
-        check(
-            failure(400, "BadRequest", r#"admission webhook "x" denied the request: no"#),
-            "AdmissionDenied",
-        );
-        check(failure(422, "Invalid", r#"Secret "regcred" is invalid"#), "Invalid");
-        check(failure(429, "TooManyRequests", "slow down"), "Unavailable");
-        check(failure(500, "InternalError", "etcd"), "Unavailable");
-        let mut terminating = failure(403, "Forbidden", "unable to create new content");
-        terminating["details"] = json!({"causes": [{"reason": "NamespaceTerminating", "message": "x"}]});
-        check(terminating, "NamespaceTerminating");
-    }
-
-    #[test]
-    fn own_error_below_the_client_is_kept() {
-        let error = kube::Error::Service(Error::NotLeading.into());
-        assert_eq!(Error::from(&error), Error::NotLeading);
-        let error = kube::Error::Service("connection refused".into());
-        assert_eq!(Error::from(&error), Error::Unavailable("connection refused".to_owned()));
     }
 }

@@ -211,7 +211,7 @@ impl From<&watcher::Error> for Error {
             | watcher::Error::WatchFailed(error) => Self::from(error),
             watcher::Error::WatchError(status) => Self::from(status.as_ref()),
             watcher::Error::NoResourceVersion => {
-                Self::Invalid("the API server sent a list without a resourceVersion".to_owned())
+                Self::Invalid("the API server sent a list without a resourceVersion".into())
             }
         }
     }

@@ -41,6 +41,7 @@ impl Controller {
         match read_object(object, &self.context.store_configs) {
             Ok(cluster_pull_secret) => {
                 self.invalid.remove(name);
+                self.report_unknown_fields(&cluster_pull_secret);
                 self.upsert(Arc::new(cluster_pull_secret));
             }
             Err(errors) => {
@@ -53,6 +54,18 @@ impl Controller {
                     self.mark_invalid(name, known, errors.to_single_line());
                 }
             }
+        }
+    }
+
+    /// Logs the fields that this version does not know, once for each generation; the status names them, too.
+    fn report_unknown_fields(&self, manifest: &ClusterPullSecret) {
+        let before = self.objects.get(&manifest.name).map(|state| &state.manifest);
+        // A deletion counts as a generation.
+        if manifest.is_deleting() || before.is_some_and(|before| identity(before) == identity(manifest)) {
+            return;
+        }
+        if let Some(message) = manifest.object.as_ref().and_then(LiveObject::unknown_fields_message) {
+            warn!(cluster_pull_secret = manifest.name, "{message}");
         }
     }
 

@@ -272,7 +272,10 @@ fn ready_condition(state: &ObjectState) -> (Reason, String) {
     } else {
         (ReadyReason::ApplyFailed, applied_message)
     };
-    (reason.into(), message)
+    match object.and_then(LiveObject::unknown_fields_message) {
+        Some(ignored) => (reason.into(), format!("{message}; {ignored}")),
+        None => (reason.into(), message),
+    }
 }
 
 #[cfg(test)]

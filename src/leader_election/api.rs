@@ -19,7 +19,7 @@ use tracing::debug;
 
 use super::LeaderElectionConfig;
 use super::record::Record;
-use crate::cluster::error::Error;
+use crate::cluster::error::{Detail, Error};
 use crate::cluster::params;
 
 /// The shortest back-off after a failed request.
@@ -52,6 +52,7 @@ impl LeaseClient {
                 future::ready(match event {
                     Ok(lease) => Some(lease.map(Record::from)),
                     Err(error) => {
+                        let error = Error::from(&error);
                         debug!(%error, "the watch of the lease broke");
                         None
                     }
@@ -137,12 +138,12 @@ impl LeaseClient {
     ) -> Result<T, Error> {
         let namespace = &self.config.namespace;
         with_timeout(timeout, request).await.map_err(|error| match error {
-            Error::NotFound(message) if message.starts_with("namespaces ") => Error::NotFound(format!(
-                "namespace {namespace} of the lease. Create it (`kubectl create namespace {namespace}`), or set --namespace"
+            Error::NotFound(_) if error.resource() == Some("namespaces") => error.with_fix(format!(
+                "Create the namespace of the lease (`kubectl create namespace {namespace}`), or set --namespace"
             )),
             // A client without the rights gets the same answer for a namespace that does not exist.
-            Error::Forbidden(message) => Error::Forbidden(format!(
-                "{message}. Create the Role and the RoleBinding of the lease in the namespace {namespace}, or set --namespace to theirs"
+            Error::Forbidden(_) => error.with_fix(format!(
+                "Create the Role and the RoleBinding of the lease in the namespace {namespace}, or set --namespace to theirs"
             )),
             error => error,
         })
@@ -162,7 +163,10 @@ async fn with_timeout<T>(
 ) -> Result<T, Error> {
     match tokio::time::timeout(timeout, request).await {
         Ok(answer) => answer.map_err(|error| Error::from(&error)),
-        Err(_) => Err(Error::Unavailable(format!("no answer within {} ms", timeout.as_millis()))),
+        Err(_) => {
+            let detail = format!("no answer within {} ms", timeout.as_millis());
+            Err(Error::Unavailable(Detail::from_own_words(detail)))
+        }
     }
 }
 
@@ -214,27 +218,30 @@ mod tests {
         assert_eq!(outcome.unwrap_err().reason(), ErrorReason::AlreadyExists);
     }
 
-    /// The error of a creation that is rejected with this message.
-    async fn creation_error(code: u16, message: &str) -> String {
-        let status = json!({"kind": "Status", "status": "Failure", "code": code, "message": message});
+    /// The error of a creation that is rejected with a status about `kind`.
+    async fn creation_error(code: u16, kind: &str, message: &str) -> String {
+        let details = json!({"kind": kind, "name": "regcred-system"});
+        let status = json!({"kind": "Status", "status": "Failure", "code": code, "message": message, "details": details});
         let script = exchange(CREATE, code, status);
         check(script, async |client| client.create(now(), TIMEOUT).await).await.0.unwrap_err().to_string()
     }
 
     #[tokio::test]
     async fn missing_namespace_is_named_with_the_fix() {
-        insta::assert_snapshot!(creation_error(404, r#"namespaces "regcred-system" not found"#).await, @"not found: namespace regcred-system of the lease. Create it (`kubectl create namespace regcred-system`), or set --namespace");
-        let other = "the server could not find the requested resource";
-        assert_eq!(creation_error(404, other).await, format!("not found: {other}"));
+        insta::assert_snapshot!(creation_error(404, "namespaces", "hunter2").await, @r#"not found: namespaces "regcred-system". Create the namespace of the lease (`kubectl create namespace regcred-system`), or set --namespace"#);
+        assert_eq!(creation_error(404, "", "hunter2").await, "not found: HTTP status 404");
     }
 
     #[tokio::test]
     async fn forbidden_request_names_the_missing_rbac() {
         const FIX: &str = "Create the Role and the RoleBinding of the lease in the namespace regcred-system, or set --namespace to theirs";
-        assert_eq!(creation_error(403, "leases is forbidden").await, format!("leases is forbidden. {FIX}"));
+        let message = r#"User "x" cannot create resource "leases" in API group "coordination.k8s.io""#;
+        let expect = format!("no right to create leases \"regcred-system\". {FIX}");
+        assert_eq!(creation_error(403, "leases", message).await, expect);
         let script = refused(READ, 403, "Forbidden");
         let (outcome, _) = check(script, async |client| client.read(TIMEOUT).await).await;
-        assert_eq!(outcome, Err(Error::Forbidden(format!("Forbidden. {FIX}"))));
+        let expect = format!("access to the object is denied (403 Forbidden). {FIX}");
+        assert_eq!(outcome.map_err(|error| error.to_string()), Err(expect));
     }
 
     #[tokio::test]
@@ -283,7 +290,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn request_without_answer_times_out() {
         let answer = with_timeout(TIMEOUT, std::future::pending::<kube::Result<()>>()).await;
-        assert_eq!(answer, Err(Error::Unavailable("no answer within 1000 ms".to_owned())));
+        assert_eq!(
+            answer,
+            Err(Error::Unavailable(Detail::from_own_words("no answer within 1000 ms".to_owned())))
+        );
     }
 
     #[test]

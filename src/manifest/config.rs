@@ -27,7 +27,7 @@ pub struct Store {
 #[derive(Clone, Debug)]
 pub enum Backend {
     /// A Vault.
-    Vault(VaultSettings),
+    Vault(Box<VaultSettings>),
     /// A region of AWS Secrets Manager.
     AwsSecretsManager(SecretsManagerStore),
     /// A directory.
@@ -49,8 +49,32 @@ pub struct VaultSettings {
     pub namespace: Option<String>,
     /// PEM file of a certificate authority.
     pub ca_file: Option<PathBuf>,
+    /// Hosts that the Vault may redirect to, in addition to that of `address`.
+    pub redirect_hosts: Vec<RedirectHost>,
+    /// Permits requests without encryption to another machine.
+    pub allow_http: bool,
     /// The login method.
     pub auth: VaultAuth,
+}
+
+/// A host that a Vault may redirect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedirectHost {
+    /// The name or the address of the host.
+    pub host: url::Host,
+    /// The only port; `None` admits any.
+    pub port: Option<u16>,
+}
+
+/// Returns true if the host of a URL is this machine.
+#[must_use]
+pub fn is_loopback(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
 }
 
 /// The two KV engines of Vault.

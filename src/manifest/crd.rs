@@ -24,6 +24,11 @@ pub const KIND: &str = "ClusterPullSecret";
 /// The plural of the kind, as in API paths.
 pub const PLURAL: &str = "clusterpullsecrets";
 
+/// The only fields of a spec with a default in the CRD, which the API server writes into objects. No field is
+/// added: a version without it would find a field that it does not know in every object. A younger field has
+/// its default in the program alone.
+const DEFAULTED: [&str; 5] = ["deletion", "existing", "refreshInterval", "serviceAccounts", "suspend"];
+
 /// The API resource of ClusterPullSecrets.
 #[must_use]
 pub fn api_resource() -> ApiResource {
@@ -79,12 +84,13 @@ fn root() -> Json {
     let mut spec = structure::structural_schema(&written["properties"]["spec"]);
     // Unique names: the API server compares them at a lower cost than a rule would.
     spec["properties"]["serviceAccounts"]["x-kubernetes-list-type"] = json!("set");
+    structure::keep_defaults(&mut spec, "", &DEFAULTED);
     structure::reject_nulls(&mut spec);
     for rule in rules::spec_rules() {
         rule.attach(&mut spec);
     }
     let mut status = structure::structural_schema(&schema::<ClusterPullSecretStatus>());
-    structure::remove_defaults(&mut status);
+    structure::keep_defaults(&mut status, "", &[]);
     status["properties"]["conditions"]["x-kubernetes-list-type"] = json!("map");
     status["properties"]["conditions"]["x-kubernetes-list-map-keys"] = json!(["type"]);
     let mut root = json!({
@@ -143,5 +149,34 @@ mod tests {
         assert_eq!(spec["deletion"]["enum"], json!(["Delete", "Retain"]));
         assert_eq!(spec["namespaces"]["properties"]["exclude"]["default"], Json::Null);
         assert!(!root()["properties"]["status"].to_string().contains("\"default\""));
+    }
+
+    /// Adds the path of every field with a default.
+    fn add_defaulted(schema: &Json, path: &str, found: &mut Vec<String>) {
+        if schema.get("default").is_some() {
+            found.push(path.to_owned());
+        }
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            add_defaulted(field, &format!("{path}.{name}"), found);
+        }
+        for inner in ["items", "additionalProperties"].iter().filter_map(|name| schema.get(*name)) {
+            add_defaulted(inner, &format!("{path}[]"), found);
+        }
+    }
+
+    #[test]
+    fn only_fields_of_the_first_crd_have_a_default() {
+        let mut found = Vec::new();
+        add_defaulted(&root(), "", &mut found);
+        assert_eq!(
+            found,
+            [
+                ".spec.deletion",
+                ".spec.existing",
+                ".spec.refreshInterval",
+                ".spec.serviceAccounts",
+                ".spec.suspend"
+            ]
+        );
     }
 }

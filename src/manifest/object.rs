@@ -61,7 +61,12 @@ pub struct LiveObject {
     pub status: Box<ClusterPullSecretStatus>,
     /// The creation time: if two claim one Secret, the older keeps it.
     pub created: Time,
+    /// The paths of the fields that only a newer regcred knows, which are ignored.
+    pub unknown_fields: Vec<String>,
 }
+
+/// The number of unknown fields that a message names.
+const NAMED_FIELDS: usize = 5;
 
 /// Returns the name of an object of the API server, which gives one to each.
 #[must_use]
@@ -74,6 +79,22 @@ impl LiveObject {
     #[must_use]
     pub fn pending_request(&self) -> Option<&ForwardedRequest> {
         self.request.as_ref().filter(|it| self.status.observed_request != Some(it.at.to_string()))
+    }
+
+    /// Returns the message about the unknown fields, if there are some.
+    #[must_use]
+    pub fn unknown_fields_message(&self) -> Option<String> {
+        let named: Vec<_> = self.unknown_fields.iter().take(NAMED_FIELDS).map(String::as_str).collect();
+        let others = match self.unknown_fields.len() - named.len() {
+            0 => String::new(),
+            others => format!(" and {others} more"),
+        };
+        let fields = format!("{}{others}", named.join(", "));
+        (!named.is_empty()).then(|| {
+            format!(
+                "ignored what only a newer regcred knows: {fields}. Upgrade regcred to the version of the CRD"
+            )
+        })
     }
 
     /// Reads the JSON of an object, no matter how wrong its spec is.
@@ -93,6 +114,7 @@ impl LiveObject {
             secret_names: read_or_default(&object["status"]["secretNames"]),
             status: read_or_default(&object["status"]),
             created: metadata.creation_timestamp.unwrap_or(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH)),
+            unknown_fields: Vec::new(),
         }
     }
 }

@@ -46,6 +46,13 @@ fn check_store(store: &str, expected: &str) {
     assert_eq!(errors(&text), format!("images.yaml:3: stores[0]{expected}"), "{store}");
 }
 
+/// Checks that a Config with this store is valid.
+#[track_caller]
+fn good_store(store: &str) {
+    let manifests = good(&format!("apiVersion: regcred.dev/v1alpha1\nkind: Config\nstores: [{store}]\n"));
+    assert_eq!(manifests.stores.len(), 1, "{store}");
+}
+
 /// Returns every error of a Config with these triggers.
 fn trigger_errors(triggers: &str) -> String {
     errors(&format!("apiVersion: regcred.dev/v1alpha1\nkind: Config\nstores: []\ntriggers: {triggers}\n"))

@@ -187,9 +187,11 @@ mod tests {
             kv: KvVersion::V2,
             namespace: None,
             ca_file: Some("/nonexistent.pem".into()),
+            redirect_hosts: Vec::new(),
+            allow_http: false,
             auth: VaultAuth::Environment,
         };
-        let vault = Store { name: "vault".into(), keys: None, backend: Backend::Vault(settings) };
+        let vault = Store { name: "vault".into(), keys: None, backend: Backend::Vault(Box::new(settings)) };
         let mut keys = store_keys(&["ci/ghcr"]);
         keys.insert(StoreKey { store: "vault".into(), key: "ci/ghcr".into() });
         let stores = Stores::open(&[store(None), vault], &keys, &Environment::default()).await;

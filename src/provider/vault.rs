@@ -24,6 +24,7 @@ mod client;
 mod error;
 mod lease;
 mod login;
+mod redirect;
 mod response;
 
 /// The part of a key that a request reads.

@@ -51,7 +51,8 @@ fn unreadable(name: &SecretName, cluster: &Cluster) -> Option<Problem> {
     let error = cluster.unreadable.get(name)?;
     let message = match error {
         Error::Forbidden(_) => format!(
-            "cannot list Secrets named `{name}`, nothing was written: {error}. Add `{name}` to the `resourceNames` of regcred's ClusterRole"
+            "cannot list Secrets named `{name}`, nothing was written: {}. Add `{name}` to the `resourceNames` of regcred's ClusterRole",
+            error.without_fix()
         ),
         _ => format!("cannot list Secrets named `{name}`, nothing was written: {error}"),
     };

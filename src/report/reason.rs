@@ -72,25 +72,25 @@ mod tests {
     use strum::{IntoEnumIterator, VariantNames};
 
     use super::*;
-    use crate::cluster::error::ErrorReason;
+    use crate::cluster::error::{Detail, ErrorReason};
     use crate::manifest::status::reason::FetchedReason;
     use crate::provider;
 
     #[test]
     fn cluster_error_has_the_reason_of_its_name() {
         let errors = [
-            Error::Changed(String::new()),
-            Error::NotFound(String::new()),
-            Error::AlreadyExists(String::new()),
+            Error::Changed(Detail::default()),
+            Error::NotFound(Detail::default()),
+            Error::AlreadyExists(Detail::default()),
             Error::NamespaceTerminating,
-            Error::QuotaExceeded(String::new()),
-            Error::AdmissionDenied(String::new()),
-            Error::Forbidden(String::new()),
-            Error::Unauthorized(String::new()),
-            Error::Invalid(String::new()),
+            Error::QuotaExceeded(Detail::default()),
+            Error::AdmissionDenied(Detail::default()),
+            Error::Forbidden(Detail::default()),
+            Error::Unauthorized(Detail::default()),
+            Error::Invalid(Detail::default()),
             Error::NotLeading,
             Error::TimedOut,
-            Error::Unavailable(String::new()),
+            Error::Unavailable(Detail::default()),
         ];
         // A list that expired is read again.
         assert_eq!(errors.len(), <ErrorReason as strum::VariantArray>::VARIANTS.len() - ["Expired"].len());

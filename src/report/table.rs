@@ -52,18 +52,16 @@ struct Group<'a> {
     members: Vec<&'a NamespaceReport>,
 }
 
-/// The fields by which namespaces are grouped. A message of the API server names the namespace: that is no
-/// difference.
-type GroupKey<'a> = (ResultKind, Option<&'static str>, Option<String>, &'a [PlannedChange], &'a [String]);
+/// The fields by which namespaces are grouped.
+type GroupKey<'a> = (ResultKind, Option<&'static str>, Option<&'a str>, &'a [PlannedChange], &'a [String]);
 
 fn fold(namespaces: &[NamespaceReport]) -> Vec<Group<'_>> {
     let mut groups: BTreeMap<GroupKey<'_>, Group<'_>> = BTreeMap::new();
     for it in namespaces {
-        let message = it.message.as_ref().map(|message| message.replace(it.namespace.as_str(), "…"));
         let key = (
             it.result,
             it.reason.map(TargetReason::as_str),
-            message,
+            it.message.as_deref(),
             it.changes.as_slice(),
             it.missing_service_accounts.as_slice(),
         );

@@ -31,5 +31,7 @@ mod rotation;
 mod secrecy;
 mod startup;
 mod status;
+mod unknown_fields;
+mod version_skew;
 mod version_order;
 mod webhook;

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use harness::{CLUSTER_PULL_SECRETS, SECRET, TestCluster, until};
+use harness::{CLUSTER_PULL_SECRETS, QuotedForms, SECRET, TestCluster, docker_config_bytes, text, until};
 use serde_json::{Value, json};
 
 use crate::cluster::test_cluster;
@@ -32,27 +32,31 @@ fn assert_silent(what: &str, text: &str, vault_token: &str) {
     }
 }
 
-/// Searches every object of these kinds, without the one field that may hold a password.
-async fn assert_objects_are_silent(cluster: &TestCluster) {
-    let paths = [
-        "/api/v1/secrets",
-        "/api/v1/serviceaccounts",
-        "/api/v1/namespaces",
-        "/api/v1/configmaps",
-        "/api/v1/events",
-        "/apis/events.k8s.io/v1/events",
-        "/apis/coordination.k8s.io/v1/leases",
-        CLUSTER_PULL_SECRETS,
-    ];
-    for path in paths {
+/// The lists that a search reads.
+const LISTS: [&str; 8] = [
+    "/api/v1/secrets",
+    "/api/v1/serviceaccounts",
+    "/api/v1/namespaces",
+    "/api/v1/configmaps",
+    "/api/v1/events",
+    "/apis/events.k8s.io/v1/events",
+    "/apis/coordination.k8s.io/v1/leases",
+    CLUSTER_PULL_SECRETS,
+];
+
+/// The text of every list, without the one field that may hold a password.
+async fn searched_lists(cluster: &TestCluster) -> Vec<(&'static str, String)> {
+    let mut texts = Vec::new();
+    for path in LISTS {
         let mut list = cluster.kube.get(path).await.expect("a list");
         for item in list["items"].as_array_mut().into_iter().flatten() {
             if let Some(data) = item.get_mut("data").and_then(Value::as_object_mut) {
                 data.remove(".dockerconfigjson");
             }
         }
-        assert_silent(path, &list.to_string(), &cluster.vault.root_token);
+        texts.push((path, list.to_string()));
     }
+    texts
 }
 
 /// Returns true if every namespace but the one with a foreign Secret is in sync.
@@ -96,7 +100,9 @@ async fn password_appears_only_in_the_docker_config() {
     cluster.request_rotation("secrecy").await;
     until("the store is available", async || cluster.condition("secrecy", "Fetched").await != "False Sealed")
         .await;
-    assert_objects_are_silent(&cluster).await;
+    for (path, text) in searched_lists(&cluster).await {
+        assert_silent(path, &text, &cluster.vault.root_token);
+    }
     let metrics = controller.metrics().await;
     assert!(metrics.contains("regcred_"), "there are metrics to search: {metrics}");
     assert_silent("a metric", &metrics, &cluster.vault.root_token);
@@ -104,4 +110,44 @@ async fn password_appears_only_in_the_docker_config() {
     let lines = controller.lines();
     assert!(lines.iter().any(|line| line["level"] == "DEBUG"), "there are logs to search");
     assert_silent("the log", &controller.log(), &cluster.vault.root_token);
+}
+
+/// The message of the first failed namespace in the status.
+async fn failure_message(cluster: &TestCluster) -> String {
+    text(&cluster.status(cluster.name).await["failures"][0]["message"])
+}
+
+#[tokio::test]
+async fn policy_that_quotes_the_secret_is_named_and_not_quoted() {
+    const PASSWORD: &str = "s3ntinel~~~~~Passw0rd?????0123456789";
+    const POLICY: &str = "the admission policy quoted-000 denied the write";
+    let cluster = test_cluster("quoted", 2).await;
+    cluster.put_password(PASSWORD).await;
+    cluster.forbid_secrets_quoting_them("quoted-000", PASSWORD).await;
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
+    let controller = cluster.controller().args(&["-vvv"]).start().await;
+    until("the other namespace", async || cluster.out_of_sync(PASSWORD).await == ["quoted-000"]).await;
+    until("the refusal is in the status", async || failure_message(&cluster).await.contains(POLICY)).await;
+    until("the refusal is in an Event", async || {
+        let events = cluster.events_about("ClusterPullSecret", None, cluster.name).await;
+        events.iter().any(|event| text(&event["note"]).contains(POLICY))
+    })
+    .await;
+
+    let secret = cluster.secret("quoted-001").await.expect("a Secret");
+    let forms = QuotedForms::new(&docker_config_bytes(&secret), PASSWORD);
+    // The API server quotes the Secret to whom it refuses it, so there is something to leave out.
+    let copy = json!({"metadata": {"name": "copy"}, "type": secret["type"], "data": secret["data"]});
+    let denied = cluster.kube.post("/api/v1/namespaces/quoted-000/secrets", &copy).await;
+    let message = format!("{:#}", denied.expect_err("the policy denies it"));
+    assert!(forms.are_in(&message) && message.contains(PASSWORD), "{message}");
+
+    for (path, text) in searched_lists(&cluster).await {
+        forms.assert_absent(path, &text);
+    }
+    forms.assert_absent("a metric", &controller.metrics().await);
+    controller.terminate().await;
+    let log = controller.log();
+    assert!(log.contains(POLICY), "the log names the policy: {log}");
+    forms.assert_absent("the log", &log);
 }

@@ -171,6 +171,8 @@ async fn regcred_reads_with_the_projected_token() {
         kv: KvVersion::V2,
         namespace: None,
         ca_file: None,
+        redirect_hosts: Vec::new(),
+        allow_http: false,
         auth: VaultAuth::Kubernetes(KubernetesAuth {
             role: "regcred".to_owned(),
             mount: "kubernetes".to_owned(),

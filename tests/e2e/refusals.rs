@@ -1,6 +1,6 @@
 //! Failures: each is reported with its reason, and affects neither other targets nor the last good value.
 
-use harness::{Run, TestCluster, docker_config, registries, until};
+use harness::{QuotedForms, Run, TestCluster, docker_config, docker_config_bytes, registries, text, until};
 use serde_json::{Value, json};
 use world::Vault;
 
@@ -126,7 +126,7 @@ async fn exhausted_quota_fails_only_its_namespace() {
     cluster.forbid_secrets("no-quota-000").await;
     let run = rotate(&cluster, "Refuse").await;
     assert_first_has_result(&cluster, &run, "failed QuotaExceeded", 1).await;
-    assert!(run.stdout.contains("exceeded quota: none"), "{}", run.stdout);
+    assert!(run.stdout.contains("the ResourceQuota none is exceeded"), "{}", run.stdout);
 }
 
 #[tokio::test]
@@ -135,7 +135,59 @@ async fn admission_policy_fails_only_its_namespace() {
     cluster.forbid_creation("no-admission-000", "secrets", "no Secrets here").await;
     let run = rotate(&cluster, "Refuse").await;
     assert_first_has_result(&cluster, &run, "failed AdmissionDenied", 1).await;
-    assert!(run.stdout.contains("no Secrets here"), "{}", run.stdout);
+    let policy = "the admission policy no-admission-000 denied the write";
+    assert!(run.stdout.contains(policy) && !run.stdout.contains("no Secrets here"), "{}", run.stdout);
+}
+
+#[tokio::test]
+async fn unreachable_webhook_is_named_and_fails_only_its_namespace() {
+    let cluster = cluster_with_password("no-webhook").await;
+    cluster.break_webhook("no-webhook-000", "deny.regcred.example").await;
+    let run = rotate(&cluster, "Refuse").await;
+    assert_first_has_result(&cluster, &run, "failed Unavailable", 1).await;
+    let webhook = "the admission webhook deny.regcred.example could not be called";
+    assert!(run.stdout.contains(webhook) && !run.stdout.contains("127.0.0.1:1"), "{}", run.stdout);
+}
+
+#[tokio::test]
+async fn policy_that_quotes_the_secret_is_named_and_not_quoted() {
+    const PASSWORD: &str = "s3ntinel~~~~~Passw0rd?????0123456789";
+    let cluster = cluster_with_password("no-quote").await;
+    cluster.put_password(PASSWORD).await;
+    cluster.forbid_secrets_quoting_them("no-quote-000", PASSWORD).await;
+    let mut forms = None;
+    for output in ["json", "yaml", "table"] {
+        for dry_run in [&[][..], &["--dry-run"]] {
+            let manifests = cluster.manifests_with(&[&cluster.cluster_pull_secret(cluster.name)]);
+            let arguments = [&["-vvv", "--output", output], dry_run].concat();
+            let run = cluster.rotate(&manifests, &arguments).await;
+            let secret = cluster.secret("no-quote-001").await.expect("a Secret");
+            let forms =
+                forms.get_or_insert_with(|| QuotedForms::new(&docker_config_bytes(&secret), PASSWORD));
+            assert_quoted_by_the_api_server(&cluster, "no-quote-000", &secret, forms).await;
+            forms.assert_absent("stdout", &run.stdout);
+            forms.assert_absent("stderr", &run.stderr);
+            if dry_run.is_empty() {
+                assert_eq!(run.code, 1, "{run:?}");
+                let policy = "the admission policy no-quote-000 denied the write";
+                assert!(run.stdout.contains(policy), "{}", run.stdout);
+            }
+        }
+    }
+}
+
+/// Asserts that the API server itself quotes the Secret, so that there is something to leave out.
+async fn assert_quoted_by_the_api_server(
+    cluster: &TestCluster,
+    namespace: &str,
+    secret: &Value,
+    forms: &QuotedForms,
+) {
+    let copy = json!({"metadata": {"name": "copy"}, "type": secret["type"], "data": secret["data"]});
+    let denied = cluster.kube.post(&format!("/api/v1/namespaces/{namespace}/secrets"), &copy).await;
+    let message = format!("{:#}", denied.expect_err("the policy denies it"));
+    let data = text(&secret["data"][".dockerconfigjson"]);
+    assert!(forms.are_in(&message) && message.contains(&data), "{message}");
 }
 
 #[tokio::test]

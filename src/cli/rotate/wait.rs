@@ -198,6 +198,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cluster::error::ErrorReason;
     use crate::cluster::script::{Exchange, exchange, play, refused};
 
     const LIST: &str = "GET /apis/regcred.dev/v1alpha1/clusterpullsecrets?&limit=500";
@@ -255,9 +256,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn forbidden_list_or_watch_fails_at_the_second_rejection() {
-        let outcome = Err(Error::Forbidden("Forbidden".to_owned()));
-        assert_eq!(watched(vec![forbidden(LIST), forbidden(LIST)]).await.1, outcome);
-        assert_eq!(watched(vec![listed(), forbidden(WATCH), forbidden(WATCH)]).await.1, outcome);
+        for script in
+            [vec![forbidden(LIST), forbidden(LIST)], vec![listed(), forbidden(WATCH), forbidden(WATCH)]]
+        {
+            let outcome = watched(script).await.1;
+            assert_eq!(outcome.map_err(|error| error.reason()), Err(ErrorReason::Forbidden));
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -271,13 +275,13 @@ mod tests {
             forbidden(WATCH),
         ];
         let (watch, outcome) = watched(script).await;
-        let forbidden = Error::Forbidden("Forbidden".to_owned());
-        assert_eq!((watch.failure, outcome), (Some(forbidden.clone()), Err(forbidden)));
+        assert_eq!(watch.failure.map(|error| error.reason()), Some(ErrorReason::Forbidden));
+        assert_eq!(outcome.map_err(|error| error.reason()), Err(ErrorReason::Forbidden));
     }
 
     #[test]
     fn forbidden_request_hints_at_the_required_rbac() {
-        let failure = failed("failed to watch", &Error::Forbidden("may not".to_owned()));
+        let failure = failed("failed to watch", &Error::Forbidden("may not".into()));
         assert_eq!(
             failure.to_string(),
             "error: failed to watch: may not\nhint: allow list, watch and patch of clusterpullsecrets: --wait requires them"

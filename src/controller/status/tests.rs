@@ -51,6 +51,16 @@ fn conditions(state: &ObjectState) -> Vec<String> {
 }
 
 #[test]
+fn unknown_fields_are_named_in_the_ready_message() {
+    let mut state = state(&GOOD);
+    let object = Arc::make_mut(&mut state.manifest).object.as_mut().expect("an object");
+    object.unknown_fields = vec!["spec.verify".to_owned()];
+    let ready = "Ready True InSync: 2 namespaces in sync; ignored what only a newer regcred knows: spec.verify. \
+                 Upgrade regcred to the version of the CRD";
+    assert!(conditions(&state).contains(&ready.to_owned()), "{:?}", conditions(&state));
+}
+
+#[test]
 fn everything_in_sync_is_ready() {
     let status = build(&state(&GOOD), true, NOW);
     assert_eq!((status.summary.registries.as_str(), status.summary.namespaces.as_str()), ("2/2", "2/2"));

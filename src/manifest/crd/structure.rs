@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::super::field::join;
 use super::super::reference::meaning;
 use super::super::schema::{choices, types};
 
@@ -45,15 +46,18 @@ pub(super) fn structural_schema(schema: &Json) -> Json {
     structural
 }
 
-/// Removes every default of a structural schema: the API server would write it into the object.
-pub(super) fn remove_defaults(schema: &mut Json) {
-    if let Some(keywords) = schema.as_object_mut() {
+/// Removes the defaults of a structural schema but those at the `kept` paths: the API server writes a default
+/// into the object.
+pub(super) fn keep_defaults(schema: &mut Json, path: &str, kept: &[&str]) {
+    if let Some(keywords) = schema.as_object_mut().filter(|_| !kept.contains(&path)) {
         keywords.remove("default");
     }
     let properties = schema.get_mut("properties").and_then(Json::as_object_mut);
-    properties.into_iter().flatten().for_each(|(_, field)| remove_defaults(field));
+    for (name, field) in properties.into_iter().flatten() {
+        keep_defaults(field, &join(path, name), kept);
+    }
     if let Some(items) = schema.get_mut("items") {
-        remove_defaults(items);
+        keep_defaults(items, &format!("{path}[]"), kept);
     }
 }
 

@@ -1,17 +1,17 @@
 //! Errors of single fields.
 
-use super::{SMALLEST, check_spec, check_store, good};
+use super::{SMALLEST, check_spec, check_store, good, good_store};
 
 #[test]
 fn stores_are_validated() {
     check_store("{name: a}", ": has none of vault, awsSecretsManager and file: give one");
     check_store(
-        "{name: a, file: {directory: x}, vault: {address: 'http://v'}}",
+        "{name: a, file: {directory: x}, vault: {address: 'https://v'}}",
         ": has more than one of vault, awsSecretsManager and file: make each a store of its own",
     );
     check_store("{name: a, vault: {address: 'ftp://v'}}", ".vault.address: must be an http or https URL");
     check_store(
-        "{name: a, vault: {address: 'http://v?x'}}",
+        "{name: a, vault: {address: 'https://v?x'}}",
         ".vault.address: must not have a query or a fragment",
     );
     check_store(
@@ -28,24 +28,24 @@ fn stores_are_validated() {
         ("auth: {appRole: {roleIdFile: x, secretIdFile: x, mount: 'a '}}", "auth.appRole.mount"),
     ] {
         check_store(
-            &format!("{{name: a, vault: {{address: 'http://v', {field}}}}}"),
+            &format!("{{name: a, vault: {{address: 'https://v', {field}}}}}"),
             &format!(".vault.{name}: {visible}"),
         );
     }
     check_store(
-        "{name: a, vault: {address: 'http://v', mount: a//b}}",
+        "{name: a, vault: {address: 'https://v', mount: a//b}}",
         ".vault.mount: must not have an empty part, . or .. between its slashes",
     );
     check_store(
-        "{name: a, vault: {address: 'http://v', auth: {tokenFile: x, kubernetes: {role: x}}}}",
+        "{name: a, vault: {address: 'https://v', auth: {tokenFile: x, kubernetes: {role: x}}}}",
         ".vault.auth: has more than one of kubernetes, appRole and tokenFile: give one",
     );
-    check_store("{name: a, vault: {address: 'http://v', kvVersion: 3}}", ".vault.kvVersion: must be 1 or 2");
+    check_store("{name: a, vault: {address: 'https://v', kvVersion: 3}}", ".vault.kvVersion: must be 1 or 2");
     check_store(
-        "{name: a, vault: {address: 'http://v', kvVersion: '2'}}",
+        "{name: a, vault: {address: 'https://v', kvVersion: '2'}}",
         ".vault.kvVersion: must be a whole number, not text",
     );
-    check_store("{name: a, vault: {address: 'http://v', mount: //}}", ".vault.mount: must not be empty");
+    check_store("{name: a, vault: {address: 'https://v', mount: //}}", ".vault.mount: must not be empty");
     check_store(
         "{name: a, file: {directory: x}, keys: ['a[']}",
         ".keys[0]: is not a valid glob: unclosed character class; missing ']'",
@@ -55,6 +55,43 @@ fn stores_are_validated() {
         "{name: a, awsSecretsManager: {region: ''}}",
         ".awsSecretsManager.region: must be the name of a region, such as eu-west-1",
     );
+}
+
+#[test]
+fn http_of_another_machine_must_be_permitted() {
+    let detail = ".vault.address: must be an https URL: with http everybody on the network can read the token and \
+                  the passwords. Use https, with `caFile` for an authority of your own, or set `allowHttp: true`";
+    for address in
+        ["http://vault:8200", "http://192.0.2.1", "http://[2001:db8::1]:8200", "http://localhost.example.com"]
+    {
+        check_store(&format!("{{name: a, vault: {{address: '{address}'}}}}"), detail);
+        check_store(&format!("{{name: a, vault: {{address: '{address}', allowHttp: false}}}}"), detail);
+    }
+    for fields in [
+        "address: 'http://vault:8200', allowHttp: true",
+        "address: 'http://localhost:8200'",
+        "address: 'http://127.8.0.1:8200'",
+        "address: 'http://[::1]:8200'",
+        "address: 'https://vault:8200'",
+    ] {
+        good_store(&format!("{{name: files, vault: {{{fields}}}}}"));
+    }
+}
+
+fn with_redirect_host(host: &str) -> String {
+    format!("{{name: files, vault: {{address: 'https://v', redirectHosts: ['{host}']}}}}")
+}
+
+#[test]
+fn redirect_hosts_are_hosts_with_or_without_port() {
+    let detail =
+        ".vault.redirectHosts[0]: must be a host, with or without a port, such as node-1.example.com:8200";
+    for host in ["", "https://v", "v/x", "v:x", "v:70000", "*.example.com", "a b", "u@v", "[::1", "v:"] {
+        check_store(&with_redirect_host(host), detail);
+    }
+    for host in ["v", "Node-1.example.com", "v:8200", "192.0.2.1", "192.0.2.1:8200", "[::1]", "[::1]:8200"] {
+        good_store(&with_redirect_host(host));
+    }
 }
 
 /// Returns a spec with this field in `from`.

@@ -9,7 +9,7 @@ use super::super::field::FieldErrors;
 use super::super::object::LiveObject;
 use super::super::read_object;
 use super::super::status::reason::ReadyReason;
-use super::{SMALLEST, good};
+use super::{SMALLEST, errors, good};
 
 fn object(spec: Json) -> Json {
     json!({
@@ -64,16 +64,60 @@ fn errors_name_the_object_instead_of_a_file() {
             {"host": "https://GHCR.io", "from": {"store": "files", "key": ".."}},
         ],
         "refreshInterval": "5s",
-        "registires": 1,
+        "existing": "Merge",
     });
     let errors = check(&object(spec)).expect_err("errors");
     assert_snapshot!(errors, @r"
-    ClusterPullSecret images: spec.registires: unknown field; did you mean registries? known: deletion, existing, namespaces, refreshInterval, registries, secretName, serviceAccounts, suspend
+    ClusterPullSecret images: spec.existing: no such value; known: Refuse, Adopt
     ClusterPullSecret images: spec.registries[0].from.store: no store has this name; did you mean files? known: files
     ClusterPullSecret images: spec.registries[1].from.key: must not have . or .. between its slashes
     ClusterPullSecret images: spec.registries[1].host: is ghcr.io, which spec.registries[0].host has already: list each registry only once
     ClusterPullSecret images: spec.refreshInterval: must be hours, minutes and seconds, such as 1h, 90m or 1h30m, and be from 10s to 720h
     ");
+}
+
+#[test]
+fn unknown_field_of_an_object_is_reported_and_refused_in_a_file() {
+    let mut object = object(spec());
+    object["spec"]["verify"] = json!("Enforce");
+    object["spec"]["registries"][0]["from"]["configKey"] = json!("x");
+    let read = check(&object).expect("an object of a newer CRD is served");
+    assert_eq!(read.registries[0].store_key.key.0, "ghcr");
+    let live = read.object.expect("an object");
+    assert_eq!(live.unknown_fields, ["spec.registries[0].from.configKey", "spec.verify"]);
+    assert_eq!(
+        live.unknown_fields_message().as_deref(),
+        Some(
+            "ignored what only a newer regcred knows: spec.registries[0].from.configKey, spec.verify. \
+             Upgrade regcred to the version of the CRD"
+        )
+    );
+    let file = errors(&object.to_string());
+    assert!(file.contains("spec.verify: unknown field"), "{file}");
+    assert!(file.contains("spec.registries[0].from.configKey: unknown field"), "{file}");
+}
+
+#[test]
+fn many_unknown_fields_are_counted() {
+    let mut object = object(spec());
+    for n in 0..7 {
+        object["spec"][format!("new{n}")] = json!(n);
+    }
+    let message = known(&object).unknown_fields_message().expect("a message");
+    assert!(
+        message.contains("spec.new0, spec.new1, spec.new2, spec.new3, spec.new4 and 2 more."),
+        "{message}"
+    );
+}
+
+#[test]
+fn unknown_value_or_type_of_an_object_is_invalid() {
+    for (field, value) in [("existing", json!("Merge")), ("suspend", json!("yes")), ("namespaces", json!([]))]
+    {
+        let mut object = object(spec());
+        object["spec"][field] = value;
+        assert!(check(&object).is_err(), "{field}");
+    }
 }
 
 #[test]

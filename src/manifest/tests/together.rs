@@ -89,7 +89,7 @@ just text
     stores.yaml:6: stores[0].vault.address: must not hold a username or password
     stores.yaml:7: stores[0].vault.mount: must not be empty
     stores.yaml:8: stores[0].vault.kvVersion: must be 1 or 2
-    stores.yaml:9: stores[0].vault.password: unknown field; passwords stay in the store; known: address, auth, caFile, kvVersion, mount, namespace
+    stores.yaml:9: stores[0].vault.password: unknown field; passwords stay in the store; known: address, allowHttp, auth, caFile, kvVersion, mount, namespace, redirectHosts
     stores.yaml:10: stores[1]: has more than one of vault, awsSecretsManager and file: make each a store of its own
     stores.yaml:11: stores[1].file.directory: must not be empty
     stores.yaml:12: stores[1].awsSecretsManager.region: must be the name of a region, such as eu-west-1

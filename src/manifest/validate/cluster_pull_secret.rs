@@ -17,7 +17,7 @@ use crate::docker_config::host_key::HostKey;
 const ALL: &str = "*";
 
 /// The field that the API server keeps with the object: no part of the desired state, so it is ignored.
-const STATUS: &str = "status";
+pub(super) const STATUS: &str = "status";
 
 pub(crate) const NO_REGISTRY: Rule = "must have at least one registry";
 pub(crate) const LONG_NAME: Rule = "must have at most 63 characters: it is also the value of a label";

@@ -2,7 +2,8 @@
 //!
 //! In: the JSON of an object and the stores. Out: the [`ClusterPullSecret`] with its state in the API server,
 //! or every error: the CRD of another version may have admitted it, and no CRD knows the stores of a
-//! Config. Nothing here asks the cluster.
+//! Config. A field that only a newer version knows is no error: it is ignored and reported. Nothing here asks
+//! the cluster.
 
 use serde_json::Value as Json;
 
@@ -11,11 +12,14 @@ use super::super::config::Store;
 use super::super::field::{DocumentSource, FieldErrors, FieldPath};
 use super::super::object::{LiveObject, name};
 use super::super::yaml::node::Node;
+use super::super::{schema, unknown_fields, wire};
 use super::cluster_pull_secret;
+use super::cluster_pull_secret::STATUS;
 
 /// Validates a ClusterPullSecret of the API server against the configured stores.
 pub fn read_object(object: &Json, stores: &[Store]) -> Result<ClusterPullSecret, FieldErrors> {
-    let root = Node::from_json(object);
+    let schema = schema::schema::<wire::ClusterPullSecret>();
+    let (root, unknown_fields) = unknown_fields::remove(&Node::from_json(object).without(&[STATUS]), &schema);
     let source = DocumentSource { file: format!("ClusterPullSecret {}", name(object)), document: None };
     let stores: Vec<String> = stores.iter().map(|store| store.name.clone()).collect();
     let path = FieldPath::root(&source, &root);
@@ -24,5 +28,6 @@ pub fn read_object(object: &Json, stores: &[Store]) -> Result<ClusterPullSecret,
     let cluster_pull_secret = errors
         .into_result(validated)?
         .ok_or_else(|| FieldErrors(vec![path.error("is not understood by this version of regcred")]))?;
-    Ok(ClusterPullSecret { object: Some(LiveObject::from_json(object)), ..cluster_pull_secret })
+    let object = LiveObject { unknown_fields, ..LiveObject::from_json(object) };
+    Ok(ClusterPullSecret { object: Some(object), ..cluster_pull_secret })
 }

@@ -1,9 +1,9 @@
 //! One store of a Config.
 
 use globset::GlobSet;
-use url::Url;
+use url::{Host, Url};
 
-use super::super::config::{Backend, KvVersion, Store, VaultAuth, VaultSettings};
+use super::super::config::{Backend, KvVersion, RedirectHost, Store, VaultAuth, VaultSettings, is_loopback};
 use super::super::field::{FieldErrors, FieldPath};
 use super::super::selection::glob_set;
 use super::super::wire::{StoreSpec, VaultAuthSpec, VaultStore};
@@ -14,6 +14,11 @@ use super::text::{
     validate_url,
 };
 
+const REDIRECT_HOST: &str = "must be a host, with or without a port, such as node-1.example.com:8200";
+
+const PLAIN_HTTP: &str = "must be an https URL: with http everybody on the network can read the token and the \
+     passwords. Use https, with `caFile` for an authority of your own, or set `allowHttp: true`";
+
 const MORE_THAN_ONE: &str =
     "has more than one of vault, awsSecretsManager and file: make each a store of its own";
 
@@ -22,7 +27,9 @@ pub(super) fn validate(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Option
     validate_name(&path.field("name"), names::dns_label, errors);
     let keys = path.field("keys");
     let keys = keys.node().map(|_| validate_keys(&keys, errors));
-    let address = validate_vault(&path.field("vault"), errors);
+    let vault_path = path.field("vault");
+    let address = validate_vault(&vault_path, errors);
+    let redirect_hosts = validate_redirect_hosts(&vault_path.field("redirectHosts"), errors);
     validate_secrets_manager(&path.field("awsSecretsManager"), errors);
     validate_file(&path.field("file").field("directory"), errors);
     match count_fields(path, ["vault", "awsSecretsManager", "file"]) {
@@ -32,7 +39,10 @@ pub(super) fn validate(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Option
     }
 
     let written: StoreSpec = schema::deserialize(path)?;
-    let vault = written.vault.zip(address).map(|(vault, address)| Backend::Vault(settings(vault, address)));
+    let vault = written
+        .vault
+        .zip(address)
+        .map(|(vault, address)| Backend::Vault(Box::new(settings(vault, address, redirect_hosts))));
     let backend = vault
         .or(written.aws_secrets_manager.map(Backend::AwsSecretsManager))
         .or(written.file.map(Backend::File))?;
@@ -83,10 +93,37 @@ fn validate_vault(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Option<Url>
     if url.path() != "/" {
         errors.push(address.error("must not have a path: end it with the host and port"));
     }
+    let allows_http = path.field("allowHttp").node().is_some_and(|node| node.value == Value::Bool(true));
+    if url.scheme() == "http" && !allows_http && !is_loopback(&url) {
+        errors.push(address.error(PLAIN_HTTP));
+    }
     Some(url)
 }
 
-fn settings(written: VaultStore, address: Url) -> VaultSettings {
+fn validate_redirect_hosts(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Vec<RedirectHost> {
+    let mut hosts = Vec::new();
+    for path in path.items() {
+        match path.text().map(redirect_host) {
+            Some(Some(host)) => hosts.push(host),
+            Some(None) => errors.push(path.error(REDIRECT_HOST)),
+            None => {}
+        }
+    }
+    hosts
+}
+
+/// Parses `HOST` or `HOST:PORT`; an IPv6 address is in brackets.
+fn redirect_host(text: &str) -> Option<RedirectHost> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !text.ends_with(']') => (host, Some(port.parse().ok()?)),
+        _ => (text, None),
+    };
+    let host = Host::parse(host).ok()?;
+    let is_host = !matches!(&host, Host::Domain(name) if names::dns_subdomain(name).is_err());
+    is_host.then_some(RedirectHost { host, port })
+}
+
+fn settings(written: VaultStore, address: Url, redirect_hosts: Vec<RedirectHost>) -> VaultSettings {
     let VaultAuthSpec { kubernetes, app_role, token_file } = written.auth;
     let auth = if let Some(mut auth) = kubernetes {
         auth.mount = trimmed(&auth.mount).to_owned();
@@ -103,6 +140,8 @@ fn settings(written: VaultStore, address: Url) -> VaultSettings {
         kv: if written.kv_version == 1 { KvVersion::V1 } else { KvVersion::V2 },
         namespace: written.namespace,
         ca_file: written.ca_file,
+        redirect_hosts,
+        allow_http: written.allow_http,
         auth,
     }
 }

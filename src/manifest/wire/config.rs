@@ -46,8 +46,13 @@ pub struct StoreSpec {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct VaultStore {
-    /// URL of the Vault, without a path: `https://vault.vault:8200`.
+    /// URL of the Vault, without a path: `https://vault.vault:8200`. An `http` URL of another machine requires
+    /// `allowHttp`.
     pub address: String,
+    /// Permits an `http` address that is not on loopback: everybody on the network between can then read the
+    /// token and the passwords. Default: `false`.
+    #[serde(default)]
+    pub allow_http: bool,
     /// Mount path of the KV engine; slashes are part of its name.
     #[serde(default = "default_mount")]
     pub mount: String,
@@ -59,6 +64,10 @@ pub struct VaultStore {
     pub namespace: Option<String>,
     /// PEM file of the certificate authority that signed the Vault's certificate.
     pub ca_file: Option<PathBuf>,
+    /// Hosts that the Vault may redirect requests to, such as its nodes where standbys redirect to the active
+    /// one: `node-1.example.com` for any port, or `node-1.example.com:8200`. Default: the host of `address` only.
+    #[serde(default)]
+    pub redirect_hosts: Vec<String>,
     /// Login method: at most one of its fields. Default: the token in the `VAULT_TOKEN` environment variable.
     #[serde(default)]
     pub auth: VaultAuthSpec,

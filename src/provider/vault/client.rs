@@ -11,13 +11,13 @@ use http::header::DATE;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use reqwest::Certificate;
-use reqwest::redirect::Policy;
 use rustify::Endpoint;
 use rustls::crypto::aws_lc_rs;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use vaultrs::client::{Client as _, VaultClient, VaultClientSettings};
 
 use super::error::RequestError;
+use super::redirect;
 use crate::manifest::config::VaultSettings;
 use crate::provider::without_tracing::without_tracing;
 
@@ -52,7 +52,16 @@ pub(super) struct Token(SecretString);
 impl ClientFactory {
     /// Opens no connection yet. The error describes the problem with the settings.
     pub(super) fn new(settings: &VaultSettings, timeout: Duration) -> Result<Self, String> {
-        let VaultSettings { address, namespace, ca_file, mount: _, kv: _, auth: _ } = settings;
+        let VaultSettings {
+            address,
+            namespace,
+            ca_file,
+            redirect_hosts: _,
+            allow_http: _,
+            mount: _,
+            kv: _,
+            auth: _,
+        } = settings;
         if address.path() != "/" || address.query().is_some() {
             return Err(format!("`address` {address} must end with the host and port"));
         }
@@ -62,8 +71,10 @@ impl ClientFactory {
         // reqwest panics without a TLS library chosen by the process: main chooses one, a test may not.
         let _ = aws_lc_rs::default_provider().install_default();
         let is_encrypted = address.scheme() == "https";
-        let mut http =
-            reqwest::Client::builder().timeout(timeout).redirect(Policy::limited(3)).https_only(is_encrypted);
+        let mut http = reqwest::Client::builder()
+            .timeout(timeout)
+            .redirect(redirect::policy(settings))
+            .https_only(is_encrypted);
         let certificate_hint = match ca_file {
             Some(path) => {
                 let authorities = read_authorities(path)
@@ -164,6 +175,8 @@ mod tests {
             kv: KvVersion::V2,
             namespace: None,
             ca_file: None,
+            redirect_hosts: Vec::new(),
+            allow_http: false,
             auth: VaultAuth::Environment,
         };
         edit(&mut settings);

@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use rustify::errors::ClientError;
 use serde::Deserialize;
 
+use super::redirect::RedirectRefused;
 use crate::manifest::config::KvVersion;
 use crate::provider::ErrorKind;
 
@@ -162,9 +163,17 @@ pub(super) fn version_number(kv: KvVersion) -> u8 {
     }
 }
 
+/// Returns the reason why a redirect was not followed; the error of the client shows its URL.
+fn refused_redirect(error: &reqwest::Error) -> String {
+    let mut causes = std::iter::successors(error.source(), |&cause| cause.source());
+    let refused = causes.find_map(|cause| cause.downcast_ref::<RedirectRefused>());
+    refused.map_or_else(|| "the Vault redirects to no URL".to_owned(), ToString::to_string)
+}
+
 fn broken(error: &(dyn StdError + 'static), certificate_hint: &str) -> ErrorKind {
     match error.downcast_ref::<reqwest::Error>() {
         Some(error) if error.is_timeout() => ErrorKind::TimedOut,
+        Some(error) if error.is_redirect() => ErrorKind::Misconfigured(refused_redirect(error)),
         Some(error) if error.is_body() || error.is_decode() => {
             ErrorKind::Unavailable("the connection closed before the end of the response".to_owned())
         }

@@ -2,6 +2,7 @@
 
 mod login;
 mod metadata;
+mod redirect;
 
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ fn settings(address: &str, auth: VaultAuth) -> VaultSettings {
         kv: KvVersion::V2,
         namespace: None,
         ca_file: None,
+        redirect_hosts: Vec::new(),
+        allow_http: false,
         auth,
     }
 }

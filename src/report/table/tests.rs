@@ -33,7 +33,9 @@ fn namespace(name: &str, result: ResultKind) -> NamespaceReport {
 fn failed(name: &str) -> NamespaceReport {
     NamespaceReport {
         reason: Some(AppliedReason::QuotaExceeded.into()),
-        message: Some(format!("secrets is forbidden in {name}: exceeded quota: none")),
+        message: Some(
+            "the ResourceQuota none is exceeded. Raise it, or delete objects that it counts".to_owned(),
+        ),
         service_accounts: Vec::new(),
         ..namespace(name, ResultKind::Failed)
     }
@@ -67,7 +69,7 @@ fn equal_rows_are_folded_into_one_line() {
       998 namespaces: team-000 … team-997  updated  -              998 unchanged
       web-a, web-b                         failed   QuotaExceeded  -
 
-      ! web-a, web-b: QuotaExceeded: secrets is forbidden in web-a: exceeded quota: none
+      ! web-a, web-b: QuotaExceeded: the ResourceQuota none is exceeded. Raise it, or delete objects that it counts
 
     1000 namespaces: 998 updated, 2 failed
     ");

@@ -18,6 +18,7 @@ pub(crate) struct Launch<'a> {
     proxy: Option<&'a Proxy>,
     arguments: Vec<String>,
     aws: Option<&'a LocalStack>,
+    binary: PathBuf,
 }
 
 /// The controllers of a cluster.
@@ -67,6 +68,7 @@ impl<'a> Launch<'a> {
             proxy: None,
             arguments: Vec::new(),
             aws: None,
+            binary: cluster.regcred().to_owned(),
         }
     }
 
@@ -92,6 +94,12 @@ impl<'a> Launch<'a> {
     /// Adds credentials for this AWS.
     pub(crate) fn aws(mut self, localstack: &'a LocalStack) -> Self {
         self.aws = Some(localstack);
+        self
+    }
+
+    /// Sets the binary of another version.
+    pub(crate) fn binary(mut self, binary: &Path) -> Self {
+        binary.clone_into(&mut self.binary);
         self
     }
 
@@ -126,7 +134,7 @@ impl<'a> Launch<'a> {
             SocketAddr::from(([127, 0, 0, 1], port))
         });
         let directory = cluster.reaper.new_directory("regcred").expect("a directory");
-        let process = cluster.reaper.spawn("regcred", &directory, cluster.regcred(), |command| {
+        let process = cluster.reaper.spawn("regcred", &directory, &self.binary, |command| {
             command.arg("run").args(["--namespace", NAMESPACE, "--identity", &self.identity]);
             command.args(["--listen", &metrics.to_string(), "--probe-listen", &probes.to_string()]);
             command.args(["--log-format", "json"]);

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use regcred::cluster;
-use regcred::cluster::ownership::{GarbageCollection, Ownership};
+use regcred::cluster::ownership::Ownership;
 use regcred::credential::StoreKey;
 use regcred::docker_config::host_key::HostKey;
 use regcred::leader_election::clock::Clock;
 use regcred::manifest::cluster_pull_secret::Existing;
-use regcred::rotator::{self, Content, FetchedVersion, FetchedVersions, Outcome};
+use regcred::rotator::{self, Content, Difference, FetchedVersion, FetchedVersions, Outcome};
 
 use super::election::{Election, Replica};
 
@@ -18,7 +18,7 @@ fn owner() -> Ownership {
         cluster_pull_secret: "images".to_owned(),
         secret_name: "regcred".into(),
         existing: Existing::Refuse,
-        garbage_collection: GarbageCollection::Unknown,
+        key: None,
     }
 }
 
@@ -62,7 +62,7 @@ async fn frozen_clock_passes_the_fence_and_versions_decide() {
     next.wins().await;
     let mut seen =
         cluster::get_secret(&next.client, &election.namespace.into(), &"regcred".into()).await.unwrap();
-    assert_eq!(apply(&next, &election, &mut seen, 3).await, Outcome::Updated);
+    assert_eq!(apply(&next, &election, &mut seen, 3).await, Outcome::Updated(Difference::Credentials));
 
     // The paused machine goes on: its clock stood still, and its fence lets every write through.
     assert!(paused.leadership.is_current());

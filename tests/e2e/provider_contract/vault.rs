@@ -94,6 +94,8 @@ async fn settings(mount: &str, kv: KvVersion) -> VaultSettings {
         kv,
         namespace: None,
         ca_file: None,
+        redirect_hosts: Vec::new(),
+        allow_http: false,
         auth: VaultAuth::TokenFile(root_token_file().await),
     }
 }

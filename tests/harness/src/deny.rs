@@ -1,6 +1,6 @@
-//! Obstacles in a namespace: a quota and an admission policy that deny the creation of objects.
+//! Obstacles in a namespace: a quota, an admission policy and a webhook that deny the creation of objects.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{TestCluster, until};
 
@@ -20,6 +20,37 @@ impl TestCluster {
 
     /// Denies the creation of `resource` in a namespace by an admission policy, and waits until the policy binds.
     pub async fn forbid_creation(&self, namespace: &str, resource: &str, message: &str) {
+        self.deny_by_policy(namespace, resource, &json!({"expression": "false", "message": message})).await;
+    }
+
+    /// Denies the creation of Secrets in a namespace by an admission policy with a message that quotes the docker
+    /// config in base64 and in its URL-safe form, and holds the password, which the policy cannot decode itself.
+    pub async fn forbid_secrets_quoting_them(&self, namespace: &str, password: &str) {
+        let data = "object.data['.dockerconfigjson']";
+        let url_safe = format!("{data}.replace('+', '-').replace('/', '_')");
+        let message = format!("'{password} ' + {data} + ' ' + {url_safe}");
+        let validation = json!({"expression": "false", "message": "no", "messageExpression": message});
+        self.deny_by_policy(namespace, "secrets", &validation).await;
+    }
+
+    /// Denies every write of Secrets in a namespace by a webhook of this name that cannot be called.
+    pub async fn break_webhook(&self, namespace: &str, name: &str) {
+        let webhook = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": namespace},
+            "webhooks": [{
+                "name": name, "failurePolicy": "Fail", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+                "timeoutSeconds": 1, "clientConfig": {"url": "https://127.0.0.1:1/"},
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+                "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["secrets"]}],
+            }],
+        });
+        let base = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+        self.kube.post(base, &webhook).await.expect("a webhook");
+        self.until_creation_fails(namespace, "secrets").await;
+    }
+
+    async fn deny_by_policy(&self, namespace: &str, resource: &str, validation: &Value) {
         let policy = json!({
             "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
             "metadata": {"name": namespace},
@@ -30,7 +61,7 @@ impl TestCluster {
                         {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": [resource]},
                     ],
                 },
-                "validations": [{"expression": "false", "message": message}],
+                "validations": [validation],
             },
         });
         let binding = json!({
@@ -41,8 +72,12 @@ impl TestCluster {
         self.kube.post(&format!("{base}/validatingadmissionpolicies"), &policy).await.expect("a policy");
         let bindings = format!("{base}/validatingadmissionpolicybindings");
         self.kube.post(&bindings, &binding).await.expect("a binding");
+        self.until_creation_fails(namespace, resource).await;
+    }
+
+    async fn until_creation_fails(&self, namespace: &str, resource: &str) {
         let probe = json!({"metadata": {"generateName": "probe-"}});
         let creation = format!("/api/v1/namespaces/{namespace}/{resource}?dryRun=All");
-        until("the policy binds", async || self.kube.post(&creation, &probe).await.is_err()).await;
+        until("the creation is denied", async || self.kube.post(&creation, &probe).await.is_err()).await;
     }
 }

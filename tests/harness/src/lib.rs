@@ -11,6 +11,7 @@ mod audit;
 mod deny;
 mod manifests;
 mod observe;
+mod quotes;
 mod run;
 mod setup;
 mod shared_namespaces;
@@ -32,6 +33,7 @@ pub use observe::{
     condition_of, credential_of, docker_config, docker_config_bytes, earlier_docker_config, entry,
     password_of, references_of, text, with_content,
 };
+pub use quotes::QuotedForms;
 pub use run::Run;
 pub use setup::{apply_file, install_crd};
 pub use soak::repetitions;

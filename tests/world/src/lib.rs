@@ -32,7 +32,7 @@ pub use kube::{AuditEvent, AuditMark, Kube, StopSignal, service_account_user};
 pub use localstack::{LocalStack, Queue, REGION};
 pub use port::free as free_port;
 pub use process::Process;
-pub use programs::{build_all, build_bare};
+pub use programs::{Baseline, build_all, build_bare};
 pub use proxy::{Fault, Proxy, RequestKind, Rule};
 pub use reaper::Reaper;
 pub use registry::Registry;

@@ -1,5 +1,6 @@
 //! The programs of the world, from `$REGCRED_WORLD_BIN`, `PATH` or the cache; missing ones are built.
 
+mod baseline;
 mod cache;
 mod go;
 mod pins;
@@ -11,6 +12,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
+pub use baseline::Baseline;
 pub(crate) use cache::root as cache_root;
 pub(crate) use pins::hex;
 

@@ -226,7 +226,7 @@ mod tests {
             timed_out(&json!({}), json!({"observedRotate": "now"}), None),
             format!("error: no answer within 60 s from a: a controller is working on it\n{hint}")
         );
-        let error = Error::Unavailable("etcd".to_owned());
+        let error = Error::Unavailable("etcd".into());
         assert_eq!(
             timed_out(&json!({}), working, Some(&error)),
             format!(

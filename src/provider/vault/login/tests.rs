@@ -54,6 +54,8 @@ impl SessionFixture {
             kv: KvVersion::V2,
             namespace: None,
             ca_file: None,
+            redirect_hosts: Vec::new(),
+            allow_http: false,
             auth: VaultAuth::AppRole(AppRoleAuth {
                 role_id_file: file.clone(),
                 secret_id_file: file,

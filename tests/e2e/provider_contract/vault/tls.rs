@@ -37,6 +37,8 @@ async fn message_of(address: &str, ca_file: Option<PathBuf>) -> String {
         kv: KvVersion::V2,
         namespace: None,
         ca_file,
+        redirect_hosts: Vec::new(),
+        allow_http: false,
         auth: VaultAuth::TokenFile(token),
     };
     message(&*open(&settings), "key").await
