@@ -44,6 +44,10 @@ const PROBES: Limits = Limits {
     grace_period: Duration::from_millis(20),
 };
 
+// With 256 of a webhook, all ports take little more than half of the usual limit of open files, 1024; the rest is
+// for the API server and the stores.
+const _: () = assert!(METRICS.connections + PROBES.connections + 256 <= 600);
+
 /// The state that the servers report.
 #[derive(Clone, Debug)]
 pub struct Health {

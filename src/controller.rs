@@ -121,8 +121,6 @@ pub struct Controller {
     /// Resources that were listed at least once.
     synced: BTreeSet<WatchedResource>,
     secret_lists: SecretLists,
-    /// True if the ClusterPullSecrets of the cluster were listed: one that is not known does not exist.
-    has_listed_objects: bool,
     installation_sync: InstallationSync,
     tasks: Tasks,
     /// True if the queue holds more than one turn of the loop may take.
@@ -160,7 +158,6 @@ impl Controller {
             watch_events: mpsc::channel(WATCH_EVENT_BUFFER),
             synced: BTreeSet::new(),
             secret_lists: SecretLists::default(),
-            has_listed_objects: false,
             installation_sync: InstallationSync::default(),
             tasks: Tasks::default(),
             has_more_items: false,

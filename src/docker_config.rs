@@ -1,7 +1,7 @@
 //! The docker config in a pull secret.
 //!
 //! In: credentials by host key. Out: the bytes of `.dockerconfigjson`, and the reverse. Entries are written
-//! with `auth` alone, as `docker login` does: every client reads that form, and docker, crane, BuildKit and
+//! with `auth` alone, as `docker login` does: every client reads that form, and docker, crane, buildx and
 //! nerdctl refuse the other fields in `DOCKER_AUTH_CONFIG`. The same credentials always render to the same bytes,
 //! so that nodes can reuse in every namespace the credentials verified in one. JSON is written by serde, never
 //! by string.

@@ -27,19 +27,27 @@ const SAVE_AFTER: Duration = Duration::from_millis(500);
 /// The least time between two saves.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 /// The longest time that a save waits for the end of a rotation.
-const SAVE_AT_LATEST: Duration = Duration::from_secs(60);
+const SAVE_AT_LATEST: Duration = Duration::from_mins(1);
 /// The pause before another attempt without access.
 const RETRY_WITHOUT_ACCESS: Duration = Duration::from_mins(1);
 /// The attempts until access counts as denied: an API server that has just started forbids everything for a moment.
 const ATTEMPTS_WITHOUT_ACCESS: u32 = 3;
+
+/// A task that reads or writes regcred's own namespace; there is one at a time.
+#[derive(Debug)]
+enum InstallationTask {
+    Load,
+    Save,
+}
 
 /// The progress of reading and saving regcred's own namespace.
 #[derive(Debug, Default)]
 pub(super) struct InstallationSync {
     /// True if the namespace was read since this process leads, or regcred has no access to it.
     is_known: bool,
-    is_loading: bool,
-    is_saving: bool,
+    /// True if the ClusterPullSecrets of the cluster were listed: one that is not known does not exist.
+    pub(super) has_listed_objects: bool,
+    in_flight: Option<InstallationTask>,
     /// The time of the next attempt to read it; `None` where none is needed.
     load_at: Option<Instant>,
     consecutive_failures: u32,
@@ -75,7 +83,7 @@ impl InstallationSync {
             Some(at) => at <= now,
             None => !self.is_known,
         };
-        is_due && !self.is_loading
+        is_due && self.in_flight.is_none()
     }
 }
 
@@ -109,10 +117,10 @@ impl Controller {
 
     /// Reads regcred's own namespace, if that is due.
     pub(super) fn start_load(&mut self, now: Instant) {
-        if !self.installation_sync.must_load(now) || self.installation_sync.is_saving {
+        if !self.installation_sync.must_load(now) {
             return;
         }
-        self.installation_sync.is_loading = true;
+        self.installation_sync.in_flight = Some(InstallationTask::Load);
         let (client, own) = (self.context.client.clone(), self.context.own_namespace.clone());
         self.tasks.spawn_read(async move {
             TaskResult::InstallationLoaded(own.load(&client, 0..own.shards, true).await)
@@ -122,7 +130,7 @@ impl Controller {
     /// Handles the content of regcred's own namespace.
     pub(super) fn on_installation_loaded(&mut self, result: Result<Loaded, KeyError>) {
         let (now, jitter) = (Instant::now(), self.jitter());
-        self.installation_sync.is_loading = false;
+        self.installation_sync.in_flight = None;
         match result {
             Ok(Loaded { installation, problems, is_incomplete }) => {
                 for problem in problems {
@@ -187,7 +195,7 @@ impl Controller {
     pub(super) fn start_save(&mut self, now: Instant, is_last: bool) {
         let sync = &mut self.installation_sync;
         let Some(installation) = self.cache.installation.as_mut().filter(|_| self.is_leading) else { return };
-        if !sync.is_known || sync.is_saving || sync.is_loading || !installation.has_changes() {
+        if !sync.is_known || sync.in_flight.is_some() || !installation.has_changes() {
             return;
         }
         let changed_at = *sync.changed_at.get_or_insert(now);
@@ -197,7 +205,8 @@ impl Controller {
             self.timers.set(at.max(now + SAVE_AFTER), Timer::Installation);
             return;
         }
-        (sync.changed_at, sync.not_before, sync.is_saving) = (None, Some(now + SAVE_EVERY), true);
+        (sync.changed_at, sync.not_before) = (None, Some(now + SAVE_EVERY));
+        sync.in_flight = Some(InstallationTask::Save);
         self.forget_unused();
         let Some(installation) = &mut self.cache.installation else { return };
         let pending = installation.take_pending();
@@ -209,7 +218,7 @@ impl Controller {
 
     /// Forgets what belongs to nothing that exists: a ClusterPullSecret that is gone owns nothing.
     fn forget_unused(&mut self) {
-        if !self.has_listed_objects {
+        if !self.installation_sync.has_listed_objects {
             return;
         }
         let Self { cache, objects, invalid, .. } = self;
@@ -230,7 +239,7 @@ impl Controller {
         let (now, jitter) = (Instant::now(), self.jitter());
         let has_failed = writes.iter().any(|write| matches!(write, ShardWrite::Failed(..)));
         let sync = &mut self.installation_sync;
-        sync.is_saving = false;
+        sync.in_flight = None;
         sync.failed_saves = if has_failed { sync.failed_saves + 1 } else { 0 };
         if has_failed {
             sync.not_before = Some(now + SAVE_EVERY.max(backoff::after(sync.failed_saves, jitter)));

@@ -72,11 +72,11 @@ impl Controller {
             Timer::Requeue(name, namespace) if self.objects.contains_key(&name) => {
                 self.queue.push(&name, &namespace, Priority::High);
             }
-            Timer::Requeue(..) => {}
+            // The loop does what is due for regcred's own namespace.
+            Timer::Requeue(..) | Timer::Installation => {}
             // Every turn of the loop starts the patches themselves.
             Timer::ObjectPatch(name) => self.update_ready(&name),
             Timer::SecretLists(name) => self.secret_lists.reset_backoff(&name),
-            Timer::Installation => {}
         }
     }
 
@@ -199,15 +199,17 @@ impl Controller {
 
     /// Finishes the reconciliations of which nothing is queued or in flight.
     pub(super) fn finish_reconciliations(&mut self, now: Instant) {
-        let finished = self.objects.iter().filter(|(name, state)| self.is_finished(name, state));
+        let finished = self.objects.iter().filter(|(name, state)| self.is_finished(name, state, now));
         for name in finished.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             self.finish_reconciliation(&name, now);
         }
     }
 
-    fn is_finished(&self, name: &str, state: &ObjectState) -> bool {
+    fn is_finished(&self, name: &str, state: &ObjectState, now: Instant) -> bool {
         let Some(reconciliation) = &state.reconciliation else { return false };
-        !state.awaits_read()
+        // No tenant can keep a reconciliation from its end.
+        let awaits_read = state.awaits_read() && now < reconciliation.started + STALENESS;
+        !awaits_read
             && self.fetches.has_served(state.store_keys(), reconciliation.started)
             && self.queue.is_idle(name)
     }

@@ -38,7 +38,7 @@ impl Controller {
             }
             WatchEvent::Relisted(WatchedResource::ClusterPullSecrets, present) => {
                 self.on_objects_relisted(&present);
-                self.has_listed_objects = true;
+                self.installation_sync.has_listed_objects = true;
                 self.synced.insert(WatchedResource::ClusterPullSecrets);
             }
             WatchEvent::Relisted(resource, present) => {

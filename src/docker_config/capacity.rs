@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn docker_config_of_the_limit_is_accepted_and_one_byte_more_is_not() {
+    fn docker_config_above_the_limit_is_rejected() {
         let config = config_of(500);
         assert_eq!(check(&config, MAX_DATA_BYTES, ""), Ok(()));
         let error = check(&config, MAX_DATA_BYTES + 1, "").expect_err("it is too large");

@@ -152,7 +152,7 @@ impl OwnNamespace {
         loop {
             let written = match with_timeout(secrets.get_opt(key_secret::NAME)).await? {
                 Some(secret) => match key_secret::parse(&secret.data.clone().unwrap_or_default())? {
-                    KeyContent::Complete(key) => return Ok(key),
+                    KeyContent::Complete(key) => return Ok(*key),
                     KeyContent::WithoutKey => complete_key(&secrets, &secret).await?,
                 },
                 None if !may_create => return Err(KeyError::Missing),

@@ -31,7 +31,7 @@ pub type KeyData = BTreeMap<String, ByteString>;
 #[derive(Debug)]
 pub enum KeyContent {
     /// The key of the installation.
-    Complete(OwnershipKey),
+    Complete(Box<OwnershipKey>),
     /// The current key is missing: a new one has to be added. The previous one stays valid.
     WithoutKey,
 }
@@ -54,7 +54,7 @@ pub fn parse(data: &KeyData) -> Result<KeyContent, InvalidKey> {
     let installation = installation.filter(|it| !it.is_empty()).ok_or(InvalidKey { field: INSTALLATION })?;
     match (key(KEY)?, key(PREVIOUS_KEY)?) {
         (Some(current), previous) => {
-            Ok(KeyContent::Complete(OwnershipKey::new(installation, current, previous)))
+            Ok(KeyContent::Complete(Box::new(OwnershipKey::new(installation, current, previous))))
         }
         (None, Some(_)) => Ok(KeyContent::WithoutKey),
         (None, None) => Err(InvalidKey { field: KEY }),

@@ -84,8 +84,7 @@ impl DesiredSecret {
     pub fn refresh_last_good(&mut self, recorded: &LastGoodValues) {
         let name = &self.resolved.cluster_pull_secret.name;
         let failed = self.resolved.registries.iter().filter(|registry| registry.fetched.is_none());
-        let values =
-            failed.filter_map(|it| Some((&it.source.store_key, recorded.get(name, &it.source)?)));
+        let values = failed.filter_map(|it| Some((&it.source.store_key, recorded.get(name, &it.source)?)));
         let entries = values.flat_map(|(store_key, value)| {
             value.config.auths.iter().map(|(host, credential)| {
                 let origin = EntryOrigin::new(store_key, value.version.clone());
@@ -384,13 +383,7 @@ mod tests {
         let earlier = br#"{"auths":{"https://index.docker.io/v1/":{"username":"robot","password":"kept","auth":"cm9ib3Q6a2VwdA=="}}}"#;
         held.versions = Some("https://index.docker.io/v1/=vault:4".to_owned());
         held.body.as_mut().expect("a body").docker_config = Some(Arc::new(earlier.to_vec().into()));
-        check(
-            &["docker.io"],
-            &[("docker.io", "5", "")],
-            Some(held),
-            &[],
-            &["docker.io=vault:4 kept"],
-        );
+        check(&["docker.io"], &[("docker.io", "5", "")], Some(held), &[], &["docker.io=vault:4 kept"]);
         let known = [("docker.io", "4", "kept")];
         check(&["docker.io"], &[("docker.io", "5", "")], None, &known, &["docker.io=vault:4 kept"]);
     }

@@ -47,10 +47,14 @@ impl Run<'_> {
         let (values, cluster) =
             tokio::join!(self.stores.read(&keys), cluster::observe(self.client, &secret_names));
         let mut report = self.round(values, cluster?, installation).await;
+        let mut settled = Vec::new();
         for _ in 0..MORE_ROUNDS {
-            if !report.has_version_conflict() || self.monitor.is_stopping() {
+            let conflicts = report.version_conflicts();
+            // Conflicts that another round left as they were need no third one.
+            if conflicts == settled || self.monitor.is_stopping() {
                 break;
             }
+            settled = conflicts;
             info!(
                 "another process wrote at the same time, or a store answered an older version: reading both again"
             );

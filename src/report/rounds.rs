@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 
 use super::{ClusterPullSecretReport, NamespaceReport, Report, ResultKind};
 use crate::object_name::NamespaceName;
+use crate::rotator::VersionConflict;
 
 impl Report {
-    /// Returns true if a Secret holds a version that asks for another read of the store.
+    /// Returns the versions in Secrets that ask for another read of the store.
     #[must_use]
-    pub fn has_version_conflict(&self) -> bool {
-        let mut namespaces = self.cluster_pull_secrets.iter().flat_map(|it| &it.namespaces);
-        namespaces.any(|it| it.version_conflict.is_some())
+    pub fn version_conflicts(&self) -> Vec<(NamespaceName, VersionConflict)> {
+        let namespaces = self.cluster_pull_secrets.iter().flat_map(|it| &it.namespaces);
+        namespaces.filter_map(|it| Some((it.namespace.clone(), it.version_conflict.clone()?))).collect()
     }
 
     /// Merges the report of a later round over the same ClusterPullSecrets.
@@ -60,7 +61,7 @@ impl ClusterPullSecretReport {
 mod tests {
     use super::*;
     use crate::manifest::status::reason::AppliedReason;
-    use crate::rotator::{Outcome, VersionConflict};
+    use crate::rotator::Outcome;
 
     fn namespace(name: &str, result: ResultKind) -> NamespaceReport {
         NamespaceReport::new(name.into(), result)
@@ -104,7 +105,7 @@ mod tests {
             namespace("e", Updated),
             outdated("gone", "7"),
         ]);
-        assert!(first.has_version_conflict() && !first.in_sync);
+        assert!(first.version_conflicts().len() == 2 && !first.in_sync);
         let second = report(vec![
             namespace("a", Unchanged),
             namespace("c", Updated),
@@ -122,7 +123,7 @@ mod tests {
             ("new", Created),
         ];
         assert_eq!(results(&merged), expect);
-        assert!(!merged.has_version_conflict());
+        assert!(merged.version_conflicts().is_empty());
     }
 
     #[test]

@@ -156,7 +156,7 @@ async fn serve_connection(
             match timeout(HEAD_TIMEOUT, handshake).await.unwrap_or_else(|elapsed| Err(elapsed.into())) {
                 Ok(stream) => serve_request(stream, router, peer).await,
                 Err(error) => {
-                    debug!(peer = %peer.address, %error, "TLS handshake of a webhook client failed")
+                    debug!(peer = %peer.address, %error, "TLS handshake of a webhook client failed");
                 }
             }
         }

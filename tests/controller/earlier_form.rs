@@ -59,7 +59,7 @@ async fn start(cluster: &TestCluster) -> Controller {
 }
 
 #[tokio::test]
-async fn secrets_of_the_earlier_form_are_rewritten_once_without_rotation() {
+async fn earlier_form_is_rewritten_once_without_rotation() {
     let cluster = test_cluster("form", 3).await;
     let controller = start(&cluster).await;
     let before = cluster.secrets().await;

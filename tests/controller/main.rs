@@ -32,6 +32,6 @@ mod secrecy;
 mod startup;
 mod status;
 mod unknown_fields;
-mod version_skew;
 mod version_order;
+mod version_skew;
 mod webhook;

@@ -124,3 +124,48 @@ async fn later_versions_survive_a_restart_with_a_restored_store() {
     until("a status in sync", async || cluster.condition(cluster.name, "Ready").await == "True InSync").await;
     second.terminate().await;
 }
+
+/// Moves a KV mount, and waits until it is at its new path.
+async fn move_mount(cluster: &TestCluster, from: &str, to: &str) {
+    cluster.vault.write("sys/remount", &json!({"from": from, "to": to})).await.expect("Vault moves a mount");
+    let config = format!("{to}/config");
+    until("a mount at its new path", async || cluster.vault.read(&config).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn store_restored_under_the_controller_is_held_back() {
+    let cluster = test_cluster("order-live", 2).await;
+    for (mount, password) in [("order-old", "one"), ("order-now", "one"), ("order-now", "two")] {
+        if password == "one" {
+            cluster.vault.enable_kv(mount, 2).await.expect("a mount");
+        }
+        let value = json!({"username": "robot", "password": password});
+        cluster.vault.put_kv2(mount, &cluster.key("ghcr"), &value).await.expect("Vault takes a value");
+    }
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
+    let address = format!("address: \"{}\", mount: order-now", cluster.vault.address);
+    let config = cluster.config_with_vault(&address, "triggers: {pollInterval: 1s}\n");
+    let controller = cluster.controller().manifests(&cluster.write(&[&config])).start().await;
+    cluster.until_synced("two").await;
+
+    // The mount has the state before its last write, as after the restore of a snapshot.
+    move_mount(&cluster, "order-now", "order-gone").await;
+    move_mount(&cluster, "order-old", "order-now").await;
+    until("a report of the older version", async || {
+        cluster.condition(cluster.name, "Fetched").await == "False OlderVersion"
+    })
+    .await;
+    tokio::time::sleep(QUIET).await;
+    assert_eq!(without(&cluster, "two").await, Vec::<String>::new());
+    let held_back =
+        controller.metric("regcred_fetches_total{store=\"vault\",outcome=\"older_version\"}").await;
+    assert!(held_back.is_some_and(|count| count >= 1.0), "{held_back:?}");
+    let warnings =
+        controller.log().lines().filter(|line| line.contains("answers an older version than before")).count();
+    assert_eq!(warnings, 1, "once");
+
+    let value = json!({"username": "robot", "password": "three"});
+    cluster.vault.put_kv2("order-now", &cluster.key("ghcr"), &value).await.expect("Vault takes a value");
+    cluster.until_synced("three").await;
+    until("a status in sync", async || cluster.condition(cluster.name, "Ready").await == "True InSync").await;
+}

@@ -262,7 +262,7 @@ async fn pod_values_are_rendered_into_the_pod() {
     for name in ["envFrom", "resources"] {
         assert_eq!(container[name], given[name], "{name}");
     }
-    let flags = ["--log-format", "text", "--lease-duration", "30s", "-v"];
+    let flags = ["--log-format", "text", "--lease-duration", "30s", "--last-good-shards", "16", "-v"];
     assert_eq!(container["args"], json!([["run", "-f", "/etc/regcred"].as_slice(), &flags].concat()));
     assert_eq!(container["env"][2], given["env"][0]);
     for (rendered, added) in [

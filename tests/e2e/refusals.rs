@@ -58,7 +58,8 @@ async fn foreign_secret_is_refused() {
 async fn adoption_refuses_entries_for_other_registries_or_keeps_them() {
     let cluster = cluster_with_password("no-entries").await;
     let config = r#"{"auths":{"quay.io":{"auth":"YTpi","email":"a@b"},"ghcr.io":{"auth":"YTpvbGQ="}}}"#;
-    let theirs = json!({"type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": config}});
+    let theirs =
+        json!({"type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": config}});
     foreign(&cluster, theirs).await;
     let run = rotate(&cluster, "Adopt").await;
     assert_eq!(run.results()[0], "no-entries-000: refused Conflict");

@@ -131,8 +131,8 @@ mod tests {
         (secret.evidence, secret.marks.is_none())
     }
 
-    fn signed(namespace: &str) -> Option<String> {
-        Some(key(1).sign("images", &namespace.into(), &"regcred".into()))
+    fn signed(namespace: &str) -> String {
+        key(1).sign("images", &namespace.into(), &"regcred".into())
     }
 
     fn images() -> String {
@@ -142,11 +142,11 @@ mod tests {
     #[test]
     fn signature_decides_and_labels_alone_do_not() {
         let key = key(1);
-        let both = marks(Some("images"), signed("web"));
+        let both = marks(Some("images"), Some(signed("web")));
         assert_eq!(assess(both, Some(&key), None), (Evidence::Signed(images()), true));
         let labels = marks(Some("images"), None);
         assert_eq!(assess(labels, Some(&key), None), (Evidence::Labelled(Some(images())), false));
-        let copy = marks(Some("images"), signed("other"));
+        let copy = marks(Some("images"), Some(signed("other")));
         assert_eq!(assess(copy, Some(&key), None), (Evidence::Labelled(Some(images())), false));
         assert_eq!(assess(marks(None, None), Some(&key), None), (Evidence::Foreign, false));
     }
@@ -155,7 +155,7 @@ mod tests {
     fn removed_or_forged_labels_change_no_evidence() {
         let key = key(1);
         for label in [None, Some("other")] {
-            let evidence = assess(marks(label, signed("web")), Some(&key), None);
+            let evidence = assess(marks(label, Some(signed("web"))), Some(&key), None);
             assert_eq!(evidence, (Evidence::Signed(images()), false), "{label:?}");
             let evidence = assess(marks(label, None), Some(&key), Some("images"));
             assert_eq!(evidence, (Evidence::Recorded(images()), false), "{label:?}");
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn record_goes_before_a_signature_that_was_put_back() {
-        let evidence = assess(marks(Some("images"), signed("web")), Some(&key(1)), Some("heir"));
+        let evidence = assess(marks(Some("images"), Some(signed("web"))), Some(&key(1)), Some("heir"));
         assert_eq!(evidence, (Evidence::Recorded("heir".to_owned()), false));
     }
 
@@ -173,7 +173,7 @@ mod tests {
         let labels = marks(Some("images"), None);
         assert_eq!(assess(labels, None, None), (Evidence::Unverified(images()), true));
         assert_eq!(
-            assess(marks(Some("images"), signed("web")), None, None).0,
+            assess(marks(Some("images"), Some(signed("web"))), None, None).0,
             Evidence::Unverified(images())
         );
     }
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn signature_of_a_previous_key_is_renewed() {
         let rotated = OwnershipKey::new("a", &[2; 32], Some(&[1; 32]));
-        let both = marks(Some("images"), signed("web"));
+        let both = marks(Some("images"), Some(signed("web")));
         assert_eq!(assess(both, Some(&rotated), None), (Evidence::Signed(images()), false));
     }
 }

@@ -11,6 +11,9 @@ use crate::credential::{StoreKey, Version};
 use crate::object_name::NamespaceName;
 use crate::rotator::VersionConflict;
 
+/// The reads for one wait, after which a target is reported whatever its Secret holds.
+const MAX_READS: u32 = 3;
+
 /// The wait of one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VersionHold {
@@ -25,6 +28,8 @@ pub struct VersionHold {
     awaited: Option<Instant>,
     /// The start of the last read that the target waited for.
     read_at: Option<Instant>,
+    /// The reads that the target waited for.
+    reads: u32,
     is_accepted: bool,
 }
 
@@ -49,6 +54,7 @@ impl VersionHold {
             found_at: now,
             awaited: None,
             read_at: None,
+            reads: 0,
             is_accepted: false,
         }
     }
@@ -69,15 +75,16 @@ impl VersionHold {
             // Another process wrote a version that is later than the accepted one.
             *self = Self::new(conflict, now);
         } else if self.held != conflict.held || !conflict.is_ordered() {
-            // The store may have this version since the last read. A tenant who edits the annotation again and
-            // again does not extend the five minutes.
+            // The store may have this version since the last read.
             (self.store_key, self.held) = (conflict.store_key.clone(), conflict.held.clone());
             self.found_at = now;
         }
         let is_over = now >= self.ends_at();
-        let needed = if is_over { self.found_at.max(self.ends_at()) } else { self.found_at };
+        let earliest = if is_over { self.ends_at() } else { self.since };
+        // A tenant who edits the annotation again and again extends neither the reads nor the five minutes.
+        let needed = if self.reads < MAX_READS { self.found_at.max(earliest) } else { earliest };
         if self.read_at.is_none_or(|read_at| read_at < needed) {
-            self.awaited = Some(needed);
+            self.awaited.get_or_insert(needed);
             return ConflictStep::Read;
         }
         self.is_accepted = is_over;
@@ -90,6 +97,7 @@ impl VersionHold {
         let is_served = self.awaited.is_some_and(|awaited| started >= awaited);
         if is_served {
             (self.awaited, self.read_at) = (None, Some(started));
+            self.reads += 1;
         }
         is_served
     }
@@ -192,6 +200,21 @@ mod tests {
             target.check(second, "id-9", ConflictStep::Read);
             assert!(target.read(second + 1));
         }
+    }
+
+    #[test]
+    fn edits_without_end_are_reported_and_overwritten() {
+        let mut target = TestHold::new("9");
+        for second in 0..3 {
+            target.check(second, &format!("9{second}"), ConflictStep::Read);
+            target.check(second, &format!("8{second}"), ConflictStep::Read);
+            assert!(target.read(second));
+        }
+        target.check(4, "99", ConflictStep::Report);
+        target.check(5, "98", ConflictStep::Report);
+        target.check(300, "97", ConflictStep::Read);
+        assert!(target.read(300));
+        target.check(301, "96", ConflictStep::Accept);
     }
 
     #[test]

@@ -68,7 +68,7 @@ fn errors_name_the_object_instead_of_a_file() {
     });
     let errors = check(&object(spec)).expect_err("errors");
     assert_snapshot!(errors, @r"
-    ClusterPullSecret images: spec.existing: no such value; known: Refuse, Adopt
+    ClusterPullSecret images: spec.existing: no such value; known: Refuse, Adopt, AdoptAndKeep
     ClusterPullSecret images: spec.registries[0].from.store: no store has this name; did you mean files? known: files
     ClusterPullSecret images: spec.registries[1].from.key: must not have . or .. between its slashes
     ClusterPullSecret images: spec.registries[1].host: is ghcr.io, which spec.registries[0].host has already: list each registry only once

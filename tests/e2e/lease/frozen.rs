@@ -62,6 +62,9 @@ async fn frozen_clock_passes_the_fence_and_versions_decide() {
     next.wins().await;
     let mut seen =
         cluster::get_secret(&next.client, &election.namespace.into(), &"regcred".into()).await.unwrap();
+    if let Some(seen) = &mut seen {
+        seen.assess(&election.namespace.into(), &"regcred".into(), None, None);
+    }
     assert_eq!(apply(&next, &election, &mut seen, 3).await, Outcome::Updated(Difference::Credentials));
 
     // The paused machine goes on: its clock stood still, and its fence lets every write through.

@@ -18,11 +18,11 @@ impl QuotedForms {
         for alphabet in [STANDARD, URL_SAFE] {
             let text = alphabet.encode(docker_config);
             let text = text.trim_end_matches('=');
-            assert!(text.contains(['+', '/', '-', '_']), "the alphabets differ: {text}");
             forms.extend(
                 (0..text.len().saturating_sub(PIECE)).step_by(4).map(|at| text[at..at + PIECE].to_owned()),
             );
             let auth = alphabet.encode(format!("robot:{password}"));
+            assert!(auth.contains(['+', '/', '-', '_']), "the alphabets differ: {auth}");
             forms.push(auth.trim_end_matches('=').to_owned());
             forms.push(alphabet.encode(password).trim_end_matches('=').to_owned());
         }
