@@ -8,37 +8,42 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
+use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{GetParams, ListParams};
+use kube::api::GetParams;
 use kube::core::Request;
 use kube::{Client, Resource};
 use secrecy::SecretSlice;
-use serde::de::DeserializeOwned;
 
 pub mod cluster_pull_secret;
 pub mod conflict;
+pub mod docker_configs;
 pub mod error;
 pub mod events;
+mod known_entries;
+mod list;
+mod null;
 mod object;
+mod object_ref;
 pub mod ownership;
 pub(crate) mod params;
 #[cfg(test)]
 pub(crate) mod script;
+pub mod service_account;
+pub(crate) mod service_account_api;
 pub mod watch;
 
+use docker_configs::DockerConfigs;
 use error::{Error, with_timeout};
-pub(crate) use object::render_added;
-use object::{Listed, ListedObject, Page};
+use list::{List, ListRequest, Step};
+use object::{Listed, Wire, WireNamespace, WireSecret, WireServiceAccount, decode};
+use object_ref::ObjectRef;
 use ownership::evidence::{Evidence, Marks};
 use ownership::key::OwnershipKey;
 use ownership::owned_secrets::OwnedSecrets;
-use watch::ObjectRef;
+pub use service_account::ServiceAccount;
 
 use crate::object_name::{NamespaceName, SecretName};
-
-/// The limit of one list request: about 3 MB of Secrets. Each page costs the API server some 10 ms on top
-/// of its objects, so smaller pages take longer.
-const PAGE_SIZE: u32 = 2000;
 
 /// The number of pull secret names listed concurrently; each list makes the API server walk over all
 /// Secrets.
@@ -120,35 +125,24 @@ pub struct SecretBody {
 /// The bytes of a docker config, shared by all Secrets that hold it.
 pub type DockerConfigBytes = Arc<SecretSlice<u8>>;
 
-/// A ServiceAccount, trimmed to its `imagePullSecrets`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ServiceAccount {
-    /// The precondition of every write to it.
-    pub resource_version: String,
-    /// The names under `imagePullSecrets`, in order, duplicates included.
-    pub image_pull_secrets: Vec<SecretName>,
-    /// The names that regcred added, by its annotation, each with its ClusterPullSecret if the annotation
-    /// has one.
-    pub added: BTreeMap<SecretName, Option<String>>,
-}
-
 /// Reads the objects that decisions about the pull secrets of `secret_names` need, all lists concurrently.
 pub async fn observe(client: &Client, secret_names: &BTreeSet<SecretName>) -> Result<Cluster, Error> {
-    let secrets = stream::iter(secret_names).map(async |name| (name, list_by_name(client, name).await));
+    let secrets =
+        stream::iter(secret_names).map(async |name| (name, list_secrets(client, name, |_| true).await));
     let (namespaces, service_accounts, secrets) = tokio::join!(
-        list::<Namespace>(client, ListParams::default()),
-        list::<ServiceAccount>(client, ListParams::default()),
+        list_all::<WireNamespace>(client, core::Namespace::url_path(&(), None)),
+        list_all::<WireServiceAccount>(client, core::ServiceAccount::url_path(&(), None)),
         secrets.buffer_unordered(LISTS_AT_ONCE).collect::<Vec<_>>(),
     );
 
     let mut cluster = Cluster::default();
-    for Listed { name, object, .. } in namespaces? {
-        cluster.namespaces.insert(name.into(), object);
+    for Listed { object_ref, object, .. } in namespaces? {
+        cluster.namespaces.insert(object_ref.name.into(), object);
     }
     // A namespace created after the list of namespaces is left to the next reconciliation.
-    for Listed { namespace, name, object } in service_accounts? {
-        if let Some(namespace) = cluster.namespaces.get_mut(&namespace) {
-            namespace.service_accounts.insert(name, object);
+    for Listed { object_ref, object, .. } in service_accounts? {
+        if let Some(namespace) = cluster.listed_namespace(&object_ref) {
+            namespace.service_accounts.insert(object_ref.name, object);
         }
     }
     for (secret_name, listed) in secrets {
@@ -167,76 +161,49 @@ pub async fn get_secret(
     namespace: &NamespaceName,
     name: &SecretName,
 ) -> Result<Option<Secret>, Error> {
-    get(client, namespace, name).await
-}
-
-/// Reads one ServiceAccount; `None` if it does not exist.
-pub async fn get_service_account(
-    client: &Client,
-    namespace: &NamespaceName,
-    name: &str,
-) -> Result<Option<ServiceAccount>, Error> {
-    get(client, namespace, name).await
-}
-
-/// Lists the Secrets of one name in all namespaces with their data.
-pub async fn list_secrets(client: &Client, name: &SecretName) -> Result<Vec<(ObjectRef, Secret)>, Error> {
-    let listed = list_by_name(client, name).await?;
-    let secrets = listed.into_iter().map(|it| (ObjectRef::namespaced(it.namespace, it.name), it.object));
-    Ok(secrets.collect())
-}
-
-/// Lists the Secrets of one name in all namespaces, and no other Secret.
-async fn list_by_name(client: &Client, name: &SecretName) -> Result<Vec<Listed<Secret>>, Error> {
-    list(client, ListParams::default().fields(&format!("metadata.name={name}"))).await
-}
-
-/// Lists every object of a kind.
-async fn list<T: ListedObject>(client: &Client, params: ListParams) -> Result<Vec<Listed<T>>, Error> {
-    list_pages(client, T::Kind::url_path(&(), None), params, T::from_wire).await
-}
-
-/// Lists every object at a path page by page, and reduces each page before the next one is read.
-async fn list_pages<S: DeserializeOwned, T>(
-    client: &Client,
-    path: String,
-    params: ListParams,
-    reduce: fn(S) -> T,
-) -> Result<Vec<T>, Error> {
-    let endpoint = Request::new(path);
-    let mut listed = Vec::new();
-    let mut params = params.limit(PAGE_SIZE);
-    loop {
-        let request = endpoint.list(&params).map_err(kube::Error::BuildRequest);
-        let page: Page<S> = match with_timeout(async { client.request(request?).await }).await {
-            // The continue token has expired with its snapshot: start over.
-            Err(Error::Expired) if params.continue_token.is_some() => {
-                params.continue_token = None;
-                listed.clear();
-                continue;
-            }
-            page => page?,
-        };
-        listed.extend(page.items.into_iter().map(reduce));
-        if page.metadata.continue_token.is_empty() {
-            return Ok(listed);
-        }
-        params.continue_token = Some(page.metadata.continue_token);
-    }
-}
-
-async fn get<T: ListedObject>(
-    client: &Client,
-    namespace: &NamespaceName,
-    name: &str,
-) -> Result<Option<T>, Error> {
-    let request = Request::new(T::Kind::url_path(&(), Some(namespace)));
+    let request = Request::new(core::Secret::url_path(&(), Some(namespace)));
     let request = request.get(name, &GetParams::default()).map_err(kube::Error::BuildRequest);
-    match with_timeout(async { client.request(request?).await }).await {
-        Ok(wire) => Ok(Some(T::from_wire(wire).object)),
+    match with_timeout(async { client.request::<WireSecret>(request?).await }).await {
+        Ok(wire) => Ok(Some(wire.reduce().object)),
         Err(Error::NotFound(_)) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Lists the Secrets of one name in all namespaces with their data, and no other Secret. Equal docker configs
+/// share their bytes as soon as they are decoded; those of other namespaces than needed are dropped.
+pub async fn list_secrets(
+    client: &Client,
+    name: &SecretName,
+    is_needed: impl Fn(Option<&NamespaceName>) -> bool,
+) -> Result<Vec<(ObjectRef, Secret)>, Error> {
+    let path = core::Secret::url_path(&(), None);
+    let request = ListRequest { path, fields: Some(fields_of_name(name)), metadata_only: false };
+    let mut list = List::new(client.clone(), request, decode::<WireSecret>);
+    let (mut secrets, mut docker_configs) = (Vec::new(), DockerConfigs::default());
+    loop {
+        match list.next().await? {
+            Step::Items(items) => {
+                secrets.extend(items.into_iter().map(|Listed { object_ref, mut object, .. }| {
+                    docker_configs.intern(&mut object, is_needed(object_ref.namespace.as_ref()));
+                    (object_ref, object)
+                }))
+            }
+            Step::Restarted => secrets.clear(),
+            Step::Complete(_) => return Ok(secrets),
+        }
+    }
+}
+
+/// Returns the field selector of the objects of one name.
+fn fields_of_name(name: &SecretName) -> String {
+    format!("metadata.name={name}")
+}
+
+/// Lists every object at a path.
+async fn list_all<W: Wire>(client: &Client, path: String) -> Result<Vec<Listed<W::Object>>, Error> {
+    let request = ListRequest { path, fields: None, metadata_only: false };
+    List::new(client.clone(), request, decode::<W>).collect().await
 }
 
 impl Cluster {
@@ -250,10 +217,14 @@ impl Cluster {
         }
     }
 
-    fn add_secrets(&mut self, listed: Vec<Listed<Secret>>) {
-        for Listed { namespace, name, object } in listed {
-            if let Some(namespace) = self.namespaces.get_mut(&namespace) {
-                namespace.secrets.insert(name.into(), object);
+    fn listed_namespace(&mut self, object_ref: &ObjectRef) -> Option<&mut Namespace> {
+        self.namespaces.get_mut(object_ref.namespace.as_ref()?)
+    }
+
+    fn add_secrets(&mut self, listed: Vec<(ObjectRef, Secret)>) {
+        for (object_ref, secret) in listed {
+            if let Some(namespace) = self.listed_namespace(&object_ref) {
+                namespace.secrets.insert(object_ref.name.into(), secret);
             }
         }
     }
@@ -277,52 +248,24 @@ impl Secret {
 
 #[cfg(test)]
 mod tests {
-    use super::script::{exchange, play, refused};
+    use super::script::{exchange, play};
     use super::*;
-    use serde_json::{Value, json};
-
-    fn page(kind: &str, names: &[&str], next: &str) -> Value {
-        let items: Vec<_> = names
-            .iter()
-            .map(|name| json!({"metadata": {"name": name, "namespace": "web", "resourceVersion": "1"}}))
-            .collect();
-        json!({"kind": kind, "apiVersion": "v1", "metadata": {"continue": next}, "items": items})
-    }
-
-    const FIRST: &str = "GET /api/v1/namespaces?&limit=2000";
-    const SECOND: &str = "GET /api/v1/namespaces?&limit=2000&continue=token";
-
-    async fn names(client: Client) -> Vec<String> {
-        let listed = list::<Namespace>(&client, ListParams::default()).await.expect("a list");
-        listed.into_iter().map(|listed| listed.name).collect()
-    }
-
-    #[tokio::test]
-    async fn list_is_read_page_by_page() {
-        let script = vec![
-            exchange(FIRST, 200, page("NamespaceList", &["a", "b"], "token")),
-            exchange(SECOND, 200, page("NamespaceList", &["c"], "")),
-        ];
-        let (names, _) = play(script, names).await;
-        assert_eq!(names, ["a", "b", "c"]);
-    }
-
-    #[tokio::test]
-    async fn expired_list_starts_over_without_duplicates() {
-        let script = vec![
-            exchange(FIRST, 200, page("NamespaceList", &["a", "b"], "token")),
-            refused(SECOND, 410, "Expired"),
-            exchange(FIRST, 200, page("NamespaceList", &["a", "b", "c"], "")),
-        ];
-        let (names, _) = play(script, names).await;
-        assert_eq!(names, ["a", "b", "c"]);
-    }
+    use serde_json::json;
 
     #[tokio::test]
     async fn only_secrets_of_the_given_name_are_requested() {
-        let request = "GET /api/v1/secrets?&fieldSelector=metadata.name%3Dregcred&limit=2000";
-        let script = vec![exchange(request, 200, page("SecretList", &["regcred"], ""))];
-        let (listed, _) = play(script, async |client| list_by_name(&client, &"regcred".into()).await).await;
-        assert_eq!(listed.map(|listed| listed.len()), Ok(1));
+        let request = "GET /api/v1/secrets?&fieldSelector=metadata.name%3Dregcred&limit=50";
+        let items = ["web", "db", "theirs"].map(|namespace| {
+            json!({"metadata": {"name": "regcred", "namespace": namespace}, "data": {DOCKER_CONFIG_KEY: "e30="}})
+        });
+        let script = vec![exchange(request, 200, json!({"metadata": {}, "items": items}))];
+        let is_needed = |namespace: Option<&NamespaceName>| namespace.is_some_and(|it| *it != "theirs");
+        let list = async |client| list_secrets(&client, &"regcred".into(), is_needed).await;
+        let listed = play(script, list).await.0.expect("a list");
+        let bodies: Vec<_> = listed.iter().filter_map(|(_, secret)| secret.body.as_ref()).collect();
+        let configs: Vec<_> = bodies.iter().map(|body| body.docker_config.as_ref()).collect();
+        let [Some(web), Some(db), None] = configs[..] else { panic!("{configs:?}") };
+        assert!(Arc::ptr_eq(web, db), "equal bytes are kept once");
+        assert!(bodies[2].is_dropped, "bytes that nothing needs are dropped");
     }
 }

@@ -4,20 +4,20 @@
 //! [`manifest::object`](crate::manifest::object) interprets and validates them. Annotations on them carry
 //! requests from one process to another.
 
-use kube::api::{Api, DynamicObject, ListParams, Patch};
+use kube::api::{Api, DynamicObject, Patch};
 use kube::{Client, Resource};
 use serde_json::{Value as Json, json};
 
 use super::error::{Error, with_timeout};
-use super::{list_pages, params};
+use super::{list_all, params};
 use crate::manifest::crd;
 
 /// Lists every ClusterPullSecret, in pages; `None` if the API server does not know the kind, because the
 /// CRD is not installed.
 pub async fn list(client: &Client) -> Result<Option<Vec<Json>>, Error> {
     let path = DynamicObject::url_path(&crd::api_resource(), None);
-    match list_pages(client, path, ListParams::default(), |object: Json| object).await {
-        Ok(objects) => Ok(Some(objects)),
+    match list_all::<Json>(client, path).await {
+        Ok(listed) => Ok(Some(listed.into_iter().map(|it| it.object).collect())),
         Err(Error::NotFound(_)) => Ok(None),
         Err(error) => Err(error),
     }
@@ -42,7 +42,7 @@ mod tests {
     use crate::cluster::error::ErrorReason;
     use serde_json::{Value as Json, json};
 
-    const FIRST: &str = "GET /apis/regcred.dev/v1alpha1/clusterpullsecrets?&limit=2000";
+    const FIRST: &str = "GET /apis/regcred.dev/v1alpha1/clusterpullsecrets?&limit=50";
     const SECOND: &str = "GET /apis/regcred.dev/v1alpha1/clusterpullsecrets?&limit=2000&continue=token";
 
     fn page(name: &str, next: &str) -> Json {

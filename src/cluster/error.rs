@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use kube::runtime::watcher;
+
 use crate::manifest::status::reason::AppliedReason;
 
 mod admission;
@@ -68,6 +70,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Describes a response that broke off or could not be read.
+    pub(super) fn unavailable(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Unavailable(Detail::from_own_words(connection::describe(error)))
+    }
+
     /// Returns the variant without its message, for logs.
     #[must_use]
     pub fn reason(&self) -> ErrorReason {
@@ -149,6 +156,20 @@ impl Error {
             // A list that expired is read again.
             Self::Expired | Self::Unavailable(_) => AppliedReason::Unavailable,
         })
+    }
+}
+
+impl From<&watcher::Error> for Error {
+    fn from(error: &watcher::Error) -> Self {
+        match error {
+            watcher::Error::InitialListFailed(error)
+            | watcher::Error::WatchStartFailed(error)
+            | watcher::Error::WatchFailed(error) => Self::from(error),
+            watcher::Error::WatchError(status) => Self::from(status.as_ref()),
+            watcher::Error::NoResourceVersion => {
+                Self::Invalid("the API server sent a list without a resourceVersion".into())
+            }
+        }
     }
 }
 

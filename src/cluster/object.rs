@@ -1,67 +1,63 @@
 //! Objects as the API server sends them, reduced to the fields that are read.
 //!
-//! A reconciliation lists every namespace and every ServiceAccount. Most of what the API server sends of
-//! them is `managedFields`, which is never read: the parser skips it instead of building it and dropping it.
+//! Every namespace and every ServiceAccount is listed and watched, and tenants decide about the size of
+//! theirs. Fields, labels and annotations that are never read are skipped by the parser instead of being
+//! built and dropped.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::Resource;
 use kube::api::ObjectMeta;
+use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde::{Deserialize, Deserializer};
+use serde_json::Value as Json;
 
+use super::known_entries::KnownEntries;
+use super::null::null_is_default;
+use super::object_ref::ObjectRef;
 use super::ownership::evidence::{Evidence, Marks};
+use super::service_account::EntryList;
 use super::{
-    ADDED, CLUSTER_PULL_SECRET_LABEL, DOCKER_CONFIG_KEY, FIELD_MANAGER, MANAGED_BY, Namespace, OWNER, Secret,
-    SecretBody, ServiceAccount, VERSIONS,
+    ADDED, CLUSTER_PULL_SECRET_LABEL, FIELD_MANAGER, MANAGED_BY, Namespace, OWNER, Secret, SecretBody,
+    ServiceAccount, VERSIONS,
 };
-use crate::object_name::{NamespaceName, SecretName};
+use crate::object_name::NamespaceName;
 
-/// The reduced form of a kind, and its wire format.
-pub(super) trait ListedObject: Sized {
-    /// The kind, which knows its path.
-    type Kind: Resource<DynamicType = ()>;
-    /// The fields of the kind that are read.
-    type Wire: DeserializeOwned;
+/// The wire format of a kind: the fields that are read.
+pub(super) trait Wire: DeserializeOwned + Clone + Send + 'static {
+    /// The object in memory.
+    type Object;
 
-    fn from_wire(wire: Self::Wire) -> Listed<Self>;
+    fn reduce(self) -> Listed<Self::Object>;
 }
 
-/// An object with its namespace and name.
+/// An object with its reference and version.
 pub(super) struct Listed<T> {
-    pub(super) namespace: NamespaceName,
-    pub(super) name: String,
+    pub(super) object_ref: ObjectRef,
+    pub(super) resource_version: String,
     pub(super) object: T,
 }
 
-/// One page of a list.
-#[derive(Deserialize)]
-#[serde(bound = "T: Deserialize<'de>")]
-pub(super) struct Page<T> {
-    pub(super) metadata: PageMetadata,
-    #[serde(deserialize_with = "null_is_default")]
-    pub(super) items: Vec<T>,
+/// Decodes an object and reduces it.
+pub(super) fn decode<W: Wire>(json: &[u8]) -> serde_json::Result<Listed<W::Object>> {
+    Ok(serde_json::from_slice::<W>(json)?.reduce())
 }
 
-#[derive(Deserialize)]
+/// The metadata of one page of a list.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub(super) struct PageMetadata {
     /// The token of the next page; empty or absent on the last.
-    #[serde(rename = "continue", default, deserialize_with = "null_is_default")]
+    #[serde(rename = "continue", deserialize_with = "null_is_default")]
     pub(super) continue_token: String,
+    /// The version of the list.
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) resource_version: String,
 }
 
-/// Reads `null` as empty: Go writes an empty map or list so if the field is not omitted.
-fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    value: D,
-) -> Result<T, D::Error> {
-    Ok(Option::deserialize(value)?.unwrap_or_default())
-}
-
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct WireMetadata {
     name: String,
@@ -69,12 +65,18 @@ struct WireMetadata {
     uid: String,
     resource_version: String,
     #[serde(deserialize_with = "null_is_default")]
-    labels: BTreeMap<String, String>,
+    labels: KnownEntries,
     #[serde(deserialize_with = "null_is_default")]
-    annotations: BTreeMap<String, String>,
+    annotations: KnownEntries,
     #[serde(deserialize_with = "null_is_default")]
     owner_references: Vec<OwnerReference>,
-    deletion_timestamp: Option<IgnoredAny>,
+}
+
+impl WireMetadata {
+    fn object_ref(&self) -> ObjectRef {
+        let namespace = (!self.namespace.is_empty()).then(|| self.namespace.clone());
+        ObjectRef { namespace, name: self.name.clone() }
+    }
 }
 
 impl From<WireMetadata> for ObjectMeta {
@@ -84,82 +86,78 @@ impl From<WireMetadata> for ObjectMeta {
             namespace: Some(metadata.namespace.into()),
             uid: Some(metadata.uid),
             resource_version: Some(metadata.resource_version),
-            labels: Some(metadata.labels),
-            annotations: Some(metadata.annotations),
+            labels: Some(metadata.labels.values),
+            annotations: Some(metadata.annotations.values),
             owner_references: Some(metadata.owner_references),
             ..Self::default()
         }
     }
 }
 
-#[derive(Deserialize)]
+/// A namespace, with every label: selectors may name any of them.
+#[derive(Clone, Deserialize)]
 pub(super) struct WireNamespace {
-    metadata: WireMetadata,
+    metadata: NamespaceMetadata,
 }
 
-impl ListedObject for Namespace {
-    type Kind = core::Namespace;
-    type Wire = WireNamespace;
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct NamespaceMetadata {
+    name: String,
+    resource_version: String,
+    #[serde(deserialize_with = "null_is_default")]
+    labels: BTreeMap<String, String>,
+    deletion_timestamp: Option<IgnoredAny>,
+}
 
-    fn from_wire(WireNamespace { metadata }: WireNamespace) -> Listed<Self> {
-        let object = Self {
-            terminating: metadata.deletion_timestamp.is_some(),
-            labels: metadata.labels,
-            ..Self::default()
-        };
-        Listed { namespace: metadata.namespace, name: metadata.name, object }
+impl Wire for WireNamespace {
+    type Object = Namespace;
+
+    fn reduce(self) -> Listed<Namespace> {
+        let NamespaceMetadata { name, resource_version, labels, deletion_timestamp } = self.metadata;
+        let object = Namespace { terminating: deletion_timestamp.is_some(), labels, ..Namespace::default() };
+        Listed { object_ref: ObjectRef::cluster_scoped(name), resource_version, object }
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct WireServiceAccount {
     metadata: WireMetadata,
     #[serde(default, deserialize_with = "null_is_default")]
-    image_pull_secrets: Vec<WireReference>,
+    image_pull_secrets: EntryList,
 }
 
-#[derive(Deserialize)]
-struct WireReference {
-    #[serde(default)]
-    name: SecretName,
-}
+impl Wire for WireServiceAccount {
+    type Object = ServiceAccount;
 
-impl ListedObject for ServiceAccount {
-    type Kind = core::ServiceAccount;
-    type Wire = WireServiceAccount;
-
-    fn from_wire(WireServiceAccount { metadata, image_pull_secrets }: WireServiceAccount) -> Listed<Self> {
-        let added = metadata.annotations.get(ADDED).map(|names| parse_added(names));
-        let object = Self {
-            resource_version: metadata.resource_version,
-            image_pull_secrets: image_pull_secrets.into_iter().map(|reference| reference.name).collect(),
-            added: added.unwrap_or_default(),
-        };
-        Listed { namespace: metadata.namespace, name: metadata.name, object }
+    fn reduce(self) -> Listed<ServiceAccount> {
+        let Self { metadata, image_pull_secrets } = self;
+        let object_ref = metadata.object_ref();
+        let mut object = ServiceAccount { image_pull_secrets, ..ServiceAccount::default() };
+        object.set_metadata(
+            metadata.resource_version.clone(),
+            !metadata.annotations.is_empty,
+            metadata.annotations.values.get(ADDED).map(String::as_str),
+        );
+        Listed { object_ref, resource_version: metadata.resource_version, object }
     }
 }
 
-/// Parses the annotation [`ADDED`], which people may edit.
-pub(super) fn parse_added(names: &str) -> BTreeMap<SecretName, Option<String>> {
-    let entries = names.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    let entries = entries.map(|entry| match entry.split_once('=') {
-        Some((name, cluster_pull_secret)) => (name.into(), Some(cluster_pull_secret.to_owned())),
-        None => (entry.into(), None),
-    });
-    entries.collect()
-}
-
-/// Renders the annotation [`ADDED`] for these names.
-pub(crate) fn render_added(added: &BTreeMap<SecretName, Option<String>>) -> String {
-    let entries = added.iter().map(|(name, cluster_pull_secret)| match cluster_pull_secret {
-        Some(cluster_pull_secret) => format!("{name}={cluster_pull_secret}"),
-        None => name.to_string(),
-    });
-    entries.collect::<Vec<_>>().join(",")
-}
-
+/// The response to a patch of a ServiceAccount: its metadata.
 #[derive(Deserialize)]
+pub(super) struct WirePatched {
+    metadata: WireMetadata,
+}
+
+impl WirePatched {
+    /// Returns the new `resourceVersion`, and true if the object has annotations.
+    pub(super) fn into_parts(self) -> (String, bool) {
+        (self.metadata.resource_version, !self.metadata.annotations.is_empty)
+    }
+}
+
+#[derive(Clone, Deserialize)]
 pub(super) struct WireSecret {
     metadata: WireMetadata,
     #[serde(rename = "type", default)]
@@ -167,19 +165,52 @@ pub(super) struct WireSecret {
     #[serde(default)]
     immutable: bool,
     #[serde(default, deserialize_with = "null_is_default")]
-    data: BTreeMap<String, ByteString>,
+    data: WireData,
 }
 
-impl ListedObject for Secret {
-    type Kind = core::Secret;
-    type Wire = WireSecret;
+/// The data of a Secret, of which only the docker config is read.
+#[derive(Clone, Default, Deserialize)]
+struct WireData {
+    #[serde(rename = ".dockerconfigjson", default)]
+    docker_config: Option<ByteString>,
+}
 
-    fn from_wire(WireSecret { metadata, type_, immutable, mut data }: WireSecret) -> Listed<Self> {
-        let (namespace, name) = (metadata.namespace.clone(), metadata.name.clone());
-        let mut object = Secret::from_metadata(metadata.into());
-        let docker_config = data.remove(DOCKER_CONFIG_KEY).map(|bytes| Arc::new(bytes.0.into()));
-        object.body = Some(SecretBody { type_, immutable, docker_config, is_dropped: false });
-        Listed { namespace, name, object }
+impl Wire for WireSecret {
+    type Object = Secret;
+
+    fn reduce(self) -> Listed<Secret> {
+        let Self { metadata, type_, immutable, data } = self;
+        let mut listed = WireSecretMetadata { metadata }.reduce();
+        let docker_config = data.docker_config.map(|bytes| Arc::new(bytes.0.into()));
+        listed.object.body = Some(SecretBody { type_, immutable, docker_config, is_dropped: false });
+        listed
+    }
+}
+
+/// A Secret by its metadata alone.
+#[derive(Clone, Deserialize)]
+pub(super) struct WireSecretMetadata {
+    metadata: WireMetadata,
+}
+
+impl Wire for WireSecretMetadata {
+    type Object = Secret;
+
+    fn reduce(self) -> Listed<Secret> {
+        let (object_ref, resource_version) =
+            (self.metadata.object_ref(), self.metadata.resource_version.clone());
+        Listed { object_ref, resource_version, object: Secret::from_metadata(self.metadata.into()) }
+    }
+}
+
+/// A ClusterPullSecret as it is: interpreted and validated elsewhere.
+impl Wire for Json {
+    type Object = Json;
+
+    fn reduce(self) -> Listed<Json> {
+        let text = |field: &str| self["metadata"][field].as_str().unwrap_or_default().to_owned();
+        let (name, resource_version) = (text("name"), text("resourceVersion"));
+        Listed { object_ref: ObjectRef::cluster_scoped(name), resource_version, object: self }
     }
 }
 
@@ -207,15 +238,16 @@ impl Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::DOCKER_CONFIG_KEY;
     use serde_json::json;
 
-    fn secret(object: serde_json::Value) -> Listed<Secret> {
-        Secret::from_wire(serde_json::from_value(object).expect("a Secret"))
+    fn secret(object: Json) -> Listed<Secret> {
+        decode::<WireSecret>(object.to_string().as_bytes()).expect("a Secret")
     }
 
     #[test]
     fn fields_the_rotator_decides_on_are_kept() {
-        let Listed { namespace, name, object } = secret(json!({
+        let Listed { object_ref, resource_version, object } = secret(json!({
             "metadata": {
                 "name": "regcred", "namespace": "web", "resourceVersion": "7", "managedFields": [{"manager": "x"}],
                 "labels": {MANAGED_BY: FIELD_MANAGER, CLUSTER_PULL_SECRET_LABEL: "images", "other": "x"},
@@ -224,8 +256,8 @@ mod tests {
             "type": "kubernetes.io/dockerconfigjson", "immutable": true, "data": {DOCKER_CONFIG_KEY: "e30="},
         }));
         assert_eq!(
-            (namespace.as_str(), name.as_str(), object.resource_version.as_str()),
-            ("web", "regcred", "7")
+            (object_ref, resource_version),
+            (ObjectRef::namespaced("web".into(), "regcred"), "7".into())
         );
         let body = object.body.as_ref().expect("the whole object");
         assert!(body.immutable && body.docker_config.is_some());
@@ -242,20 +274,18 @@ mod tests {
                 .object;
         assert_eq!(object.marks, Some(Marks::default()));
         assert!(object.body.is_some_and(|body| body.docker_config.is_none()));
-        let page: Page<WireNamespace> =
-            serde_json::from_value(json!({"metadata": {"continue": null}, "items": null})).expect("a page");
-        assert!(page.items.is_empty() && page.metadata.continue_token.is_empty());
+        let page: PageMetadata = serde_json::from_value(json!({"continue": null})).expect("metadata");
+        assert!(page.continue_token.is_empty() && page.resource_version.is_empty());
     }
 
     #[test]
-    fn list_keeps_its_order_and_duplicates() {
-        let wire = json!({
-            "metadata": {"name": "default", "resourceVersion": "3", "annotations": {ADDED: " regcred=images,, b"}},
-            "imagePullSecrets": [{"name": "b"}, {}, {"name": "b"}],
-        });
-        let object =
-            ServiceAccount::from_wire(serde_json::from_value(wire).expect("a ServiceAccount")).object;
-        assert_eq!(object.image_pull_secrets, ["b", "", "b"]);
-        assert_eq!(render_added(&object.added), "b,regcred=images");
+    fn namespace_keeps_every_label() {
+        let wire = json!({"metadata": {"name": "web", "labels": {"a": "b"}, "deletionTimestamp": "x", "annotations": {"c": "d"}}});
+        let listed = decode::<WireNamespace>(wire.to_string().as_bytes()).expect("a namespace");
+        assert_eq!(listed.object_ref, ObjectRef::cluster_scoped("web"));
+        assert_eq!(
+            (listed.object.labels.get("a").map(String::as_str), listed.object.terminating),
+            (Some("b"), true)
+        );
     }
 }

@@ -1,23 +1,25 @@
 //! The controller's cache of the cluster.
 //!
 //! Pure. In go watch events and the results of our own writes, out comes the namespace that has to be
-//! reconciled again. Anything older than the cached object is ignored, so that the watch event of our own
-//! write changes nothing. The bytes of Secrets that nobody claims are never kept.
+//! reconciled again. An event older than the cached object is ignored, so that the watch event of our own
+//! write changes nothing; a full list replaces what is cached. The bytes of Secrets that nobody claims are never
+//! kept.
 
+mod lists;
 mod orphans;
 mod tombstones;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use secrecy::ExposeSecret;
-
+use self::lists::ListsInProgress;
 use self::orphans::Orphans;
 use self::tombstones::Tombstones;
 use super::drift::ManagedResource;
+use crate::cluster::docker_configs::DockerConfigs;
 use crate::cluster::ownership::evidence::Evidence;
+use crate::cluster::service_account::Annotation;
 use crate::cluster::watch::{ObjectRef, WatchedObject, WatchedResource};
-use crate::cluster::{Cluster, DockerConfigBytes, Namespace, Secret, ServiceAccount, revision};
+use crate::cluster::{Cluster, Namespace, Secret, ServiceAccount, revision};
 use crate::installation::Installation;
 use crate::object_name::{NamespaceName, SecretName};
 use crate::reconcile::claims::Claims;
@@ -31,11 +33,13 @@ pub struct Cache {
     /// Objects that were seen before their namespace was.
     orphans: Orphans,
     /// One copy of each docker config, however many Secrets hold it.
-    docker_configs: Vec<DockerConfigBytes>,
+    docker_configs: DockerConfigs,
     /// Deletions during writes in flight.
     tombstones: Tombstones,
     /// The content of regcred's own namespace, by which Secrets are judged; `None` until it was read.
     pub installation: Option<Installation>,
+    /// Full lists in progress.
+    lists: ListsInProgress,
 }
 
 /// The effect of an event on the cache.
@@ -58,19 +62,28 @@ impl CacheChange {
     }
 }
 
+/// The origin of an observed object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An event of a watch.
+    Watch,
+    /// A full list from a quorum.
+    List,
+}
+
 impl Cache {
-    /// Applies an object that was created or changed.
-    pub fn apply(&mut self, object_ref: ObjectRef, object: WatchedObject) -> CacheChange {
+    /// Applies an object that was created or changed, or that a full list has.
+    pub fn apply(&mut self, object_ref: ObjectRef, object: WatchedObject, origin: Origin) -> CacheChange {
         let ObjectRef { namespace, name } = object_ref;
         match (object, namespace) {
             (WatchedObject::Namespace { labels, terminating }, None) => {
                 self.apply_namespace(name.into(), labels, terminating)
             }
             (WatchedObject::ServiceAccount(object), Some(namespace)) => {
-                self.apply_service_account(&namespace, name, object)
+                self.apply_service_account(&namespace, name, object, origin)
             }
             (WatchedObject::Secret(object), Some(namespace)) => {
-                self.apply_secret(&namespace, name.into(), object)
+                self.apply_secret(&namespace, name.into(), object, origin)
             }
             // ClusterPullSecrets are not cached here; every other kind has the scope above.
             _ => CacheChange::Unchanged,
@@ -100,19 +113,27 @@ impl Cache {
         &mut self,
         namespace: &NamespaceName,
         name: String,
-        object: ServiceAccount,
+        mut object: ServiceAccount,
+        origin: Origin,
     ) -> CacheChange {
-        let cached = self.namespace_mut(namespace);
+        let cached = namespace_mut(&mut self.cluster, &mut self.orphans, namespace);
         let Some(known) = cached.service_accounts.get_mut(&name) else {
             cached.service_accounts.insert(name, object);
             return CacheChange::changed(namespace, Vec::new());
         };
-        if revision(&object.resource_version) <= revision(&known.resource_version) {
-            return CacheChange::Unchanged;
+        let (seen, held) = (revision(&object.resource_version), revision(&known.resource_version));
+        if seen <= held {
+            let object_ref = ObjectRef::namespaced(namespace.clone(), name.clone());
+            let is_newest = origin == Origin::List
+                && seen < held
+                && self.lists.accept_older(&WatchedResource::ServiceAccounts, &object_ref);
+            if !is_newest {
+                return CacheChange::Unchanged;
+            }
         }
         let reverted = reverted_entries(&name, known, &object);
-        let is_same =
-            (&known.image_pull_secrets, &known.added) == (&object.image_pull_secrets, &object.added);
+        object.keep_lost_annotation(known);
+        let is_same = known.has_same_entries(&object);
         *known = object;
         // Only the precondition of the next write changed, not what there is to write.
         if is_same { CacheChange::Unchanged } else { CacheChange::changed(namespace, reverted) }
@@ -123,22 +144,30 @@ impl Cache {
         namespace: &NamespaceName,
         name: SecretName,
         mut object: Secret,
+        origin: Origin,
     ) -> CacheChange {
-        let mut installation = self.installation.take();
-        let cached = self.namespace_mut(namespace);
+        let cached = namespace_mut(&mut self.cluster, &mut self.orphans, namespace);
         let known = cached.secrets.get(&name);
-        let is_newer =
-            known.is_none_or(|known| revision(&object.resource_version) > revision(&known.resource_version));
-        if is_newer {
-            assess(installation.as_mut(), known, namespace, &name, &mut object);
-            cached.secrets.insert(name, object);
+        if let Some(known) = known {
+            let (seen, held) = (revision(&object.resource_version), revision(&known.resource_version));
+            let object_ref = ObjectRef::namespaced(namespace.clone(), name.as_str());
+            let is_newest = seen > held
+                || origin == Origin::List
+                    && seen < held
+                    && self.lists.accept_older(&WatchedResource::Secrets(name.clone()), &object_ref);
+            if !is_newest {
+                return CacheChange::Unchanged;
+            }
         }
-        self.installation = installation;
-        if !is_newer {
-            return CacheChange::Unchanged;
-        }
+        assess(self.installation.as_mut(), known, namespace, &name, &mut object);
+        cached.secrets.insert(name, object);
         // A revert is detected once the Secret has been read.
         CacheChange::changed(namespace, Vec::new())
+    }
+
+    /// Marks the beginning of a full list.
+    pub fn begin_list(&mut self, resource: WatchedResource) {
+        self.lists.begin(resource);
     }
 
     /// Removes an object that was deleted as of the [`revision`] of a `resourceVersion`.
@@ -193,8 +222,14 @@ impl Cache {
         self.tombstones.begin_write(namespace);
     }
 
-    /// Applies a complete list: deletes every cached object that is not in it.
+    /// Applies a complete list: deletes every cached object that is not in it. After etcd was restored from a
+    /// backup, the bytes of Secrets are unknown: their versions may stand for other contents than before.
     pub fn relist(&mut self, resource: &WatchedResource, present: &BTreeSet<ObjectRef>) -> Vec<CacheChange> {
+        if let (true, WatchedResource::Secrets(name)) = (self.lists.end(resource), resource) {
+            for namespace in self.cluster.namespaces.values_mut().chain(self.orphans.values_mut()) {
+                namespace.secrets.get_mut(name).into_iter().for_each(|secret| secret.body = None);
+            }
+        }
         let cached = self.cached_objects(resource);
         let deleted = cached.iter().filter(|object_ref| !present.contains(*object_ref));
         // Absent from the list means deleted, at whatever version it was cached.
@@ -218,6 +253,13 @@ impl Cache {
                 .collect(),
             WatchedResource::ClusterPullSecrets => Vec::new(),
         }
+    }
+
+    /// Returns the namespaces in which a ClusterPullSecret claims the Secret of this name.
+    pub fn claimed_namespaces(&self, name: &SecretName, claims: &Claims) -> BTreeSet<NamespaceName> {
+        let namespaces = self.cluster.namespaces.iter();
+        let claimed = namespaces.filter(|(namespace, it)| claims.holder(name, namespace, it).is_some());
+        claimed.map(|(namespace, _)| namespace.clone()).collect()
     }
 
     /// Fills in the bodies of Secrets that were listed in full, where the list is not older than the cache.
@@ -258,10 +300,14 @@ impl Cache {
                 intern(&mut self.docker_configs, secret, is_claimed);
             }
             let tombstone = tombstones.get(name.as_str()).copied();
+            let object_ref = ObjectRef::namespaced(namespace.clone(), name.as_str());
+            self.lists.record_write(&WatchedResource::Secrets(name.clone()), object_ref);
             merge(&mut cached.secrets, name, written, tombstone, |it| &it.resource_version);
         }
         for (name, written) in std::mem::take(&mut applied.service_accounts) {
             let tombstone = tombstones.get(&name).copied();
+            let object_ref = ObjectRef::namespaced(namespace.clone(), name.clone());
+            self.lists.record_write(&WatchedResource::ServiceAccounts, object_ref);
             merge(&mut cached.service_accounts, name, written, tombstone, |it| &it.resource_version);
         }
     }
@@ -272,7 +318,7 @@ impl Cache {
             namespace.secrets.remove(secret_name);
         }
         self.cluster.unreadable.remove(secret_name);
-        self.docker_configs.retain(|copy| Arc::strong_count(copy) > 1);
+        self.docker_configs.drop_unused();
     }
 
     /// Replaces the content of regcred's own namespace, and judges every Secret by it whose marks are kept.
@@ -297,12 +343,16 @@ impl Cache {
     fn known_namespace_mut(&mut self, namespace: &NamespaceName) -> Option<&mut Namespace> {
         self.cluster.namespaces.get_mut(namespace).or_else(|| self.orphans.get_mut(namespace))
     }
+}
 
-    fn namespace_mut(&mut self, namespace: &NamespaceName) -> &mut Namespace {
-        match self.cluster.namespaces.get_mut(namespace) {
-            Some(known) => known,
-            None => self.orphans.get_or_create(namespace),
-        }
+fn namespace_mut<'a>(
+    cluster: &'a mut Cluster,
+    orphans: &'a mut Orphans,
+    namespace: &NamespaceName,
+) -> &'a mut Namespace {
+    match cluster.namespaces.get_mut(namespace) {
+        Some(known) => known,
+        None => orphans.get_or_create(namespace),
     }
 }
 
@@ -350,39 +400,29 @@ fn assess(
 
 /// Makes Secrets share one copy of equal bytes; drops the bytes that no decision needs: those of a Secret that is
 /// neither regcred's nor going to be taken over.
-fn intern(copies: &mut Vec<DockerConfigBytes>, secret: &mut Secret, is_claimed: bool) {
-    let Some(body) = &mut secret.body else { return };
+fn intern(copies: &mut DockerConfigs, secret: &mut Secret, is_claimed: bool) {
     let is_needed = match &secret.evidence {
         Evidence::Foreign => false,
         Evidence::Labelled(_) => is_claimed,
         Evidence::Unverified(_) | Evidence::Signed(_) | Evidence::Recorded(_) => true,
     };
-    if !is_needed {
-        body.docker_config = None;
-        body.is_dropped = true;
-    }
-    let Some(held) = &mut body.docker_config else { return };
-    // The docker config that is being rolled out was added last.
-    let copy = copies
-        .iter()
-        .rev()
-        .find(|copy| Arc::ptr_eq(copy, held) || copy.expose_secret() == held.expose_secret());
-    match copy {
-        Some(copy) => *held = Arc::clone(copy),
-        None => {
-            copies.retain(|copy| Arc::strong_count(copy) > 1);
-            copies.push(Arc::clone(held));
-        }
-    }
+    copies.intern(secret, is_needed);
 }
 
-/// Returns the entries that regcred added and that another writer removed from the list.
+/// Returns the entries that regcred added and that another writer removed from the list, or from regcred's
+/// annotation.
 fn reverted_entries(name: &str, before: &ServiceAccount, after: &ServiceAccount) -> Vec<ManagedResource> {
+    let (before_list, after_list) = (&before.image_pull_secrets, &after.image_pull_secrets);
+    let is_recorded = !matches!(before.annotation, Annotation::Lost { .. });
     before
         .added
         .keys()
-        .filter(|secret_name| before.image_pull_secrets.contains(*secret_name))
-        .filter(|secret_name| !after.image_pull_secrets.contains(*secret_name))
+        .filter(|secret_name| before_list.contains(secret_name) == Some(true))
+        .filter(|secret_name| match after_list.contains(secret_name) {
+            Some(true) => is_recorded && !after.added.contains_key(*secret_name),
+            Some(false) => true,
+            None => false,
+        })
         .map(|secret_name| ManagedResource::Entry {
             service_account: name.to_owned(),
             secret_name: secret_name.clone(),

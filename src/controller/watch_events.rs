@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::cache::CacheChange;
+use super::cache::{CacheChange, Origin};
 use super::object_state::ObjectState;
 use super::queue::Priority;
 use super::timers::Timer;
@@ -13,7 +13,7 @@ use super::{Controller, TaskResult, backoff};
 use crate::cluster::error::Error;
 use crate::cluster::watch::{ObjectRef, WatchEvent, WatchedObject, WatchedResource, watch};
 use crate::cluster::{self, Secret, revision};
-use crate::object_name::SecretName;
+use crate::object_name::{NamespaceName, SecretName};
 
 /// The pause before a failed list of Secrets is retried, as the back-off after this many failures.
 const LIST_BACKOFF: u32 = 5;
@@ -22,11 +22,17 @@ impl Controller {
     /// Handles a watch event.
     pub(super) fn on_watch_event(&mut self, event: WatchEvent) {
         match event {
-            WatchEvent::Applied(ObjectRef { name, .. }, WatchedObject::ClusterPullSecret(object)) => {
+            WatchEvent::Applied(ObjectRef { name, .. }, WatchedObject::ClusterPullSecret(object))
+            | WatchEvent::Listed(ObjectRef { name, .. }, WatchedObject::ClusterPullSecret(object)) => {
                 self.on_object_applied(&name, &object);
             }
             WatchEvent::Applied(object_ref, object) => {
-                let change = self.cache.apply(object_ref, object);
+                let change = self.cache.apply(object_ref, object, Origin::Watch);
+                self.on_change(change);
+            }
+            WatchEvent::ListStarted(resource) => self.cache.begin_list(resource),
+            WatchEvent::Listed(object_ref, object) => {
+                let change = self.cache.apply(object_ref, object, Origin::List);
                 self.on_change(change);
             }
             WatchEvent::Deleted(WatchedResource::ClusterPullSecrets, ObjectRef { name, .. }, _) => {
@@ -169,8 +175,11 @@ impl Controller {
                 continue;
             }
             let client = self.context.client.clone();
+            let claimed = self.cache.claimed_namespaces(&name, &self.claims);
             self.tasks.spawn_read(async move {
-                let secrets = cluster::list_secrets(&client, &name).await;
+                let is_needed =
+                    |namespace: Option<&NamespaceName>| namespace.is_some_and(|it| claimed.contains(it));
+                let secrets = cluster::list_secrets(&client, &name, is_needed).await;
                 TaskResult::SecretsListed(name, secrets)
             });
         }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::cluster::error::ErrorReason;
 use crate::cluster::script::{conflict, exchange, play, refused};
+use crate::cluster::service_account::EntryList;
 use crate::manifest::cluster_pull_secret::Existing;
 use proptest::prelude::*;
 
@@ -21,22 +22,36 @@ fn service_account(list: &[&str], added: &[&str]) -> ServiceAccount {
         let (name, added_for) = entry.split_once('=').unwrap_or((entry, "images"));
         (name.into(), Some(added_for.to_owned()).filter(|it| !it.is_empty()))
     });
+    let added: BTreeMap<_, _> = added.collect();
     ServiceAccount {
         resource_version: "7".into(),
-        image_pull_secrets: list.iter().map(|name| (*name).into()).collect(),
-        added: added.collect(),
+        image_pull_secrets: list.iter().copied().collect(),
+        annotation: if added.is_empty() { Annotation::Absent } else { Annotation::Present },
+        has_annotations: !added.is_empty(),
+        added,
+    }
+}
+
+/// The ServiceAccount after a patch, or nothing where there is no write.
+fn patched(before: &ServiceAccount, desired: DesiredEntry) -> Option<ServiceAccount> {
+    let owner = owner("regcred");
+    match decide(before, &owner, desired) {
+        Decision::Unchanged => None,
+        Decision::Patch(patch) => {
+            let mut after = before.clone();
+            let has_annotations = !patch.added.is_empty();
+            patch.apply_to(&mut after, &owner.secret_name, ("7".into(), has_annotations));
+            Some(after)
+        }
+        decision => panic!("{decision:?}"),
     }
 }
 
 /// From `(list, added)` to `(list, added)`, or to no write.
 #[track_caller]
 fn check(before: (&[&str], &[&str]), desired: DesiredEntry, after: Option<(&[&str], &[&str])>) {
-    let patch = decide(&service_account(before.0, before.1), &owner("regcred"), desired);
-    let expect = after.map(|(list, added)| {
-        let ServiceAccount { resource_version, image_pull_secrets, added } = service_account(list, added);
-        EntryPatch { resource_version, image_pull_secrets, added }
-    });
-    assert_eq!(patch, expect);
+    let after = after.map(|(list, added)| service_account(list, added));
+    assert_eq!(patched(&service_account(before.0, before.1), desired), after);
 }
 
 #[test]
@@ -51,7 +66,10 @@ fn entry_added_for_another_one_is_taken_over() {
 
 #[test]
 fn every_entry_of_a_deleted_secret_is_removed() {
-    check((&["b", "regcred", "a", "regcred"], &[]), DesiredEntry::Dangling, Some((&["b", "a"], &[])));
+    // One entry at a time, from the end: the places of the others do not move.
+    let twice: (&[&str], &[&str]) = (&["b", "regcred", "a", "regcred"], &[]);
+    check(twice, DesiredEntry::Dangling, Some((&["b", "regcred", "a"], &[])));
+    check((&["b", "regcred", "a"], &[]), DesiredEntry::Dangling, Some((&["b", "a"], &[])));
     check((&["regcred"], &["regcred"]), DesiredEntry::Dangling, Some((&[], &[])));
     check((&["b"], &["regcred"]), DesiredEntry::Dangling, Some((&["b"], &[])));
     check((&["b"], &[]), DesiredEntry::Dangling, None);
@@ -87,6 +105,21 @@ fn missing_entry_is_removed_from_the_annotation() {
     check((&["a"], &["regcred"]), DesiredEntry::Absent, Some((&["a"], &[])));
 }
 
+#[tokio::test]
+async fn entries_of_a_deleted_secret_are_removed_one_by_one() {
+    let script = vec![exchange(PATCH, 200, shown("8", &[])), exchange(PATCH, 200, shown("9", &[]))];
+    let (outcome, bodies) = play(script, async |client| {
+        let mut observed = service_account(&["regcred", "a", "regcred"], &[]);
+        let owner = owner("regcred");
+        apply(&client, &"web".into(), "default", &mut observed, &owner, DesiredEntry::Dangling).await
+    })
+    .await;
+    assert_eq!(outcome, Ok(Outcome::Patched));
+    let removed: Vec<_> = bodies.iter().map(|body| body[2]["path"].clone()).collect();
+    assert_eq!(removed, ["/imagePullSecrets/2", "/imagePullSecrets/0"]);
+    assert_eq!(bodies[1][0]["value"], "8", "each tests the version before it");
+}
+
 const GET: &str = "GET /api/v1/namespaces/web/serviceaccounts/default";
 const PATCH: &str = "PATCH /api/v1/namespaces/web/serviceaccounts/default?&fieldManager=regcred";
 
@@ -108,26 +141,113 @@ async fn add(client: Client) -> Result<Outcome, Error> {
     .await
 }
 
+/// The operations of a JSON patch at a version, without the test of the version.
+fn operations(body: &Json, resource_version: &str) -> Vec<Json> {
+    let mut operations = body.as_array().cloned().expect("a JSON patch");
+    let test = json!({"op": "test", "path": "/metadata/resourceVersion", "value": resource_version});
+    assert_eq!(operations.remove(0), test);
+    operations
+}
+
 #[tokio::test(start_paused = true)]
-async fn conflict_rereads_and_keeps_other_entries() {
-    let script = vec![
-        conflict(PATCH),
-        exchange(GET, 200, shown("9", &["a", "b"])),
-        exchange(PATCH, 200, shown("10", &[])),
+async fn conflict_rereads_and_appends_to_the_new_list() {
+    let failed_test = "the server rejected our request due to an error in our request";
+    let mut failed = refused(PATCH, 422, "Invalid");
+    failed.response["message"] = failed_test.into();
+    for conflict in [conflict(PATCH), failed] {
+        let script = vec![
+            conflict,
+            exchange(GET, 200, shown("9", &["a", "b"])),
+            exchange(PATCH, 200, shown("10", &[])),
+        ];
+        let (outcome, bodies) = play(script, add).await;
+        assert_eq!(outcome, Ok(Outcome::Patched));
+        let expect = [
+            json!({"op": "add", "path": "/imagePullSecrets/-", "value": {"name": "regcred"}}),
+            json!({"op": "add", "path": "/metadata/annotations", "value": {ADDED: "regcred=images"}}),
+        ];
+        assert_eq!(operations(&bodies[0], "7"), expect);
+        assert_eq!(operations(&bodies[2], "9"), expect);
+    }
+}
+
+#[tokio::test]
+async fn rejected_object_is_not_a_conflict() {
+    let script = vec![refused(PATCH, 422, "ServiceAccount \"default\" is invalid")];
+    assert_eq!(play(script, add).await.0.map_err(|error| error.reason()), Err(ErrorReason::Invalid));
+}
+
+#[test]
+fn operations_fit_the_lists_that_exist() {
+    let annotation = "/metadata/annotations/regcred.dev~1image-pull-secrets";
+    let operations = |observed: &ServiceAccount, desired| {
+        let Decision::Patch(patch) = decide(observed, &owner("regcred"), desired) else { panic!("no patch") };
+        patch.operations(observed, &"regcred".into()).split_off(1)
+    };
+    let empty = ServiceAccount { has_annotations: true, ..service_account(&[], &[]) };
+    let expect = [
+        json!({"op": "add", "path": "/imagePullSecrets", "value": [{"name": "regcred"}]}),
+        json!({"op": "add", "path": annotation, "value": "regcred=images"}),
     ];
-    let (outcome, bodies) = play(script, add).await;
-    assert_eq!(outcome, Ok(Outcome::Patched));
-    assert_eq!(bodies[0]["metadata"]["resourceVersion"], "7");
-    let expect = json!({
-        "metadata": {"resourceVersion": "9", "annotations": {ADDED: "regcred=images"}},
-        "imagePullSecrets": [{"name": "a"}, {"name": "b"}, {"name": "regcred"}],
-    });
-    assert_eq!(bodies[2], expect);
+    assert_eq!(operations(&empty, DesiredEntry::Present), expect);
+    let twice = service_account(&["regcred", "a", "regcred", "b"], &["regcred", "other"]);
+    let expect = [
+        json!({"op": "test", "path": "/imagePullSecrets/2/name", "value": "regcred"}),
+        json!({"op": "remove", "path": "/imagePullSecrets/2"}),
+        json!({"op": "add", "path": annotation, "value": "other=images"}),
+    ];
+    assert_eq!(operations(&twice, DesiredEntry::Absent), expect);
+    let last = service_account(&["a"], &["regcred"]);
+    assert_eq!(operations(&last, DesiredEntry::Absent), [json!({"op": "remove", "path": annotation})]);
+}
+
+#[test]
+fn lost_annotation_is_written_again_without_a_second_entry() {
+    let mut lost = service_account(&["regcred"], &[]);
+    lost.keep_lost_annotation(&service_account(&["regcred"], &["regcred"]));
+    assert_eq!(patched(&lost, DesiredEntry::Present), Some(service_account(&["regcred"], &["regcred"])));
+    assert_eq!(patched(&lost, DesiredEntry::Absent), Some(service_account(&[], &[])));
+}
+
+#[test]
+fn annotation_never_grows_beyond_its_limit() {
+    let long = "a".repeat(MAX_ANNOTATION_BYTES - 10);
+    let full = service_account(&[], &[&long]);
+    assert_eq!(decide(&full, &owner("regcred"), DesiredEntry::Present), Decision::Malformed);
+    let malformed =
+        ServiceAccount { annotation: Annotation::Malformed, ..service_account(&["regcred"], &[]) };
+    assert_eq!(decide(&malformed, &owner("regcred"), DesiredEntry::Present), Decision::Malformed);
+}
+
+#[tokio::test]
+async fn long_list_is_read_once_before_the_patch() {
+    let names: Vec<_> = (0..2000).map(|n| format!("own-{n}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let script = vec![exchange(GET, 200, shown("8", &names)), exchange(PATCH, 200, shown("9", &[]))];
+    let mut observed = ServiceAccount {
+        image_pull_secrets: names.iter().copied().collect::<EntryList>(),
+        ..service_account(&[], &[])
+    };
+    let act = async |client: Client| {
+        let (owner, namespace) = (owner("regcred"), "web".into());
+        let patch = apply(&client, &namespace, "default", &mut observed, &owner, DesiredEntry::Present).await;
+        assert_eq!(patch, Ok(Outcome::Patched));
+        // From then on the entry is known, and so is its index.
+        assert_eq!(decide(&observed, &owner, DesiredEntry::Present), Decision::Unchanged);
+        decide(&observed, &owner, DesiredEntry::Absent)
+    };
+    let (decision, _) = play(script, act).await;
+    assert!(
+        matches!(decision, Decision::Patch(EntryPatch { list: ListChange::Remove(2000), .. })),
+        "{decision:?}"
+    );
 }
 
 #[tokio::test]
 async fn second_patch_of_a_list_builds_on_the_first() {
-    let script = vec![exchange(PATCH, 200, shown("8", &[])), exchange(PATCH, 200, shown("9", &[]))];
+    let mut annotated = shown("8", &[]);
+    annotated["metadata"]["annotations"] = json!({"x": "y"});
+    let script = vec![exchange(PATCH, 200, annotated), exchange(PATCH, 200, shown("9", &[]))];
     let ((), bodies) = play(script, async |client| {
         let mut observed = service_account(&["a"], &[]);
         for secret_name in ["one", "two"] {
@@ -142,10 +262,15 @@ async fn second_patch_of_a_list_builds_on_the_first() {
             .await
             .expect("a patch");
         }
+        assert_eq!(observed.image_pull_secrets.names(), ["a", "one", "two"]);
     })
     .await;
-    assert_eq!(bodies[1]["metadata"]["resourceVersion"], "8");
-    assert_eq!(bodies[1]["imagePullSecrets"], json!([{"name": "a"}, {"name": "one"}, {"name": "two"}]));
+    let annotation = "/metadata/annotations/regcred.dev~1image-pull-secrets";
+    let expect = [
+        json!({"op": "add", "path": "/imagePullSecrets/-", "value": {"name": "two"}}),
+        json!({"op": "add", "path": annotation, "value": "one=images,two=images"}),
+    ];
+    assert_eq!(operations(&bodies[1], "8"), expect);
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,22 +294,18 @@ async fn endless_conflict_is_given_up_and_reported() {
     assert_eq!(play(script, add).await.0.map_err(|error| error.reason()), Err(ErrorReason::Changed));
 }
 
-fn others_of(names: &[SecretName]) -> Vec<&SecretName> {
-    names.iter().filter(|name| **name != "regcred").collect()
-}
-
 proptest! {
     #[test]
     fn other_entries_keep_their_place(list in proptest::collection::vec("[a-d]|regcred", 0..8), ours in any::<bool>(), named in any::<bool>()) {
-        let mut before = ServiceAccount { image_pull_secrets: list.into_iter().map(SecretName::from).collect(), ..ServiceAccount::default() };
-        if ours {
-            before.added.insert("regcred".into(), Some("images".into()));
-        }
+        let list: Vec<_> = list.iter().map(String::as_str).collect();
+        let before = service_account(&list, if ours { &["regcred"] } else { &[] });
         let desired = if named { DesiredEntry::Present } else { DesiredEntry::Absent };
-        if let Some(patch) = decide(&before, &owner("regcred"), desired) {
-            prop_assert_eq!(others_of(&patch.image_pull_secrets), others_of(&before.image_pull_secrets));
-            let after = ServiceAccount { resource_version: String::new(), image_pull_secrets: patch.image_pull_secrets, added: patch.added };
-            prop_assert_eq!(decide(&after, &owner("regcred"), desired), None, "a second decision writes nothing");
+        if let Some(after) = patched(&before, desired) {
+            let others = |it: &ServiceAccount| -> Vec<String> {
+                it.image_pull_secrets.names().into_iter().filter(|name| *name != "regcred").map(str::to_owned).collect()
+            };
+            prop_assert_eq!(others(&after), others(&before));
+            prop_assert_eq!(patched(&after, desired), None, "a second decision writes nothing");
         }
     }
 }

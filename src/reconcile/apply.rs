@@ -145,12 +145,17 @@ pub fn dry_run_target(plan: &NamespacePlan, target: &Target) -> NamespaceReport 
         }
     };
     for (owner, entry_change) in target.entry_changes() {
-        let patch = plan.patch(entry_change, owner);
-        let outcome = if patch.is_some() { patcher::Outcome::Patched } else { patcher::Outcome::Unchanged };
-        report.add_service_account(&entry_change.service_account, Ok(outcome));
-        report.changes.extend(patch.map(|_| {
-            PlannedChange::from_entry(&entry_change.service_account, entry_change.desired, &owner.secret_name)
-        }));
+        let service_account = &entry_change.service_account;
+        let outcome = match plan.decide_entry(entry_change, owner) {
+            patcher::Decision::Unchanged => Ok(patcher::Outcome::Unchanged),
+            patcher::Decision::Read | patcher::Decision::Patch(_) => Ok(patcher::Outcome::Patched),
+            patcher::Decision::Malformed => Err(patcher::malformed()),
+        };
+        if outcome == Ok(patcher::Outcome::Patched) {
+            let change = PlannedChange::from_entry(service_account, entry_change.desired, &owner.secret_name);
+            report.changes.push(change);
+        }
+        report.add_service_account(service_account, outcome);
     }
     report.changes.extend(previous.iter().map(|_| PlannedChange::SecretRemoved));
     if let Action::Apply { missing, .. } = action {

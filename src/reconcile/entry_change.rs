@@ -56,7 +56,7 @@ pub(super) fn has_own_secret(namespace: &Namespace, owner: &Ownership) -> bool {
 pub(super) fn entries_to_remove(namespace: &Namespace, owner: &Ownership) -> Vec<EntryChange> {
     let has_secret = has_own_secret(namespace, owner);
     let changes = namespace.service_accounts.iter().filter_map(|(name, it)| {
-        let desired = if has_secret && it.image_pull_secrets.contains(&owner.secret_name) {
+        let desired = if has_secret && it.image_pull_secrets.contains(&owner.secret_name) != Some(false) {
             DesiredEntry::Dangling
         } else if is_own_entry(it, namespace, owner) {
             DesiredEntry::Absent

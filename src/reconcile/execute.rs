@@ -85,8 +85,7 @@ pub async fn execute(client: &Client, plan: NamespacePlan) -> Applied {
     let NamespacePlan { name, secrets, service_accounts, targets } = plan;
     let secrets_before: BTreeMap<_, _> =
         secrets.iter().map(|(name, it)| (name.clone(), secret_key(it))).collect();
-    let accounts_before: BTreeMap<_, _> =
-        service_accounts.iter().map(|(name, it)| (name.clone(), it.resource_version.clone())).collect();
+    let accounts_before = service_accounts.clone();
     let mut executor = NamespaceExecutor {
         client,
         namespace: &name,
@@ -116,8 +115,9 @@ pub async fn execute(client: &Client, plan: NamespacePlan) -> Applied {
         is_other.then_some((name, AfterWrite { before, now, is_written }))
     });
     let service_accounts = service_accounts.into_iter().filter_map(|(name, now)| {
-        let before = accounts_before.get(&name).cloned().unwrap_or_default();
-        let is_other = now.as_ref().is_none_or(|it| it.resource_version != before);
+        let before = accounts_before.get(&name);
+        let is_other = before != now.as_ref();
+        let before = before.map(|it| it.resource_version.clone()).unwrap_or_default();
         is_other.then_some((name, AfterWrite { before, now, is_written: true }))
     });
     Applied {

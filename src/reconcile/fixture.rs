@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::ownership::evidence::Evidence;
+use crate::cluster::service_account::Annotation;
 use crate::cluster::{Cluster, Namespace, PULL_SECRET_TYPE, Secret, SecretBody, ServiceAccount};
 use crate::credential::{Credential, StoreKey, StoredValue};
 use crate::docker_config::DockerConfig;
@@ -105,10 +106,13 @@ pub(crate) fn secret(resource_version: &str, entries: &[(&str, &str, &str)]) -> 
 }
 
 pub(crate) fn service_account(list: &[&str], added: &[&str]) -> ServiceAccount {
+    let is_annotated = !added.is_empty();
     ServiceAccount {
         resource_version: "3".into(),
-        image_pull_secrets: list.iter().map(|name| (*name).into()).collect(),
+        image_pull_secrets: list.iter().copied().collect(),
         added: added.iter().map(|name| ((*name).into(), Some("images".to_owned()))).collect(),
+        annotation: if is_annotated { Annotation::Present } else { Annotation::Absent },
+        has_annotations: is_annotated,
     }
 }
 

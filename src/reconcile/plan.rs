@@ -117,11 +117,9 @@ impl NamespacePlan {
         };
         writes_secret
             || !target.previous.is_empty()
-            || target
-                .action
-                .entry_changes()
-                .iter()
-                .any(|entry_change| self.patch(entry_change, &target.owner).is_some())
+            || target.action.entry_changes().iter().any(|entry_change| {
+                self.decide_entry(entry_change, &target.owner) != patcher::Decision::Unchanged
+            })
     }
 
     /// Returns true if any target needs a request.
@@ -129,11 +127,13 @@ impl NamespacePlan {
         self.targets.iter().any(|target| self.has_work(target))
     }
 
-    /// Returns the patch of the observed ServiceAccount that makes this change; `None` is no write.
+    /// Decides about this change by the observed ServiceAccount.
     #[must_use]
-    pub fn patch(&self, entry_change: &EntryChange, owner: &Ownership) -> Option<patcher::EntryPatch> {
-        let observed = self.service_accounts.get(&entry_change.service_account)?;
-        patcher::decide(observed, owner, entry_change.desired)
+    pub fn decide_entry(&self, entry_change: &EntryChange, owner: &Ownership) -> patcher::Decision {
+        match self.service_accounts.get(&entry_change.service_account) {
+            Some(observed) => patcher::decide(observed, owner, entry_change.desired),
+            None => patcher::Decision::Unchanged,
+        }
     }
 }
 

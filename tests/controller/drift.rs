@@ -83,6 +83,28 @@ async fn removed_entry_is_restored_at_once_after_existing_entries() {
 }
 
 #[tokio::test]
+async fn removed_annotation_is_put_back_without_another_entry() {
+    let cluster = test_cluster("drift-annotation", 2).await;
+    let _controller = cluster.start_synced("one").await;
+    let namespace = "drift-annotation-000";
+    let path = ACCOUNT.replace("NAMESPACE", namespace);
+    let annotation = "regcred.dev/image-pull-secrets";
+    let before = cluster.kube.get(&path).await.expect("a ServiceAccount");
+    let mark = cluster.mark();
+
+    let removal = json!({"metadata": {"annotations": {annotation: null}}});
+    cluster.kube.patch(&path, &removal).await.expect("a patch");
+    until("the annotation is put back", async || {
+        let account = cluster.kube.get(&path).await.expect("a ServiceAccount");
+        account["metadata"]["annotations"] == before["metadata"]["annotations"]
+    })
+    .await;
+    assert_eq!(before["metadata"]["annotations"][annotation], format!("regcred={}", cluster.name));
+    assert_eq!(cluster.references(namespace, "default").await, ["regcred"]);
+    assert_eq!(cluster.writes(mark).await, [format!("patch serviceaccounts {namespace}/default 200")]);
+}
+
+#[tokio::test]
 async fn repeated_reverts_are_reported_and_retried_with_back_off() {
     let cluster = test_cluster("drift-contest", 2).await;
     let controller = cluster.start_synced("one").await;

@@ -235,3 +235,45 @@ async fn two_objects_on_one_service_account_make_one_write_each() {
     assert_eq!(writes.len(), 12, "{writes:?}");
     assert_eq!(cluster.references("sa-both-000", "default").await, ["regcred", "second"]);
 }
+
+/// The list is appended to and removed from by its index; it is never sent as a whole.
+#[tokio::test]
+async fn long_list_gets_and_loses_one_entry() {
+    let cluster = test_cluster("sa-long", 1).await;
+    cluster.put_password("pw").await;
+    let path = PATH.replace("NAMESPACE", "sa-long-000");
+    let own: Vec<_> = (0..3000).map(|n| format!("own-{n}")).collect();
+    let entries: Vec<_> = own.iter().map(|name| json!({"name": name})).collect();
+    cluster.kube.patch(&path, &json!({"imagePullSecrets": entries})).await.expect("a patch");
+    let registries = [("ghcr.io", "vault", "sa-long/ghcr")];
+    for _ in 0..2 {
+        let run = cluster.rotate(&cluster.manifests(&registries), &[]).await;
+        assert_eq!(run.code, 0, "{run:?}");
+        let references = cluster.references("sa-long-000", "default").await;
+        assert_eq!(
+            (&references[..3000], &references[3000..]),
+            (own.as_slice(), ["regcred".to_owned()].as_slice())
+        );
+    }
+
+    let mut nothing = cluster.cluster_pull_secret(cluster.name);
+    nothing["spec"]["registries"] = harness::registries(&registries);
+    nothing["spec"]["namespaces"] = json!({"include": []});
+    let run = cluster.rotate(&cluster.manifests_with(&[&nothing]), &[]).await;
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(cluster.references("sa-long-000", "default").await, own);
+}
+
+/// An annotation that regcred cannot have written is reported, and stops nothing else.
+#[tokio::test]
+async fn oversized_annotation_is_reported_as_a_problem_of_its_account() {
+    let cluster = test_cluster("sa-malformed", 2).await;
+    cluster.put_password("pw").await;
+    let annotation =
+        json!({"metadata": {"annotations": {"regcred.dev/image-pull-secrets": "a".repeat(1025)}}});
+    cluster.kube.patch(&PATH.replace("NAMESPACE", "sa-malformed-000"), &annotation).await.expect("a patch");
+    let run = cluster.rotate(&cluster.manifests(&[("ghcr.io", "vault", "sa-malformed/ghcr")]), &[]).await;
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(format!("{run:?}").contains("would be longer than 1024 bytes, or is"), "{run:?}");
+    assert_eq!(cluster.references("sa-malformed-001", "default").await, ["regcred"]);
+}

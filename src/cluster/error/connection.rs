@@ -26,6 +26,11 @@ impl From<&kube::Error> for Error {
 /// no output of a credential plugin.
 #[must_use]
 pub fn connection_failure(error: &kube::Error) -> String {
+    describe(error)
+}
+
+/// Returns the same for any error of a response, such as one that broke off.
+pub(super) fn describe(error: &(dyn StdError + 'static)) -> String {
     if let Some(error) = chain(error).find_map(|cause| cause.downcast_ref::<AuthError>()) {
         return credential_failure(error);
     }

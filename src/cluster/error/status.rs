@@ -66,10 +66,19 @@ impl From<&Status> for Error {
             409 if status.is_already_exists() => Self::AlreadyExists(object_or_code(status)),
             409 => Self::Changed(object_or_code(status)),
             410 => Self::Expired,
+            422 if is_failed_json_patch(status) => Self::Changed(object_or_code(status)),
             429 | 500.. => Self::Unavailable(Detail::from_own_words(code(status))),
             _ => Self::Invalid(invalid(status)),
         }
     }
+}
+
+/// Returns true if a JSON patch could not be applied: its `test` of the `resourceVersion` failed, because the
+/// object was changed. A validation names the object and its invalid fields instead.
+fn is_failed_json_patch(status: &Status) -> bool {
+    let has_causes = details(status).is_some_and(|details| !details.causes.is_empty());
+    !has_causes
+        && status.message.starts_with("the server rejected our request due to an error in our request")
 }
 
 fn has_cause(status: &Status, reason: &str) -> bool {

@@ -1,6 +1,10 @@
 //! Events and writes that change the cache, and those that do not.
 
+use std::sync::Arc;
+
+use super::Origin::{List, Watch};
 use super::*;
+use crate::cluster::DockerConfigBytes;
 use crate::cluster::ownership::evidence::Marks;
 use crate::cluster::ownership::key::OwnershipKey;
 use crate::reconcile::claims::Others;
@@ -34,7 +38,7 @@ fn entry(resource_version: &str, list: &[&str]) -> ServiceAccount {
 /// A cache of one namespace, `web`, with the managed Secret and the entry, written at 5 and 6.
 fn cache() -> Cache {
     let mut cache = Cache::default();
-    cache.apply(cluster_scoped("web"), namespace("a", false));
+    cache.apply(cluster_scoped("web"), namespace("a", false), Watch);
     cache.begin_write(&"web".into());
     cache.finish_write(&"web".into(), &mut written(), &Claims::default());
     cache
@@ -77,16 +81,16 @@ fn managed_secret() -> ManagedResource {
 fn event_of_own_write_changes_nothing() {
     let mut cache = cache();
     assert_eq!(
-        cache.apply(web("regcred"), WatchedObject::Secret(metadata_only("5"))),
+        cache.apply(web("regcred"), WatchedObject::Secret(metadata_only("5")), Watch),
         CacheChange::Unchanged
     );
     assert_eq!(
-        cache.apply(web("default"), WatchedObject::ServiceAccount(entry("6", &["regcred"]))),
+        cache.apply(web("default"), WatchedObject::ServiceAccount(entry("6", &["regcred"])), Watch),
         CacheChange::Unchanged
     );
     // Neither does a late event from before it.
     assert_eq!(
-        cache.apply(web("default"), WatchedObject::ServiceAccount(entry("4", &[]))),
+        cache.apply(web("default"), WatchedObject::ServiceAccount(entry("4", &[])), Watch),
         CacheChange::Unchanged
     );
     assert_eq!(
@@ -99,7 +103,7 @@ fn event_of_own_write_changes_nothing() {
 #[test]
 fn edited_secret_has_to_be_read_again() {
     let mut cache = cache();
-    let change = cache.apply(web("regcred"), WatchedObject::Secret(metadata_only("9")));
+    let change = cache.apply(web("regcred"), WatchedObject::Secret(metadata_only("9")), Watch);
     assert_eq!(reverted(change), Some(Vec::new()), "a revert is detected once it was read");
     assert!(cache.cluster.namespaces["web"].secrets["regcred"].body.is_none());
 }
@@ -107,7 +111,7 @@ fn edited_secret_has_to_be_read_again() {
 #[test]
 fn removed_resource_is_reported_as_reverted() {
     let mut cache = cache();
-    let change = cache.apply(web("default"), WatchedObject::ServiceAccount(entry("9", &["own"])));
+    let change = cache.apply(web("default"), WatchedObject::ServiceAccount(entry("9", &["own"])), Watch);
     assert_eq!(reverted(change), Some(vec![managed_entry()]));
     let change = cache.delete(&WatchedResource::Secrets("regcred".into()), &web("regcred"), 9);
     assert_eq!(reverted(change), Some(vec![managed_secret()]));
@@ -117,7 +121,7 @@ fn removed_resource_is_reported_as_reverted() {
 #[test]
 fn unrelated_change_updates_resource_version_only() {
     let mut cache = cache();
-    let change = cache.apply(web("default"), WatchedObject::ServiceAccount(entry("9", &["regcred"])));
+    let change = cache.apply(web("default"), WatchedObject::ServiceAccount(entry("9", &["regcred"])), Watch);
     assert_eq!(change, CacheChange::Unchanged);
     assert_eq!(cache.cluster.namespaces["web"].service_accounts["default"].resource_version, "9");
 }
@@ -125,18 +129,18 @@ fn unrelated_change_updates_resource_version_only() {
 #[test]
 fn namespace_changes_by_labels_and_termination_only() {
     let mut cache = cache();
-    assert_eq!(cache.apply(cluster_scoped("web"), namespace("a", false)), CacheChange::Unchanged);
-    assert_eq!(reverted(cache.apply(cluster_scoped("web"), namespace("b", false))), Some(Vec::new()));
-    assert_eq!(reverted(cache.apply(cluster_scoped("web"), namespace("b", true))), Some(Vec::new()));
+    assert_eq!(cache.apply(cluster_scoped("web"), namespace("a", false), Watch), CacheChange::Unchanged);
+    assert_eq!(reverted(cache.apply(cluster_scoped("web"), namespace("b", false), Watch)), Some(Vec::new()));
+    assert_eq!(reverted(cache.apply(cluster_scoped("web"), namespace("b", true), Watch)), Some(Vec::new()));
     assert!(cache.cluster.namespaces["web"].secrets["regcred"].has_known_data(), "its content stays cached");
 }
 
 #[test]
 fn object_seen_before_its_namespace_is_kept() {
     let mut cache = Cache::default();
-    cache.apply(web("default"), WatchedObject::ServiceAccount(entry("3", &[])));
+    cache.apply(web("default"), WatchedObject::ServiceAccount(entry("3", &[])), Watch);
     assert!(cache.cluster.namespaces.is_empty());
-    cache.apply(cluster_scoped("web"), namespace("a", false));
+    cache.apply(cluster_scoped("web"), namespace("a", false), Watch);
     assert!(cache.cluster.namespaces["web"].service_accounts.contains_key("default"));
 }
 
@@ -160,12 +164,17 @@ fn docker_config<'a>(cache: &'a Cache, namespace: &str, name: &str) -> Option<&'
 #[test]
 fn equal_docker_configs_are_interned_and_foreign_ones_dropped() {
     let mut cache = cache();
-    cache.apply(cluster_scoped("db"), namespace("a", false));
+    cache.apply(cluster_scoped("db"), namespace("a", false), Watch);
     let foreign = Secret { evidence: Evidence::Foreign, ..secret("8", &[("ghcr.io", "1", "theirs")]) };
-    cache.apply(ObjectRef::namespaced("db".into(), "regcred"), WatchedObject::Secret(metadata_only("7")));
+    cache.apply(
+        ObjectRef::namespaced("db".into(), "regcred"),
+        WatchedObject::Secret(metadata_only("7")),
+        Watch,
+    );
     cache.apply(
         web("other"),
         WatchedObject::Secret(Secret { evidence: Evidence::Foreign, ..metadata_only("8") }),
+        Watch,
     );
     let listed = vec![
         (ObjectRef::namespaced("db".into(), "regcred"), secret("7", &[("ghcr.io", "1", "pw")])),
@@ -207,9 +216,9 @@ fn secret_deleted_during_list_stays_deleted() {
 #[test]
 fn recreated_namespace_keeps_its_newer_objects() {
     let mut cache = cache();
-    cache.apply(web("builder"), WatchedObject::ServiceAccount(entry("30", &[])));
+    cache.apply(web("builder"), WatchedObject::ServiceAccount(entry("30", &[])), Watch);
     cache.delete(&WatchedResource::Namespaces, &cluster_scoped("web"), 20);
-    cache.apply(cluster_scoped("web"), namespace("a", false));
+    cache.apply(cluster_scoped("web"), namespace("a", false), Watch);
     let namespace = &cache.cluster.namespaces["web"];
     assert_eq!(namespace.service_accounts.keys().collect::<Vec<_>>(), ["builder"]);
     assert!(namespace.secrets.is_empty() && cache.orphans.iter().next().is_none());
@@ -238,7 +247,7 @@ fn evidence(cache: &Cache) -> &Evidence {
 /// A cache that knows the key of the installation, with the Secret that was written at 5.
 fn judging_cache() -> Cache {
     let mut cache = Cache::default();
-    cache.apply(cluster_scoped("web"), namespace("a", false));
+    cache.apply(cluster_scoped("web"), namespace("a", false), Watch);
     cache.set_installation(Installation::new(Arc::new(OwnershipKey::new("a", &[1; 32], None)), 16));
     let mut written = written();
     let secret = written.secrets.get_mut("regcred").and_then(|it| it.now.as_mut()).expect("a Secret");
@@ -251,26 +260,26 @@ fn judging_cache() -> Cache {
 #[test]
 fn written_secret_stays_ours_without_its_labels() {
     let mut cache = judging_cache();
-    cache.apply(web("regcred"), observed("9", UID, false));
+    cache.apply(web("regcred"), observed("9", UID, false), Watch);
     assert_eq!(*evidence(&cache), Evidence::Recorded("images".into()));
     // Also after a deletion was missed, by the record alone.
     cache.delete(&WatchedResource::Secrets("regcred".into()), &web("regcred"), 10);
-    cache.apply(web("regcred"), observed("11", UID, false));
+    cache.apply(web("regcred"), observed("11", UID, false), Watch);
     assert_eq!(*evidence(&cache), Evidence::Recorded("images".into()));
 }
 
 #[test]
 fn labels_on_another_uid_prove_nothing() {
     let mut cache = judging_cache();
-    cache.apply(web("regcred"), observed("9", OTHER_UID, true));
+    cache.apply(web("regcred"), observed("9", OTHER_UID, true), Watch);
     assert_eq!(*evidence(&cache), Evidence::Labelled(Some("images".into())));
 }
 
 #[test]
 fn secret_seen_before_the_key_is_judged_by_it_later() {
     let mut cache = Cache::default();
-    cache.apply(cluster_scoped("web"), namespace("a", false));
-    cache.apply(web("regcred"), observed("9", UID, true));
+    cache.apply(cluster_scoped("web"), namespace("a", false), Watch);
+    cache.apply(web("regcred"), observed("9", UID, true), Watch);
     assert_eq!(*evidence(&cache), Evidence::Foreign, "nothing is decided yet");
     let mut installation = Installation::new(Arc::new(OwnershipKey::new("a", &[1; 32], None)), 16);
     installation.owned.record_write(&"web".into(), &"regcred".into(), "heir", (UID, "9"));
@@ -281,12 +290,12 @@ fn secret_seen_before_the_key_is_judged_by_it_later() {
 #[test]
 fn labels_count_until_there_is_a_key() {
     let mut cache = Cache::default();
-    cache.apply(cluster_scoped("web"), namespace("a", false));
+    cache.apply(cluster_scoped("web"), namespace("a", false), Watch);
     cache.set_installation(Installation::default());
-    cache.apply(web("regcred"), observed("9", UID, true));
+    cache.apply(web("regcred"), observed("9", UID, true), Watch);
     assert_eq!(*evidence(&cache), Evidence::Unverified("images".into()));
     cache.set_installation(Installation::new(Arc::new(OwnershipKey::new("a", &[1; 32], None)), 16));
-    cache.apply(web("regcred"), observed("10", UID, true));
+    cache.apply(web("regcred"), observed("10", UID, true), Watch);
     assert_eq!(*evidence(&cache), Evidence::Labelled(Some("images".into())));
 }
 
@@ -297,10 +306,97 @@ fn bytes_of_a_copy_are_kept_only_where_it_is_claimed() {
         (Claims::new(&[Arc::new(cluster_pull_secret("images", &["ghcr.io"]))], Others::Unknown), true),
     ] {
         let mut cache = judging_cache();
-        cache.apply(web("regcred"), observed("9", OTHER_UID, true));
+        cache.apply(web("regcred"), observed("9", OTHER_UID, true), Watch);
         let WatchedObject::Secret(copy) = observed("9", OTHER_UID, true) else { unreachable!() };
         let body = secret("9", &[("ghcr.io", "1", "pw")]).body;
         cache.fill_bodies(vec![(web("regcred"), Secret { body, ..copy })], &claims);
         assert_eq!(docker_config(&cache, "web", "regcred").is_some(), is_kept);
     }
+}
+
+#[test]
+fn removed_annotation_is_reported_and_kept() {
+    let mut cache = cache();
+    let bare = ServiceAccount { resource_version: "9".into(), ..service_account(&["regcred"], &[]) };
+    let change = cache.apply(web("default"), WatchedObject::ServiceAccount(bare), Watch);
+    assert_eq!(reverted(change), Some(vec![managed_entry()]));
+    let kept = &cache.cluster.namespaces["web"].service_accounts["default"];
+    assert_eq!(kept.annotation, Annotation::Lost { is_present: false });
+    assert!(kept.added.contains_key("regcred"));
+    // Another change while it is lost is no second revert.
+    let later = ServiceAccount { resource_version: "10".into(), ..service_account(&["a", "regcred"], &[]) };
+    let change = cache.apply(web("default"), WatchedObject::ServiceAccount(later), Watch);
+    assert_eq!(reverted(change), Some(Vec::new()));
+}
+
+#[test]
+fn unseen_annotation_stays_foreign() {
+    let mut cache = Cache::default();
+    cache.apply(cluster_scoped("web"), namespace("a", false), Watch);
+    for version in ["3", "4"] {
+        let foreign =
+            ServiceAccount { resource_version: version.into(), ..service_account(&["regcred"], &[]) };
+        cache.apply(web("default"), WatchedObject::ServiceAccount(foreign), Watch);
+    }
+    let kept = &cache.cluster.namespaces["web"].service_accounts["default"];
+    assert_eq!((kept.annotation, kept.added.len()), (Annotation::Absent, 0));
+}
+
+#[test]
+fn list_of_a_restored_etcd_replaces_newer_objects() {
+    let mut cache = cache();
+    let secrets = WatchedResource::Secrets("regcred".into());
+    cache.begin_list(secrets.clone());
+    cache.begin_list(WatchedResource::ServiceAccounts);
+    assert_eq!(
+        reverted(cache.apply(web("regcred"), WatchedObject::Secret(metadata_only("3")), List)),
+        Some(Vec::new())
+    );
+    let account = cache.apply(web("default"), WatchedObject::ServiceAccount(entry("2", &[])), List);
+    assert_eq!(reverted(account), Some(vec![managed_entry()]));
+    cache.relist(&secrets, &[web("regcred")].into());
+    cache.relist(&WatchedResource::ServiceAccounts, &[web("default")].into());
+    let namespace = &cache.cluster.namespaces["web"];
+    assert_eq!(namespace.secrets["regcred"].resource_version, "3");
+    assert!(namespace.secrets["regcred"].body.is_none(), "it has to be read");
+    assert_eq!(namespace.service_accounts["default"].resource_version, "2");
+}
+
+#[test]
+fn restored_etcd_makes_equal_versions_unknown() {
+    let mut cache = cache();
+    cache.apply(cluster_scoped("db"), namespace("a", false), Watch);
+    let db = ObjectRef::namespaced("db".into(), "regcred");
+    cache.apply(db.clone(), WatchedObject::Secret(metadata_only("9")), Watch);
+    let secrets = WatchedResource::Secrets("regcred".into());
+    cache.begin_list(secrets.clone());
+    assert_eq!(
+        cache.apply(web("regcred"), WatchedObject::Secret(metadata_only("5")), List),
+        CacheChange::Unchanged
+    );
+    assert!(cache.cluster.namespaces["web"].secrets["regcred"].has_known_data());
+    cache.apply(db.clone(), WatchedObject::Secret(metadata_only("7")), List);
+    cache.relist(&secrets, &[web("regcred"), db].into());
+    assert!(!cache.cluster.namespaces["web"].secrets["regcred"].has_known_data());
+}
+
+#[test]
+fn own_write_since_the_list_began_is_newer_than_the_list() {
+    let mut cache = cache();
+    cache.begin_list(WatchedResource::Secrets("regcred".into()));
+    cache.begin_list(WatchedResource::ServiceAccounts);
+    cache.begin_write(&"web".into());
+    let mut applied = written();
+    for (_, after) in &mut applied.secrets {
+        after.now = Some(secret("8", &[("ghcr.io", "2", "new")]));
+    }
+    for (_, after) in &mut applied.service_accounts {
+        after.now = Some(entry("9", &["regcred"]));
+    }
+    cache.finish_write(&"web".into(), &mut applied, &Claims::default());
+    let secret = cache.apply(web("regcred"), WatchedObject::Secret(metadata_only("5")), List);
+    let account = cache.apply(web("default"), WatchedObject::ServiceAccount(entry("4", &[])), List);
+    assert_eq!((secret, account), (CacheChange::Unchanged, CacheChange::Unchanged));
+    cache.relist(&WatchedResource::Secrets("regcred".into()), &[web("regcred")].into());
+    assert!(cache.cluster.namespaces["web"].secrets["regcred"].has_known_data());
 }

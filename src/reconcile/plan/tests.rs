@@ -86,8 +86,16 @@ fn previous_text(namespace: &NamespacePlan, PreviousName { owner, entry_changes 
 /// The list of each ServiceAccount after its change.
 fn entry_changes_text(namespace: &NamespacePlan, changes: &[EntryChange], owner: &Ownership) -> String {
     let texts = changes.iter().map(|change| {
-        let list = namespace.patch(change, owner).map(|patch| patch.image_pull_secrets.join("+"));
-        format!(" {}={}", change.service_account, list.unwrap_or_else(|| "as it is".into()))
+        let list = match namespace.decide_entry(change, owner) {
+            patcher::Decision::Patch(patch) => {
+                let mut after = namespace.service_accounts[&change.service_account].clone();
+                patch.apply_to(&mut after, &owner.secret_name, (String::new(), true));
+                after.image_pull_secrets.names().join("+")
+            }
+            patcher::Decision::Unchanged => "as it is".to_owned(),
+            decision => format!("{decision:?}"),
+        };
+        format!(" {}={list}", change.service_account)
     });
     texts.collect()
 }

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 pub use api_server::StopSignal;
 pub use audit::{AuditEvent, AuditMark, service_account_user};
+pub use etcd::Backup;
 
 use crate::http;
 use crate::process::{Process, wait_until};
@@ -151,6 +152,19 @@ impl Kube {
             Ok(self.patch("/api/v1/namespaces/default", &change).await.ok().map(drop))
         })
         .await
+    }
+
+    /// Copies the data of etcd, and waits until the API server is ready again.
+    pub async fn back_up(&self) -> anyhow::Result<Backup> {
+        let backup = self.etcd.back_up(&self.reaper).await?;
+        self.restart_apiserver(StopSignal::Kill).await?;
+        Ok(backup)
+    }
+
+    /// Puts an earlier copy of the data of etcd back: every write since is lost, and versions are given out again.
+    pub async fn restore(&self, backup: &Backup) -> anyhow::Result<()> {
+        self.etcd.restore(&self.reaper, backup).await?;
+        self.restart_apiserver(StopSignal::Kill).await
     }
 
     /// Returns the certificates to trust, as PEM text.

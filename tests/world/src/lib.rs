@@ -28,7 +28,7 @@ use tokio::sync::OnceCell;
 
 pub use infrastructure::{cfn_lint, cloudformation, terraform};
 pub use keyring::{KeyringAnswer, KeyringCredential, KeyringQuestion, ask_kubelet};
-pub use kube::{AuditEvent, AuditMark, Kube, StopSignal, service_account_user};
+pub use kube::{AuditEvent, AuditMark, Backup, Kube, StopSignal, service_account_user};
 pub use localstack::{LocalStack, Queue, REGION};
 pub use port::free as free_port;
 pub use process::Process;

@@ -1,0 +1,422 @@
+//! Lists a resource, then watches it from the version of the list.
+//!
+//! In goes a client, out come the events of one resource. A watch that ends resumes at the last version it has
+//! seen, and misses nothing, unless etcd was restored from a backup in between: versions are given out again
+//! then. So everything is listed again where the API server is older than the watch, and after a failure:
+//! etcd is restored while no API server runs.
+
+use std::collections::BTreeSet;
+use std::marker::PhantomData;
+use std::pin::pin;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use futures::TryStreamExt;
+use kube::Client;
+use kube::api::{ListParams, WatchEvent as ApiEvent, WatchParams};
+use kube::core::Request;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, info, warn};
+
+use super::{WatchEvent, WatchedObject, WatchedResource};
+use crate::cluster::error::{Error, with_timeout};
+use crate::cluster::list::{List, ListRequest, Step};
+use crate::cluster::object::{Listed, PageMetadata, Wire, decode};
+use crate::cluster::revision;
+
+/// The longest back-off before a failed watch is retried.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// The seconds after which the API server ends a watch, and the watch resumes.
+const WATCH_SECONDS: u32 = 290;
+
+/// The least time between two lists, where the failures of a watch cause them.
+const LIST_PAUSE: Duration = Duration::from_secs(5);
+/// The same for each object of the list, so that lists of a large cluster cost little.
+const LIST_PAUSE_PER_OBJECT: Duration = Duration::from_millis(10);
+
+/// A resource that is listed and watched.
+pub(super) struct ListWatch<W> {
+    client: Client,
+    resource: WatchedResource,
+    request: ListRequest,
+    events: mpsc::Sender<WatchEvent>,
+    /// The version to watch from; `None` while the resource has to be listed.
+    version: Option<String>,
+    /// The time from which the resource may be listed again.
+    next_list: Instant,
+    /// The watch has failed since the last list.
+    has_failed: bool,
+    /// The limit of a page, as the last list found it.
+    limit: Option<usize>,
+    /// A watch from this version or an earlier one has ended.
+    is_resumed: bool,
+    wire: PhantomData<fn() -> W>,
+}
+
+/// The reason why a list or a watch does not go on.
+enum Ended {
+    /// The receiver of the events is gone.
+    Unwatched,
+    Failed(Error),
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl<W: Wire> ListWatch<W>
+where
+    W::Object: Into<WatchedObject> + Send,
+{
+    pub(super) fn new(
+        client: Client,
+        resource: WatchedResource,
+        request: ListRequest,
+        events: mpsc::Sender<WatchEvent>,
+    ) -> Self {
+        Self {
+            client,
+            resource,
+            request,
+            events,
+            version: None,
+            next_list: Instant::now(),
+            has_failed: false,
+            limit: None,
+            is_resumed: false,
+            wire: PhantomData,
+        }
+    }
+
+    /// Sends events until the receiver is gone. Failures are retried with back-off, without end.
+    pub(super) async fn run(mut self) {
+        let mut backoff = watch_backoff();
+        loop {
+            if self.has_failed && Instant::now() >= self.next_list {
+                self.version = None;
+            }
+            let before = self.version.clone();
+            let result = match self.version {
+                None => self.list().await,
+                Some(_) => self.watch().await,
+            };
+            // Only an object or a complete list proves that the watch works.
+            if self.version.is_some() && self.version != before {
+                backoff = watch_backoff();
+            }
+            let error = match result {
+                Ok(()) => continue,
+                Err(Ended::Unwatched) => return,
+                Err(Ended::Failed(error)) => error,
+            };
+            log_failure(&self.resource, &error);
+            self.has_failed = true;
+            if matches!(error, Error::Expired | Error::NotFound(_)) {
+                self.version = None;
+            }
+            if self.send(WatchEvent::Failed(self.resource.clone(), error)).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(backoff.next().unwrap_or(MAX_BACKOFF)).await;
+        }
+    }
+
+    async fn send(&self, event: WatchEvent) -> Result<(), Ended> {
+        self.events.send(event).await.map_err(|_| Ended::Unwatched)
+    }
+
+    /// Lists every object.
+    async fn list(&mut self) -> Result<(), Ended> {
+        self.send(WatchEvent::ListStarted(self.resource.clone())).await?;
+        let list = List::new(self.client.clone(), self.request.clone(), decode::<W>);
+        let mut list = list.with_limit(self.limit);
+        let mut listed = BTreeSet::new();
+        loop {
+            match list.next().await? {
+                Step::Items(items) => {
+                    for Listed { object_ref, object, .. } in items {
+                        listed.insert(object_ref.clone());
+                        self.send(WatchEvent::Listed(object_ref, object.into())).await?;
+                    }
+                }
+                Step::Restarted => listed.clear(),
+                Step::Complete(version) if version.is_empty() => {
+                    let message = "the API server sent a list without a resourceVersion";
+                    return Err(Error::Invalid(message.into()).into());
+                }
+                Step::Complete(version) => {
+                    debug!(resource = %self.resource, objects = listed.len(), "watching");
+                    (self.version, self.is_resumed) = (Some(version), false);
+                    (self.limit, self.has_failed) = (Some(list.limit()), false);
+                    self.next_list = Instant::now() + pause_after_list(listed.len());
+                    return self.send(WatchEvent::Relisted(self.resource.clone(), listed)).await;
+                }
+            }
+        }
+    }
+
+    /// Watches until the watch ends.
+    async fn watch(&mut self) -> Result<(), Ended> {
+        let Some(version) = self.version.clone() else { return Ok(()) };
+        if self.is_resumed {
+            let current = self.current_version().await?;
+            if self.is_restored(&current) {
+                return Ok(());
+            }
+        }
+        self.is_resumed = true;
+        let params = WatchParams {
+            field_selector: self.request.fields.clone(),
+            timeout: Some(WATCH_SECONDS),
+            bookmarks: true,
+            ..WatchParams::default()
+        };
+        let endpoint = Request::new(&self.request.path);
+        let request = match self.request.metadata_only {
+            true => endpoint.watch_metadata(&params, &version),
+            false => endpoint.watch(&params, &version),
+        };
+        let request = request.map_err(kube::Error::BuildRequest);
+        let events = with_timeout(async { self.client.request_events::<W>(request?).await }).await?;
+        let mut events = pin!(events);
+        loop {
+            let next = match timeout_at(self.next_list, events.try_next()).await {
+                Err(_) if self.has_failed => return Ok(()),
+                Err(_) => events.try_next().await,
+                Ok(next) => next,
+            };
+            let Some(event) = next.map_err(|error| Error::from(&error))? else { return Ok(()) };
+            let event = match event {
+                ApiEvent::Added(wire) | ApiEvent::Modified(wire) => {
+                    let Listed { object_ref, resource_version, object } = wire.reduce();
+                    self.version = Some(resource_version);
+                    WatchEvent::Applied(object_ref, object.into())
+                }
+                ApiEvent::Deleted(wire) => {
+                    let Listed { object_ref, resource_version, .. } = wire.reduce();
+                    self.version = Some(resource_version.clone());
+                    WatchEvent::Deleted(self.resource.clone(), object_ref, resource_version)
+                }
+                ApiEvent::Bookmark(bookmark) => {
+                    if self.is_restored(&bookmark.metadata.resource_version) {
+                        return Ok(());
+                    }
+                    self.version = Some(bookmark.metadata.resource_version);
+                    continue;
+                }
+                ApiEvent::Error(status) => return Err(Error::from(status.as_ref()).into()),
+            };
+            self.send(event).await?;
+        }
+    }
+
+    /// Reads the current version of the resource from a quorum.
+    async fn current_version(&self) -> Result<String, Error> {
+        #[derive(Deserialize)]
+        struct Page {
+            metadata: PageMetadata,
+        }
+        let params = ListParams { field_selector: self.request.fields.clone(), ..ListParams::default() };
+        let request = Request::new(&self.request.path).list_metadata(&params.limit(1));
+        let request = request.map_err(kube::Error::BuildRequest);
+        let page = with_timeout(async { self.client.request::<Page>(request?).await }).await?;
+        Ok(page.metadata.resource_version)
+    }
+
+    /// Returns true if the API server's version is older than the last one seen; then the resource has to be
+    /// listed again.
+    fn is_restored(&mut self, current: &str) -> bool {
+        let is_restored = self.version.as_ref().is_some_and(|seen| revision(current) < revision(seen));
+        if is_restored {
+            info!(resource = %self.resource, "etcd was restored from a backup: listing again");
+            self.version = None;
+        }
+        is_restored
+    }
+}
+
+/// Returns the pause after a list of this length, before failures of the watch cause another one.
+fn pause_after_list(objects: usize) -> Duration {
+    LIST_PAUSE.max(LIST_PAUSE_PER_OBJECT.saturating_mul(u32::try_from(objects).unwrap_or(u32::MAX)))
+}
+
+/// Returns the back-off between attempts to watch, without end.
+fn watch_backoff() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(500))
+        .with_max_delay(MAX_BACKOFF)
+        .without_max_times()
+        .with_jitter()
+        .build()
+}
+
+fn log_failure(resource: &WatchedResource, error: &Error) {
+    match error {
+        // The CRD is not installed, or the snapshot of a list is too old: neither is a fault.
+        Error::NotFound(_) | Error::Expired => debug!(%resource, "watch ended: {error}"),
+        error => warn!(%resource, reason = %error.reason(), "watch failed, retrying: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cluster::object::WireNamespace;
+    use crate::cluster::script::{Exchange, exchange, play, refused};
+
+    const LIST: &str = "GET /api/v1/namespaces?&limit=50";
+    const CURRENT: &str = "GET /api/v1/namespaces?&limit=1";
+
+    const LIST_AGAIN: &str = "GET /api/v1/namespaces?&limit=2000";
+
+    fn list_again(version: &str, names: &[&str]) -> Exchange {
+        Exchange { request_line: LIST_AGAIN, ..list(version, names) }
+    }
+
+    fn list(version: &str, names: &[&str]) -> Exchange {
+        let items: Vec<_> = names.iter().map(|name| json!({"metadata": {"name": name}})).collect();
+        exchange(LIST, 200, json!({"metadata": {"resourceVersion": version}, "items": items}))
+    }
+
+    fn current(version: &str) -> Exchange {
+        exchange(CURRENT, 200, json!({"metadata": {"resourceVersion": version}, "items": []}))
+    }
+
+    const WATCH_5: &str =
+        "GET /api/v1/namespaces?&watch=true&timeoutSeconds=290&allowWatchBookmarks=true&resourceVersion=5";
+    const WATCH_7: &str =
+        "GET /api/v1/namespaces?&watch=true&timeoutSeconds=290&allowWatchBookmarks=true&resourceVersion=7";
+    const WATCH_8: &str =
+        "GET /api/v1/namespaces?&watch=true&timeoutSeconds=290&allowWatchBookmarks=true&resourceVersion=8";
+    const WATCH_9: &str =
+        "GET /api/v1/namespaces?&watch=true&timeoutSeconds=290&allowWatchBookmarks=true&resourceVersion=9";
+
+    fn event(kind: &str, name: &str, version: &str) -> Value {
+        json!({"type": kind, "object": {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name, "resourceVersion": version}}})
+    }
+
+    /// The events of a script, until its last response was read.
+    async fn events(script: Vec<Exchange>, count: usize) -> Vec<String> {
+        let act = async |client: Client| {
+            let (sender, mut receiver) = mpsc::channel(16);
+            let request =
+                ListRequest { path: "/api/v1/namespaces".into(), fields: None, metadata_only: false };
+            let watch = ListWatch::<WireNamespace>::new(client, WatchedResource::Namespaces, request, sender);
+            let watch = tokio::spawn(watch.run());
+            let mut events = Vec::new();
+            while events.len() < count {
+                events.push(match receiver.recv().await.expect("an event") {
+                    WatchEvent::ListStarted(_) => "list".to_owned(),
+                    WatchEvent::Listed(object, _) => format!("listed {}", object.name),
+                    WatchEvent::Relisted(_, present) => format!("relisted {}", present.len()),
+                    WatchEvent::Applied(object, _) => format!("applied {}", object.name),
+                    WatchEvent::Deleted(_, object, version) => format!("deleted {} {version}", object.name),
+                    WatchEvent::Failed(_, error) => format!("failed {}", error.reason()),
+                });
+            }
+            watch.abort();
+            // The task owns the client; the script ends once the task is gone.
+            drop(watch.await);
+            events
+        };
+        play(script, act).await.0
+    }
+
+    /// The end of every script: the task pauses after a failure, and sends no further request.
+    fn end(request_line: &'static str) -> Exchange {
+        refused(request_line, 403, "Forbidden")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn watch_resumes_at_the_last_version() {
+        let script = vec![
+            list("7", &["a"]),
+            exchange(WATCH_7, 200, event("DELETED", "a", "9")),
+            current("9"),
+            exchange(WATCH_9, 200, event("ADDED", "b", "10")),
+            end(CURRENT),
+        ];
+        let expect = ["list", "listed a", "relisted 1", "deleted a 9", "applied b", "failed Forbidden"];
+        assert_eq!(events(script, expect.len()).await, expect);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failed_watch_lists_again_after_a_pause() {
+        let down = || refused(WATCH_7, 500, "InternalError");
+        let down_again = || refused(CURRENT, 500, "InternalError");
+        let script = vec![list("7", &["a"]), down(), down_again(), list_again("7", &["b"]), end(WATCH_7)];
+        let act = async |client: Client| {
+            let (sender, mut receiver) = mpsc::channel(16);
+            let request =
+                ListRequest { path: "/api/v1/namespaces".into(), fields: None, metadata_only: false };
+            let mut watch =
+                ListWatch::<WireNamespace>::new(client, WatchedResource::Namespaces, request, sender);
+            assert!(watch.list().await.is_ok());
+            for _ in 0..2 {
+                assert!(watch.watch().await.is_err());
+                watch.has_failed = true;
+            }
+            tokio::time::advance(LIST_PAUSE).await;
+            let watch = tokio::spawn(watch.run());
+            let mut listed = Vec::new();
+            while let Some(event) = receiver.recv().await {
+                match event {
+                    WatchEvent::Listed(object, _) => listed.push(object.name),
+                    WatchEvent::Failed(..) => break,
+                    _ => {}
+                }
+            }
+            watch.abort();
+            drop(watch.await);
+            listed
+        };
+        assert_eq!(play(script, act).await.0, ["a", "b"]);
+    }
+
+    #[test]
+    fn lists_of_large_clusters_are_further_apart() {
+        assert_eq!(pause_after_list(3), LIST_PAUSE);
+        assert_eq!(pause_after_list(10_000), Duration::from_secs(100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn expired_watch_lists_again() {
+        let script =
+            vec![list("7", &[]), refused(WATCH_7, 410, "Expired"), list_again("9", &["b"]), end(WATCH_9)];
+        let expect =
+            ["list", "relisted 0", "failed Expired", "list", "listed b", "relisted 1", "failed Forbidden"];
+        assert_eq!(events(script, expect.len()).await, expect);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn api_server_older_than_the_watch_is_listed_again() {
+        let script = vec![
+            list("7", &["a"]),
+            exchange(WATCH_7, 200, event("ADDED", "b", "9")),
+            current("8"),
+            list_again("8", &[]),
+            end(WATCH_8),
+        ];
+        let expect =
+            ["list", "listed a", "relisted 1", "applied b", "list", "relisted 0", "failed Forbidden"];
+        assert_eq!(events(script, expect.len()).await, expect);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bookmark_older_than_the_watch_lists_again() {
+        let script = vec![
+            list("7", &[]),
+            exchange(WATCH_7, 200, event("BOOKMARK", "", "5")),
+            list_again("5", &[]),
+            end(WATCH_5),
+        ];
+        let expect = ["list", "relisted 0", "list", "relisted 0", "failed Forbidden"];
+        assert_eq!(events(script, expect.len()).await, expect);
+    }
+}

@@ -1,0 +1,93 @@
+//! The peak of resident memory at a start: it is bounded by what regcred serves, whatever tenants write.
+
+use std::time::Duration;
+
+use harness::{LABEL, TestCluster, registries, until_within};
+use serde_json::{Value, json};
+
+use crate::cluster::{cluster_with_shared_namespaces, test_cluster};
+use crate::controller::{Controller, RunController as _};
+
+/// The most resident memory; the chart's limit is 256 MiB.
+const MOST: u64 = 200 << 20;
+/// ServiceAccounts of a tenant; at the start of regcred they are read in any case.
+const FOREIGN: usize = 67;
+const NAMESPACES: usize = 300;
+const REGISTRIES: usize = 64;
+/// The length of a service account's key of a cloud provider.
+const KEY_LENGTH: usize = 2400;
+
+/// A ServiceAccount of about a megabyte: the largest that the API server stores.
+fn large_service_account(n: usize) -> Value {
+    let entries = (0..14_000)
+        .map(|entry| json!({"name": format!("an-entry-of-a-tenant-with-a-long-name-{entry:020}")}));
+    json!({"metadata": {"name": format!("large-{n}")}, "imagePullSecrets": entries.collect::<Vec<_>>()})
+}
+
+fn assert_bounded(controller: &Controller) {
+    let peak = controller.peak_resident().expect("a process");
+    assert!(peak <= MOST, "{} MiB at the peak", peak >> 20);
+}
+
+#[tokio::test]
+async fn large_service_accounts_of_tenants_cost_no_memory() {
+    let cluster = test_cluster("memory-flood", 1).await;
+    let tenant = "memory-flood-tenant";
+    cluster.kube.create_namespaces([tenant], &[(LABEL, tenant)]).await.expect("a namespace");
+    let path = format!("/api/v1/namespaces/{tenant}/serviceaccounts");
+    let objects = (0..FOREIGN).map(large_service_account).collect();
+    cluster.kube.create_all(&path, objects).await.expect("ServiceAccounts");
+
+    let controller = cluster.start_synced("one").await;
+    assert_bounded(&controller);
+    // The watch gets each of them again.
+    let change = json!({"metadata": {"labels": {"changed": "yes"}}});
+    let changes = (0..FOREIGN).map(|n| (format!("{path}/large-{n}"), change.clone())).collect();
+    cluster.kube.patch_all(changes).await.expect("patches");
+    cluster.put_password("two").await;
+    cluster.request_rotation(cluster.name).await;
+    cluster.until_synced("two").await;
+    assert_bounded(&controller);
+}
+
+#[tokio::test]
+async fn large_docker_config_of_many_namespaces_is_kept_once() {
+    let cluster = cluster_with_shared_namespaces("memory-large", NAMESPACES).await;
+    let names: Vec<_> =
+        (0..REGISTRIES).map(|n| (format!("registry-{n}.example.com"), format!("key-{n}"))).collect();
+    for (host, key) in &names {
+        let password = host.repeat(KEY_LENGTH / host.len());
+        cluster.put(key, &json!({"username": "_json_key", "password": password})).await;
+    }
+    let keys: Vec<_> = names.iter().map(|(_, key)| cluster.key(key)).collect();
+    let sources: Vec<_> =
+        names.iter().zip(&keys).map(|((host, _), key)| (host.as_str(), "vault", key.as_str())).collect();
+    let mut object = cluster.cluster_pull_secret(cluster.name);
+    object["spec"]["registries"] = registries(&sources);
+    cluster.apply(&object).await;
+    let controller = cluster.controller().start().await;
+    until_in_sync(&cluster, &controller).await;
+    assert_bounded(&controller);
+    controller.kill().await;
+
+    let controller = cluster.controller().start().await;
+    until_in_sync(&cluster, &controller).await;
+    assert_bounded(&controller);
+    let updates = r#"regcred_writes_total{kind="secret",outcome="updated"}"#;
+    let updated = controller.metric(updates).await.unwrap_or_default();
+    assert!(updated < 0.5, "{updated} Secrets were written again");
+}
+
+async fn until_in_sync(cluster: &TestCluster, controller: &Controller) {
+    let targets = format!(r#"regcred_targets{{cluster_pull_secret="{}",state="in_sync"}}"#, cluster.name);
+    let done = format!(
+        r#"regcred_reconciliations_total{{cluster_pull_secret="{}",outcome="in_sync"}}"#,
+        cluster.name
+    );
+    // Some hundred megabytes of JSON, which a binary without optimisations decodes slowly.
+    until_within(Duration::from_mins(4), "every namespace is in sync", async || {
+        let targets = controller.metric(&targets).await.unwrap_or_default();
+        targets.round() as usize == NAMESPACES && controller.metric(&done).await.is_some()
+    })
+    .await;
+}
