@@ -127,8 +127,7 @@ pub type DockerConfigBytes = Arc<SecretSlice<u8>>;
 
 /// Reads the objects that decisions about the pull secrets of `secret_names` need, all lists concurrently.
 pub async fn observe(client: &Client, secret_names: &BTreeSet<SecretName>) -> Result<Cluster, Error> {
-    let secrets =
-        stream::iter(secret_names).map(async |name| (name, list_secrets(client, name, |_| true).await));
+    let secrets = stream::iter(secret_names).map(async |name| (name, list_secrets(client, name, None).await));
     let (namespaces, service_accounts, secrets) = tokio::join!(
         list_all::<WireNamespace>(client, core::Namespace::url_path(&(), None)),
         list_all::<WireServiceAccount>(client, core::ServiceAccount::url_path(&(), None)),
@@ -171,11 +170,12 @@ pub async fn get_secret(
 }
 
 /// Lists the Secrets of one name in all namespaces with their data, and no other Secret. Equal docker configs
-/// share their bytes as soon as they are decoded; those of other namespaces than needed are dropped.
+/// share their bytes as soon as they are decoded; those of other namespaces than `needed` are dropped, where it is
+/// given.
 pub async fn list_secrets(
     client: &Client,
     name: &SecretName,
-    is_needed: impl Fn(Option<&NamespaceName>) -> bool,
+    needed: Option<&BTreeSet<NamespaceName>>,
 ) -> Result<Vec<(ObjectRef, Secret)>, Error> {
     let path = core::Secret::url_path(&(), None);
     let request = ListRequest { path, fields: Some(fields_of_name(name)), metadata_only: false };
@@ -185,9 +185,12 @@ pub async fn list_secrets(
         match list.next().await? {
             Step::Items(items) => {
                 secrets.extend(items.into_iter().map(|Listed { object_ref, mut object, .. }| {
-                    docker_configs.intern(&mut object, is_needed(object_ref.namespace.as_ref()));
+                    let namespace = object_ref.namespace.as_ref();
+                    let is_needed =
+                        needed.is_none_or(|needed| namespace.is_some_and(|it| needed.contains(it)));
+                    docker_configs.intern(&mut object, is_needed);
                     (object_ref, object)
-                }))
+                }));
             }
             Step::Restarted => secrets.clear(),
             Step::Complete(_) => return Ok(secrets),
@@ -259,9 +262,10 @@ mod tests {
             json!({"metadata": {"name": "regcred", "namespace": namespace}, "data": {DOCKER_CONFIG_KEY: "e30="}})
         });
         let script = vec![exchange(request, 200, json!({"metadata": {}, "items": items}))];
-        let is_needed = |namespace: Option<&NamespaceName>| namespace.is_some_and(|it| *it != "theirs");
-        let list = async |client| list_secrets(&client, &"regcred".into(), is_needed).await;
-        let listed = play(script, list).await.0.expect("a list");
+        let needed = BTreeSet::from(["web", "db"].map(NamespaceName::from));
+        let (listed, _) =
+            play(script, async |client| list_secrets(&client, &"regcred".into(), Some(&needed)).await).await;
+        let listed = listed.expect("a list");
         let bodies: Vec<_> = listed.iter().filter_map(|(_, secret)| secret.body.as_ref()).collect();
         let configs: Vec<_> = bodies.iter().map(|body| body.docker_config.as_ref()).collect();
         let [Some(web), Some(db), None] = configs[..] else { panic!("{configs:?}") };

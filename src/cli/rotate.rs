@@ -14,6 +14,7 @@ use super::output::{self, Format};
 use super::own_namespace::OwnNamespaceArgs;
 use super::progress::Bar;
 use super::{Exit, Failure};
+use crate::cluster::error::Error;
 use crate::manifest::Manifests;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::object_name::NamespaceName;
@@ -139,11 +140,9 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
     let own_namespace = own_namespace.own_namespace();
     let all = reserve(&cluster_pull_secrets.valid, &own_namespace.name);
     let chosen = all.iter().filter(|it| is_active(it)).map(AsRef::as_ref);
-    let unread = |error| {
-        request_failed(&format!("failed to read the cluster at {address} (nothing was written)"), &error)
-    };
-    let mut installation =
-        installation::load(&client, &own_namespace, chosen, dry_run).await.map_err(unread)?;
+    let mut installation = installation::load(&client, &own_namespace, chosen, dry_run)
+        .await
+        .map_err(|error| unreadable(&address, &error))?;
     let others = if is_in_files { Others::Unknown } else { cluster_pull_secrets.others() };
     let subjects = Subjects { cluster_pull_secrets: &all, chosen: &is_active, others };
     let report = reconcile::run(&client, &stores, subjects, &mut installation, options, &monitor).await;
@@ -151,7 +150,7 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
         installation::save(&client, &own_namespace, &mut installation).await;
     }
     bar.clear();
-    let report = report.map_err(unread)?;
+    let report = report.map_err(|error| unreadable(&address, &error))?;
     let report = report.with_left_alone(cluster_pull_secrets.left_alone(&|name| is_selected(&names, name)));
     output::print(&report, output)?;
 
@@ -169,6 +168,11 @@ fn reserve(
         Arc::new(it)
     });
     reserved.collect()
+}
+
+/// Describes a cluster that could not be read.
+fn unreadable(address: &str, error: &Error) -> Failure {
+    request_failed(&format!("failed to read the cluster at {address} (nothing was written)"), error)
 }
 
 /// Returns true if `names` selects `name`; an empty list selects every name.

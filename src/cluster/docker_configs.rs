@@ -95,7 +95,9 @@ mod tests {
         let mut configs = DockerConfigs::default();
         let distinct = |n: u8| secret(vec![n; MAX_SECRET_BYTES]);
         let mut kept: Vec<_> = (0..70).map(distinct).collect();
-        kept.iter_mut().for_each(|secret| configs.intern(secret, true));
+        for secret in &mut kept {
+            configs.intern(secret, true);
+        }
         assert_eq!(kept.iter().filter(|secret| secret.body.is_some()).count(), 64);
         // Once Secrets are gone, there is room again.
         kept.truncate(10);

@@ -125,10 +125,8 @@ impl<T> List<T> {
             ..ListParams::default().limit(limit)
         };
         let endpoint = Request::new(&self.request.path);
-        let request = match self.request.metadata_only {
-            true => endpoint.list_metadata(&params),
-            false => endpoint.list(&params),
-        };
+        let request =
+            if self.request.metadata_only { endpoint.list_metadata(&params) } else { endpoint.list(&params) };
         let request = request.map_err(kube::Error::BuildRequest);
         let body = with_timeout(async { self.client.request_stream(request?).await }).await?;
         let (scanner, metadata) = (ListScanner::default(), PageMetadata::default());

@@ -208,8 +208,8 @@ impl Wire for Json {
     type Object = Json;
 
     fn reduce(self) -> Listed<Json> {
-        let text = |field: &str| self["metadata"][field].as_str().unwrap_or_default().to_owned();
-        let (name, resource_version) = (text("name"), text("resourceVersion"));
+        let [name, resource_version] = ["name", "resourceVersion"]
+            .map(|field| self["metadata"][field].as_str().unwrap_or_default().to_owned());
         Listed { object_ref: ObjectRef::cluster_scoped(name), resource_version, object: self }
     }
 }

@@ -256,6 +256,7 @@ impl Cache {
     }
 
     /// Returns the namespaces in which a ClusterPullSecret claims the Secret of this name.
+    #[must_use]
     pub fn claimed_namespaces(&self, name: &SecretName, claims: &Claims) -> BTreeSet<NamespaceName> {
         let namespaces = self.cluster.namespaces.iter();
         let claimed = namespaces.filter(|(namespace, it)| claims.holder(name, namespace, it).is_some());

@@ -13,7 +13,7 @@ use super::{Controller, TaskResult, backoff};
 use crate::cluster::error::Error;
 use crate::cluster::watch::{ObjectRef, WatchEvent, WatchedObject, WatchedResource, watch};
 use crate::cluster::{self, Secret, revision};
-use crate::object_name::{NamespaceName, SecretName};
+use crate::object_name::SecretName;
 
 /// The pause before a failed list of Secrets is retried, as the back-off after this many failures.
 const LIST_BACKOFF: u32 = 5;
@@ -177,9 +177,7 @@ impl Controller {
             let client = self.context.client.clone();
             let claimed = self.cache.claimed_namespaces(&name, &self.claims);
             self.tasks.spawn_read(async move {
-                let is_needed =
-                    |namespace: Option<&NamespaceName>| namespace.is_some_and(|it| claimed.contains(it));
-                let secrets = cluster::list_secrets(&client, &name, is_needed).await;
+                let secrets = cluster::list_secrets(&client, &name, Some(&claimed)).await;
                 TaskResult::SecretsListed(name, secrets)
             });
         }

@@ -4,8 +4,8 @@
 //! and never changed or removed.
 
 use super::claims::Claims;
+use crate::cluster::Cluster;
 use crate::cluster::ownership::evidence::Evidence;
-use crate::cluster::{Cluster, Namespace};
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::object_name::NamespaceName;
 
@@ -19,14 +19,14 @@ pub fn copies<'a>(
     claims: &Claims,
     cluster: &'a Cluster,
 ) -> Vec<&'a NamespaceName> {
-    let has_copy = |(namespace_name, namespace): &(&NamespaceName, &Namespace)| {
+    let namespaces = cluster.namespaces.iter().filter(|(namespace_name, namespace)| {
         cluster_pull_secret.secret_names().any(|name| {
             let evidence = namespace.secrets.get(name).map(|secret| &secret.evidence);
             matches!(evidence, Some(Evidence::Labelled(Some(label))) if *label == cluster_pull_secret.name)
                 && claims.holder(name, namespace_name, namespace).is_none()
         })
-    };
-    cluster.namespaces.iter().filter(has_copy).map(|(name, _)| name).collect()
+    });
+    namespaces.map(|(name, _)| name).collect()
 }
 
 /// Describes copies for a log.

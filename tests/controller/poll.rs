@@ -85,7 +85,7 @@ async fn unchanged_key_of_fifty_objects_is_polled_once_per_interval() {
     }
     let controller = start_polling(&cluster).await;
     cluster.until_synced("one").await;
-    cluster.until_idle().await;
+    cluster.until_idle_for(Duration::from_secs(6)).await;
 
     let (mark, vault_mark, begun) = (cluster.mark(), cluster.vault_mark(), tokio::time::Instant::now());
     until("five polls", async || polls(&cluster, "ghcr", vault_mark) >= 5).await;

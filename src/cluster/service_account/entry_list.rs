@@ -52,9 +52,10 @@ impl EntryList {
     /// Returns the index of the last entry of a name; `None` if that is not known.
     #[must_use]
     pub fn last_index(&self, name: &str) -> Option<Option<usize>> {
-        match self.is_truncated() {
-            true => self.looked_up.get(name).copied(),
-            false => Some(self.first.iter().rposition(|it| it.as_str() == name)),
+        if self.is_truncated() {
+            self.looked_up.get(name).copied()
+        } else {
+            Some(self.first.iter().rposition(|it| it.as_str() == name))
         }
     }
 

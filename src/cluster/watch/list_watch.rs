@@ -176,9 +176,10 @@ where
             ..WatchParams::default()
         };
         let endpoint = Request::new(&self.request.path);
-        let request = match self.request.metadata_only {
-            true => endpoint.watch_metadata(&params, &version),
-            false => endpoint.watch(&params, &version),
+        let request = if self.request.metadata_only {
+            endpoint.watch_metadata(&params, &version)
+        } else {
+            endpoint.watch(&params, &version)
         };
         let request = request.map_err(kube::Error::BuildRequest);
         let events = with_timeout(async { self.client.request_events::<W>(request?).await }).await?;

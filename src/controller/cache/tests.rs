@@ -387,10 +387,10 @@ fn own_write_since_the_list_began_is_newer_than_the_list() {
     cache.begin_list(WatchedResource::ServiceAccounts);
     cache.begin_write(&"web".into());
     let mut applied = written();
-    for (_, after) in &mut applied.secrets {
+    for after in applied.secrets.values_mut() {
         after.now = Some(secret("8", &[("ghcr.io", "2", "new")]));
     }
-    for (_, after) in &mut applied.service_accounts {
+    for after in applied.service_accounts.values_mut() {
         after.now = Some(entry("9", &["regcred"]));
     }
     cache.finish_write(&"web".into(), &mut applied, &Claims::default());

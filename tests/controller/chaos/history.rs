@@ -51,7 +51,8 @@ impl Recorder {
         let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await;
         let client = Client::try_from(config.expect("a configuration")).expect("a client");
         let history = Arc::new(Mutex::new(History::default()));
-        Self { task: tokio::spawn(record(Api::all(client), Arc::clone(&history))), history }
+        let prefix = format!("{}-", cluster.name);
+        Self { task: tokio::spawn(record(Api::all(client), Arc::clone(&history), prefix)), history }
     }
 
     pub(crate) fn history(&self) -> MutexGuard<'_, History> {
@@ -66,26 +67,32 @@ impl Drop for Recorder {
     }
 }
 
-/// Watches for ever. A watch that broke is resumed at its last version; one that is too old is listed again.
-async fn record(api: Api<Secret>, history: Arc<Mutex<History>>) {
+/// Watches the namespaces with this prefix for ever: those of earlier tests may still be deleted. A watch that broke is resumed at its last version; one that is too old is listed again.
+async fn record(api: Api<Secret>, history: Arc<Mutex<History>>, prefix: String) {
     let selector = format!("metadata.name={SECRET}");
     let mut version = None;
     loop {
         let from = match &version {
             Some(version) => Ok(String::clone(version)),
-            None => list(&api, &selector, &history).await,
+            None => list(&api, &selector, &history, &prefix).await,
         };
         if let Ok(from) = from {
-            version = watch(&api, &selector, from, &history).await;
+            version = watch(&api, &selector, from, &history, &prefix).await;
         }
         tokio::time::sleep(RESUME).await;
     }
 }
 
-async fn list(api: &Api<Secret>, selector: &str, history: &Mutex<History>) -> Result<String, kube::Error> {
+async fn list(
+    api: &Api<Secret>,
+    selector: &str,
+    history: &Mutex<History>,
+    prefix: &str,
+) -> Result<String, kube::Error> {
     let list = api.list(&ListParams::default().fields(selector)).await?;
     let mut history = history.lock().unwrap_or_else(PoisonError::into_inner);
-    history.seen.extend(list.items.into_iter().map(|secret| Seen::new(secret, false)));
+    let seen = list.items.into_iter().map(|secret| Seen::new(secret, false));
+    history.seen.extend(seen.filter(|seen| seen.namespace.starts_with(prefix)));
     Ok(list.metadata.resource_version.unwrap_or_default())
 }
 
@@ -95,6 +102,7 @@ async fn watch(
     selector: &str,
     mut version: String,
     history: &Mutex<History>,
+    prefix: &str,
 ) -> Option<String> {
     let Ok(events) = api.watch(&WatchParams::default().fields(selector), &version).await else {
         return Some(version);
@@ -112,7 +120,10 @@ async fn watch(
             Err(_) => break,
         };
         version = secret.metadata.resource_version.clone().unwrap_or_default();
-        history.lock().unwrap_or_else(PoisonError::into_inner).seen.push(Seen::new(secret, is_deleted));
+        let seen = Seen::new(secret, is_deleted);
+        if seen.namespace.starts_with(prefix) {
+            history.lock().unwrap_or_else(PoisonError::into_inner).seen.push(seen);
+        }
     }
     Some(version)
 }

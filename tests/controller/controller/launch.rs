@@ -97,7 +97,7 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// Sets the binary of another version.
+    /// Sets the binary of this version or of the baseline.
     pub(crate) fn binary(mut self, binary: &Path) -> Self {
         binary.clone_into(&mut self.binary);
         self
@@ -129,6 +129,8 @@ impl<'a> Launch<'a> {
             None => cluster.kube.kubeconfig_as(NAMESPACE, self.account).await,
         };
         let kubeconfig = kubeconfig.expect("a token");
+        // The baseline answers probes at the port of the metrics.
+        let is_baseline = self.binary != cluster.regcred();
         let [metrics, probes] = [(); 2].map(|()| {
             let port = world::free_port().expect("a free port");
             SocketAddr::from(([127, 0, 0, 1], port))
@@ -136,7 +138,10 @@ impl<'a> Launch<'a> {
         let directory = cluster.reaper.new_directory("regcred").expect("a directory");
         let process = cluster.reaper.spawn("regcred", &directory, &self.binary, |command| {
             command.arg("run").args(["--namespace", NAMESPACE, "--identity", &self.identity]);
-            command.args(["--listen", &metrics.to_string(), "--probe-listen", &probes.to_string()]);
+            command.args(["--listen", &metrics.to_string()]);
+            if !is_baseline {
+                command.args(["--probe-listen", &probes.to_string()]);
+            }
             command.args(["--log-format", "json"]);
             command.arg("-f").arg(&self.manifests).args(&self.arguments);
             // Nothing of the machine the tests run on, not even a PATH.
@@ -144,6 +149,7 @@ impl<'a> Launch<'a> {
             command.env("KUBECONFIG", &kubeconfig).env("VAULT_TOKEN", &cluster.vault.root_token);
             command.envs(self.aws.map(LocalStack::env).unwrap_or_default());
         });
+        let probes = if is_baseline { metrics } else { probes };
         Controller { process: process.expect("regcred runs"), metrics, probes }
     }
 }

@@ -60,9 +60,14 @@ impl TestCluster {
 
     /// Waits until regcred writes nothing: a status and an Event are written a moment after the change they report.
     pub async fn until_idle(&self) {
+        self.until_idle_for(IDLE).await;
+    }
+
+    /// The same for this long: regcred saves its own state at most every five seconds.
+    pub async fn until_idle_for(&self, silence: Duration) {
         until("nothing is written", async || {
             let mark = self.mark();
-            tokio::time::sleep(IDLE).await;
+            tokio::time::sleep(silence).await;
             self.writes(mark).await.is_empty() && self.own_writes(mark).await.is_empty()
         })
         .await;
