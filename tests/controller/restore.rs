@@ -28,8 +28,10 @@ async fn restored_etcd_is_brought_up_to_date() {
     cluster.put_password("two").await;
     cluster.request_rotation(cluster.name).await;
     cluster.until_synced("two").await;
+    controller.pause();
     cluster.kube.restore(&backup).await.expect("a restore");
     assert!(!cluster.out_of_sync("two").await.is_empty(), "the copy has the first password");
+    controller.resume();
     until("the Secrets of the backup are put right", async || cluster.out_of_sync("two").await.is_empty())
         .await;
     assert!(!controller.has_ended());

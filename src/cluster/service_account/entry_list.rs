@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{SeqAccess, Visitor};
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::cluster::null::null_is_default;
@@ -135,8 +135,13 @@ impl<'de> Visitor<'de> for ListVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut references: A) -> Result<EntryList, A::Error> {
         let (mut list, mut bytes) = (EntryList::default(), 0);
-        while let Some(WireReference { name }) = references.next_element()? {
+        while bytes <= MAX_BYTES {
+            let Some(WireReference { name }) = references.next_element()? else { break };
             list.push_bounded(name, &mut bytes);
+        }
+        // The rest is counted, and not built.
+        while references.next_element::<IgnoredAny>()?.is_some() {
+            list.len += 1;
         }
         list.first.shrink_to_fit();
         Ok(list)
