@@ -33,8 +33,10 @@ pub(crate) struct DemoCluster {
 pub(crate) struct Run {
     pub(crate) stdout: String,
     pub(crate) wall: Duration,
-    /// Requests to the API server that wrote, and the others.
+    /// Requests to the API server that wrote to a namespace of a team, those that wrote regcred's own state, and the
+    /// others.
     pub(crate) writes: usize,
+    pub(crate) own_writes: usize,
     pub(crate) reads: usize,
     /// Reads of the password in Vault.
     pub(crate) store_reads: usize,
@@ -120,9 +122,12 @@ impl DemoCluster {
         kube.settle_audit_log().await?;
         let requests =
             kube.audit_events_by(&service_account_user(SYSTEM_NAMESPACE, SERVICE_ACCOUNT), kube_mark)?;
-        let writes = requests.iter().filter(|request| request.is_write()).count();
+        let reads = requests.iter().filter(|request| !request.is_write()).count();
+        let own_writes =
+            requests.iter().filter(|it| it.is_write() && it.namespace == SYSTEM_NAMESPACE).count();
+        let writes = requests.len() - reads - own_writes;
         let store_reads = vault.reads_of("secret/data/ci/registry", vault_mark)?;
-        Ok(Run { stdout, wall, writes, reads: requests.len() - writes, store_reads })
+        Ok(Run { stdout, wall, writes, own_writes, reads, store_reads })
     }
 
     /// Counts the namespaces with a credential that logs in at the first and at the second registry. The lookup is that
