@@ -35,5 +35,4 @@ mod startup;
 mod status;
 mod unknown_fields;
 mod version_order;
-mod version_skew;
 mod webhook;
