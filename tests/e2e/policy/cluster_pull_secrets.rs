@@ -52,6 +52,7 @@ async fn spec_and_metadata_of_others_stay() {
         (json!({"metadata": {"annotations": {"note": null}}}), ANNOTATIONS),
         (json!({"metadata": {"annotations": {"regcred.dev/other": ""}}}), ANNOTATIONS),
         (json!({"metadata": {"finalizers": [OURS]}}), FINALIZER),
+        (json!({"metadata": {"finalizers": ["example.com/hold", OURS, OURS]}}), FINALIZER),
         (json!({"metadata": {"finalizers": ["example.com/hold", "example.com/more"]}}), FINALIZER),
     ] {
         policies.refuse(POLICY, message, merge, body).await;

@@ -98,13 +98,15 @@ async fn account_with_a_megabyte_of_secrets_gets_its_entry() {
 #[tokio::test]
 async fn longest_list_gains_and_loses_its_entry() {
     let policies = Policies::get().await;
-    let entries: Vec<&str> = (0..200_000).map(|n| if n == 100_000 { SECRET } else { "a" }).collect();
-    let content = json!({"imagePullSecrets": names(entries.into_iter())});
+    let content = json!({"imagePullSecrets": names(std::iter::repeat_n("a", 200_000))});
     let path = account(policies, "policy-longest", content).await;
     let json_patch = Write::json_patch(&path);
     let added = json!([{"op": "add", "path": "/imagePullSecrets/-", "value": {"name": SECRET}}]);
-    policies.accept(json_patch, added).await;
+    policies.accept(json_patch, added.clone()).await;
+    let entries = (0..200_000).map(|n| if n == 100_000 { SECRET } else { "a" });
+    policies.kube.patch(&path, &json!({"imagePullSecrets": names(entries)})).await.expect("the entry");
     policies.accept(json_patch, json!([{"op": "remove", "path": "/imagePullSecrets/100000"}])).await;
+    policies.refuse(ACCOUNTS, ENTRIES, json_patch, added).await;
     let evil = json!([{"op": "add", "path": "/imagePullSecrets/-", "value": {"name": "evil"}}]);
     policies.refuse(ACCOUNTS, ENTRIES, json_patch, evil).await;
     let evil = json!([{"op": "replace", "path": "/imagePullSecrets/7", "value": {"name": "evil"}}]);

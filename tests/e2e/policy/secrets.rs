@@ -111,15 +111,17 @@ async fn own_secrets_are_created_in_own_namespace_only() {
 }
 
 #[tokio::test]
-async fn own_secret_is_replaced_and_deleted_by_regcred() {
+async fn own_secret_is_patched_and_never_deleted() {
     let policies = Policies::get().await;
     let own = format!("/api/v1/namespaces/{NAMESPACE}/secrets");
-    let mut secret = state("regcred-last-good-7", "regcred.dev/last-good");
+    let secret = state("regcred-last-good-7", "regcred.dev/last-good");
     policies.send(Write::create(&own), &secret).await.expect("regcred creates it");
     let path = format!("{own}/regcred-last-good-7");
-    secret["data"]["x"] = json!("eQ==");
-    policies.send(Write::replace(&path), &secret).await.expect("regcred replaces it");
-    policies.send(Write::delete(&path), &json!({})).await.expect("regcred deletes it");
+    policies.send(Write::merge(&path), &json!({"data": {"x": "eQ=="}})).await.expect("regcred patches it");
+    for (write, verb) in [(Write::replace(&path), "update"), (Write::delete(&path), "delete")] {
+        let refused = policies.dry_run(write, &secret).await;
+        assert!(refused.is_err_and(|it| it.contains(&format!("cannot {verb} resource"))), "{verb}");
+    }
 }
 
 #[tokio::test]
@@ -130,7 +132,7 @@ async fn updated_secret_keeps_all_but_content_and_marks() {
     let map =
         policies.kube.post("/api/v1/namespaces/policy-secrets/configmaps", &map).await.expect("a ConfigMap");
     let other = owner("ConfigMap", "v1", map["metadata"]["uid"].as_str().expect("a UID"));
-    let ours = owner("ClusterPullSecret", "regcred.dev/v1alpha1", "u");
+    let [ours, more] = ["u", "v"].map(|uid| owner("ClusterPullSecret", "regcred.dev/v1alpha1", uid));
     let tenants = with(
         pull_secret(),
         json!({
@@ -162,8 +164,12 @@ async fn updated_secret_keeps_all_but_content_and_marks() {
         (json!({"metadata": {"annotations": {"note": "y"}}}), ANNOTATIONS),
         (json!({"metadata": {"annotations": {"note": null}}}), ANNOTATIONS),
         (json!({"metadata": {"annotations": {"new": ""}}}), ANNOTATIONS),
+        (json!({"metadata": {"annotations": {"regcred.dev/new": ""}}}), ANNOTATIONS),
+        (json!({"metadata": {"labels": {"regcred.dev/new": ""}}}), LABELS),
         (json!({"metadata": {"ownerReferences": [ours]}}), OWNERS),
         (json!({"metadata": {"ownerReferences": [other, owner("ConfigMap", "v1", "u")]}}), OWNERS),
+        (json!({"metadata": {"ownerReferences": [other, owner("ClusterPullSecret", "example.com/v1", "u")]}}), OWNERS),
+        (json!({"metadata": {"ownerReferences": [other, ours, more]}}), OWNERS),
         (json!({"metadata": {"finalizers": []}}), FIELDS),
         (json!({"metadata": {"finalizers": ["example.com/hold", "example.com/more"]}}), FIELDS),
         (json!({"immutable": true}), FIELDS),
