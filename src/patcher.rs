@@ -1,17 +1,15 @@
 //! Patches the `imagePullSecrets` of one ServiceAccount.
 //!
 //! In go the ServiceAccount as observed and the desired entry, out comes at most one write: a JSON patch that
-//! first tests the `resourceVersion` of the observation, then appends or removes one entry by its index, so
+//! first tests the `resourceVersion` of the observation, then appends or removes an entry by its index, so
 //! that every other entry keeps its place and a list of any length is never sent
 //! ([kubernetes#91250]). An annotation records the entries that regcred added, and only these are ever
-//! removed, except together with the Secret that they name.
+//! removed, except together with the Secret that they name: then a write removes up to 500
+//! entries, and a tenant who repeats the name more often costs further writes.
 //!
 //! [kubernetes#91250]: https://github.com/kubernetes/kubernetes/issues/91250
 
-use std::collections::BTreeMap;
-
 use kube::Client;
-use serde_json::{Value as Json, json};
 use tracing::debug;
 
 use crate::cluster::conflict::conflict_backoff;
@@ -20,7 +18,15 @@ use crate::cluster::ownership::Ownership;
 use crate::cluster::service_account::annotation::render_added;
 use crate::cluster::service_account::{Annotation, MAX_ANNOTATION_BYTES};
 use crate::cluster::{ADDED, ServiceAccount, service_account_api};
-use crate::object_name::{NamespaceName, SecretName};
+use crate::object_name::NamespaceName;
+
+mod entry_patch;
+
+pub use entry_patch::{EntryPatch, ListChange};
+
+/// The most writes that remove the entries for one pull secret: more than the longest list of a ServiceAccount
+/// needs, so that a tenant who adds entries all the while holds up nothing else.
+const MAX_REMOVALS: usize = 200;
 
 /// The desired state of the entry for a pull secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,28 +50,6 @@ pub enum Decision {
     Patch(EntryPatch),
     /// The annotation is longer than regcred writes it, or would be.
     Malformed,
-}
-
-/// The patch that adds or removes an entry of a ServiceAccount.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EntryPatch {
-    /// The precondition of the write.
-    pub resource_version: String,
-    /// The change of the list.
-    pub list: ListChange,
-    /// The whole new annotation.
-    pub added: BTreeMap<SecretName, Option<String>>,
-}
-
-/// The change of the list of a ServiceAccount.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListChange {
-    /// The list stays; only the annotation changes.
-    None,
-    /// The entry is appended.
-    Append,
-    /// The entry at this index is removed.
-    Remove(usize),
 }
 
 /// The result for one ServiceAccount.
@@ -122,78 +106,30 @@ fn decide_absent(observed: &ServiceAccount, owner: &Ownership) -> Decision {
     let list = match observed.image_pull_secrets.last_index(&owner.secret_name) {
         None => return Decision::Read,
         Some(None) => ListChange::None,
-        Some(Some(index)) => ListChange::Remove(index),
+        Some(Some(index)) => ListChange::Remove(vec![index]),
     };
     Decision::Patch(EntryPatch { resource_version: observed.resource_version.clone(), list, added })
 }
 
-/// Removes the last entry for the pull secret, and the record; further ones are removed by further patches.
+/// Removes the record, and the last entries for the pull secret; where there are more than fit into a patch, further
+/// patches remove them.
 fn decide_dangling(observed: &ServiceAccount, owner: &Ownership) -> Decision {
     let mut added = observed.added.clone();
     let is_recorded = added.remove(&owner.secret_name).is_some();
-    let list = match observed.image_pull_secrets.last_index(&owner.secret_name) {
-        None => return Decision::Read,
-        Some(None) if !is_recorded => return Decision::Unchanged,
-        Some(None) => ListChange::None,
-        Some(Some(index)) => ListChange::Remove(index),
+    let Some(indexes) = observed.image_pull_secrets.last_indexes(&owner.secret_name) else {
+        return Decision::Read;
+    };
+    let list = match indexes.is_empty() {
+        true if !is_recorded => return Decision::Unchanged,
+        true => ListChange::None,
+        false => ListChange::Remove(indexes),
     };
     Decision::Patch(EntryPatch { resource_version: observed.resource_version.clone(), list, added })
 }
 
-impl EntryPatch {
-    /// Returns the operations of the JSON patch of the observed ServiceAccount.
-    fn operations(&self, observed: &ServiceAccount, secret_name: &SecretName) -> Vec<Json> {
-        const LIST: &str = "/imagePullSecrets";
-        let test = json!({"op": "test", "path": "/metadata/resourceVersion", "value": self.resource_version});
-        let reference = json!({ "name": secret_name });
-        let list = match self.list {
-            ListChange::None => Vec::new(),
-            // The API server omits an empty list.
-            ListChange::Append if observed.image_pull_secrets.is_empty() => {
-                vec![json!({"op": "add", "path": LIST, "value": [reference]})]
-            }
-            ListChange::Append => vec![json!({"op": "add", "path": format!("{LIST}/-"), "value": reference})],
-            ListChange::Remove(index) => vec![
-                json!({"op": "test", "path": format!("{LIST}/{index}/name"), "value": secret_name}),
-                json!({"op": "remove", "path": format!("{LIST}/{index}")}),
-            ],
-        };
-        [test].into_iter().chain(list).chain(self.annotation_operation(observed)).collect()
-    }
-
-    fn annotation_operation(&self, observed: &ServiceAccount) -> Option<Json> {
-        const ANNOTATIONS: &str = "/metadata/annotations";
-        let path = format!("{ANNOTATIONS}/{}", ADDED.replace('/', "~1"));
-        let added = render_added(&self.added);
-        let is_present =
-            matches!(observed.annotation, Annotation::Present | Annotation::Lost { is_present: true });
-        match added.is_empty() {
-            true => is_present.then(|| json!({"op": "remove", "path": path})),
-            false if observed.has_annotations => Some(json!({"op": "add", "path": path, "value": added})),
-            false => Some(json!({"op": "add", "path": ANNOTATIONS, "value": { ADDED: added }})),
-        }
-    }
-
-    /// Applies the patch to the ServiceAccount in memory.
-    pub(crate) fn apply_to(
-        self,
-        observed: &mut ServiceAccount,
-        secret_name: &SecretName,
-        (resource_version, has_annotations): (String, bool),
-    ) {
-        match self.list {
-            ListChange::None => {}
-            ListChange::Append => observed.image_pull_secrets.push(secret_name.clone()),
-            ListChange::Remove(index) => observed.image_pull_secrets.remove(index),
-        }
-        let annotation = if self.added.is_empty() { Annotation::Absent } else { Annotation::Present };
-        (observed.resource_version, observed.added) = (resource_version, self.added);
-        (observed.annotation, observed.has_annotations) = (annotation, has_annotations);
-    }
-}
-
-/// Applies the desired entry in at most one write; afterwards `observed` is the state in the cluster.
-/// After a conflict with another writer the ServiceAccount is read and decided again.
+/// Applies the desired entry; afterwards `observed` is the state in the cluster. One write suffices, except for
+/// [`DesiredEntry::Dangling`], where each write removes up to 500 entries. After a conflict with
+/// another writer the ServiceAccount is read and decided again, with back-off.
 pub async fn apply(
     client: &Client,
     namespace: &NamespaceName,
@@ -203,32 +139,33 @@ pub async fn apply(
     desired: DesiredEntry,
 ) -> Result<Outcome, Error> {
     let secret_name = &owner.secret_name;
-    let mut backoff = conflict_backoff();
+    let (mut backoff, mut writes) = (conflict_backoff(), 0);
     loop {
         match decide(observed, owner, desired) {
+            Decision::Unchanged if writes > 0 => return Ok(Outcome::Patched),
             Decision::Unchanged => return Ok(Outcome::Unchanged),
             Decision::Malformed => return Err(malformed()),
+            Decision::Patch(_) if writes == MAX_REMOVALS => return Err(added_all_the_while()),
             Decision::Read => {}
             Decision::Patch(patch) => {
                 let operations = patch.operations(observed, secret_name);
-                let sent = service_account_api::patch(client, namespace, name, operations).await;
-                match (sent, backoff.next()) {
-                    (Ok(written), _) => {
+                match service_account_api::patch(client, namespace, name, operations).await {
+                    Ok(written) => {
                         patch.apply_to(observed, secret_name, written);
-                        let is_left = desired == DesiredEntry::Dangling
-                            && decide(observed, owner, desired) != Decision::Unchanged;
-                        if !is_left {
-                            return Ok(Outcome::Patched);
+                        writes += 1;
+                        if desired == DesiredEntry::Dangling {
+                            continue;
                         }
-                        continue;
+                        return Ok(Outcome::Patched);
                     }
-                    (Err(Error::NotFound(_)), _) => return Ok(Outcome::Gone),
-                    (Err(Error::Changed(_)), Some(pause)) => {
+                    Err(Error::NotFound(_)) => return Ok(Outcome::Gone),
+                    Err(Error::Changed(detail)) => {
+                        let Some(pause) = backoff.next() else { return Err(Error::Changed(detail)) };
                         let namespace = namespace.as_str();
                         debug!(namespace, service_account = name, "conflict with another writer");
                         tokio::time::sleep(pause).await;
                     }
-                    (Err(error), _) => return Err(error),
+                    Err(error) => return Err(error),
                 }
             }
         }
@@ -240,6 +177,11 @@ pub async fn apply(
             None => return Ok(Outcome::Gone),
         }
     }
+}
+
+/// The error of a list to which another writer adds entries as fast as they are removed.
+fn added_all_the_while() -> Error {
+    Error::Changed("entries are added as fast as regcred removes them".into())
 }
 
 /// The error of an annotation that is too long.

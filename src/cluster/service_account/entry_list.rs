@@ -15,6 +15,8 @@ use crate::object_name::SecretName;
 
 /// The most bytes of names that are kept; each name counts one more.
 const MAX_BYTES: usize = 1024;
+/// The most positions of one name that are looked up in a list that is longer than its kept part.
+pub(crate) const MAX_POSITIONS: usize = 500;
 
 /// The list of a ServiceAccount.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,8 +25,9 @@ pub struct EntryList {
     first: Vec<SecretName>,
     /// The number of all names.
     len: usize,
-    /// The last positions of names that were looked up in a list that is longer than its kept part.
-    looked_up: BTreeMap<SecretName, Option<usize>>,
+    /// The last positions of names that were looked up in a list that is longer than its kept part, the highest
+    /// first.
+    looked_up: BTreeMap<SecretName, Vec<usize>>,
 }
 
 impl EntryList {
@@ -52,22 +55,27 @@ impl EntryList {
     /// Returns the index of the last entry of a name; `None` if that is not known.
     #[must_use]
     pub fn last_index(&self, name: &str) -> Option<Option<usize>> {
+        self.last_indexes(name).map(|indexes| indexes.first().copied())
+    }
+
+    /// Returns the indexes of the last entries of a name, the highest first and at most 500; `None` if
+    /// they are not known.
+    #[must_use]
+    pub fn last_indexes(&self, name: &str) -> Option<Vec<usize>> {
         if self.is_truncated() {
-            self.looked_up.get(name).copied()
+            self.looked_up.get(name).cloned()
         } else {
-            Some(self.first.iter().rposition(|it| it.as_str() == name))
+            Some(last_positions(self.first.iter().map(SecretName::as_str), name))
         }
     }
 
     /// Appends a name.
     pub fn push(&mut self, name: SecretName) {
         let kept: usize = self.first.iter().map(|it| it.len() + 1).sum();
-        if self.is_truncated() {
-            self.looked_up.insert(name, Some(self.len));
-        } else if kept + name.len() < MAX_BYTES {
+        if !self.is_truncated() && kept + name.len() < MAX_BYTES {
             self.first.push(name);
         } else {
-            self.looked_up.insert(name, Some(self.len));
+            self.looked_up.insert(name, vec![self.len]);
         }
         self.len += 1;
     }
@@ -82,11 +90,11 @@ impl EntryList {
         self.looked_up.clear();
     }
 
-    /// Finds the last position of a name in the JSON of a ServiceAccount.
+    /// Finds the last positions of a name in the JSON of a ServiceAccount.
     pub(crate) fn look_up(&mut self, json: &str, name: &SecretName) -> serde_json::Result<()> {
         let names: WireNames<'_> = serde_json::from_str(json)?;
-        let position = names.image_pull_secrets.iter().rposition(|it| it.name == name.as_str());
-        self.looked_up.insert(name.clone(), position);
+        let positions = last_positions(names.image_pull_secrets.iter().map(|it| it.name.as_ref()), name);
+        self.looked_up.insert(name.clone(), positions);
         Ok(())
     }
 
@@ -95,6 +103,17 @@ impl EntryList {
     pub(crate) fn names(&self) -> Vec<&str> {
         self.first.iter().map(SecretName::as_str).collect()
     }
+}
+
+/// Returns the last positions of a name, the highest first and at most 500.
+fn last_positions<'a>(
+    names: impl DoubleEndedIterator<Item = &'a str> + ExactSizeIterator,
+    name: &str,
+) -> Vec<usize> {
+    let positions = names.enumerate().rev().filter(|(_, it)| *it == name).map(|(position, _)| position);
+    let mut positions: Vec<_> = positions.take(MAX_POSITIONS).collect();
+    positions.shrink_to_fit();
+    positions
 }
 
 impl<T: Into<SecretName>> FromIterator<T> for EntryList {
@@ -202,6 +221,19 @@ mod tests {
         assert_eq!(list.last_index("own"), Some(Some(2000)));
         list.remove(1999);
         assert_eq!((list.contains("1999"), list.contains("own"), list.len), (None, None, 2000));
+    }
+
+    #[test]
+    fn repeated_name_is_known_by_its_last_positions() {
+        let names: Vec<_> =
+            (0..3000).map(|n| json!({"name": if n % 2 == 0 { "own" } else { "other" }})).collect();
+        let mut list: EntryList = serde_json::from_value(names.clone().into()).expect("a list");
+        assert_eq!(list.last_indexes("own"), None);
+        list.look_up(&json!({"imagePullSecrets": names}).to_string(), &"own".into()).expect("JSON");
+        let expect: Vec<_> = (0..MAX_POSITIONS).map(|n| 2998 - 2 * n).collect();
+        assert_eq!(list.last_indexes("own"), Some(expect));
+        let short: EntryList = ["own", "a", "own"].into_iter().collect();
+        assert_eq!(short.last_indexes("own"), Some(vec![2, 0]));
     }
 
     #[test]
