@@ -76,7 +76,7 @@ impl From<&Status> for Error {
 /// Returns true if a JSON patch could not be applied: its `test` of the `resourceVersion` failed, because the
 /// object was changed. A validation names the object and its invalid fields instead.
 fn is_failed_json_patch(status: &Status) -> bool {
-    let has_causes = details(status).is_some_and(|details| !details.causes.is_empty());
+    let has_causes = status.details.as_ref().is_some_and(|details| !details.causes.is_empty());
     !has_causes
         && status.message.starts_with("the server rejected our request due to an error in our request")
 }
@@ -336,6 +336,37 @@ mod tests {
             json!({"code": 400, "reason": "BadRequest", "message": "hunter2"}),
             "Invalid",
             "the request was rejected (400 BadRequest). Check that the CRD and the API server are of versions that this version of regcred supports",
+        );
+    }
+
+    #[test]
+    fn failed_json_patch_is_a_conflict_and_a_named_field_is_none() {
+        const MESSAGE: &str = "the server rejected our request due to an error in our request";
+        // As the API server answers a failed `test` of a JSON patch: without an object.
+        let failed = json!({"code": 422, "reason": "Invalid", "message": MESSAGE, "details": {}});
+        check(failed, "Changed", "the object was changed by another writer: 422 Invalid");
+        let message = format!("{MESSAGE} (patch serviceaccounts default)");
+        check(
+            failure(422, "Invalid", &message),
+            "Changed",
+            r#"the object was changed by another writer: secrets "regcred""#,
+        );
+        let causes =
+            json!([{"reason": "FieldValueInvalid", "message": "x", "field": "imagePullSecrets[0].name"}]);
+        for kind in [json!("serviceaccounts"), Json::Null] {
+            let mut invalid = failure(422, "Invalid", MESSAGE);
+            invalid["details"] = json!({"causes": causes});
+            if !kind.is_null() {
+                invalid["details"]["kind"] = kind;
+            }
+            let error = error(&invalid);
+            assert_eq!(error.reason().to_string(), "Invalid", "{invalid}");
+            assert!(error.to_string().contains(" at imagePullSecrets[0].name (422 Invalid)"), "{error}");
+        }
+        check(
+            failure(422, "Invalid", "ServiceAccount \"default\" is invalid"),
+            "Invalid",
+            r#"secrets "regcred" was rejected (422 Invalid). Check that the CRD and the API server are of versions that this version of regcred supports"#,
         );
     }
 
