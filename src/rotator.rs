@@ -53,7 +53,7 @@ pub enum Decision {
     Unchanged,
     /// The Secret does not exist.
     Create,
-    /// Only the metadata of the Secret was observed: the Secret has to be read before the decision.
+    /// The bytes of the Secret are not in memory: the Secret has to be read before the decision.
     Read,
     /// The Secret is managed by regcred, or may be adopted, and differs.
     Update {
@@ -112,7 +112,8 @@ pub fn decide(
     if body.type_ != PULL_SECRET_TYPE {
         return Decision::Refuse(Refusal::WrongType(body.type_.clone()));
     }
-    if body.is_dropped && (is_foreign || owner.existing == Existing::AdoptAndKeep) {
+    // A full list keeps no bytes where nothing claimed the name: they may be the desired ones.
+    if body.is_dropped {
         return Decision::Read;
     }
     if is_foreign

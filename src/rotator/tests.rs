@@ -305,6 +305,16 @@ fn dropped_bytes_are_read_before_an_adoption() {
 }
 
 #[test]
+fn dropped_bytes_of_an_own_secret_are_read_before_a_write() {
+    // Its namespace was not selected when the Secrets were listed.
+    for immutable in [false, true] {
+        let dropped = SecretBody { docker_config: None, is_dropped: true, immutable, ..body() };
+        check(Some(with(ours(), dropped)), Existing::Refuse, Decision::Read);
+        check(Some(with(ours(), SecretBody { immutable, ..body() })), Existing::Refuse, Decision::Unchanged);
+    }
+}
+
+#[test]
 fn labels_without_a_proof_are_accepted_at_the_claimed_name() {
     let copy = Secret {
         evidence: Evidence::Labelled(Some("images".into())),
