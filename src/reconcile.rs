@@ -31,6 +31,7 @@ pub mod guards;
 pub mod last_good;
 pub mod plan;
 mod progress;
+mod recorded;
 pub mod resolve;
 mod round;
 pub mod target;

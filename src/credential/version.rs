@@ -72,6 +72,12 @@ impl Version {
         }
     }
 
+    /// Returns true if `found` is known to be later than this version.
+    #[must_use]
+    pub fn is_replaced_by(&self, found: &Self) -> bool {
+        matches!(self.compare(found), VersionOrder::Newer | VersionOrder::Recreated)
+    }
+
     /// Returns true if both are the same version, as far as both are known.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {

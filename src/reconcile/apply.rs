@@ -158,8 +158,9 @@ pub fn dry_run_target(plan: &NamespacePlan, target: &Target) -> NamespaceReport 
         report.add_service_account(service_account, outcome);
     }
     report.changes.extend(previous.iter().map(|_| PlannedChange::SecretRemoved));
-    if let Action::Apply { missing, .. } = action {
+    if let Action::Apply { missing, content, .. } = action {
         report.set_missing_service_accounts(missing.clone());
+        report.withhold(&content.withheld);
     }
     report
 }

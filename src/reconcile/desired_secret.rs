@@ -2,15 +2,19 @@
 //!
 //! Pure. Where every read succeeded, the bytes are the same in every namespace, so that nodes can share
 //! verified credentials. Where a read failed, that registry keeps the entry of the namespace, else gets the last
-//! good value that regcred recorded, and the other registries in the same Secret are still updated.
+//! good value that regcred recorded, and the other registries in the same Secret are still updated. Where the
+//! recorded value is older than the version that the Secret names, its entry stays as it is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 
 use super::last_good::{self, SecretEntries, SecretEntry};
+use super::recorded::RecordedEntries;
 use super::resolve::{FetchedCredentials, Resolved, ResolvedRegistry};
-use crate::cluster::Namespace;
+use crate::cluster::{Namespace, Secret};
+use crate::credential::{StoreKey, VersionOrder};
 use crate::docker_config::capacity::{self, TooLarge};
 use crate::docker_config::host_key::HostKey;
 use crate::docker_config::versions::EntryOrigin;
@@ -20,7 +24,7 @@ use crate::installation::last_good::LastGoodValues;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::status::reason::AppliedReason;
 use crate::report::{Problem, RegistryReport};
-use crate::rotator::{Content, FetchedVersion, FetchedVersions};
+use crate::rotator::{Content, FetchedVersion, FetchedVersions, OlderLastGood};
 
 /// The desired content for each namespace: the same for all where every read succeeded.
 pub struct DesiredSecret {
@@ -28,7 +32,7 @@ pub struct DesiredSecret {
     /// The content where no last good entry is needed; `None` where a read failed.
     fetched: Option<Rendered>,
     /// The recorded last good entries of registries that could not be read.
-    last_good: SecretEntries,
+    recorded: RecordedEntries,
     /// True if a Secret may be written although it holds later versions.
     accepts_older: bool,
 }
@@ -48,6 +52,9 @@ pub enum NoContent {
     /// No Secret can hold what was read together with the last good entries of this namespace.
     #[error("with the last good entries of this namespace {0}")]
     TooLargeHere(TooLarge),
+    /// No registry could be read, and the last good value is older than the one that the Secret names.
+    #[error(transparent)]
+    OlderLastGood(OlderLastGood),
 }
 
 impl NoContent {
@@ -57,8 +64,19 @@ impl NoContent {
         match self {
             Self::NoCredential => AppliedReason::NoCredential,
             Self::TooLarge | Self::TooLargeHere(_) => AppliedReason::TooLarge,
+            Self::OlderLastGood(_) => AppliedReason::OlderLastGood,
         }
     }
+}
+
+/// The entries for one namespace.
+#[derive(Default)]
+struct Entries {
+    entries: SecretEntries,
+    /// The versions of those that were not fetched.
+    last_good: FetchedVersions,
+    /// The recorded entries that are older than the versions which the Secret names.
+    withheld: Vec<OlderLastGood>,
 }
 
 /// The content of some entries; `None` without entries.
@@ -71,34 +89,30 @@ impl DesiredSecret {
     /// Combines the fetched credentials with the recorded last good values where a read failed.
     #[must_use]
     pub fn new(resolved: Resolved, recorded: &LastGoodValues) -> Self {
-        let mut desired =
-            Self { resolved, fetched: None, last_good: SecretEntries::new(), accepts_older: false };
+        let recorded = RecordedEntries::new(&resolved, recorded);
+        let mut desired = Self { resolved, fetched: None, recorded, accepts_older: false };
         if desired.is_complete() {
-            desired.fetched = Some(desired.render(desired.entries(&SecretEntries::new())));
+            desired.fetched = Some(desired.render(desired.entries(None)));
         }
-        desired.refresh_last_good(recorded);
         desired
     }
 
     /// Collects the recorded last good values again, where a read failed.
     pub fn refresh_last_good(&mut self, recorded: &LastGoodValues) {
-        let name = &self.resolved.cluster_pull_secret.name;
-        let failed = self.resolved.registries.iter().filter(|registry| registry.fetched.is_none());
-        let values = failed.filter_map(|it| Some((&it.source.store_key, recorded.get(name, &it.source)?)));
-        let entries = values.flat_map(|(store_key, value)| {
-            value.config.auths.iter().map(|(host, credential)| {
-                let origin = EntryOrigin::new(store_key, value.version.clone());
-                (host.clone(), SecretEntry { credential: credential.clone(), origin })
-            })
-        });
-        self.last_good = entries.collect();
+        self.recorded = RecordedEntries::new(&self.resolved, recorded);
     }
 
-    /// Records the values that were read as the last good ones.
+    /// Records the values that were read as the last good ones, unless a later one is recorded.
     pub fn record(&self, installation: &mut Installation) {
         let name = &self.resolved.cluster_pull_secret.name;
         for registry in &self.resolved.registries {
-            if let Some(FetchedCredentials { config, origin, .. }) = &registry.fetched {
+            let Some(FetchedCredentials { config, origin, .. }) = &registry.fetched else { continue };
+            let known = installation.values().get(name, &registry.source).map(|known| &known.version);
+            let is_later = known.is_some_and(|known| {
+                known.compare(&origin.version) == VersionOrder::Older
+                    && !fetched_version(registry).is_some_and(|fetched| fetched.has_given_up(known))
+            });
+            if !is_later || self.accepts_older {
                 installation.record_value(name, &registry.source, &origin.version, config);
             }
         }
@@ -168,11 +182,11 @@ impl DesiredSecret {
             return;
         }
         let before = Arc::clone(&before.docker_config);
-        let rendered = self.render(self.entries(&SecretEntries::new()));
+        let rendered = self.render(self.entries(None));
         self.fetched = Some(rendered.map(|rendered| {
             rendered.map(|rendered| {
                 let (versions, fetched) = (rendered.versions.clone(), rendered.fetched.clone());
-                Arc::new(Content { docker_config: before, versions, fetched })
+                Arc::new(Content::new(before, versions, fetched))
             })
         }));
     }
@@ -191,75 +205,88 @@ impl DesiredSecret {
             return content.clone().ok_or(NoContent::NoCredential);
         }
         let own = last_good::own_secret(namespace, &self.resolved.cluster_pull_secret);
-        let rendered = self.render(self.entries(&own.map(last_good::from_secret).unwrap_or_default()));
-        rendered.map_err(NoContent::TooLargeHere)?.ok_or(NoContent::NoCredential)
+        let entries = self.entries(own);
+        let withheld = entries.withheld.first().cloned();
+        let no_content = withheld.map_or(NoContent::NoCredential, NoContent::OlderLastGood);
+        self.render(entries).map_err(NoContent::TooLargeHere)?.ok_or(no_content)
     }
 
-    /// Returns the fetched entries, else those of this namespace, else the recorded ones.
-    fn entries(&self, own: &SecretEntries) -> SecretEntries {
-        let mut entries = SecretEntries::new();
-        let registries = &self.resolved.registries;
-        for fetched in registries.iter().filter_map(|registry| registry.fetched.as_ref()) {
-            entries.extend(fetched.config.auths.iter().map(|(host, credential)| {
+    /// Returns the fetched entries, else those of the Secret of this namespace, else the recorded ones.
+    fn entries(&self, own: Option<&Secret>) -> Entries {
+        let mut found = Entries::default();
+        for registry in &self.resolved.registries {
+            let Some(fetched) = &registry.fetched else { continue };
+            found.entries.extend(fetched.config.auths.iter().map(|(host, credential)| {
                 (host.clone(), SecretEntry { credential: credential.clone(), origin: fetched.origin.clone() })
             }));
         }
-        for registry in registries.iter().filter(|registry| registry.fetched.is_none()) {
-            for (host, entry) in self.last_good_entries(registry, own) {
-                entries.entry(host.clone()).or_insert_with(|| entry.clone());
+        if self.is_complete() {
+            return found;
+        }
+        let (own, older) =
+            (own.map(last_good::from_secret).unwrap_or_default(), self.recorded.older_than(own));
+        for registry in self.resolved.registries.iter().filter(|registry| registry.fetched.is_none()) {
+            let own = self.entries_of(registry, &own);
+            let is_recorded = own.is_empty();
+            let last_good = if is_recorded { self.entries_of(registry, &self.recorded.entries) } else { own };
+            for (host, entry) in last_good {
+                match older.get(host) {
+                    _ if found.entries.contains_key(host) => {}
+                    Some(older) if is_recorded => found.withheld.push(older.clone()),
+                    _ => found.add_last_good(host, entry, &registry.source.store_key),
+                }
             }
         }
-        entries
+        found
     }
 
-    /// Returns the last good entries of a registry that could not be read.
-    fn last_good_entries<'e>(
-        &'e self,
+    /// Returns the entries that belong to a registry.
+    fn entries_of<'e>(
+        &self,
         registry: &ResolvedRegistry,
-        own: &'e SecretEntries,
+        entries: &'e SecretEntries,
     ) -> Vec<(&'e HostKey, &'e SecretEntry)> {
         match &registry.source.host {
-            Some(host) => {
-                own.get_key_value(host).or_else(|| self.last_good.get_key_value(host)).into_iter().collect()
-            }
+            Some(host) => entries.get_key_value(host).into_iter().collect(),
             // A whole docker config: every entry of its store that no other registry names.
             None => {
                 let store = &registry.source.store_key.store;
-                let of_registry = |entries: &'e SecretEntries| {
-                    let entries = entries.iter();
-                    let entries =
-                        entries.filter(|(host, entry)| entry.origin.store == *store && !self.is_named(host));
-                    entries.collect::<Vec<_>>()
-                };
-                let own = of_registry(own);
-                if own.is_empty() { of_registry(&self.last_good) } else { own }
+                let entries = entries.iter();
+                let entries =
+                    entries.filter(|(host, entry)| entry.origin.store == *store && !self.is_named(host));
+                entries.collect()
             }
         }
     }
 
     /// Renders the content; `None` where there is no entry.
-    fn render(&self, entries: SecretEntries) -> Rendered {
+    fn render(&self, Entries { entries, last_good, withheld }: Entries) -> Rendered {
         if entries.is_empty() {
             return Ok(None);
         }
-        let versions = versions::render(entries.iter().map(|(host, entry)| (host, &entry.origin)));
+        let mut origins: BTreeMap<_, _> =
+            entries.iter().map(|(host, entry)| (host.clone(), entry.origin.clone())).collect();
+        // The later version is still known at the next decision.
+        origins.extend(
+            withheld
+                .iter()
+                .map(|OlderLastGood(it)| (it.host.clone(), EntryOrigin::new(&it.store_key, it.held.clone()))),
+        );
+        let versions = versions::render(&origins);
         let auths = entries.into_iter().map(|(host, entry)| (host, entry.credential)).collect();
         let config = DockerConfig { auths };
         let docker_config = config.render();
         capacity::check(&config, docker_config.expose_secret().len(), &versions)?;
-        let (docker_config, fetched) = (Arc::new(docker_config), self.fetched_versions());
-        Ok(Some(Arc::new(Content { docker_config, versions, fetched })))
+        let content = Content::new(Arc::new(docker_config), versions, self.fetched_versions());
+        Ok(Some(Arc::new(Content { last_good, withheld, ..content })))
     }
 
     /// Returns the version of every fetched entry.
     fn fetched_versions(&self) -> FetchedVersions {
         let mut versions = FetchedVersions::default();
         for registry in &self.resolved.registries {
-            let Some(fetched) = &registry.fetched else { continue };
-            let version = FetchedVersion {
-                store_key: registry.source.store_key.clone(),
-                version: fetched.origin.version.clone(),
-                given_up: fetched.given_up.clone(),
+            let Some((fetched, version)) = registry.fetched.as_ref().zip(fetched_version(registry)) else {
+                continue;
             };
             versions.0.extend(fetched.config.auths.keys().map(|host| (host.clone(), version.clone())));
         }
@@ -273,10 +300,29 @@ impl DesiredSecret {
     }
 }
 
+impl Entries {
+    fn add_last_good(&mut self, host: &HostKey, entry: &SecretEntry, store_key: &StoreKey) {
+        self.entries.insert(host.clone(), entry.clone());
+        // Versions of two keys have no order.
+        if entry.origin.is_from(store_key) {
+            self.last_good
+                .0
+                .insert(host.clone(), FetchedVersion::new(store_key, entry.origin.version.clone()));
+        }
+    }
+}
+
+/// Returns the version of the fetched entries of a registry; `None` where its read failed.
+fn fetched_version(registry: &ResolvedRegistry) -> Option<FetchedVersion> {
+    let fetched = registry.fetched.as_ref()?;
+    let version = FetchedVersion::new(&registry.source.store_key, fetched.origin.version.clone());
+    Some(FetchedVersion { given_up: fetched.given_up.clone(), ..version })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{Secret, ServiceAccount};
+    use crate::cluster::ServiceAccount;
     use crate::reconcile::fixture::recorded;
     use crate::reconcile::fixture::{cluster, cluster_pull_secret, namespace, secret, values};
     use crate::reconcile::resolve;
@@ -349,6 +395,94 @@ mod tests {
         let here = Some(secret("1", &[("ghcr.io", "1", "own")]));
         let known = [("ghcr.io", "2", "other")];
         check(&["ghcr.io"], &[("ghcr.io", "3", "")], here, &known, &["ghcr.io=vault:1 own"]);
+    }
+
+    /// A Secret whose entries a tenant overwrote, with the versions annotation of regcred.
+    fn overwritten(versions: &[(&str, &str)]) -> Secret {
+        let versions: Vec<_> =
+            versions.iter().map(|(host, version)| format!("{host}=vault:{version}")).collect();
+        Secret { versions: Some(versions.join(",")), ..secret("1", &[("tenant.test", "1", "x")]) }
+    }
+
+    #[test]
+    fn recorded_value_restores_what_a_tenant_overwrote() {
+        let known = [("ghcr.io", "7", "known")];
+        for annotation in [&[("ghcr.io", "7")][..], &[("ghcr.io", "6")], &[("ghcr.io", "6a7e-8feb")], &[]] {
+            check(
+                &["ghcr.io"],
+                &[("ghcr.io", "8", "")],
+                Some(overwritten(annotation)),
+                &known,
+                &["ghcr.io=vault:7 known"],
+            );
+        }
+        // Versions of another store have no order.
+        let other = Secret { versions: Some("ghcr.io=aws:9".into()), ..overwritten(&[]) };
+        check(&["ghcr.io"], &[("ghcr.io", "8", "")], Some(other), &known, &["ghcr.io=vault:7 known"]);
+    }
+
+    #[test]
+    fn recorded_value_never_replaces_a_later_version() {
+        let known = [("ghcr.io", "7", "known"), ("quay.io", "4", "kept")];
+        let read = [("ghcr.io", "9", ""), ("quay.io", "5", "")];
+        let alone = Some(overwritten(&[("ghcr.io", "8")]));
+        check(&["ghcr.io"], &read[..1], alone, &known, &[]);
+        // The other registries of the Secret proceed.
+        let both = bare(Some(overwritten(&[("ghcr.io", "8"), ("quay.io", "4")])));
+        let images = Arc::new(cluster_pull_secret("images", &["ghcr.io", "quay.io"]));
+        let desired =
+            DesiredSecret::new(resolve::resolve(&images, &values(&read)), &recorded("images", &known));
+        let content = desired.content_for(&both).expect("a content");
+        let config = DockerConfig::parse_lenient(content.docker_config.expose_secret());
+        assert_eq!(Vec::from_iter(config.auths.keys().map(ToString::to_string)), ["quay.io"]);
+        // Alone there is nothing to write.
+        let images = Arc::new(cluster_pull_secret("images", &["ghcr.io"]));
+        let desired =
+            DesiredSecret::new(resolve::resolve(&images, &values(&read[..1])), &recorded("images", &known));
+        let error = desired.content_for(&both).expect_err("no content");
+        assert_eq!(error.reason(), AppliedReason::OlderLastGood);
+    }
+
+    #[test]
+    fn withheld_entry_is_reported_and_its_version_stays_known() {
+        let images = Arc::new(cluster_pull_secret("images", &["ghcr.io", "quay.io"]));
+        let resolved = resolve::resolve(&images, &values(&[("ghcr.io", "9", ""), ("quay.io", "5", "new")]));
+        let desired = DesiredSecret::new(resolved, &recorded("images", &[("ghcr.io", "7", "known")]));
+        let mut held = overwritten(&[("ghcr.io", "8"), ("quay.io", "4")]);
+        let content = desired.content_for(&bare(Some(held.clone()))).expect("a content");
+        assert_eq!(content.versions, "ghcr.io=vault:8,quay.io=vault:5");
+        let withheld: Vec<_> = content.withheld.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            withheld,
+            [
+                "store vault, key ghcr.io: the last good value has version 7, which is older than version 8, which this Secret names for ghcr.io. The entry stays as it is until the store can be read"
+            ]
+        );
+        // After the write nothing differs.
+        held.versions = Some(content.versions.clone());
+        held.body.as_mut().expect("a body").docker_config = Some(Arc::clone(&content.docker_config));
+        let again = desired.content_for(&bare(Some(held))).expect("a content");
+        assert_eq!((&again.versions, again.withheld.len()), (&content.versions, 1));
+    }
+
+    #[test]
+    fn older_version_is_recorded_only_where_it_was_given_up() {
+        let images = Arc::new(cluster_pull_secret("images", &["ghcr.io"]));
+        let recorded_after = |given_up: Option<&str>, accepts_older: bool| {
+            let mut installation = Installation::default();
+            let config = &recorded("images", &[("ghcr.io", "8", "pw")]);
+            let config = &config.get("images", &images.registries[0]).expect("a value").config;
+            installation.record_value("images", &images.registries[0], &"8".into(), config);
+            let mut resolved = resolve::resolve(&images, &values(&[("ghcr.io", "7", "old")]));
+            resolved.registries[0].fetched.as_mut().expect("a value").given_up = given_up.map(Into::into);
+            let desired = DesiredSecret::new(resolved, installation.values()).accepting_older(accepts_older);
+            desired.record(&mut installation);
+            let value = installation.values().get("images", &images.registries[0]);
+            value.expect("a value").version.to_string()
+        };
+        assert_eq!(recorded_after(None, false), "8");
+        assert_eq!(recorded_after(Some("8"), false), "7");
+        assert_eq!(recorded_after(None, true), "7");
     }
 
     #[test]

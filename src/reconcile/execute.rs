@@ -186,6 +186,7 @@ impl NamespaceExecutor<'_> {
                 if !is_refused {
                     self.change_entries(&entry_changes, owner, &mut report).await;
                     report.set_missing_service_accounts(missing);
+                    report.withhold(&content.withheld);
                 }
                 report
             }

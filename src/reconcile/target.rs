@@ -182,11 +182,7 @@ fn accepting_older(content: Arc<Content>, observed: Option<&Secret>) -> Arc<Cont
     if later.is_empty() {
         return content;
     }
-    Arc::new(Content {
-        docker_config: Arc::clone(&content.docker_config),
-        versions: content.versions.clone(),
-        fetched: content.fetched.giving_up(&later),
-    })
+    Arc::new(Content { fetched: content.fetched.giving_up(&later), ..content.as_ref().clone() })
 }
 
 fn refuse(namespace: &Namespace, input: &TargetInput<'_>, rival: &str) -> Action {

@@ -8,7 +8,7 @@ use crate::cluster::error::Error;
 use crate::manifest::status::reason::AppliedReason;
 use crate::object_name::NamespaceName;
 use crate::patcher;
-use crate::rotator::Outcome;
+use crate::rotator::{OlderLastGood, Outcome};
 
 /// The ServiceAccount that the controller manager creates in every namespace.
 const DEFAULT: &str = "default";
@@ -20,7 +20,10 @@ impl NamespaceReport {
         matches!(
             self.reason.and_then(TargetReason::applied),
             Some(
-                AppliedReason::ServiceAccountMissing | AppliedReason::NoCredential | AppliedReason::TooLarge
+                AppliedReason::ServiceAccountMissing
+                    | AppliedReason::NoCredential
+                    | AppliedReason::OlderLastGood
+                    | AppliedReason::TooLarge
             )
         )
     }
@@ -96,6 +99,16 @@ impl NamespaceReport {
             _ => ResultKind::Failed,
         };
         self.explain(error, message.to_owned());
+    }
+
+    /// Reports the entries that stay as they are, after everything else was written.
+    pub(crate) fn withhold(&mut self, withheld: &[OlderLastGood]) {
+        if let Some(first) = withheld.first()
+            && self.is_ok()
+        {
+            self.result = ResultKind::Failed;
+            self.explain(AppliedReason::OlderLastGood, first.to_string());
+        }
     }
 
     pub(crate) fn explain(&mut self, reason: impl Into<TargetReason>, message: String) {

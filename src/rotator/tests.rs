@@ -17,7 +17,7 @@ fn owner(existing: Existing) -> Ownership {
 }
 
 fn content() -> Content {
-    Content { docker_config: bytes("new"), versions: "ghcr.io=vault:2".into(), fetched: fetched("2") }
+    Content::new(bytes("new"), "ghcr.io=vault:2".into(), fetched("2"))
 }
 
 /// The versions of a content with one registry.
@@ -367,11 +367,7 @@ async fn secret_with_the_same_uid_stays_ours_without_its_marks() {
 
 #[test]
 fn debug_does_not_show_the_content() {
-    let content = Content {
-        docker_config: bytes("s3cret-sentinel"),
-        versions: String::new(),
-        fetched: FetchedVersions::default(),
-    };
+    let content = Content::new(bytes("s3cret-sentinel"), String::new(), FetchedVersions::default());
     assert!(!format!("{content:?}").contains("s3cret-sentinel"));
     assert!(!format!("{content:?}").contains(&format!("{:?}", b"s3cret-sentinel")));
 }

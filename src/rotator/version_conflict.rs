@@ -28,6 +28,17 @@ pub struct FetchedVersion {
     pub given_up: Option<Version>,
 }
 
+/// A recorded last good value that is older than the version that a Secret names for the same key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{}: the last good value has version {}, which is older than version {}, which this Secret names for {}. The entry stays as it is until the store can be read",
+    .0.store_key,
+    .0.fetched.with_time(),
+    .0.held.with_time(),
+    .0.host
+)]
+pub struct OlderLastGood(pub VersionConflict);
+
 /// An entry of a Secret at a version that the content must not replace before the store was read again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VersionConflict {
@@ -70,12 +81,32 @@ impl FetchedVersions {
         planned_for: Option<&str>,
         observed: Option<&Secret>,
     ) -> Option<VersionConflict> {
+        self.first_since(planned_for, observed, |order| order == VersionOrder::Unordered)
+    }
+
+    /// Returns the first entry that another writer wrote since the plan, at a later version or one of unknown
+    /// order.
+    #[must_use]
+    pub(super) fn overtaken_since(
+        &self,
+        planned_for: Option<&str>,
+        observed: Option<&Secret>,
+    ) -> Option<VersionConflict> {
+        let is_overtaken = |order| matches!(order, VersionOrder::Older | VersionOrder::Unordered);
+        self.first_since(planned_for, observed, is_overtaken)
+    }
+
+    fn first_since(
+        &self,
+        planned_for: Option<&str>,
+        observed: Option<&Secret>,
+        is_conflict: impl Fn(VersionOrder) -> bool,
+    ) -> Option<VersionConflict> {
         let before = planned_for.map(parse_lenient).unwrap_or_default();
-        let mut unknown = self.matching(observed).filter(|(host, origin, fetched)| {
-            before.get(host) != Some(origin)
-                && origin.version.compare(&fetched.version) == VersionOrder::Unordered
+        let mut since = self.matching(observed).filter(|(host, origin, fetched)| {
+            before.get(host) != Some(origin) && is_conflict(origin.version.compare(&fetched.version))
         });
-        unknown.next().map(conflict)
+        since.next().map(conflict)
     }
 
     /// Returns the versions of a content that gives up these later ones.
@@ -114,8 +145,15 @@ fn conflict((host, origin, fetched): (HostKey, EntryOrigin, &FetchedVersion)) ->
 }
 
 impl FetchedVersion {
+    /// Creates the version of an entry that gives up none.
+    #[must_use]
+    pub fn new(store_key: &StoreKey, version: Version) -> Self {
+        Self { store_key: store_key.clone(), version, given_up: None }
+    }
+
     /// Returns true if `version` is no later than the one that was given up.
-    fn has_given_up(&self, version: &Version) -> bool {
+    #[must_use]
+    pub fn has_given_up(&self, version: &Version) -> bool {
         let given_up = self.given_up.as_ref().map(|given_up| version.compare(given_up));
         given_up.is_some_and(|order| {
             matches!(order, VersionOrder::Same | VersionOrder::Newer | VersionOrder::Recreated)
@@ -246,6 +284,22 @@ mod tests {
         assert_eq!(unknown(Some("ghcr.io=vault:id-0"), "ghcr.io=vault:id-0"), None);
         assert_eq!(unknown(Some("ghcr.io=vault:id-0"), "ghcr.io=vault:id-1"), None);
         assert_eq!(unknown(Some("ghcr.io=vault:id-0"), ""), None);
+    }
+
+    #[test]
+    fn last_good_entry_is_overtaken_by_a_later_or_unknown_version() {
+        let last_good = fetched(&["ghcr.io=7"]);
+        let overtaken = |planned_for: &str, observed: &str| {
+            last_good
+                .overtaken_since(Some(planned_for), Some(&secret(observed)))
+                .map(|it| it.held.to_string())
+        };
+        assert_eq!(overtaken("ghcr.io=vault:7", "ghcr.io=vault:8").as_deref(), Some("8"));
+        assert_eq!(overtaken("ghcr.io=vault:7", "ghcr.io=vault:id").as_deref(), Some("id"));
+        for (planned_for, observed) in [("7", "6"), ("8", "7"), ("8", "8")] {
+            let [planned_for, observed] = [planned_for, observed].map(|it| format!("ghcr.io=vault:{it}"));
+            assert_eq!(overtaken(&planned_for, &observed), None, "{planned_for} {observed}");
+        }
     }
 
     #[test]

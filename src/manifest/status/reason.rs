@@ -117,6 +117,8 @@ pub enum AppliedReason {
     Immutable,
     /// The Secret holds a later version than the store answers. The older version is written after five minutes, by `rotate` only with `--accept-older`.
     OlderVersion,
+    /// A registry could not be read, and its last good value is older than the version that the Secret names: its entry stays as it is until the store can be read.
+    OlderLastGood,
     /// No registry could be read, and the cluster holds no earlier credential.
     NoCredential,
     /// The credentials exceed the capacity of a Secret, so nothing is written.

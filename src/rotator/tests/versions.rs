@@ -18,7 +18,7 @@ fn observed(versions: &str) -> Secret {
 /// A content that was fetched at this version.
 fn content_at(version: &str) -> Content {
     let versions = format!("ghcr.io=vault:{version}");
-    Content { docker_config: bytes("new"), versions, fetched: fetched(version) }
+    Content::new(bytes("new"), versions, fetched(version))
 }
 
 /// The version in the Secret that kept it from being written.

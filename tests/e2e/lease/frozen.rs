@@ -27,13 +27,12 @@ fn content(version: u64) -> Content {
     let store_key = StoreKey { store: "vault".into(), key: "ci/ghcr".into() };
     let text = format!("{version}@2026-11-27T10:00:0{version}Z");
     let fetched = FetchedVersion { store_key, version: text.as_str().into(), given_up: None };
-    Content {
-        docker_config: Arc::new(
-            format!(r#"{{"auths":{{"ghcr.io":{{"auth":"{version}"}}}}}}"#).into_bytes().into(),
-        ),
-        versions: format!("ghcr.io=vault:{text}"),
-        fetched: FetchedVersions([(HostKey::parse("ghcr.io").unwrap(), fetched)].into()),
-    }
+    let docker_config = format!(r#"{{"auths":{{"ghcr.io":{{"auth":"{version}"}}}}}}"#).into_bytes();
+    Content::new(
+        Arc::new(docker_config.into()),
+        format!("ghcr.io=vault:{text}"),
+        FetchedVersions([(HostKey::parse("ghcr.io").unwrap(), fetched)].into()),
+    )
 }
 
 /// Applies a content over the Secret as this replica knows it.

@@ -1,0 +1,50 @@
+//! The recorded last good entries of the registries that could not be read.
+//!
+//! Pure. In go the values from regcred's own namespace, out come the entries for a namespace that has none of its
+//! own. They were recorded at the last read, which another process may have written since: none replaces a later
+//! version that the Secret of a namespace names for the same key. A tenant who forges that annotation keeps only
+//! the own namespace from them, and only while the store is away; one who removes it gets the recorded value.
+
+use std::collections::BTreeMap;
+
+use super::last_good::{SecretEntries, SecretEntry};
+use super::resolve::Resolved;
+use crate::cluster::Secret;
+use crate::docker_config::host_key::HostKey;
+use crate::docker_config::versions::EntryOrigin;
+use crate::installation::last_good::LastGoodValues;
+use crate::rotator::{FetchedVersion, FetchedVersions, OlderLastGood};
+
+/// The recorded last good entries, by host.
+#[derive(Default)]
+pub(super) struct RecordedEntries {
+    pub(super) entries: SecretEntries,
+    versions: FetchedVersions,
+}
+
+impl RecordedEntries {
+    /// Collects the entries of the registries that could not be read.
+    pub(super) fn new(resolved: &Resolved, recorded: &LastGoodValues) -> Self {
+        let name = &resolved.cluster_pull_secret.name;
+        let mut collected = Self::default();
+        for registry in resolved.registries.iter().filter(|registry| registry.fetched.is_none()) {
+            let Some(value) = recorded.get(name, &registry.source) else { continue };
+            let store_key = &registry.source.store_key;
+            for (host, credential) in &value.config.auths {
+                let origin = EntryOrigin::new(store_key, value.version.clone());
+                let version = FetchedVersion::new(store_key, value.version.clone());
+                collected
+                    .entries
+                    .insert(host.clone(), SecretEntry { credential: credential.clone(), origin });
+                collected.versions.0.insert(host.clone(), version);
+            }
+        }
+        collected
+    }
+
+    /// Returns the entries that are older than the version which a Secret names for the same key.
+    pub(super) fn older_than(&self, own: Option<&Secret>) -> BTreeMap<HostKey, OlderLastGood> {
+        let later = self.versions.later_than_fetched(own);
+        later.into_iter().map(|conflict| (conflict.host.clone(), OlderLastGood(conflict))).collect()
+    }
+}
