@@ -35,6 +35,8 @@ pub struct Installation {
     /// The `resourceVersion` of each shard that may be written; `None` where the shard does not exist.
     versions: BTreeMap<u16, Option<String>>,
     dirty: BTreeSet<u16>,
+    /// The shards with a value that replaced another one: a restart before they are written would go back to it.
+    rotated: BTreeSet<u16>,
     /// The ClusterPullSecrets of which a shard has no room for something.
     left_out: BTreeMap<u16, BTreeSet<String>>,
 }
@@ -113,7 +115,11 @@ impl Installation {
         version: &Version,
         config: &DockerConfig,
     ) {
+        let is_first = self.values.get(cluster_pull_secret, registry).is_none();
         let changed = self.values.record(cluster_pull_secret, registry, version, config);
+        if let Some(id) = changed.as_ref().filter(|_| !is_first && self.shards > 0) {
+            self.rotated.insert(shard::index_of_value(id, self.shards));
+        }
         self.mark_values(changed);
     }
 
@@ -147,15 +153,34 @@ impl Installation {
         self.dirty.iter().any(|index| self.versions.contains_key(index))
     }
 
+    /// Returns true if a value replaced another one since the last write of its shard.
+    #[must_use]
+    pub fn has_rotated_values(&self) -> bool {
+        self.rotated.iter().any(|index| self.versions.contains_key(index))
+    }
+
+    /// Returns the shards with values that replaced others, and takes them as written until
+    /// [`on_failed`](Self::on_failed).
+    pub fn take_rotated(&mut self) -> Vec<PendingShard> {
+        let rotated = std::mem::take(&mut self.rotated);
+        self.take(&rotated)
+    }
+
     /// Returns the shards that have to be written, and takes them as written until
     /// [`on_failed`](Self::on_failed).
     pub fn take_pending(&mut self) -> Vec<PendingShard> {
+        self.rotated.clear();
         if !self.has_changes() {
             return Vec::new();
         }
-        let (indices, unreadable): (BTreeSet<u16>, BTreeSet<u16>) =
-            std::mem::take(&mut self.dirty).into_iter().partition(|index| self.versions.contains_key(index));
-        self.dirty = unreadable;
+        let dirty = self.dirty.clone();
+        self.take(&dirty)
+    }
+
+    fn take(&mut self, chosen: &BTreeSet<u16>) -> Vec<PendingShard> {
+        let is_readable = |index: &u16| self.versions.contains_key(index);
+        let indices: BTreeSet<u16> = chosen.iter().copied().filter(is_readable).collect();
+        self.dirty.retain(|index| !indices.contains(index));
         let mut shards: BTreeMap<u16, Shard> =
             indices.iter().map(|index| (*index, Shard::default())).collect();
         for (id, value) in self.values.iter() {

@@ -1,6 +1,7 @@
 //! regcred's own namespace: it is read before anything is decided, and saved to when something has changed.
 //!
-//! Writes are batched: all changes of a rotation are saved after its last target.
+//! Writes are batched: the records of a rotation are saved after its last target. A value that replaces another one
+//! is saved at once, so that no restart goes back to the one before.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,9 +14,9 @@ use super::object_state::ObjectState;
 use super::timers::Timer;
 use super::{Controller, TaskResult, backoff};
 use crate::cluster::ownership::key::OwnershipKey;
-use crate::installation::Installation;
 use crate::installation::api::{KeyError, Loaded, ShardWrite};
 use crate::installation::last_good::ValueId;
+use crate::installation::{Installation, PendingShard};
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::status::reason::AppliedReason;
 use crate::metrics::{WriteKind, WriteOutcome};
@@ -191,11 +192,16 @@ impl Controller {
         self.has_stale_claims = true;
     }
 
-    /// Saves what has changed once no write is queued; at shutdown at once.
+    /// Saves what has changed once no write is queued; rotated values, and everything at shutdown, at once.
     pub(super) fn start_save(&mut self, now: Instant, is_last: bool) {
         let sync = &mut self.installation_sync;
         let Some(installation) = self.cache.installation.as_mut().filter(|_| self.is_leading) else { return };
         if !sync.is_known || sync.in_flight.is_some() || !installation.has_changes() {
+            return;
+        }
+        if !is_last && sync.failed_saves == 0 && installation.has_rotated_values() {
+            let pending = installation.take_rotated();
+            self.save(pending);
             return;
         }
         let changed_at = *sync.changed_at.get_or_insert(now);
@@ -206,10 +212,14 @@ impl Controller {
             return;
         }
         (sync.changed_at, sync.not_before) = (None, Some(now + SAVE_EVERY));
-        sync.in_flight = Some(InstallationTask::Save);
         self.forget_unused();
         let Some(installation) = &mut self.cache.installation else { return };
         let pending = installation.take_pending();
+        self.save(pending);
+    }
+
+    fn save(&mut self, pending: Vec<PendingShard>) {
+        self.installation_sync.in_flight = Some(InstallationTask::Save);
         debug!(shards = pending.len(), "saving last good values");
         let (client, own) = (self.context.client.clone(), self.context.own_namespace.clone());
         self.tasks

@@ -70,9 +70,12 @@ impl LastGoodValues {
         Some(id)
     }
 
-    /// Adds a value that was read from regcred's namespace, unless there is a later one.
+    /// Adds a value that was read from regcred's namespace, unless there is one that is not older.
     pub fn restore(&mut self, id: ValueId, value: LastGoodValue) {
-        self.0.entry(id).or_insert(value);
+        let known = self.0.get(&id);
+        if known.is_none_or(|known| known.version.is_replaced_by(&value.version)) {
+            self.0.insert(id, value);
+        }
     }
 
     /// Removes the values for which `keep` is false, and returns their identities.
@@ -112,6 +115,19 @@ mod tests {
         let config = values.get("images", &registry("ghcr.io")).expect("a value").config.clone();
         assert_eq!(values.record("images", &registry("ghcr.io"), &"1".into(), &config), None);
         assert!(values.record("images", &registry("ghcr.io"), &"2".into(), &config).is_some());
+    }
+
+    #[test]
+    fn later_value_of_another_process_replaces_an_older_one() {
+        let read_at = |version| recorded("images", &[("ghcr.io", version, version)]);
+        for (known, stored, expect) in [("7", "8", "8"), ("8", "7", "8"), ("id-1", "id-2", "id-1")] {
+            let mut values = read_at(known);
+            for (id, value) in read_at(stored).iter() {
+                values.restore(id.clone(), value.clone());
+            }
+            let value = values.get("images", &registry("ghcr.io")).expect("a value");
+            assert_eq!(value.version.to_string(), expect, "{known} {stored}");
+        }
     }
 
     #[test]

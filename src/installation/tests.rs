@@ -58,6 +58,24 @@ fn nothing_is_written_without_a_change() {
 }
 
 #[test]
+fn value_that_replaces_another_is_written_first() {
+    let mut installation = filled();
+    assert!(!installation.has_rotated_values(), "nothing older can come back");
+    installation.take_pending();
+    record_password(&mut installation, "two");
+    installation.owned.record_write(&"web".into(), &"regcred".into(), "images", (UID, "8"));
+    assert!(installation.has_rotated_values());
+    let first = installation.take_rotated();
+    assert_eq!(first.len(), 1);
+    assert!(!installation.has_rotated_values());
+    let later = installation.take_pending();
+    assert!(later.len() == 1 && later[0].index != first[0].index, "the record of the Secret");
+    installation.on_failed(first[0].index);
+    assert!(!installation.has_rotated_values(), "a failed write is tried again with back-off");
+    assert_eq!(installation.take_pending().len(), 1);
+}
+
+#[test]
 fn restart_restores_values_and_records() {
     let mut next = restart(filled(), SHARDS);
     assert!(knows_everything(&next));
