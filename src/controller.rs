@@ -219,7 +219,8 @@ impl Controller {
     /// Returns the latest instant of the next turn of the loop.
     fn next_deadline(&self) -> Instant {
         let heartbeat = Instant::now() + HEARTBEAT_INTERVAL;
-        match self.timers.next_due().into_iter().chain(self.fetches.next_due()).min() {
+        let fetch = self.fetches.next_due().filter(|_| self.installation_sync.is_known());
+        match self.timers.next_due().into_iter().chain(fetch).min() {
             _ if self.has_more_items => Instant::now(),
             // Nothing is due before this replica leads and its cache has synced.
             Some(timer) if self.is_leading && self.has_synced() => timer.min(heartbeat),

@@ -97,12 +97,13 @@ impl Fetches {
         reads.into_values().collect()
     }
 
-    /// Records the result of the read that started at `started`; returns the decision about each value.
+    /// Records the result of the read that started at `started`; returns the decision about each value. Before the
+    /// first answer of a key, its recorded last good value has the version that is held.
     pub fn finish(
         &mut self,
         values: Values,
-        started: Instant,
-        now: Instant,
+        (started, now): (Instant, Instant),
+        recorded: impl Fn(&StoreKey) -> Option<Version>,
     ) -> Vec<(StoreKey, Result<AnswerVerdict, FetchedReason>)> {
         let mut verdicts = Vec::new();
         for (store_key, value) in values {
@@ -112,7 +113,8 @@ impl Fetches {
             if !key.finish(started, version, now) {
                 continue;
             }
-            let held = self.held.entry(store_key.clone()).or_default();
+            let held = self.held.entry(store_key.clone());
+            let held = held.or_insert_with_key(|store_key| HeldVersion::recorded(recorded(store_key)));
             let verdict = match &value {
                 Ok(value) => Ok(held.on_answer(&value.version, now)),
                 Err(error) => Err(error.reason()),
@@ -209,6 +211,12 @@ impl Fetches {
         store_keys.into_iter().all(|store_key| self.values.contains_key(store_key)).then_some(&self.values)
     }
 
+    /// Forgets all values and versions: another replica may have read later ones. Every key has to be read again.
+    pub fn forget_values(&mut self) {
+        self.held.clear();
+        self.values.clear();
+    }
+
     /// Forgets every key but these, and returns the forgotten ones.
     pub fn retain(&mut self, store_keys: &BTreeSet<StoreKey>) -> Vec<StoreKey> {
         let forgotten: Vec<_> =
@@ -249,11 +257,11 @@ mod tests {
         fetches.request(&store_keys(&["vault:a"]), now);
         assert_eq!(fetches.start_due(now), [store_keys(&["aws:b"]), store_keys(&["vault:a"])]);
         assert!(fetches.start_due(now).is_empty());
-        fetches.finish(values(&["vault:a"]), now, now);
+        fetches.finish(values(&["vault:a"]), (now, now), |_| None);
         assert!(fetches.is_settled(&store_keys(&["vault:a"])));
         assert!(!fetches.is_settled(&store_keys(&["aws:b"])));
         assert!(fetches.values(&store_keys(&["vault:a", "aws:b"])).is_none());
-        fetches.finish(values(&["aws:b"]), now, now);
+        fetches.finish(values(&["aws:b"]), (now, now), |_| None);
         assert!(fetches.values(&store_keys(&["vault:a", "aws:b"])).is_some());
         assert!(fetches.start_due(now).is_empty());
     }
@@ -265,11 +273,11 @@ mod tests {
         fetches.request(&key, now);
         fetches.start_due(now);
         fetches.request(&key, now + Duration::from_millis(1));
-        fetches.finish(values(&["vault:a"]), now, now);
+        fetches.finish(values(&["vault:a"]), (now, now), |_| None);
         assert!(!fetches.is_settled(&key));
         let later = now + Duration::from_millis(2);
         assert_eq!(fetches.start_due(later), std::slice::from_ref(&key));
-        fetches.finish(values(&["vault:a"]), later, later);
+        fetches.finish(values(&["vault:a"]), (later, later), |_| None);
         assert!(fetches.is_settled(&key));
     }
 
@@ -278,7 +286,7 @@ mod tests {
         let (now, mut fetches) = (Instant::now(), Fetches::default());
         fetches.request(&store_keys(&["vault:a"]), now);
         fetches.start_due(now);
-        fetches.finish(values(&["vault:a"]), now, now);
+        fetches.finish(values(&["vault:a"]), (now, now), |_| None);
         assert_eq!(fetches.retain(&BTreeSet::new()), Vec::from_iter(store_keys(&["vault:a"])));
         assert!(fetches.values(&store_keys(&["vault:a"])).is_none());
     }
@@ -292,7 +300,7 @@ mod tests {
             "" => Err(ErrorKind::Sealed.at(key.first().expect("a key").clone())),
             version => Ok(StoredValue { version: version.into(), ..value() }),
         };
-        let verdicts = fetches.finish(key.into_iter().zip([answer]).collect(), now, now);
+        let verdicts = fetches.finish(key.into_iter().zip([answer]).collect(), (now, now), |_| None);
         verdicts.into_iter().next().expect("a verdict").1
     }
 
@@ -332,6 +340,26 @@ mod tests {
     }
 
     #[test]
+    fn first_answer_older_than_the_recorded_value_is_held_back() {
+        let (now, mut fetches) = (Instant::now(), Fetches::default());
+        let key = store_keys(&["vault:a"]);
+        fetches.request(&key, now);
+        fetches.start_due(now);
+        let verdicts = fetches.finish(values(&["vault:a"]), (now, now), |_| Some("2".into()));
+        let verdicts: Vec<_> = verdicts.into_iter().map(|(_, verdict)| verdict).collect();
+        assert_eq!(verdicts, [Ok(AnswerVerdict::HeldBack { is_first: true })]);
+        assert_eq!(held(&fetches), "OlderVersion");
+        assert_eq!(fetches.older_taken_at(&key), Some(now + HOLD_BACK));
+        // The record is asked once: later answers are compared with those of this process.
+        assert_eq!(read(&mut fetches, "3", now), Ok(AnswerVerdict::Taken));
+        assert_eq!(read(&mut fetches, "2", now), Ok(AnswerVerdict::HeldBack { is_first: true }));
+        // Another replica led meanwhile.
+        fetches.forget_values();
+        assert!(fetches.values(&key).is_none());
+        assert_eq!(read(&mut fetches, "1", now), Ok(AnswerVerdict::Taken));
+    }
+
+    #[test]
     fn number_without_time_is_seen_by_a_later_read_only() {
         let (now, mut fetches) = (Instant::now(), Fetches::default());
         assert_eq!(read(&mut fetches, "1@2026-11-27T10:00:00Z", now), Ok(AnswerVerdict::Taken));
@@ -359,7 +387,7 @@ mod tests {
             let value = value.as_mut().expect("a value");
             value.account = Some(if store_key.key.is_arn() { "2" } else { "1" }.to_owned());
         }
-        fetches.finish(read, now, now);
+        fetches.finish(read, (now, now), |_| None);
         assert_eq!(fetches.account(&"aws".into()), Some("1"));
         assert_eq!(fetches.account(&"other".into()), None);
     }

@@ -180,6 +180,10 @@ impl Controller {
 
     /// Judges everything by another content of regcred's own namespace.
     fn take_over(&mut self, installation: Installation) {
+        if !self.installation_sync.is_known {
+            // Every key is read again, and compared with what another leader recorded.
+            self.fetches.forget_values();
+        }
         self.installation_sync.is_known = true;
         self.cache.set_installation(installation);
         let Some(installation) = &mut self.cache.installation else { return };

@@ -80,8 +80,12 @@ impl Controller {
         }
     }
 
-    /// Starts the reads that are due, each store on its own.
+    /// Starts the reads that are due, each store on its own, once the recorded versions are known: an answer that
+    /// is older than these is held back.
     pub(super) fn start_fetches(&mut self, now: Instant) {
+        if !self.installation_sync.is_known() {
+            return;
+        }
         for store_keys in self.fetches.start_due(now) {
             let (stores, metrics) =
                 (Arc::clone(&self.context.stores), Arc::clone(&self.context.health.metrics));
@@ -100,7 +104,9 @@ impl Controller {
     pub(super) fn on_fetched(&mut self, started: Instant, values: Values) {
         let at = (self.context.wall_clock)();
         let read: BTreeSet<_> = values.keys().cloned().collect();
-        let verdicts = self.fetches.finish(values, started, Instant::now());
+        let recorded = self.cache.installation.as_ref().map(Installation::values);
+        let recorded = |store_key: &StoreKey| recorded?.latest_version(store_key).cloned();
+        let verdicts = self.fetches.finish(values, (started, Instant::now()), recorded);
         let fetched = self.record_verdicts(&verdicts, started.elapsed());
         for store_key in &read {
             self.fetches.stale_answer(store_key).inspect(|answer| log_stale_answer(store_key, answer));

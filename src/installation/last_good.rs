@@ -78,6 +78,13 @@ impl LastGoodValues {
         }
     }
 
+    /// Returns the latest version at which a value of a key was recorded.
+    #[must_use]
+    pub fn latest_version(&self, store_key: &StoreKey) -> Option<&Version> {
+        let recorded = self.0.iter().filter(|(id, _)| id.store_key == *store_key).map(|(_, it)| &it.version);
+        recorded.reduce(|latest, version| if latest.is_replaced_by(version) { version } else { latest })
+    }
+
     /// Removes the values for which `keep` is false, and returns their identities.
     pub fn remove_unless(&mut self, keep: impl Fn(&ValueId) -> bool) -> Vec<ValueId> {
         let removed: Vec<_> = self.0.keys().filter(|id| !keep(id)).cloned().collect();
@@ -95,7 +102,7 @@ impl LastGoodValues {
 mod tests {
     use secrecy::ExposeSecret as _;
 
-    use crate::reconcile::fixture::{recorded, registry};
+    use crate::reconcile::fixture::{recorded, registry, store_key};
 
     #[test]
     fn value_is_found_by_cluster_pull_secret_registry_and_key() {
@@ -128,6 +135,16 @@ mod tests {
             let value = values.get("images", &registry("ghcr.io")).expect("a value");
             assert_eq!(value.version.to_string(), expect, "{known} {stored}");
         }
+    }
+
+    #[test]
+    fn latest_version_of_a_key_is_that_of_any_object() {
+        let mut values = recorded("images", &[("ghcr.io", "7", "pw")]);
+        for (id, value) in recorded("other", &[("ghcr.io", "8", "pw"), ("quay.io", "9", "pw")]).iter() {
+            values.restore(id.clone(), value.clone());
+        }
+        let latest = |key| values.latest_version(&store_key(key)).map(ToString::to_string);
+        assert_eq!((latest("ghcr.io").as_deref(), latest("docker.io")), (Some("8"), None));
     }
 
     #[test]

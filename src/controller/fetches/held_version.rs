@@ -45,6 +45,11 @@ pub enum AnswerVerdict {
 }
 
 impl HeldVersion {
+    /// Creates the state of a key that this process has not read, and whose last good value has this version.
+    pub(super) fn recorded(version: Option<Version>) -> Self {
+        Self { held: version, ..Self::default() }
+    }
+
     /// Decides about a version that the store answered.
     pub(super) fn on_answer(&mut self, found: &Version, now: Instant) -> AnswerVerdict {
         let order = self.held.as_ref().map(|held| held.compare(found));
@@ -157,6 +162,18 @@ mod tests {
         assert_eq!(key.version.given_up(), Some(&TWO.into()), "Secrets may still hold it");
         assert_eq!(key.answer(TWO), AnswerVerdict::Taken, "the store has it after all");
         assert_eq!(key.version.given_up(), None);
+    }
+
+    #[test]
+    fn recorded_version_is_held_after_a_restart() {
+        let version = HeldVersion::recorded(Some(TWO.into()));
+        let mut key = TestKey { version, now: Instant::now() };
+        assert_eq!(key.answer(ONE), FIRST);
+        key.advance(300);
+        assert_eq!(key.answer(ONE), AnswerVerdict::TakenOlder);
+        assert_eq!(key.version.given_up(), Some(&TWO.into()));
+        let mut key = TestKey { version: HeldVersion::recorded(Some(TWO.into())), now: Instant::now() };
+        assert_eq!(key.answer(ANEW), AnswerVerdict::Taken);
     }
 
     #[test]
