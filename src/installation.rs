@@ -178,8 +178,8 @@ impl Installation {
     }
 
     fn take(&mut self, chosen: &BTreeSet<u16>) -> Vec<PendingShard> {
-        let is_readable = |index: &u16| self.versions.contains_key(index);
-        let indices: BTreeSet<u16> = chosen.iter().copied().filter(is_readable).collect();
+        let indices: BTreeSet<u16> =
+            chosen.iter().copied().filter(|index| self.versions.contains_key(index)).collect();
         self.dirty.retain(|index| !indices.contains(index));
         let mut shards: BTreeMap<u16, Shard> =
             indices.iter().map(|index| (*index, Shard::default())).collect();

@@ -29,6 +29,7 @@ pub mod execute;
 pub(crate) mod fixture;
 pub mod guards;
 pub mod last_good;
+pub mod no_content;
 pub mod plan;
 mod progress;
 mod recorded;

@@ -353,7 +353,7 @@ mod tests {
         // The record is asked once: later answers are compared with those of this process.
         assert_eq!(read(&mut fetches, "3", now), Ok(AnswerVerdict::Taken));
         assert_eq!(read(&mut fetches, "2", now), Ok(AnswerVerdict::HeldBack { is_first: true }));
-        // Another replica led meanwhile.
+        // Another replica led since.
         fetches.forget_values();
         assert!(fetches.values(&key).is_none());
         assert_eq!(read(&mut fetches, "1", now), Ok(AnswerVerdict::Taken));

@@ -105,8 +105,9 @@ impl Controller {
         let at = (self.context.wall_clock)();
         let read: BTreeSet<_> = values.keys().cloned().collect();
         let recorded = self.cache.installation.as_ref().map(Installation::values);
-        let recorded = |store_key: &StoreKey| recorded?.latest_version(store_key).cloned();
-        let verdicts = self.fetches.finish(values, (started, Instant::now()), recorded);
+        let verdicts = self.fetches.finish(values, (started, Instant::now()), |store_key| {
+            recorded?.latest_version(store_key).cloned()
+        });
         let fetched = self.record_verdicts(&verdicts, started.elapsed());
         for store_key in &read {
             self.fetches.stale_answer(store_key).inspect(|answer| log_stale_answer(store_key, answer));

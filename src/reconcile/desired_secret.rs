@@ -11,6 +11,7 @@ use std::sync::Arc;
 use secrecy::ExposeSecret;
 
 use super::last_good::{self, SecretEntries, SecretEntry};
+use super::no_content::NoContent;
 use super::recorded::RecordedEntries;
 use super::resolve::{FetchedCredentials, Resolved, ResolvedRegistry};
 use crate::cluster::{Namespace, Secret};
@@ -37,41 +38,9 @@ pub struct DesiredSecret {
     accepts_older: bool,
 }
 
-/// The reason why a namespace gets no content. Its Secret, where there is one, stays as it is.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoContent {
-    /// No registry has a credential, neither a fetched one nor a last good one.
-    #[error("no registry could be read, and no earlier credential is left in the cluster")]
-    NoCredential,
-    /// No Secret can hold what was read, which is a [problem](DesiredSecret::problem) of the ClusterPullSecret
-    /// as a whole.
-    #[error(
-        "the credentials of the ClusterPullSecret are too large for a Secret, so this one stays as it is"
-    )]
-    TooLarge,
-    /// No Secret can hold what was read together with the last good entries of this namespace.
-    #[error("with the last good entries of this namespace {0}")]
-    TooLargeHere(TooLarge),
-    /// No registry could be read, and the last good value is older than the one that the Secret names.
-    #[error(transparent)]
-    OlderLastGood(OlderLastGood),
-}
-
-impl NoContent {
-    /// Returns the reason in a report.
-    #[must_use]
-    pub fn reason(&self) -> AppliedReason {
-        match self {
-            Self::NoCredential => AppliedReason::NoCredential,
-            Self::TooLarge | Self::TooLargeHere(_) => AppliedReason::TooLarge,
-            Self::OlderLastGood(_) => AppliedReason::OlderLastGood,
-        }
-    }
-}
-
 /// The entries for one namespace.
 #[derive(Default)]
-struct Entries {
+struct NamespaceEntries {
     entries: SecretEntries,
     /// The versions of those that were not fetched.
     last_good: FetchedVersions,
@@ -212,8 +181,8 @@ impl DesiredSecret {
     }
 
     /// Returns the fetched entries, else those of the Secret of this namespace, else the recorded ones.
-    fn entries(&self, own: Option<&Secret>) -> Entries {
-        let mut found = Entries::default();
+    fn entries(&self, own: Option<&Secret>) -> NamespaceEntries {
+        let mut found = NamespaceEntries::default();
         for registry in &self.resolved.registries {
             let Some(fetched) = &registry.fetched else { continue };
             found.entries.extend(fetched.config.auths.iter().map(|(host, credential)| {
@@ -260,7 +229,7 @@ impl DesiredSecret {
     }
 
     /// Renders the content; `None` where there is no entry.
-    fn render(&self, Entries { entries, last_good, withheld }: Entries) -> Rendered {
+    fn render(&self, NamespaceEntries { entries, last_good, withheld }: NamespaceEntries) -> Rendered {
         if entries.is_empty() {
             return Ok(None);
         }
@@ -300,7 +269,7 @@ impl DesiredSecret {
     }
 }
 
-impl Entries {
+impl NamespaceEntries {
     fn add_last_good(&mut self, host: &HostKey, entry: &SecretEntry, store_key: &StoreKey) {
         self.entries.insert(host.clone(), entry.clone());
         // Versions of two keys have no order.
@@ -468,21 +437,21 @@ mod tests {
     #[test]
     fn older_version_is_recorded_only_where_it_was_given_up() {
         let images = Arc::new(cluster_pull_secret("images", &["ghcr.io"]));
-        let recorded_after = |given_up: Option<&str>, accepts_older: bool| {
+        let registry = &images.registries[0];
+        for (given_up, accepts_older, expect) in
+            [(None, false, "8"), (Some("8"), false, "7"), (None, true, "7")]
+        {
             let mut installation = Installation::default();
-            let config = &recorded("images", &[("ghcr.io", "8", "pw")]);
-            let config = &config.get("images", &images.registries[0]).expect("a value").config;
-            installation.record_value("images", &images.registries[0], &"8".into(), config);
+            let known = recorded("images", &[("ghcr.io", "8", "pw")]);
+            let config = &known.get("images", registry).expect("a value").config;
+            installation.record_value("images", registry, &"8".into(), config);
             let mut resolved = resolve::resolve(&images, &values(&[("ghcr.io", "7", "old")]));
             resolved.registries[0].fetched.as_mut().expect("a value").given_up = given_up.map(Into::into);
             let desired = DesiredSecret::new(resolved, installation.values()).accepting_older(accepts_older);
             desired.record(&mut installation);
-            let value = installation.values().get("images", &images.registries[0]);
-            value.expect("a value").version.to_string()
-        };
-        assert_eq!(recorded_after(None, false), "8");
-        assert_eq!(recorded_after(Some("8"), false), "7");
-        assert_eq!(recorded_after(None, true), "7");
+            let value = installation.values().get("images", registry).expect("a value");
+            assert_eq!(value.version.to_string(), expect, "{given_up:?} {accepts_older}");
+        }
     }
 
     #[test]

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use super::claims::{Claim, Claims};
-use super::desired_secret::{DesiredSecret, NoContent};
+use super::desired_secret::DesiredSecret;
 use super::entry_change::{EntryChange, entries_to_remove, entry_changes, has_own_secret, missing};
 use super::guards::Guards;
 use super::last_good;
+use super::no_content::NoContent;
 use crate::cluster::ownership::Ownership;
 use crate::cluster::ownership::key::OwnershipKey;
 use crate::cluster::{Namespace, Secret};

@@ -3,8 +3,8 @@
 use super::*;
 use crate::manifest::field::{FieldError, FieldErrors};
 use crate::manifest::status::reason::{AppliedReason, FetchedReason, ReadyReason};
-use crate::reconcile::desired_secret::NoContent;
 use crate::reconcile::fixture::cluster_pull_secret;
+use crate::reconcile::no_content::NoContent;
 use crate::report::diff::CredentialChange;
 use crate::report::{ServiceAccountReport, ServiceAccountResult};
 

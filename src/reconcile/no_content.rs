@@ -1,0 +1,37 @@
+//! The reasons why a namespace gets no content.
+
+use crate::docker_config::capacity::TooLarge;
+use crate::manifest::status::reason::AppliedReason;
+use crate::rotator::OlderLastGood;
+
+/// The reason why a namespace gets no content. Its Secret, where there is one, stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoContent {
+    /// No registry has a credential, neither a fetched one nor a last good one.
+    #[error("no registry could be read, and no earlier credential is left in the cluster")]
+    NoCredential,
+    /// No Secret can hold what was read, which is a [problem](super::desired_secret::DesiredSecret::problem) of the ClusterPullSecret
+    /// as a whole.
+    #[error(
+        "the credentials of the ClusterPullSecret are too large for a Secret, so this one stays as it is"
+    )]
+    TooLarge,
+    /// No Secret can hold what was read together with the last good entries of this namespace.
+    #[error("with the last good entries of this namespace {0}")]
+    TooLargeHere(TooLarge),
+    /// No registry could be read, and the last good value is older than the one that the Secret names.
+    #[error(transparent)]
+    OlderLastGood(OlderLastGood),
+}
+
+impl NoContent {
+    /// Returns the reason in a report.
+    #[must_use]
+    pub fn reason(&self) -> AppliedReason {
+        match self {
+            Self::NoCredential => AppliedReason::NoCredential,
+            Self::TooLarge | Self::TooLargeHere(_) => AppliedReason::TooLarge,
+            Self::OlderLastGood(_) => AppliedReason::OlderLastGood,
+        }
+    }
+}
