@@ -6,7 +6,7 @@ use harness::{NAMESPACE, REPLICAS, TestCluster, is_write, line, until};
 use jiff::Timestamp;
 use world::{AuditEvent, AuditMark};
 
-use crate::cluster::{QUIET, cluster_with_shared_namespaces, now, test_cluster};
+use crate::cluster::{QUIET, now, quiet_cluster_with_shared_namespaces, quiet_test_cluster, test_cluster};
 use crate::controller::{Controller, RunController as _};
 
 /// The shortest lease duration that is allowed, so that a test can wait for its end.
@@ -28,7 +28,7 @@ impl Pair {
     /// Starts two replicas of which the first leads, and syncs a password. One request at a time makes a rotation long
     /// enough for a test to act in the middle of it.
     async fn new(name: &'static str) -> Self {
-        let cluster = cluster_with_shared_namespaces(name, NAMESPACES).await;
+        let cluster = quiet_cluster_with_shared_namespaces(name, NAMESPACES).await;
         cluster.put_password("one").await;
         cluster.apply(&cluster.cluster_pull_secret(name)).await;
         let arguments = ["--lease-duration", "3s", "--concurrency", "1"];
@@ -132,7 +132,7 @@ async fn leader_paused_past_its_lease_writes_nothing_and_exits() {
 
 #[tokio::test]
 async fn restarted_replica_with_same_identity_leads_at_once() {
-    let cluster = test_cluster("ha-back", 2).await;
+    let cluster = quiet_test_cluster("ha-back", 2).await;
     let first = cluster.start_synced("one").await;
     first.kill().await;
     cluster.put_password("two").await;

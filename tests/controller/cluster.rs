@@ -1,5 +1,5 @@
-//! The clusters of these tests: one API server and one Vault for all of them, and one test at a time, because these
-//! tests measure time.
+//! The clusters of these tests: an API server and a Vault that many of them use, one at a time. Two tests run side by side,
+//! on servers of their own; those that measure how soon something happens run alone.
 //!
 //! A cluster is clean when a test enters it: no ClusterPullSecret, no Lease and nothing of earlier tests in a namespace.
 
@@ -20,9 +20,27 @@ pub(crate) async fn test_cluster(name: &'static str, namespaces: usize) -> TestC
     TestCluster::exclusive(REGCRED, name, namespaces).await
 }
 
+/// The same while no other test runs, for tests that measure time.
+pub(crate) async fn quiet_test_cluster(name: &'static str, namespaces: usize) -> TestCluster {
+    TestCluster::alone(REGCRED, name, namespaces).await
+}
+
+/// The same for a test that is longer than many others together.
+pub(crate) async fn long_test_cluster(name: &'static str) -> TestCluster {
+    TestCluster::long(REGCRED, name, 0).await
+}
+
 /// The same with many namespaces, `shared-000` and on, which are created once for all tests.
 pub(crate) async fn cluster_with_shared_namespaces(name: &'static str, namespaces: usize) -> TestCluster {
     TestCluster::exclusive_with_shared_namespaces(REGCRED, name, namespaces).await
+}
+
+/// The same while no other test runs.
+pub(crate) async fn quiet_cluster_with_shared_namespaces(
+    name: &'static str,
+    namespaces: usize,
+) -> TestCluster {
+    TestCluster::alone_with_shared_namespaces(REGCRED, name, namespaces).await
 }
 
 #[expect(clippy::disallowed_methods, reason = "the edge of this process is this test")]

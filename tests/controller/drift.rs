@@ -5,7 +5,7 @@ use std::time::Duration;
 use harness::{TestCluster, docker_config, until};
 use serde_json::json;
 
-use crate::cluster::{AT_ONCE, test_cluster};
+use crate::cluster::{AT_ONCE, quiet_test_cluster, test_cluster};
 use crate::controller::RunController as _;
 
 const SECRET: &str = "/api/v1/namespaces/NAMESPACE/secrets/regcred";
@@ -22,7 +22,7 @@ async fn until_restored(cluster: &TestCluster, namespace: &str) {
 
 #[tokio::test]
 async fn edited_secret_is_restored_at_once() {
-    let cluster = test_cluster("drift-edit", 2).await;
+    let cluster = quiet_test_cluster("drift-edit", 2).await;
     let _controller = cluster.start_synced("one").await;
     let good = cluster.secret("drift-edit-000").await.expect("a Secret");
     let edits = [
@@ -48,7 +48,7 @@ async fn edited_secret_is_restored_at_once() {
 
 #[tokio::test]
 async fn deleted_secret_is_restored_at_once() {
-    let cluster = test_cluster("drift-delete", 2).await;
+    let cluster = quiet_test_cluster("drift-delete", 2).await;
     let _controller = cluster.start_synced("one").await;
     let (mark, vault_mark) = (cluster.mark(), cluster.vault_mark());
 
@@ -65,7 +65,7 @@ async fn deleted_secret_is_restored_at_once() {
 
 #[tokio::test]
 async fn removed_entry_is_restored_at_once_after_existing_entries() {
-    let cluster = test_cluster("drift-wipe", 2).await;
+    let cluster = quiet_test_cluster("drift-wipe", 2).await;
     let _controller = cluster.start_synced("one").await;
     let mark = cluster.mark();
 
@@ -106,7 +106,7 @@ async fn removed_annotation_is_put_back_without_another_entry() {
 
 #[tokio::test]
 async fn repeated_reverts_are_reported_and_retried_with_back_off() {
-    let cluster = test_cluster("drift-contest", 2).await;
+    let cluster = quiet_test_cluster("drift-contest", 2).await;
     let controller = cluster.start_synced("one").await;
     let path = ACCOUNT.replace("NAMESPACE", "drift-contest-000");
     for _ in 0..2 {

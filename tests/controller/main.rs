@@ -1,7 +1,8 @@
 //! `regcred run` against a real API server, its real controllers and a real Vault.
 //!
-//! All tests share these servers and take turns, because they measure how soon things happen. Each runs the real binary
-//! as the ServiceAccount that `deploy/base` creates, and reads its requests from the API server's own audit log.
+//! The tests share two sets of these servers and take turns; those that measure how soon things happen run alone. Each
+//! runs the real binary as the ServiceAccount that `deploy/base` creates, and reads its requests from the API server's own
+//! audit log.
 
 mod cluster;
 mod controller;

@@ -3,12 +3,12 @@
 use harness::until;
 use serde_json::json;
 
-use crate::cluster::{AT_ONCE, test_cluster};
+use crate::cluster::{AT_ONCE, quiet_test_cluster};
 use crate::controller::RunController as _;
 
 #[tokio::test]
 async fn new_namespace_is_synced_at_once_from_the_cache() {
-    let mut cluster = test_cluster("new-namespace", 1).await;
+    let mut cluster = quiet_test_cluster("new-namespace", 1).await;
     let _controller = cluster.start_synced("one").await;
     let (mark, vault_mark) = (cluster.mark(), cluster.vault_mark());
 
@@ -27,7 +27,7 @@ async fn new_namespace_is_synced_at_once_from_the_cache() {
 
 #[tokio::test]
 async fn new_service_account_is_synced_at_once_from_the_cache() {
-    let cluster = test_cluster("new-account", 1).await;
+    let cluster = quiet_test_cluster("new-account", 1).await;
     let _controller =
         cluster.start_synced_with("one", "serviceAccounts", json!(["default", "builder"])).await;
     let (mark, vault_mark) = (cluster.mark(), cluster.vault_mark());
@@ -51,7 +51,7 @@ async fn new_service_account_is_synced_at_once_from_the_cache() {
 
 #[tokio::test]
 async fn newly_selected_namespace_is_synced_at_once_from_the_cache() {
-    let cluster = test_cluster("new-label", 2).await;
+    let cluster = quiet_test_cluster("new-label", 2).await;
     cluster.select("new-label-001", false).await;
     cluster.put_password("one").await;
     cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;

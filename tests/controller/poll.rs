@@ -7,7 +7,7 @@ use harness::{REPLICAS, TestCluster, line, until};
 use serde_json::{Value, json};
 use world::{VaultAuditEvent, VaultAuditMark};
 
-use crate::cluster::{cluster_with_shared_namespaces, now, test_cluster};
+use crate::cluster::{now, quiet_cluster_with_shared_namespaces, test_cluster};
 use crate::controller::{Controller, RunController as _};
 
 const NAMESPACES: usize = 100;
@@ -44,7 +44,7 @@ fn is_about_kv1(line: &Value) -> bool {
 
 #[tokio::test]
 async fn poll_syncs_every_namespace_within_interval_plus_one_second() {
-    let cluster = cluster_with_shared_namespaces("poll", NAMESPACES).await;
+    let cluster = quiet_cluster_with_shared_namespaces("poll", NAMESPACES).await;
     cluster.put_password("0").await;
     cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
     let mut version = 0;

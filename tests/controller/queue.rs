@@ -10,13 +10,13 @@ use harness::{HOST, password_of, until};
 use serde_json::json;
 
 use self::cloud::{ACCOUNT, Cloud, triggered};
-use crate::cluster::{AT_ONCE, cluster_with_shared_namespaces, now, test_cluster};
+use crate::cluster::{AT_ONCE, now, quiet_cluster_with_shared_namespaces, test_cluster};
 
 const NAMESPACES: usize = 100;
 
 #[tokio::test]
 async fn event_syncs_all_namespaces_within_a_second_beyond_writes() {
-    let cluster = cluster_with_shared_namespaces("queue-chain", NAMESPACES).await;
+    let cluster = quiet_cluster_with_shared_namespaces("queue-chain", NAMESPACES).await;
     let cloud = Cloud::new(&cluster, "0").await;
     let controller = cloud.start_synced("0").await;
     let topic = cloud.localstack.create_topic(cluster.name, &cloud.queue.arn).await.expect("a topic");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use harness::{docker_config, is_write, password_of, until};
 use serde_json::json;
 
-use crate::cluster::{cluster_with_shared_namespaces, test_cluster};
+use crate::cluster::{cluster_with_shared_namespaces, quiet_test_cluster, test_cluster};
 use crate::controller::RunController as _;
 
 const NAMESPACES: usize = 300;
@@ -94,7 +94,7 @@ fn write_password(file: &Path, password: &str) {
 
 #[tokio::test]
 async fn spec_change_is_applied_at_once() {
-    let cluster = test_cluster("respec", 2).await;
+    let cluster = quiet_test_cluster("respec", 2).await;
     let _controller = cluster.start_synced("one").await;
     cluster.put("quay", &json!({"username": "robot", "password": "quay"})).await;
     let mark = cluster.mark();

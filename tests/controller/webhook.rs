@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use self::hook::{Hook, KEY, TOKEN, signature};
-use crate::cluster::{cluster_with_shared_namespaces, now, test_cluster};
+use crate::cluster::{now, quiet_cluster_with_shared_namespaces, test_cluster};
 use crate::controller::RunController as _;
 
 const NAMESPACES: usize = 100;
@@ -59,7 +59,7 @@ fn key_body(cluster: &TestCluster) -> String {
 
 #[tokio::test]
 async fn request_syncs_everywhere_within_a_second_beyond_writes() {
-    let cluster = cluster_with_shared_namespaces("hook", NAMESPACES).await;
+    let cluster = quiet_cluster_with_shared_namespaces("hook", NAMESPACES).await;
     let hook = start_synced(&cluster, "one").await;
     cluster.until_idle().await;
     cluster.put_password("two").await;

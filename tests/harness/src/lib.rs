@@ -9,6 +9,7 @@
 
 mod audit;
 mod deny;
+mod lane;
 mod manifests;
 mod observe;
 mod quotes;
@@ -24,8 +25,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 use world::{Kube, LocalStack, Reaper, Vault, World, service_account_user};
+
+use crate::lane::Turn;
 
 pub use audit::{is_write, line};
 pub use manifests::registries;
@@ -55,9 +58,6 @@ pub const HOST: &str = "ghcr.io";
 pub const CLUSTER_PULL_SECRETS: &str = "/apis/regcred.dev/v1alpha1/clusterpullsecrets";
 /// The label that selects the namespaces of a test; its value is the name of the test.
 pub const LABEL: &str = "test";
-
-/// Held by the test that uses the exclusive servers.
-static TURN: Mutex<()> = Mutex::const_new(());
 
 /// A server that tests share, or that one cluster owns and stops when it is dropped.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ pub struct TestCluster {
     pub reaper: Reaper,
     regcred: PathBuf,
     localstack: Option<&'static LocalStack>,
-    _turn: Option<MutexGuard<'static, ()>>,
+    turn: Option<Mutex<Turn>>,
 }
 
 impl TestCluster {
@@ -124,11 +124,19 @@ impl TestCluster {
     }
 
     /// Waits for its turn at an API server and a Vault that tests use one at a time, removes what earlier tests left,
-    /// and creates the namespaces `NAME-000` and on. For tests that measure time.
+    /// and creates the namespaces `NAME-000` and on. Another test may run at the same time, on servers of its own.
     pub async fn exclusive(regcred: &str, name: &'static str, namespaces: usize) -> Self {
-        let mut cluster = Self::enter(regcred, name).await;
-        cluster.add_namespaces(namespaces).await.expect("namespaces");
-        cluster
+        Self::enter(regcred, name, Turn::any().await).await.with_namespaces(namespaces).await
+    }
+
+    /// The same while no other test runs, for tests that measure time.
+    pub async fn alone(regcred: &str, name: &'static str, namespaces: usize) -> Self {
+        Self::enter(regcred, name, Turn::alone().await).await.with_namespaces(namespaces).await
+    }
+
+    /// The same for a test that is longer than many others together, and [pauses](Self::pause) for those that run alone.
+    pub async fn long(regcred: &str, name: &'static str, namespaces: usize) -> Self {
+        Self::enter(regcred, name, Turn::second().await).await.with_namespaces(namespaces).await
     }
 
     /// The same with the namespaces `shared-000` and on, which are created once for all tests.
@@ -137,10 +145,19 @@ impl TestCluster {
         name: &'static str,
         namespaces: usize,
     ) -> Self {
-        let mut cluster = Self::enter(regcred, name).await;
-        let shared = shared_namespaces::select(&cluster.kube, namespaces, name).await;
-        cluster.namespaces = shared.expect("namespaces");
-        cluster
+        Self::enter(regcred, name, Turn::first().await).await.with_shared_namespaces(namespaces).await
+    }
+
+    /// The same while no other test runs.
+    pub async fn alone_with_shared_namespaces(regcred: &str, name: &'static str, namespaces: usize) -> Self {
+        Self::enter(regcred, name, Turn::alone().await).await.with_shared_namespaces(namespaces).await
+    }
+
+    /// Lets the tests pass that wait to run alone; the cluster stays in use.
+    pub async fn pause(&self) {
+        if let Some(turn) = &self.turn {
+            turn.lock().await.pause().await;
+        }
     }
 
     /// Starts an API server and a Vault for this cluster alone, and creates the namespaces `NAME-000` and on.
@@ -155,21 +172,15 @@ impl TestCluster {
         Ok(cluster)
     }
 
-    async fn enter(regcred: &str, name: &'static str) -> Self {
-        let turn = TURN.lock().await;
-        let servers = setup::exclusive().await;
+    async fn enter(regcred: &str, name: &'static str, turn: Turn) -> Self {
+        let servers = turn.servers().await;
         setup::clear(&servers.kube, &servers.vault).await.expect("the remains of earlier tests are removed");
         let (kube, vault) = (Server::Shared(&servers.kube), Server::Shared(&servers.vault));
         let (kubeconfig, reaper) = (servers.kubeconfig.clone(), servers.reaper.clone());
         Self::new(regcred, name, Servers { kube, vault, kubeconfig, reaper }, Some(turn))
     }
 
-    fn new(
-        regcred: &str,
-        name: &'static str,
-        servers: Servers,
-        turn: Option<MutexGuard<'static, ()>>,
-    ) -> Self {
+    fn new(regcred: &str, name: &'static str, servers: Servers, turn: Option<Turn>) -> Self {
         let Servers { kube, vault, kubeconfig, reaper } = servers;
         Self {
             kube,
@@ -181,7 +192,7 @@ impl TestCluster {
             reaper,
             regcred: regcred.into(),
             localstack: None,
-            _turn: turn,
+            turn: turn.map(Mutex::new),
         }
     }
 
@@ -203,6 +214,17 @@ impl TestCluster {
     /// One namespace of this test.
     pub fn namespace(&self, n: usize) -> &str {
         &self.namespaces[n]
+    }
+
+    async fn with_namespaces(mut self, count: usize) -> Self {
+        self.add_namespaces(count).await.expect("namespaces");
+        self
+    }
+
+    async fn with_shared_namespaces(mut self, count: usize) -> Self {
+        let shared = shared_namespaces::select(&self.kube, count, self.name).await;
+        self.namespaces = shared.expect("namespaces");
+        self
     }
 
     async fn add_namespaces(&mut self, count: usize) -> anyhow::Result<()> {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, OnceCell};
 use world::{Kube, Reaper, Vault, World, service_account_user};
 
+use crate::lane::Exclusive;
 use crate::{
     CLUSTER_PULL_SECRETS, LABEL, NAMESPACE, REPLICAS, SECOND_SECRET, SECRET, SERVICE_ACCOUNT, TestCluster,
     shared_namespaces, until,
@@ -15,22 +16,8 @@ use crate::{
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const CRD: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/clusterpullsecrets.regcred.dev";
 
-/// The servers that tests use one at a time.
-pub(crate) struct Exclusive {
-    pub(crate) kube: Kube,
-    pub(crate) vault: Vault,
-    pub(crate) kubeconfig: PathBuf,
-    pub(crate) reaper: Reaper,
-}
-
-/// Returns the exclusive servers, which the first test starts.
-pub(crate) async fn exclusive() -> &'static Exclusive {
-    static EXCLUSIVE: OnceCell<Exclusive> = OnceCell::const_new();
-    let servers = EXCLUSIVE.get_or_try_init(start).await;
-    servers.unwrap_or_else(|error| panic!("the servers did not start: {error:#}"))
-}
-
-async fn start() -> anyhow::Result<Exclusive> {
+/// Starts the servers of a lane.
+pub(crate) async fn start() -> anyhow::Result<Exclusive> {
     let reaper = Reaper::new()?;
     let (kube, vault) = tokio::try_join!(Kube::start(&reaper), Vault::start(&reaper))?;
     apply_file(&kube, "base/namespace.yaml").await?;
