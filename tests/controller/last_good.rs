@@ -1,10 +1,12 @@
 //! The last good values in regcred's own namespace, and the record of the Secrets that it wrote.
 
-use harness::{NAMESPACE, TestCluster, until};
+use harness::{NAMESPACE, TestCluster, is_true_within, until};
 use serde_json::{Value, json};
 
-use crate::cluster::test_cluster;
+use crate::cluster::{QUIET, test_cluster};
 use crate::controller::RunController as _;
+
+const VERSIONS: &str = "regcred.dev/versions";
 
 fn secrets_path() -> String {
     format!("/api/v1/namespaces/{NAMESPACE}/secrets")
@@ -15,6 +17,11 @@ async fn shards(cluster: &TestCluster) -> Vec<Value> {
     let path = format!("{}?fieldSelector=type%3Dregcred.dev/last-good", secrets_path());
     let list = cluster.kube.get(&path).await.expect("a list");
     list["items"].as_array().cloned().unwrap_or_default()
+}
+
+/// The stored values as they are, compressed.
+async fn stored_values(cluster: &TestCluster) -> Vec<Value> {
+    shards(cluster).await.into_iter().map(|shard| shard["data"]["values"].clone()).collect()
 }
 
 /// The warnings of a log that contain this text.
@@ -46,6 +53,74 @@ async fn planted_password_does_not_spread_while_the_store_is_away() {
     .await;
     cluster.vault.unseal().await.expect("Vault can be unsealed");
     cluster.until_synced("one").await;
+}
+
+#[tokio::test]
+async fn recorded_value_replaces_no_later_version() {
+    let cluster = test_cluster("good-order", 2).await;
+    let first = cluster.start_synced("one").await;
+    cluster.until_idle().await;
+    assert_eq!(first.terminate().await.0, Some(0));
+    cluster.vault.seal().await.expect("Vault can be sealed");
+    // A tenant overwrites both; what one of them names is later than what was recorded before a crash.
+    let overwritten = "eyJhdXRocyI6eyJ0ZW5hbnQudGVzdCI6eyJhdXRoIjoiZEhSME9uUjBkQT09In19fQ==";
+    let secrets = cluster.secrets().await;
+    for (namespace, later) in [("good-order-000", true), ("good-order-001", false)] {
+        let known = secrets[namespace]["metadata"]["annotations"][VERSIONS].as_str().expect("an annotation");
+        let versions = if later { known.replace("vault:1@", "vault:2@") } else { known.to_owned() };
+        let edit = json!({
+            "metadata": {"annotations": {VERSIONS: versions}}, "data": {".dockerconfigjson": overwritten},
+        });
+        let path = format!("/api/v1/namespaces/{namespace}/secrets/regcred");
+        cluster.kube.patch(&path, &edit).await.expect("an edit");
+    }
+    let _next = cluster.controller().start().await;
+    until("the other namespace has the last good value", async || {
+        cluster.passwords("good-order-001").await.get("ghcr.io").is_some_and(|it| it == "one")
+    })
+    .await;
+    until("a failure in the status", async || {
+        let status = cluster.status(cluster.name).await;
+        status["failures"][0]["namespace"] == "good-order-000"
+            && status["failures"][0]["reason"] == "OlderLastGood"
+    })
+    .await;
+    let secret = cluster.secret("good-order-000").await.expect("a Secret");
+    assert_eq!(secret["data"][".dockerconfigjson"], overwritten);
+    // Without the annotation no later version is known.
+    let removed = json!({"metadata": {"annotations": {VERSIONS: null}}});
+    let path = "/api/v1/namespaces/good-order-000/secrets/regcred";
+    cluster.kube.patch(path, &removed).await.expect("an edit");
+    cluster.until_synced("one").await;
+    cluster.vault.unseal().await.expect("Vault can be unsealed");
+    until("it is ready", async || cluster.condition(cluster.name, "Ready").await == "True InSync").await;
+}
+
+#[tokio::test]
+async fn rotated_value_is_stored_before_a_crash() {
+    let cluster = test_cluster("good-crash", 2).await;
+    let controller = cluster.start_synced("one").await;
+    cluster.until_idle().await;
+    // The records of the first rotation are stored half a second later, and everything else five seconds after that.
+    for password in ["two", "three"] {
+        let before = stored_values(&cluster).await;
+        cluster.put_password(password).await;
+        cluster.request_rotation(cluster.name).await;
+        cluster.until_synced(password).await;
+        let is_stored = async || stored_values(&cluster).await != before;
+        assert!(is_true_within(QUIET, is_stored).await, "{password} is stored at once");
+    }
+    controller.kill().await;
+    cluster.vault.seal().await.expect("Vault can be sealed");
+    let mut cluster = cluster;
+    let _next = cluster.controller().start().await;
+    cluster.add_namespace("good-crash-late").await;
+    until("the new namespace has the last good value", async || {
+        cluster.passwords("good-crash-late").await.get("ghcr.io").is_some_and(|it| it == "three")
+    })
+    .await;
+    cluster.vault.unseal().await.expect("Vault can be unsealed");
+    cluster.until_synced("three").await;
 }
 
 #[tokio::test]

@@ -140,6 +140,28 @@ async fn copy_is_taken_over_where_its_namespace_is_selected() {
 }
 
 #[tokio::test]
+async fn name_repeated_by_a_tenant_costs_few_requests() {
+    const REPEATED: usize = 5000;
+    let cluster = test_cluster("owner-repeat", 1).await;
+    let _controller = cluster.start_synced("one").await;
+    let path = "/api/v1/namespaces/owner-repeat-000/serviceaccounts/default";
+    let mut account = cluster.kube.get(path).await.expect("a ServiceAccount");
+    let entries = (0..REPEATED).map(|_| json!({"name": "regcred"}));
+    account["imagePullSecrets"] = entries.chain([json!({"name": "theirs"})]).collect();
+    cluster.kube.put(path, &account).await.expect("an edit");
+    let mark = cluster.mark();
+    cluster.kube.delete(&format!("{CLUSTER_PULL_SECRETS}/owner-repeat")).await.expect("a deletion");
+    until("the ClusterPullSecret is gone", async || {
+        cluster.get_cluster_pull_secret("owner-repeat").await.is_none()
+    })
+    .await;
+    assert_eq!(cluster.references("owner-repeat-000", "default").await, ["theirs"]);
+    assert!(cluster.secret("owner-repeat-000").await.is_none());
+    let patches = cluster.writes(mark).await.into_iter().filter(|it| it.contains("serviceaccounts")).count();
+    assert!(patches <= REPEATED / 500 + 2, "{patches} patches");
+}
+
+#[tokio::test]
 async fn successor_takes_over_retained_secrets() {
     let cluster = test_cluster("owner-retain", 2).await;
     let _controller = cluster.start_synced_with("one", "deletion", json!("Retain")).await;

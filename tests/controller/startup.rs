@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use harness::until;
 use serde_json::json;
 
-use crate::cluster::{AT_ONCE, QUIET, test_cluster};
+use crate::cluster::{AT_ONCE, QUIET, quiet_test_cluster, test_cluster};
 use crate::controller::RunController as _;
 
 #[tokio::test]
@@ -25,6 +25,35 @@ async fn start_writes_nothing_that_is_in_sync() {
         assert_eq!(cluster.vault_reads("ghcr", vault_mark), 1);
         next.kill().await;
     }
+}
+
+#[tokio::test]
+async fn secret_in_sync_is_not_written_once_it_is_selected() {
+    let cluster = test_cluster("start-select", 2).await;
+    let first = cluster.start_synced("one").await;
+    cluster.until_idle().await;
+    assert_eq!(first.terminate().await.0, Some(0));
+    let path = "/api/v1/namespaces/start-select-000/secrets/regcred";
+    cluster.kube.patch(path, &json!({"immutable": true})).await.expect("an edit");
+    // A spec that selects nothing prunes nothing, and its Secrets are listed without their bytes.
+    for namespace in &cluster.namespaces {
+        cluster.select(namespace, false).await;
+    }
+    let _next = cluster.controller().start().await;
+    until("nothing is selected", async || {
+        cluster.condition("start-select", "Applied").await == "False NothingSelected"
+    })
+    .await;
+    cluster.until_idle().await;
+    let mark = cluster.mark();
+    for namespace in &cluster.namespaces {
+        cluster.select(namespace, true).await;
+    }
+    until("it is ready", async || cluster.condition("start-select", "Ready").await == "True InSync").await;
+    cluster.until_idle().await;
+    let writes = cluster.writes(mark).await;
+    assert!(!writes.iter().any(|it| it.contains(" secrets ")), "{writes:?}");
+    assert_eq!(cluster.out_of_sync("one").await, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -73,7 +102,7 @@ async fn start_with_sealed_vault_uses_the_values_in_the_cluster() {
 
 #[tokio::test]
 async fn unavailable_store_delays_no_other_object() {
-    let cluster = test_cluster("start-hang", 2).await;
+    let cluster = quiet_test_cluster("start-hang", 2).await;
     // Connections are accepted and never answered.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("an address");
