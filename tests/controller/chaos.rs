@@ -8,7 +8,7 @@ mod fault;
 mod history;
 mod tenant;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use harness::{
@@ -21,7 +21,7 @@ use self::checker::{Expected, ExpectedNamespace, Recorded, Violation, violations
 use self::fault::{Kind, LONGEST_PAUSE};
 use self::history::Recorder;
 use self::tenant::Tenant;
-use crate::cluster::test_cluster;
+use crate::cluster::long_test_cluster;
 use crate::controller::{Controller, RunController as _};
 use crate::rng::Rng;
 
@@ -51,6 +51,8 @@ struct Chaos<'a> {
     created: usize,
     reverts: BTreeMap<(String, &'static str), usize>,
     counts: BTreeMap<Kind, usize>,
+    /// The namespaces with a copy that becomes the pull secret in this round: until its end it may be either.
+    taken_over: BTreeSet<String>,
     /// The faults of this round, for the message of a failure.
     round: Vec<String>,
 }
@@ -98,7 +100,7 @@ impl Chaos<'_> {
             Kind::RestartEtcd => self.cluster.kube.restart_etcd(signal).await.expect("etcd starts"),
             Kind::Seal => self.seal(!self.is_sealed).await,
             Kind::Storm => self.storm().await,
-            Kind::Select => self.select().await,
+            Kind::Select => return self.select().await,
             Kind::Rotate => return self.rotate().await,
             _ => return self.tenant(kind).await,
         }
@@ -172,23 +174,34 @@ impl Chaos<'_> {
         self.expected.namespaces.extend(names.into_iter().map(|name| (name, selected.clone())));
     }
 
-    async fn select(&mut self) {
+    /// Toggles the selection of a random namespace; false where it has to stay as it is.
+    async fn select(&mut self) -> bool {
         let names: Vec<_> = self.expected.namespaces.keys().cloned().collect();
         let name = self.rng.choose(&names).clone();
+        if self.taken_over.contains(&name) {
+            return false;
+        }
         let state = self.expected.namespaces.get_mut(&name).expect("it is there");
         state.is_selected = !state.is_selected;
+        if state.is_selected && state.copy.is_some() {
+            self.taken_over.insert(name.clone());
+        }
         let label = json!({"metadata": {"labels": {LABEL: if state.is_selected { NAME } else { "left" }}}});
         self.recorder.history().prune(&name);
         self.cluster.kube.patch(&format!("/api/v1/namespaces/{name}"), &label).await.expect("a label");
+        true
     }
 
     /// An edit by the tenant of a random namespace; false where it is not possible there.
     async fn tenant(&mut self, kind: Kind) -> bool {
         let names: Vec<_> = self.expected.namespaces.keys().cloned().collect();
         let name = self.rng.choose(&names).clone();
+        if kind == Kind::Unlabel && self.taken_over.contains(&name) {
+            return false;
+        }
         let reverted = match kind {
-            Kind::DeleteSecret | Kind::EditSecret => Some("secret"),
-            Kind::WipeEntries => Some("entry"),
+            Kind::DeleteSecret | Kind::EditSecret | Kind::Unlabel => Some("secret"),
+            Kind::WipeEntries | Kind::Unannotate => Some("entry"),
             _ => None,
         };
         if let Some(what) = reverted {
@@ -198,14 +211,17 @@ impl Chaos<'_> {
             }
             *reverts += 1;
         }
-        let entry = format!("theirs-{}", self.rng.below(1000));
+        let (entry, source) = (format!("theirs-{}", self.rng.below(1000)), self.rng.choose(&names).clone());
         let state = self.expected.namespaces.get_mut(&name).expect("it is there");
         let mut tenant = Tenant { cluster: self.cluster, recorder: &self.recorder, name: &name, state };
         match kind {
             Kind::DeleteSecret => tenant.delete_secret().await,
             Kind::EditSecret => tenant.edit_secret().await,
+            Kind::Unlabel => tenant.unlabel().await,
             Kind::Plant => tenant.plant().await,
+            Kind::Copy => tenant.copy_from(&source).await,
             Kind::WipeEntries => tenant.wipe_entries().await,
+            Kind::Unannotate => tenant.unannotate().await,
             Kind::AddEntry => tenant.add_entry(entry).await,
             Kind::ReorderEntries => tenant.reorder_entries().await,
             _ => unreachable!("the other kinds are no edits"),
@@ -241,6 +257,11 @@ impl Chaos<'_> {
             }
             if std::time::Instant::now() > deadline {
                 return Err(self.violations().await.unwrap_or_default());
+            }
+        }
+        for name in std::mem::take(&mut self.taken_over) {
+            if let Some(state) = self.expected.namespaces.get_mut(&name) {
+                state.copy = None;
             }
         }
         let violations = self.recorder.history().violations();
@@ -283,7 +304,7 @@ fn cluster_pull_secret(cluster: &TestCluster) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_faults_leave_no_violation() {
-    let cluster = test_cluster(NAME, 0).await;
+    let cluster = long_test_cluster(NAME).await;
     let proxy = Proxy::start(&cluster.kube).expect("a proxy");
     let mut chaos = Chaos {
         cluster: &cluster,
@@ -298,6 +319,7 @@ async fn random_faults_leave_no_violation() {
         created: 0,
         reverts: BTreeMap::new(),
         counts: BTreeMap::new(),
+        taken_over: BTreeSet::new(),
         round: Vec::new(),
     };
     chaos.create(NAMESPACES).await;
@@ -310,6 +332,7 @@ async fn random_faults_leave_no_violation() {
 
     let faults = repetitions(FAULTS);
     for round in 1..=faults / FAULTS_PER_ROUND {
+        cluster.pause().await;
         chaos.round.clear();
         for _ in 0..FAULTS_PER_ROUND {
             chaos.inject().await;

@@ -10,6 +10,11 @@ use base64::engine::general_purpose::STANDARD;
 use harness::{LABEL, SECRET, condition_of, docker_config, references_of, text};
 use serde_json::{Value, json};
 
+/// The labels by which users find the Secrets of regcred.
+pub(crate) const LABELS: [&str; 2] = ["app.kubernetes.io/managed-by", "regcred.dev/pull-secret"];
+/// The annotation with the entries that regcred added to a ServiceAccount.
+pub(crate) const ADDED: &str = "regcred.dev/image-pull-secrets";
+
 /// The state that the stores, the administrators and the tenants ask for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Expected {
@@ -29,6 +34,9 @@ pub(crate) struct ExpectedNamespace {
     pub(crate) entries: Vec<String>,
     /// The UID of a Secret under the name of the pull secret that the tenant created.
     pub(crate) foreign: Option<String>,
+    /// The UID of a copy of another namespace's pull secret. It is never removed, and becomes the pull secret where
+    /// the namespace is selected.
+    pub(crate) copy: Option<String>,
 }
 
 /// The objects of a cluster, as an administrator lists them.
@@ -59,7 +67,7 @@ pub(crate) fn violations(expected: &Expected, recorded: &Recorded) -> Vec<Violat
     let accounts = by_namespace(&recorded.service_accounts);
     for (name, namespace) in &expected.namespaces {
         let of_secret = secret(expected, namespace, secrets.get(name.as_str()).copied());
-        let of_entries = entries(namespace, accounts.get(name.as_str()).copied());
+        let of_entries = entries(expected, namespace, accounts.get(name.as_str()).copied());
         found
             .extend(of_secret.into_iter().chain(of_entries).map(|what| Violation(format!("{name}: {what}"))));
     }
@@ -84,15 +92,25 @@ fn namespaces(expected: &Expected, recorded: &Recorded) -> Vec<Violation> {
 
 fn secret(expected: &Expected, namespace: &ExpectedNamespace, secret: Option<&Value>) -> Option<String> {
     let uid = secret.map(|it| text(&it["metadata"]["uid"]));
-    match (&namespace.foreign, namespace.is_selected, secret) {
-        (Some(foreign), _, _) => {
-            (uid.as_ref() != Some(foreign)).then(|| format!("the tenant's Secret {foreign} is now {uid:?}"))
-        }
-        (None, false, None) => None,
-        (None, false, Some(_)) => Some("not selected, and a pull secret is left".to_owned()),
-        (None, true, None) => Some("has no pull secret".to_owned()),
-        (None, true, Some(secret)) => content(expected, secret),
+    let theirs = namespace.foreign.as_ref().or(namespace.copy.as_ref());
+    if let Some(theirs) = theirs
+        && uid.as_ref() != Some(theirs)
+    {
+        return Some(format!("the tenant's Secret {theirs} is now {uid:?}"));
     }
+    match (namespace.is_selected, secret) {
+        _ if namespace.foreign.is_some() => None,
+        (false, Some(_)) if theirs.is_none() => Some("not selected, and a pull secret is left".to_owned()),
+        (false, _) => None,
+        (true, None) => Some("has no pull secret".to_owned()),
+        (true, Some(secret)) => content(expected, secret).or_else(|| labels(expected, secret)),
+    }
+}
+
+/// Labels that a tenant removed are put back.
+fn labels(expected: &Expected, secret: &Value) -> Option<String> {
+    let held = LABELS.map(|name| secret["metadata"]["labels"][name].as_str().unwrap_or_default());
+    (held != ["regcred", expected.label.as_str()]).then(|| format!("the labels are {held:?}"))
 }
 
 fn content(expected: &Expected, secret: &Value) -> Option<String> {
@@ -127,15 +145,20 @@ pub(crate) fn credentials(secret: &Value) -> Result<BTreeMap<String, String>, St
     entries.collect()
 }
 
-fn entries(namespace: &ExpectedNamespace, account: Option<&Value>) -> Option<String> {
+fn entries(expected: &Expected, namespace: &ExpectedNamespace, account: Option<&Value>) -> Option<String> {
     let Some(account) = account else { return Some("has no ServiceAccount `default`".to_owned()) };
     let (ours, others): (Vec<_>, Vec<_>) = references_of(account).into_iter().partition(|it| it == SECRET);
     let required = usize::from(namespace.is_selected && namespace.foreign.is_none());
     if ours.len() != required {
         return Some(format!("the ServiceAccount has {} entries of ours instead of {required}", ours.len()));
     }
-    (others != namespace.entries)
-        .then(|| format!("the tenant's entries are {others:?}, not {:?}", namespace.entries))
+    if others != namespace.entries {
+        return Some(format!("the tenant's entries are {others:?}, not {:?}", namespace.entries));
+    }
+    // A tenant may have removed it while no process led; then the entry goes with its Secret.
+    let added = account["metadata"]["annotations"][ADDED].as_str().unwrap_or_default();
+    let is_recorded = added == format!("{SECRET}={}", expected.label);
+    (!added.is_empty() && (required == 0 || !is_recorded)).then(|| format!("the annotation is {added}"))
 }
 
 fn status(expected: &Expected, object: &Value) -> Option<String> {
@@ -163,7 +186,7 @@ mod tests {
     fn pull_secret(auths: &Value) -> Value {
         let config = STANDARD.encode(json!({"auths": auths}).to_string());
         json!({
-            "metadata": {"namespace": "web", "uid": "ours"},
+            "metadata": {"namespace": "web", "uid": "ours", "labels": {LABELS[0]: "regcred", LABELS[1]: "chaos"}},
             "type": "kubernetes.io/dockerconfigjson",
             "data": {".dockerconfigjson": config},
         })
@@ -174,7 +197,8 @@ mod tests {
     }
 
     fn expected(is_selected: bool) -> Expected {
-        let namespace = ExpectedNamespace { is_selected, entries: vec!["theirs".to_owned()], foreign: None };
+        let entries = vec!["theirs".to_owned()];
+        let namespace = ExpectedNamespace { is_selected, entries, ..ExpectedNamespace::default() };
         Expected {
             label: "chaos".to_owned(),
             credentials: BTreeMap::from([("ghcr.io".to_owned(), AUTH.to_owned())]),
@@ -231,7 +255,10 @@ mod tests {
         check(|it| it.secrets = vec![pull_secret(&fields)], "the fields differ");
         let torn = json!({"ghcr.io": {"auth": "cm9"}});
         check(|it| it.secrets = vec![pull_secret(&torn)], "ghcr.io:");
+        check(|it| it.secrets[0]["metadata"]["labels"] = json!({}), "the labels are");
         check(|it| it.service_accounts.clear(), "has no ServiceAccount");
+        let other = json!({ADDED: "other=chaos"});
+        check(|it| it.service_accounts[0]["metadata"]["annotations"] = other, "the annotation is");
         let twice = json!([{"name": "theirs"}, {"name": SECRET}, {"name": SECRET}]);
         check(|it| it.service_accounts[0]["imagePullSecrets"] = twice, "has 2 entries of ours");
         check(
@@ -241,6 +268,29 @@ mod tests {
         check(|it| it.cluster_pull_secret["metadata"] = json!({}), "no finalizer");
         check(|it| it.cluster_pull_secret["status"]["namespaces"]["inSync"] = json!(0), "the status counts");
         check(|it| it.cluster_pull_secret["status"]["conditions"] = json!([]), "Ready is");
+    }
+
+    #[test]
+    fn copy_stays_and_becomes_the_pull_secret_once_selected() {
+        let with_copy = |is_selected, uid: &str| {
+            let mut expected = expected(is_selected);
+            expected.namespaces.get_mut("web").expect("it is there").copy = Some(uid.to_owned());
+            expected
+        };
+        assert_eq!(violations(&with_copy(true, "ours"), &recorded()), []);
+        let mut unselected = recorded();
+        unselected.namespaces.clear();
+        unselected.service_accounts[0]["imagePullSecrets"] = json!([{"name": "theirs"}]);
+        let status = json!({"selected": 0, "inSync": 0, "failed": 0});
+        unselected.cluster_pull_secret["status"]["namespaces"] = status;
+        assert_eq!(violations(&with_copy(false, "ours"), &unselected), []);
+        unselected.service_accounts[0]["metadata"]["annotations"] = json!({ADDED: "regcred=chaos"});
+        unselected.secrets.clear();
+        let found = violations(&with_copy(false, "ours"), &unselected);
+        let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert!(found.len() == 2 && found[0].contains("the tenant's Secret ours is now None"), "{found:?}");
+        let found = violations(&with_copy(true, "copied"), &recorded());
+        assert!(found.len() == 1 && found[0].0.contains("copied is now"), "{found:?}");
     }
 
     #[test]

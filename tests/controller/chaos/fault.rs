@@ -41,10 +41,16 @@ pub(crate) enum Kind {
     DeleteSecret,
     /// A tenant writes another docker config into the pull secret.
     EditSecret,
+    /// A tenant removes regcred's labels from the pull secret.
+    Unlabel,
     /// A tenant creates a Secret under the name of the pull secret.
     Plant,
+    /// A tenant copies the pull secret into another namespace.
+    Copy,
     /// A tenant empties `imagePullSecrets`.
     WipeEntries,
+    /// A tenant removes regcred's annotation from the ServiceAccount.
+    Unannotate,
     /// A tenant adds an entry of its own.
     AddEntry,
     /// A tenant reverses the list.
@@ -52,7 +58,7 @@ pub(crate) enum Kind {
 }
 
 /// Each kind with its weight.
-const WEIGHTS: [(Kind, usize); 20] = [
+const WEIGHTS: [(Kind, usize); 23] = [
     (Kind::Kill, 4),
     (Kind::Pause, 3),
     (Kind::Respond, 9),
@@ -69,8 +75,11 @@ const WEIGHTS: [(Kind, usize); 20] = [
     (Kind::Rotate, 9),
     (Kind::DeleteSecret, 6),
     (Kind::EditSecret, 6),
+    (Kind::Unlabel, 4),
     (Kind::Plant, 3),
+    (Kind::Copy, 4),
     (Kind::WipeEntries, 6),
+    (Kind::Unannotate, 4),
     (Kind::AddEntry, 7),
     (Kind::ReorderEntries, 6),
 ];

@@ -170,12 +170,7 @@ impl History {
                 continue;
             }
             let credentials = match content {
-                // What a tenant overwrote is restored from the recorded values, which may be seconds older, while the
-                // store is away.
-                Ok(credentials) if credentials.contains_key(TENANT_HOST) => {
-                    newest.retain(|(known, _), _| *known != uid.as_str());
-                    continue;
-                }
+                Ok(credentials) if credentials.contains_key(TENANT_HOST) => continue,
                 Ok(credentials) if credentials.is_empty() => {
                     found.push(Violation(format!("{namespace}: Secret {uid} was empty")));
                     continue;
@@ -249,6 +244,8 @@ mod tests {
     fn edits_and_deletions_by_tenants_are_no_violation() {
         let edited = [seen(&[("a", "r:p-2")]), seen(&[(TENANT_HOST, "t:t-0")]), seen(&[("a", "r:p-2")])];
         assert_eq!(violations(edited.into()), Vec::<String>::new());
+        let older = [seen(&[("a", "r:p-2")]), seen(&[(TENANT_HOST, "t:t-0")]), seen(&[("a", "r:p-1")])];
+        assert_eq!(violations(older.into()), ["web: Secret u: a went from rotation 2 back to 1"]);
         let deleted = Seen { is_deleted: true, ..seen(&[]) };
         let mut history = History { seen: vec![deleted], ..History::default() };
         history.tenant("u".to_owned());

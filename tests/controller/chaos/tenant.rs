@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use harness::{SECRET, TestCluster, references_of, text, until};
 use serde_json::{Value, json};
 
-use super::checker::ExpectedNamespace;
+use super::checker::{ADDED, ExpectedNamespace, LABELS};
 use super::history::{Recorder, TENANT_HOST};
 
 /// One namespace of a tenant.
@@ -32,6 +32,7 @@ impl Tenant<'_> {
     pub(crate) async fn delete_secret(&mut self) -> bool {
         let Some(uid) = self.pull_secret().await else { return false };
         self.recorder.history().tenant(uid);
+        self.state.copy = None;
         self.cluster.kube.delete(&self.path()).await.is_ok()
     }
 
@@ -45,9 +46,45 @@ impl Tenant<'_> {
         self.cluster.kube.patch(&self.path(), &change).await.is_ok()
     }
 
+    /// Removes regcred's labels from the pull secret.
+    pub(crate) async fn unlabel(&mut self) -> bool {
+        if self.pull_secret().await.is_none() {
+            return false;
+        }
+        let labels = LABELS.map(|name| (name.to_owned(), Value::Null));
+        let change = json!({"metadata": {"labels": Value::Object(labels.into_iter().collect())}});
+        self.cluster.kube.patch(&self.path(), &change).await.is_ok()
+    }
+
+    /// Copies the pull secret of another namespace, as `kubectl get -o yaml` shows it, where none is.
+    pub(crate) async fn copy_from(&mut self, namespace: &str) -> bool {
+        if self.has_a_secret() {
+            return false;
+        }
+        let Some(secret) = self.cluster.secret(namespace).await else { return false };
+        let metadata = &secret["metadata"];
+        // A tenant's own Secret, and one that lost its labels a moment ago, are no copies of a pull secret.
+        if LABELS.iter().any(|name| metadata["labels"].get(*name).is_none()) {
+            return false;
+        }
+        let copy = json!({
+            "metadata": {"name": SECRET, "labels": metadata["labels"], "annotations": metadata["annotations"]},
+            "type": secret["type"], "data": secret["data"],
+        });
+        let path = format!("/api/v1/namespaces/{}/secrets", self.name);
+        let Ok(secret) = self.cluster.kube.post(&path, &copy).await else { return false };
+        self.state.copy = Some(text(&secret["metadata"]["uid"]));
+        true
+    }
+
+    /// Returns true if the namespace is selected, or has a Secret of the tenant.
+    fn has_a_secret(&self) -> bool {
+        self.state.is_selected || self.state.foreign.is_some() || self.state.copy.is_some()
+    }
+
     /// Creates a Secret under the name of the pull secret where none is.
     pub(crate) async fn plant(&mut self) -> bool {
-        if self.state.is_selected || self.state.foreign.is_some() {
+        if self.has_a_secret() {
             return false;
         }
         let path = format!("/api/v1/namespaces/{}/secrets", self.name);
@@ -68,6 +105,13 @@ impl Tenant<'_> {
         self.rewrite(|_| Vec::new()).await;
         self.state.entries.clear();
         true
+    }
+
+    /// Removes regcred's annotation from the ServiceAccount.
+    pub(crate) async fn unannotate(&mut self) -> bool {
+        let path = format!("/api/v1/namespaces/{}/serviceaccounts/default", self.name);
+        let change = json!({"metadata": {"annotations": {ADDED: null}}});
+        self.cluster.kube.patch(&path, &change).await.is_ok()
     }
 
     /// Adds an entry of the tenant.
