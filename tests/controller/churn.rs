@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use harness::{HOST, SECRET, TestCluster, is_true_within, password_of, references_of, text, until};
+use harness::{
+    HOST, SECRET, TestCluster, is_true_within, password_of, references_of, repetitions, text, until,
+};
 use serde_json::json;
 
 use crate::cluster::cluster_with_shared_namespaces;
@@ -246,9 +248,10 @@ async fn churn_ends_in_the_state_that_the_model_predicts() {
     };
     let (reverts, steps) = (BTreeMap::new(), BTreeMap::new());
     let mut script = Script { cluster: &cluster, rng: Rng::new(), model, reverts, steps };
-    for step in 1..=STEPS {
+    let steps = repetitions(STEPS);
+    for step in 1..=steps {
         script.step().await;
-        if step % (STEPS / 6) == 0 {
+        if step % (steps / 6) == 0 {
             script.rotate(format!("password-{step}")).await;
         }
     }

@@ -10,7 +10,7 @@ use world::{Fault, Proxy, RequestKind, Rule, StopSignal};
 use crate::cluster::{cluster_with_shared_namespaces, test_cluster};
 use crate::controller::{Controller, RunController as _};
 
-const NAMESPACES: usize = 100;
+const NAMESPACES: usize = 30;
 /// The time in which every request fails.
 const OUTAGE: Duration = Duration::from_secs(10);
 /// The most requests for one target in that time: a back-off that doubles from one second makes four.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt as _;
-use harness::{SECRET, TestCluster, credential_of, docker_config, entry, until};
+use harness::{SECRET, TestCluster, credential_of, docker_config, entry, repetitions, until};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -133,7 +133,8 @@ async fn count(cluster: &TestCluster, round: usize) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fifty_kills_keep_every_secret_whole_and_sync_in_the_end() {
+async fn kills_keep_every_secret_whole_and_sync_in_the_end() {
+    let kills = repetitions(KILLS);
     let cluster = cluster_with_shared_namespaces("killing", NAMESPACES).await;
     let mut rng = Rng::new();
     put_round(&cluster, 1).await;
@@ -156,7 +157,7 @@ async fn fifty_kills_keep_every_secret_whole_and_sync_in_the_end() {
     let whole_rotation = begun.elapsed();
 
     let mut in_the_middle = 0;
-    for round in 3..3 + KILLS {
+    for round in 3..3 + kills {
         put_round(&cluster, round).await;
         cluster.request_rotation(cluster.name).await;
         tokio::time::sleep(rng.duration(whole_rotation)).await;
@@ -165,7 +166,7 @@ async fn fifty_kills_keep_every_secret_whole_and_sync_in_the_end() {
         in_the_middle += usize::from(new > 0 && new < NAMESPACES);
         controller = cluster.controller().spawn().await;
     }
-    let last = 2 + KILLS;
+    let last = 2 + kills;
     until("the last round everywhere", async || count(&cluster, last).await == NAMESPACES).await;
     until("the witness has seen the last round", async || witness.read(|seen| seen.rounds.contains(&last)))
         .await;
@@ -173,7 +174,7 @@ async fn fifty_kills_keep_every_secret_whole_and_sync_in_the_end() {
         assert_eq!(seen.broken, Vec::<String>::new());
         assert!(seen.objects > NAMESPACES * 3, "{} objects were seen", seen.objects);
     });
-    assert!(in_the_middle >= KILLS / 10, "{in_the_middle} of {KILLS} kills met a rotation in its middle");
+    assert!(in_the_middle >= kills / 10, "{in_the_middle} of {kills} kills met a rotation in its middle");
     for (namespace, references) in references(&cluster).await {
         assert_eq!(references, [SECRET], "{namespace}");
     }

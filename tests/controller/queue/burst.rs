@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{SECOND_SECRET, until, until_within};
+use harness::{SECOND_SECRET, repetitions, until, until_within};
 use serde_json::json;
 
 use super::cloud::{Cloud, reconciliations, triggered};
@@ -11,12 +11,18 @@ use crate::controller::Controller;
 
 /// The most memory of the controller, as it is built for tests.
 const MEMORY: u64 = 64 << 20;
+/// The messages of the two tests.
+const OF_ONE: usize = 1000;
+const OF_TWO: usize = 10_000;
+/// The messages that are sent in a second on a busy machine.
+const SENT: usize = 200;
 /// The longest time for ten thousand messages on a busy machine that also runs LocalStack.
 const TIMEOUT: Duration = Duration::from_mins(3);
 
-/// Rotates the secret, sends messages about it that become visible together `after` this time, and waits until all of
-/// them are deleted; returns the number of fetches. Every other message names no version.
-async fn burst(cloud: &Cloud<'_>, controller: &Controller, count: usize, after: Duration) -> usize {
+/// Rotates the secret, sends messages about it that become visible together, and waits until all of them are deleted;
+/// returns the number of fetches. Every other message names no version.
+async fn burst(cloud: &Cloud<'_>, controller: &Controller, count: usize) -> usize {
+    let after = Duration::from_secs(5 + u64::try_from(count / SENT).expect("a small number"));
     let reads = cloud.reads(controller).await;
     let version = cloud.put("two").await;
     let pair = [cloud.event("AWSCURRENT", &version).to_string(), cloud.rotated().to_string()];
@@ -31,20 +37,20 @@ async fn burst(cloud: &Cloud<'_>, controller: &Controller, count: usize, after: 
 }
 
 #[tokio::test]
-async fn thousand_messages_at_once_cause_one_reconciliation() {
+async fn messages_at_once_cause_one_reconciliation() {
     let cluster = test_cluster("queue-thousand", 20).await;
     let cloud = Cloud::new(&cluster, "one").await;
     let controller = cloud.start_synced("one").await;
     cluster.until_idle().await;
     let before = reconciliations(&controller, cluster.name).await;
-    let reads = burst(&cloud, &controller, 1000, Duration::from_secs(10)).await;
+    let reads = burst(&cloud, &controller, repetitions(OF_ONE)).await;
     cluster.until_synced("two").await;
     assert_eq!(reconciliations(&controller, cluster.name).await, before + 1);
     assert!(reads <= 2, "one, and one more for what came during it: {reads}");
 }
 
 #[tokio::test]
-async fn ten_thousand_messages_cause_few_reconciliations() {
+async fn messages_of_two_objects_cause_few_reconciliations() {
     const SECOND: &str = "queue-burst-second";
     let cluster = test_cluster("queue-burst", 20).await;
     let cloud = Cloud::new(&cluster, "one").await;
@@ -56,7 +62,7 @@ async fn ten_thousand_messages_cause_few_reconciliations() {
     until("both are reconciled", async || reconciliations(&controller, SECOND).await > 0).await;
     cluster.until_idle().await;
     let before = [reconciliations(&controller, names[0]).await, reconciliations(&controller, names[1]).await];
-    let reads = burst(&cloud, &controller, 10_000, Duration::from_secs(45)).await;
+    let reads = burst(&cloud, &controller, repetitions(OF_TWO)).await;
     cluster.until_synced("two").await;
     for (name, before) in names.into_iter().zip(before) {
         let count = reconciliations(&controller, name).await - before;

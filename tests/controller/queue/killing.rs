@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use harness::repetitions;
+
 use super::cloud::Cloud;
 use crate::cluster::cluster_with_shared_namespaces;
 use crate::rng::Rng;
@@ -10,7 +12,8 @@ use crate::rng::Rng;
 const KILLS: usize = 50;
 
 #[tokio::test]
-async fn fifty_kills_lose_no_message_and_leave_none_behind() {
+async fn kills_lose_no_message_and_leave_none_behind() {
+    let kills = repetitions(KILLS);
     let cluster = cluster_with_shared_namespaces("queue-killing", 50).await;
     let mut rng = Rng::new();
     let cloud = Cloud::new(&cluster, "0").await;
@@ -23,7 +26,7 @@ async fn fifty_kills_lose_no_message_and_leave_none_behind() {
     let whole_rotation = begun.elapsed();
 
     let mut met = 0;
-    for round in 2..2 + KILLS {
+    for round in 2..2 + kills {
         rotate(&cloud, round).await;
         tokio::time::sleep(rng.duration(whole_rotation)).await;
         controller.kill().await;
@@ -36,10 +39,10 @@ async fn fifty_kills_lose_no_message_and_leave_none_behind() {
         }
         controller = cloud.controller().spawn().await;
     }
-    let last = (1 + KILLS).to_string();
+    let last = (1 + kills).to_string();
     cluster.until_synced(&last).await;
     cloud.until_empty().await;
-    assert!(met >= KILLS / 10, "{met} of {KILLS} kills met a message");
+    assert!(met >= kills / 10, "{met} of {kills} kills met a message");
     assert_eq!(cluster.out_of_sync(&last).await, Vec::<String>::new());
     drop(controller);
 }
