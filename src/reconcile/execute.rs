@@ -227,7 +227,8 @@ impl NamespaceExecutor<'_> {
             let observed = self.secrets.entry(owner.secret_name.clone()).or_default();
             let was_there = observed.is_some();
             match rotator::remove(client, namespace, observed, owner).await {
-                Ok(()) if was_there => {
+                // A copy is still there.
+                Ok(()) if was_there && observed.is_none() => {
                     let (cluster_pull_secret, secret) = (&owner.cluster_pull_secret, &owner.secret_name);
                     info!(%cluster_pull_secret, %namespace, %secret, "Secret removed");
                     self.writes.push((WriteKind::Secret, WriteOutcome::Removed));
