@@ -36,4 +36,5 @@ mod startup;
 mod status;
 mod unknown_fields;
 mod version_order;
+mod version_skew;
 mod webhook;

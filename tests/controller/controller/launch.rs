@@ -18,6 +18,7 @@ pub(crate) struct Launch<'a> {
     proxy: Option<&'a Proxy>,
     arguments: Vec<String>,
     aws: Option<&'a LocalStack>,
+    binary: PathBuf,
 }
 
 /// The controllers of a cluster.
@@ -67,6 +68,7 @@ impl<'a> Launch<'a> {
             proxy: None,
             arguments: Vec::new(),
             aws: None,
+            binary: cluster.regcred().to_owned(),
         }
     }
 
@@ -83,6 +85,12 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// Sets another identity of the same ServiceAccount, as each pod of a Deployment has.
+    pub(crate) fn identity(mut self, identity: &str) -> Self {
+        identity.clone_into(&mut self.identity);
+        self
+    }
+
     /// Sends requests to the API server through a proxy.
     pub(crate) fn through(mut self, proxy: &'a Proxy) -> Self {
         self.proxy = Some(proxy);
@@ -92,6 +100,12 @@ impl<'a> Launch<'a> {
     /// Adds credentials for this AWS.
     pub(crate) fn aws(mut self, localstack: &'a LocalStack) -> Self {
         self.aws = Some(localstack);
+        self
+    }
+
+    /// Sets the binary of this version or of the baseline.
+    pub(crate) fn binary(mut self, binary: &Path) -> Self {
+        binary.clone_into(&mut self.binary);
         self
     }
 
@@ -121,15 +135,19 @@ impl<'a> Launch<'a> {
             None => cluster.kube.kubeconfig_as(NAMESPACE, self.account).await,
         };
         let kubeconfig = kubeconfig.expect("a token");
+        // The baseline answers probes at the port of the metrics.
+        let is_baseline = self.binary != cluster.regcred();
         let [metrics, probes] = [(); 2].map(|()| {
             let port = world::free_port().expect("a free port");
             SocketAddr::from(([127, 0, 0, 1], port))
         });
         let directory = cluster.reaper.new_directory("regcred").expect("a directory");
-        let process = cluster.reaper.spawn("regcred", &directory, cluster.regcred(), |command| {
+        let process = cluster.reaper.spawn("regcred", &directory, &self.binary, |command| {
             command.arg("run").args(["--namespace", NAMESPACE, "--identity", &self.identity]);
             command.args(["--listen", &metrics.to_string()]);
-            command.args(["--probe-listen", &probes.to_string()]);
+            if !is_baseline {
+                command.args(["--probe-listen", &probes.to_string()]);
+            }
             command.args(["--log-format", "json"]);
             command.arg("-f").arg(&self.manifests).args(&self.arguments);
             // Nothing of the machine the tests run on, not even a PATH.
@@ -137,6 +155,7 @@ impl<'a> Launch<'a> {
             command.env("KUBECONFIG", &kubeconfig).env("VAULT_TOKEN", &cluster.vault.root_token);
             command.envs(self.aws.map(LocalStack::env).unwrap_or_default());
         });
+        let probes = if is_baseline { metrics } else { probes };
         Controller { process: process.expect("regcred runs"), metrics, probes }
     }
 }
