@@ -18,9 +18,11 @@ soak: tools
 test-oldest: tools
 	REGCRED_WORLD_KUBERNETES=oldest cargo test --test e2e --test controller
 
-# The cost of a rotation compared with the bare writes of the same run: by the one-shot command, and by the controller.
+# The costs of the one-shot command and of the controller, compared with the baseline and with the bare writes of the same
+# run, and the memory of an optimized binary under the largest objects.
 bench:
 	cargo bench --no-fail-fast --bench rotate --bench run
+	cargo test --release --test controller memory:: -- --nocapture --test-threads 1
 
 # Random inputs, FUZZ_SECONDS for each target of tests/fuzz; findings are stored in tests/fuzz/artifacts. No code here is
 # unsafe, so that no sanitizer is needed, and the pinned toolchain is enough.

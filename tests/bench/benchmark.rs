@@ -11,11 +11,21 @@ use crate::report::{self, Table, say};
 pub(crate) struct Benchmark {
     /// The name for `cargo bench --bench`.
     pub(crate) name: &'static str,
-    pub(crate) namespaces: &'static [usize],
+    pub(crate) sizes: &'static [Size],
+}
+
+/// The extent of a measurement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) namespaces: usize,
+    /// Runs of each side.
     pub(crate) rounds: u8,
 }
 
-/// Compares regcred with the bare writes of the same objects.
+/// The rounds of a size that only the command line names: as many as a comparison of times needs.
+const ROUNDS: u8 = 11;
+
+/// Compares regcred with the baseline, and with the bare writes of the same objects.
 #[derive(clap::Parser)]
 struct Args {
     /// Namespaces to write to; several comma-separated numbers are measured one after the other.
@@ -33,22 +43,25 @@ struct Args {
 
 impl Benchmark {
     /// Measures each size in a cluster of its own, and publishes each before the next.
-    pub(crate) async fn run(self, measure: impl AsyncFn(usize, u8) -> anyhow::Result<Table>) -> ExitCode {
+    pub(crate) async fn run(self, measure: impl AsyncFn(Size) -> anyhow::Result<Table>) -> ExitCode {
         let Args { namespaces, rounds, bench } = Args::parse();
         if !bench {
             say(&format!("this measures only when it is run by cargo bench --bench {}", self.name));
             return ExitCode::SUCCESS;
         }
-        let sizes = match namespaces.as_slice() {
-            [] => self.namespaces.to_vec(),
-            given => given.iter().map(|it| it.get()).collect(),
+        let mut sizes = match namespaces.as_slice() {
+            [] => self.sizes.to_vec(),
+            given => given.iter().map(|it| self.size(it.get())).collect(),
         };
-        let rounds = rounds.unwrap_or(self.rounds);
+        for size in &mut sizes {
+            size.rounds = rounds.unwrap_or(size.rounds);
+        }
         let measured = async {
             let mut tables = Vec::new();
-            for namespaces in sizes {
-                say(&format!("starting an API server and a Vault, creating {namespaces} namespaces"));
-                tables.push(measure(namespaces, rounds).await?);
+            for size in sizes {
+                let count = size.namespaces;
+                say(&format!("starting two API servers, creating {count} namespaces in each"));
+                tables.push(measure(size).await?);
                 report::publish(self.name, &tables)?;
             }
             anyhow::Ok(tables.iter().all(Table::keeps_its_limits))
@@ -61,5 +74,10 @@ impl Benchmark {
                 ExitCode::FAILURE
             }
         }
+    }
+    /// The size with this number of namespaces.
+    fn size(&self, namespaces: usize) -> Size {
+        let known = self.sizes.iter().find(|it| it.namespaces == namespaces);
+        known.copied().unwrap_or(Size { namespaces, rounds: ROUNDS })
     }
 }

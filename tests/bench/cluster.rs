@@ -1,4 +1,4 @@
-//! The cluster of both sides: an API server, a Vault with one password, and the namespaces to write to.
+//! The cluster of one side: an API server, a Vault with one password, and the namespaces to write to.
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,9 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
 
-/// Requests in flight, on both sides.
+use crate::side::Build;
+
+/// Requests in flight, on every side.
 pub(crate) const CONCURRENCY: u16 = 32;
 /// The field manager of regcred's writes: the API server keeps a list of fields for each manager.
 pub(crate) const FIELD_MANAGER: &str = "regcred";
@@ -29,8 +31,9 @@ pub(crate) const TIMEOUT: Duration = Duration::from_mins(5);
 
 /// The steps of a benchmark on its cluster.
 pub(crate) trait Bench: Sized {
-    /// Starts a cluster with these namespaces, a password, a Config and a ClusterPullSecret called `bench`.
-    async fn start(namespaces: usize) -> anyhow::Result<Self>;
+    /// Starts a cluster for a version, with these namespaces, a password, a Config and a
+    /// ClusterPullSecret called `bench`.
+    async fn start(build: &Build, namespaces: usize) -> anyhow::Result<Self>;
 
     /// A Config with the Vault.
     fn config_file(&self) -> PathBuf;
@@ -41,19 +44,20 @@ pub(crate) trait Bench: Sized {
     /// Waits until the API server is idle. The check costs the machine a read of a file's length.
     async fn wait_idle(&self) -> anyhow::Result<()>;
 
-    /// Runs an action in every namespace, with the concurrency of both sides.
+    /// Runs an action in every namespace, with the concurrency of every side.
     async fn in_every_namespace(&self, act: impl AsyncFn(&str) -> kube::Result<()>) -> kube::Result<()>;
 
     /// Puts a new password into Vault.
     async fn change_password(&self) -> anyhow::Result<()>;
 
-    /// Removes the objects of either side, so that the next run creates them again.
+    /// Removes the objects of regcred and of the bare writes, so that the next run creates them again.
     async fn reset(&self) -> anyhow::Result<()>;
 }
 
 impl Bench for TestCluster {
-    async fn start(namespaces: usize) -> anyhow::Result<Self> {
-        let cluster = Self::own(env!("CARGO_BIN_EXE_regcred"), "bench", namespaces).await?;
+    async fn start(Build { regcred, deploy }: &Build, namespaces: usize) -> anyhow::Result<Self> {
+        let regcred = regcred.to_str().context("the path of the binary is not UTF-8")?;
+        let cluster = Self::own_of_version(regcred, deploy, "bench", namespaces).await?;
         let config = json!({
             "apiVersion": "regcred.dev/v1alpha1",
             "kind": "Config",

@@ -6,20 +6,23 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use harness::{NAMESPACE, TestCluster, apply_file, install_crd};
+use harness::{NAMESPACE, apply_path, install_crd};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
 use world::free_port;
 
 use crate::cluster::{Bench as _, CONCURRENCY, TIMEOUT};
-use crate::measure::Memory;
+use crate::measure::{cpu, memory};
+use crate::side::{Side, Version};
 
 /// The interval between two checks of a process that is not ready.
 const POLL: Duration = Duration::from_millis(10);
-/// Ticks per second, the unit in which Linux counts a process's time, on every architecture that runs Kubernetes.
-const TICKS: f64 = 100.0;
+
+/// The number of `utime` in `/proc/PROCESS/stat`.
+const UTIME: usize = 14;
 
 pub(crate) struct Controller {
+    version: Version,
     child: Child,
     id: u32,
     started: Instant,
@@ -35,38 +38,67 @@ struct Admin {
 }
 
 /// Installs the requirements of the controller: the CRD, its rights, and a ClusterPullSecret.
-pub(crate) async fn install(cluster: &TestCluster) -> anyhow::Result<()> {
-    install_crd(&cluster.kube).await?;
-    apply_file(&cluster.kube, "base/rbac.yaml").await?;
-    apply_file(&cluster.kube, "base/admission-policies.yaml").await?;
-    let object_file = cluster.object_file().display().to_string();
-    cluster.kube.kubectl(&["apply", "-f", &object_file]).await?;
+pub(crate) async fn install(side: &Side) -> anyhow::Result<()> {
+    let deploy = side.version.build().await?.deploy;
+    for manifest in manifests(side.version) {
+        apply_path(&side.kube, &deploy.join(manifest)).await?;
+    }
+    install_crd(&side.kube).await?;
+    let object_file = side.object_file().display().to_string();
+    side.kube.kubectl(&["apply", "-f", &object_file]).await?;
     Ok(())
 }
 
+/// The manifests that the controller of a version needs.
+fn manifests(version: Version) -> &'static [&'static str] {
+    match version {
+        Version::Current => &["crd.yaml", "base/rbac.yaml", "base/admission-policies.yaml"],
+        // Its policy is in the file of its rights.
+        Version::Baseline => &["crd.yaml", "base/rbac.yaml"],
+    }
+}
+
+/// The metric that counts the reconciliations of a version.
+fn reconciliations(version: Version) -> &'static str {
+    match version {
+        Version::Current => "regcred_reconciliations_total",
+        Version::Baseline => "regcred_passes_total",
+    }
+}
+
+/// True if a version answers probes at an address of their own.
+fn has_probe_address(version: Version) -> bool {
+    version == Version::Current
+}
+
 impl Controller {
-    pub(crate) fn start(cluster: &TestCluster) -> anyhow::Result<Self> {
+    pub(crate) fn start(side: &Side) -> anyhow::Result<Self> {
+        let version = side.version;
         let [listen, probe_listen] =
             [format!("127.0.0.1:{}", free_port()?), format!("127.0.0.1:{}", free_port()?)];
+        let ready_at = if has_probe_address(version) { &probe_listen } else { &listen };
         // Without TLS the machine's root certificates would be loaded for nothing.
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build()?;
         let admin = Admin {
             http,
             metrics: format!("http://{listen}/metrics"),
-            ready: format!("http://{probe_listen}/ready"),
+            ready: format!("http://{ready_at}/ready"),
         };
-        let log = cluster.directory.path().join("regcred.log");
+        let log = side.directory.path().join("regcred.log");
         let file = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
-        let mut command = cluster.command(&["run", "-f"]);
-        command.arg(cluster.config_file());
+        let mut command = side.command(&["run", "-f"]);
+        command.arg(side.config_file());
         command.args(["--namespace", NAMESPACE, "--identity", "bench"]);
-        command.args(["--listen", &listen, "--probe-listen", &probe_listen]);
+        command.args(["--listen", &listen]);
+        if has_probe_address(version) {
+            command.args(["--probe-listen", &probe_listen]);
+        }
         command.args(["--concurrency", &CONCURRENCY.to_string()]);
         command.stdout(Stdio::null()).stderr(file);
         let started = Instant::now();
         let child = command.spawn().context("failed to start regcred")?;
         let id = child.id().context("regcred has no process id")?;
-        Ok(Self { child, id, started, admin, log })
+        Ok(Self { version, child, id, started, admin, log })
     }
 
     /// Seconds from the start of the process until it is ready.
@@ -75,11 +107,11 @@ impl Controller {
     }
 
     /// Seconds from the start of the process until its first reconciliation has left every namespace in sync.
-    pub(crate) async fn first_reconciliation(&mut self, cluster: &TestCluster) -> anyhow::Result<f64> {
-        let count = cluster.namespaces.len();
+    pub(crate) async fn first_reconciliation(&mut self, side: &Side) -> anyhow::Result<f64> {
+        let (count, reconciliations) = (side.namespaces.len(), reconciliations(self.version));
         self.seconds_until("the end of its first reconciliation", async |admin| {
             let metrics = admin.get(&admin.metrics).await.unwrap_or_default();
-            sum(&metrics, "regcred_reconciliations_total", "") > 0
+            sum(&metrics, reconciliations, "") > 0
                 && sum(&metrics, "regcred_targets", r#"state="in_sync""#) == count
         })
         .await
@@ -103,20 +135,14 @@ impl Controller {
         waited.with_context(|| format!("regcred run does not reach {what}:\n{}", self.tail()))?
     }
 
-    /// A field of the kernel's account of its memory.
-    pub(crate) fn memory(&self, field: &str) -> anyhow::Result<Memory> {
-        Memory::read(self.id, field)
+    /// A field of the kernel's account of its memory, in MiB.
+    pub(crate) fn memory(&self, field: &str) -> anyhow::Result<f64> {
+        memory(self.id, field)
     }
 
     /// The seconds of CPU time so far.
     pub(crate) fn cpu(&self) -> anyhow::Result<f64> {
-        let path = format!("/proc/{}/stat", self.id);
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        // After the name, which may hold any character, `utime` and `stime` are fields twelve and thirteen.
-        let (_, fields) = text.rsplit_once(')').unwrap_or_default();
-        let ticks: Vec<u32> = fields.split_whitespace().skip(11).take(2).flat_map(str::parse).collect();
-        ensure!(ticks.len() == 2, "{path} has no CPU times of the process");
-        Ok(ticks.into_iter().map(f64::from).sum::<f64>() / TICKS)
+        cpu(&self.id.to_string(), UTIME)
     }
 
     /// Terminates the process as Kubernetes does.

@@ -2,30 +2,34 @@
 
 use std::fmt;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use serde::Serialize;
 
-/// Bytes of resident memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(crate) struct Memory(pub(crate) u64);
+use crate::sides::Pair;
 
-impl Memory {
-    /// Reads a field of `/proc/PROCESS/status`: `VmRSS` is resident now, `VmHWM` is the peak.
-    pub(crate) fn read(process: u32, field: &str) -> anyhow::Result<Self> {
-        let path = format!("/proc/{process}/status");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-        let kibibytes = kibibytes.with_context(|| format!("{path} has no {field}: the process has ended"))?;
-        Ok(Self(kibibytes * 1024))
-    }
+/// Ticks per second, the unit in which Linux counts a process's time, on every architecture that runs Kubernetes.
+const TICKS: f64 = 100.0;
+
+/// Reads a field of `/proc/PROCESS/status` in MiB: `VmRSS` is resident now, `VmHWM` is the peak.
+pub(crate) fn memory(process: u32, field: &str) -> anyhow::Result<f64> {
+    let path = format!("/proc/{process}/status");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u32>().ok());
+    let kibibytes = kibibytes.with_context(|| format!("{path} has no {field}: the process has ended"))?;
+    Ok(f64::from(kibibytes) / 1024.0)
 }
 
-impl fmt::Display for Memory {
-    #[expect(clippy::cast_precision_loss, reason = "a tenth of a MiB is all that is shown")]
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.1} MiB", self.0 as f64 / f64::from(1 << 20))
-    }
+/// Reads two successive times of `/proc/PROCESS/stat`, in user mode and in the kernel; returns their sum in seconds.
+pub(crate) fn cpu(process: &str, user_field: usize) -> anyhow::Result<f64> {
+    let path = format!("/proc/{process}/stat");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    // The name, which may hold any character, is field two.
+    let (_, fields) = text.rsplit_once(')').unwrap_or_default();
+    let ticks: Vec<u32> =
+        fields.split_whitespace().skip(user_field - 3).take(2).flat_map(str::parse).collect();
+    ensure!(ticks.len() == 2, "{path} has no CPU times of the process");
+    Ok(ticks.into_iter().map(f64::from).sum::<f64>() / TICKS)
 }
 
 /// The median of several numbers, and their range.
@@ -66,7 +70,31 @@ impl fmt::Display for Spread {
     }
 }
 
-/// The seconds of both sides, which alternate; the bare writes have the first and the last run.
+/// A figure of both versions, which took turns.
+pub(crate) struct Paired {
+    pub(crate) current: Spread,
+    pub(crate) baseline: Spread,
+    /// The current version as a multiple of the baseline.
+    pub(crate) ratio: Spread,
+}
+
+impl Paired {
+    /// The figure of every round; the ratio is that of each round.
+    pub(crate) fn new<T>(rounds: &[Pair<T>], figure: impl Fn(&T) -> f64) -> Self {
+        let ratio = Spread::new(rounds.iter().map(|it| figure(&it.current) / figure(&it.baseline)));
+        Self { ratio, ..Self::sum(rounds, figure) }
+    }
+
+    /// The same with the ratio of the sums, for a figure of which one round is too coarse.
+    pub(crate) fn sum<T>(rounds: &[Pair<T>], figure: impl Fn(&T) -> f64) -> Self {
+        let current: Vec<_> = rounds.iter().map(|it| figure(&it.current)).collect();
+        let baseline: Vec<_> = rounds.iter().map(|it| figure(&it.baseline)).collect();
+        let ratio = current.iter().sum::<f64>() / baseline.iter().sum::<f64>();
+        Self { current: Spread::new(current), baseline: Spread::new(baseline), ratio: Spread::new([ratio]) }
+    }
+}
+
+/// The seconds of regcred and of the bare writes, which alternate; the bare writes have the first and the last run.
 pub(crate) struct Comparison {
     floor: Vec<f64>,
     regcred: Vec<f64>,
@@ -85,10 +113,6 @@ impl Comparison {
 
     pub(crate) fn floor(&self) -> Spread {
         Spread::new(self.floor.iter().copied())
-    }
-
-    pub(crate) fn regcred(&self) -> Spread {
-        Spread::new(self.regcred.iter().copied())
     }
 
     /// The ratio of each run to the bare writes before and after it, because the speed of a machine changes within minutes.

@@ -9,7 +9,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cluster::CONCURRENCY;
-use crate::measure::Comparison;
+use crate::measure::{Comparison, Paired};
+use crate::sides::Pair;
+
+const HEADER: [&str; 6] = ["phase", "figure", "regcred", "baseline", "ratio", "limit"];
 
 /// The measurements at one size, a figure a row.
 pub(crate) struct Table {
@@ -22,15 +25,38 @@ struct Row {
     /// The activity of regcred.
     phase: &'static str,
     figure: String,
+    current: Cell,
+    baseline: Option<Cell>,
+    ratio: Option<Cell>,
+    limit: Option<Limit>,
+}
+
+/// A value, and its form in the table.
+struct Cell {
     shown: String,
     value: Value,
-    limit: Option<Limit>,
+}
+
+impl Cell {
+    fn new(value: &(impl Display + Serialize)) -> Self {
+        Self { shown: value.to_string(), value: json!(value) }
+    }
 }
 
 /// The bound of a figure, and a verdict.
 pub(crate) struct Limit {
     text: String,
     is_kept: bool,
+}
+
+/// The pairs that a comparison of times needs on a noisy machine.
+const LEAST_PAIRS: u8 = 11;
+/// The most time of the current version, as a multiple of the baseline's.
+const MOST_OF_BASELINE: f64 = 1.05;
+
+/// A limit of the median ratio to the baseline.
+pub(crate) fn ratio_at_most(paired: &Paired, most: f64) -> Limit {
+    Limit { text: format!("ratio at most {most}"), is_kept: paired.ratio.median <= most }
 }
 
 pub(crate) fn at_most<T: PartialOrd + Display>(measured: T, most: T) -> Limit {
@@ -46,6 +72,7 @@ impl Table {
         Self { namespaces, rounds, rows: Vec::new() }
     }
 
+    /// Adds a figure of the current version alone.
     pub(crate) fn row(
         &mut self,
         phase: &'static str,
@@ -53,12 +80,50 @@ impl Table {
         value: &(impl Display + Serialize),
         limit: Option<Limit>,
     ) {
-        let (figure, shown) = (figure.to_owned(), value.to_string());
-        self.rows.push(Row { phase, figure, shown, value: json!(value), limit });
+        let (figure, current) = (figure.to_owned(), Cell::new(value));
+        self.rows.push(Row { phase, figure, current, baseline: None, ratio: None, limit });
     }
 
-    /// Adds both sides and their ratio; a limit applies to the median of the ratio.
-    pub(crate) fn compare(
+    /// Adds a figure of both versions, of which a ratio says nothing.
+    pub(crate) fn both<T: Display + Serialize>(
+        &mut self,
+        phase: &'static str,
+        figure: &str,
+        values: &Pair<T>,
+        limit: Option<Limit>,
+    ) {
+        let (figure, current) = (figure.to_owned(), Cell::new(&values.current));
+        let baseline = Some(Cell::new(&values.baseline));
+        self.rows.push(Row { phase, figure, current, baseline, ratio: None, limit });
+    }
+
+    /// Adds a figure of both versions and its ratio, to which the limit applies.
+    pub(crate) fn paired(
+        &mut self,
+        phase: &'static str,
+        figure: &str,
+        paired: &Paired,
+        limit: Option<Limit>,
+    ) {
+        let Paired { current, baseline, ratio } = paired;
+        let (figure, current) = (figure.to_owned(), Cell::new(current));
+        let (baseline, ratio) = (Some(Cell::new(baseline)), Some(Cell::new(ratio)));
+        self.rows.push(Row { phase, figure, current, baseline, ratio, limit });
+    }
+
+    /// Adds a time of both versions, of which the current one must not be slower.
+    pub(crate) fn paired_time(&mut self, phase: &'static str, figure: &str, paired: &Paired) {
+        let limit = (self.rounds >= LEAST_PAIRS).then(|| ratio_at_most(paired, MOST_OF_BASELINE));
+        self.paired(phase, figure, paired, limit);
+    }
+
+    /// Adds the CPU time of both versions, of which the current one must not need more.
+    pub(crate) fn paired_cpu(&mut self, phase: &'static str, paired: &Paired) {
+        self.paired_time(phase, "CPU, s; ratio of the sums", paired);
+    }
+
+    /// Adds the bare writes and the ratio of the current version to them; a limit applies to the median of the ratio.
+    pub(crate) fn bare(
         &mut self,
         phase: &'static str,
         figure: &str,
@@ -66,9 +131,9 @@ impl Table {
         most: Option<f64>,
     ) {
         let ratio = comparison.ratio();
-        self.row(phase, &format!("{figure}, s"), &comparison.regcred(), None);
         self.row(phase, &format!("{figure}, bare writes, s"), &comparison.floor(), None);
-        self.row(phase, &format!("{figure}, ratio"), &ratio, most.map(|most| at_most(ratio.median, most)));
+        let limit = most.map(|most| at_most(ratio.median, most));
+        self.row(phase, &format!("{figure}, ratio to the bare writes"), &ratio, limit);
     }
 
     pub(crate) fn keeps_its_limits(&self) -> bool {
@@ -76,18 +141,21 @@ impl Table {
     }
 
     fn broken(&self) -> impl Iterator<Item = String> {
-        self.rows.iter().filter_map(|Row { phase, figure, shown, limit, .. }| {
+        self.rows.iter().filter_map(|Row { phase, figure, current, ratio, limit, .. }| {
             let limit = limit.as_ref().filter(|limit| !limit.is_kept)?;
-            Some(format!("{phase}: {figure}: {shown}, and the limit is {}", limit.text))
+            let ratio = ratio.as_ref().map(|ratio| format!(", ratio {}", ratio.shown)).unwrap_or_default();
+            Some(format!("{phase}: {figure}: {}{ratio}, and the limit is {}", current.shown, limit.text))
         })
     }
 
     fn text(&self) -> String {
         let mut table = comfy_table::Table::new();
-        table.load_style(ASCII_MARKDOWN).set_header(["phase", "figure", "measured", "limit"]);
-        for Row { phase, figure, shown, limit, .. } in &self.rows {
+        table.load_style(ASCII_MARKDOWN).set_header(HEADER);
+        for Row { phase, figure, current, baseline, ratio, limit } in &self.rows {
+            let [baseline, ratio] =
+                [baseline, ratio].map(|cell| cell.as_ref().map_or("-", |cell| &cell.shown));
             let limit = limit.as_ref().map_or("-", |limit| &limit.text);
-            table.add_row([*phase, figure, shown, limit]);
+            table.add_row([*phase, figure, &current.shown, baseline, ratio, limit]);
         }
         format!(
             "{} namespaces, {CONCURRENCY} requests in flight, {} cores, {} rounds: median (lowest to highest), and limits hold for the median\n\n{table}\n",
@@ -98,9 +166,18 @@ impl Table {
     }
 
     fn json(&self) -> Value {
-        let figures = self.rows.iter().map(|Row { phase, figure, value, limit, .. }| {
+        let figures = self.rows.iter().map(|Row { phase, figure, current, baseline, ratio, limit }| {
             let (text, is_kept) = limit.as_ref().map(|limit| (&limit.text, limit.is_kept)).unzip();
-            json!({ "phase": phase, "figure": figure, "value": value, "limit": text, "kept": is_kept })
+            let [baseline, ratio] = [baseline, ratio].map(|cell| cell.as_ref().map(|cell| &cell.value));
+            json!({
+                "phase": phase,
+                "figure": figure,
+                "value": current.value,
+                "baseline": baseline,
+                "ratio": ratio,
+                "limit": text,
+                "kept": is_kept,
+            })
         });
         json!({
             "namespaces": self.namespaces,

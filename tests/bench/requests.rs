@@ -45,13 +45,10 @@ impl Requests {
     }
 }
 
+/// Their total: the kinds are in the JSON.
 impl fmt::Display for Requests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.total())?;
-        for (place, (kind, count)) in self.0.iter().enumerate() {
-            write!(f, "{} {count} {kind}", if place == 0 { ":" } else { "," })?;
-        }
-        Ok(())
+        self.total().fmt(f)
     }
 }
 

@@ -1,8 +1,9 @@
-//! `cargo bench --bench rotate`: the costs of a rotation by the one-shot command, compared with the bare writes.
+//! `cargo bench --bench rotate`: the costs of a rotation by the one-shot command, compared with the baseline and with the
+//! bare writes.
 //!
-//! Both sides alternate and write the same objects of the same namespaces as the same ServiceAccount, at the same
-//! concurrency, with the same client library. The bare side knows its writes beforehand; regcred is a whole process that
-//! reads the store, reads the cluster, decides, writes and reports.
+//! All sides alternate and write the same objects as the same ServiceAccount, at the same concurrency. The bare writes use
+//! the same client library and know their objects beforehand; regcred is a whole process that reads the store, reads the
+//! cluster, decides, writes and reports.
 
 mod benchmark;
 mod cluster;
@@ -11,95 +12,115 @@ mod measure;
 mod one_shot;
 mod report;
 mod requests;
+mod side;
+mod sides;
 
 use std::process::ExitCode;
 
-use harness::{SECRET, TestCluster};
+use harness::SECRET;
 
-use benchmark::Benchmark;
+use benchmark::{Benchmark, Size};
 use cluster::Bench as _;
-use measure::{Comparison, Memory, Spread};
+use measure::{Comparison, Paired};
 use one_shot::Run;
-use report::{Table, at_most, exactly, say};
+use report::{Table, at_most, exactly};
 use requests::{busiest, store_reads_unlike_one};
+use side::Side;
+use sides::{Pair, summarize};
 
 /// The longest time of regcred, as a multiple of the bare writes. The machine is noisy: the aim is 1.2.
 const MOST_RATIO: f64 = 1.3;
-/// The most resident memory of regcred.
-const MOST_MEMORY: Memory = Memory(60 << 20);
+/// The most resident memory of regcred, in MiB.
+const MOST_MEMORY: f64 = 60.0;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    Benchmark { name: "rotate", namespaces: &[1000], rounds: 7 }.run(measure).await
+    Benchmark { name: "rotate", sizes: &[Size { namespaces: 1000, rounds: 11 }] }.run(measure).await
 }
 
-async fn measure(namespaces: usize, rounds: u8) -> anyhow::Result<Table> {
-    let cluster = TestCluster::start(namespaces).await?;
+async fn measure(Size { namespaces, rounds }: Size) -> anyhow::Result<Table> {
+    let sides = Pair::<Side>::start(namespaces).await?;
     let mut table = Table::new(namespaces, rounds);
-    first_reconciliations(&cluster, rounds, &mut table).await?;
-    rotations(&cluster, rounds, &mut table).await?;
-    quiet_runs(&cluster, rounds, &mut table).await?;
+    first_reconciliations(&sides, rounds, &mut table).await?;
+    rotations(&sides, rounds, &mut table).await?;
+    quiet_runs(&sides, rounds, &mut table).await?;
     Ok(table)
 }
 
-async fn first_reconciliations(cluster: &TestCluster, rounds: u8, table: &mut Table) -> anyhow::Result<()> {
-    let mut comparison = Comparison::new(floor::create_from_cold(cluster).await?);
+async fn first_reconciliations(sides: &Pair<Side>, rounds: u8, table: &mut Table) -> anyhow::Result<()> {
+    let mut comparison = Comparison::new(create_from_cold(&sides.current).await?);
+    let phase = "first reconciliation";
     let mut runs = Vec::new();
     for round in 1..=rounds {
-        say(&format!("first reconciliation, round {round} of {rounds}"));
-        cluster.reset().await?;
-        let run = one_shot::rotate(cluster).await?;
-        cluster.reset().await?;
-        comparison.add(run.seconds, floor::create_from_cold(cluster).await?);
-        runs.push(run);
+        let act = async |side: &Side| {
+            side.reset().await?;
+            one_shot::rotate(side).await
+        };
+        let pair = sides.in_turn(phase, round, act).await?;
+        let floor = sides.in_turn("bare writes", round, create_from_cold).await?;
+        comparison.add(pair.current.seconds, floor.current);
+        runs.push(pair);
     }
-    table.compare("first reconciliation", "from start to exit", &comparison, Some(MOST_RATIO));
-    costs(table, "first reconciliation", &runs);
+    costs(table, phase, &runs, Some(&comparison));
     Ok(())
 }
 
-async fn rotations(cluster: &TestCluster, rounds: u8, table: &mut Table) -> anyhow::Result<()> {
-    let mut comparison = Comparison::new(patch_from_cold(cluster).await?);
+/// The seconds of bare creations in a process without a connection.
+async fn create_from_cold(side: &Side) -> anyhow::Result<f64> {
+    side.reset().await?;
+    floor::create_from_cold(side).await
+}
+
+async fn rotations(sides: &Pair<Side>, rounds: u8, table: &mut Table) -> anyhow::Result<()> {
+    let mut comparison = Comparison::new(patch_from_cold(&sides.current).await?);
+    let phase = "rotation";
     let mut runs = Vec::new();
     for round in 1..=rounds {
-        say(&format!("rotation, round {round} of {rounds}"));
-        cluster.change_password().await?;
-        let run = one_shot::rotate(cluster).await?;
-        comparison.add(run.seconds, patch_from_cold(cluster).await?);
-        runs.push(run);
+        let act = async |side: &Side| {
+            side.change_password().await?;
+            one_shot::rotate(side).await
+        };
+        let pair = sides.in_turn(phase, round, act).await?;
+        let floor = sides.in_turn("bare writes", round, patch_from_cold).await?;
+        comparison.add(pair.current.seconds, floor.current);
+        runs.push(pair);
     }
-    table.compare("rotation", "from start to exit", &comparison, Some(MOST_RATIO));
-    costs(table, "rotation", &runs);
+    costs(table, phase, &runs, Some(&comparison));
     Ok(())
 }
 
 /// The seconds of bare patches in a process without a connection.
-async fn patch_from_cold(cluster: &TestCluster) -> anyhow::Result<f64> {
-    floor::from_cold(cluster, async |client| floor::patch(cluster, client, SECRET).await).await
+async fn patch_from_cold(side: &Side) -> anyhow::Result<f64> {
+    floor::from_cold(side, async |client| floor::patch(side, client, SECRET).await).await
 }
 
-async fn quiet_runs(cluster: &TestCluster, rounds: u8, table: &mut Table) -> anyhow::Result<()> {
+async fn quiet_runs(sides: &Pair<Side>, rounds: u8, table: &mut Table) -> anyhow::Result<()> {
     // The last writes were bare ones: regcred restores its own password.
-    one_shot::rotate(cluster).await?;
+    let act = async |side: &Side| one_shot::rotate(side).await;
+    sides.in_turn("restoration", 1, act).await?;
+    let phase = "nothing to do";
     let mut runs = Vec::new();
     for round in 1..=rounds {
-        say(&format!("nothing to do, round {round} of {rounds}"));
-        runs.push(one_shot::rotate(cluster).await?);
+        runs.push(sides.in_turn(phase, round, act).await?);
     }
-    let seconds = Spread::new(runs.iter().map(|run| run.seconds));
-    table.row("nothing to do", "from start to exit, s", &seconds, None);
-    let writes: usize = runs.iter().map(|run| run.cost.requests.writes().total()).sum();
-    table.row("nothing to do", "writes", &writes, Some(exactly(writes, 0)));
-    costs(table, "nothing to do", &runs);
+    costs(table, phase, &runs, None);
+    let writes: usize = runs.iter().map(|run| run.current.cost.requests.writes().total()).sum();
+    table.row(phase, "writes", &writes, Some(exactly(writes, 0)));
     Ok(())
 }
 
-fn costs(table: &mut Table, phase: &'static str, runs: &[Run]) {
-    if let Some(memory) = runs.iter().filter_map(|run| run.peak_memory).max() {
-        table.row(phase, "memory at its peak", &memory, Some(at_most(memory, MOST_MEMORY)));
+fn costs(table: &mut Table, phase: &'static str, runs: &[Pair<Run>], bare: Option<&Comparison>) {
+    let figure = "from start to exit";
+    table.paired_time(phase, &format!("{figure}, s"), &Paired::new(runs, |it| it.seconds));
+    if let Some(bare) = bare {
+        table.bare(phase, figure, bare, Some(MOST_RATIO));
     }
-    let requests = busiest(runs.iter().map(|run| &run.cost), &[]);
-    table.row(phase, "requests", &requests, None);
-    let store_reads = store_reads_unlike_one(runs.iter().map(|run| &run.cost));
-    table.row(phase, "reads of Vault", &store_reads, Some(exactly(store_reads, 1)));
+    table.paired_cpu(phase, &Paired::sum(runs, |it| it.cpu));
+    let memory = Paired::new(runs, |it| it.peak_memory);
+    let limit = at_most(memory.current.highest, MOST_MEMORY);
+    table.paired(phase, "memory at its peak, MiB", &memory, Some(limit));
+    let requests = summarize(runs, |it| busiest(it.map(|it| &it.cost), &[]));
+    table.both(phase, "requests", &requests, None);
+    let store_reads = summarize(runs, |it| store_reads_unlike_one(it.map(|it| &it.cost)));
+    table.both(phase, "reads of Vault", &store_reads, Some(exactly(store_reads.current, 1)));
 }

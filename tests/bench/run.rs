@@ -1,8 +1,8 @@
-//! `cargo bench --bench run`: the costs of the controller, compared with the bare writes and while idle.
+//! `cargo bench --bench run`: the costs of the controller, compared with the baseline, with the bare writes and while idle.
 //!
 //! A rotation is a `vault kv put` and the annotation that requests a fetch. The API server's audit log has the time at
-//! which it reached each namespace. The bare writes alternate with it, as in the other benchmark. A watch is logged when
-//! it ends, so only ended watches are counted.
+//! which it reached each namespace. The baseline and the bare writes alternate with it. A watch is logged when it ends,
+//! so only ended watches are counted.
 
 mod arrival;
 mod bare;
@@ -14,24 +14,24 @@ mod measure;
 mod report;
 mod requests;
 mod rotation;
+mod rotations;
+mod side;
+mod sides;
+mod starts;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use harness::TestCluster;
-
 use bare::Bare;
-use benchmark::Benchmark;
+use benchmark::{Benchmark, Size};
 use cluster::Bench as _;
 use controller::Controller;
-use measure::{Comparison, Memory, Spread};
-use report::{Table, at_most, exactly, say};
-use requests::{Cost, Mark, busiest, store_reads_unlike_one};
+use measure::{Paired, Spread};
+use report::{Table, at_most, exactly, ratio_at_most, say};
+use requests::{Mark, Requests};
+use side::Side;
+use sides::Pair;
 
-/// The longest time of a rotation, as a multiple of the bare writes.
-const MOST_RATIO: f64 = 1.2;
-/// The most requests of a rotation beyond one for each namespace.
-const EXTRA_REQUESTS: usize = 10;
 /// The most requests of a minute in which nothing happens.
 const QUIET_REQUESTS: usize = 9;
 /// The length of such a minute.
@@ -40,170 +40,103 @@ const QUIET: Duration = Duration::from_mins(1);
 const LEASE: &str = "leases";
 /// The status, which regcred writes about itself.
 const STATUS: &str = "clusterpullsecrets/status";
+/// The sizes. The largest one is for memory alone, which needs few rounds.
+const SIZES: &[Size] = &[Size { namespaces: 1000, rounds: 11 }, Size { namespaces: 10_000, rounds: 3 }];
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    Benchmark { name: "run", namespaces: &[1000, 5000], rounds: 5 }.run(measure).await
+    Benchmark { name: "run", sizes: SIZES }.run(measure).await
 }
 
-async fn measure(namespaces: usize, rounds: u8) -> anyhow::Result<Table> {
-    let cluster = TestCluster::start(namespaces).await?;
-    controller::install(&cluster).await?;
+async fn measure(Size { namespaces, rounds }: Size) -> anyhow::Result<Table> {
+    let sides = Pair::<Side>::start(namespaces).await?;
+    controller::install(&sides.current).await?;
+    controller::install(&sides.baseline).await?;
     let mut table = Table::new(namespaces, rounds);
-    starts(&cluster, rounds, &mut table).await?;
+    starts::measure(&sides, rounds, &mut table).await?;
 
-    cluster.reset().await?;
-    let bare = Bare::install(&cluster).await?;
-    let mut controller = Controller::start(&cluster)?;
-    controller.first_reconciliation(&cluster).await?;
-    cluster.wait_idle().await?;
-    let resident = controller.memory("VmRSS")?;
-    rotations(&cluster, &bare, &controller, rounds, &mut table).await?;
-    new_namespaces(&cluster, rounds, &mut table).await?;
-    quiet_minute(&cluster, &controller, &mut table).await?;
-
-    let (peak, most) = (controller.memory("VmHWM")?, most_memory(namespaces));
-    table.row("memory", "resident after the first reconciliation", &resident, Some(at_most(resident, most)));
-    table.row("memory", "at its peak", &peak, Some(at_most(peak, most)));
-    controller.stop().await?;
+    let controllers = sides.in_turn("first reconciliation", 1, start).await?;
+    let install = async |side: &Side| Bare::install(side).await;
+    let bare = sides.in_turn("installation of the bare writes", 1, install).await?;
+    rotations::measure(&sides, &controllers, &bare, rounds, &mut table).await?;
+    new_namespaces(&sides, rounds, &mut table).await?;
+    quiet_minute(&sides, &controllers, &mut table).await?;
+    memory(&controllers, namespaces, &mut table)?;
+    controllers.current.stop().await?;
+    controllers.baseline.stop().await?;
     Ok(table)
 }
 
-/// The most resident memory of regcred.
-fn most_memory(namespaces: usize) -> Memory {
-    let mebibytes = match namespaces {
-        0..=1000 => 32,
-        1001..=5000 => 64,
-        _ => 96,
-    };
-    Memory(mebibytes << 20)
+/// Starts a controller that has everything to write.
+async fn start(side: &Side) -> anyhow::Result<Controller> {
+    side.reset().await?;
+    let mut controller = Controller::start(side)?;
+    controller.first_reconciliation(side).await?;
+    side.wait_idle().await?;
+    Ok(controller)
 }
 
-/// One start of the process.
-struct Start {
-    ready: f64,
-    first_reconciliation: f64,
-    cost: Cost,
-}
-
-async fn start(cluster: &TestCluster) -> anyhow::Result<Start> {
-    let mark = Mark::new(cluster).await?;
-    let mut controller = Controller::start(cluster)?;
-    let ready = controller.ready().await?;
-    let first_reconciliation = controller.first_reconciliation(cluster).await?;
-    let cost = mark.cost_since(cluster).await?;
-    controller.stop().await?;
-    Ok(Start { ready, first_reconciliation, cost })
-}
-
-async fn starts(cluster: &TestCluster, rounds: u8, table: &mut Table) -> anyhow::Result<()> {
-    let mut comparison = Comparison::new(floor::create_from_cold(cluster).await?);
-    let (mut empty, mut complete) = (Vec::new(), Vec::new());
-    for round in 1..=rounds {
-        say(&format!("start, round {round} of {rounds}"));
-        cluster.reset().await?;
-        let all_to_write = start(cluster).await?;
-        complete.push(start(cluster).await?);
-        cluster.reset().await?;
-        comparison.add(all_to_write.first_reconciliation, floor::create_from_cold(cluster).await?);
-        empty.push(all_to_write);
-    }
-
-    let phase = "start, all to write";
-    table.row(phase, "to /ready, s", &spread(&empty, |it| it.ready), None);
-    table.compare(phase, "to the end of its first reconciliation", &comparison, None);
-    table.row(phase, "requests", &busiest(empty.iter().map(|it| &it.cost), &[]), None);
-
-    let phase = "start, nothing to write";
-    table.row(phase, "to /ready, s", &spread(&complete, |it| it.ready), None);
-    table.row(
-        phase,
-        "to the end of its first reconciliation, s",
-        &spread(&complete, |it| it.first_reconciliation),
-        None,
-    );
-    table.row(phase, "requests", &busiest(complete.iter().map(|it| &it.cost), &[]), None);
-    Ok(())
-}
-
-fn spread(starts: &[Start], seconds: fn(&Start) -> f64) -> Spread {
-    Spread::new(starts.iter().map(seconds))
-}
-
-async fn rotations(
-    cluster: &TestCluster,
-    bare: &Bare,
-    controller: &Controller,
-    rounds: u8,
-    table: &mut Table,
-) -> anyhow::Result<()> {
-    // The first writes over new connections are not counted.
-    bare.rotate(cluster).await?;
-    let floor = bare.rotate(cluster).await?;
-    let (mut last, mut median) = (Comparison::new(floor.highest), Comparison::new(floor.median));
-    let (mut cost, mut cpu) = (Vec::new(), Vec::new());
-    for round in 1..=rounds {
-        say(&format!("rotation, round {round} of {rounds}"));
-        let mark = Mark::new(cluster).await?;
-        let cpu_before = controller.cpu()?;
-        let regcred = rotation::rotate(cluster, &mark).await?;
-        cpu.push(controller.cpu()? - cpu_before);
-        let floor = bare.rotate(cluster).await?;
-        // Only now, so that the status that regcred writes afterwards is counted.
-        cost.push(mark.cost_since(cluster).await?);
-        last.add(regcred.highest, floor.highest);
-        median.add(regcred.median, floor.median);
-    }
-    let phase = "rotation";
-    table.compare(phase, "to the last namespace", &last, Some(MOST_RATIO));
-    table.compare(phase, "to the median namespace", &median, None);
-    let requests = busiest(&cost, &[LEASE]);
-    let most = cluster.namespaces.len() + EXTRA_REQUESTS;
-    let limit = at_most(requests.total(), most);
-    table.row(phase, "requests but for its Lease", &requests, Some(limit));
-    let store_reads = store_reads_unlike_one(&cost);
-    table.row(phase, "reads of Vault", &store_reads, Some(exactly(store_reads, 1)));
-    table.row(phase, "CPU, s", &Spread::new(cpu), None);
-    Ok(())
-}
-
-async fn new_namespaces(cluster: &TestCluster, rounds: u8, table: &mut Table) -> anyhow::Result<()> {
+/// One namespace that was created during a rotation.
+async fn new_namespaces(sides: &Pair<Side>, rounds: u8, table: &mut Table) -> anyhow::Result<()> {
     let mut new_namespaces = Vec::new();
     for round in 1..=rounds {
-        say(&format!("new namespace, round {round} of {rounds}"));
-        new_namespaces
-            .push(rotation::rotate_with_new_namespace(cluster, &format!("bench-new-{round}")).await?);
+        let name = format!("bench-new-{round}");
+        let act = async |side: &Side| rotation::rotate_with_new_namespace(side, &name).await;
+        new_namespaces.push(sides.in_turn("new namespace", round, act).await?);
     }
     let phase = "new namespace during a rotation";
-    let seconds = Spread::new(new_namespaces.iter().map(|it| it.seconds));
-    table.row(phase, "from its creation to its Secret, s", &seconds, None);
-    let in_time = new_namespaces.iter().filter(|it| it.was_in_time).count();
-    table.row(
-        phase,
-        "rounds in which the rotation still ran",
-        &in_time,
-        Some(exactly(in_time, rounds.into())),
-    );
+    let seconds = Paired::new(&new_namespaces, |it| it.seconds);
+    // Its place in the rotation decides about most of the time.
+    table.paired(phase, "from its creation to its Secret, s", &seconds, None);
+    let in_time = new_namespaces.iter().filter(|it| it.current.was_in_time).count();
+    let limit = exactly(in_time, rounds.into());
+    table.row(phase, "rounds in which the rotation still ran", &in_time, Some(limit));
     Ok(())
 }
 
-async fn quiet_minute(
-    cluster: &TestCluster,
-    controller: &Controller,
-    table: &mut Table,
-) -> anyhow::Result<()> {
-    say("a minute at rest");
-    let mark = Mark::new(cluster).await?;
+/// The cost of a minute at rest.
+struct Quiet {
+    requests: Requests,
+    cpu: f64,
+}
+
+async fn quiet(side: &Side, controller: &Controller) -> anyhow::Result<Quiet> {
+    let mark = Mark::new(side).await?;
     let cpu_before = controller.cpu()?;
     tokio::time::sleep(QUIET).await;
     let cpu = controller.cpu()? - cpu_before;
-    let requests = mark.cost_since(cluster).await?.requests;
+    Ok(Quiet { requests: mark.cost_since(side).await?.requests, cpu })
+}
+
+async fn quiet_minute(
+    sides: &Pair<Side>,
+    controllers: &Pair<Controller>,
+    table: &mut Table,
+) -> anyhow::Result<()> {
     let phase = "a minute at rest";
-    let limit = at_most(requests.total(), QUIET_REQUESTS);
-    table.row(phase, "requests, and watches that ended", &requests, Some(limit));
-    let writes = requests.but(&[LEASE, STATUS]).writes();
+    say(phase);
+    let (current, baseline) = tokio::try_join!(
+        quiet(&sides.current, &controllers.current),
+        quiet(&sides.baseline, &controllers.baseline)
+    )?;
+    let writes = current.requests.but(&[LEASE, STATUS]).writes();
+    let requests = Pair { current: current.requests, baseline: baseline.requests };
+    let limit = at_most(requests.current.total(), QUIET_REQUESTS);
+    table.both(phase, "requests, and watches that ended", &requests, Some(limit));
     let limit = exactly(writes.total(), 0);
     table.row(phase, "writes but for its Lease and status", &writes, Some(limit));
-    table.row(phase, "CPU, s", &Spread::new([cpu]), None);
+    let cpu = Pair { current: Spread::new([current.cpu]), baseline: Spread::new([baseline.cpu]) };
+    table.both(phase, "CPU, s", &cpu, None);
+    Ok(())
+}
+
+/// The memory of the controllers after everything above.
+fn memory(controllers: &Pair<Controller>, namespaces: usize, table: &mut Table) -> anyhow::Result<()> {
+    for (figure, field) in [("resident, MiB", "VmRSS"), ("at its peak, MiB", "VmHWM")] {
+        let [current, baseline] = [&controllers.current, &controllers.baseline].map(|it| it.memory(field));
+        let memory = Paired::new(&[Pair { current: current?, baseline: baseline? }], |it| *it);
+        let limit = ratio_at_most(&memory, starts::most_resident(namespaces));
+        table.paired("memory after all rotations", figure, &memory, Some(limit));
+    }
     Ok(())
 }

@@ -38,7 +38,7 @@ pub use observe::{
 };
 pub use quotes::QuotedForms;
 pub use run::Run;
-pub use setup::{apply_file, install_crd};
+pub use setup::{apply_file, apply_path, deploy_folder, install_crd};
 pub use soak::repetitions;
 pub use wait::{is_true_within, until, until_within};
 
@@ -162,9 +162,19 @@ impl TestCluster {
 
     /// Starts an API server and a Vault for this cluster alone, and creates the namespaces `NAME-000` and on.
     pub async fn own(regcred: &str, name: &'static str, namespaces: usize) -> anyhow::Result<Self> {
+        Self::own_of_version(regcred, &deploy_folder(), name, namespaces).await
+    }
+
+    /// The same for another version of regcred, with the folder `deploy/` of that version.
+    pub async fn own_of_version(
+        regcred: &str,
+        deploy: &Path,
+        name: &'static str,
+        namespaces: usize,
+    ) -> anyhow::Result<Self> {
         let reaper = Reaper::new()?;
         let (kube, vault) = tokio::try_join!(Kube::start(&reaper), Vault::start(&reaper))?;
-        apply_file(&kube, "rbac.yaml").await?;
+        apply_path(&kube, &deploy.join("rbac.yaml")).await?;
         let kubeconfig = kube.kubeconfig_as(NAMESPACE, SERVICE_ACCOUNT).await?;
         let (kube, vault) = (Server::Own(Box::new(kube)), Server::Own(Box::new(vault)));
         let mut cluster = Self::new(regcred, name, Servers { kube, vault, kubeconfig, reaper }, None);

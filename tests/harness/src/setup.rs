@@ -41,12 +41,22 @@ pub(crate) async fn world_kubeconfig(world: &World) -> &'static Path {
 
 /// Applies a file of `deploy/` as an administrator does.
 pub async fn apply_file(kube: &Kube, name: &str) -> anyhow::Result<()> {
-    kube.kubectl(&["apply", "--server-side", "-f", &deploy_file(name).display().to_string()]).await?;
+    apply_path(kube, &deploy_file(name)).await
+}
+
+/// Applies a file as an administrator does.
+pub async fn apply_path(kube: &Kube, file: &Path) -> anyhow::Result<()> {
+    kube.kubectl(&["apply", "--server-side", "-f", &file.display().to_string()]).await?;
     Ok(())
 }
 
 fn deploy_file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy").join(name)
+    deploy_folder().join(name)
+}
+
+/// The folder `deploy/` of this version.
+pub fn deploy_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy")
 }
 
 /// Returns the admission policies, which restrict the replicas too and allow the second Secret name. They are applied

@@ -1,4 +1,4 @@
-//! The baseline: regcred as of the commit in `tests/baseline`, for tests in which two versions meet.
+//! The baseline: regcred as of the commit in `tests/baseline`, for tests in which two versions meet, and for benchmarks.
 //!
 //! In goes the repository, out come the binary and the manifests of that commit, which are built once into the cache.
 
@@ -23,15 +23,54 @@ pub struct Baseline {
     pub deploy: PathBuf,
 }
 
-impl Baseline {
-    /// Returns the baseline, which is built first if it is missing.
-    pub async fn build() -> anyhow::Result<Self> {
-        blocking(|| build(COMMIT.trim())).await
+/// The profile of cargo that builds the binary.
+#[derive(Clone, Copy, Debug)]
+enum Profile {
+    /// For tests: built sooner.
+    Debug,
+    /// For benchmarks: optimized as releases are.
+    Release,
+}
+
+impl Profile {
+    /// The suffix of its part of the cache.
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Debug => "",
+            Self::Release => "-release",
+        }
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Debug => &[],
+            Self::Release => &["--release"],
+        }
+    }
+
+    /// The folder in cargo's target directory.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Release => "release",
+        }
     }
 }
 
-fn build(commit: &str) -> anyhow::Result<Baseline> {
-    let cache = cache::root()?.join(format!("baseline-{}", &commit[..16]));
+impl Baseline {
+    /// Returns the baseline, which is built first if it is missing.
+    pub async fn build() -> anyhow::Result<Self> {
+        blocking(|| build(COMMIT.trim(), Profile::Debug)).await
+    }
+
+    /// Returns the baseline with an optimized binary.
+    pub async fn build_release() -> anyhow::Result<Self> {
+        blocking(|| build(COMMIT.trim(), Profile::Release)).await
+    }
+}
+
+fn build(commit: &str, profile: Profile) -> anyhow::Result<Baseline> {
+    let cache = cache::root()?.join(format!("baseline-{}{}", &commit[..16], profile.suffix()));
     let _lock = cache::lock(&cache, || report("waiting for another process that builds the baseline"))?;
     let baseline = Baseline { regcred: cache.join("bin/regcred"), deploy: cache.join("src/deploy") };
     if baseline.regcred.is_file() && baseline.deploy.is_dir() {
@@ -41,11 +80,12 @@ fn build(commit: &str) -> anyhow::Result<Baseline> {
     // The lock is held, so existing sources are left over from an interrupted build.
     let _ = std::fs::remove_dir_all(&sources);
     unpack(commit, &sources)?;
-    report("building the baseline of regcred, about 6 min the first time");
+    report("building the baseline of regcred, about 8 min the first time");
     let started = Instant::now();
-    compile(&sources, &target)?;
+    compile(&sources, &target, profile)?;
     cache::create(&cache.join("bin"))?;
-    std::fs::rename(target.join("debug/regcred"), &baseline.regcred).context("cannot keep the baseline")?;
+    let built = target.join(profile.folder()).join("regcred");
+    std::fs::rename(built, &baseline.regcred).context("cannot keep the baseline")?;
     let _ = std::fs::remove_dir_all(&target);
     report(&format!("built the baseline in {} s", started.elapsed().as_secs()));
     Ok(baseline)
@@ -71,11 +111,13 @@ fn unpack(commit: &str, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn compile(sources: &Path, target: &Path) -> anyhow::Result<()> {
+fn compile(sources: &Path, target: &Path, profile: Profile) -> anyhow::Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(sources)
-        .args(["build", "--locked", "--bin", "regcred", "--target-dir"])
+        .args(["build", "--locked", "--bin", "regcred"])
+        .args(profile.arguments())
+        .arg("--target-dir")
         .arg(target)
         .stdin(Stdio::null())
         .output()
