@@ -24,6 +24,7 @@ mod known_entries;
 mod list;
 mod null;
 mod object;
+pub mod object_map;
 mod object_ref;
 pub mod ownership;
 pub(crate) mod params;
@@ -37,6 +38,7 @@ use docker_configs::DockerConfigs;
 use error::{Error, with_timeout};
 use list::{List, ListRequest, Step};
 use object::{Listed, Wire, WireNamespace, WireSecret, WireServiceAccount, decode};
+use object_map::ObjectMap;
 use object_ref::ObjectRef;
 use ownership::evidence::{Evidence, Marks};
 use ownership::key::OwnershipKey;
@@ -84,9 +86,9 @@ pub struct Namespace {
     /// It is being deleted: no object can be created in it.
     pub terminating: bool,
     /// The Secrets of the requested names.
-    pub secrets: BTreeMap<SecretName, Secret>,
+    pub secrets: ObjectMap<SecretName, Secret>,
     /// Every ServiceAccount.
-    pub service_accounts: BTreeMap<String, ServiceAccount>,
+    pub service_accounts: ObjectMap<String, ServiceAccount>,
 }
 
 /// A Secret with the name of a pull secret.
@@ -213,7 +215,7 @@ impl Cluster {
     /// Judges the marks of every Secret.
     pub fn assess(&mut self, key: Option<&OwnershipKey>, owned: &OwnedSecrets) {
         for (namespace_name, namespace) in &mut self.namespaces {
-            for (name, secret) in &mut namespace.secrets {
+            for (name, secret) in namespace.secrets.iter_mut() {
                 let recorded_for = owned.owner(namespace_name, name, &secret.uid);
                 secret.assess(namespace_name, name, key, recorded_for);
             }

@@ -4,11 +4,10 @@
 //! annotations: a bounded part is kept, and a question that the bounded part cannot answer is answered by
 //! reading that one object.
 
-use std::collections::BTreeMap;
-
 pub(crate) mod annotation;
 pub(crate) mod entry_list;
 
+use super::object_map::ObjectMap;
 use crate::object_name::SecretName;
 use annotation::parse_added;
 pub use entry_list::EntryList;
@@ -24,7 +23,7 @@ pub struct ServiceAccount {
     /// The names under `imagePullSecrets`.
     pub image_pull_secrets: EntryList,
     /// The names that regcred added, each with its ClusterPullSecret if the annotation has one.
-    pub added: BTreeMap<SecretName, Option<String>>,
+    pub added: ObjectMap<SecretName, Option<String>>,
     /// The state of the annotation that `added` was read from.
     pub annotation: Annotation,
     /// The object has annotations, of whatever name.
@@ -59,8 +58,8 @@ impl ServiceAccount {
     ) {
         (self.resource_version, self.has_annotations) = (resource_version, has_annotations);
         (self.annotation, self.added) = match added {
-            None => (Annotation::Absent, BTreeMap::new()),
-            Some(text) if text.len() > MAX_ANNOTATION_BYTES => (Annotation::Malformed, BTreeMap::new()),
+            None => (Annotation::Absent, ObjectMap::default()),
+            Some(text) if text.len() > MAX_ANNOTATION_BYTES => (Annotation::Malformed, ObjectMap::default()),
             Some(text) => (Annotation::Present, parse_added(text)),
         };
     }
@@ -73,7 +72,7 @@ impl ServiceAccount {
             Annotation::Absent | Annotation::Lost { is_present: false } => false,
             Annotation::Present | Annotation::Lost { is_present: true } => true,
         };
-        for (name, added_for) in &known.added {
+        for (name, added_for) in known.added.iter() {
             if !self.added.contains_key(name) && self.image_pull_secrets.contains(name) != Some(false) {
                 self.added.insert(name.clone(), added_for.clone());
                 self.annotation = Annotation::Lost { is_present };

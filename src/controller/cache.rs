@@ -16,6 +16,7 @@ use self::orphans::Orphans;
 use self::tombstones::Tombstones;
 use super::drift::ManagedResource;
 use crate::cluster::docker_configs::DockerConfigs;
+use crate::cluster::object_map::ObjectMap;
 use crate::cluster::ownership::evidence::Evidence;
 use crate::cluster::service_account::Annotation;
 use crate::cluster::watch::{ObjectRef, WatchedObject, WatchedResource};
@@ -325,7 +326,7 @@ impl Cache {
     /// Replaces the content of regcred's own namespace, and judges every Secret by it whose marks are kept.
     pub fn set_installation(&mut self, mut installation: Installation) {
         for (namespace, cached) in self.cluster.namespaces.iter_mut().chain(self.orphans.iter_mut()) {
-            for (name, secret) in &mut cached.secrets {
+            for (name, secret) in cached.secrets.iter_mut() {
                 let known = Secret {
                     uid: secret.uid.clone(),
                     evidence: secret.evidence.clone(),
@@ -359,7 +360,7 @@ fn namespace_mut<'a>(
 
 /// Merges a written object into the cache, unless the cache is newer.
 fn merge<K: Ord, T>(
-    cached: &mut BTreeMap<K, T>,
+    cached: &mut ObjectMap<K, T>,
     name: K,
     AfterWrite { before, now, .. }: AfterWrite<T>,
     tombstone: Option<u128>,

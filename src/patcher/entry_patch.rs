@@ -4,10 +4,9 @@
 //! `resourceVersion`, then the entries by their index, then the annotation. The API server admits 10,000
 //! operations in one patch.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value as Json, json};
 
+use crate::cluster::object_map::ObjectMap;
 use crate::cluster::service_account::Annotation;
 use crate::cluster::service_account::annotation::render_added;
 use crate::cluster::{ADDED, ServiceAccount};
@@ -23,7 +22,7 @@ pub struct EntryPatch {
     /// The change of the list.
     pub list: ListChange,
     /// The whole new annotation.
-    pub added: BTreeMap<SecretName, Option<String>>,
+    pub added: ObjectMap<SecretName, Option<String>>,
 }
 
 /// The change of the list of a ServiceAccount.

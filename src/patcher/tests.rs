@@ -1,9 +1,8 @@
 //! The decisions about the `imagePullSecrets` of a ServiceAccount, case by case.
 
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::cluster::error::ErrorReason;
+use crate::cluster::object_map::ObjectMap;
 use crate::cluster::script::{conflict, exchange, play, refused};
 use crate::cluster::service_account::EntryList;
 use crate::cluster::service_account::entry_list::MAX_POSITIONS;
@@ -26,7 +25,7 @@ fn service_account(list: &[&str], added: &[&str]) -> ServiceAccount {
         let (name, added_for) = entry.split_once('=').unwrap_or((entry, "images"));
         (name.into(), Some(added_for.to_owned()).filter(|it| !it.is_empty()))
     });
-    let added: BTreeMap<_, _> = added.collect();
+    let added: ObjectMap<_, _> = added.collect();
     ServiceAccount {
         resource_version: "7".into(),
         image_pull_secrets: list.iter().copied().collect(),

@@ -32,8 +32,9 @@ use requests::{Mark, Requests};
 use side::Side;
 use sides::Pair;
 
-/// The most requests of a minute in which nothing happens.
-const QUIET_REQUESTS: usize = 9;
+/// The most requests of a minute in which nothing happens: seven renewals of the Lease, and the end of five watches within
+/// it, four of which are resumed after a read of the current version.
+const QUIET_REQUESTS: usize = 16;
 /// The length of such a minute.
 const QUIET: Duration = Duration::from_mins(1);
 /// The leader's Lease, which is always renewed.

@@ -2,12 +2,11 @@
 //!
 //! Pure.
 
-use std::collections::BTreeMap;
-
+use crate::cluster::object_map::ObjectMap;
 use crate::object_name::SecretName;
 
 /// Parses the annotation.
-pub(super) fn parse_added(names: &str) -> BTreeMap<SecretName, Option<String>> {
+pub(super) fn parse_added(names: &str) -> ObjectMap<SecretName, Option<String>> {
     let entries = names.split(',').map(str::trim).filter(|entry| !entry.is_empty());
     let entries = entries.map(|entry| match entry.split_once('=') {
         Some((name, cluster_pull_secret)) => (name.into(), Some(cluster_pull_secret.to_owned())),
@@ -17,7 +16,7 @@ pub(super) fn parse_added(names: &str) -> BTreeMap<SecretName, Option<String>> {
 }
 
 /// Renders the annotation for these names.
-pub(crate) fn render_added(added: &BTreeMap<SecretName, Option<String>>) -> String {
+pub(crate) fn render_added(added: &ObjectMap<SecretName, Option<String>>) -> String {
     let entries = added.iter().map(|(name, cluster_pull_secret)| match cluster_pull_secret {
         Some(cluster_pull_secret) => format!("{name}={cluster_pull_secret}"),
         None => name.to_string(),

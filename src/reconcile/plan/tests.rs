@@ -5,6 +5,7 @@ use serde_json::json;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::*;
+use crate::cluster::object_map::ObjectMap;
 use crate::cluster::ownership::evidence::Evidence;
 use crate::installation::last_good::LastGoodValues;
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, Deletion, ServiceAccounts};
@@ -140,7 +141,8 @@ fn terminating_namespace_needs_no_work() {
 
 #[test]
 fn missing_service_account_is_reported_secret_created() {
-    let bare = Namespace { service_accounts: BTreeMap::new(), ..namespace(None, service_account(&[], &[])) };
+    let bare =
+        Namespace { service_accounts: ObjectMap::default(), ..namespace(None, service_account(&[], &[])) };
     check(vec![("web", bare)], &["images/web: create no default"]);
 }
 

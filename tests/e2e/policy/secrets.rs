@@ -168,7 +168,10 @@ async fn updated_secret_keeps_all_but_content_and_marks() {
         (json!({"metadata": {"labels": {"regcred.dev/new": ""}}}), LABELS),
         (json!({"metadata": {"ownerReferences": [ours]}}), OWNERS),
         (json!({"metadata": {"ownerReferences": [other, owner("ConfigMap", "v1", "u")]}}), OWNERS),
-        (json!({"metadata": {"ownerReferences": [other, owner("ClusterPullSecret", "example.com/v1", "u")]}}), OWNERS),
+        (
+            json!({"metadata": {"ownerReferences": [other, owner("ClusterPullSecret", "example.com/v1", "u")]}}),
+            OWNERS,
+        ),
         (json!({"metadata": {"ownerReferences": [other, ours, more]}}), OWNERS),
         (json!({"metadata": {"finalizers": []}}), FIELDS),
         (json!({"metadata": {"finalizers": ["example.com/hold", "example.com/more"]}}), FIELDS),
