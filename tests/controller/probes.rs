@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use self::flood::Flood;
-use crate::cluster::test_cluster;
+use crate::cluster::quiet_test_cluster;
 use crate::controller::{Controller, RunController as _};
 
 const PROBES: usize = 60;
@@ -67,7 +67,7 @@ async fn terminate(controller: &Controller) {
 
 #[tokio::test]
 async fn probes_succeed_during_a_flood_of_the_metrics_port() {
-    let cluster = test_cluster("probes-metrics", 1).await;
+    let cluster = quiet_test_cluster("probes-metrics", 1).await;
     let controller = cluster.controller().start().await;
     let metrics = controller.metrics_address();
     let flood = Flood::start(metrics);
@@ -78,7 +78,7 @@ async fn probes_succeed_during_a_flood_of_the_metrics_port() {
 
 #[tokio::test]
 async fn probes_succeed_during_a_flood_of_their_own_port() {
-    let cluster = test_cluster("probes-own", 1).await;
+    let cluster = quiet_test_cluster("probes-own", 1).await;
     let controller = cluster.controller().start().await;
     let probes = controller.probe_address();
     let flood = Flood::start(probes);
