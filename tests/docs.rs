@@ -172,3 +172,55 @@ fn samples_of_kubectl_get_have_the_columns_of_the_crd() {
         assert_eq!(header.split_whitespace().collect::<Vec<_>>(), expected, "{page}");
     }
 }
+
+/// The rows of the table of the upgrade page, each with a test that proves it.
+const UPGRADE_ROWS: &[(&str, &str)] = &[
+    ("labels of a pull secret", "objects_of_the_baseline_are_taken_over_in_one_write"),
+    ("annotation `regcred.dev/versions`", "objects_of_the_baseline_are_taken_over_in_one_write"),
+    ("entries with `username`, `password` and `auth`", "earlier_form_is_rewritten_once_without_rotation"),
+    (
+        "Docker Hub under `https://index.docker.io/v1/`",
+        "kubelet_finds_the_same_credential_and_hash_in_both_forms",
+    ),
+    ("owner reference of a pull secret", "secret_of_the_baseline_is_signed_in_one_write"),
+    (
+        "pull secret without a signature, in a selected namespace",
+        "secret_of_the_baseline_is_signed_in_one_write",
+    ),
+    (
+        "pull secret in a namespace that is no longer selected",
+        "leftover_of_the_baseline_outside_the_selection_is_left_alone",
+    ),
+    ("copy with an owner reference", "copy_with_an_owner_reference_goes_with_its_object"),
+    ("Secret that `deletion: Retain` left", "retained_secrets_of_the_baseline_go_to_a_successor"),
+    (
+        "annotation `regcred.dev/image-pull-secrets` with the ClusterPullSecret (`regcred=images`)",
+        "objects_of_the_baseline_are_taken_over_in_one_write",
+    ),
+    ("the same annotation without it (`regcred`)", "annotation_without_a_cluster_pull_secret_is_completed"),
+    ("finalizer `regcred.dev/cleanup`", "objects_of_the_baseline_are_taken_over_in_one_write"),
+    ("deletion that is not finished", "deletion_begun_under_the_baseline_is_completed"),
+    ("change of `secretName` that is not finished", "rename_begun_under_the_baseline_leaves_a_copy"),
+    ("annotation `regcred.dev/request`", "request_that_the_baseline_forwarded_is_served"),
+    ("status of a ClusterPullSecret", "objects_of_the_baseline_are_taken_over_in_one_write"),
+    ("Lease `regcred`", "lease_of_a_killed_baseline_is_acquired_at_its_expiry"),
+    ("Config with `http://` addresses", "http_of_another_machine_must_be_permitted"),
+    (
+        "Role, ClusterRole, policy `regcred`, Deployment, Service",
+        "applied_manifests_of_both_versions_serve_without_refusals",
+    ),
+    ("chart value `networkPolicy.ingressFrom`", "unknown_or_invalid_value_is_rejected_with_its_path"),
+];
+
+#[test]
+fn every_row_of_the_upgrade_table_has_a_test() {
+    let section = docs::section("docs/operations/upgrade.md", "## Objects of earlier versions");
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let rows: Vec<&str> = rows.skip(2).collect();
+    assert_eq!(rows, UPGRADE_ROWS.iter().map(|(row, _)| *row).collect::<Vec<_>>());
+    let sources = [docs::files("src", "rs"), docs::files("tests", "rs")].concat();
+    let sources: String = sources.iter().map(|file| std::fs::read_to_string(file).expect("source")).collect();
+    for (row, test) in UPGRADE_ROWS {
+        assert!(sources.contains(&format!("fn {test}() {{")), "{row}: there is no test {test}");
+    }
+}

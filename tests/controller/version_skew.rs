@@ -1,6 +1,7 @@
 //! Two versions of regcred in the order of an upgrade and back: each serves what the other left, under the rights,
 //! admission policies and CRD of that moment.
 
+mod objects;
 mod release;
 mod service;
 mod version;
@@ -59,7 +60,8 @@ async fn helm_upgrade_and_rollback_serve_without_refusals() {
     it.assert_serves(old, "old-version-old-release-old-crd").await;
 
     // The policies and rights change at once, the pods one by one.
-    it.helm_upgrade().await;
+    it.assert_values_of_the_baseline_are_rejected().await;
+    it.helm_upgrade(&[]).await;
     it.assert_serves(old, "old-version-new-release-old-crd").await;
     let leader = it.replace(leader, new, "new").await;
     it.assert_serves(new, "new-version-new-release-old-crd").await;
@@ -75,7 +77,7 @@ async fn helm_upgrade_and_rollback_serve_without_refusals() {
 
     it.apply_crd(Release::Current).await;
     it.assert_serves(old, "old-version-old-release-new-crd").await;
-    it.helm_upgrade().await;
+    it.helm_upgrade(&["--reset-then-reuse-values"]).await;
     let leader = it.replace(leader, new, "new").await;
     it.assert_serves(new, "new-version-new-release-new-crd").await;
     it.helm_rollback().await;
@@ -126,7 +128,7 @@ async fn rights_that_follow_the_image_are_used_without_a_restart() {
     let _leader = it.start(new, "new").await;
     new.until_synced(&it.cluster, "first").await;
     it.assert_refused(mark).await;
-    it.helm_upgrade().await;
+    it.helm_upgrade(&[]).await;
     // The next attempt is a minute after the last one.
     until_within(Duration::from_secs(90), "every Secret is signed", async || {
         let secrets = it.cluster.secrets().await;

@@ -61,9 +61,18 @@ impl Installation {
     }
 
     /// Upgrades to the chart of this version; Helm leaves the CRD alone.
-    pub(super) async fn helm_upgrade(&self) {
-        self.helm(&["upgrade", SERVICE_ACCOUNT, &self.path(Release::Current, "chart")]).await;
+    pub(super) async fn helm_upgrade(&self, more: &[&str]) {
+        let chart = self.path(Release::Current, "chart");
+        self.helm(&[&["upgrade", SERVICE_ACCOUNT, &chart], more].concat()).await;
         self.until_enforced(Release::Current).await;
+    }
+
+    /// Expects Helm to reject an upgrade with the default values of the baseline, before it changes anything.
+    pub(super) async fn assert_values_of_the_baseline_are_rejected(&self) {
+        let chart = self.path(Release::Current, "chart");
+        let upgrade = ["upgrade", SERVICE_ACCOUNT, &chart, "-n", NAMESPACE, "--reuse-values"];
+        let error = self.cluster.kube.helm(&upgrade).await.expect_err("values that the chart does not know");
+        assert!(error.to_string().contains("'ingressFrom' not allowed"), "{error:#}");
     }
 
     /// Goes back to the chart of the baseline.
