@@ -84,7 +84,8 @@ def step(name, method, path, body=None):
 
 
 server = subprocess.Popen(
-    ["venv/bin/bao", "server", "-dev", "-dev-no-store-token", "-dev-root-token-id=root", f"-dev-listen-address={address}"],
+    ["venv/bin/bao", "server", "-dev", "-dev-no-store-token", "-dev-root-token-id=root"]
+    + [f"-dev-listen-address={address}"],
     stdout=open("server.log", "w"),
     stderr=subprocess.STDOUT,
     env={**os.environ, "HOME": os.getcwd()},
