@@ -24,7 +24,6 @@ mod known_entries;
 mod list;
 mod null;
 mod object;
-pub mod object_map;
 mod object_ref;
 pub mod ownership;
 pub(crate) mod params;
@@ -38,13 +37,13 @@ use docker_configs::DockerConfigs;
 use error::{Error, with_timeout};
 use list::{List, ListRequest, Step};
 use object::{Listed, Wire, WireNamespace, WireSecret, WireServiceAccount, decode};
-use object_map::ObjectMap;
 use object_ref::ObjectRef;
 use ownership::evidence::{Evidence, Marks};
 use ownership::key::OwnershipKey;
 use ownership::owned_secrets::OwnedSecrets;
 pub use service_account::ServiceAccount;
 
+use crate::object_map::ObjectMap;
 use crate::object_name::{NamespaceName, SecretName};
 
 /// The number of pull secret names listed concurrently; each list makes the API server walk over all
@@ -82,7 +81,7 @@ pub struct Cluster {
 #[derive(Clone, Debug, Default)]
 pub struct Namespace {
     /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: ObjectMap<String, String>,
     /// It is being deleted: no object can be created in it.
     pub terminating: bool,
     /// The Secrets of the requested names.

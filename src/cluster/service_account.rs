@@ -7,7 +7,7 @@
 pub(crate) mod annotation;
 pub(crate) mod entry_list;
 
-use super::object_map::ObjectMap;
+use crate::object_map::ObjectMap;
 use crate::object_name::SecretName;
 use annotation::parse_added;
 pub use entry_list::EntryList;

@@ -4,7 +4,7 @@
 //! `imagePullSecrets`, and the metadata of the Secrets of one name. No other Secret is requested, and never
 //! the data of one. A watch that breaks is retried for ever, with back-off.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1 as core;
 use kube::api::DynamicObject;
@@ -21,6 +21,7 @@ use super::object::{Wire, WireNamespace, WireSecretMetadata, WireServiceAccount}
 pub use super::object_ref::ObjectRef;
 use super::{Namespace, Secret, ServiceAccount, fields_of_name};
 use crate::manifest::crd;
+use crate::object_map::ObjectMap;
 use crate::object_name::SecretName;
 
 /// The subject of one watch.
@@ -46,7 +47,7 @@ pub enum WatchedObject {
     /// A namespace.
     Namespace {
         /// Its labels.
-        labels: BTreeMap<String, String>,
+        labels: ObjectMap<String, String>,
         /// It is being deleted.
         terminating: bool,
     },

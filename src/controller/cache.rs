@@ -9,19 +9,19 @@ mod lists;
 mod orphans;
 mod tombstones;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use self::lists::ListsInProgress;
 use self::orphans::Orphans;
 use self::tombstones::Tombstones;
 use super::drift::ManagedResource;
 use crate::cluster::docker_configs::DockerConfigs;
-use crate::cluster::object_map::ObjectMap;
 use crate::cluster::ownership::evidence::Evidence;
 use crate::cluster::service_account::Annotation;
 use crate::cluster::watch::{ObjectRef, WatchedObject, WatchedResource};
 use crate::cluster::{Cluster, Namespace, Secret, ServiceAccount, revision};
 use crate::installation::Installation;
+use crate::object_map::ObjectMap;
 use crate::object_name::{NamespaceName, SecretName};
 use crate::reconcile::claims::Claims;
 use crate::reconcile::execute::{AfterWrite, Applied};
@@ -94,7 +94,7 @@ impl Cache {
     fn apply_namespace(
         &mut self,
         name: NamespaceName,
-        labels: BTreeMap<String, String>,
+        labels: ObjectMap<String, String>,
         terminating: bool,
     ) -> CacheChange {
         if let Some(known) = self.cluster.namespaces.get_mut(&name) {

@@ -3,11 +3,12 @@
 //! [`Selection`] is the `namespaces` field after validation. Pure: a name and its labels go in, yes or no
 //! comes out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::wire::{LabelOperator, LabelRequirement, LabelSelector};
+use crate::object_map::ObjectMap;
 use crate::object_name::NamespaceName;
 
 /// The namespaces of the cluster itself, which, like that of regcred, are never selected unless `include` names them.
@@ -36,7 +37,7 @@ pub struct Patterns {
 impl Selection {
     /// Returns true if the namespace of this name with these labels is selected.
     #[must_use]
-    pub fn selects(&self, namespace_name: &NamespaceName, labels: &BTreeMap<String, String>) -> bool {
+    pub fn selects(&self, namespace_name: &NamespaceName, labels: &ObjectMap<String, String>) -> bool {
         let name = namespace_name.as_str();
         // A glob never selects the namespaces of the cluster itself, nor that of regcred: `*` is written without
         // thinking of them.
@@ -60,14 +61,14 @@ impl Selection {
 impl LabelSelector {
     /// Returns true if these labels match the selector.
     #[must_use]
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub fn matches(&self, labels: &ObjectMap<String, String>) -> bool {
         self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
             && self.match_expressions.iter().all(|requirement| requirement.is_met(labels))
     }
 }
 
 impl LabelRequirement {
-    fn is_met(&self, labels: &BTreeMap<String, String>) -> bool {
+    fn is_met(&self, labels: &ObjectMap<String, String>) -> bool {
         let value = labels.get(&self.key);
         let is_one_of = value.is_some_and(|value| self.values.contains(value));
         match self.operator {
@@ -108,16 +109,14 @@ pub(crate) fn glob(pattern: &str) -> Result<Glob, globset::Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::super::wire::{LabelOperator, LabelRequirement, LabelSelector};
-    use super::{Patterns, Selection};
+    use super::{ObjectMap, Patterns, Selection};
 
     fn patterns(written: &[&str]) -> Patterns {
         Patterns::compile(&written.iter().map(ToString::to_string).collect::<Vec<_>>()).expect("globs")
     }
 
-    fn labels(written: &[(&str, &str)]) -> BTreeMap<String, String> {
+    fn labels<T: FromIterator<(String, String)>>(written: &[(&str, &str)]) -> T {
         written.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     }
 
@@ -130,13 +129,13 @@ mod tests {
         };
         for name in selected {
             assert!(
-                selection.selects(&(*name).into(), &BTreeMap::new()),
+                selection.selects(&(*name).into(), &ObjectMap::default()),
                 "{name} by {include:?} without {exclude:?}"
             );
         }
         for name in left_out {
             assert!(
-                !selection.selects(&(*name).into(), &BTreeMap::new()),
+                !selection.selects(&(*name).into(), &ObjectMap::default()),
                 "{name} by {include:?} without {exclude:?}"
             );
         }

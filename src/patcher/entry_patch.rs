@@ -6,7 +6,7 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::cluster::object_map::ObjectMap;
+use crate::object_map::ObjectMap;
 use crate::cluster::service_account::Annotation;
 use crate::cluster::service_account::annotation::render_added;
 use crate::cluster::{ADDED, ServiceAccount};

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cluster::error::ErrorReason;
-use crate::cluster::object_map::ObjectMap;
+use crate::object_map::ObjectMap;
 use crate::cluster::script::{conflict, exchange, play, refused};
 use crate::cluster::service_account::EntryList;
 use crate::cluster::service_account::entry_list::MAX_POSITIONS;

@@ -2,7 +2,7 @@
 //!
 //! Pure.
 
-use crate::cluster::object_map::ObjectMap;
+use crate::object_map::ObjectMap;
 use crate::object_name::SecretName;
 
 /// Parses the annotation.

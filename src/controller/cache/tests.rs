@@ -18,7 +18,7 @@ fn cluster_scoped(name: &str) -> ObjectRef {
     ObjectRef::cluster_scoped(name)
 }
 
-fn labels(value: &str) -> BTreeMap<String, String> {
+fn labels(value: &str) -> ObjectMap<String, String> {
     [("team".to_owned(), value.to_owned())].into()
 }
 

@@ -5,12 +5,12 @@ use serde_json::json;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::*;
-use crate::cluster::object_map::ObjectMap;
 use crate::cluster::ownership::evidence::Evidence;
 use crate::installation::last_good::LastGoodValues;
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, Deletion, ServiceAccounts};
 use crate::manifest::object::LiveObject;
 use crate::manifest::selection::Patterns;
+use crate::object_map::ObjectMap;
 use crate::reconcile::claims::Others;
 use crate::reconcile::fixture::{cluster, cluster_pull_secret, namespace, secret, service_account, values};
 use crate::reconcile::resolve;

@@ -1,4 +1,4 @@
-//! Maps of the few objects that one namespace has.
+//! Maps of the few things that one namespace has: Secrets, ServiceAccounts, labels.
 //!
 //! Pure. A `BTreeMap` reserves room for eleven entries as soon as it has one, and most namespaces have one pull secret
 //! and one ServiceAccount: with ten thousand namespaces, that room would be half of all memory. A sorted vector
