@@ -5,6 +5,7 @@
 //! the data of one. A watch that breaks is retried for ever, with back-off.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as core;
 use kube::api::DynamicObject;
@@ -17,12 +18,16 @@ mod list_watch;
 use self::list_watch::ListWatch;
 use super::error::Error;
 use super::list::ListRequest;
-use super::object::{Wire, WireNamespace, WireSecretMetadata, WireServiceAccount};
+use super::object::{WireNamespace, WireSecretMetadata, WireServiceAccount};
 pub use super::object_ref::ObjectRef;
 use super::{Namespace, Secret, ServiceAccount, fields_of_name};
 use crate::manifest::crd;
 use crate::object_map::ObjectMap;
 use crate::object_name::SecretName;
+
+/// The longest silence of a watch before it resumes on another connection. The API server sends a bookmark about once
+/// a minute, and nothing tells that a connection is dead.
+pub const IDLE_LIMIT: Duration = Duration::from_secs(150);
 
 /// The subject of one watch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, strum::Display)]
@@ -87,45 +92,45 @@ impl Drop for Watch {
     }
 }
 
-/// Starts a watch, which sends to `events`.
+/// Starts a watch, which sends to `events`; it resumes after a silence of `idle_limit`.
 #[must_use]
-pub fn watch(client: &Client, resource: WatchedResource, events: mpsc::Sender<WatchEvent>) -> Watch {
+pub fn watch(
+    client: &Client,
+    resource: WatchedResource,
+    idle_limit: Duration,
+    events: mpsc::Sender<WatchEvent>,
+) -> Watch {
     let client = client.clone();
     Watch(tokio::spawn(async move {
         match &resource {
             WatchedResource::Namespaces => {
                 let path = core::Namespace::url_path(&(), None);
                 let request = ListRequest { path, fields: None, metadata_only: true };
-                run::<WireNamespace>(client, resource, request, events).await;
+                ListWatch::<WireNamespace>::new(client, resource, request, idle_limit, events).run().await;
             }
             WatchedResource::ServiceAccounts => {
                 let path = core::ServiceAccount::url_path(&(), None);
                 let request = ListRequest { path, fields: None, metadata_only: false };
-                run::<WireServiceAccount>(client, resource, request, events).await;
+                ListWatch::<WireServiceAccount>::new(client, resource, request, idle_limit, events)
+                    .run()
+                    .await;
             }
             WatchedResource::Secrets(name) => {
                 let path = core::Secret::url_path(&(), None);
                 let request = ListRequest { path, fields: Some(fields_of_name(name)), metadata_only: true };
-                run::<WireSecretMetadata>(client, resource, request, events).await;
+                ListWatch::<WireSecretMetadata>::new(client, resource, request, idle_limit, events)
+                    .run()
+                    .await;
             }
             WatchedResource::ClusterPullSecrets => {
                 let path = DynamicObject::url_path(&crd::api_resource(), None);
                 let request = ListRequest { path, fields: None, metadata_only: false };
-                run::<serde_json::Value>(client, resource, request, events).await;
+                ListWatch::<serde_json::Value>::new(client, resource, request, idle_limit, events)
+                    .run()
+                    .await;
             }
         }
     }))
-}
-
-async fn run<W: Wire>(
-    client: Client,
-    resource: WatchedResource,
-    request: ListRequest,
-    events: mpsc::Sender<WatchEvent>,
-) where
-    W::Object: Into<WatchedObject> + Send,
-{
-    ListWatch::<W>::new(client, resource, request, events).run().await;
 }
 
 impl From<Namespace> for WatchedObject {

@@ -11,7 +11,7 @@ use super::queue::Priority;
 use super::timers::Timer;
 use super::{Controller, TaskResult, backoff};
 use crate::cluster::error::Error;
-use crate::cluster::watch::{ObjectRef, WatchEvent, WatchedObject, WatchedResource, watch};
+use crate::cluster::watch::{IDLE_LIMIT, ObjectRef, WatchEvent, WatchedObject, WatchedResource, watch};
 use crate::cluster::{self, Secret, revision};
 use crate::object_name::SecretName;
 
@@ -135,7 +135,8 @@ impl Controller {
     }
 
     pub(super) fn watch(&mut self, resource: WatchedResource) {
-        let watch = watch(&self.context.client, resource.clone(), self.watch_events.0.clone());
+        let events = self.watch_events.0.clone();
+        let watch = watch(&self.context.client, resource.clone(), IDLE_LIMIT, events);
         self.watches.insert(resource, watch);
     }
 

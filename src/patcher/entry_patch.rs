@@ -6,10 +6,10 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::object_map::ObjectMap;
 use crate::cluster::service_account::Annotation;
 use crate::cluster::service_account::annotation::render_added;
 use crate::cluster::{ADDED, ServiceAccount};
+use crate::object_map::ObjectMap;
 use crate::object_name::SecretName;
 
 const LIST: &str = "/imagePullSecrets";

@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::cluster::error::ErrorReason;
-use crate::object_map::ObjectMap;
 use crate::cluster::script::{conflict, exchange, play, refused};
 use crate::cluster::service_account::EntryList;
 use crate::cluster::service_account::entry_list::MAX_POSITIONS;
 use crate::manifest::cluster_pull_secret::Existing;
+use crate::object_map::ObjectMap;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use harness::{TestCluster, until};
+use harness::{NAMESPACE, SERVICE_ACCOUNT, TestCluster, until};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use regcred::cluster::watch::{WatchEvent, WatchedResource, watch};
 use serde_json::json;
+use tokio::sync::mpsc;
 use world::{Fault, Proxy, RequestKind, Rule, StopSignal};
 
 use crate::cluster::{cluster_with_shared_namespaces, test_cluster};
@@ -196,6 +200,39 @@ async fn refused_watches_back_off_and_miss_no_change() {
         cluster.until_synced("one").await;
     }
     assert!(!controller.has_ended());
+}
+
+#[tokio::test]
+async fn watch_on_a_dead_connection_resumes_and_misses_no_change() {
+    let cluster = test_cluster("fault-stall", 1).await;
+    let proxy = Proxy::start(&cluster.kube).expect("a proxy");
+    proxy.set_rules([rule(Some("watch"), Some("namespaces"), 1, Fault::Stall)]);
+    let (sender, mut events) = mpsc::channel(1024);
+    let idle_limit = Duration::from_secs(2);
+    let _watch = watch(&client(&cluster, &proxy).await, WatchedResource::Namespaces, idle_limit, sender);
+    let silent = RequestKind { verb: "watch", resource: "namespaces".to_owned() };
+    until("the watch is open and silent", async || proxy.take_requests().contains_key(&silent)).await;
+    proxy.set_rules([]);
+    let namespace = cluster.namespaces[0].as_str();
+    cluster.select(namespace, false).await;
+    let applied = async {
+        while let Some(event) = events.recv().await {
+            if matches!(event, WatchEvent::Applied(object, _) if object.name == namespace) {
+                return;
+            }
+        }
+        panic!("the watch ended");
+    };
+    // Sooner than the API server ends the silent watch.
+    tokio::time::timeout(Duration::from_mins(1), applied).await.expect("the change arrives");
+}
+
+/// Creates a client that connects through a proxy.
+async fn client(cluster: &TestCluster, proxy: &Proxy) -> Client {
+    let file = cluster.kube.kubeconfig_through(proxy, NAMESPACE, SERVICE_ACCOUNT).await;
+    let kubeconfig = Kubeconfig::read_from(file.expect("a token")).expect("a kubeconfig");
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    Client::try_from(config.expect("a configuration")).expect("a client")
 }
 
 #[tokio::test]

@@ -41,6 +41,8 @@ pub(super) struct ListWatch<W> {
     client: Client,
     resource: WatchedResource,
     request: ListRequest,
+    /// The longest silence of a watch before it resumes.
+    idle_limit: Duration,
     events: mpsc::Sender<WatchEvent>,
     /// The version to watch from; `None` while the resource has to be listed.
     version: Option<String>,
@@ -76,12 +78,14 @@ where
         client: Client,
         resource: WatchedResource,
         request: ListRequest,
+        idle_limit: Duration,
         events: mpsc::Sender<WatchEvent>,
     ) -> Self {
         Self {
             client,
             resource,
             request,
+            idle_limit,
             events,
             version: None,
             next_list: Instant::now(),
@@ -159,7 +163,7 @@ where
         }
     }
 
-    /// Watches until the watch ends.
+    /// Watches until the watch ends, is silent for too long, or has to be listed again.
     async fn watch(&mut self) -> Result<(), Ended> {
         let Some(version) = self.version.clone() else { return Ok(()) };
         if self.is_resumed {
@@ -185,10 +189,14 @@ where
         let events = with_timeout(async { self.client.request_events::<W>(request?).await }).await?;
         let mut events = pin!(events);
         loop {
-            let next = match timeout_at(self.next_list, events.try_next()).await {
-                Err(_) if self.has_failed => return Ok(()),
-                Err(_) => events.try_next().await,
-                Ok(next) => next,
+            let idle_at = Instant::now() + self.idle_limit;
+            let ends_at = if self.has_failed { idle_at.min(self.next_list) } else { idle_at };
+            let Ok(next) = timeout_at(ends_at, events.try_next()).await else {
+                if ends_at == idle_at {
+                    let idle_limit = self.idle_limit;
+                    info!(resource = %self.resource, ?idle_limit, "the watch is silent: resuming on another connection");
+                }
+                return Ok(());
             };
             let Some(event) = next.map_err(|error| Error::from(&error))? else { return Ok(()) };
             let event = match event {
@@ -266,10 +274,12 @@ fn log_failure(resource: &WatchedResource, error: &Error) {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use tokio::time::timeout;
 
     use super::*;
     use crate::cluster::object::WireNamespace;
     use crate::cluster::script::{Exchange, exchange, play, refused};
+    use crate::cluster::watch::IDLE_LIMIT;
 
     const LIST: &str = "GET /api/v1/namespaces?&limit=50";
     const CURRENT: &str = "GET /api/v1/namespaces?&limit=1";
@@ -308,11 +318,18 @@ mod tests {
             let (sender, mut receiver) = mpsc::channel(16);
             let request =
                 ListRequest { path: "/api/v1/namespaces".into(), fields: None, metadata_only: false };
-            let watch = ListWatch::<WireNamespace>::new(client, WatchedResource::Namespaces, request, sender);
+            let watch = ListWatch::<WireNamespace>::new(
+                client,
+                WatchedResource::Namespaces,
+                request,
+                IDLE_LIMIT,
+                sender,
+            );
             let watch = tokio::spawn(watch.run());
             let mut events = Vec::new();
             while events.len() < count {
-                events.push(match receiver.recv().await.expect("an event") {
+                let event = timeout(2 * IDLE_LIMIT, receiver.recv()).await.expect("an event in time");
+                events.push(match event.expect("an event") {
                     WatchEvent::ListStarted(_) => "list".to_owned(),
                     WatchEvent::Listed(object, _) => format!("listed {}", object.name),
                     WatchEvent::Relisted(_, present) => format!("relisted {}", present.len()),
@@ -348,6 +365,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn silent_watch_resumes_on_another_connection() {
+        let dead = Exchange { stays_open: true, ..exchange(WATCH_7, 200, event("ADDED", "a", "9")) };
+        let script = vec![
+            list("7", &[]),
+            dead,
+            current("10"),
+            exchange(WATCH_9, 200, event("ADDED", "b", "10")),
+            end(CURRENT),
+        ];
+        let expect = ["list", "relisted 0", "applied a", "applied b", "failed Forbidden"];
+        assert_eq!(events(script, expect.len()).await, expect);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn failed_watch_lists_again_after_a_pause() {
         let down = || refused(WATCH_7, 500, "InternalError");
         let down_again = || refused(CURRENT, 500, "InternalError");
@@ -356,8 +387,13 @@ mod tests {
             let (sender, mut receiver) = mpsc::channel(16);
             let request =
                 ListRequest { path: "/api/v1/namespaces".into(), fields: None, metadata_only: false };
-            let mut watch =
-                ListWatch::<WireNamespace>::new(client, WatchedResource::Namespaces, request, sender);
+            let mut watch = ListWatch::<WireNamespace>::new(
+                client,
+                WatchedResource::Namespaces,
+                request,
+                IDLE_LIMIT,
+                sender,
+            );
             assert!(watch.list().await.is_ok());
             for _ in 0..2 {
                 assert!(watch.watch().await.is_err());

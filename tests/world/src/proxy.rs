@@ -50,6 +50,8 @@ pub enum Fault {
     DropResponse,
     /// The request is forwarded, and the body of the response cut off in its middle.
     CutResponse,
+    /// The request is forwarded, and the body of the response never arrives: the connection stays open and silent.
+    Stall,
 }
 
 /// The requests that get a [`Fault`].
@@ -223,7 +225,7 @@ async fn handle(State((state, client)): State<(ProxyState, Client)>, request: Re
     match fault {
         Some(Fault::Respond(code)) => return error_response(code),
         Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,
-        Some(Fault::DropResponse | Fault::CutResponse) | None => (),
+        Some(Fault::DropResponse | Fault::CutResponse | Fault::Stall) | None => (),
     }
     let ends = (kind.verb == "watch").then(|| state.watch_ends.subscribe());
     match forward(&state, &client, request).await {
@@ -232,6 +234,9 @@ async fn handle(State((state, client)): State<(ProxyState, Client)>, request: Re
         }
         Ok(response) if fault == Some(Fault::CutResponse) => {
             with_body(response, |response| Body::from_stream(half(response)))
+        }
+        Ok(response) if fault == Some(Fault::Stall) => {
+            with_body(response, |response| Body::from_stream(silence(response)))
         }
         Ok(response) => with_body(response, |response| Body::from_stream(chunks(response, ends))),
         // The status that a load balancer would return.
@@ -304,6 +309,14 @@ fn half(mut response: reqwest::Response) -> impl Stream<Item = Result<Bytes, Int
         Ok(chunk.slice(..chunk.len() / 2))
     });
     first.chain(stream::once(async { Err(Interrupted) }))
+}
+
+/// Keeps the response open, and forwards none of it.
+fn silence(response: reqwest::Response) -> impl Stream<Item = Result<Bytes, Interrupted>> {
+    stream::once(async move {
+        let _open = response;
+        std::future::pending().await
+    })
 }
 
 /// The event that ends a watch with a resourceVersion that is too old.
