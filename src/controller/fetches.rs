@@ -149,10 +149,16 @@ impl Fetches {
         }
     }
 
-    /// Returns the instant from which an older answer for one of these keys is taken.
+    /// Returns the next instant from which an older answer for one of these keys is taken. Once that has passed, the key
+    /// was read without success, and is retried as any other.
     #[must_use]
-    pub fn older_taken_at<'a>(&self, store_keys: impl IntoIterator<Item = &'a StoreKey>) -> Option<Instant> {
-        store_keys.into_iter().filter_map(|store_key| self.held.get(store_key)?.taken_at()).min()
+    pub fn older_taken_at<'a>(
+        &self,
+        store_keys: impl IntoIterator<Item = &'a StoreKey>,
+        now: Instant,
+    ) -> Option<Instant> {
+        let taken_at = store_keys.into_iter().filter_map(|store_key| self.held.get(store_key)?.taken_at());
+        taken_at.filter(|taken_at| *taken_at > now).min()
     }
 
     /// Returns true if no read of these keys is requested or in flight.
@@ -322,7 +328,7 @@ mod tests {
         let key = store_keys(&["vault:a"]);
         let order = fetches.order(key.first().expect("a key"));
         assert_eq!((held(&fetches), order.held_back), ("2".to_owned(), Some("1".into())));
-        assert_eq!(fetches.older_taken_at(&key), Some(now + HOLD_BACK));
+        assert_eq!(fetches.older_taken_at(&key, now), Some(now + HOLD_BACK));
         now += HOLD_BACK;
         assert_eq!(read(&mut fetches, "1", now), Ok(AnswerVerdict::TakenOlder));
         let order = fetches.order(key.first().expect("a key"));
@@ -349,7 +355,7 @@ mod tests {
         let verdicts: Vec<_> = verdicts.into_iter().map(|(_, verdict)| verdict).collect();
         assert_eq!(verdicts, [Ok(AnswerVerdict::HeldBack { is_first: true })]);
         assert_eq!(held(&fetches), "OlderVersion");
-        assert_eq!(fetches.older_taken_at(&key), Some(now + HOLD_BACK));
+        assert_eq!(fetches.older_taken_at(&key, now), Some(now + HOLD_BACK));
         // The record is asked once: later answers are compared with those of this process.
         assert_eq!(read(&mut fetches, "3", now), Ok(AnswerVerdict::Taken));
         assert_eq!(read(&mut fetches, "2", now), Ok(AnswerVerdict::HeldBack { is_first: true }));
@@ -357,6 +363,24 @@ mod tests {
         fetches.forget_values();
         assert!(fetches.values(&key).is_none());
         assert_eq!(read(&mut fetches, "1", now), Ok(AnswerVerdict::Taken));
+    }
+
+    #[test]
+    fn failed_read_after_the_hold_causes_no_read_at_once() {
+        let (mut now, mut fetches) = (Instant::now(), Fetches::default());
+        let key = store_keys(&["vault:a"]);
+        let _ = read(&mut fetches, "2", now);
+        let _ = read(&mut fetches, "1", now);
+        let taken_at = now + HOLD_BACK;
+        now += Duration::from_secs(299);
+        let _ = read(&mut fetches, "", now);
+        assert_eq!(fetches.older_taken_at(&key, now), Some(taken_at));
+        for seconds in [1, 2] {
+            now += Duration::from_secs(seconds);
+            let _ = read(&mut fetches, "", now);
+            assert_eq!(fetches.older_taken_at(&key, now), None, "the back-off decides");
+        }
+        assert_eq!(read(&mut fetches, "1", now), Ok(AnswerVerdict::TakenOlder));
     }
 
     #[test]

@@ -192,7 +192,7 @@ impl Controller {
                 failures => backoff::after(failures, jitter).min(interval),
             };
             let at = now + pause;
-            self.fetches.older_taken_at(state.store_keys()).map_or(at, |taken_at| at.min(taken_at.max(now)))
+            self.fetches.older_taken_at(state.store_keys(), now).map_or(at, |taken_at| at.min(taken_at))
         } else if state.has_failed_fetch() {
             // An event, or another ClusterPullSecret, caused the read: an earlier refresh stays scheduled.
             let retry_at = now + backoff::after(state.failed_fetches.max(1), jitter).min(interval);
