@@ -79,6 +79,15 @@ impl InstallationSync {
         !self.is_known && self.consecutive_failures < ATTEMPTS_WITHOUT_ACCESS
     }
 
+    /// Returns the instant until which a save waits: for changes that belong together, and for the end of a rotation.
+    /// It stays the same from turn to turn, so that one timer is set for it.
+    fn postpone_save(&mut self, is_idle: bool, now: Instant) -> Option<Instant> {
+        let changed_at = *self.changed_at.get_or_insert(now);
+        let earliest = self.not_before.map_or(changed_at + SAVE_AFTER, |at| at.max(changed_at + SAVE_AFTER));
+        let at = if is_idle { earliest } else { earliest.max(changed_at + SAVE_AT_LATEST) };
+        (at > now).then_some(at)
+    }
+
     fn must_load(&self, now: Instant) -> bool {
         let is_due = match self.load_at {
             Some(at) => at <= now,
@@ -208,11 +217,10 @@ impl Controller {
             self.save(pending);
             return;
         }
-        let changed_at = *sync.changed_at.get_or_insert(now);
-        let at = sync.not_before.map_or(changed_at + SAVE_AFTER, |at| at.max(changed_at + SAVE_AFTER));
-        let is_idle = self.queue.depth() == 0 || now > changed_at + SAVE_AT_LATEST;
-        if !is_last && (at > now || !is_idle) {
-            self.timers.set(at.max(now + SAVE_AFTER), Timer::Installation);
+        if let Some(at) = sync.postpone_save(self.queue.depth() == 0, now)
+            && !is_last
+        {
+            self.timers.set(at, Timer::Installation);
             return;
         }
         (sync.changed_at, sync.not_before) = (None, Some(now + SAVE_EVERY));
@@ -278,5 +286,30 @@ impl Controller {
                 self.timers.set(now, Timer::ObjectPatch(name.clone()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn save_waits_for_the_end_of_a_rotation_with_one_timer() {
+        let (mut sync, start) = (InstallationSync::default(), Instant::now());
+        let waits = (0..1000).map(|turn| sync.postpone_save(false, start + Duration::from_millis(turn)));
+        assert_eq!(BTreeSet::from_iter(waits), [Some(start + SAVE_AT_LATEST)].into());
+        assert_eq!(sync.postpone_save(true, start), Some(start + SAVE_AFTER));
+        assert_eq!(sync.postpone_save(true, start + SAVE_AFTER), None);
+        assert_eq!(sync.postpone_save(false, start + SAVE_AT_LATEST), None, "the rotation does not end");
+    }
+
+    #[test]
+    fn save_after_a_failure_waits_for_its_back_off() {
+        let (mut sync, start) = (InstallationSync::default(), Instant::now());
+        let not_before = start + 2 * SAVE_AT_LATEST;
+        sync.not_before = Some(not_before);
+        assert_eq!(sync.postpone_save(true, start), Some(not_before));
+        assert_eq!(sync.postpone_save(false, start + SAVE_AT_LATEST), Some(not_before));
+        assert_eq!(sync.postpone_save(false, not_before), None);
     }
 }

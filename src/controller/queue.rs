@@ -159,10 +159,11 @@ impl Queue {
             && !self.busy.values().any(|waiting| waiting.contains(cluster_pull_secret))
     }
 
-    /// Returns the number of queued items.
+    /// Returns the number of queued items that wait for their turn. Those of a closed lane do not: it may stay closed
+    /// for ever.
     #[must_use]
     pub fn depth(&self) -> usize {
-        self.lanes.values().map(Lane::depth).sum()
+        self.lanes.values().filter(|lane| !lane.is_closed).map(Lane::depth).sum()
     }
 
     /// Removes a lane; its items in flight still finish.
@@ -266,8 +267,10 @@ mod tests {
     fn closed_lane_keeps_its_items() {
         let mut queue = queue(9, &[("a", "web", High)]);
         queue.set_open("a", false);
-        assert_eq!((pop_all(&mut queue), queue.depth()), (Vec::new(), 1));
+        assert_eq!((pop_all(&mut queue), queue.depth()), (Vec::new(), 0));
+        assert!(!queue.is_idle("a"));
         queue.set_open("a", true);
+        assert_eq!(queue.depth(), 1);
         assert_eq!(pop_all(&mut queue), ["a/web"]);
     }
 }

@@ -1,6 +1,8 @@
 //! The last good values in regcred's own namespace, and the record of the Secrets that it wrote.
 
-use harness::{NAMESPACE, TestCluster, is_true_within, until};
+use std::time::Duration;
+
+use harness::{NAMESPACE, SECOND_SECRET, TestCluster, is_true_within, until, until_within};
 use serde_json::{Value, json};
 
 use crate::cluster::{QUIET, test_cluster};
@@ -139,6 +141,34 @@ async fn rotation_is_saved_in_few_requests_and_nothing_at_rest() {
     for secret in shards(&cluster).await {
         assert_eq!(secret["type"], "regcred.dev/last-good");
     }
+}
+
+#[tokio::test]
+async fn suspended_object_delays_no_save() {
+    let cluster = test_cluster("good-asleep", 2).await;
+    let mut asleep = cluster.cluster_pull_secret("good-asleep-other");
+    (asleep["spec"]["suspend"], asleep["spec"]["secretName"]) = (json!(true), json!(SECOND_SECRET));
+    cluster.apply(&asleep).await;
+    let controller = cluster.start_synced("one").await;
+    until("the suspended object is reported", async || {
+        cluster.condition("good-asleep-other", "Ready").await == "False Suspended"
+    })
+    .await;
+    // Its targets are queued as those of every object whose namespaces change.
+    for selected in [false, true] {
+        cluster.select(cluster.namespace(0), selected).await;
+    }
+    cluster.until_synced("one").await;
+    cluster.until_idle().await;
+    until("the values are stored", async || !shards(&cluster).await.is_empty()).await;
+    let before = shards(&cluster).await;
+    cluster.put_password("two").await;
+    cluster.request_rotation(cluster.name).await;
+    cluster.until_synced("two").await;
+    until_within(Duration::from_secs(20), "the values are saved", async || shards(&cluster).await != before)
+        .await;
+    let depth = async || controller.metric("regcred_queue_depth").await;
+    until("an empty queue", async || depth().await.is_some_and(|depth| depth < 0.5)).await;
 }
 
 #[tokio::test]
