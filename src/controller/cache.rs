@@ -303,14 +303,17 @@ impl Cache {
             }
             let tombstone = tombstones.get(name.as_str()).copied();
             let object_ref = ObjectRef::namespaced(namespace.clone(), name.as_str());
-            self.lists.record_write(&WatchedResource::Secrets(name.clone()), object_ref);
-            merge(&mut cached.secrets, name, written, tombstone, |it| &it.resource_version);
+            let resource = WatchedResource::Secrets(name.clone());
+            if merge(&mut cached.secrets, name, written, tombstone, |it| &it.resource_version) {
+                self.lists.record_write(&resource, object_ref);
+            }
         }
         for (name, written) in std::mem::take(&mut applied.service_accounts) {
             let tombstone = tombstones.get(&name).copied();
             let object_ref = ObjectRef::namespaced(namespace.clone(), name.clone());
-            self.lists.record_write(&WatchedResource::ServiceAccounts, object_ref);
-            merge(&mut cached.service_accounts, name, written, tombstone, |it| &it.resource_version);
+            if merge(&mut cached.service_accounts, name, written, tombstone, |it| &it.resource_version) {
+                self.lists.record_write(&WatchedResource::ServiceAccounts, object_ref);
+            }
         }
     }
 
@@ -358,25 +361,27 @@ fn namespace_mut<'a>(
     }
 }
 
-/// Merges a written object into the cache, unless the cache is newer.
+/// Merges a written object into the cache, unless the cache is newer; returns true if it was merged. Where nothing newer
+/// arrived since the plan, an older version means that etcd was restored from a backup.
 fn merge<K: Ord, T>(
     cached: &mut ObjectMap<K, T>,
     name: K,
     AfterWrite { before, now, .. }: AfterWrite<T>,
     tombstone: Option<u128>,
     version: impl Fn(&T) -> &String,
-) {
+) -> bool {
     let known = cached.get(&name).map(|it| revision(version(it)));
+    let planned_for = revision(&before);
     match now {
-        None if known.is_some_and(|known| known <= revision(&before)) => drop(cached.remove(&name)),
-        None => {}
+        None => known.is_some_and(|known| known <= planned_for) && cached.remove(&name).is_some(),
         Some(object) => {
             let written = revision(version(&object));
-            if known.is_none_or(|known| known <= written)
-                && tombstone.is_none_or(|tombstone| tombstone < written)
-            {
+            let is_newest = known.is_none_or(|known| known <= written || known == planned_for)
+                && tombstone.is_none_or(|tombstone| tombstone < written);
+            if is_newest {
                 cached.insert(name, object);
             }
+            is_newest
         }
     }
 }

@@ -400,3 +400,56 @@ fn own_write_since_the_list_began_is_newer_than_the_list() {
     cache.relist(&WatchedResource::Secrets("regcred".into()), &[web("regcred")].into());
     assert!(cache.cluster.namespaces["web"].secrets["regcred"].has_known_data());
 }
+
+/// The result of a write that was planned before etcd was restored from a backup, and that succeeded after it.
+fn written_after_restore(before: &str) -> Applied {
+    let mut applied = written();
+    for after in applied.secrets.values_mut() {
+        (after.before, after.now) = (before.into(), Some(secret("8", &[("ghcr.io", "2", "new")])));
+    }
+    for after in applied.service_accounts.values_mut() {
+        (after.before, after.now) = (before.into(), Some(entry("9", &["regcred"])));
+    }
+    applied
+}
+
+/// A cache whose Secret and entry were seen at a version from before the restore.
+fn cache_before_restore(version: &str) -> Cache {
+    let mut cache = cache();
+    cache.apply(web("regcred"), WatchedObject::Secret(metadata_only(version)), Watch);
+    cache.apply(web("default"), WatchedObject::ServiceAccount(entry(version, &["regcred"])), Watch);
+    cache
+}
+
+/// The cached versions of the Secret and the ServiceAccount.
+fn versions(cache: &Cache) -> (&str, &str) {
+    let Namespace { secrets, service_accounts, .. } = &cache.cluster.namespaces["web"];
+    (&secrets["regcred"].resource_version, &service_accounts["default"].resource_version)
+}
+
+#[test]
+fn write_after_a_restore_of_etcd_replaces_the_version_before() {
+    let mut cache = cache_before_restore("9000");
+    cache.begin_list(WatchedResource::Secrets("regcred".into()));
+    cache.begin_list(WatchedResource::ServiceAccounts);
+    cache.begin_write(&"web".into());
+    cache.finish_write(&"web".into(), &mut written_after_restore("9000"), &Claims::default());
+    assert_eq!(versions(&cache), ("8", "9"));
+    // The list may be older than the write.
+    cache.apply(web("regcred"), WatchedObject::Secret(metadata_only("7")), List);
+    cache.apply(web("default"), WatchedObject::ServiceAccount(entry("7", &[])), List);
+    assert_eq!(versions(&cache), ("8", "9"));
+}
+
+#[test]
+fn dropped_write_leaves_the_list_of_a_restored_etcd() {
+    let mut cache = cache_before_restore("9001");
+    cache.begin_list(WatchedResource::Secrets("regcred".into()));
+    cache.begin_list(WatchedResource::ServiceAccounts);
+    cache.begin_write(&"web".into());
+    cache.finish_write(&"web".into(), &mut written_after_restore("9000"), &Claims::default());
+    assert_eq!(versions(&cache), ("9001", "9001"), "another writer may have been later");
+    cache.apply(web("regcred"), WatchedObject::Secret(metadata_only("8")), List);
+    cache.apply(web("default"), WatchedObject::ServiceAccount(entry("9", &["regcred"])), List);
+    assert_eq!(versions(&cache), ("8", "9"));
+}
