@@ -13,6 +13,7 @@
 //! Every module that writes is observe → decide → act, and the decision is a pure function.
 
 pub mod object_map;
+mod message;
 pub mod object_name;
 
 pub mod manifest;

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::error::{Error, with_timeout};
 use super::{FIELD_MANAGER, params};
 use crate::manifest::{API_VERSION, CLUSTER_PULL_SECRET};
+use crate::message;
 use crate::object_name::{NamespaceName, SecretName};
 
 /// The number of Events that may be published at once.
@@ -102,7 +103,7 @@ impl NewEvent {
             },
             action: Some("Reconcile".to_owned()),
             event_time: Some(MicroTime(at)),
-            note: Some(shortened(&self.message)),
+            note: Some(message::bounded(&self.message)),
             reason: Some(self.reason.clone()),
             regarding: Some(regarding),
             reporting_controller: Some(FIELD_MANAGER.to_owned()),
@@ -111,15 +112,6 @@ impl NewEvent {
             ..Event::default()
         }
     }
-}
-
-/// Shortens a message: the API server accepts notes of at most 1 KiB.
-fn shortened(message: &str) -> String {
-    const LONGEST: usize = 1000;
-    if message.len() <= LONGEST {
-        return message.to_owned();
-    }
-    format!("{}…", &message[..message.floor_char_boundary(LONGEST)])
 }
 
 impl Regarding {
@@ -199,12 +191,5 @@ mod tests {
         let regarding = Regarding::ClusterPullSecret { name: "images".into(), uid: "u".into() };
         let event = NewEvent { regarding, ..new }.object("one", Timestamp::UNIX_EPOCH);
         assert_eq!(event.metadata.namespace.as_deref(), Some("default"));
-    }
-
-    #[test]
-    fn long_message_is_cut_between_characters() {
-        let long = "ä".repeat(2000);
-        assert_eq!(shortened(&long).len(), 1000 + "…".len());
-        assert_eq!(shortened("short"), "short");
     }
 }

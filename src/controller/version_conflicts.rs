@@ -16,7 +16,7 @@ use super::object_state::{ConflictStep, VersionHold};
 use super::queue::Priority;
 use super::timers::Timer;
 use crate::credential::StoreKey;
-use crate::manifest::status::reason::FetchedReason;
+use crate::manifest::status::reason::{AppliedReason, FetchedReason};
 use crate::object_name::NamespaceName;
 use crate::report::NamespaceReport;
 
@@ -79,7 +79,8 @@ impl Controller {
                 true
             }
             ConflictStep::Report => {
-                report.message = Some(format!("{conflict}. It is written after five minutes"));
+                let message = format!("{conflict}. It is written after five minutes");
+                report.explain(AppliedReason::OlderVersion, message);
                 let due = hold.ends_at();
                 self.timers.set(due, Timer::Requeue(cluster_pull_secret.to_owned(), namespace));
                 false

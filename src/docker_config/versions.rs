@@ -12,6 +12,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::host_key::HostKey;
 use crate::credential::{Key, StoreKey, StoreName, Version};
+use crate::message;
 
 /// The origin of an entry: the store, and the version at which it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +87,8 @@ pub fn parse_lenient(annotation: &str) -> BTreeMap<HostKey, EntryOrigin> {
 
 fn parse_entry(entry: &str) -> Option<(HostKey, EntryOrigin)> {
     let (host, origin) = entry.split_once('=')?;
+    // No host and no version of a store is longer, and both are shown.
+    let (host, origin) = (message::printable(host)?, message::printable(origin)?);
     let (store, version) = origin.split_once(':')?;
     let host = HostKey::parse(host).ok()?;
     let (version, key) = match version.split_once('#') {
@@ -128,6 +131,16 @@ mod tests {
     fn invalid_entry_is_dropped() {
         for annotation in ["", ",,", "ghcr.io", "ghcr.io=", "=vault:7", "ghcr.io=vault"] {
             assert!(parse_lenient(annotation).is_empty(), "{annotation}");
+        }
+    }
+
+    #[test]
+    fn entry_that_cannot_be_shown_is_dropped() {
+        let (host, version) = (format!("{}.io", "a".repeat(300)), "1".repeat(300));
+        for entry in
+            [format!("{host}=vault:1"), format!("ghcr.io=vault:{version}"), "ghcr.io=vault:\u{1b}[2J".into()]
+        {
+            assert_eq!(stores(&format!("{entry},quay.io=vault:1")).len(), 1, "{entry:?}");
         }
     }
 

@@ -12,6 +12,7 @@ use crate::credential::Credential;
 use crate::docker_config::DockerConfig;
 use crate::docker_config::host_key::HostKey;
 use crate::docker_config::versions::{self, EntryOrigin};
+use crate::message;
 use crate::object_name::SecretName;
 use crate::patcher::DesiredEntry;
 use crate::rotator::Content;
@@ -135,7 +136,7 @@ fn entry_change(host: &HostKey, before: &Entries, after: &Entries) -> Option<Pla
             let (from, to) = (before.origin(host), after.origin(host));
             differs.then(|| PlannedChange::EntryChanged { host: host.to_string(), from, to, credential })
         }
-        (Some(_), None) => Some(PlannedChange::EntryRemoved { host: host.to_string() }),
+        (Some(_), None) => Some(PlannedChange::EntryRemoved { host: message::bounded(host.as_str()) }),
         (None, None) => None,
     }
 }

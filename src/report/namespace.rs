@@ -6,6 +6,7 @@
 use super::{NamespaceReport, ResultKind, ServiceAccountReport, ServiceAccountResult, TargetReason};
 use crate::cluster::error::Error;
 use crate::manifest::status::reason::AppliedReason;
+use crate::message;
 use crate::object_name::NamespaceName;
 use crate::patcher;
 use crate::rotator::{OlderLastGood, Outcome};
@@ -111,9 +112,10 @@ impl NamespaceReport {
         }
     }
 
+    /// Records the reason, and the message within its bounds.
     pub(crate) fn explain(&mut self, reason: impl Into<TargetReason>, message: String) {
         self.reason = Some(reason.into());
-        self.message = Some(message);
+        self.message = Some(message::bounded(&message));
     }
 
     pub(crate) fn add_service_account(&mut self, name: &str, outcome: Result<patcher::Outcome, Error>) {
@@ -144,5 +146,18 @@ impl NamespaceReport {
             self.explain(AppliedReason::ServiceAccountMissing, message);
         }
         self.missing_service_accounts = missing;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn explanation_is_bounded_whatever_its_source() {
+        let mut report = NamespaceReport::new("web".into(), ResultKind::Failed);
+        report.explain(AppliedReason::Invalid, format!("\u{1b}[2J{}", "x".repeat(600 << 10)));
+        let message = report.message.expect("a message");
+        assert!(message.len() < 1100 && !message.contains('\u{1b}'), "{} bytes", message.len());
     }
 }

@@ -3,6 +3,7 @@
 use crate::cluster::{PULL_SECRET_TYPE, SecretBody};
 use crate::docker_config::host_key::HostKey;
 use crate::manifest::status::reason::AppliedReason;
+use crate::message;
 
 /// The reason why a Secret is not changed, with the fix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +29,7 @@ pub enum Refusal {
     )]
     ClaimedBy(String),
     /// The kubelet does not read this type as a docker config, and a type cannot be changed.
-    #[error("this Secret has type {0}, which cannot be changed. Delete it, or choose another `secretName`")]
+    #[error("this Secret has {}, which cannot be changed. Delete it, or choose another `secretName`", shown_type(.0))]
     WrongType(String),
     /// The data of the Secret cannot be changed.
     #[error("this Secret is immutable. Delete it, or choose another `secretName`")]
@@ -52,14 +53,41 @@ impl Refusal {
     }
 }
 
+/// Names a type, which tenants choose: up to a megabyte of any characters.
+fn shown_type(type_: &str) -> String {
+    message::printable(type_).map_or_else(|| "another type".to_owned(), |type_| format!("type {type_}"))
+}
+
 /// Joins the first hosts of a list that tenants write: what looks like no host is not shown.
 fn shown(hosts: &[String]) -> String {
     const MOST: usize = 5;
-    let named = hosts.iter().take(MOST).map(|host| match HostKey::parse(host) {
-        Ok(host) => host.to_string(),
-        Err(_) => "(no valid host)".to_owned(),
+    let named = hosts.iter().take(MOST).map(|host| {
+        let host = message::printable(host).and_then(|host| HostKey::parse(host).ok());
+        host.map_or_else(|| "(no valid host)".to_owned(), |host| host.to_string())
     });
     let others = hosts.len().saturating_sub(MOST);
     let others = (others > 0).then(|| format!("{others} others"));
     named.chain(others).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn type_is_named_only_if_it_can_be_shown() {
+        let shown = |type_: &str| Refusal::WrongType(type_.to_owned()).to_string();
+        assert!(shown("Opaque").starts_with("this Secret has type Opaque, which cannot be changed."));
+        for type_ in ["x".repeat(600 << 10), "\u{1b}[2J".to_owned(), String::new()] {
+            assert!(shown(&type_).starts_with("this Secret has another type, which cannot be changed."));
+        }
+    }
+
+    #[test]
+    fn foreign_host_is_named_only_if_it_can_be_shown() {
+        let hosts =
+            ["quay.io".to_owned(), format!("{}.io", "a".repeat(600 << 10)), "\u{1b}[2J.io".to_owned()];
+        let message = Refusal::ForeignEntries(hosts.to_vec()).to_string();
+        assert!(message.contains("registries: quay.io, (no valid host), (no valid host)."), "{message}");
+    }
 }

@@ -14,7 +14,7 @@ fn seconds(text: &Value) -> f64 {
 }
 
 /// Runs `regcred rotate --wait` as an administrator: exit code, stdout and stderr.
-async fn wait(cluster: &TestCluster, arguments: &[&str]) -> (Option<i32>, String, String) {
+pub(crate) async fn wait(cluster: &TestCluster, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = cluster.command(&["rotate", "--wait"]);
     command.args(arguments).env("KUBECONFIG", cluster.kube.kubeconfig());
     let run: Run = command.output().await.expect("regcred runs").into();

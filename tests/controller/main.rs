@@ -10,6 +10,7 @@ mod model;
 mod rng;
 
 mod availability;
+mod bounds;
 mod by_hand;
 mod capacity;
 mod chaos;
