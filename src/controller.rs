@@ -26,6 +26,7 @@ mod events;
 mod forward;
 mod installation;
 mod object_writes;
+mod read_again;
 mod reconciliations;
 mod secret_lists;
 mod specs;

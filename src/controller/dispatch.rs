@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use super::drift::ManagedResource;
 use super::object_state::{ObjectState, PUBLISH_AFTER, TargetChange};
-use super::queue::{Item, Priority};
+use super::queue::Item;
+use super::read_again::{ReadSecrets, with_read};
 use super::reconciliation::Cause;
 use super::timers::Timer;
 use super::{Controller, TaskResult, backoff};
@@ -47,7 +48,9 @@ impl Controller {
                     .entry(item.cluster_pull_secret.clone())
                     .or_insert_with(|| Guards::new(&state.manifest, &self.cache.cluster));
             }
-            let plan = guards.get(&item.cluster_pull_secret).and_then(|it| self.plan(&item, it, now));
+            let plan = guards
+                .get(&item.cluster_pull_secret)
+                .and_then(|it| self.plan(&item, it, &ReadSecrets::new(), now));
             match plan {
                 None => self.queue.done(&item),
                 Some(plan) => self.execute(item, plan, now),
@@ -56,7 +59,7 @@ impl Controller {
         self.has_more_items = true;
     }
 
-    fn execute(&mut self, item: Item, plan: NamespacePlan, now: Instant) {
+    pub(super) fn execute(&mut self, item: Item, plan: NamespacePlan, now: Instant) {
         let at = (self.context.wall_clock)();
         if let Some(state) = self.objects.get_mut(&item.cluster_pull_secret) {
             state.start_or_join(Cause { trigger: Trigger::Drift, since: now, at }, now);
@@ -70,7 +73,7 @@ impl Controller {
     }
 
     /// Returns true if everything is known that a write for the ClusterPullSecret depends on.
-    fn can_write(&self, state: &ObjectState) -> bool {
+    pub(super) fn can_write(&self, state: &ObjectState) -> bool {
         let is_suspended = state.manifest.inactive_reason() == Some(ReadyReason::Suspended);
         let has_content = state.desired_secret.is_some() || state.manifest.is_deleting_secrets();
         !is_suspended
@@ -107,17 +110,25 @@ impl Controller {
         target::decide(&self.claims, 0, &input, namespace_name, namespace)
     }
 
-    /// Plans an item; `None` where there is nothing to do.
-    fn plan(&mut self, item: &Item, guards: &Guards, now: Instant) -> Option<NamespacePlan> {
+    /// Plans an item, with the Secrets that were just read for it; `None` where there is nothing to do.
+    pub(super) fn plan(
+        &mut self,
+        item: &Item,
+        guards: &Guards,
+        read: &ReadSecrets,
+        now: Instant,
+    ) -> Option<NamespacePlan> {
         let Item { cluster_pull_secret, namespace } = item;
         let state = self.objects.get(cluster_pull_secret)?;
         let observed = self.cache.cluster.namespaces.get(namespace);
         if observed.is_some() && state.is_backing_off(namespace, now) {
             return None;
         }
-        let target = observed.and_then(|observed| self.target(state, guards, namespace, observed));
-        let plan =
-            target.zip(observed).map(|(it, observed)| NamespacePlan::new(namespace, observed, vec![it]));
+        let plan = observed.and_then(|observed| {
+            let observed = with_read(observed, read);
+            let target = self.target(state, guards, namespace, &observed)?;
+            Some(NamespacePlan::new(namespace, &observed, vec![target]))
+        });
         let Some(plan) = plan else {
             let state = self.objects.get_mut(cluster_pull_secret)?;
             state.version_holds.remove(namespace);
@@ -173,13 +184,18 @@ impl Controller {
     pub(super) fn on_applied(&mut self, item: &Item, mut applied: Applied) {
         let Item { cluster_pull_secret, namespace } = item;
         let now = Instant::now();
+        let read = applied.is_read.then(|| applied.observed_secrets());
         self.cache.finish_write(namespace, &mut applied, &self.claims);
-        self.queue.done(item);
         for (kind, outcome) in &applied.writes {
             self.context.health.metrics.wrote(*kind, *outcome);
         }
-        if applied.is_read {
-            self.queue.push(cluster_pull_secret, namespace, Priority::High);
+        match read {
+            // The report of a read says nothing about the target yet.
+            Some(read) => {
+                applied.reports.clear();
+                self.decide_again(item, &read, now);
+            }
+            None => self.queue.done(item),
         }
         self.detect_secret_drift(item, &applied, now);
         let Some(state) = self.objects.get(cluster_pull_secret) else { return };

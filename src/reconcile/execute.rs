@@ -63,6 +63,13 @@ impl Applied {
         }
     }
 
+    /// Returns the Secrets that differ from the plan's, as they are now.
+    #[must_use]
+    pub fn observed_secrets(&self) -> BTreeMap<SecretName, Secret> {
+        let secrets = self.secrets.iter();
+        secrets.filter_map(|(name, it)| Some((name.clone(), it.now.clone()?))).collect()
+    }
+
     /// Records the Secrets that were written or removed.
     pub fn record_writes(&self, namespace: &NamespaceName, owned: &mut OwnedSecrets) {
         for (name, AfterWrite { now, is_written, .. }) in &self.secrets {

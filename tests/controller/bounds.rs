@@ -1,7 +1,9 @@
 //! One tenant of a selected namespace decides about the size of the objects there, and about nothing beyond: other
 //! namespaces, the status and requests by hand are served as before.
 
-use harness::{SECRET, TestCluster, text, until};
+use std::time::Duration;
+
+use harness::{SECRET, TestCluster, registries, text, until, until_within};
 use serde_json::{Value, json};
 
 use crate::by_hand::wait;
@@ -59,4 +61,56 @@ async fn type_of_a_tenants_secret_does_not_freeze_the_status() {
     }
     let longest = controller.lines().iter().map(|line| line.to_string().len()).max().unwrap_or_default();
     assert!(longest < MOST_STATUS, "a log line of {longest} bytes");
+}
+
+/// Namespaces with distinct docker configs of nearly a mebibyte; 64 MiB of them are kept.
+const LARGE: usize = 68;
+
+/// The reads of pull secrets by their name since a mark.
+async fn reads(cluster: &TestCluster, mark: world::AuditMark) -> usize {
+    let requests = cluster.requests(mark).await;
+    let is_read = |it: &&world::AuditEvent| it.verb == "get" && it.resource == "secrets" && it.name == SECRET;
+    requests.iter().filter(is_read).count()
+}
+
+/// Requests a rotation, and waits until it is done.
+async fn rotate(cluster: &TestCluster) {
+    cluster.annotate_rotation(cluster.name, "again").await;
+    until("the request is observed", async || {
+        cluster.status(cluster.name).await["observedRotate"] == "again"
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn docker_configs_beyond_the_budget_are_read_once_a_decision() {
+    let cluster = test_cluster("bounds-bytes", LARGE).await;
+    for (n, namespace) in cluster.namespaces.iter().enumerate() {
+        let entry = json!({"own.example.com": {"auth": format!("{n:03}").repeat(343_000)}});
+        let secret = json!({
+            "metadata": {"name": SECRET}, "type": "kubernetes.io/dockerconfigjson",
+            "stringData": {".dockerconfigjson": json!({"auths": entry}).to_string()},
+        });
+        cluster
+            .kube
+            .post(&format!("/api/v1/namespaces/{namespace}/secrets"), &secret)
+            .await
+            .expect("a Secret");
+    }
+    cluster.put_password("one").await;
+    let mut object = cluster.cluster_pull_secret(cluster.name);
+    let (ghcr, missing) = (cluster.key("ghcr"), cluster.key("missing"));
+    object["spec"]["registries"] = registries(&[("ghcr.io", "vault", &ghcr), ("quay.io", "vault", &missing)]);
+    object["spec"]["existing"] = json!("AdoptAndKeep");
+    cluster.apply(&object).await;
+    let _controller = cluster.controller().start().await;
+    until_within(Duration::from_mins(3), "every Secret is adopted", async || {
+        cluster.status(cluster.name).await["namespaces"]["inSync"] == LARGE
+    })
+    .await;
+
+    let mark = cluster.mark();
+    rotate(&cluster).await;
+    let reads = reads(&cluster, mark).await;
+    assert!((1..=20).contains(&reads), "{reads} reads of four Secrets");
 }
