@@ -25,6 +25,7 @@ mod list;
 mod null;
 mod object;
 mod object_ref;
+mod owner_references;
 pub mod ownership;
 pub(crate) mod params;
 #[cfg(test)]
@@ -104,7 +105,7 @@ pub struct Secret {
     pub marks: Option<Marks>,
     /// The value of the versions annotation.
     pub versions: Option<String>,
-    /// Its owner references, which the garbage collector acts on.
+    /// Its owner references to ClusterPullSecrets, which the garbage collector acts on.
     pub owners: Vec<OwnerReference>,
     /// The parts outside of its metadata; `None` if only the metadata was read.
     pub body: Option<SecretBody>,
@@ -113,7 +114,7 @@ pub struct Secret {
 /// The parts of a Secret outside of its metadata.
 #[derive(Clone, Debug, Default)]
 pub struct SecretBody {
-    /// Its type, which is immutable.
+    /// Its type, which is immutable; empty where it cannot be shown.
     pub type_: String,
     /// Its data is immutable.
     pub immutable: bool,

@@ -18,8 +18,8 @@ use tracing::debug;
 use crate::cluster;
 use crate::cluster::conflict::conflict_backoff;
 use crate::cluster::error::{Error, with_timeout};
+use crate::cluster::ownership::Ownership;
 use crate::cluster::ownership::evidence::Evidence;
-use crate::cluster::ownership::{self, Ownership};
 use crate::cluster::{DockerConfigBytes, PULL_SECRET_TYPE, Secret, SecretBody};
 use crate::docker_config::{foreign, versions};
 use crate::manifest::cluster_pull_secret::Existing;
@@ -50,8 +50,8 @@ pub enum Decision {
     Update {
         /// The precondition of the write.
         resource_version: String,
-        /// The whole new list of owner references, where the list changes.
-        owners: Option<Vec<OwnerReference>>,
+        /// The owner references to remove.
+        owners: Vec<OwnerReference>,
     },
     /// The Secret holds a later version: nothing is written before the store was read again.
     Outdated(VersionConflict),
@@ -113,10 +113,9 @@ pub fn decide(
     {
         return Decision::Refuse(Refusal::ForeignEntries(hosts));
     }
-    let owners = ownership::without_cluster_pull_secrets(&secret.owners);
     let is_marked = secret.is_created_for(&owner.cluster_pull_secret) && secret.marks.is_none();
     let desired = docker_config(Some(secret), content, owner);
-    if is_marked && owners.is_none() && has_content(secret, body, &desired, content) {
+    if is_marked && secret.owners.is_empty() && has_content(secret, body, &desired, content) {
         return Decision::Unchanged;
     }
     if body.immutable {
@@ -125,7 +124,7 @@ pub fn decide(
     if let Some(conflict) = content.fetched.later_than_fetched(observed).into_iter().next() {
         return Decision::Outdated(conflict);
     }
-    Decision::Update { resource_version: secret.resource_version.clone(), owners }
+    Decision::Update { resource_version: secret.resource_version.clone(), owners: secret.owners.clone() }
 }
 
 /// Returns the hosts that only a foreign Secret has; `None` where it has none.
@@ -216,7 +215,7 @@ pub async fn apply(
             Decision::Create => (desired.create(&secrets).await, Outcome::Created),
             Decision::Update { resource_version, owners } => {
                 let marks = observed.as_ref().and_then(|it| it.marks.as_ref());
-                let patch = desired.patch(&resource_version, owners, owner.removes_signature(marks));
+                let patch = desired.patch(&resource_version, &owners, owner.removes_signature(marks));
                 let difference = Difference::between(observed.as_ref(), &desired.docker_config);
                 (desired.update(&secrets, patch).await, Outcome::Updated(difference))
             }

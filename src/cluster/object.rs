@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -17,13 +16,18 @@ use serde_json::Value as Json;
 use super::known_entries::KnownEntries;
 use super::null::null_is_default;
 use super::object_ref::ObjectRef;
+use super::owner_references::OwnerReferences;
 use super::ownership::evidence::{Evidence, Marks};
 use super::service_account::EntryList;
 use super::{
     ADDED, CLUSTER_PULL_SECRET_LABEL, FIELD_MANAGER, MANAGED_BY, Namespace, OWNER, Secret, SecretBody,
     ServiceAccount, VERSIONS,
 };
+use crate::message;
 use crate::object_name::NamespaceName;
+
+/// The most bytes of a signature: the name of a ClusterPullSecret, and a code of 44 bytes.
+const MAX_SIGNATURE_BYTES: usize = 512;
 
 /// The wire format of a kind: the fields that are read.
 pub(super) trait Wire: DeserializeOwned + Clone + Send + 'static {
@@ -69,7 +73,7 @@ struct WireMetadata {
     #[serde(deserialize_with = "null_is_default")]
     annotations: KnownEntries,
     #[serde(deserialize_with = "null_is_default")]
-    owner_references: Vec<OwnerReference>,
+    owner_references: OwnerReferences,
 }
 
 impl WireMetadata {
@@ -88,7 +92,7 @@ impl From<WireMetadata> for ObjectMeta {
             resource_version: Some(metadata.resource_version),
             labels: Some(metadata.labels.values),
             annotations: Some(metadata.annotations.values),
-            owner_references: Some(metadata.owner_references),
+            owner_references: Some(metadata.owner_references.kept),
             ..Self::default()
         }
     }
@@ -183,6 +187,8 @@ impl Wire for WireSecret {
         let Self { metadata, type_, immutable, data } = self;
         let mut listed = WireSecretMetadata { metadata }.reduce();
         let docker_config = data.docker_config.map(|bytes| Arc::new(bytes.0.into()));
+        // A tenant's type may have a megabyte.
+        let type_ = message::printable(&type_).unwrap_or_default().to_owned();
         listed.object.body = Some(SecretBody { type_, immutable, docker_config, is_dropped: false });
         listed
     }
@@ -227,13 +233,18 @@ impl Secret {
             marks: Some(Marks {
                 managed: labels.get(MANAGED_BY).is_some_and(|value| value == FIELD_MANAGER),
                 cluster_pull_secret: labels.remove(CLUSTER_PULL_SECRET_LABEL),
-                signature: annotations.remove(OWNER),
+                signature: annotations.remove(OWNER).map(without_long_text),
             }),
             versions: annotations.remove(VERSIONS),
-            owners: metadata.owner_references.unwrap_or_default(),
+            owners: metadata.owner_references.into_iter().flatten().collect::<OwnerReferences>().kept,
             body: None,
         }
     }
+}
+
+/// Returns an empty signature in place of one that is longer than any that regcred writes.
+fn without_long_text(signature: String) -> String {
+    if signature.len() <= MAX_SIGNATURE_BYTES { signature } else { String::new() }
 }
 
 #[cfg(test)]
@@ -266,6 +277,16 @@ mod tests {
         let signature = Some("images/AQ".to_owned());
         assert_eq!(object.marks, Some(Marks { managed, cluster_pull_secret, signature }));
         assert_eq!(object.versions.as_deref(), Some("ghcr.io=vault:1"));
+    }
+
+    #[test]
+    fn long_type_and_signature_of_a_tenant_are_not_kept() {
+        let long = "x".repeat(600 << 10);
+        let object =
+            secret(json!({"metadata": {"name": "regcred", "annotations": {OWNER: long}}, "type": long}));
+        assert_eq!(object.object.body.map(|body| body.type_).as_deref(), Some(""));
+        let marks = object.object.marks.expect("marks");
+        assert_eq!(marks.signature.as_deref(), Some(""), "it is there, and no signature");
     }
 
     #[test]

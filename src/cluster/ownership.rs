@@ -7,11 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-
 use super::{CLUSTER_PULL_SECRET_LABEL, FIELD_MANAGER, MANAGED_BY, OWNER};
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, Existing};
-use crate::manifest::{API_VERSION, CLUSTER_PULL_SECRET};
 use crate::object_name::{NamespaceName, SecretName};
 
 pub mod evidence;
@@ -70,35 +67,9 @@ impl Ownership {
     }
 }
 
-/// Returns the owner references without every ClusterPullSecret, where there is one.
-pub(crate) fn without_cluster_pull_secrets(observed: &[OwnerReference]) -> Option<Vec<OwnerReference>> {
-    let others = observed.iter().filter(|it| it.kind != CLUSTER_PULL_SECRET || it.api_version != API_VERSION);
-    let others: Vec<_> = others.cloned().collect();
-    (others.len() != observed.len()).then_some(others)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn reference(kind: &str, uid: &str) -> OwnerReference {
-        OwnerReference {
-            api_version: if kind == CLUSTER_PULL_SECRET { API_VERSION.into() } else { "v1".into() },
-            kind: kind.into(),
-            name: "images".into(),
-            uid: uid.into(),
-            ..OwnerReference::default()
-        }
-    }
-
-    #[test]
-    fn only_owner_references_to_cluster_pull_secrets_are_removed() {
-        let other = reference("ConfigMap", "c");
-        let owned = [other.clone(), reference(CLUSTER_PULL_SECRET, "u")];
-        assert_eq!(without_cluster_pull_secrets(&owned), Some(vec![other.clone()]));
-        assert_eq!(without_cluster_pull_secrets(&[other]), None);
-        assert_eq!(without_cluster_pull_secrets(&[]), None);
-    }
 
     #[test]
     fn signature_of_another_owner_is_removed_without_a_key() {

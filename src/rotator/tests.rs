@@ -60,7 +60,7 @@ fn check(observed: Option<Secret>, existing: Existing, expect: Decision) {
 }
 
 fn update() -> Decision {
-    Decision::Update { resource_version: "5".into(), owners: None }
+    Decision::Update { resource_version: "5".into(), owners: Vec::new() }
 }
 
 #[test]
@@ -333,9 +333,19 @@ fn owner_reference_of_the_baseline_is_removed() {
         kind: crate::manifest::CLUSTER_PULL_SECRET.into(),
         ..OwnerReference::default()
     };
-    let owned = Secret { owners: vec![reference], ..ours() };
-    let owners = Some(Vec::new());
+    let owners = vec![reference];
+    let owned = Secret { owners: owners.clone(), ..ours() };
     check(Some(owned), Existing::Refuse, Decision::Update { resource_version: "5".into(), owners });
+}
+
+#[tokio::test]
+async fn owner_reference_is_removed_without_the_others() {
+    let reference = OwnerReference { uid: "u".into(), ..OwnerReference::default() };
+    let observed = Some(Secret { owners: vec![reference], ..old() });
+    let script = vec![exchange(PATCH, 200, shown("10"))];
+    let (outcome, bodies) = play(script, async |client| apply_to(client, observed).await).await;
+    assert_eq!(outcome, Ok(Outcome::Updated(Difference::Credentials)));
+    assert_eq!(bodies[0]["metadata"]["ownerReferences"], json!([{"$patch": "delete", "uid": "u"}]));
 }
 
 #[tokio::test]

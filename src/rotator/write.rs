@@ -75,13 +75,14 @@ impl DesiredWrite<'_> {
         }
     }
 
-    /// Returns the merge patch of an existing Secret.
+    /// Returns the patch of an existing Secret. Owner references are removed one by one, by their UID: a merge patch would
+    /// have to repeat all others.
     pub(super) fn patch(
         &self,
         resource_version: &str,
-        owners: Option<Vec<OwnerReference>>,
+        owners: &[OwnerReference],
         removes_signature: bool,
-    ) -> Value {
+    ) -> Patch<Value> {
         let mut patch = json!({
             "metadata": {
                 "resourceVersion": resource_version,
@@ -90,22 +91,24 @@ impl DesiredWrite<'_> {
             },
             "data": { DOCKER_CONFIG_KEY: STANDARD.encode(self.docker_config.expose_secret()) },
         });
-        if let Some(owners) = owners {
-            patch["metadata"]["ownerReferences"] = json!(owners);
-        }
         if removes_signature {
             patch["metadata"]["annotations"][OWNER] = Value::Null;
         }
-        patch
+        if owners.is_empty() {
+            return Patch::Merge(patch);
+        }
+        let removals = owners.iter().map(|owner| json!({"$patch": "delete", "uid": owner.uid}));
+        patch["metadata"]["ownerReferences"] = removals.collect();
+        Patch::Strategic(patch)
     }
 
     pub(super) async fn update(
         &self,
         secrets: &Api<core::Secret>,
-        patch: Value,
+        patch: Patch<Value>,
     ) -> Result<ObjectMeta, Error> {
         let name = &self.owner.secret_name;
-        match with_timeout(secrets.patch_metadata(name, &params::patch(), &Patch::Merge(patch))).await {
+        match with_timeout(secrets.patch_metadata(name, &params::patch(), &patch)).await {
             Ok(secret) => Ok(secret.metadata),
             // The observed Secret was deleted since.
             Err(Error::NotFound(message)) => Err(Error::Changed(message)),

@@ -223,21 +223,27 @@ async fn secret_of_the_baseline_is_signed_in_one_write() {
     cluster.until_idle().await;
     assert_eq!(controller.terminate().await.0, Some(0));
     let object = cluster.get_cluster_pull_secret("owner-upgrade").await.expect("it is there");
-    let owner = json!([{
+    let ours = json!({
         "apiVersion": "regcred.dev/v1alpha1", "kind": "ClusterPullSecret", "name": "owner-upgrade",
         "uid": object["metadata"]["uid"],
-    }]);
-    let baseline = json!({"metadata": {"annotations": {OWNER: null}, "ownerReferences": owner}});
+    });
     for namespace in &cluster.namespaces {
+        let map = json!({"metadata": {"name": "tenants"}});
+        let map = cluster.kube.post(&format!("/api/v1/namespaces/{namespace}/configmaps"), &map).await;
+        let uid = map.expect("a ConfigMap")["metadata"]["uid"].clone();
+        let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "tenants", "uid": uid});
+        let baseline = json!({"metadata": {"annotations": {OWNER: null}, "ownerReferences": [theirs, ours]}});
         cluster.kube.patch(&secret_path(namespace), &baseline).await.expect("a patch");
     }
     forget_records(&cluster).await;
     let (mark, before) = (cluster.mark(), uids(&cluster).await);
     let _next = cluster.controller().start().await;
-    until("every Secret is signed and has no owner", async || {
+    until("every Secret is signed and has the tenant's owner alone", async || {
         cluster.secrets().await.values().all(|secret| {
             let metadata = &secret["metadata"];
-            metadata["annotations"][OWNER].is_string() && metadata.get("ownerReferences").is_none()
+            let owners = metadata["ownerReferences"].as_array().cloned().unwrap_or_default();
+            metadata["annotations"][OWNER].is_string()
+                && owners.iter().map(|it| &it["kind"]).eq([&json!("ConfigMap")])
         })
     })
     .await;
