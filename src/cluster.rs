@@ -64,6 +64,8 @@ pub const OWNER: &str = "regcred.dev/owner";
 /// The annotation of a ServiceAccount that lists the `imagePullSecrets` entries regcred added, each with
 /// its ClusterPullSecret: `regcred=images,…`.
 pub const ADDED: &str = "regcred.dev/image-pull-secrets";
+/// The most bytes of a versions annotation that are kept of a Secret: those of 64 registries with long names.
+const MAX_KEPT_VERSIONS_BYTES: usize = 16 << 10;
 /// The key of the docker config in a pull secret.
 pub const DOCKER_CONFIG_KEY: &str = ".dockerconfigjson";
 /// The type of a pull secret.
@@ -103,8 +105,10 @@ pub struct Secret {
     /// Its marks, unless they are exactly those that regcred writes for the owner; before
     /// [`assess`](Self::assess) always.
     pub marks: Option<Marks>,
-    /// The value of the versions annotation.
+    /// The value of the versions annotation, if there is one and it was kept.
     pub versions: Option<String>,
+    /// The versions annotation is too long to be kept: the Secret has to be read before a decision about it.
+    pub is_shortened: bool,
     /// Its owner references to ClusterPullSecrets, which the garbage collector acts on.
     pub owners: Vec<OwnerReference>,
     /// The parts outside of its metadata; `None` if only the metadata was read.
@@ -187,6 +191,9 @@ pub async fn list_secrets(
         match list.next().await? {
             Step::Items(items) => {
                 secrets.extend(items.into_iter().map(|Listed { object_ref, mut object, .. }| {
+                    if needed.is_some() {
+                        object.drop_long_versions();
+                    }
                     let namespace = object_ref.namespace.as_ref();
                     let is_needed =
                         needed.is_none_or(|needed| namespace.is_some_and(|it| needed.contains(it)));
@@ -243,6 +250,13 @@ pub fn revision(resource_version: &str) -> u128 {
 }
 
 impl Secret {
+    /// Drops a versions annotation that is longer than is kept of each Secret, and the body with it.
+    pub fn drop_long_versions(&mut self) {
+        if self.versions.take_if(|it| it.len() > MAX_KEPT_VERSIONS_BYTES).is_some() {
+            (self.is_shortened, self.body) = (true, None);
+        }
+    }
+
     /// Returns true if this Secret is regcred's, and regcred knows its data, because it wrote or read it.
     #[must_use]
     pub fn has_known_data(&self) -> bool {

@@ -185,7 +185,7 @@ impl Wire for WireSecret {
 
     fn reduce(self) -> Listed<Secret> {
         let Self { metadata, type_, immutable, data } = self;
-        let mut listed = WireSecretMetadata { metadata }.reduce();
+        let mut listed = reduce_secret(metadata);
         let docker_config = data.docker_config.map(|bytes| Arc::new(bytes.0.into()));
         // A tenant's type may have a megabyte.
         let type_ = message::printable(&type_).unwrap_or_default().to_owned();
@@ -204,10 +204,15 @@ impl Wire for WireSecretMetadata {
     type Object = Secret;
 
     fn reduce(self) -> Listed<Secret> {
-        let (object_ref, resource_version) =
-            (self.metadata.object_ref(), self.metadata.resource_version.clone());
-        Listed { object_ref, resource_version, object: Secret::from_metadata(self.metadata.into()) }
+        let mut listed = reduce_secret(self.metadata);
+        listed.object.drop_long_versions();
+        listed
     }
+}
+
+fn reduce_secret(metadata: WireMetadata) -> Listed<Secret> {
+    let (object_ref, resource_version) = (metadata.object_ref(), metadata.resource_version.clone());
+    Listed { object_ref, resource_version, object: Secret::from_metadata(metadata.into()) }
 }
 
 /// A ClusterPullSecret as it is: interpreted and validated elsewhere.
@@ -236,6 +241,7 @@ impl Secret {
                 signature: annotations.remove(OWNER).map(without_long_text),
             }),
             versions: annotations.remove(VERSIONS),
+            is_shortened: false,
             owners: metadata.owner_references.into_iter().flatten().collect::<OwnerReferences>().kept,
             body: None,
         }
@@ -250,7 +256,7 @@ fn without_long_text(signature: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::DOCKER_CONFIG_KEY;
+    use crate::cluster::{DOCKER_CONFIG_KEY, MAX_KEPT_VERSIONS_BYTES};
     use serde_json::json;
 
     fn secret(object: Json) -> Listed<Secret> {
@@ -287,6 +293,21 @@ mod tests {
         assert_eq!(object.object.body.map(|body| body.type_).as_deref(), Some(""));
         let marks = object.object.marks.expect("marks");
         assert_eq!(marks.signature.as_deref(), Some(""), "it is there, and no signature");
+    }
+
+    #[test]
+    fn long_versions_are_kept_of_a_secret_that_was_read_alone() {
+        let wire = |bytes: usize| {
+            json!({"metadata": {"name": "regcred", "annotations": {VERSIONS: "x".repeat(bytes)}}}).to_string()
+        };
+        for (bytes, is_shortened) in [(MAX_KEPT_VERSIONS_BYTES, false), (MAX_KEPT_VERSIONS_BYTES + 1, true)] {
+            let watched = decode::<WireSecretMetadata>(wire(bytes).as_bytes()).expect("metadata").object;
+            assert_eq!((watched.is_shortened, watched.versions.is_none()), (is_shortened, is_shortened));
+            let mut read = decode::<WireSecret>(wire(bytes).as_bytes()).expect("a Secret").object;
+            assert!(!read.is_shortened && read.versions.is_some() && read.body.is_some());
+            read.drop_long_versions();
+            assert_eq!((read.is_shortened, read.body.is_none()), (is_shortened, is_shortened));
+        }
     }
 
     #[test]

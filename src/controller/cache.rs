@@ -405,9 +405,10 @@ fn assess(
     }
 }
 
-/// Makes Secrets share one copy of equal bytes; drops the bytes that no decision needs: those of a Secret that is
+/// Makes Secrets share one copy of equal bytes; drops long annotations, and the bytes that no decision needs: those of a Secret that is
 /// neither regcred's nor going to be taken over.
 fn intern(copies: &mut DockerConfigs, secret: &mut Secret, is_claimed: bool) {
+    secret.drop_long_versions();
     let is_needed = match &secret.evidence {
         Evidence::Foreign => false,
         Evidence::Labelled(_) => is_claimed,

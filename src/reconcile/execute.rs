@@ -107,7 +107,8 @@ pub async fn execute(client: &Client, plan: NamespacePlan) -> Applied {
     for Target { cluster_pull_secret, owner, action, previous } in targets {
         let mut report = executor.execute(action, &owner).await;
         for previous in previous {
-            if report.is_ok() {
+            // A target that was only read is decided again.
+            if report.is_ok() && !executor.is_read {
                 executor.prune(&previous.entry_changes, &previous.owner, &mut report).await;
             }
         }

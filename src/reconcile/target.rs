@@ -79,8 +79,8 @@ pub enum Action {
     },
     /// The namespace is not selected; there may be leftovers under a previous name.
     None,
-    /// A registry could not be read, so its last good entry has to be kept, but only the metadata of the
-    /// Secret that holds the entry was observed: read the Secret before anything is decided.
+    /// A part of the Secret that decides is not in memory: a long versions annotation, or the last good entry of a
+    /// registry that could not be read. Read the Secret before anything is decided.
     Read,
 }
 
@@ -149,7 +149,8 @@ fn apply(namespace: &Namespace, input: &TargetInput<'_>, take_over_from: Option<
     let own = last_good::own_secret(namespace, cluster_pull_secret);
     let is_unread = own.is_some_and(|it| it.body.as_ref().is_none_or(|body| body.is_dropped))
         && own.zip(observed).is_some_and(|(own, observed)| std::ptr::eq(own, observed));
-    if is_unread && desired.is_some_and(|desired| !desired.is_complete()) {
+    let is_shortened = observed.is_some_and(|observed| observed.is_shortened);
+    if is_shortened || is_unread && desired.is_some_and(|desired| !desired.is_complete()) {
         return Action::Read;
     }
     let content = match input.content(namespace) {

@@ -114,3 +114,24 @@ async fn docker_configs_beyond_the_budget_are_read_once_a_decision() {
     let reads = reads(&cluster, mark).await;
     assert!((1..=20).contains(&reads), "{reads} reads of four Secrets");
 }
+
+#[tokio::test]
+async fn long_annotation_of_a_pull_secret_is_read_and_replaced() {
+    let cluster = test_cluster("bounds-versions", 2).await;
+    let _controller = cluster.start_synced("one").await;
+    cluster.until_idle().await;
+    let namespace = cluster.namespace(0);
+    let good = cluster.secret(namespace).await.expect("a Secret");
+    let mark = cluster.mark();
+    let path = format!("/api/v1/namespaces/{namespace}/secrets/{SECRET}");
+    let long = json!({"metadata": {"annotations": {"regcred.dev/versions": "x".repeat(200 << 10)}}});
+    cluster.kube.patch(&path, &long).await.expect("a patch");
+    until("the annotation is put back", async || {
+        let secret = cluster.secret(namespace).await.expect("it is never deleted");
+        secret["metadata"]["annotations"] == good["metadata"]["annotations"]
+    })
+    .await;
+    cluster.until_idle().await;
+    assert_eq!(cluster.writes(mark).await, [format!("patch secrets {namespace}/{SECRET} 200")]);
+    assert_eq!(reads(&cluster, mark).await, 1);
+}

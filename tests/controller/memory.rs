@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{LABEL, REPLICAS, TestCluster, registries, until, until_within};
+use harness::{LABEL, REPLICAS, SECRET, TestCluster, registries, until, until_within};
 use serde_json::{Value, json};
 
 use crate::cluster::{cluster_with_shared_namespaces, test_cluster};
@@ -12,6 +12,8 @@ use crate::controller::{Controller, RunController as _};
 const MOST: u64 = 200 << 20;
 /// ServiceAccounts of a tenant; at the start of regcred they are read in any case.
 const FOREIGN: usize = 67;
+/// Secrets of tenants under the name of the pull secret.
+const FOREIGN_SECRETS: usize = 170;
 const NAMESPACES: usize = 300;
 const REGISTRIES: usize = 64;
 /// The length of a service account's key of a cloud provider.
@@ -64,6 +66,35 @@ async fn large_service_accounts_of_tenants_cost_no_memory() {
             controller.kill().await;
         }
     }
+}
+
+/// A Secret of more than a megabyte, none of it data.
+fn large_metadata() -> Value {
+    let annotations = json!({"regcred.dev/versions": "x".repeat(250 << 10)});
+    json!({"metadata": {"name": SECRET, "annotations": annotations}, "type": "x".repeat(1 << 20)})
+}
+
+#[tokio::test]
+async fn large_metadata_of_tenants_secrets_costs_no_memory() {
+    let cluster = test_cluster("memory-metadata", 1).await;
+    let tenants: Vec<_> = (0..FOREIGN_SECRETS).map(|n| format!("memory-metadata-tenant-{n}")).collect();
+    let names = tenants.iter().map(String::as_str);
+    cluster.kube.create_namespaces(names, &[(LABEL, "memory-metadata-tenant")]).await.expect("namespaces");
+    for tenant in &tenants {
+        let path = format!("/api/v1/namespaces/{tenant}/secrets");
+        cluster.kube.post(&path, &large_metadata()).await.expect("a Secret");
+    }
+
+    let controller = cluster.start_synced("one").await;
+    assert_bounded("Secrets with a megabyte of metadata", &controller);
+    let change = json!({"metadata": {"labels": {"changed": "yes"}}});
+    let path = |tenant: &String| format!("/api/v1/namespaces/{tenant}/secrets/{SECRET}");
+    let changes = tenants.iter().map(|tenant| (path(tenant), change.clone())).collect();
+    cluster.kube.patch_all(changes).await.expect("patches");
+    cluster.put_password("two").await;
+    cluster.request_rotation(cluster.name).await;
+    cluster.until_synced("two").await;
+    assert_bounded("Secrets with a megabyte of metadata, each changed", &controller);
 }
 
 #[tokio::test]

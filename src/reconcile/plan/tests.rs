@@ -266,6 +266,14 @@ fn unread_secret_with_last_good_entry_is_read_first() {
 }
 
 #[test]
+fn secret_with_a_long_annotation_is_read_first() {
+    let mut seen = Secret { versions: Some("x".repeat(200 << 10)), ..current() };
+    seen.drop_long_versions();
+    let web = namespace(Some(seen), service_account(&["regcred"], &["regcred"]));
+    check(vec![("web", web)], &["images/web: read first"]);
+}
+
+#[test]
 fn deleted_cluster_pull_secret_leaves_the_secret_to_its_rival() {
     let rival = cluster_pull_secret("rival", &["ghcr.io"]);
     let web = namespace(Some(owned()), service_account(&["regcred"], &["regcred"]));
