@@ -12,8 +12,8 @@
 //! [`controller`] reconciles until it is stopped, and [`leader_election`] picks the replica that writes.
 //! Every module that writes is observe → decide → act, and the decision is a pure function.
 
-pub mod object_map;
 mod message;
+pub mod object_map;
 pub mod object_name;
 
 pub mod manifest;

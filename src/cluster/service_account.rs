@@ -80,6 +80,13 @@ impl ServiceAccount {
         }
     }
 
+    /// Returns true if regcred added an entry of this name, and the kept part of the list does not show whether it is
+    /// still there.
+    #[must_use]
+    pub fn is_entry_unseen(&self, name: &SecretName) -> bool {
+        self.added.contains_key(name) && self.image_pull_secrets.contains(name).is_none()
+    }
+
     /// Returns true if decisions about this ServiceAccount are the same as about the other.
     #[must_use]
     pub fn has_same_entries(&self, other: &Self) -> bool {

@@ -197,7 +197,7 @@ impl Controller {
             }
             None => self.queue.done(item),
         }
-        self.detect_secret_drift(item, &applied, now);
+        self.detect_restored(item, &applied, now);
         let Some(state) = self.objects.get(cluster_pull_secret) else { return };
         let owner = Ownership::new(&state.manifest, &state.manifest.secret_name, self.key());
         let mut is_unsent = false;
@@ -235,17 +235,25 @@ impl Controller {
         }
     }
 
-    /// Records a revert where a Secret that was in sync had to be restored. The form of earlier versions
-    /// is no revert by another writer: a job with their `rotate` may not be upgraded yet.
-    fn detect_secret_drift(&mut self, item: &Item, applied: &Applied, now: Instant) {
+    /// Records the reverts that only a write shows: of a Secret that was in sync, and of entries in lists that are too
+    /// long to be kept.
+    fn detect_restored(&mut self, item: &Item, applied: &Applied, now: Instant) {
         let Item { cluster_pull_secret, namespace } = item;
         let Some(state) = self.objects.get(cluster_pull_secret) else { return };
         let was_in_sync = state.targets.get(namespace).is_some_and(|it| it.failure.is_none());
         let is_drift = state.reconciliation.as_ref().is_some_and(|it| it.cause.trigger == Trigger::Drift);
-        let is_restored = applied.writes.contains(&(WriteKind::Secret, WriteOutcome::Updated))
-            && applied.difference != Some(Difference::Form);
-        if was_in_sync && is_drift && is_restored {
-            let resource = ManagedResource::Secret(state.manifest.secret_name.clone());
+        if !was_in_sync || !is_drift {
+            return;
+        }
+        let is_restored = applied.writes.contains(&(WriteKind::Secret, WriteOutcome::Updated));
+        let secret_name = &state.manifest.secret_name;
+        let secret = applied.difference.filter(|_| is_restored);
+        let secret = secret.map(|difference| ManagedResource::from_difference(secret_name, difference));
+        let entries = applied.restored_entries.iter().map(|(service_account, secret_name)| {
+            let (service_account, secret_name) = (service_account.clone(), secret_name.clone());
+            ManagedResource::Entry { service_account, secret_name }
+        });
+        for resource in secret.into_iter().chain(entries).collect::<Vec<_>>() {
             let jitter = self.jitter();
             if let Some(pause) = self.drift.on_reverted(namespace, &resource, now, jitter) {
                 self.mark_contested(namespace, &resource, now + pause);
@@ -262,6 +270,9 @@ impl Controller {
     ) {
         let (secret_name, what) = match resource {
             ManagedResource::Secret(secret_name) => (secret_name, format!("Secret {secret_name}")),
+            ManagedResource::SecretForm(secret_name) => {
+                (secret_name, format!("Secret {secret_name} to the form of an earlier version"))
+            }
             ManagedResource::Entry { service_account, secret_name } => {
                 (secret_name, format!("the entry {secret_name} of ServiceAccount {service_account}"))
             }

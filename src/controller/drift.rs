@@ -2,7 +2,7 @@
 //!
 //! Pure. In go reverts with their times, out comes the pause before the resource is restored, none for at
 //! once. From the third revert within ten minutes on, the resource is contested: reported, and restored with
-//! increasing back-off.
+//! increasing back-off. Rewrites in the form of earlier versions have a higher allowance.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -11,11 +11,14 @@ use tokio::time::Instant;
 
 use super::backoff;
 use crate::object_name::{NamespaceName, SecretName};
+use crate::rotator::Difference;
 
 /// The time for which a revert counts.
 const WINDOW: Duration = Duration::from_mins(10);
 /// The reverts within that time that are restored at once.
 const IMMEDIATE_RESTORES: usize = 2;
+/// The same of the form of a Secret: a CronJob with an earlier version of `rotate` may write that every minute.
+const IMMEDIATE_RESTORES_OF_FORM: usize = 20;
 /// The first pause of a contested resource, as the back-off after this many failures: some seconds, in which
 /// an observer can see the other writer's change.
 const FIRST_PAUSE: usize = 3;
@@ -25,6 +28,8 @@ const FIRST_PAUSE: usize = 3;
 pub enum ManagedResource {
     /// The pull secret of that name.
     Secret(SecretName),
+    /// The form of that pull secret, with the same credentials.
+    SecretForm(SecretName),
     /// The entry of that pull secret in a ServiceAccount.
     Entry {
         /// The ServiceAccount.
@@ -32,6 +37,23 @@ pub enum ManagedResource {
         /// The pull secret.
         secret_name: SecretName,
     },
+}
+
+impl ManagedResource {
+    /// Returns the part of a pull secret that a write restored.
+    pub(super) fn from_difference(secret_name: &SecretName, difference: Difference) -> Self {
+        match difference {
+            Difference::Credentials | Difference::Metadata => Self::Secret(secret_name.clone()),
+            Difference::Form => Self::SecretForm(secret_name.clone()),
+        }
+    }
+
+    fn immediate_restores(&self) -> usize {
+        match self {
+            Self::Secret(_) | Self::Entry { .. } => IMMEDIATE_RESTORES,
+            Self::SecretForm(_) => IMMEDIATE_RESTORES_OF_FORM,
+        }
+    }
 }
 
 /// Reverts by namespace and resource, with their times.
@@ -52,7 +74,7 @@ impl DriftBackoff {
             times.pop_front();
         }
         times.push_back(now);
-        let excess = times.len().checked_sub(IMMEDIATE_RESTORES + 1)?;
+        let excess = times.len().checked_sub(resource.immediate_restores() + 1)?;
         // Only the reverts within the window are kept, so this number stays small.
         Some(backoff::after(u32::try_from(excess + FIRST_PAUSE).unwrap_or(u32::MAX), jitter))
     }
@@ -90,6 +112,20 @@ mod tests {
     #[test]
     fn occasional_reverts_are_restored_at_once() {
         check(&[0, 601, 1202, 1803], &[None, None, None, None]);
+    }
+
+    #[test]
+    fn form_of_earlier_versions_is_restored_more_often() {
+        let (now, mut drift) = (Instant::now(), DriftBackoff::default());
+        let form = ManagedResource::from_difference(&"regcred".into(), Difference::Form);
+        let mut pauses = (0..=IMMEDIATE_RESTORES_OF_FORM)
+            .map(|_| drift.on_reverted(&"web".into(), &form, now, 0.0).is_some());
+        assert!(pauses.by_ref().take(IMMEDIATE_RESTORES_OF_FORM).all(|is_pause| !is_pause));
+        assert_eq!(pauses.next(), Some(true), "a loop is a contest");
+        for difference in [Difference::Credentials, Difference::Metadata] {
+            let secret = ManagedResource::from_difference(&"regcred".into(), difference);
+            assert_eq!(secret, ManagedResource::Secret("regcred".into()));
+        }
     }
 
     #[test]

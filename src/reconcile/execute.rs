@@ -16,7 +16,7 @@ use crate::cluster::ownership::owned_secrets::OwnedSecrets;
 use crate::cluster::{Secret, ServiceAccount};
 use crate::metrics::{WriteKind, WriteOutcome};
 use crate::object_name::{NamespaceName, SecretName};
-use crate::patcher;
+use crate::patcher::{self, DesiredEntry};
 use crate::report::{NamespaceReport, ResultKind};
 use crate::rotator::{self, Decision, Difference, Outcome};
 
@@ -37,6 +37,9 @@ pub struct Applied {
     pub writes: Vec<(WriteKind, WriteOutcome)>,
     /// The part of the Secret that was changed; `None` where it was not written.
     pub difference: Option<Difference>,
+    /// The ServiceAccounts that regcred's record was in, and its entry was not: a list that is too long to be kept does
+    /// not show the revert before it is read.
+    pub restored_entries: Vec<(String, SecretName)>,
 }
 
 /// The state of an object that was written or was found to differ from the plan's.
@@ -60,6 +63,7 @@ impl Applied {
             is_read: false,
             writes: Vec::new(),
             difference: None,
+            restored_entries: Vec::new(),
         }
     }
 
@@ -101,6 +105,7 @@ pub async fn execute(client: &Client, plan: NamespacePlan) -> Applied {
         written: BTreeSet::new(),
         writes: Vec::new(),
         difference: None,
+        restored_entries: Vec::new(),
         is_read: false,
     };
     let mut reports = Vec::new();
@@ -114,7 +119,16 @@ pub async fn execute(client: &Client, plan: NamespacePlan) -> Applied {
         }
         reports.push((cluster_pull_secret, report));
     }
-    let NamespaceExecutor { secrets, service_accounts, written, writes, difference, is_read, .. } = executor;
+    let NamespaceExecutor {
+        secrets,
+        service_accounts,
+        written,
+        writes,
+        difference,
+        restored_entries,
+        is_read,
+        ..
+    } = executor;
     let secrets = secrets.into_iter().filter_map(|(name, now)| {
         let before = secrets_before.get(&name);
         let is_other = before != now.as_ref().map(secret_key).as_ref();
@@ -134,6 +148,7 @@ pub async fn execute(client: &Client, plan: NamespacePlan) -> Applied {
         reports,
         writes,
         difference,
+        restored_entries,
         is_read,
     }
 }
@@ -154,6 +169,7 @@ struct NamespaceExecutor<'a> {
     written: BTreeSet<SecretName>,
     writes: Vec<(WriteKind, WriteOutcome)>,
     difference: Option<Difference>,
+    restored_entries: Vec<(String, SecretName)>,
     is_read: bool,
 }
 
@@ -260,7 +276,11 @@ impl NamespaceExecutor<'_> {
         for EntryChange { service_account: name, desired } in entry_changes {
             let Some(slot) = self.service_accounts.get_mut(name) else { continue };
             let Some(observed) = slot else { continue };
+            let is_unseen = *desired == DesiredEntry::Present && observed.is_entry_unseen(&owner.secret_name);
             let outcome = patcher::apply(client, namespace, name, observed, owner, *desired).await;
+            if is_unseen && outcome == Ok(patcher::Outcome::Patched) {
+                self.restored_entries.push((name.clone(), owner.secret_name.clone()));
+            }
             match &outcome {
                 Ok(patcher::Outcome::Unchanged) => {}
                 Ok(patcher::Outcome::Gone) => *slot = None,

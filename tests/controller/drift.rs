@@ -143,3 +143,21 @@ async fn repeated_reverts_are_reported_and_retried_with_back_off() {
     assert!(delay < AT_ONCE, "it took {delay:?}");
     assert!(!controller.has_ended());
 }
+
+#[tokio::test]
+async fn revert_in_a_long_list_is_contested_too() {
+    let cluster = test_cluster("drift-long", 2).await;
+    let _controller = cluster.start_synced("one").await;
+    let (namespace, path) = ("drift-long-000", ACCOUNT.replace("NAMESPACE", "drift-long-000"));
+    // Of a list of this length, regcred keeps a part.
+    let long: Vec<_> = (0..200).map(|n| json!({"name": format!("a-long-name-{n}")})).collect();
+    until("the contest is reported", async || {
+        let references = cluster.references(namespace, "default").await;
+        if references.iter().any(|name| name == "regcred") {
+            cluster.kube.patch(&path, &json!({"imagePullSecrets": long})).await.expect("a patch");
+        }
+        let failures = cluster.status(cluster.name).await["failures"].as_array().cloned().unwrap_or_default();
+        failures.iter().any(|it| it["reason"] == "Contested" && it["namespace"] == namespace)
+    })
+    .await;
+}

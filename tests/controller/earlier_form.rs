@@ -116,3 +116,20 @@ async fn earlier_form_of_another_writer_is_no_contest() {
     });
     assert!(!is_contested.await, "the fourth rewrite is no contest either");
 }
+
+#[tokio::test]
+async fn earlier_form_in_a_loop_is_contested() {
+    let cluster = test_cluster("form-loop", 2).await;
+    let _controller = start(&cluster).await;
+    let namespace = "form-loop-000";
+    let good = cluster.secret(namespace).await.expect("a Secret");
+    until("the contest is reported", async || {
+        let secret = cluster.secret(namespace).await.expect("it is never deleted");
+        if docker_config_bytes(&secret) == docker_config_bytes(&good) {
+            write_earlier_form(&cluster, namespace).await;
+        }
+        let failures = cluster.status(cluster.name).await["failures"].as_array().cloned().unwrap_or_default();
+        failures.iter().any(|it| it["reason"] == "Contested" && it["namespace"] == namespace)
+    })
+    .await;
+}

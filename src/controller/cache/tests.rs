@@ -58,6 +58,7 @@ fn written() -> Applied {
         service_accounts: [("default".to_owned(), account)].into(),
         writes: Vec::new(),
         difference: None,
+        restored_entries: Vec::new(),
         is_read: false,
     }
 }
