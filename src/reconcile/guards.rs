@@ -75,14 +75,22 @@ fn nothing_selected(cluster_pull_secret: &ClusterPullSecret, cluster: &Cluster) 
     if cluster_pull_secret.selection.is_empty() || selected(cluster_pull_secret, cluster).next().is_some() {
         return None;
     }
-    let secrets =
-        cluster.namespaces.values().filter_map(|it| it.secrets.get(&cluster_pull_secret.secret_name));
-    let left = secrets.filter(|secret| secret.is_created_for(&cluster_pull_secret.name)).count();
+    let left = cluster.namespaces.values().filter(|it| has_leftovers(it, cluster_pull_secret)).count();
     let message = format!(
-        "the selection matches no namespace, but {left} still hold the Secret; nothing was removed. \
+        "the selection matches no namespace, but {left} still hold the Secret or its entry; nothing was removed. \
          Fix `namespaces`, or set `include: []` to remove the Secrets"
     );
     (left > 0).then_some(Problem { reason: AppliedReason::NothingSelected.into(), message })
+}
+
+/// Returns true if a namespace holds a Secret or an entry that names the ClusterPullSecret, proven or not: after an
+/// upgrade from a version without signatures, or the loss of the key, no Secret has a proof.
+fn has_leftovers(namespace: &Namespace, cluster_pull_secret: &ClusterPullSecret) -> bool {
+    let ClusterPullSecret { name, secret_name, .. } = cluster_pull_secret;
+    let secret = namespace.secrets.get(secret_name);
+    let mut entries = namespace.service_accounts.values().filter_map(|it| it.added.get(secret_name));
+    secret.is_some_and(|it| it.evidence.owner_or_label() == Some(name))
+        || entries.any(|added_for| added_for.as_ref() == Some(name))
 }
 
 fn unknown_service_accounts(cluster_pull_secret: &ClusterPullSecret, cluster: &Cluster) -> Option<Problem> {
@@ -107,6 +115,8 @@ fn unknown_service_accounts(cluster_pull_secret: &ClusterPullSecret, cluster: &C
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::Secret;
+    use crate::cluster::ownership::evidence::Evidence;
     use crate::manifest::selection::Patterns;
     use crate::manifest::status::reason::Reason;
     use crate::reconcile::fixture::{cluster, cluster_pull_secret, namespace, secret, service_account};
@@ -135,6 +145,20 @@ mod tests {
         typo.selection.include = Some(Patterns::compile(&["wbe".to_owned()]).expect("a pattern"));
         assert_eq!(reasons(&typo, &web()), [AppliedReason::NothingSelected.into()]);
         assert!(!Guards::new(&typo, &web()).can_prune);
+    }
+
+    #[test]
+    fn leftovers_without_a_proof_are_kept_from_a_typo() {
+        let mut typo = cluster_pull_secret("images", &["ghcr.io"]);
+        typo.selection.include = Some(Patterns::compile(&["wbe".to_owned()]).expect("a pattern"));
+        let holds = |label: &str, entries: &[&str]| {
+            let evidence = Evidence::Labelled(Some(label.to_owned()));
+            let secret = Secret { evidence, ..secret("1", &[("ghcr.io", "1", "pw")]) };
+            let web = namespace(Some(secret), service_account(entries, entries));
+            !Guards::new(&typo, &cluster(vec![("web", web)])).can_prune
+        };
+        assert!(holds("images", &[]) && holds("other", &["regcred"]));
+        assert!(!holds("other", &[]) && !holds("other", &["own"]));
     }
 
     #[test]

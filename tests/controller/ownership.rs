@@ -267,6 +267,32 @@ async fn forget_records(cluster: &TestCluster) {
 }
 
 #[tokio::test]
+async fn upgrade_with_an_empty_selection_removes_nothing() {
+    let cluster = test_cluster("owner-typo", 3).await;
+    let controller = cluster.start_synced("one").await;
+    cluster.until_idle().await;
+    assert_eq!(controller.terminate().await.0, Some(0));
+    // As under a version without signatures, whose guard held: the Secrets are there, and nothing is selected.
+    let unsigned = json!({"metadata": {"annotations": {OWNER: null}}});
+    for namespace in &cluster.namespaces {
+        cluster.kube.patch(&secret_path(namespace), &unsigned).await.expect("a patch");
+    }
+    forget_records(&cluster).await;
+    cluster
+        .patch_spec("owner-typo", json!({"namespaces": {"selector": null, "include": ["owner-tpyo-*"]}}))
+        .await;
+    let mark = cluster.mark();
+    let _next = cluster.controller().start().await;
+    until("the typo is reported", async || {
+        cluster.condition("owner-typo", "Applied").await == "False NothingSelected"
+    })
+    .await;
+    tokio::time::sleep(QUIET).await;
+    assert_eq!(cluster.writes_in_namespaces(mark).await, Vec::<String>::new());
+    assert_eq!(cluster.out_of_sync("one").await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn leftover_of_the_baseline_outside_the_selection_is_left_alone() {
     let cluster = test_cluster("owner-leftover", 2).await;
     let controller = cluster.start_synced("one").await;
