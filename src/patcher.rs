@@ -66,7 +66,8 @@ pub enum Outcome {
 /// Decides by the observed ServiceAccount.
 #[must_use]
 pub fn decide(observed: &ServiceAccount, owner: &Ownership, desired: DesiredEntry) -> Decision {
-    if observed.annotation == Annotation::Malformed {
+    // A tenant must not be able to hold the deletion of its pull secret: what cannot be read is removed with it.
+    if observed.annotation == Annotation::Malformed && desired != DesiredEntry::Dangling {
         return Decision::Malformed;
     }
     match desired {

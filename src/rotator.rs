@@ -239,8 +239,8 @@ pub async fn apply(
     }
 }
 
-/// Deletes a Secret of this ClusterPullSecret as observed. A Secret that was changed since is read again, and
-/// kept if it no longer belongs to this ClusterPullSecret, or if another writer replaced its credentials: that writer
+/// Deletes a Secret of this ClusterPullSecret as observed. A Secret that was changed since, or of which only the
+/// metadata was observed, is read again, and kept if it no longer belongs to this ClusterPullSecret, or if another writer replaced its credentials: that writer
 /// may know a later spec. Afterwards `observed` is the state in the cluster.
 pub async fn remove(
     client: &Client,
@@ -254,6 +254,10 @@ pub async fn remove(
     while let Some(secret) =
         observed.as_ref().filter(|secret| secret.is_created_for(&owner.cluster_pull_secret))
     {
+        if secret.body.is_none() {
+            *observed = read(client, namespace, Some(secret), owner).await?;
+            continue;
+        }
         if secret.versions != planned_for {
             return Err(Error::Changed("its credentials were replaced".into()));
         }

@@ -48,6 +48,17 @@ pub enum Annotation {
     Malformed,
 }
 
+impl Annotation {
+    /// Returns true if the object has the annotation, readable or not.
+    #[must_use]
+    pub fn is_present(self) -> bool {
+        match self {
+            Self::Absent | Self::Lost { is_present: false } => false,
+            Self::Present | Self::Lost { is_present: true } | Self::Malformed => true,
+        }
+    }
+}
+
 impl ServiceAccount {
     /// Sets the parts that come from the metadata.
     pub(super) fn set_metadata(
@@ -67,11 +78,10 @@ impl ServiceAccount {
     /// Takes over what was known to be regcred's, where the entry is still there and only its record is gone:
     /// another writer removed the annotation.
     pub fn keep_lost_annotation(&mut self, known: &Self) {
-        let is_present = match self.annotation {
-            Annotation::Malformed => return,
-            Annotation::Absent | Annotation::Lost { is_present: false } => false,
-            Annotation::Present | Annotation::Lost { is_present: true } => true,
-        };
+        if self.annotation == Annotation::Malformed {
+            return;
+        }
+        let is_present = self.annotation.is_present();
         for (name, added_for) in known.added.iter() {
             if !self.added.contains_key(name) && self.image_pull_secrets.contains(name) != Some(false) {
                 self.added.insert(name.clone(), added_for.clone());

@@ -59,8 +59,7 @@ impl EntryPatch {
         const ANNOTATIONS: &str = "/metadata/annotations";
         let path = format!("{ANNOTATIONS}/{}", ADDED.replace('/', "~1"));
         let added = render_added(&self.added);
-        let is_present =
-            matches!(observed.annotation, Annotation::Present | Annotation::Lost { is_present: true });
+        let is_present = observed.annotation.is_present();
         match added.is_empty() {
             true => is_present.then(|| json!({"op": "remove", "path": path})),
             false if observed.has_annotations => Some(json!({"op": "add", "path": path, "value": added})),

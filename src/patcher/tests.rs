@@ -262,6 +262,27 @@ fn annotation_never_grows_beyond_its_limit() {
     assert_eq!(decide(&malformed, &owner("regcred"), DesiredEntry::Present), Decision::Malformed);
 }
 
+#[test]
+fn long_annotation_of_a_deleted_secret_is_removed() {
+    let malformed = |list| ServiceAccount {
+        annotation: Annotation::Malformed,
+        has_annotations: true,
+        ..service_account(list, &[])
+    };
+    let observed = malformed(&["a", "regcred"]);
+    let decision = decide(&observed, &owner("regcred"), DesiredEntry::Dangling);
+    let Decision::Patch(patch) = decision else { panic!("{decision:?}") };
+    let expect = [
+        json!({"op": "test", "path": "/imagePullSecrets/1/name", "value": "regcred"}),
+        json!({"op": "remove", "path": "/imagePullSecrets/1"}),
+        json!({"op": "remove", "path": "/metadata/annotations/regcred.dev~1image-pull-secrets"}),
+    ];
+    assert_eq!(patch.operations(&observed, &"regcred".into()).split_off(1), expect);
+    assert_eq!(patched(&observed, DesiredEntry::Dangling), Some(service_account(&["a"], &[])));
+    let without_entry = decide(&malformed(&["a"]), &owner("regcred"), DesiredEntry::Dangling);
+    assert_eq!(without_entry, Decision::Unchanged);
+}
+
 #[tokio::test]
 async fn long_list_is_read_once_before_the_patch() {
     let names: Vec<_> = (0..2000).map(|n| format!("own-{n}")).collect();

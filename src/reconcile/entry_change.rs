@@ -71,15 +71,15 @@ pub(super) fn entries_to_remove(namespace: &Namespace, owner: &Ownership) -> Vec
 /// Returns true if the entry in a ServiceAccount was added for this ClusterPullSecret, and no other one needs
 /// the entry.
 fn is_own_entry(service_account: &ServiceAccount, namespace: &Namespace, owner: &Ownership) -> bool {
-    let has_secret = has_own_secret(namespace, owner);
     match service_account.added.get(&owner.secret_name) {
         Some(Some(added_for)) => {
             // Another ClusterPullSecret that has created the Secret since may need the entry.
             let secret = namespace.secrets.get(&owner.secret_name);
-            let has_owner = secret.is_some_and(|it| it.evidence.owner().is_some());
-            *added_for == owner.cluster_pull_secret && (has_secret || !has_owner)
+            let created_for = secret.and_then(|it| it.evidence.owner());
+            *added_for == owner.cluster_pull_secret
+                && created_for.is_none_or(|it| it == owner.cluster_pull_secret)
         }
-        Some(None) => has_secret,
+        Some(None) => has_own_secret(namespace, owner),
         None => false,
     }
 }

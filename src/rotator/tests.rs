@@ -252,6 +252,20 @@ async fn secret_that_became_foreign_is_not_deleted() {
 }
 
 #[tokio::test]
+async fn signed_secret_of_another_type_is_not_deleted() {
+    let mut opaque = shown("9");
+    opaque["type"] = json!("Opaque");
+    let (left, _) = play(vec![exchange(GET, 200, opaque)], async |client| {
+        let mut observed = Some(Secret { body: None, versions: None, ..ours() });
+        remove(&client, &"web".into(), &mut observed, &owner(Existing::Refuse)).await.expect("nothing to do");
+        observed
+    })
+    .await;
+    let left = left.expect("it stays");
+    assert!(left.evidence.owner() == Some("images") && !left.is_created_for("images"));
+}
+
+#[tokio::test]
 async fn missing_namespace_is_terminating() {
     let script = vec![refused(CREATE, 404, "NotFound")];
     let (outcome, _) = play(script, async |client| apply_to(client, None).await).await;

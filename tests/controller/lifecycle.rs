@@ -124,6 +124,26 @@ async fn deletion_prunes_targets_before_removing_the_finalizer() {
 }
 
 #[tokio::test]
+async fn deletion_is_not_held_by_a_long_annotation() {
+    let cluster = test_cluster("delete-long", 2).await;
+    let _controller = cluster.start_synced("one").await;
+    let account = "/api/v1/namespaces/delete-long-000/serviceaccounts/default";
+    let annotation = "regcred.dev/image-pull-secrets";
+    let long = json!({"metadata": {"annotations": {annotation: "x".repeat(1025), "own": "kept"}}});
+    cluster.kube.patch(account, &long).await.expect("a patch");
+    cluster.until_idle().await;
+    cluster.kube.delete(&format!("{CLUSTER_PULL_SECRETS}/delete-long")).await.expect("a deletion");
+    until("the ClusterPullSecret is gone", async || {
+        cluster.get_cluster_pull_secret("delete-long").await.is_none()
+    })
+    .await;
+    assert!(cluster.secrets().await.is_empty());
+    assert_eq!(cluster.references("delete-long-000", "default").await, Vec::<String>::new());
+    let account = cluster.kube.get(account).await.expect("a ServiceAccount");
+    assert_eq!(account["metadata"]["annotations"], json!({"own": "kept"}));
+}
+
+#[tokio::test]
 async fn deletion_with_retain_keeps_secrets_and_entries() {
     let cluster = test_cluster("retain", 2).await;
     let _controller = cluster.start_synced_with("one", "deletion", json!("Retain")).await;

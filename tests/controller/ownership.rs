@@ -122,6 +122,53 @@ async fn copy_in_another_namespace_is_never_removed() {
     assert!(cluster.secret("owner-copy-001").await.is_some(), "it is a tenant's");
 }
 
+/// Replaces the pull secret of a namespace by an `Opaque` Secret with the same marks, as a tenant may.
+async fn replace_by_opaque(cluster: &TestCluster, namespace: &str, marks: &Value) {
+    if cluster.secret(namespace).await.is_some() {
+        cluster.kube.delete(&secret_path(namespace)).await.expect("a deletion");
+    }
+    let opaque = json!({
+        "metadata": {"name": "regcred", "labels": marks["labels"], "annotations": marks["annotations"]},
+        "type": "Opaque",
+    });
+    cluster.kube.post(&format!("/api/v1/namespaces/{namespace}/secrets"), &opaque).await.expect("a Secret");
+}
+
+#[tokio::test]
+async fn signed_secret_of_another_type_holds_no_deletion() {
+    let cluster = test_cluster("owner-opaque", 3).await;
+    let controller = cluster.start_synced("one").await;
+    let mut marks = Vec::new();
+    for namespace in &cluster.namespaces {
+        marks.push(cluster.secret(namespace).await.expect("a Secret")["metadata"].clone());
+    }
+    cluster.select("owner-opaque-002", false).await;
+    until("the Secret is gone", async || cluster.secret("owner-opaque-002").await.is_none()).await;
+    cluster.until_idle().await;
+    let mark = cluster.mark();
+    // One namespace is selected, where the Secret is read; of the other one only the metadata is known.
+    controller.pause();
+    for n in [1, 2] {
+        replace_by_opaque(&cluster, cluster.namespace(n), &marks[n]).await;
+    }
+    controller.resume();
+    until("the other type is reported", async || {
+        cluster.condition("owner-opaque", "Applied").await == "False WrongType"
+    })
+    .await;
+    cluster.kube.delete(&format!("{CLUSTER_PULL_SECRETS}/owner-opaque")).await.expect("a deletion");
+    until("the ClusterPullSecret is gone", async || {
+        cluster.get_cluster_pull_secret("owner-opaque").await.is_none()
+    })
+    .await;
+    let mut left = cluster.secrets().await;
+    assert_eq!(left.remove("owner-opaque-000"), None);
+    assert!(left.len() == 2 && left.values().all(|it| it["type"] == "Opaque"), "{left:?}");
+    let mut deletions = cluster.writes(mark).await;
+    deletions.retain(|it| it.starts_with("delete secrets"));
+    assert_eq!(deletions, ["delete secrets owner-opaque-000/regcred 200"]);
+}
+
 #[tokio::test]
 async fn copy_is_taken_over_where_its_namespace_is_selected() {
     let cluster = test_cluster("owner-claim", 2).await;

@@ -5,7 +5,7 @@
 //! edit a Secret can set and remove them.
 
 use super::key::{OwnershipKey, Verified};
-use crate::cluster::Secret;
+use crate::cluster::{PULL_SECRET_TYPE, Secret};
 use crate::object_name::{NamespaceName, SecretName};
 
 /// The evidence for the ClusterPullSecret that a Secret was written for.
@@ -105,16 +105,19 @@ impl Secret {
         }
     }
 
-    /// Returns true if regcred wrote this Secret for that ClusterPullSecret.
+    /// Returns true if regcred wrote this Secret for that ClusterPullSecret. A signature is not bound to the UID: a
+    /// tenant may put it on a Secret of another type, which regcred neither writes nor may delete.
     #[must_use]
     pub fn is_created_for(&self, cluster_pull_secret: &str) -> bool {
-        self.evidence.owner() == Some(cluster_pull_secret)
+        let is_of_another_type = self.body.as_ref().is_some_and(|body| body.type_ != PULL_SECRET_TYPE);
+        self.evidence.owner() == Some(cluster_pull_secret) && !is_of_another_type
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::SecretBody;
 
     fn key(byte: u8) -> OwnershipKey {
         OwnershipKey::new("a", &[byte; 32], None)
@@ -176,6 +179,17 @@ mod tests {
             assess(marks(Some("images"), Some(signed("web"))), None, None).0,
             Evidence::Unverified(images())
         );
+    }
+
+    #[test]
+    fn signature_makes_no_secret_of_another_type_regcreds() {
+        let is_ours = |type_: Option<&str>| {
+            let body = type_.map(|it| SecretBody { type_: it.to_owned(), ..SecretBody::default() });
+            Secret { evidence: Evidence::Signed(images()), body, ..Secret::default() }
+                .is_created_for("images")
+        };
+        assert!(is_ours(Some(PULL_SECRET_TYPE)) && is_ours(None), "the type is not known yet");
+        assert!(!is_ours(Some("Opaque")));
     }
 
     #[test]
