@@ -21,6 +21,7 @@ pub mod object_state;
 pub mod queue;
 pub mod reconciliation;
 
+mod dependents;
 mod dispatch;
 mod events;
 mod forward;

@@ -11,6 +11,7 @@ use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::dependents::Dependents;
 use super::object_state::{ObjectState, PUBLISH_EVERY};
 use super::timers::Timer;
 use super::{Controller, TaskResult, backoff, status};
@@ -26,6 +27,9 @@ use crate::reconcile::target;
 
 /// The finalizer that keeps a ClusterPullSecret until its Secrets are removed.
 const FINALIZER: &str = "regcred.dev/cleanup";
+
+/// The namespaces that a log line names.
+const MAX_NAMED: usize = 10;
 
 /// One patch of a ClusterPullSecret.
 #[derive(Debug)]
@@ -84,6 +88,9 @@ impl Controller {
     }
 
     fn start_patch(&mut self, name: String, patch: ObjectPatch, object: &LiveObject) {
+        if matches!(patch, ObjectPatch::RemoveFinalizer) {
+            self.report_dependents(&name, &object.uid);
+        }
         let (client, body) = (self.context.client.clone(), patch.body(object));
         self.tasks.spawn_write(async move {
             let result = send(client, &name, &patch, body).await;
@@ -120,11 +127,10 @@ impl Controller {
         let invalid = self.invalid.get(name)?;
         let object = &invalid.object;
         // A file takes over the Secrets of the same name; those of other names have to be removed first.
-        let is_taken_over = self
-            .objects
-            .get(name)
-            .is_some_and(|file| object.secret_names.iter().all(|it| *it == file.manifest.secret_name));
-        let is_free = is_taken_over && !self.has_owned_secrets(&object.uid);
+        let is_free = self.objects.get(name).is_some_and(|file| {
+            object.secret_names.iter().all(|it| *it == file.manifest.secret_name)
+                && self.dependents(&file.manifest, &object.uid).awaited.is_empty()
+        });
         if object.deleting && has_finalizer(object) && is_free {
             return Some(ObjectPatch::RemoveFinalizer);
         }
@@ -140,8 +146,8 @@ impl Controller {
         }
         match (&manifest.object, manifest.deletion) {
             (None, _) => true,
-            // The garbage collector must find nothing to remove.
-            (Some(object), Deletion::Retain) => !self.has_owned_secrets(&object.uid),
+            // The garbage collector must find nothing of regcred's to remove.
+            (Some(object), Deletion::Retain) => self.dependents(manifest, &object.uid).awaited.is_empty(),
             (Some(_), Deletion::Delete) => {
                 let guards = Guards::new(manifest, &self.cache.cluster);
                 let mut namespaces = self.cache.cluster.namespaces.iter();
@@ -160,12 +166,26 @@ impl Controller {
             || (matches!(error, Some(Error::Forbidden(_))) && manifest.is_deleting_secrets() && !is_recorded)
     }
 
-    /// Returns true if the garbage collector would remove a Secret together with the object of this UID: the
-    /// baseline made its ClusterPullSecrets owners.
-    fn has_owned_secrets(&self, uid: &str) -> bool {
-        let namespaces = self.cache.cluster.namespaces.values().filter(|it| !it.terminating);
-        let mut owners = namespaces.flat_map(|it| it.secrets.values()).flat_map(|it| &it.owners);
-        owners.any(|owner| owner.uid == uid)
+    /// Returns the Secrets that the garbage collector would remove together with the object of this UID.
+    fn dependents(&self, manifest: &ClusterPullSecret, uid: &str) -> Dependents<'_> {
+        Dependents::new(manifest, uid, &self.claims, &self.cache.cluster)
+    }
+
+    /// Logs the Secrets that the garbage collector removes although regcred leaves them alone.
+    fn report_dependents(&self, name: &str, uid: &str) {
+        let Some(state) = self.objects.get(name) else { return };
+        let left_alone = self.dependents(&state.manifest, uid).left_alone;
+        if left_alone.is_empty() {
+            return;
+        }
+        let count = left_alone.len();
+        let first: Vec<_> = left_alone.into_iter().take(MAX_NAMED).map(|it| it.as_str()).collect();
+        warn!(
+            cluster_pull_secret = name,
+            count,
+            namespaces = first.join(", "),
+            "Secrets that regcred does not manage name the deleted ClusterPullSecret as their owner: the garbage collector removes them"
+        );
     }
 
     /// Returns true if the Secrets of this name were listed, so that one that is not cached does not exist.

@@ -231,6 +231,37 @@ async fn successor_takes_over_retained_secrets() {
 }
 
 #[tokio::test]
+async fn copy_with_an_owner_holds_no_retained_deletion() {
+    let cluster = test_cluster("owner-held", 3).await;
+    let controller = cluster.start_synced_with("one", "deletion", json!("Retain")).await;
+    cluster.select("owner-held-002", false).await;
+    until("the Secret is gone", async || cluster.secret("owner-held-002").await.is_none()).await;
+    let object = cluster.get_cluster_pull_secret("owner-held").await.expect("it is there");
+    let owner = json!([{
+        "apiVersion": "regcred.dev/v1alpha1", "kind": "ClusterPullSecret", "name": "owner-held",
+        "uid": object["metadata"]["uid"],
+    }]);
+    let mut copy = copy_of(&cluster.secret("owner-held-000").await.expect("a Secret"));
+    copy["metadata"]["ownerReferences"] = owner;
+    cluster.kube.post("/api/v1/namespaces/owner-held-002/secrets", &copy).await.expect("a copy");
+    cluster.until_idle().await;
+    cluster.kube.delete(&format!("{CLUSTER_PULL_SECRETS}/owner-held")).await.expect("a deletion");
+    controller.resume();
+    until("the ClusterPullSecret is gone", async || {
+        cluster.get_cluster_pull_secret("owner-held").await.is_none()
+    })
+    .await;
+    for namespace in ["owner-held-000", "owner-held-001"] {
+        assert!(cluster.secret(namespace).await.is_some(), "{namespace} is retained");
+    }
+    let lines = controller.lines();
+    let warnings =
+        lines.iter().filter(|line| line.to_string().contains("the garbage collector removes them"));
+    let named: Vec<_> = warnings.map(|line| line["namespaces"].clone()).collect();
+    assert_eq!(named, ["owner-held-002"]);
+}
+
+#[tokio::test]
 async fn restore_from_a_backup_removes_nothing() {
     let cluster = test_cluster("owner-restore", 3).await;
     let controller = cluster.start_synced("one").await;

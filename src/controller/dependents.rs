@@ -1,0 +1,194 @@
+//! The Secrets that the garbage collector removes together with a ClusterPullSecret.
+//!
+//! Pure. Earlier versions made a ClusterPullSecret the owner of its Secrets. In go the claims and the cached cluster,
+//! out come the Secrets that still have such an owner reference. The ClusterPullSecret waits for those that regcred
+//! is going to write or to remove; a tenant must not be able to hold it by any other.
+
+use crate::cluster::ownership::evidence::Evidence;
+use crate::cluster::ownership::refers_to;
+use crate::cluster::{Cluster, Namespace, PULL_SECRET_TYPE, Secret};
+use crate::manifest::cluster_pull_secret::ClusterPullSecret;
+use crate::manifest::status::reason::ReadyReason;
+use crate::object_name::{NamespaceName, SecretName};
+use crate::reconcile::claims::{Claim, Claims};
+use crate::reconcile::guards::Guards;
+
+/// The Secrets with an owner reference to one ClusterPullSecret.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Dependents<'a> {
+    /// The namespaces with one that regcred is going to write, without the owner reference, or to remove.
+    pub(super) awaited: Vec<&'a NamespaceName>,
+    /// The namespaces with one that regcred leaves alone, such as a copy.
+    pub(super) left_alone: Vec<&'a NamespaceName>,
+}
+
+impl<'a> Dependents<'a> {
+    /// Finds the Secrets with an owner reference to the object of this UID, whose spec is `manifest`.
+    #[must_use]
+    pub(super) fn new(
+        manifest: &ClusterPullSecret,
+        uid: &str,
+        claims: &Claims,
+        cluster: &'a Cluster,
+    ) -> Self {
+        let mut dependents = Self::default();
+        let mut guards = None;
+        for (namespace_name, namespace) in cluster.namespaces.iter().filter(|(_, it)| !it.terminating) {
+            let owned = namespace.secrets.iter().filter(|(_, it)| refers_to(&it.owners, uid));
+            for (secret_name, secret) in owned {
+                let guards = guards.get_or_insert_with(|| Guards::new(manifest, cluster));
+                let is_awaited = can_write(secret)
+                    && (is_claimed(claims, secret_name, secret, namespace_name, namespace)
+                        || is_own(manifest, secret_name, secret, guards));
+                let namespaces =
+                    if is_awaited { &mut dependents.awaited } else { &mut dependents.left_alone };
+                namespaces.push(namespace_name);
+            }
+        }
+        dependents
+    }
+}
+
+/// Returns true unless every write of the Secret would be refused, whatever its content.
+fn can_write(secret: &Secret) -> bool {
+    secret.evidence != Evidence::Foreign
+        && secret.body.as_ref().is_none_or(|body| body.type_ == PULL_SECRET_TYPE && !body.immutable)
+}
+
+/// Returns true if a ClusterPullSecret that is reconciled holds the Secret, and may take it over.
+fn is_claimed(
+    claims: &Claims,
+    secret_name: &SecretName,
+    secret: &Secret,
+    namespace_name: &NamespaceName,
+    namespace: &Namespace,
+) -> bool {
+    claims.holder(secret_name, namespace_name, namespace).is_some_and(|holder| {
+        let is_free = || {
+            let claim = claims.claim(holder, namespace_name, namespace);
+            matches!(claim, Claim::Ours { take_over_from: Some(_) })
+        };
+        let created_for = secret.evidence.owner();
+        holder.inactive_reason() != Some(ReadyReason::Suspended)
+            && (created_for.is_none_or(|it| it == holder.name) || is_free())
+    })
+}
+
+/// Returns true if the Secret is going to be pruned, or would be without the guard against an empty selection, which
+/// protects Secrets without a proof, too.
+fn is_own(manifest: &ClusterPullSecret, secret_name: &SecretName, secret: &Secret, guards: &Guards) -> bool {
+    let owner = if guards.can_prune { secret.evidence.owner() } else { secret.evidence.owner_or_label() };
+    owner == Some(&manifest.name) && manifest.secret_names().any(|it| it == secret_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+    use super::*;
+    use crate::cluster::{SecretBody, ServiceAccount};
+    use crate::manifest::selection::Patterns;
+    use crate::manifest::{API_VERSION, CLUSTER_PULL_SECRET};
+    use crate::reconcile::claims::Others;
+    use crate::reconcile::fixture::{cluster, cluster_pull_secret, namespace, secret};
+
+    /// A Secret with an owner reference to the object of the UID `u`.
+    fn owned(evidence: Evidence) -> Secret {
+        let reference = OwnerReference {
+            api_version: API_VERSION.into(),
+            kind: CLUSTER_PULL_SECRET.into(),
+            uid: "u".into(),
+            ..OwnerReference::default()
+        };
+        Secret { owners: vec![reference], evidence, ..secret("5", &[("ghcr.io", "1", "pw")]) }
+    }
+
+    fn signed() -> Secret {
+        owned(Evidence::Signed("images".into()))
+    }
+
+    fn labelled() -> Secret {
+        owned(Evidence::Labelled(Some("images".into())))
+    }
+
+    fn with_body(secret: Secret, type_: &str, immutable: bool) -> Secret {
+        Secret {
+            body: Some(SecretBody { type_: type_.into(), immutable, ..SecretBody::default() }),
+            ..secret
+        }
+    }
+
+    /// One that selects the namespaces of this pattern.
+    fn selecting(name: &str, pattern: &str) -> ClusterPullSecret {
+        let mut manifest = cluster_pull_secret(name, &["ghcr.io"]);
+        manifest.selection.include = Some(Patterns::compile(&[pattern.to_owned()]).expect("a pattern"));
+        manifest
+    }
+
+    /// Returns true if `images` waits for a Secret in `web`, beside a namespace `other` without one; `None` where
+    /// the Secret is no dependent.
+    fn is_awaited(all: &[ClusterPullSecret], secret: Secret) -> Option<bool> {
+        let web = namespace(Some(secret), ServiceAccount::default());
+        let cluster = cluster(vec![("other", namespace(None, ServiceAccount::default())), ("web", web)]);
+        let manifests: Vec<_> = all.iter().cloned().map(Arc::new).collect();
+        let claims = Claims::new(&manifests, Others::default());
+        let Dependents { awaited, left_alone } = Dependents::new(&all[0], "u", &claims, &cluster);
+        match (awaited.len(), left_alone.len()) {
+            (1, 0) => Some(true),
+            (0, 1) => Some(false),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn secret_that_is_going_to_be_written_is_awaited() {
+        let images = [selecting("images", "web")];
+        for secret in [signed(), labelled(), Secret { body: None, ..labelled() }] {
+            assert_eq!(is_awaited(&images, secret.clone()), Some(true), "{secret:?}");
+        }
+        // It is taken over by another one.
+        let successor = [selecting("images", "other"), selecting("successor", "web")];
+        assert_eq!(is_awaited(&successor, labelled()), Some(true));
+        assert_eq!(is_awaited(&successor, signed()), Some(true));
+    }
+
+    #[test]
+    fn secret_whose_write_is_refused_is_not_awaited() {
+        let images = [selecting("images", "web")];
+        for secret in [
+            owned(Evidence::Foreign),
+            owned(Evidence::Signed("unknown".into())),
+            with_body(signed(), "Opaque", false),
+            with_body(signed(), PULL_SECRET_TYPE, true),
+        ] {
+            assert_eq!(is_awaited(&images, secret.clone()), Some(false), "{secret:?}");
+        }
+        let suspended = ClusterPullSecret { suspend: true, ..selecting("suspended", "web") };
+        assert_eq!(is_awaited(&[selecting("images", "other"), suspended], labelled()), Some(false));
+    }
+
+    #[test]
+    fn copy_outside_the_selection_is_not_awaited() {
+        let elsewhere = [selecting("images", "other")];
+        assert_eq!(is_awaited(&elsewhere, labelled()), Some(false));
+        assert_eq!(is_awaited(&elsewhere, signed()), Some(true), "it is going to be pruned");
+        let nowhere = [selecting("images", "typo")];
+        assert_eq!(is_awaited(&nowhere, labelled()), Some(true), "it may be everything there is");
+    }
+
+    #[test]
+    fn reference_to_another_object_is_no_dependency() {
+        let images = [selecting("images", "web")];
+        for change in [
+            |it: &mut OwnerReference| it.uid = "other".into(),
+            |it: &mut OwnerReference| it.kind = "ConfigMap".into(),
+            |it: &mut OwnerReference| it.api_version = "v1".into(),
+        ] {
+            let mut secret = signed();
+            change(&mut secret.owners[0]);
+            assert_eq!(is_awaited(&images, secret), None);
+        }
+    }
+}
