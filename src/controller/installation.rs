@@ -274,8 +274,15 @@ impl Controller {
             self.context.health.metrics.wrote(WriteKind::LastGood, outcome);
         }
         let Some(installation) = &mut self.cache.installation else { return };
+        let has_conflict = writes.iter().any(|write| matches!(write, ShardWrite::Conflict(_)));
         for problem in installation.finish_save(writes) {
             warn!("{problem}");
+        }
+        if has_conflict {
+            // Another process, such as `regcred rotate`, may have recorded a later value.
+            let desired_secrets = self.objects.values_mut().filter_map(|state| state.desired_secret.as_mut());
+            desired_secrets.for_each(|it| it.refresh_last_good(installation.values()));
+            self.has_stale_claims = true;
         }
         let left_out: BTreeSet<String> = installation.left_out().into_iter().map(str::to_owned).collect();
         self.context.health.metrics.set_not_recorded(left_out.len());

@@ -2,6 +2,7 @@
 
 use k8s_openapi::ByteString;
 
+use super::api::ShardWrite;
 use super::*;
 use crate::reconcile::fixture::{host_key, registry};
 
@@ -132,6 +133,28 @@ fn shard_of_another_writer_adds_what_is_not_known() {
         secrecy::ExposeSecret::expose_secret(&value.config.auths[&host_key("ghcr.io")].password),
         "newer"
     );
+}
+
+#[test]
+fn later_value_of_another_writer_survives_a_conflict() {
+    let record = |installation: &mut Installation, version: &str, password: &str| {
+        let credential =
+            crate::credential::Credential { username: "robot".into(), password: password.into() };
+        let config = DockerConfig { auths: [(host_key("ghcr.io"), credential)].into() };
+        installation.record_value("images", &registry("ghcr.io"), &version.into(), &config);
+    };
+    let (mut installation, mut other) = (empty(), empty());
+    record(&mut installation, "7", "one");
+    record(&mut other, "8", "two");
+    let index = installation.take_pending()[0].index;
+    let content = Shard::decode(&other.take_pending()[0].encoded.data);
+    let stored = StoredShard { index, resource_version: Some("9".to_owned()), content };
+    assert!(installation.finish_save(vec![ShardWrite::Conflict(stored)]).is_empty());
+    let pending = installation.take_pending();
+    assert_eq!(pending[0].resource_version.as_deref(), Some("9"));
+    let written = Shard::decode(&pending[0].encoded.data).expect("a shard");
+    let versions: Vec<_> = written.values.iter().map(|(_, value)| value.version.to_string()).collect();
+    assert_eq!(versions, ["8"]);
 }
 
 #[test]

@@ -270,3 +270,42 @@ async fn rotated_key_signs_every_secret_again() {
     let done = json!({"data": {"previousKey": null}});
     cluster.kube.patch(&path, &done).await.expect("a patch");
 }
+
+#[tokio::test]
+async fn value_recorded_by_rotate_survives_the_next_save() {
+    const ONE_SHARD: [&str; 2] = ["--last-good-shards", "1"];
+    let mut cluster = test_cluster("good-later", 1).await;
+    cluster.put_password("one").await;
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
+    let controller = cluster.controller().args(&ONE_SHARD).start().await;
+    cluster.until_synced("one").await;
+    cluster.until_idle().await;
+    // An operator rotates, and the controller cannot read the store from now on.
+    controller.pause();
+    cluster.put_password("two").await;
+    let config = cluster.write(&[&cluster.config("")]);
+    let run = cluster.rotate(&config, &["--namespace", NAMESPACE, ONE_SHARD[0], ONE_SHARD[1]]).await;
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    cluster.vault.seal().await.expect("Vault can be sealed");
+    let mark = cluster.mark();
+    controller.resume();
+    cluster.request_rotation(cluster.name).await;
+    until("the store is reported", async || {
+        cluster.condition("good-later", "Fetched").await.starts_with("False")
+    })
+    .await;
+    // The record of this namespace is saved into the shard that the operator's run has written.
+    cluster.add_namespace("good-later-early").await;
+    until("the shard is saved", async || {
+        cluster.own_writes(mark).await.iter().any(|it| it.ends_with("regcred-last-good-0 200"))
+    })
+    .await;
+    cluster.add_namespace("good-later-late").await;
+    until("the new namespace has the later value", async || {
+        let passwords = cluster.passwords("good-later-late").await;
+        passwords.get("ghcr.io").is_some_and(|password| password == "two")
+    })
+    .await;
+    cluster.vault.unseal().await.expect("Vault can be unsealed");
+    cluster.until_synced("two").await;
+}
