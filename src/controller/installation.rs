@@ -56,6 +56,8 @@ pub(super) struct InstallationSync {
     is_logged: bool,
     /// The time of the first change that is not saved.
     changed_at: Option<Instant>,
+    /// True if ClusterPullSecrets may be gone whose values are still recorded.
+    pub(super) may_have_unused_values: bool,
     /// None is saved before this instant.
     not_before: Option<Instant>,
     /// Saves that failed in a row.
@@ -207,6 +209,7 @@ impl Controller {
 
     /// Saves what has changed once no write is queued; rotated values, and everything at shutdown, at once.
     pub(super) fn start_save(&mut self, now: Instant, is_last: bool) {
+        self.forget_values_of_deleted();
         let sync = &mut self.installation_sync;
         let Some(installation) = self.cache.installation.as_mut().filter(|_| self.is_leading) else { return };
         if !sync.is_known || sync.in_flight.is_some() || !installation.has_changes() {
@@ -236,6 +239,18 @@ impl Controller {
         let (client, own) = (self.context.client.clone(), self.context.own_namespace.clone());
         self.tasks
             .spawn_write(async move { TaskResult::InstallationSaved(own.save(&client, pending).await) });
+    }
+
+    /// Forgets the values of ClusterPullSecrets that are gone: no password outlives its ClusterPullSecret.
+    fn forget_values_of_deleted(&mut self) {
+        let sync = &mut self.installation_sync;
+        if !sync.has_listed_objects || !std::mem::take(&mut sync.may_have_unused_values) {
+            return;
+        }
+        let Self { cache, objects, invalid, .. } = self;
+        let Some(installation) = &mut cache.installation else { return };
+        let is_known = |name: &str| objects.contains_key(name) || invalid.contains_key(name);
+        installation.retain(|id| is_known(&id.cluster_pull_secret), |_, _| true);
     }
 
     /// Forgets what belongs to nothing that exists: a ClusterPullSecret that is gone owns nothing.

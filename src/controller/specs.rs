@@ -167,6 +167,7 @@ impl Controller {
         if !std::mem::take(&mut self.has_stale_claims) {
             return;
         }
+        self.installation_sync.may_have_unused_values = true;
         let mut manifests: Vec<_> = self.objects.values().map(|state| Arc::clone(&state.manifest)).collect();
         sort_by_age(&mut manifests);
         self.claims = Claims::new(&manifests, Others::Invalid(self.invalid.keys().cloned().collect()));

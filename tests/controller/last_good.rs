@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{NAMESPACE, SECOND_SECRET, TestCluster, is_true_within, until, until_within};
+use harness::{CLUSTER_PULL_SECRETS, NAMESPACE, SECOND_SECRET, TestCluster, is_true_within, until, until_within};
 use serde_json::{Value, json};
 
 use crate::cluster::{QUIET, test_cluster};
@@ -308,4 +308,40 @@ async fn value_recorded_by_rotate_survives_the_next_save() {
     .await;
     cluster.vault.unseal().await.expect("Vault can be unsealed");
     cluster.until_synced("two").await;
+}
+
+/// Waits until a shard holds a value, or none does: the encoding of an empty list has 8 characters, and a value more
+/// than a hundred.
+async fn until_values_are_stored(cluster: &TestCluster, expect: bool) {
+    until("the values are stored or gone", async || {
+        let shards = shards(cluster).await;
+        let values = shards.iter().filter_map(|it| it["data"]["values"].as_str());
+        values.into_iter().any(|it| it.len() > 20) == expect
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn value_is_forgotten_with_its_retained_object() {
+    let cluster = test_cluster("good-retain", 1).await;
+    let _controller = cluster.start_synced_with("one", "deletion", json!("Retain")).await;
+    until_values_are_stored(&cluster, true).await;
+    cluster.until_idle().await;
+    cluster.kube.delete(&format!("{CLUSTER_PULL_SECRETS}/good-retain")).await.expect("a deletion");
+    until_values_are_stored(&cluster, false).await;
+    assert_eq!(cluster.out_of_sync("one").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn value_of_an_object_deleted_while_stopped_is_forgotten() {
+    let cluster = test_cluster("good-dropped", 1).await;
+    let controller = cluster.start_synced("one").await;
+    until_values_are_stored(&cluster, true).await;
+    cluster.until_idle().await;
+    controller.kill().await;
+    let path = format!("{CLUSTER_PULL_SECRETS}/good-dropped");
+    cluster.kube.patch(&path, &json!({"metadata": {"finalizers": null}})).await.expect("a patch");
+    cluster.kube.delete(&path).await.expect("a deletion");
+    let _next = cluster.controller().start().await;
+    until_values_are_stored(&cluster, false).await;
 }
