@@ -249,13 +249,18 @@ pub async fn remove(
     owner: &Ownership,
 ) -> Result<(), Error> {
     let secrets = Api::<core::Secret>::namespaced(client.clone(), namespace);
-    let planned_for = observed.as_ref().and_then(|secret| secret.versions.clone());
+    let mut planned_for = observed.as_ref().and_then(|secret| secret.versions.clone());
     let mut backoff = conflict_backoff();
     while let Some(secret) =
         observed.as_ref().filter(|secret| secret.is_created_for(&owner.cluster_pull_secret))
     {
         if secret.body.is_none() {
-            *observed = read(client, namespace, Some(secret), owner).await?;
+            let current = read(client, namespace, Some(secret), owner).await?;
+            let unchanged = current.as_ref().filter(|it| it.resource_version == secret.resource_version);
+            if let Some(unchanged) = unchanged {
+                planned_for.clone_from(&unchanged.versions);
+            }
+            *observed = current;
             continue;
         }
         if secret.versions != planned_for {

@@ -67,11 +67,6 @@ impl Ownership {
     }
 }
 
-/// Returns true if an owner reference names the ClusterPullSecret of this UID.
-pub(crate) fn refers_to(observed: &[OwnerReference], uid: &str) -> bool {
-    observed.iter().any(|it| it.uid == uid)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@ use super::*;
 use crate::cluster::ownership::evidence::Marks;
 use crate::cluster::ownership::key::OwnershipKey;
 use crate::cluster::script::{conflict, exchange, play, refused};
-use crate::cluster::{CLUSTER_PULL_SECRET_LABEL, FIELD_MANAGER, MANAGED_BY, OWNER};
+use crate::cluster::{CLUSTER_PULL_SECRET_LABEL, FIELD_MANAGER, MANAGED_BY, OWNER, VERSIONS};
 use crate::credential::StoreKey;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -263,6 +263,23 @@ async fn signed_secret_of_another_type_is_not_deleted() {
     .await;
     let left = left.expect("it stays");
     assert!(left.evidence.owner() == Some("images") && !left.is_created_for("images"));
+}
+
+#[tokio::test]
+async fn secret_known_by_metadata_is_read_before_its_deletion() {
+    const DELETE: &str = "DELETE /api/v1/namespaces/web/secrets/regcred?";
+    // The same object as observed, with what was not kept of it.
+    let mut current = shown("5");
+    current["metadata"]["annotations"] = json!({VERSIONS: "ghcr.io=vault:2"});
+    let deleted = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
+    let script = vec![exchange(GET, 200, current), exchange(DELETE, 200, deleted)];
+    let (left, _) = play(script, async |client| {
+        let mut observed = Some(Secret { body: None, versions: None, ..ours() });
+        remove(&client, &"web".into(), &mut observed, &owner(Existing::Refuse)).await.expect("a deletion");
+        observed
+    })
+    .await;
+    assert!(left.is_none(), "{left:?}");
 }
 
 #[tokio::test]
