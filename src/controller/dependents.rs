@@ -5,10 +5,10 @@
 //! is going to write or to remove; a tenant must not be able to hold it by any other.
 
 use crate::cluster::ownership::evidence::Evidence;
-use crate::cluster::ownership::refers_to;
 use crate::cluster::{Cluster, Namespace, PULL_SECRET_TYPE, Secret};
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::status::reason::ReadyReason;
+use crate::manifest::{API_VERSION, CLUSTER_PULL_SECRET};
 use crate::object_name::{NamespaceName, SecretName};
 use crate::reconcile::claims::{Claim, Claims};
 use crate::reconcile::guards::Guards;
@@ -23,7 +23,7 @@ pub(super) struct Dependents<'a> {
 }
 
 impl<'a> Dependents<'a> {
-    /// Finds the Secrets with an owner reference to the object of this UID, whose spec is `manifest`.
+    /// Finds the Secrets with an owner reference to the object of this UID and spec.
     #[must_use]
     pub(super) fn new(
         manifest: &ClusterPullSecret,
@@ -34,7 +34,7 @@ impl<'a> Dependents<'a> {
         let mut dependents = Self::default();
         let mut guards = None;
         for (namespace_name, namespace) in cluster.namespaces.iter().filter(|(_, it)| !it.terminating) {
-            let owned = namespace.secrets.iter().filter(|(_, it)| refers_to(&it.owners, uid));
+            let owned = namespace.secrets.iter().filter(|(_, it)| is_owned_by(it, uid));
             for (secret_name, secret) in owned {
                 let guards = guards.get_or_insert_with(|| Guards::new(manifest, cluster));
                 let is_awaited = can_write(secret)
@@ -47,6 +47,12 @@ impl<'a> Dependents<'a> {
         }
         dependents
     }
+}
+
+/// Returns true if the Secret has an owner reference to the ClusterPullSecret of this UID, which a write removes.
+fn is_owned_by(secret: &Secret, uid: &str) -> bool {
+    let mut owners = secret.owners.iter();
+    owners.any(|it| it.kind == CLUSTER_PULL_SECRET && it.api_version == API_VERSION && it.uid == uid)
 }
 
 /// Returns true unless every write of the Secret would be refused, whatever its content.
@@ -64,13 +70,13 @@ fn is_claimed(
     namespace: &Namespace,
 ) -> bool {
     claims.holder(secret_name, namespace_name, namespace).is_some_and(|holder| {
-        let is_free = || {
-            let claim = claims.claim(holder, namespace_name, namespace);
-            matches!(claim, Claim::Ours { take_over_from: Some(_) })
-        };
         let created_for = secret.evidence.owner();
         holder.inactive_reason() != Some(ReadyReason::Suspended)
-            && (created_for.is_none_or(|it| it == holder.name) || is_free())
+            && (created_for.is_none_or(|it| it == holder.name)
+                || matches!(
+                    claims.claim(holder, namespace_name, namespace),
+                    Claim::Ours { take_over_from: Some(_) }
+                ))
     })
 }
 
@@ -90,7 +96,6 @@ mod tests {
     use super::*;
     use crate::cluster::{SecretBody, ServiceAccount};
     use crate::manifest::selection::Patterns;
-    use crate::manifest::{API_VERSION, CLUSTER_PULL_SECRET};
     use crate::reconcile::claims::Others;
     use crate::reconcile::fixture::{cluster, cluster_pull_secret, namespace, secret};
 
@@ -127,8 +132,8 @@ mod tests {
         manifest
     }
 
-    /// Returns true if `images` waits for a Secret in `web`, beside a namespace `other` without one; `None` where
-    /// the Secret is no dependent.
+    /// Returns true if the first waits for a Secret in `web`; `None` where the Secret is no dependent. The namespace
+    /// `other` has none.
     fn is_awaited(all: &[ClusterPullSecret], secret: Secret) -> Option<bool> {
         let web = namespace(Some(secret), ServiceAccount::default());
         let cluster = cluster(vec![("other", namespace(None, ServiceAccount::default())), ("web", web)]);

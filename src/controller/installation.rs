@@ -56,7 +56,7 @@ pub(super) struct InstallationSync {
     is_logged: bool,
     /// The time of the first change that is not saved.
     changed_at: Option<Instant>,
-    /// True if ClusterPullSecrets may be gone whose values are still recorded.
+    /// True if values of ClusterPullSecrets that are gone may be recorded.
     pub(super) may_have_unused_values: bool,
     /// None is saved before this instant.
     not_before: Option<Instant>,
@@ -249,8 +249,12 @@ impl Controller {
         }
         let Self { cache, objects, invalid, .. } = self;
         let Some(installation) = &mut cache.installation else { return };
-        let is_known = |name: &str| objects.contains_key(name) || invalid.contains_key(name);
-        installation.retain(|id| is_known(&id.cluster_pull_secret), |_, _| true);
+        installation.retain(
+            |ValueId { cluster_pull_secret: name, .. }| {
+                objects.contains_key(name) || invalid.contains_key(name)
+            },
+            |_, _| true,
+        );
     }
 
     /// Forgets what belongs to nothing that exists: a ClusterPullSecret that is gone owns nothing.

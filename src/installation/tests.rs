@@ -135,17 +135,18 @@ fn shard_of_another_writer_adds_what_is_not_known() {
     );
 }
 
+/// Records a value with a password that is the version.
+fn record_version(installation: &mut Installation, version: &str) {
+    let credential = crate::credential::Credential { username: "robot".into(), password: version.into() };
+    let config = DockerConfig { auths: [(host_key("ghcr.io"), credential)].into() };
+    installation.record_value("images", &registry("ghcr.io"), &version.into(), &config);
+}
+
 #[test]
 fn later_value_of_another_writer_survives_a_conflict() {
-    let record = |installation: &mut Installation, version: &str, password: &str| {
-        let credential =
-            crate::credential::Credential { username: "robot".into(), password: password.into() };
-        let config = DockerConfig { auths: [(host_key("ghcr.io"), credential)].into() };
-        installation.record_value("images", &registry("ghcr.io"), &version.into(), &config);
-    };
     let (mut installation, mut other) = (empty(), empty());
-    record(&mut installation, "7", "one");
-    record(&mut other, "8", "two");
+    record_version(&mut installation, "7");
+    record_version(&mut other, "8");
     let index = installation.take_pending()[0].index;
     let content = Shard::decode(&other.take_pending()[0].encoded.data);
     let stored = StoredShard { index, resource_version: Some("9".to_owned()), content };

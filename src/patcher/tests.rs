@@ -262,13 +262,13 @@ fn annotation_never_grows_beyond_its_limit() {
     assert_eq!(decide(&malformed, &owner("regcred"), DesiredEntry::Present), Decision::Malformed);
 }
 
+fn malformed(list: &[&str]) -> ServiceAccount {
+    let before = service_account(list, &[]);
+    ServiceAccount { annotation: Annotation::Malformed, has_annotations: true, ..before }
+}
+
 #[test]
 fn long_annotation_of_a_deleted_secret_is_removed() {
-    let malformed = |list| ServiceAccount {
-        annotation: Annotation::Malformed,
-        has_annotations: true,
-        ..service_account(list, &[])
-    };
     let observed = malformed(&["a", "regcred"]);
     let decision = decide(&observed, &owner("regcred"), DesiredEntry::Dangling);
     let Decision::Patch(patch) = decision else { panic!("{decision:?}") };

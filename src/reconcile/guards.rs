@@ -151,14 +151,18 @@ mod tests {
     fn leftovers_without_a_proof_are_kept_from_a_typo() {
         let mut typo = cluster_pull_secret("images", &["ghcr.io"]);
         typo.selection.include = Some(Patterns::compile(&["wbe".to_owned()]).expect("a pattern"));
-        let holds = |label: &str, entries: &[&str]| {
+        for (label, entries, expect) in [
+            ("images", &[][..], false),
+            ("other", &["regcred"], false),
+            ("other", &[], true),
+            ("other", &["own"], true),
+        ] {
             let evidence = Evidence::Labelled(Some(label.to_owned()));
             let secret = Secret { evidence, ..secret("1", &[("ghcr.io", "1", "pw")]) };
             let web = namespace(Some(secret), service_account(entries, entries));
-            !Guards::new(&typo, &cluster(vec![("web", web)])).can_prune
-        };
-        assert!(holds("images", &[]) && holds("other", &["regcred"]));
-        assert!(!holds("other", &[]) && !holds("other", &["own"]));
+            let guards = Guards::new(&typo, &cluster(vec![("web", web)]));
+            assert_eq!(guards.can_prune, expect, "{label} {entries:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use harness::{CLUSTER_PULL_SECRETS, NAMESPACE, SECOND_SECRET, TestCluster, is_true_within, until, until_within};
+use harness::{
+    CLUSTER_PULL_SECRETS, NAMESPACE, SECOND_SECRET, TestCluster, is_true_within, until, until_within,
+};
 use serde_json::{Value, json};
 
 use crate::cluster::{QUIET, test_cluster};

@@ -183,13 +183,11 @@ mod tests {
 
     #[test]
     fn signature_makes_no_secret_of_another_type_regcreds() {
-        let is_ours = |type_: Option<&str>| {
+        for (type_, expect) in [(Some(PULL_SECRET_TYPE), true), (Some("Opaque"), false), (None, true)] {
             let body = type_.map(|it| SecretBody { type_: it.to_owned(), ..SecretBody::default() });
-            Secret { evidence: Evidence::Signed(images()), body, ..Secret::default() }
-                .is_created_for("images")
-        };
-        assert!(is_ours(Some(PULL_SECRET_TYPE)) && is_ours(None), "the type is not known yet");
-        assert!(!is_ours(Some("Opaque")));
+            let secret = Secret { evidence: Evidence::Signed(images()), body, ..Secret::default() };
+            assert_eq!(secret.is_created_for("images"), expect, "{type_:?}");
+        }
     }
 
     #[test]
