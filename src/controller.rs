@@ -24,6 +24,7 @@ pub mod reconciliation;
 mod dependents;
 mod dispatch;
 mod events;
+mod foreign_versions;
 mod forward;
 mod installation;
 mod object_writes;
@@ -51,6 +52,7 @@ use crate::trigger::{Trigger, TriggerReceiver, poll};
 use cache::Cache;
 use drift::DriftBackoff;
 use fetches::Fetches;
+use foreign_versions::ForeignVersions;
 use forward::ForwardedRequests;
 use installation::InstallationSync;
 use object_state::ObjectState;
@@ -115,6 +117,7 @@ pub struct Controller {
     queue: Queue,
     fetches: Fetches,
     drift: DriftBackoff,
+    foreign_versions: ForeignVersions,
     timers: Timers,
     forwarded: ForwardedRequests,
     events: EventRecorder,
@@ -153,6 +156,7 @@ impl Controller {
             queue,
             fetches: Fetches::default(),
             drift: DriftBackoff::default(),
+            foreign_versions: ForeignVersions::default(),
             timers: Timers::default(),
             forwarded: ForwardedRequests::default(),
             events,

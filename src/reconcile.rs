@@ -1,7 +1,7 @@
 //! One run of the pipeline: resolve → plan → apply.
 //!
 //! In go the ClusterPullSecrets, the opened stores and a client, out comes a [`Report`]. The stores
-//! and the cluster are read at the same time; [`plan`], which is pure, decides the writes; the writes
+//! are read after the cluster; [`plan`], which is pure, decides the writes; the writes
 //! go out at a bounded concurrency. Where another process wrote at the same time, there is another round. A failure is reported and does not stop the others.
 
 use std::collections::BTreeSet;
@@ -36,6 +36,7 @@ mod recorded;
 pub mod resolve;
 mod round;
 pub mod target;
+mod unread;
 pub mod version_order;
 
 pub use progress::{Monitor, Progress};

@@ -126,7 +126,8 @@ impl Controller {
         }
         let plan = observed.and_then(|observed| {
             let observed = with_read(observed, read);
-            let target = self.target(state, guards, namespace, &observed)?;
+            let mut target = self.target(state, guards, namespace, &observed)?;
+            self.hold_unread(&mut target, namespace);
             Some(NamespacePlan::new(namespace, &observed, vec![target]))
         });
         let Some(plan) = plan else {

@@ -60,7 +60,13 @@ impl Fetches {
         }
     }
 
-    /// Returns true if the last read of a key started at `since` or later.
+    /// Returns true if a read of a key started at `since` or later, with whatever result.
+    #[must_use]
+    pub fn has_started_since(&self, store_key: &StoreKey, since: Instant) -> bool {
+        self.keys.get(store_key).is_some_and(|key| key.has_started_since(since))
+    }
+
+    /// Returns true if the last read of a key started at `since` or later, and was answered.
     fn has_read_since(&self, store_key: &StoreKey, since: Instant) -> bool {
         self.keys.get(store_key).is_some_and(|key| key.has_read_since(since))
     }

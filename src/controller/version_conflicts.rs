@@ -18,7 +18,7 @@ use super::timers::Timer;
 use crate::credential::StoreKey;
 use crate::manifest::status::reason::{AppliedReason, FetchedReason};
 use crate::object_name::NamespaceName;
-use crate::report::NamespaceReport;
+use crate::report::{NamespaceReport, ResultKind};
 
 impl Controller {
     /// Counts and logs the decisions about fetched values; returns the keys whose values were taken.
@@ -66,7 +66,10 @@ impl Controller {
         let Some(state) = self.objects.get_mut(cluster_pull_secret) else { return false };
         let namespace = report.namespace.clone();
         let Some(conflict) = &report.version_conflict else {
-            state.version_holds.remove(&namespace);
+            // A request that failed after the hold was over is tried again without another one.
+            if report.result != ResultKind::Failed {
+                state.version_holds.remove(&namespace);
+            }
             return false;
         };
         let hold =

@@ -26,15 +26,9 @@ impl Controller {
             | WatchEvent::Listed(ObjectRef { name, .. }, WatchedObject::ClusterPullSecret(object)) => {
                 self.on_object_applied(&name, &object);
             }
-            WatchEvent::Applied(object_ref, object) => {
-                let change = self.cache.apply(object_ref, object, Origin::Watch);
-                self.on_change(change);
-            }
+            WatchEvent::Applied(object_ref, object) => self.on_observed(object_ref, object, Origin::Watch),
             WatchEvent::ListStarted(resource) => self.cache.begin_list(resource),
-            WatchEvent::Listed(object_ref, object) => {
-                let change = self.cache.apply(object_ref, object, Origin::List);
-                self.on_change(change);
-            }
+            WatchEvent::Listed(object_ref, object) => self.on_observed(object_ref, object, Origin::List),
             WatchEvent::Deleted(WatchedResource::ClusterPullSecrets, ObjectRef { name, .. }, _) => {
                 self.on_object_deleted(&name);
             }
@@ -72,6 +66,16 @@ impl Controller {
             }
             WatchEvent::Failed(..) => {}
         }
+    }
+
+    /// Handles an object that was created or changed.
+    fn on_observed(&mut self, object_ref: ObjectRef, object: WatchedObject, origin: Origin) {
+        let before = matches!(object, WatchedObject::Secret(_)).then(|| self.known_versions(&object_ref));
+        let change = self.cache.apply(object_ref.clone(), object, origin);
+        if let (Some(before), CacheChange::Changed { .. }) = (before, &change) {
+            self.record_foreign_version(&object_ref, before, Instant::now());
+        }
+        self.on_change(change);
     }
 
     /// Requeues a changed namespace for every ClusterPullSecret it affects. Reverts are restored at once, or

@@ -15,7 +15,7 @@ use super::desired_secret::DesiredSecret;
 use super::plan::{self, Plan};
 use super::progress::Monitor;
 use super::target::Action;
-use super::{Options, apply, copies, resolve, store_keys};
+use super::{Options, apply, copies, resolve, store_keys, unread};
 use crate::cluster::error::Error;
 use crate::cluster::{self, Cluster};
 use crate::installation::Installation;
@@ -44,9 +44,10 @@ impl Run<'_> {
     /// Runs rounds until no Secret holds a version that asks for another read of the stores.
     pub(super) async fn run(&self, installation: &mut Installation) -> Result<Report, Error> {
         let (secret_names, keys) = (self.secret_names(), store_keys(self.chosen.iter().map(AsRef::as_ref)));
-        let (values, cluster) =
-            tokio::join!(self.stores.read(&keys), cluster::observe(self.client, &secret_names));
-        let mut report = self.round(values, cluster?, installation).await;
+        // In this order, here and below: what the store answers is no older than what a Secret was seen to hold.
+        let cluster = cluster::observe(self.client, &secret_names).await?;
+        let values = self.stores.read(&keys).await;
+        let mut report = self.round(values, cluster, installation).await;
         let mut settled = Vec::new();
         for _ in 0..MORE_ROUNDS {
             let conflicts = report.version_conflicts();
@@ -58,7 +59,6 @@ impl Run<'_> {
             info!(
                 "another process wrote at the same time, or a store answered an older version: reading both again"
             );
-            // In this order: what the store answers is no older than what a Secret was seen to hold.
             let cluster = match cluster::observe(self.client, &secret_names).await {
                 Ok(cluster) => cluster,
                 Err(error) => {
@@ -98,7 +98,7 @@ impl Run<'_> {
         drop((cluster, values, desired));
         report_given_up(&mut plan);
         if self.options.dry_run {
-            apply::dry_run(plan)
+            apply::dry_run(unread::read(self.client, plan, self.options.concurrency).await)
         } else {
             let owned = &mut installation.owned;
             apply::apply(self.client, plan, self.options.concurrency, self.monitor, owned).await

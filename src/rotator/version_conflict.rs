@@ -63,6 +63,16 @@ impl FetchedVersions {
         later.map(conflict).collect()
     }
 
+    /// Returns the entries of a Secret whose order to those of the content is unknown.
+    #[must_use]
+    pub fn unordered(&self, observed: Option<&Secret>) -> Vec<VersionConflict> {
+        let unordered = self.matching(observed);
+        let unordered = unordered.filter(|(_, origin, fetched)| {
+            origin.version.compare(&fetched.version) == VersionOrder::Unordered
+        });
+        unordered.map(conflict).collect()
+    }
+
     /// Returns the entries of a Secret that the content replaces although they are later.
     #[must_use]
     pub fn given_up(&self, observed: Option<&Secret>) -> Vec<VersionConflict> {
@@ -240,6 +250,18 @@ mod tests {
             check_later(&["ghcr.io=7"], annotation, &[]);
         }
         assert_eq!(fetched(&["ghcr.io=7"]).later_than_fetched(None), []);
+    }
+
+    #[test]
+    fn entry_without_order_is_found() {
+        for (annotation, expect) in [
+            ("ghcr.io=vault:6a7e-8feb", &["ghcr.io=6a7e-8feb"][..]),
+            ("ghcr.io=vault:8", &[]),
+            ("ghcr.io=other:6a7e", &[]),
+            ("", &[]),
+        ] {
+            assert_eq!(held(&fetched(&["ghcr.io=7"]).unordered(Some(&secret(annotation)))), expect);
+        }
     }
 
     #[test]

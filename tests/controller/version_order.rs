@@ -67,6 +67,39 @@ async fn rotate_beside_the_controller_leaves_no_old_password() {
     assert_eq!(failed, Vec::<String>::new());
 }
 
+/// Versions of files have no order, like those of AWS.
+#[tokio::test]
+async fn version_without_order_of_another_writer_is_never_replaced_unread() {
+    let cluster = test_cluster("order-unread", 5).await;
+    let put = |password: &str| {
+        let value = json!({"username": "robot", "password": password}).to_string();
+        std::fs::write(cluster.files().join("ghcr"), value).expect("a file");
+    };
+    put("one");
+    let mut object = cluster.cluster_pull_secret(cluster.name);
+    object["spec"]["registries"] = harness::registries(&[("ghcr.io", "files", "ghcr")]);
+    cluster.apply(&object).await;
+    let controller = cluster.controller().start().await;
+    cluster.until_synced("one").await;
+    cluster.until_idle().await;
+
+    put("two");
+    let run = cluster.rotate(&cluster.manifests_with(&[&object]), &[]).await;
+    assert_eq!(run.code, 0, "{run:?}");
+    let written = cluster.secrets().await;
+    let fetched = "regcred_fetches_total{store=\"files\",outcome=\"fetched\"}";
+    until("a read of the store", async || controller.metric(fetched).await >= Some(2.0)).await;
+    tokio::time::sleep(QUIET).await;
+    for (namespace, secret) in cluster.secrets().await {
+        let versions =
+            [&secret, &written[&namespace]].map(|it| harness::text(&it["metadata"]["resourceVersion"]));
+        assert_eq!(versions[0], versions[1], "{namespace}: written again");
+    }
+    assert_eq!(without(&cluster, "two").await, Vec::<String>::new());
+    assert!(controller.metric(fetched).await <= Some(4.0), "at most one read a second");
+    assert_eq!(cluster.condition(cluster.name, "Ready").await, "True InSync");
+}
+
 #[tokio::test]
 async fn forged_later_version_keeps_back_its_own_namespace_only() {
     let cluster = test_cluster("order-forge", 3).await;

@@ -44,10 +44,13 @@ pub(super) async fn load<'a>(
     })
 }
 
+/// The attempts of a save.
+const SAVES: usize = 3;
+
 /// Saves what the run has read and written. A failure is no failure of the run: the Secrets are signed.
 pub(super) async fn save(client: &Client, own_namespace: &OwnNamespace, installation: &mut Installation) {
-    // A conflict with a running controller is resolved by the second attempt.
-    for _ in 0..2 {
+    // A conflict with a running controller is resolved by another attempt.
+    for _ in 0..SAVES {
         let pending = installation.take_pending();
         if pending.is_empty() {
             return;
@@ -55,6 +58,12 @@ pub(super) async fn save(client: &Client, own_namespace: &OwnNamespace, installa
         for problem in installation.finish_save(own_namespace.save(client, pending).await) {
             warn!("{problem}");
         }
+    }
+    if installation.has_changes() {
+        warn!(
+            "last good values are not saved in namespace {}: another process wrote there each time. The next run saves them",
+            own_namespace.name
+        );
     }
 }
 

@@ -190,7 +190,10 @@ fn is_answered(object: &LiveObject, value: &str) -> bool {
         let reasons = [ReadyReason::Suspended, ReadyReason::Invalid, ReadyReason::Deleting];
         ready.observed_generation == object.generation && reasons.into_iter().any(|it| ready.has_reason(it))
     });
-    object.status.observed_rotate.as_deref() == Some(value) || is_left_alone
+    // A later request of another process replaces the annotation, and its answer includes this one. No state from
+    // before this request is seen: the watch began after it.
+    let answered = object.status.observed_rotate.as_deref();
+    answered.is_some_and(|it| it == value || object.rotate.as_deref() == Some(it)) || is_left_alone
 }
 
 #[cfg(test)]
@@ -235,6 +238,20 @@ mod tests {
             (2, json!({"conditions": ready("False", "Invalid")}), false),
         ] {
             assert_eq!(is_answered(&object(generation, &status), "now"), expect, "{status}");
+        }
+    }
+
+    #[test]
+    fn answer_to_a_later_request_is_one_to_this() {
+        for (rotate, observed, expect) in [
+            ("later", "later", true),
+            ("later", "now", true),
+            ("later", "before", false),
+            ("now", "before", false),
+        ] {
+            let mut object = object(1, &json!({"observedRotate": observed}));
+            object.rotate = Some(rotate.to_owned());
+            assert_eq!(is_answered(&object, "now"), expect, "{rotate} {observed}");
         }
     }
 

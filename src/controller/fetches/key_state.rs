@@ -131,6 +131,11 @@ impl KeyState {
         self.requested = self.requested.max(Some(since));
     }
 
+    /// Returns true if the last read started at `since` or later, with whatever result.
+    pub(super) fn has_started_since(&self, since: Instant) -> bool {
+        self.last_started >= Some(since)
+    }
+
     /// Returns true if the last read started at `since` or later, and its answer is not known to be stale.
     pub(super) fn has_read_since(&self, since: Instant) -> bool {
         let is_stale =
