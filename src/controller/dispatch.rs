@@ -127,7 +127,7 @@ impl Controller {
         let plan = observed.and_then(|observed| {
             let observed = with_read(observed, read);
             let mut target = self.target(state, guards, namespace, &observed)?;
-            self.hold_unread(&mut target, namespace);
+            self.hold_unread(&mut target, namespace, &observed);
             Some(NamespacePlan::new(namespace, &observed, vec![target]))
         });
         let Some(plan) = plan else {

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::Controller;
 use super::fetches::Fetches;
-use crate::cluster::Secret;
 use crate::cluster::watch::ObjectRef;
+use crate::cluster::{Namespace, Secret};
 use crate::object_name::{NamespaceName, SecretName};
 use crate::reconcile::target::{Action, Target};
 use crate::rotator::{Decision, VersionConflict};
@@ -64,9 +64,8 @@ impl Controller {
     }
 
     /// Holds back a write that would replace another writer's version by a value that was read before.
-    pub(super) fn hold_unread(&self, target: &mut Target, namespace: &NamespaceName) {
-        let observed = self.cache.cluster.namespaces.get(namespace);
-        let observed = observed.and_then(|it| it.secrets.get(&target.owner.secret_name));
+    pub(super) fn hold_unread(&self, target: &mut Target, namespace: &NamespaceName, observed: &Namespace) {
+        let observed = observed.secrets.get(&target.owner.secret_name);
         let conflict = self.foreign_versions.unread(target, namespace, observed, &self.fetches);
         if let (Some(conflict), Action::Apply { secret, .. }) = (conflict, &mut target.action) {
             *secret = Decision::Outdated(conflict);
