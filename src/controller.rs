@@ -28,6 +28,7 @@ mod foreign_versions;
 mod forward;
 mod installation;
 mod object_writes;
+mod poll_intervals;
 mod read_again;
 mod reconciliations;
 mod secret_lists;
@@ -90,6 +91,8 @@ pub struct Context {
     pub store_configs: Vec<Store>,
     /// The ClusterPullSecrets from files, the oldest first.
     pub files: Vec<Arc<ClusterPullSecret>>,
+    /// The interval of the poll; `None` for never.
+    pub poll_interval: Option<Duration>,
     /// API requests that may be in flight at once for one ClusterPullSecret.
     pub concurrency: usize,
     /// State served to probes and Prometheus.

@@ -26,8 +26,9 @@ use self::last_success::LastSuccess;
 use self::queue_age::QueueAge;
 pub use self::reference::reference;
 use self::reference::{
-    COPIES, CREDENTIAL_EXPIRY, Description, FETCH_SECONDS, FETCHES, LEADER, NOT_RECORDED, POLLS, PREFIX,
-    PROPAGATION_SECONDS, QUEUE_DEPTH, READY, RECEIVES, RECONCILIATIONS, TARGETS, TRIGGERS, WRITES,
+    COPIES, CREDENTIAL_EXPIRY, Description, FETCH_SECONDS, FETCHES, LEADER, NOT_RECORDED,
+    POLL_INTERVAL_SECONDS, POLLS, PREFIX, PROPAGATION_SECONDS, QUEUE_DEPTH, READY, RECEIVES, RECONCILIATIONS,
+    TARGETS, TRIGGERS, WRITES,
 };
 use crate::credential::{StoreKey, StoreName};
 use crate::manifest::status::reason::FetchedReason;
@@ -68,6 +69,7 @@ pub struct Metrics {
     queue_depth: Gauge,
     queue_age: QueueAge,
     credential_expiry: Family<StoreKeyLabels, Gauge>,
+    poll_interval: Family<StoreLabels, Gauge>,
 }
 
 impl Metrics {
@@ -97,6 +99,7 @@ impl Metrics {
             queue_depth: register(&mut registry, &QUEUE_DEPTH, Gauge::default()),
             queue_age,
             credential_expiry: register(&mut registry, &CREDENTIAL_EXPIRY, Family::default()),
+            poll_interval: register(&mut registry, &POLL_INTERVAL_SECONDS, Family::default()),
             registry,
         };
         for trigger in Trigger::EXTERNAL {
@@ -218,6 +221,17 @@ impl Metrics {
             self.credential_expiry.get_or_create(&labels).set(at.as_second());
         } else {
             self.credential_expiry.remove(&labels);
+        }
+    }
+
+    /// Sets the interval at which each key of `store` is polled; `None` if none is.
+    pub fn set_poll_interval(&self, store: &StoreName, interval: Option<Duration>) {
+        let labels = StoreLabels { store: store.to_string() };
+        if let Some(interval) = interval {
+            let seconds = i64::try_from(interval.as_secs()).unwrap_or(i64::MAX);
+            self.poll_interval.get_or_create(&labels).set(seconds);
+        } else {
+            self.poll_interval.remove(&labels);
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::reconciliation::{Cause, Reconciliation, Rotation};
 use crate::cluster::Namespace;
-use crate::credential::StoreKey;
+use crate::credential::{StoreKey, StoreName};
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::status::reason::{AppliedReason, FetchedReason, ReadyReason};
 use crate::manifest::status::{Condition, ConditionType};
@@ -41,6 +41,8 @@ pub struct ObjectState {
     pub fetched_at: BTreeMap<StoreKey, Timestamp>,
     /// The version of the last successful read of each key.
     versions: BTreeMap<StoreKey, String>,
+    /// The intervals at which stores are polled that have more keys than `pollInterval` allows.
+    pub poll_intervals: BTreeMap<StoreName, Duration>,
     /// Its status in each target namespace.
     pub targets: BTreeMap<NamespaceName, TargetStatus>,
     /// The targets whose Secrets hold a later version than the store answered.
@@ -100,6 +102,7 @@ impl ObjectState {
             desired_secret: None,
             fetched_at: BTreeMap::new(),
             versions: BTreeMap::new(),
+            poll_intervals: BTreeMap::new(),
             targets: BTreeMap::new(),
             version_holds: BTreeMap::new(),
             problems: Vec::new(),

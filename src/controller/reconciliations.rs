@@ -127,7 +127,7 @@ impl Controller {
     }
 
     /// Publishes to the poll which keys are in use, and the version of each that is known.
-    pub(super) fn publish_known_versions(&self) {
+    pub(super) fn publish_known_versions(&mut self) {
         let active = self.objects.values().filter(|state| state.is_active());
         let used: BTreeSet<_> = active.flat_map(ObjectState::store_keys).collect();
         let known_versions = self.fetches.known_versions();
@@ -135,6 +135,7 @@ impl Controller {
             .filter(|(store_key, _)| used.contains(store_key))
             .map(|(store_key, version)| (store_key.clone(), version.cloned()))
             .collect();
+        self.update_poll_intervals(&current);
         self.context.known_versions.send_if_modified(|published| {
             let has_changed = *published != current;
             *published = current;

@@ -180,6 +180,7 @@ fn registry(state: &ObjectState, report: RegistryReport, store_key: &StoreKey) -
         fetched_at: state.fetched_at.get(store_key).map(|at| Time(whole_seconds(*at))),
         result: report.result,
         message: report.message,
+        poll_interval: state.poll_intervals.get(&store_key.store).map(|it| format!("{}s", it.as_secs())),
     }
 }
 

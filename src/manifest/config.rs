@@ -19,6 +19,8 @@ pub struct Store {
     pub name: String,
     /// The only keys that may be read; `None` admits any.
     pub keys: Option<GlobSet>,
+    /// The versions that the poll may read in a second.
+    pub max_polls_per_second: u32,
     /// The source of the values.
     pub backend: Backend,
 }
@@ -34,6 +36,18 @@ pub enum Backend {
     File(FileStore),
     /// The directory that the command line names, where no Config defines a store.
     DefaultDirectory(PathBuf),
+}
+
+impl Backend {
+    /// Returns true if the store keeps versions, so that it is polled.
+    #[must_use]
+    pub fn has_versions(&self) -> bool {
+        match self {
+            Self::Vault(settings) => settings.kv == KvVersion::V2,
+            Self::AwsSecretsManager(_) => true,
+            Self::File(_) | Self::DefaultDirectory(_) => false,
+        }
+    }
 }
 
 /// A Vault after validation.

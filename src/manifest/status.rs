@@ -94,6 +94,10 @@ pub struct RegistryStatus {
     /// Human-readable details of a failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Interval at which each key of the store is polled, such as `50s`, where `maxPollsPerSecond` of the store
+    /// makes it longer than `pollInterval`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll_interval: Option<String>,
 }
 
 /// Counts of the namespaces that a ClusterPullSecret selects.
@@ -252,6 +256,7 @@ mod tests {
                 fetched_at: Some(at(0)),
                 result: FetchedReason::Fetched,
                 message: None,
+                poll_interval: None,
             }],
             ..ClusterPullSecretStatus::default()
         };

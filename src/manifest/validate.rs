@@ -19,7 +19,7 @@ use super::config::triggers::Triggers;
 use super::config::{Backend, Config, Store};
 use super::field::{FieldErrors, FieldPath};
 use super::schema;
-use super::wire::{API_VERSION, CLUSTER_PULL_SECRET, CONFIG};
+use super::wire::{API_VERSION, CLUSTER_PULL_SECRET, CONFIG, DEFAULT_MAX_POLLS_PER_SECOND};
 use super::yaml::document::Document;
 use text::is_list;
 
@@ -144,6 +144,7 @@ impl<'a> DeclaredStores<'a> {
         self.validated.push(Store {
             name: DEFAULT_STORE.to_owned(),
             keys: None,
+            max_polls_per_second: DEFAULT_MAX_POLLS_PER_SECOND,
             backend: Backend::DefaultDirectory(directory.to_owned()),
         });
     }

@@ -179,7 +179,14 @@ pub(super) const CREDENTIAL_EXPIRY: Description = Description {
     meaning: "Expiry of a credential in Unix time; only if the store reports one, as KV v2 does with `delete_version_after`",
 };
 
-pub(super) const ALL: [Description; 17] = [
+pub(super) const POLL_INTERVAL_SECONDS: Description = Description {
+    name: "poll_interval_seconds",
+    kind: Kind::Gauge,
+    labels: &[STORE],
+    meaning: "Interval at which each key of a store is polled: longer than `pollInterval` where `maxPollsPerSecond` requires it",
+};
+
+pub(super) const ALL: [Description; 18] = [
     TRIGGERS,
     POLLS,
     RECEIVES,
@@ -197,6 +204,7 @@ pub(super) const ALL: [Description; 17] = [
     QUEUE_DEPTH,
     QUEUE_AGE,
     CREDENTIAL_EXPIRY,
+    POLL_INTERVAL_SECONDS,
 ];
 
 impl Description {

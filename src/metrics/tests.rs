@@ -35,6 +35,7 @@ fn eventful() -> Metrics {
     metrics.set_not_recorded(1);
     metrics.set_queue(4, None);
     metrics.set_credential_expiry(&key(), Some(Timestamp::from_second(1_800_000_000).unwrap()));
+    metrics.set_poll_interval(&"vault".into(), Some(Duration::from_secs(50)));
     metrics
 }
 

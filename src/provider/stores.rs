@@ -28,6 +28,8 @@ struct Opened {
     provider: Result<Arc<dyn Provider>, String>,
     /// The only keys that may be read; `None` admits any.
     keys: Option<GlobSet>,
+    /// The versions that the poll may read in a second.
+    max_polls_per_second: u32,
 }
 
 /// The keys to request from one store.
@@ -41,7 +43,7 @@ struct StoreRequest<'a> {
 impl Opened {
     async fn open(store: &Store, environment: &Environment) -> Self {
         let provider = open(store, environment).await.map_err(|error| error.what);
-        Self { provider, keys: store.keys.clone() }
+        Self { provider, keys: store.keys.clone(), max_polls_per_second: store.max_polls_per_second }
     }
 }
 
@@ -67,13 +69,14 @@ impl Stores {
         Self(opened)
     }
 
-    /// Stores from providers that a test opened.
+    /// Stores from providers that a test opened, with this budget of the poll.
     #[cfg(test)]
     pub(crate) fn from_providers(
         providers: impl IntoIterator<Item = (StoreName, Arc<dyn Provider>)>,
+        max_polls_per_second: u32,
     ) -> Self {
         let opened = providers.into_iter().map(|(name, provider)| {
-            let opened = Opened { provider: Ok(provider), keys: None };
+            let opened = Opened { provider: Ok(provider), keys: None, max_polls_per_second };
             (name, opened)
         });
         Self(opened.collect())
@@ -102,6 +105,12 @@ impl Stores {
     /// The names of the stores.
     pub fn names(&self) -> impl Iterator<Item = &StoreName> {
         self.0.keys()
+    }
+
+    /// Returns the number of versions of a store that the poll may read in a second.
+    #[must_use]
+    pub fn max_polls_per_second(&self, store: &StoreName) -> u32 {
+        self.0.get(store).map_or(1, |opened| opened.max_polls_per_second)
     }
 
     /// Returns the request to each store, and the keys that are rejected before any request.
@@ -147,7 +156,9 @@ mod tests {
             GlobSet::new([glob]).expect("one glob")
         });
         let directory = "/nonexistent".into();
-        Store { name: "files".into(), keys, backend: Backend::File(FileStore { directory }) }
+        let backend = Backend::File(FileStore { directory });
+        let name = "files".into();
+        Store { name, keys, max_polls_per_second: 20, backend }
     }
 
     fn store_keys(keys: &[&str]) -> BTreeSet<StoreKey> {
@@ -191,7 +202,9 @@ mod tests {
             allow_http: false,
             auth: VaultAuth::Environment,
         };
-        let vault = Store { name: "vault".into(), keys: None, backend: Backend::Vault(Box::new(settings)) };
+        let backend = Backend::Vault(Box::new(settings));
+        let name = "vault".into();
+        let vault = Store { name, keys: None, max_polls_per_second: 20, backend };
         let mut keys = store_keys(&["ci/ghcr"]);
         keys.insert(StoreKey { store: "vault".into(), key: "ci/ghcr".into() });
         let stores = Stores::open(&[store(None), vault], &keys, &Environment::default()).await;

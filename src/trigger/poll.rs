@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::future;
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
 use self::polled_versions::{PolledVersions, Verdict};
@@ -23,7 +23,10 @@ use crate::metrics::{Metrics, PollOutcome};
 use crate::provider::Error;
 use crate::provider::stores::{Stores, Versions};
 
+mod budget;
 mod polled_versions;
+
+pub use budget::effective_interval;
 
 /// Every key in use, with the version it was last read at; none where it could not be read.
 pub type KnownVersions = BTreeMap<StoreKey, Option<Version>>;
@@ -32,7 +35,8 @@ pub type KnownVersions = BTreeMap<StoreKey, Option<Version>>;
 pub struct PollSettings {
     /// The stores to poll.
     pub stores: Arc<Stores>,
-    /// The longest time from one answer of a store to the next request; up to a tenth is taken off.
+    /// The longest time from one answer of a store to the next request; up to a tenth is taken off. With more
+    /// keys than the budget of the store allows it is longer.
     pub interval: Duration,
     /// Counts the answers.
     pub metrics: Arc<Metrics>,
@@ -73,25 +77,49 @@ struct StorePoller<'a> {
 impl StorePoller<'_> {
     /// Polls the store; ends if the store need not be polled again.
     async fn run(mut self, mut leading: watch::Receiver<bool>) -> Result<(), ChannelClosed> {
-        let PollSettings { stores, interval, jitter, .. } = self.settings;
+        let PollSettings { stores, interval, jitter, metrics, .. } = self.settings;
+        let max_per_second = stores.max_polls_per_second(self.store);
+        let mut pause = *interval;
         while leading.wait_for(|leads| *leads).await.is_ok() {
-            sleep(backoff::shortened(*interval, jitter())).await;
-            if !*leading.borrow() {
-                continue;
+            // Not even the jitter takes from the second that the last request may use.
+            sleep(backoff::shortened(pause, jitter()).max(budget::TICK.min(*interval))).await;
+            let due: Vec<_> = self.polled.due(&self.known_versions(), Instant::now()).into_iter().collect();
+            for keys in due.chunks(budget::chunk_size(max_per_second)) {
+                if !*leading.borrow() {
+                    break;
+                }
+                let started = Instant::now();
+                if !self.poll(keys).await? {
+                    metrics.set_poll_interval(self.store, None);
+                    return Ok(());
+                }
+                // The next second of the round has a budget of its own; the last one ends in the pause.
+                if keys.last() != due.last() {
+                    sleep_until(started + budget::TICK).await;
+                }
             }
-            let before = self.known_versions();
-            let answers = stores.versions(&self.polled.due(&before, Instant::now())).await;
-            if answers.values().flatten().any(Version::is_unversioned) {
-                info!(store = %self.store, "the store keeps no versions and is not polled; refreshInterval picks up changes");
-                return Ok(());
-            }
-            let scopes = self.changed_scopes(&before, &answers);
-            if !scopes.is_empty() {
-                let now = (Instant::now(), (self.settings.wall_clock)());
-                self.triggers.send(TriggerEvent::new(Trigger::Poll, scopes, Duration::ZERO, now)).await?;
-            }
+            pause = budget::pause_after_round(due.len(), max_per_second, *interval);
+            let effective = effective_interval(due.len(), max_per_second, *interval);
+            metrics.set_poll_interval(self.store, Some(effective).filter(|_| !due.is_empty()));
         }
         Ok(())
+    }
+
+    /// Polls these keys; returns false if the store keeps no versions.
+    async fn poll(&mut self, keys: &[StoreKey]) -> Result<bool, ChannelClosed> {
+        // A key may have gone out of use since the round began.
+        let before = self.known_versions_of(keys);
+        let answers = self.settings.stores.versions(&before.keys().cloned().collect()).await;
+        if answers.values().flatten().any(Version::is_unversioned) {
+            info!(store = %self.store, "the store keeps no versions and is not polled; refreshInterval picks up changes");
+            return Ok(false);
+        }
+        let scopes = self.changed_scopes(&before, &answers);
+        if !scopes.is_empty() {
+            let now = (Instant::now(), (self.settings.wall_clock)());
+            self.triggers.send(TriggerEvent::new(Trigger::Poll, scopes, Duration::ZERO, now)).await?;
+        }
+        Ok(true)
     }
 
     /// The known versions of this store.
@@ -101,9 +129,16 @@ impl StorePoller<'_> {
         own.map(|(key, version)| (key.clone(), version.clone())).collect()
     }
 
+    /// The known versions of these keys, without those that are not in use any more.
+    fn known_versions_of<'k>(&self, keys: impl IntoIterator<Item = &'k StoreKey>) -> KnownVersions {
+        let known = self.known.borrow();
+        let known = keys.into_iter().filter_map(|key| known.get_key_value(key));
+        known.map(|(key, version)| (key.clone(), version.clone())).collect()
+    }
+
     /// Returns the keys to read again, `before` being the versions known at the time of the request.
     fn changed_scopes(&mut self, before: &KnownVersions, answers: &Versions) -> Vec<TriggerScope> {
-        let (known, now) = (self.known_versions(), Instant::now());
+        let (known, now) = (self.known_versions_of(before.keys()), Instant::now());
         let (mut scopes, mut denied) = (Vec::new(), Vec::new());
         for (key, answer) in answers {
             let verdict = self.polled.evaluate(key, answer, [before.get(key), known.get(key)], now);

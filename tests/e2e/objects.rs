@@ -57,6 +57,7 @@ fn status() -> ClusterPullSecretStatus {
             fetched_at: Some(now.clone()),
             result: FetchedReason::Fetched,
             message: Some("none".into()),
+            poll_interval: Some("50s".into()),
         }],
         last_rotation: Some(LastRotation {
             trigger: "Start".into(),

@@ -74,6 +74,7 @@ impl Replica {
             stores: Arc::clone(&stores),
             store_configs: stores_known,
             files: cluster_pull_secrets.into_iter().map(Arc::new).collect(),
+            poll_interval: triggers.poll_interval,
             concurrency,
             health,
             identity: lease.identity.clone(),

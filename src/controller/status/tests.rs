@@ -277,3 +277,13 @@ fn no_entry_is_kept_without_a_credential() {
     let conditions = conditions(&state).join("\n");
     assert!(conditions.contains("the Vault is sealed") && !conditions.contains("are kept"), "{conditions}");
 }
+
+#[test]
+fn poll_interval_is_shown_for_stores_with_a_longer_one() {
+    let mut state = state(&GOOD);
+    assert_eq!(build(&state, true, NOW).registries[0].poll_interval, None);
+    state.poll_intervals = [("vault".into(), Duration::from_secs(50))].into();
+    assert_eq!(build(&state, true, NOW).registries[0].poll_interval.as_deref(), Some("50s"));
+    state.poll_intervals = [("aws".into(), Duration::from_secs(50))].into();
+    assert_eq!(build(&state, true, NOW).registries[0].poll_interval, None);
+}

@@ -46,7 +46,8 @@ pub(super) fn validate(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Option
     let backend = vault
         .or(written.aws_secrets_manager.map(Backend::AwsSecretsManager))
         .or(written.file.map(Backend::File))?;
-    Some(Store { name: written.name, keys, backend })
+    let max_polls_per_second = written.max_polls_per_second;
+    Some(Store { name: written.name, keys, max_polls_per_second, backend })
 }
 
 /// Returns true for a store of AWS, and for one without a known backend.

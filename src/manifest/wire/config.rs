@@ -9,6 +9,9 @@ use serde::Deserialize;
 
 use super::triggers::TriggersSpec;
 
+/// Versions that the poll reads from a store in a second.
+pub const DEFAULT_MAX_POLLS_PER_SECOND: u32 = 20;
+
 /// The Config defines stores and triggers. It is never a Kubernetes object and never holds a secret.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -40,6 +43,11 @@ pub struct StoreSpec {
     /// Keys that a ClusterPullSecret may name: names or globs, in which `*` stops at a slash and `**` does not.
     /// An empty list admits none. Default: any key.
     pub keys: Option<Vec<String>>,
+    /// Versions that the poll may read from the store in a second: with more keys than that allows within
+    /// `pollInterval`, each is polled less often. From 1 to 1000.
+    #[serde(default = "default_max_polls_per_second")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_polls_per_second: u32,
 }
 
 /// A HashiCorp Vault or OpenBao.
@@ -128,6 +136,10 @@ pub struct SecretsManagerStore {
 pub struct FileStore {
     /// Path of the directory; a relative one starts at the working directory of regcred.
     pub directory: PathBuf,
+}
+
+fn default_max_polls_per_second() -> u32 {
+    DEFAULT_MAX_POLLS_PER_SECOND
 }
 
 fn default_mount() -> String {

@@ -85,6 +85,16 @@ struct TestPoll {
 impl TestPoll {
     /// Polls stores with every key known at version 1.
     fn start(stores: &[&Arc<FakeStore>], keys: usize, jitter: fn() -> f64) -> Self {
+        Self::start_with_budget(stores, keys, jitter, 1000)
+    }
+
+    /// The same with a number of polls for each second.
+    fn start_with_budget(
+        stores: &[&Arc<FakeStore>],
+        keys: usize,
+        jitter: fn() -> f64,
+        max_polls_per_second: u32,
+    ) -> Self {
         let versions = stores.iter().flat_map(|store| {
             let name = store.name;
             (0..keys).map(move |n| (store_key(name, &n.to_string()), Some("1".into())))
@@ -97,7 +107,7 @@ impl TestPoll {
         let providers =
             stores.iter().map(|&store| (StoreName::from(store.name), Arc::clone(store) as Arc<dyn Provider>));
         let settings = PollSettings {
-            stores: Arc::new(Stores::from_providers(providers)),
+            stores: Arc::new(Stores::from_providers(providers, max_polls_per_second)),
             interval: INTERVAL,
             metrics: Arc::clone(&metrics),
             wall_clock: || Timestamp::UNIX_EPOCH,
@@ -143,6 +153,39 @@ async fn each_key_polled_once_per_interval_less_up_to_a_tenth() {
             format!(r#"regcred_polls_total{{store="vault",outcome="known"}} {}"#, requests.len() * 50);
         assert!(text.contains(&polls), "{polls} is not in\n{text}");
     }
+}
+
+/// Polls keys for ten minutes; returns the largest number of them in any second, and how often each was polled.
+async fn polls_by_second(keys: usize, max_polls_per_second: u32) -> (usize, usize, String) {
+    let (store, began) = (FakeStore::new("vault", "1"), Instant::now());
+    let poll = TestPoll::start_with_budget(&[&store], keys, || 0.0, max_polls_per_second);
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    let mut by_second: BTreeMap<u64, usize> = BTreeMap::new();
+    for (at, keys) in store.requests.lock().unwrap().iter() {
+        *by_second.entry((*at - began).as_secs()).or_default() += keys;
+    }
+    let polls: usize = by_second.values().sum();
+    (by_second.into_values().max().unwrap_or_default(), polls / keys, poll.metrics.encode())
+}
+
+#[tokio::test(start_paused = true)]
+async fn polls_keep_to_the_budget_of_the_store() {
+    let (most, each, metrics) = polls_by_second(1000, 20).await;
+    assert_eq!((most, each), (20, 11), "50 s for a round, after the first 10 s");
+    assert!(metrics.contains(r#"regcred_poll_interval_seconds{store="vault"} 50"#), "{metrics}");
+    let (most, each, metrics) = polls_by_second(100, 20).await;
+    assert_eq!((most, each), (20, 59), "a round fits into the interval of 10 s");
+    assert!(metrics.contains(r#"regcred_poll_interval_seconds{store="vault"} 10"#), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn key_out_of_use_is_not_polled_later_in_the_round() {
+    let store = FakeStore::new("vault", "1");
+    let poll = TestPoll::start_with_budget(&[&store], 5, || 0.0, 1);
+    tokio::time::sleep(INTERVAL + Duration::from_millis(1500)).await;
+    poll.known.send_modify(|known| known.retain(|key, _| key.key.0 == "0"));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(store.requested_keys(), [1, 1], "the first two of the round");
 }
 
 #[tokio::test(start_paused = true)]
