@@ -27,8 +27,9 @@ mod events;
 mod foreign_versions;
 mod forward;
 mod installation;
+mod namespace_keys;
 mod object_writes;
-mod poll_intervals;
+mod polled_keys;
 mod read_again;
 mod reconciliations;
 mod secret_lists;
@@ -44,6 +45,7 @@ use crate::admin::Health;
 use crate::backoff;
 use crate::cluster::events::EventRecorder;
 use crate::cluster::watch::{Watch, WatchEvent, WatchedResource};
+use crate::credential::StoreKey;
 use crate::installation::api::OwnNamespace;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::config::Store;
@@ -117,6 +119,8 @@ pub struct Controller {
     claims: Claims,
     /// True if ClusterPullSecrets changed since the claims were built.
     has_stale_claims: bool,
+    /// Keys that a namespace does not use any more.
+    stale_keys: BTreeSet<StoreKey>,
     queue: Queue,
     fetches: Fetches,
     drift: DriftBackoff,
@@ -156,6 +160,7 @@ impl Controller {
             invalid: BTreeMap::new(),
             claims: Claims::default(),
             has_stale_claims: true,
+            stale_keys: BTreeSet::new(),
             queue,
             fetches: Fetches::default(),
             drift: DriftBackoff::default(),
@@ -248,6 +253,7 @@ impl Controller {
         }
         self.start_load(now);
         self.rebuild_claims();
+        self.forget_stale_keys();
         for timer in self.timers.pop_due(now) {
             self.on_timer(timer, now);
         }

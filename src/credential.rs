@@ -4,6 +4,7 @@
 //! redacted `Debug`, and [`secrecy::ExposeSecret`] is the only accessor.
 
 pub(crate) mod arn;
+mod key_template;
 mod version;
 
 use std::fmt;

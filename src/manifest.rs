@@ -5,6 +5,7 @@
 //! Nothing here asks a store or a cluster. [`wire`] has the types as written, [`crd`] describes them to the
 //! API server.
 
+pub mod admission;
 pub mod cluster_pull_secret;
 pub mod config;
 pub mod crd;

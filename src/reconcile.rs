@@ -29,6 +29,8 @@ pub mod execute;
 pub(crate) mod fixture;
 pub mod guards;
 pub mod last_good;
+pub mod namespace_keys;
+pub mod namespace_values;
 pub mod no_content;
 pub mod plan;
 mod progress;
@@ -52,7 +54,7 @@ pub struct Options {
     pub accept_older: bool,
 }
 
-/// Returns the keys that a run over `cluster_pull_secrets` reads.
+/// Returns the keys of `cluster_pull_secrets` as their specs have them, for the stores that a run needs.
 #[must_use]
 pub fn store_keys<'a>(
     cluster_pull_secrets: impl IntoIterator<Item = &'a ClusterPullSecret>,

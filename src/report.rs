@@ -15,6 +15,7 @@ use crate::object_name::{NamespaceName, SecretName};
 use crate::rotator::VersionConflict;
 
 pub mod diff;
+pub mod named;
 mod namespace;
 mod reason;
 mod rounds;
@@ -66,6 +67,15 @@ pub struct Problem {
     pub message: String,
 }
 
+/// The registries that a namespace lacks although other namespaces may have them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortfall {
+    /// The reason why the target is not in sync.
+    pub reason: AppliedReason,
+    /// The store and the key or the namespace, with the fix.
+    pub message: String,
+}
+
 /// The report about one registry.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -81,7 +91,7 @@ pub struct RegistryReport {
     pub version: Option<String>,
     /// `Fetched`, or the reason why not.
     pub result: FetchedReason,
-    /// The error, where the read failed.
+    /// The error, where the read failed; or the keys and entries that are missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
@@ -90,13 +100,7 @@ impl RegistryReport {
     /// Returns true if the read failed for a reason that may pass by itself.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self.result,
-            FetchedReason::Sealed
-                | FetchedReason::Throttled
-                | FetchedReason::TimedOut
-                | FetchedReason::Unavailable
-        )
+        self.result.is_transient()
     }
 }
 

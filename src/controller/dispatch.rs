@@ -15,10 +15,12 @@ use super::{Controller, TaskResult, backoff};
 use crate::cluster::Namespace;
 use crate::cluster::ownership::Ownership;
 use crate::cluster::watch::WatchedResource;
+use crate::installation::Installation;
 use crate::manifest::status::reason::{AppliedReason, ReadyReason};
 use crate::metrics::{WriteKind, WriteOutcome};
 use crate::object_name::{NamespaceName, SecretName};
 use crate::reconcile::apply;
+use crate::reconcile::desired_secret::KnownValues;
 use crate::reconcile::execute::{self, Applied};
 use crate::reconcile::guards::Guards;
 use crate::reconcile::plan::NamespacePlan;
@@ -100,10 +102,16 @@ impl Controller {
     ) -> Option<Target> {
         let manifest = &state.manifest;
         let owner = Ownership::new(manifest, &manifest.secret_name, self.key());
+        let known = KnownValues {
+            values: self.fetches.all_values(),
+            recorded: self.cache.installation.as_ref().map(Installation::values),
+            order: &|store_key| self.fetches.order(store_key),
+        };
         let input = TargetInput {
             cluster_pull_secret: manifest,
             owner: Arc::new(owner),
             desired: state.desired_secret.as_ref(),
+            known: &known,
             guards,
             accepts_older: state.accepts_older(namespace_name),
         };
@@ -122,6 +130,12 @@ impl Controller {
         let state = self.objects.get(cluster_pull_secret)?;
         let observed = self.cache.cluster.namespaces.get(namespace);
         if observed.is_some() && state.is_backing_off(namespace, now) {
+            return None;
+        }
+        if !self.has_keys_of_namespace(state, namespace) {
+            // Their read requeues the namespace.
+            let keys = state.namespace_fetches.in_namespace(namespace).iter().map(|(_, store_key)| store_key);
+            self.fetches.request_unknown(keys, now);
             return None;
         }
         let plan = observed.and_then(|observed| {

@@ -6,16 +6,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use self::held_version::HeldVersion;
 pub use self::held_version::{AnswerVerdict, HOLD_BACK};
 pub use self::key_state::{ChangeNotice, StaleAnswer};
 use self::key_state::{FetchState, KeyState};
-use crate::credential::{StoreKey, StoreName, Version};
+use crate::credential::{StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::status::reason::FetchedReason;
-use crate::provider::ErrorKind;
 use crate::provider::stores::Values;
+use crate::provider::{Error, ErrorKind};
 use crate::reconcile::version_order::{KeyOrder, older_version};
 
 mod held_version;
@@ -25,9 +26,13 @@ mod key_state;
 #[derive(Default)]
 pub struct Fetches {
     keys: BTreeMap<StoreKey, KeyState>,
+    /// Those of which a read is requested or in flight: nearly always few, however many there are.
+    waiting: BTreeSet<StoreKey>,
     /// The version of each key that is held, and whether an older one waits.
     held: BTreeMap<StoreKey, HeldVersion>,
     values: Values,
+    /// The keys of which the last read returned other bytes than the one before.
+    changed: BTreeSet<StoreKey>,
     /// The account in which each store looks up names.
     accounts: BTreeMap<StoreName, String>,
 }
@@ -37,12 +42,25 @@ impl Fetches {
     pub fn request<'a>(&mut self, store_keys: impl IntoIterator<Item = &'a StoreKey>, since: Instant) {
         for store_key in store_keys {
             self.keys.entry(store_key.clone()).or_default().request(since);
+            self.waiting.insert(store_key.clone());
         }
+    }
+
+    /// Requests those of these keys that were never read and never requested.
+    pub fn request_unknown<'a>(
+        &mut self,
+        store_keys: impl IntoIterator<Item = &'a StoreKey>,
+        since: Instant,
+    ) {
+        let unknown: Vec<_> =
+            store_keys.into_iter().filter(|store_key| !self.keys.contains_key(*store_key)).collect();
+        self.request(unknown, since);
     }
 
     /// Handles an event regarding a key.
     pub fn on_change_notice(&mut self, store_key: &StoreKey, notice: ChangeNotice, now: Instant) {
         self.keys.entry(store_key.clone()).or_default().on_change_notice(notice, now);
+        self.waiting.insert(store_key.clone());
     }
 
     /// Returns true if the last read of a key has seen the change: it returned that version, or, where the
@@ -76,8 +94,29 @@ impl Fetches {
         self.keys.keys().map(|store_key| (store_key, self.version(store_key)))
     }
 
-    fn version(&self, store_key: &StoreKey) -> Option<&Version> {
+    /// Returns the version of the last read of a key; none where that failed.
+    #[must_use]
+    pub fn version(&self, store_key: &StoreKey) -> Option<&Version> {
         self.values.get(store_key)?.as_ref().ok().map(|value| &value.version)
+    }
+
+    /// Returns true if a key was read at least once, with or without success.
+    #[must_use]
+    pub fn has_read(&self, store_key: &StoreKey) -> bool {
+        self.values.contains_key(store_key)
+    }
+
+    /// Returns true if the last read of a key failed for a reason that may pass by itself.
+    #[must_use]
+    pub fn has_transient_failure(&self, store_key: &StoreKey) -> bool {
+        let error = self.values.get(store_key).and_then(|value| value.as_ref().err());
+        error.is_some_and(|error| error.reason().is_transient())
+    }
+
+    /// Returns the last values of all keys.
+    #[must_use]
+    pub fn all_values(&self) -> &Values {
+        &self.values
     }
 
     /// Returns the account of a store, known from its answers, in which keys that are names are looked up.
@@ -89,14 +128,15 @@ impl Fetches {
     /// Returns the instant at which the next delayed read may start.
     #[must_use]
     pub fn next_due(&self) -> Option<Instant> {
-        self.keys.values().filter_map(KeyState::next_due).min()
+        let waiting = self.waiting.iter().filter_map(|store_key| self.keys.get(store_key));
+        waiting.filter_map(KeyState::next_due).min()
     }
 
     /// Starts the reads that are due, one for each store, and returns their keys.
     pub fn start_due(&mut self, now: Instant) -> Vec<BTreeSet<StoreKey>> {
         let mut reads: BTreeMap<String, BTreeSet<StoreKey>> = BTreeMap::new();
-        for (store_key, key) in &mut self.keys {
-            if key.start(now) {
+        for store_key in &self.waiting {
+            if self.keys.get_mut(store_key).is_some_and(|key| key.start(now)) {
                 reads.entry(store_key.store.0.clone()).or_default().insert(store_key.clone());
             }
         }
@@ -119,6 +159,9 @@ impl Fetches {
             if !key.finish(started, version, now) {
                 continue;
             }
+            if key.state() == FetchState::Settled {
+                self.waiting.remove(&store_key);
+            }
             let held = self.held.entry(store_key.clone());
             let held = held.or_insert_with_key(|store_key| HeldVersion::recorded(recorded(store_key)));
             let verdict = match &value {
@@ -139,10 +182,23 @@ impl Fetches {
                     let kind = ErrorKind::OlderVersion(what.unwrap_or_default());
                     self.values.insert(store_key.clone(), Err(kind.at(store_key)));
                 }
-                _ => drop(self.values.insert(store_key, value)),
+                (_, before) => {
+                    if before.is_some_and(|before| is_changed(before, &value)) {
+                        self.changed.insert(store_key.clone());
+                    } else {
+                        self.changed.remove(&store_key);
+                    }
+                    self.values.insert(store_key, value);
+                }
             }
         }
         verdicts
+    }
+
+    /// Returns true if the last read of a key returned other bytes than the one before.
+    #[must_use]
+    pub fn has_changed(&self, store_key: &StoreKey) -> bool {
+        self.changed.contains(store_key)
     }
 
     /// Returns the versions of a key that reports and writes depend on, besides the one that is held.
@@ -236,16 +292,24 @@ impl Fetches {
         for store_key in &forgotten {
             self.keys.remove(store_key);
             self.held.remove(store_key);
+            self.waiting.remove(store_key);
+            self.changed.remove(store_key);
             self.values.remove(store_key);
         }
         forgotten
     }
 }
 
+/// Returns true if two successful reads returned other bytes.
+fn is_changed(before: &Result<StoredValue, Error>, after: &Result<StoredValue, Error>) -> bool {
+    let [Ok(before), Ok(after)] = [before, after] else { return false };
+    before.bytes.expose_secret() != after.bytes.expose_secret()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::credential::StoredValue;
+    use crate::provider::ErrorKind;
     use std::time::Duration;
 
     /// Each of these is `store:key`.
@@ -420,5 +484,33 @@ mod tests {
         fetches.finish(read, (now, now), |_| None);
         assert_eq!(fetches.account(&"aws".into()), Some("1"));
         assert_eq!(fetches.account(&"other".into()), None);
+    }
+
+    #[test]
+    fn sealed_store_is_a_transient_failure_of_its_key() {
+        let (now, mut fetches) = (Instant::now(), Fetches::default());
+        let keys = store_keys(&["vault:a", "vault:b", "vault:c"]);
+        fetches.request(&keys, now);
+        fetches.start_due(now);
+        let kinds = [None, Some(ErrorKind::Sealed), Some(ErrorKind::NotFound)];
+        let values = keys.iter().zip(kinds).map(|(store_key, kind)| {
+            (store_key.clone(), kind.map_or(Ok(value()), |kind| Err(kind.at(store_key.clone()))))
+        });
+        fetches.finish(values.collect(), (now, now), |_| None);
+        let failures: Vec<_> = keys.iter().map(|it| fetches.has_transient_failure(it)).collect();
+        assert_eq!(failures, [false, true, false]);
+    }
+
+    #[test]
+    fn only_unknown_keys_are_requested() {
+        let (now, mut fetches) = (Instant::now(), Fetches::default());
+        fetches.request(&store_keys(&["vault:a"]), now);
+        fetches.start_due(now);
+        fetches.finish(values(&["vault:a"]), (now, now), |_| None);
+        fetches.request_unknown(&store_keys(&["vault:a", "vault:b"]), now);
+        assert_eq!(fetches.start_due(now), [store_keys(&["vault:b"])]);
+        assert!(fetches.has_read(&store_keys(&["vault:a"]).pop_first().expect("a key")));
+        fetches.request_unknown(&store_keys(&["vault:b"]), now);
+        assert!(fetches.start_due(now).is_empty(), "it is in flight");
     }
 }

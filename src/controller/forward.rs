@@ -41,8 +41,8 @@ pub(super) struct ForwardedBatch {
 }
 
 impl ForwardedRequests {
-    /// Adds a request. Several for one ClusterPullSecret become one, with the oldest time and the last
-    /// version of each key.
+    /// Adds a request. Several for one ClusterPullSecret become one, with the oldest time, the keys of all, and
+    /// the last version of each key.
     fn add(&mut self, name: &str, request: ForwardedRequest) {
         match self.requests.get_mut(name) {
             Some(known) => {
@@ -50,6 +50,8 @@ impl ForwardedRequests {
                     !request.expected.iter().any(|new| (&new.store, &new.key) == (&it.store, &it.key))
                 });
                 known.expected.extend(request.expected);
+                let keys = known.keys.take().zip(request.keys);
+                known.keys = keys.map(|(known, more)| known.into_iter().chain(more).collect());
             }
             None => drop(self.requests.insert(name.to_owned(), request)),
         }
@@ -148,7 +150,7 @@ async fn store(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::object::ExpectedVersion;
+    use crate::manifest::object::{ExpectedVersion, ForwardedKey};
 
     /// Each of these is `key=version`.
     fn request(second: i64, versions: &[&str]) -> ForwardedRequest {
@@ -159,7 +161,25 @@ mod tests {
             version: version.into(),
         });
         let at = jiff::Timestamp::from_second(second).expect("a time");
-        ForwardedRequest { at, expected: expected.collect() }
+        ForwardedRequest { at, expected: expected.collect(), keys: None }
+    }
+
+    /// A request regarding these keys.
+    fn request_for_keys(keys: &[&str]) -> ForwardedRequest {
+        let keys = keys.iter().map(|key| ForwardedKey { store: "aws".into(), key: (*key).into() });
+        ForwardedRequest { keys: Some(keys.collect()), ..request(1, &[]) }
+    }
+
+    #[test]
+    fn merged_request_has_the_keys_of_both() {
+        let mut forwarded = ForwardedRequests::default();
+        forwarded.add("images", request_for_keys(&["a"]));
+        forwarded.add("images", request_for_keys(&["b"]));
+        assert_eq!(forwarded.requests["images"], request_for_keys(&["a", "b"]));
+        forwarded.add("images", request(2, &[]));
+        assert_eq!(forwarded.requests["images"].keys, None, "all of them");
+        forwarded.add("images", request_for_keys(&["c"]));
+        assert_eq!(forwarded.requests["images"].keys, None);
     }
 
     #[test]

@@ -17,10 +17,10 @@ use crate::cluster::ownership::key::OwnershipKey;
 use crate::installation::api::{KeyError, Loaded, ShardWrite};
 use crate::installation::last_good::ValueId;
 use crate::installation::{Installation, PendingShard};
-use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::status::reason::AppliedReason;
 use crate::metrics::{WriteKind, WriteOutcome};
 use crate::object_name::NamespaceName;
+use crate::reconcile::namespace_values;
 use crate::report::Problem;
 
 /// The delay of a save after the first change, so that changes that belong together make one.
@@ -116,9 +116,12 @@ pub(super) fn not_recorded(installation: &Installation, cluster_pull_secret: &st
     })
 }
 
-/// Returns true if a value belongs to a registry of its ClusterPullSecret.
-fn is_used(id: &ValueId, manifest: &ClusterPullSecret) -> bool {
+/// Returns true if a value belongs to a registry of its ClusterPullSecret, and its key to all namespaces or to one.
+fn is_used(id: &ValueId, state: &ObjectState) -> bool {
+    let ObjectState { manifest, namespace_fetches, .. } = state;
     manifest.registries.iter().any(|registry| ValueId::new(&manifest.name, registry) == *id)
+        || (namespace_fetches.contains(&id.store_key)
+            && manifest.registries.iter().any(|it| it.host == id.host && it.store_key.is_per_namespace()))
 }
 
 impl Controller {
@@ -200,6 +203,10 @@ impl Controller {
         let Some(installation) = &mut self.cache.installation else { return };
         for state in self.objects.values_mut() {
             record_values(state, Some(installation));
+            if state.is_active() {
+                let (namespaces, values) = (&self.cache.cluster.namespaces, self.fetches.all_values());
+                namespace_values::record(&state.manifest, namespaces, values, installation, false);
+            }
             if let Some(desired_secret) = &mut state.desired_secret {
                 desired_secret.refresh_last_good(installation.values());
             }
@@ -267,7 +274,7 @@ impl Controller {
         let Some(installation) = &mut cache.installation else { return };
         let is_known = |name: &str| objects.contains_key(name) || invalid.contains_key(name);
         let keep_value = |id: &ValueId| match objects.get(&id.cluster_pull_secret) {
-            Some(state) => is_used(id, &state.manifest) || state.manifest.is_deleting(),
+            Some(state) => is_used(id, state) || state.manifest.is_deleting(),
             None => invalid.contains_key(&id.cluster_pull_secret),
         };
         let keep_record =

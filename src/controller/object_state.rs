@@ -18,11 +18,14 @@ use crate::manifest::status::reason::{AppliedReason, FetchedReason, ReadyReason}
 use crate::manifest::status::{Condition, ConditionType};
 use crate::object_name::{NamespaceName, SecretName};
 use crate::reconcile::desired_secret::DesiredSecret;
+use crate::reconcile::namespace_keys;
 use crate::report::Problem;
 
+mod namespace_fetches;
 mod target_status;
 mod version_hold;
 
+pub use namespace_fetches::{KeyChange, NamespaceFetches};
 pub use target_status::{TargetChange, TargetStatus};
 pub use version_hold::{ConflictStep, VersionHold};
 
@@ -41,6 +44,10 @@ pub struct ObjectState {
     pub fetched_at: BTreeMap<StoreKey, Timestamp>,
     /// The version of the last successful read of each key.
     versions: BTreeMap<StoreKey, String>,
+    /// True if a registry has a key for each namespace.
+    pub has_namespace_keys: bool,
+    /// The keys of single namespaces.
+    pub namespace_fetches: NamespaceFetches,
     /// The intervals at which stores are polled that have more keys than `pollInterval` allows.
     pub poll_intervals: BTreeMap<StoreName, Duration>,
     /// Its status in each target namespace.
@@ -59,6 +66,8 @@ pub struct ObjectState {
     pub failed_fetches: u32,
     /// The time of the next refresh.
     pub refresh_at: Option<Instant>,
+    /// Every key is read again with the first refresh after this instant, retries included.
+    pub full_refresh_at: Option<Instant>,
     /// Patches of the ClusterPullSecret itself.
     pub attempts: Attempts,
     /// The time of the next status update.
@@ -98,10 +107,12 @@ impl ObjectState {
     #[must_use]
     pub fn new(manifest: Arc<ClusterPullSecret>) -> Self {
         Self {
+            has_namespace_keys: namespace_keys::has_namespace_keys(&manifest),
             manifest,
             desired_secret: None,
             fetched_at: BTreeMap::new(),
             versions: BTreeMap::new(),
+            namespace_fetches: NamespaceFetches::default(),
             poll_intervals: BTreeMap::new(),
             targets: BTreeMap::new(),
             version_holds: BTreeMap::new(),
@@ -111,6 +122,7 @@ impl ObjectState {
             awaits_fetch: false,
             failed_fetches: 0,
             refresh_at: None,
+            full_refresh_at: None,
             attempts: Attempts::default(),
             publish_at: None,
             copies: 0,
@@ -121,9 +133,14 @@ impl ObjectState {
         }
     }
 
-    /// Returns the keys it reads.
+    /// Returns the keys it reads: those that all namespaces share, and those of each namespace.
     pub fn store_keys(&self) -> impl Iterator<Item = &StoreKey> {
-        self.manifest.registries.iter().map(|registry| &registry.store_key)
+        self.shared_keys().chain(self.namespace_fetches.store_keys())
+    }
+
+    /// Returns the keys that all namespaces share.
+    pub fn shared_keys(&self) -> impl Iterator<Item = &StoreKey> {
+        namespace_keys::shared_keys(&self.manifest)
     }
 
     /// Returns the names under which its Secrets may exist.
@@ -170,15 +187,6 @@ impl ObjectState {
     #[must_use]
     pub fn is_applied(&self, now: Instant) -> bool {
         !self.targets.values().any(|target| target.is_pending(now))
-    }
-
-    /// Returns true if the last read of a key failed and a retry may succeed.
-    #[must_use]
-    pub fn has_transient_failure(&self, store_key: &StoreKey) -> bool {
-        let registries = self.desired_secret.as_ref().map(DesiredSecret::registries).unwrap_or_default();
-        registries
-            .iter()
-            .any(|it| it.store == store_key.store.0 && it.key == store_key.key.0 && it.is_transient())
     }
 
     /// Returns true if a namespace may hold something of it: selected, a target, or with leftovers.
@@ -257,7 +265,8 @@ impl ObjectState {
             return false;
         }
         let reports = self.desired_secret.as_ref().map(DesiredSecret::registries).unwrap_or_default();
-        let read = self.store_keys().cloned().zip(reports).filter_map(|(store_key, report)| {
+        let store_keys = self.manifest.registries.iter().map(|registry| registry.store_key.clone());
+        let read = store_keys.zip(reports).filter_map(|(store_key, report)| {
             let is_fetched = report.result == FetchedReason::Fetched;
             report.version.filter(|_| is_fetched).map(|version| (store_key, version))
         });
@@ -271,7 +280,8 @@ impl ObjectState {
 
     /// Forgets the versions and times of keys that it does not read any more.
     pub fn forget_unused_keys(&mut self) {
-        let used: BTreeSet<_> = self.store_keys().cloned().collect();
+        let written = self.manifest.registries.iter().map(|registry| &registry.store_key);
+        let used: BTreeSet<_> = self.store_keys().chain(written).cloned().collect();
         self.versions.retain(|store_key, _| used.contains(store_key));
         self.fetched_at.retain(|store_key, _| used.contains(store_key));
     }

@@ -26,7 +26,7 @@ use crate::reconcile::copies;
 use crate::reconcile::desired_secret::DesiredSecret;
 use crate::reconcile::guards::Guards;
 use crate::reconcile::resolve;
-use crate::trigger::{Trigger, poll};
+use crate::trigger::Trigger;
 
 impl Controller {
     /// Reconciles a ClusterPullSecret from its stores: requests its keys, and starts a reconciliation or
@@ -42,7 +42,18 @@ impl Controller {
             return;
         }
         state.awaits_fetch = true;
-        self.fetches.request(state.store_keys(), now);
+        // A retry for a key that all namespaces share leaves those of each namespace alone.
+        let is_retry = trigger == Trigger::Refresh && state.failed_fetches > 0;
+        if is_retry && state.full_refresh_at.is_some_and(|at| at > now) {
+            self.fetches.request(state.shared_keys(), now);
+        } else {
+            state.full_refresh_at = Some(now + state.manifest.refresh_interval);
+            self.fetches.request(state.store_keys(), now);
+        }
+        // Without a key that all namespaces share, no read leads to it.
+        if state.desired_secret.is_none() && state.shared_keys().next().is_none() {
+            self.resolve(name);
+        }
         self.join_reconciliation(name, Cause { trigger, since: now, at }, now);
     }
 
@@ -69,6 +80,7 @@ impl Controller {
                     self.reconcile(&name, Trigger::Refresh, now, at);
                 }
             }
+            Timer::RetryKeys(name) => self.retry_keys(&name, now),
             Timer::Requeue(name, namespace) if self.objects.contains_key(&name) => {
                 self.queue.push(&name, &namespace, Priority::High);
             }
@@ -116,40 +128,27 @@ impl Controller {
         let affected =
             self.objects.iter().filter(|(_, state)| state.store_keys().any(|it| read.contains(it)));
         for name in affected.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
-            if let Some(state) = self.objects.get_mut(&name) {
-                let own: Vec<_> = state.store_keys().filter(|it| fetched.contains(*it)).cloned().collect();
-                state.fetched_at.extend(own.into_iter().map(|store_key| (store_key, at)));
+            let Some(state) = self.objects.get_mut(&name) else { continue };
+            state.record_fetched(&fetched, at);
+            if state.shared_keys().any(|it| read.contains(it)) {
+                self.resolve(&name);
             }
-            self.resolve(&name);
+            self.on_namespace_keys_read(&name, &read, Instant::now());
             self.requeue_conflicts(&name, &read, started);
             self.schedule_refresh(&name, Instant::now());
         }
-    }
-
-    /// Publishes to the poll which keys are in use, and the version of each that is known.
-    pub(super) fn publish_known_versions(&mut self) {
-        let active = self.objects.values().filter(|state| state.is_active());
-        let used: BTreeSet<_> = active.flat_map(ObjectState::store_keys).collect();
-        let known_versions = self.fetches.known_versions();
-        let current: poll::KnownVersions = known_versions
-            .filter(|(store_key, _)| used.contains(store_key))
-            .map(|(store_key, version)| (store_key.clone(), version.cloned()))
-            .collect();
-        self.update_poll_intervals(&current);
-        self.context.known_versions.send_if_modified(|published| {
-            let has_changed = *published != current;
-            *published = current;
-            has_changed
-        });
     }
 
     /// Recomputes the desired content of the Secrets, once every key was read.
     pub(super) fn resolve(&mut self, name: &str) {
         let now = Instant::now();
         let Some(state) = self.objects.get_mut(name) else { return };
-        let Some(values) = self.fetches.values(state.store_keys()) else { return };
-        let resolved =
+        let Some(values) = self.fetches.values(state.shared_keys()) else { return };
+        let mut resolved =
             resolve::resolve(&state.manifest, values).with_order(|store_key| self.fetches.order(store_key));
+        if state.has_namespace_keys {
+            resolved.summarise(state.namespace_fetches.all(), values);
+        }
         if let Some(desired_secret) =
             state.desired_secret.as_mut().filter(|it| it.has_same_credentials(&resolved))
         {
@@ -181,7 +180,7 @@ impl Controller {
     fn schedule_refresh(&mut self, name: &str, now: Instant) {
         let jitter = self.jitter();
         let Some(state) = self.objects.get_mut(name) else { return };
-        if !self.fetches.is_settled(state.store_keys()) {
+        if !self.fetches.is_settled(state.shared_keys()) {
             return;
         }
         let interval = state.manifest.refresh_interval;
@@ -193,7 +192,7 @@ impl Controller {
                 failures => backoff::after(failures, jitter).min(interval),
             };
             let at = now + pause;
-            self.fetches.older_taken_at(state.store_keys(), now).map_or(at, |taken_at| at.min(taken_at))
+            self.fetches.older_taken_at(state.shared_keys(), now).map_or(at, |taken_at| at.min(taken_at))
         } else if state.has_failed_fetch() {
             // An event, or another ClusterPullSecret, caused the read: an earlier refresh stays scheduled.
             let retry_at = now + backoff::after(state.failed_fetches.max(1), jitter).min(interval);
@@ -217,9 +216,10 @@ impl Controller {
         let Some(reconciliation) = &state.reconciliation else { return false };
         // No tenant can keep a reconciliation from its end.
         let awaits_read = state.awaits_read() && now < reconciliation.started + STALENESS;
+        // There may be a key for each namespace: those are looked at only when no namespace is left to write.
         !awaits_read
-            && self.fetches.has_served(state.store_keys(), reconciliation.started)
             && self.queue.is_idle(name)
+            && self.fetches.has_served(state.store_keys(), reconciliation.started)
     }
 
     /// Updates the problems, the metrics and the logged `Ready` of a ClusterPullSecret.
@@ -293,7 +293,7 @@ impl Controller {
             self.announce_rotation(name);
         }
         if !finished.has_unsent_write && self.is_applied(name, now) {
-            finished.ack(|store_key| self.is_fetched(name, store_key));
+            finished.ack(|store_key| self.is_fetched(store_key));
         }
     }
 
@@ -309,10 +309,8 @@ impl Controller {
     }
 
     /// Returns true if a key was read at the version that an event named, or a retry cannot succeed.
-    pub(super) fn is_fetched(&self, name: &str, store_key: &StoreKey) -> bool {
-        let state = self.objects.get(name);
-        !self.fetches.has_given_up(store_key)
-            && !state.is_some_and(|state| state.has_transient_failure(store_key))
+    pub(super) fn is_fetched(&self, store_key: &StoreKey) -> bool {
+        !self.fetches.has_given_up(store_key) && !self.fetches.has_transient_failure(store_key)
     }
 }
 

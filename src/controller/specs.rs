@@ -123,6 +123,7 @@ impl Controller {
         let Some(state) = self.objects.get_mut(&name) else {
             self.objects.insert(name.clone(), ObjectState::new(manifest));
             self.has_stale_claims = true;
+            self.sync_keys_of_object(&name);
             // Before the first list is complete, the object is older than this process.
             let trigger = if self.has_synced() { Trigger::Spec } else { Trigger::Start };
             self.reconcile_as_leader(&name, trigger);
@@ -137,6 +138,7 @@ impl Controller {
             state.desired_secret = None;
             state.forget_unused_keys();
             self.has_stale_claims = true;
+            self.sync_keys_of_object(&name);
             self.resolve(&name);
             self.reconcile_as_leader(&name, Trigger::Spec);
         } else if rotate.is_some() && rotate != rotate_annotation(&before) {
@@ -171,11 +173,7 @@ impl Controller {
         let mut manifests: Vec<_> = self.objects.values().map(|state| Arc::clone(&state.manifest)).collect();
         sort_by_age(&mut manifests);
         self.claims = Claims::new(&manifests, Others::Invalid(self.invalid.keys().cloned().collect()));
-        let used = self.objects.values().flat_map(ObjectState::store_keys).cloned().collect();
-        for store_key in self.fetches.retain(&used) {
-            self.context.health.metrics.set_credential_expiry(&store_key, None);
-        }
-        self.publish_known_versions();
+        self.retain_used_keys();
         for name in self.objects.keys().cloned().collect::<Vec<_>>() {
             self.requeue_targets(&name, Priority::Normal);
         }

@@ -15,10 +15,7 @@ use crate::manifest::status::{
     ClusterPullSecretStatus, Condition, ConditionStatus, ConditionType, LastRotation, NamespaceCounts,
     RegistryStatus, ServiceAccountCounts, Summary, TargetFailure,
 };
-use crate::report::RegistryReport;
-
-/// Failures that a status lists.
-const MAX_FAILURES: usize = 10;
+use crate::report::{RegistryReport, named};
 
 /// Builds the status; `has_current_name_only` means that no Secret under a previous name is left.
 #[must_use]
@@ -165,8 +162,8 @@ pub(super) fn ready(state: &ObjectState) -> Condition {
 
 fn registries(state: &ObjectState) -> Vec<RegistryStatus> {
     let Some(desired_secret) = &state.desired_secret else { return Vec::new() };
-    let reports = desired_secret.registries().into_iter().zip(state.store_keys());
-    reports.map(|(report, store_key)| registry(state, report, store_key)).collect()
+    let reports = desired_secret.registries().into_iter().zip(&state.manifest.registries);
+    reports.map(|(report, source)| registry(state, report, &source.store_key)).collect()
 }
 
 fn registry(state: &ObjectState, report: RegistryReport, store_key: &StoreKey) -> RegistryStatus {
@@ -210,7 +207,7 @@ fn failures(state: &ObjectState) -> Vec<TargetFailure> {
         reason: *reason,
         message: message.clone(),
     });
-    failures.take(MAX_FAILURES).collect()
+    failures.take(named::MAX_NAMED).collect()
 }
 
 /// Returns `None` until every key was read once.
@@ -220,14 +217,13 @@ fn fetched_condition(state: &ObjectState) -> Option<(Reason, String)> {
     let Some(first) = failed.first() else {
         return Some((FetchedReason::Fetched.into(), "every registry's credential was read".to_owned()));
     };
-    let messages: Vec<_> = failed
-        .iter()
-        .map(|it| format!("{}: {}", it.host, it.message.as_deref().unwrap_or(it.result.into())))
-        .collect();
+    let messages =
+        failed.iter().map(|it| format!("{}: {}", it.host, it.message.as_deref().unwrap_or(it.result.into())));
+    let messages = named::join(messages, "; ");
     // Without a credential there is no entry to keep.
     let has_entries = !state.failed_targets().any(|(_, (reason, _))| *reason == AppliedReason::NoCredential);
     let kept = if has_entries { "; existing entries are kept" } else { "" };
-    Some((first.result.into(), format!("{}{kept}", messages.join("; "))))
+    Some((first.result.into(), format!("{messages}{kept}")))
 }
 
 fn applied_condition(state: &ObjectState) -> (Reason, String) {

@@ -14,6 +14,8 @@ use crate::object_name::{NamespaceName, SecretName};
 pub(super) enum Timer {
     /// Reads the keys of a ClusterPullSecret again.
     Refresh(String),
+    /// Reads the failed keys of single namespaces again.
+    RetryKeys(String),
     /// Requeues a namespace for a ClusterPullSecret.
     Requeue(String, NamespaceName),
     /// Retries a patch of a ClusterPullSecret, or updates its status.

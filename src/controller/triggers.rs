@@ -1,6 +1,6 @@
 //! Triggers from outside: the ClusterPullSecrets and keys each of them affects, and the reads it causes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use super::fetches::ChangeNotice;
 use super::reconciliation::{Cause, PendingAck};
 use crate::credential::{StoreKey, StoreName, Version};
 use crate::manifest::config::Backend;
-use crate::manifest::object::{ExpectedVersion, ForwardedRequest, LiveObject};
+use crate::manifest::object::{ExpectedVersion, ForwardedKey, ForwardedRequest, LiveObject};
 use crate::metrics::TriggerOutcome;
 use crate::trigger::aws_event::AwsLocation;
 use crate::trigger::{Ack, Trigger, TriggerEvent, TriggerScope};
@@ -22,6 +22,10 @@ const MAX_REQUEST_AGE: Duration = Duration::from_mins(1);
 
 /// The time after an event in which a store may still reply the version before it.
 pub(super) const STALENESS: Duration = Duration::from_secs(30);
+
+/// The keys that a forwarded request names; one for more keys asks for all of them, so that the annotation stays
+/// small.
+const MAX_FORWARDED_KEYS: usize = 100;
 
 /// The keys to read, each with the version it should reply, where one is known.
 type ExpectedVersions = BTreeMap<StoreKey, Option<Version>>;
@@ -36,7 +40,12 @@ impl Controller {
         if !self.is_leading {
             // Sources that only the leader reads deliver to the next leader.
             if let Some(reply) = reply {
-                let requests = affected.iter().map(|(name, expected)| (name.clone(), request(expected, at)));
+                let requests = affected.iter().map(|(name, expected)| {
+                    let keys =
+                        self.objects.get(name).map(|state| state.store_keys().collect::<BTreeSet<_>>());
+                    let is_all = keys.is_none_or(|keys| keys.len() == expected.len());
+                    (name.clone(), request(expected, at, is_all))
+                });
                 self.forward(requests.collect(), reply);
             }
             return;
@@ -108,7 +117,7 @@ impl Controller {
             if let Some(reconciliation) = &mut state.reconciliation {
                 reconciliation.add_event(cause, pending_ack, now);
             } else if let Some(pending_ack) = pending_ack.filter(|_| self.is_applied(name, now)) {
-                pending_ack.ack(|store_key| self.is_fetched(name, store_key));
+                pending_ack.ack(|store_key| self.is_fetched(store_key));
             }
             return;
         }
@@ -136,6 +145,7 @@ impl Controller {
         let Some(state) = self.objects.get(name).filter(|state| state.is_active()) else { return };
         let expected = state
             .store_keys()
+            .filter(|store_key| is_requested(request, store_key))
             .map(|store_key| (store_key.clone(), expected_version(request, store_key)))
             .collect();
         let (now, wall) = (Instant::now(), (self.context.wall_clock)());
@@ -148,12 +158,22 @@ impl Controller {
 }
 
 /// Returns the request to forward for the affected keys of a ClusterPullSecret.
-fn request(expected: &ExpectedVersions, at: Timestamp) -> ForwardedRequest {
+fn request(expected: &ExpectedVersions, at: Timestamp, is_all: bool) -> ForwardedRequest {
+    let keys = expected
+        .keys()
+        .map(|StoreKey { store, key }| ForwardedKey { store: store.0.clone(), key: key.0.clone() });
+    let keys = (!is_all && expected.len() <= MAX_FORWARDED_KEYS).then(|| keys.collect());
     let expected = expected.iter().filter_map(|(store_key, version)| {
         let StoreKey { store, key } = store_key.clone();
         Some(ExpectedVersion { store: store.0, key: key.0, version: version.clone()?.to_string() })
     });
-    ForwardedRequest { at, expected: expected.collect() }
+    ForwardedRequest { at, expected: expected.collect(), keys }
+}
+
+/// Returns true if a forwarded request is about this key.
+fn is_requested(request: &ForwardedRequest, StoreKey { store, key }: &StoreKey) -> bool {
+    let keys = request.keys.as_ref();
+    keys.is_none_or(|keys| keys.iter().any(|it| it.store == store.0 && it.key == key.0))
 }
 
 /// Returns the version that a key should reply by a forwarded request.
@@ -228,11 +248,30 @@ mod tests {
             (store_key("aws:ci/ghcr"), Some("v2".into())),
             (store_key("vault:ci/ghcr"), None),
         ]);
-        let written = serde_json::to_string(&request(&expected, Timestamp::UNIX_EPOCH)).expect("JSON");
+        let written = serde_json::to_string(&request(&expected, Timestamp::UNIX_EPOCH, true)).expect("JSON");
         let read: ForwardedRequest = serde_json::from_str(&written).expect("a request");
         for (store_key, version) in &expected {
             assert_eq!(expected_version(&read, store_key), *version);
         }
         assert_eq!(read.at, Timestamp::UNIX_EPOCH);
+    }
+
+    /// Checks which keys a request for `vault:0` to `vault:N` is about, after it was forwarded.
+    #[track_caller]
+    fn check_forwarded(keys: usize, is_all: bool, others: bool) {
+        let expected = (0..keys).map(|n| (store_key(&format!("vault:{n}")), None)).collect();
+        let forwarded = request(&expected, Timestamp::UNIX_EPOCH, is_all);
+        let read: ForwardedRequest =
+            serde_json::from_str(&serde_json::to_string(&forwarded).expect("JSON")).expect("a request");
+        assert!(is_requested(&read, &store_key("vault:0")));
+        assert_eq!(is_requested(&read, &store_key("vault:others")), others);
+    }
+
+    #[test]
+    fn forwarded_request_names_few_keys_or_all() {
+        check_forwarded(1, false, false);
+        check_forwarded(100, false, false);
+        check_forwarded(101, false, true);
+        check_forwarded(1, true, true);
     }
 }

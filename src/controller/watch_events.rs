@@ -82,6 +82,7 @@ impl Controller {
     /// with back-off.
     fn on_change(&mut self, change: CacheChange) {
         let CacheChange::Changed { namespace, reverted } = change else { return };
+        self.sync_keys_of_namespace(&namespace);
         if !self.is_leading {
             return;
         }

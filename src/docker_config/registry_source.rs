@@ -2,6 +2,7 @@
 
 use super::host_key::HostKey;
 use crate::credential::StoreKey;
+use crate::object_name::NamespaceName;
 
 /// One registry of a ClusterPullSecret, and the source of its credential.
 #[derive(Clone, Debug)]
@@ -16,4 +17,12 @@ pub struct RegistrySource {
     pub username_key: Option<String>,
     /// Field that holds the password, if the spec names one.
     pub password_key: Option<String>,
+}
+
+impl RegistrySource {
+    /// Returns the source in a namespace: the same, with the key of the namespace.
+    #[must_use]
+    pub fn in_namespace(&self, name: &NamespaceName) -> Self {
+        Self { store_key: self.store_key.in_namespace(name), ..self.clone() }
+    }
 }

@@ -4,11 +4,13 @@
 //! being deleted. Validation makes it of the [wire type](super::wire::ClusterPullSecret).
 
 use std::borrow::Borrow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value as Json;
 
+use super::admission::Admission;
 use super::object::LiveObject;
 use super::selection::{Patterns, Selection};
 use super::status::reason::ReadyReason;
@@ -38,6 +40,8 @@ pub struct ClusterPullSecret {
     pub deletion: Deletion,
     /// Pauses reconciliation; its claims stay.
     pub suspend: bool,
+    /// The namespaces and registries that each store may serve.
+    pub admission: Arc<Admission>,
     /// The metadata and status in the API server; `None` for a ClusterPullSecret of a file.
     pub object: Option<LiveObject>,
 }
@@ -111,6 +115,7 @@ impl ClusterPullSecret {
             refresh_interval: Duration::from_hours(1),
             deletion: if is_deletable { Deletion::Delete } else { Deletion::Retain },
             suspend: false,
+            admission: Arc::default(),
             object: Some(object),
         }
     }

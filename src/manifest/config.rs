@@ -5,10 +5,14 @@
 //! holds a secret, only the names of files that do.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub mod triggers;
 
 use globset::GlobSet;
+
+use super::admission::{Admission, StoreAdmission};
+use crate::credential::StoreName;
 
 pub use super::wire::{AppRoleAuth, Config, FileStore, KubernetesAuth, SecretsManagerStore};
 
@@ -19,10 +23,19 @@ pub struct Store {
     pub name: String,
     /// The only keys that may be read; `None` admits any.
     pub keys: Option<GlobSet>,
+    /// The only namespaces and registries that the store may serve.
+    pub admission: Arc<StoreAdmission>,
     /// The versions that the poll may read in a second.
     pub max_polls_per_second: u32,
     /// The source of the values.
     pub backend: Backend,
+}
+
+/// Returns the allow-lists of these stores.
+#[must_use]
+pub fn admission(stores: &[Store]) -> Arc<Admission> {
+    let each = stores.iter().map(|store| (StoreName(store.name.clone()), Arc::clone(&store.admission)));
+    Arc::new(Admission::new(each))
 }
 
 /// The one backend of a store.

@@ -3,6 +3,8 @@
 //! In: the JSON of an object. Out: the part of it that holds no matter how wrong the spec is; validating the
 //! spec is for [`read_object`](super::read_object). Nothing here asks the cluster.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,7 @@ pub const ROTATE: &str = "regcred.dev/rotate";
 /// The annotation by which a standby replica forwards a webhook request to the leader, as JSON.
 pub const REQUEST: &str = "regcred.dev/request";
 
-/// A webhook request that a standby replica received: every key is to be read again.
+/// A webhook request that a standby replica received: keys are to be read again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForwardedRequest {
     /// The time of the request.
@@ -25,6 +27,18 @@ pub struct ForwardedRequest {
     /// The versions expected of keys, for those the request named one.
     #[serde(default)]
     pub expected: Vec<ExpectedVersion>,
+    /// The keys to read again; `None` for all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<BTreeSet<ForwardedKey>>,
+}
+
+/// A key that a request is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ForwardedKey {
+    /// The store.
+    pub store: String,
+    /// The key inside the store.
+    pub key: String,
 }
 
 /// The version that a key is expected to have.

@@ -79,7 +79,7 @@ pub struct RegistryStatus {
     pub host: String,
     /// Name of the store.
     pub store: String,
-    /// Key inside the store.
+    /// Key inside the store, as in the spec.
     pub key: String,
     /// Version that was last read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,7 +91,7 @@ pub struct RegistryStatus {
     /// Result of the last read: a reason of the condition `Fetched`.
     #[schemars(with = "String")]
     pub result: FetchedReason,
-    /// Human-readable details of a failure.
+    /// Human-readable details of a failure, or of keys and entries that are missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Interval at which each key of the store is polled, such as `50s`, where `maxPollsPerSecond` of the store

@@ -13,10 +13,11 @@ mod triggers;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::cluster_pull_secret::ClusterPullSecret;
 use super::config::triggers::Triggers;
-use super::config::{Backend, Config, Store};
+use super::config::{self, Backend, Config, Store};
 use super::field::{FieldErrors, FieldPath};
 use super::schema;
 use super::wire::{API_VERSION, CLUSTER_PULL_SECRET, CONFIG, DEFAULT_MAX_POLLS_PER_SECOND};
@@ -89,6 +90,10 @@ pub(crate) fn validate(
             }
         }
     }
+    let admission = config::admission(&stores.validated);
+    for cluster_pull_secret in &mut cluster_pull_secrets {
+        cluster_pull_secret.admission = Arc::clone(&admission);
+    }
     let triggers = stores.triggers.unwrap_or_default();
     Manifests { stores: stores.validated, triggers, cluster_pull_secrets }
 }
@@ -144,6 +149,7 @@ impl<'a> DeclaredStores<'a> {
         self.validated.push(Store {
             name: DEFAULT_STORE.to_owned(),
             keys: None,
+            admission: Arc::default(),
             max_polls_per_second: DEFAULT_MAX_POLLS_PER_SECOND,
             backend: Backend::DefaultDirectory(directory.to_owned()),
         });

@@ -157,8 +157,8 @@ mod tests {
         });
         let directory = "/nonexistent".into();
         let backend = Backend::File(FileStore { directory });
-        let name = "files".into();
-        Store { name, keys, max_polls_per_second: 20, backend }
+        let (name, admission) = ("files".into(), Arc::default());
+        Store { name, keys, admission, max_polls_per_second: 20, backend }
     }
 
     fn store_keys(keys: &[&str]) -> BTreeSet<StoreKey> {
@@ -204,7 +204,7 @@ mod tests {
         };
         let backend = Backend::Vault(Box::new(settings));
         let name = "vault".into();
-        let vault = Store { name, keys: None, max_polls_per_second: 20, backend };
+        let vault = Store { name, keys: None, admission: Arc::default(), max_polls_per_second: 20, backend };
         let mut keys = store_keys(&["ci/ghcr"]);
         keys.insert(StoreKey { store: "vault".into(), key: "ci/ghcr".into() });
         let stores = Stores::open(&[store(None), vault], &keys, &Environment::default()).await;

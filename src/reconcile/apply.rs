@@ -162,6 +162,7 @@ pub fn dry_run_target(plan: &NamespacePlan, target: &Target) -> NamespaceReport 
         report.set_missing_service_accounts(missing.clone());
         report.withhold(&content.withheld);
     }
+    report.set_shortfall(target.shortfall.as_ref());
     report
 }
 

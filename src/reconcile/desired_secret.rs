@@ -5,17 +5,18 @@
 //! good value that regcred recorded, and the other registries in the same Secret are still updated. Where the
 //! recorded value is older than the version that the Secret names, its entry stays as it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 
 use super::last_good::{self, SecretEntries, SecretEntry};
+use super::namespace_keys::NamespaceKey;
 use super::no_content::NoContent;
 use super::recorded::RecordedEntries;
 use super::resolve::{FetchedCredentials, Resolved, ResolvedRegistry};
 use crate::cluster::{Namespace, Secret};
-use crate::credential::{StoreKey, VersionOrder};
+use crate::credential::{StoreKey, StoreName};
 use crate::docker_config::capacity::{self, TooLarge};
 use crate::docker_config::host_key::HostKey;
 use crate::docker_config::versions::EntryOrigin;
@@ -24,10 +25,16 @@ use crate::installation::Installation;
 use crate::installation::last_good::LastGoodValues;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::status::reason::AppliedReason;
+use crate::provider::stores::Values;
 use crate::report::{Problem, RegistryReport};
 use crate::rotator::{Content, FetchedVersion, FetchedVersions, OlderLastGood};
 
-/// The desired content for each namespace: the same for all where every read succeeded.
+mod namespace_view;
+
+pub use namespace_view::{KnownValues, NamespaceView};
+
+/// The desired content for each namespace: the same for all where every read succeeded and every store
+/// admits the namespace.
 pub struct DesiredSecret {
     resolved: Resolved,
     /// The content where no last good entry is needed; `None` where a read failed.
@@ -36,6 +43,8 @@ pub struct DesiredSecret {
     recorded: RecordedEntries,
     /// True if a Secret may be written although it holds later versions.
     accepts_older: bool,
+    /// The stores that do not admit the namespace: none of their entries is kept.
+    denied_stores: BTreeSet<StoreName>,
 }
 
 /// The entries for one namespace.
@@ -59,7 +68,8 @@ impl DesiredSecret {
     #[must_use]
     pub fn new(resolved: Resolved, recorded: &LastGoodValues) -> Self {
         let recorded = RecordedEntries::new(&resolved, recorded);
-        let mut desired = Self { resolved, fetched: None, recorded, accepts_older: false };
+        let mut desired =
+            Self { resolved, fetched: None, recorded, accepts_older: false, denied_stores: BTreeSet::new() };
         if desired.is_complete() {
             desired.fetched = Some(desired.render(desired.entries(None)));
         }
@@ -73,18 +83,7 @@ impl DesiredSecret {
 
     /// Records the values that were read as the last good ones, unless a later one is recorded.
     pub fn record(&self, installation: &mut Installation) {
-        let name = &self.resolved.cluster_pull_secret.name;
-        for registry in &self.resolved.registries {
-            let Some(FetchedCredentials { config, origin, .. }) = &registry.fetched else { continue };
-            let known = installation.values().get(name, &registry.source).map(|known| &known.version);
-            let is_later = known.is_some_and(|known| {
-                known.compare(&origin.version) == VersionOrder::Older
-                    && !fetched_version(registry).is_some_and(|fetched| fetched.has_given_up(known))
-            });
-            if !is_later || self.accepts_older {
-                installation.record_value(name, &registry.source, &origin.version, config);
-            }
-        }
+        self.resolved.record(installation, self.accepts_older);
     }
 
     /// Permits writes to Secrets that hold later versions.
@@ -111,10 +110,10 @@ impl DesiredSecret {
         self.resolved.registries.iter().map(|registry| registry.report.clone()).collect()
     }
 
-    /// Returns true if every registry could be read.
+    /// Returns true if every registry could be read, apart from those with a key for each namespace.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.resolved.registries.iter().all(|registry| registry.fetched.is_some())
+        self.resolved.registries.iter().all(|registry| registry.fetched.is_some() || registry.is_deferred)
     }
 
     /// Returns true if every registry has the same credentials as before, or none again.
@@ -160,6 +159,15 @@ impl DesiredSecret {
         }));
     }
 
+    /// Reports the keys of the namespaces, for each registry that has some.
+    pub fn summarise<'a>(
+        &mut self,
+        keys: impl IntoIterator<Item = &'a NamespaceKey> + Clone,
+        values: &Values,
+    ) {
+        self.resolved.summarise(keys, values);
+    }
+
     /// Returns the problem of the ClusterPullSecret as a whole: what was read fits into no Secret.
     #[must_use]
     pub fn problem(&self) -> Option<Problem> {
@@ -200,7 +208,7 @@ impl DesiredSecret {
             let last_good = if is_recorded { self.entries_of(registry, &self.recorded.entries) } else { own };
             for (host, entry) in last_good {
                 match older.get(host) {
-                    _ if found.entries.contains_key(host) => {}
+                    _ if found.entries.contains_key(host) || !self.is_admitted(host, entry) => {}
                     Some(older) if is_recorded => found.withheld.push(older.clone()),
                     _ => found.add_last_good(host, entry, &registry.source.store_key),
                 }
@@ -226,6 +234,13 @@ impl DesiredSecret {
                 entries.collect()
             }
         }
+    }
+
+    /// Returns true if the store of a last good entry may serve the host, in this namespace.
+    fn is_admitted(&self, host: &HostKey, entry: &SecretEntry) -> bool {
+        let store = &entry.origin.store;
+        !self.denied_stores.contains(store)
+            && self.resolved.cluster_pull_secret.admission.admits_host(store, host)
     }
 
     /// Renders the content; `None` where there is no entry.
@@ -254,7 +269,7 @@ impl DesiredSecret {
     fn fetched_versions(&self) -> FetchedVersions {
         let mut versions = FetchedVersions::default();
         for registry in &self.resolved.registries {
-            let Some((fetched, version)) = registry.fetched.as_ref().zip(fetched_version(registry)) else {
+            let Some((fetched, version)) = registry.fetched.as_ref().zip(registry.fetched_version()) else {
                 continue;
             };
             versions.0.extend(fetched.config.auths.keys().map(|host| (host.clone(), version.clone())));
@@ -279,13 +294,6 @@ impl NamespaceEntries {
                 .insert(host.clone(), FetchedVersion::new(store_key, entry.origin.version.clone()));
         }
     }
-}
-
-/// Returns the version of the fetched entries of a registry; `None` where its read failed.
-fn fetched_version(registry: &ResolvedRegistry) -> Option<FetchedVersion> {
-    let fetched = registry.fetched.as_ref()?;
-    let version = FetchedVersion::new(&registry.source.store_key, fetched.origin.version.clone());
-    Some(FetchedVersion { given_up: fetched.given_up.clone(), ..version })
 }
 
 #[cfg(test)]

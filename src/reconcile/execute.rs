@@ -109,7 +109,7 @@ pub async fn execute(client: &Client, plan: NamespacePlan) -> Applied {
         is_read: false,
     };
     let mut reports = Vec::new();
-    for Target { cluster_pull_secret, owner, action, previous } in targets {
+    for Target { cluster_pull_secret, owner, action, previous, shortfall } in targets {
         let mut report = executor.execute(action, &owner).await;
         for previous in previous {
             // A target that was only read is decided again.
@@ -117,6 +117,7 @@ pub async fn execute(client: &Client, plan: NamespacePlan) -> Applied {
                 executor.prune(&previous.entry_changes, &previous.owner, &mut report).await;
             }
         }
+        report.set_shortfall(shortfall.as_ref());
         reports.push((cluster_pull_secret, report));
     }
     let NamespaceExecutor {

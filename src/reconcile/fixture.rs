@@ -49,6 +49,7 @@ pub(crate) fn cluster_pull_secret(name: &str, hosts: &[&str]) -> ClusterPullSecr
         refresh_interval: Duration::from_hours(1),
         deletion: Deletion::Delete,
         suspend: false,
+        admission: Arc::default(),
         object: None,
     }
 }

@@ -9,7 +9,7 @@ use crate::cluster::{Cluster, Namespace};
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, ServiceAccounts};
 use crate::manifest::status::reason::AppliedReason;
 use crate::object_name::SecretName;
-use crate::report::Problem;
+use crate::report::{Problem, named};
 
 /// The permitted actions for one ClusterPullSecret.
 #[derive(Debug, PartialEq, Eq)]
@@ -100,11 +100,11 @@ fn unknown_service_accounts(cluster_pull_secret: &ClusterPullSecret, cluster: &C
     let unknown = names.iter().filter(|name| {
         !selected(cluster_pull_secret, cluster).any(|it| it.service_accounts.contains_key(*name))
     });
-    let unknown: Vec<_> = unknown.map(String::as_str).collect();
+    let unknown: Vec<_> = unknown.collect();
     if unknown.is_empty() || selected(cluster_pull_secret, cluster).next().is_none() {
         return None;
     }
-    let unknown = unknown.join(", ");
+    let unknown = named::join(unknown, ", ");
     let message = format!(
         "no selected namespace has a ServiceAccount {unknown}; no entry was removed from other ServiceAccounts. \
          Fix `serviceAccounts`, or create the ServiceAccount"

@@ -16,8 +16,8 @@ pub enum NoContent {
         "the credentials of the ClusterPullSecret are too large for a Secret, so this one stays as it is"
     )]
     TooLarge,
-    /// No Secret can hold what was read together with the last good entries of this namespace.
-    #[error("with the last good entries of this namespace {0}")]
+    /// No Secret can hold what was read together with the entries that this namespace alone has.
+    #[error("with the entries of this namespace alone {0}")]
     TooLargeHere(TooLarge),
     /// No registry could be read, and the last good value is older than the one that the Secret names.
     #[error(transparent)]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::claims::Claims;
-use super::desired_secret::DesiredSecret;
+use super::desired_secret::{DesiredSecret, KnownValues};
 use super::entry_change::EntryChange;
 use super::guards::Guards;
 use super::target::{self, Action, Target, TargetInput};
@@ -57,12 +57,16 @@ pub struct NamespacePlan {
 pub fn plan(
     claims: &Claims,
     desired: &[DesiredSecret],
+    known: &KnownValues<'_>,
     cluster: &Cluster,
     key: Option<&Arc<OwnershipKey>>,
 ) -> Plan {
     let guards: Vec<_> = desired.iter().map(|it| Guards::new(it.cluster_pull_secret(), cluster)).collect();
-    let inputs: Vec<_> =
-        desired.iter().zip(&guards).map(|(desired, guards)| TargetInput::new(desired, guards, key)).collect();
+    let inputs: Vec<_> = desired
+        .iter()
+        .zip(&guards)
+        .map(|(desired, guards)| TargetInput::new(desired, known, guards, key))
+        .collect();
     let namespaces = cluster.namespaces.iter().filter_map(|(name, namespace)| {
         let targets = inputs.iter().enumerate();
         let targets =

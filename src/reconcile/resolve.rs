@@ -1,19 +1,26 @@
 //! Resolves each registry of a ClusterPullSecret to credentials.
 //!
 //! Pure. In go the values as read, out come docker configs with their origin, or the error with store and
-//! key. One value may serve many registries; it was read once.
+//! key. One value may serve many registries; it was read once. A registry with a host that its store may not
+//! serve fails before anything is read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::credential::Version;
+use super::namespace_keys::{KeySummary, NamespaceKey};
+use crate::credential::{Version, VersionOrder};
+use crate::docker_config::host_key::HostKey;
 use crate::docker_config::versions::EntryOrigin;
 use crate::docker_config::{DockerConfig, shapes};
+use crate::installation::Installation;
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, RegistrySource};
 use crate::manifest::status::reason::FetchedReason;
+use crate::object_map::ObjectMap;
+use crate::object_name::NamespaceName;
 use crate::provider::stores::Values;
 use crate::provider::{Error, ErrorKind};
-use crate::report::RegistryReport;
+use crate::report::{RegistryReport, named};
+use crate::rotator::FetchedVersion;
 
 /// A ClusterPullSecret with the results of its reads.
 pub struct Resolved {
@@ -29,6 +36,10 @@ pub struct ResolvedRegistry {
     pub source: RegistrySource,
     /// The fetched entries; `None` where the read failed and the last good entries are kept.
     pub fetched: Option<FetchedCredentials>,
+    /// True if each namespace has a key of its own, so that there is nothing to fetch for all of them.
+    pub is_deferred: bool,
+    /// True if the store may not serve the host, so that not even an earlier entry stays.
+    pub is_host_denied: bool,
     /// The report about the registry.
     pub report: RegistryReport,
 }
@@ -43,31 +54,143 @@ pub struct FetchedCredentials {
     pub given_up: Option<Version>,
 }
 
-/// Resolves every registry of one ClusterPullSecret.
+/// Resolves every registry of one ClusterPullSecret. Registries with a key for each namespace are left to
+/// [`resolve_in`].
 #[must_use]
 pub fn resolve(cluster_pull_secret: &Arc<ClusterPullSecret>, values: &Values) -> Resolved {
-    let named: BTreeSet<_> =
-        cluster_pull_secret.registries.iter().filter_map(|it| it.host.as_ref()).collect();
-    let mut hosts = BTreeSet::new();
+    let mut resolver = Resolver::new(cluster_pull_secret, values);
     let registries = cluster_pull_secret.registries.iter().map(|source| {
-        let outcome = parse_value(source, values).and_then(|mut fetched| {
-            // A host that another registry names is not taken from a whole docker config, even where the
-            // other registry could not be read.
-            fetched.config.auths.retain(|host, _| source.host.is_some() || !named.contains(host));
-            match fetched.config.auths.keys().find(|host| hosts.contains(*host)) {
-                Some(host) => {
-                    let what = format!("an earlier registry of the ClusterPullSecret already has {host}");
-                    Err(FailedFetch::malformed(source, Some(fetched.origin.version), what))
-                }
-                None => Ok(fetched),
+        if source.store_key.is_per_namespace() && resolver.host_not_allowed(source).is_none() {
+            ResolvedRegistry::deferred(source.clone())
+        } else {
+            resolver.resolve(source.clone())
+        }
+    });
+    let registries = registries.collect();
+    Resolved { cluster_pull_secret: Arc::clone(cluster_pull_secret), registries }
+}
+
+/// Resolves the registries of one ClusterPullSecret that a namespace may have.
+#[must_use]
+pub fn resolve_in(
+    cluster_pull_secret: &Arc<ClusterPullSecret>,
+    namespace_name: &NamespaceName,
+    labels: &ObjectMap<String, String>,
+    values: &Values,
+) -> Resolved {
+    let mut resolver = Resolver::new(cluster_pull_secret, values);
+    let ClusterPullSecret { registries, admission, .. } = cluster_pull_secret.as_ref();
+    let registries = registries
+        .iter()
+        .filter(|source| admission.admits_namespace(&source.store_key.store, namespace_name, labels))
+        .map(|source| resolver.resolve(source.in_namespace(namespace_name)));
+    let registries = registries.collect();
+    Resolved { cluster_pull_secret: Arc::clone(cluster_pull_secret), registries }
+}
+
+impl ResolvedRegistry {
+    /// Returns the version of the fetched entries; `None` where the read failed.
+    pub(super) fn fetched_version(&self) -> Option<FetchedVersion> {
+        let fetched = self.fetched.as_ref()?;
+        let version = FetchedVersion::new(&self.source.store_key, fetched.origin.version.clone());
+        Some(FetchedVersion { given_up: fetched.given_up.clone(), ..version })
+    }
+}
+
+impl Resolved {
+    /// Records the values that were read as the last good ones, unless a later one is recorded.
+    pub fn record(&self, installation: &mut Installation, accepts_older: bool) {
+        let name = &self.cluster_pull_secret.name;
+        for registry in &self.registries {
+            let Some(FetchedCredentials { config, origin, .. }) = &registry.fetched else { continue };
+            let known = installation.values().get(name, &registry.source).map(|known| &known.version);
+            let is_later = known.is_some_and(|known| {
+                known.compare(&origin.version) == VersionOrder::Older
+                    && !registry.fetched_version().is_some_and(|fetched| fetched.has_given_up(known))
+            });
+            if !is_later || accepts_older {
+                installation.record_value(name, &registry.source, &origin.version, config);
             }
-        });
-        if let Ok(fetched) = &outcome {
-            hosts.extend(fetched.config.auths.keys().cloned());
+        }
+    }
+
+    /// Reports the keys of the namespaces, for each registry that has some.
+    pub fn summarise<'a>(
+        &mut self,
+        keys: impl IntoIterator<Item = &'a NamespaceKey> + Clone,
+        values: &Values,
+    ) {
+        for (index, registry) in self.registries.iter_mut().enumerate().filter(|(_, it)| it.is_deferred) {
+            KeySummary::new(index, keys.clone(), values).apply_to(&mut registry.report);
+        }
+    }
+}
+
+/// Resolves registries in their order: the first one that has a host keeps it.
+struct Resolver<'a> {
+    cluster_pull_secret: &'a ClusterPullSecret,
+    values: &'a Values,
+    /// The hosts that registries name.
+    named: BTreeSet<&'a HostKey>,
+    /// The hosts that were resolved so far.
+    hosts: BTreeSet<HostKey>,
+}
+
+/// A docker config without the entries that the store may not serve.
+struct AdmittedConfig {
+    config: DockerConfig,
+    left_out: Vec<HostKey>,
+}
+
+impl<'a> Resolver<'a> {
+    fn new(cluster_pull_secret: &'a ClusterPullSecret, values: &'a Values) -> Self {
+        let named = cluster_pull_secret.registries.iter().filter_map(|it| it.host.as_ref()).collect();
+        Self { cluster_pull_secret, values, named, hosts: BTreeSet::new() }
+    }
+
+    fn resolve(&mut self, source: RegistrySource) -> ResolvedRegistry {
+        let outcome = self.fetch(&source);
+        if let Ok((fetched, _)) = &outcome {
+            self.hosts.extend(fetched.config.auths.keys().cloned());
         }
         ResolvedRegistry::new(source, outcome)
-    });
-    Resolved { cluster_pull_secret: Arc::clone(cluster_pull_secret), registries: registries.collect() }
+    }
+
+    /// Returns the credentials of a registry, and the hosts of its docker config that the store may not serve.
+    fn fetch(&self, source: &RegistrySource) -> Result<(FetchedCredentials, Vec<HostKey>), FailedFetch> {
+        if let Some(host) = self.host_not_allowed(source) {
+            return Err(FailedFetch::hosts_not_allowed(source, [host]));
+        }
+        let mut fetched = parse_value(source, self.values)?;
+        // A host that another registry names is not taken from a whole docker config, even where the
+        // other registry could not be read.
+        fetched.config.auths.retain(|host, _| source.host.is_some() || !self.named.contains(host));
+        let AdmittedConfig { config, left_out } = self.admitted(source, fetched.config);
+        fetched.config = config;
+        if fetched.config.auths.is_empty() && !left_out.is_empty() {
+            return Err(FailedFetch::hosts_not_allowed(source, &left_out));
+        }
+        match fetched.config.auths.keys().find(|host| self.hosts.contains(*host)) {
+            Some(host) => {
+                let what = format!("an earlier registry of the ClusterPullSecret already has {host}");
+                Err(FailedFetch::malformed(source, Some(fetched.origin.version), what))
+            }
+            None => Ok((fetched, left_out)),
+        }
+    }
+
+    /// Returns the host of a registry that its store may not serve.
+    fn host_not_allowed<'s>(&self, source: &'s RegistrySource) -> Option<&'s HostKey> {
+        let admission = &self.cluster_pull_secret.admission;
+        source.host.as_ref().filter(|host| !admission.admits_host(&source.store_key.store, host))
+    }
+
+    fn admitted(&self, source: &RegistrySource, config: DockerConfig) -> AdmittedConfig {
+        let (admission, store) = (&self.cluster_pull_secret.admission, &source.store_key.store);
+        let (auths, left_out): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            config.auths.into_iter().partition(|(host, _)| admission.admits_host(store, host));
+        AdmittedConfig { config: DockerConfig { auths }, left_out: left_out.into_keys().collect() }
+    }
 }
 
 /// An error reduced to the fields of a report: many registries may share one failed read.
@@ -75,15 +198,22 @@ struct FailedFetch {
     version: Option<Version>,
     reason: FetchedReason,
     message: String,
+    is_host_denied: bool,
 }
 
 impl FailedFetch {
     fn new(version: Option<Version>, error: &Error) -> Self {
-        Self { version, reason: error.reason(), message: error.to_string() }
+        Self { version, reason: error.reason(), message: error.to_string(), is_host_denied: false }
     }
 
     fn malformed(source: &RegistrySource, version: Option<Version>, what: String) -> Self {
         Self::new(version, &ErrorKind::Malformed(what).at(source.store_key.clone()))
+    }
+
+    fn hosts_not_allowed<'h>(source: &RegistrySource, hosts: impl IntoIterator<Item = &'h HostKey>) -> Self {
+        let hosts = named::join(hosts.into_iter().map(HostKey::as_str), ", ");
+        let message = format!("{}: not allowed by the store's `hosts`: {hosts}", source.store_key);
+        Self { version: None, reason: FetchedReason::NotAllowed, message, is_host_denied: true }
     }
 }
 
@@ -106,8 +236,26 @@ fn parse_value(source: &RegistrySource, values: &Values) -> Result<FetchedCreden
 }
 
 impl ResolvedRegistry {
-    fn new(source: &RegistrySource, outcome: Result<FetchedCredentials, FailedFetch>) -> Self {
-        let mut report = RegistryReport {
+    fn new(source: RegistrySource, outcome: Result<(FetchedCredentials, Vec<HostKey>), FailedFetch>) -> Self {
+        let mut registry = Self { is_deferred: false, ..Self::deferred(source) };
+        match outcome {
+            Ok((fetched, left_out)) => {
+                registry.report.version = Some(fetched.origin.version.to_string());
+                registry.report.message = left_out_message(&left_out);
+                registry.fetched = Some(fetched);
+            }
+            Err(FailedFetch { version, reason, message, is_host_denied }) => {
+                registry.is_host_denied = is_host_denied;
+                registry.report.version = version.map(|version| version.to_string());
+                registry.report.result = reason;
+                registry.report.message = Some(message);
+            }
+        }
+        registry
+    }
+
+    fn deferred(source: RegistrySource) -> Self {
+        let report = RegistryReport {
             host: source.host.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string),
             store: source.store_key.store.to_string(),
             key: source.store_key.key.to_string(),
@@ -115,18 +263,15 @@ impl ResolvedRegistry {
             result: FetchedReason::Fetched,
             message: None,
         };
-        let fetched = match outcome {
-            Ok(fetched) => {
-                report.version = Some(fetched.origin.version.to_string());
-                Some(fetched)
-            }
-            Err(FailedFetch { version, reason, message }) => {
-                report.version = version.map(|version| version.to_string());
-                report.result = reason;
-                report.message = Some(message);
-                None
-            }
-        };
-        Self { source: source.clone(), fetched, report }
+        Self { source, fetched: None, is_deferred: true, is_host_denied: false, report }
     }
 }
+
+/// Reports the entries of a docker config that the store may not serve.
+fn left_out_message(left_out: &[HostKey]) -> Option<String> {
+    let hosts = named::join(left_out.iter().map(HostKey::as_str), ", ");
+    (!left_out.is_empty()).then(|| format!("left out, as not allowed by the store's `hosts`: {hosts}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,13 +11,15 @@ use kube::Client;
 use tracing::{info, warn};
 
 use super::claims::Claims;
-use super::desired_secret::DesiredSecret;
+use super::desired_secret::{DesiredSecret, KnownValues};
 use super::plan::{self, Plan};
 use super::progress::Monitor;
 use super::target::Action;
-use super::{Options, apply, copies, resolve, store_keys, unread};
+use super::version_order::KeyOrder;
+use super::{Options, apply, copies, namespace_keys, namespace_values, resolve, unread};
 use crate::cluster::error::Error;
 use crate::cluster::{self, Cluster};
+use crate::credential::{Key, StoreKey};
 use crate::installation::Installation;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::object_name::SecretName;
@@ -43,10 +45,11 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     /// Runs rounds until no Secret holds a version that asks for another read of the stores.
     pub(super) async fn run(&self, installation: &mut Installation) -> Result<Report, Error> {
-        let (secret_names, keys) = (self.secret_names(), store_keys(self.chosen.iter().map(AsRef::as_ref)));
+        let (secret_names, shared) = (self.secret_names(), self.shared_keys());
         // In this order, here and below: what the store answers is no older than what a Secret was seen to hold.
         let cluster = cluster::observe(self.client, &secret_names).await?;
-        let values = self.stores.read(&keys).await;
+        let mut values = self.stores.read(&shared).await;
+        values.extend(self.read_own_keys(&cluster).await);
         let mut report = self.round(values, cluster, installation).await;
         let mut settled = Vec::new();
         for _ in 0..MORE_ROUNDS {
@@ -66,7 +69,8 @@ impl Run<'_> {
                     break;
                 }
             };
-            let values = self.stores.read(&keys).await;
+            let mut values = self.stores.read(&shared).await;
+            values.extend(self.read_own_keys(&cluster).await);
             report = report.followed_by(self.round(values, cluster, installation).await);
         }
         Ok(report.with_version_hints())
@@ -76,17 +80,36 @@ impl Run<'_> {
         self.chosen.iter().flat_map(|it| it.secret_names().cloned()).collect()
     }
 
+    /// Returns the keys that all namespaces share.
+    fn shared_keys(&self) -> BTreeSet<StoreKey> {
+        self.chosen.iter().flat_map(|it| namespace_keys::shared_keys(it)).cloned().collect()
+    }
+
+    /// Reads the keys of single namespaces, which are known once the namespaces are.
+    async fn read_own_keys(&self, cluster: &Cluster) -> Values {
+        let keys = namespace_keys::keys_of_namespaces(self.chosen.iter().map(|it| it.as_ref()), cluster);
+        if keys.is_empty() { Values::new() } else { self.stores.read(&keys).await }
+    }
+
     /// Plans every namespace and carries the plan out.
     async fn round(&self, values: Values, mut cluster: Cluster, installation: &mut Installation) -> Report {
         cluster.assess(installation.key.as_deref(), &installation.owned);
         let accepts_older = self.options.accept_older;
         let desired = self.chosen.iter().map(|it| {
-            let resolved = resolve::resolve(it, &values);
+            let mut resolved = resolve::resolve(it, &values);
+            namespace_values::summarise(&mut resolved, &cluster, &values);
             DesiredSecret::new(resolved, installation.values()).accepting_older(accepts_older)
         });
         let desired: Vec<_> = desired.collect();
         for desired in &desired {
             desired.record(installation);
+            namespace_values::record(
+                desired.cluster_pull_secret(),
+                &cluster.namespaces,
+                &values,
+                installation,
+                accepts_older,
+            );
         }
         for it in &self.chosen {
             let copies = copies::copies(it, &self.claims, &cluster);
@@ -94,7 +117,12 @@ impl Run<'_> {
                 warn!(cluster_pull_secret = it.name, "{}", copies::describe(&copies));
             }
         }
-        let mut plan = plan::plan(&self.claims, &desired, &cluster, installation.key.as_ref());
+        let known = KnownValues {
+            values: &values,
+            recorded: Some(installation.values()),
+            order: &|_| KeyOrder::default(),
+        };
+        let mut plan = plan::plan(&self.claims, &desired, &known, &cluster, installation.key.as_ref());
         drop((cluster, values, desired));
         report_given_up(&mut plan);
         if self.options.dry_run {
@@ -115,18 +143,21 @@ fn report_given_up(plan: &mut Plan) {
             let observed = namespace.secrets.get(&target.owner.secret_name);
             for conflict in content.fetched.given_up(observed) {
                 let registry = (target.cluster_pull_secret, conflict.store_key.clone());
-                given_up.entry(registry).or_insert((conflict, 0)).1 += 1;
+                given_up.entry(registry).or_insert((conflict, namespace.name.clone(), 0)).2 += 1;
             }
         }
     }
-    for ((index, store_key), (conflict, namespaces)) in given_up {
+    for ((index, store_key), (conflict, namespace, namespaces)) in given_up {
         let (held, fetched) = (conflict.held.with_time(), conflict.fetched.with_time());
         warn!(%store_key, %held, %fetched, namespaces, "writing an older version, as --accept-older permits");
         let message = format!(
             "version {fetched} replaces the later version {held} in {namespaces} namespaces, as --accept-older permits"
         );
         let registries = plan.cluster_pull_secrets[index].registries.iter_mut();
-        for registry in registries.filter(|it| it.store == store_key.store.0 && it.key == store_key.key.0) {
+        let registries = registries.filter(|it| {
+            it.store == store_key.store.0 && Key::from(&*it.key).in_namespace(&namespace) == store_key.key
+        });
+        for registry in registries {
             registry.message = Some(message.clone());
         }
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::claims::{Claim, Claims};
-use super::desired_secret::DesiredSecret;
+use super::desired_secret::{DesiredSecret, KnownValues, NamespaceView};
 use super::entry_change::{EntryChange, entries_to_remove, entry_changes, has_own_secret, missing};
 use super::guards::Guards;
 use super::last_good;
@@ -16,6 +16,7 @@ use crate::cluster::ownership::key::OwnershipKey;
 use crate::cluster::{Namespace, Secret};
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::object_name::NamespaceName;
+use crate::report::Shortfall;
 use crate::rotator::{self, Content, Decision, Refusal};
 
 /// One ClusterPullSecret with everything that decides about its targets.
@@ -26,6 +27,8 @@ pub struct TargetInput<'a> {
     pub owner: Arc<Ownership>,
     /// The desired Secret; `None` where nothing was read, and nothing has to be.
     pub desired: Option<&'a DesiredSecret>,
+    /// What is known of all keys, for those of single namespaces.
+    pub known: &'a KnownValues<'a>,
     /// The permitted actions.
     pub guards: &'a Guards,
     /// True if the Secret may be written although it holds later versions.
@@ -43,6 +46,8 @@ pub struct Target {
     pub action: Action,
     /// The leftovers under previous names of the Secret; removed only after the action succeeded.
     pub previous: Vec<PreviousName>,
+    /// The registries that the namespace lacks, whatever the action.
+    pub shortfall: Option<Shortfall>,
 }
 
 /// The leftovers in a namespace under a previous name of the Secret.
@@ -88,18 +93,19 @@ impl<'a> TargetInput<'a> {
     /// The ClusterPullSecret of a desired Secret.
     pub(super) fn new(
         desired: &'a DesiredSecret,
+        known: &'a KnownValues<'a>,
         guards: &'a Guards,
         key: Option<&Arc<OwnershipKey>>,
     ) -> Self {
         let cluster_pull_secret = desired.cluster_pull_secret();
-        let owner = Ownership::new(cluster_pull_secret, &cluster_pull_secret.secret_name, key);
+        let owner = Arc::new(Ownership::new(cluster_pull_secret, &cluster_pull_secret.secret_name, key));
         let accepts_older = desired.accepts_older();
-        Self { cluster_pull_secret, owner: Arc::new(owner), desired: Some(desired), guards, accepts_older }
+        Self { cluster_pull_secret, owner, desired: Some(desired), known, guards, accepts_older }
     }
 
-    /// Returns the content for a namespace.
-    fn content(&self, namespace: &Namespace) -> Result<Arc<Content>, NoContent> {
-        self.desired.map_or(Err(NoContent::NoCredential), |desired| desired.content_for(namespace))
+    /// Returns the desired Secret as a namespace may have it.
+    fn view(&self, namespace_name: &NamespaceName, namespace: &Namespace) -> Option<NamespaceView<'a>> {
+        self.desired.map(|desired| desired.view(namespace_name, namespace, self.known))
     }
 }
 
@@ -119,10 +125,19 @@ pub fn decide(
     if !guards.can_write && !cluster_pull_secret.is_deleting_secrets() {
         return None;
     }
+    let mut shortfall = None;
     let action = match claims.claim(cluster_pull_secret, namespace_name, namespace) {
         Claim::Unclaimed | Claim::Unrelated if namespace.terminating => None,
-        Claim::Ours { take_over_from } => Some(apply(namespace, input, take_over_from)),
-        Claim::Theirs(rival) => Some(refuse(namespace, input, rival)),
+        Claim::Ours { .. } | Claim::Theirs(_) if namespace.terminating => Some(Action::Terminating),
+        Claim::Ours { take_over_from } => {
+            let view = input.view(namespace_name, namespace);
+            let action = apply(namespace, input, view.as_ref(), take_over_from);
+            shortfall = view.and_then(|view| view.shortfall).or_else(|| action.shortfall());
+            Some(action)
+        }
+        Claim::Theirs(rival) => {
+            Some(refuse(namespace, input.view(namespace_name, namespace).as_ref(), rival))
+        }
         Claim::Unclaimed if guards.can_prune || cluster_pull_secret.is_deleting_secrets() => {
             prune(namespace, owner)
         }
@@ -137,24 +152,31 @@ pub fn decide(
         owner: Arc::clone(owner),
         action: action.unwrap_or(Action::None),
         previous,
+        shortfall,
     })
 }
 
-fn apply(namespace: &Namespace, input: &TargetInput<'_>, take_over_from: Option<&str>) -> Action {
-    let TargetInput { cluster_pull_secret, owner, desired, guards, accepts_older } = input;
-    if namespace.terminating {
-        return Action::Terminating;
-    }
+fn apply(
+    namespace: &Namespace,
+    input: &TargetInput<'_>,
+    view: Option<&NamespaceView<'_>>,
+    take_over_from: Option<&str>,
+) -> Action {
+    let TargetInput { cluster_pull_secret, owner, guards, accepts_older, .. } = input;
     let observed = namespace.secrets.get(&owner.secret_name);
     let own = last_good::own_secret(namespace, cluster_pull_secret);
     let is_unread = own.is_some_and(|it| it.body.as_ref().is_none_or(|body| body.is_dropped))
         && own.zip(observed).is_some_and(|(own, observed)| std::ptr::eq(own, observed));
     let is_shortened = observed.is_some_and(|observed| observed.is_shortened);
-    if is_shortened || is_unread && desired.is_some_and(|desired| !desired.is_complete()) {
+    if is_shortened || is_unread && view.is_some_and(|view| !view.desired().is_complete()) {
         return Action::Read;
     }
-    let content = match input.content(namespace) {
+    let content = match content(view, namespace) {
         Ok(content) => content,
+        // What a store no longer admits may not stay either.
+        Err(NoContent::NoCredential) if view.is_some_and(|view| view.is_denied) => {
+            return prune(namespace, owner).unwrap_or(Action::None);
+        }
         Err(no_content) => return Action::NoContent(no_content),
     };
     let content = if *accepts_older { accepting_older(content, observed) } else { content };
@@ -178,6 +200,11 @@ fn apply(namespace: &Namespace, input: &TargetInput<'_>, take_over_from: Option<
     }
 }
 
+/// Returns the content of the view of a namespace.
+fn content(view: Option<&NamespaceView<'_>>, namespace: &Namespace) -> Result<Arc<Content>, NoContent> {
+    view.map_or(Err(NoContent::NoCredential), |view| view.desired().content_for(namespace))
+}
+
 /// Gives up the later versions that a Secret holds as observed, and no others.
 fn accepting_older(content: Arc<Content>, observed: Option<&Secret>) -> Arc<Content> {
     let later = content.fetched.later_than_fetched(observed);
@@ -187,9 +214,8 @@ fn accepting_older(content: Arc<Content>, observed: Option<&Secret>) -> Arc<Cont
     Arc::new(Content { fetched: content.fetched.giving_up(&later), ..content.as_ref().clone() })
 }
 
-fn refuse(namespace: &Namespace, input: &TargetInput<'_>, rival: &str) -> Action {
-    match input.content(namespace) {
-        _ if namespace.terminating => Action::Terminating,
+fn refuse(namespace: &Namespace, view: Option<&NamespaceView<'_>>, rival: &str) -> Action {
+    match content(view, namespace) {
         Err(no_content) => Action::NoContent(no_content),
         Ok(content) => Action::Apply {
             content,
@@ -234,6 +260,13 @@ pub fn previous_names(
 }
 
 impl Action {
+    /// Returns the shortfall of a selected namespace that may hold nothing of the ClusterPullSecret.
+    fn shortfall(&self) -> Option<Shortfall> {
+        let no_credential = NoContent::NoCredential;
+        matches!(self, Self::Prune { .. } | Self::None)
+            .then(|| Shortfall { reason: no_credential.reason(), message: no_credential.to_string() })
+    }
+
     /// Returns the changes of ServiceAccounts.
     #[must_use]
     pub fn entry_changes(&self) -> &[EntryChange] {

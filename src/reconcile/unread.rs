@@ -57,9 +57,11 @@ mod tests {
 
     use super::*;
     use crate::cluster::script::{exchange, play};
+    use crate::provider::stores::Values;
     use crate::reconcile::claims::{Claims, Others};
-    use crate::reconcile::desired_secret::DesiredSecret;
+    use crate::reconcile::desired_secret::{DesiredSecret, KnownValues};
     use crate::reconcile::fixture::{self, cluster_pull_secret, recorded, service_account, values};
+    use crate::reconcile::version_order::KeyOrder;
     use crate::reconcile::{plan, resolve};
 
     /// The plan for a Secret with this password, of which only the metadata was kept.
@@ -72,8 +74,10 @@ mod tests {
         let unread = crate::cluster::Secret { body: None, uid: "u".into(), ..whole.clone() };
         let cluster =
             fixture::cluster(vec![("web", fixture::namespace(Some(unread), service_account(&[], &[])))]);
+        let no_values = Values::default();
+        let known = KnownValues { values: &no_values, recorded: None, order: &|_| KeyOrder::default() };
         let claims = Claims::new(std::slice::from_ref(&images), Others::Unknown);
-        let plan = plan::plan(&claims, &[desired], &cluster, None);
+        let plan = plan::plan(&claims, &[desired], &known, &cluster, None);
         let listed = json!({
             "metadata": {
                 "name": "regcred", "namespace": "web", "uid": "u", "resourceVersion": "1",

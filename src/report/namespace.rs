@@ -3,7 +3,9 @@
 //! Pure. In go the outcomes of rotator and patcher in their order; of several failures the first is
 //! reported.
 
-use super::{NamespaceReport, ResultKind, ServiceAccountReport, ServiceAccountResult, TargetReason};
+use super::{
+    NamespaceReport, ResultKind, ServiceAccountReport, ServiceAccountResult, Shortfall, TargetReason,
+};
 use crate::cluster::error::Error;
 use crate::manifest::status::reason::AppliedReason;
 use crate::message;
@@ -25,6 +27,8 @@ impl NamespaceReport {
                     | AppliedReason::NoCredential
                     | AppliedReason::OlderLastGood
                     | AppliedReason::TooLarge
+                    | AppliedReason::NotAdmitted
+                    | AppliedReason::FetchFailed
             )
         )
     }
@@ -116,6 +120,16 @@ impl NamespaceReport {
     pub(crate) fn explain(&mut self, reason: impl Into<TargetReason>, message: String) {
         self.reason = Some(reason.into());
         self.message = Some(message::bounded(&message));
+    }
+
+    /// Records the registries that the namespace lacks, unless a request failed: the others were written.
+    pub(crate) fn set_shortfall(&mut self, shortfall: Option<&Shortfall>) {
+        if let Some(Shortfall { reason, message }) = shortfall
+            && (self.is_ok() || self.has_no_credential())
+        {
+            self.result = ResultKind::Failed;
+            self.explain(*reason, message.clone());
+        }
     }
 
     pub(crate) fn add_service_account(&mut self, name: &str, outcome: Result<patcher::Outcome, Error>) {

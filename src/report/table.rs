@@ -146,6 +146,7 @@ fn notes(
     let has_entries = !cluster_pull_secret.namespaces.iter().any(NamespaceReport::has_no_credential);
     let kept = if has_entries { "; existing entries are kept" } else { "" };
     for RegistryReport { host, result, message, .. } in &cluster_pull_secret.registries {
+        let kept = if *result == FetchedReason::Fetched { "" } else { kept };
         if let Some(message) = message {
             let line = match result {
                 FetchedReason::Fetched => format!("{host}: {message}"),

@@ -25,6 +25,7 @@ mod killing;
 mod last_good;
 mod lifecycle;
 mod memory;
+mod namespace_keys;
 mod new_targets;
 mod ownership;
 mod poll;

@@ -1,7 +1,7 @@
 //! `POST /v1/rotate`: any replica accepts a request, which is in sync everywhere within a second, and a request without a
 //! valid key costs almost nothing.
 
-mod hook;
+pub(crate) mod hook;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;

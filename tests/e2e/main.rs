@@ -3,6 +3,7 @@
 //! All tests share one world. Each has namespaces and keys of its own, and runs the real binary as the
 //! ServiceAccount that `deploy/rbac.yaml` creates.
 
+mod admission;
 mod cluster;
 mod crd;
 mod docker_config;

@@ -10,6 +10,7 @@ use crate::installation::api::{KeyError, Loaded, OwnNamespace, is_transient};
 use crate::installation::last_good::ValueId;
 use crate::installation::{Installation, shard};
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
+use crate::reconcile::namespace_keys::has_namespace_keys;
 
 /// Reads the key, and what is known of these ClusterPullSecrets. Without access the run goes on by the labels
 /// alone, and says so; an API server that does not answer is an error.
@@ -67,8 +68,12 @@ pub(super) async fn save(client: &Client, own_namespace: &OwnNamespace, installa
     }
 }
 
-/// Returns the shards with anything of a ClusterPullSecret.
+/// Returns the shards with anything of a ClusterPullSecret: all of them where each namespace has a key of its
+/// own, because the namespaces are not known yet.
 fn indices_of(cluster_pull_secret: &ClusterPullSecret, shards: u16) -> BTreeSet<u16> {
+    if has_namespace_keys(cluster_pull_secret) {
+        return (0..shards).collect();
+    }
     let name = &cluster_pull_secret.name;
     let values = cluster_pull_secret.registries.iter().map(|it| ValueId::new(name, it));
     let values = values.map(|id| shard::index_of_value(&id, shards));

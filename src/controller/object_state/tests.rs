@@ -3,11 +3,9 @@
 use serde_json::json;
 
 use super::*;
-use crate::installation::last_good::LastGoodValues;
 use crate::manifest::object::LiveObject;
 use crate::manifest::status::reason::AppliedReason;
-use crate::reconcile::fixture::{cluster_pull_secret, namespace, secret, service_account, store_key, values};
-use crate::reconcile::resolve::resolve;
+use crate::reconcile::fixture::{cluster_pull_secret, namespace, secret, service_account};
 use crate::report::{NamespaceReport, ResultKind};
 
 fn state() -> ObjectState {
@@ -159,14 +157,4 @@ fn object_is_applied_unless_a_target_will_be_retried() {
     check_applied(&report(ResultKind::Updated, None), true);
     check_applied(&report(ResultKind::Refused, Some(AppliedReason::Conflict)), true);
     check_applied(&report(ResultKind::Failed, Some(AppliedReason::QuotaExceeded)), false);
-}
-
-#[test]
-fn sealed_store_is_a_transient_failure_of_its_key() {
-    let mut state = ObjectState::new(Arc::new(cluster_pull_secret("images", &["ghcr.io", "quay.io"])));
-    let values = values(&[("ghcr.io", "7", "pw"), ("quay.io", "", "")]);
-    state.desired_secret =
-        Some(DesiredSecret::new(resolve(&state.manifest, &values), &LastGoodValues::default()));
-    let failures = ["ghcr.io", "quay.io"].map(|key| state.has_transient_failure(&store_key(key)));
-    assert_eq!(failures, [false, true]);
 }

@@ -6,9 +6,13 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::*;
+use crate::cluster::Namespace;
 use crate::installation::last_good::LastGoodValues;
+use crate::provider::ErrorKind;
+use crate::provider::stores::Values;
 use crate::reconcile::desired_secret::DesiredSecret;
-use crate::reconcile::fixture::{cluster_pull_secret, values};
+use crate::reconcile::fixture::{cluster_pull_secret, store_key, values};
+use crate::reconcile::namespace_keys;
 use crate::reconcile::resolve::resolve;
 use crate::report::{NamespaceReport, Problem, ResultKind};
 
@@ -286,4 +290,33 @@ fn poll_interval_is_shown_for_stores_with_a_longer_one() {
     assert_eq!(build(&state, true, NOW).registries[0].poll_interval.as_deref(), Some("50s"));
     state.poll_intervals = [("aws".into(), Duration::from_secs(50))].into();
     assert_eq!(build(&state, true, NOW).registries[0].poll_interval, None);
+}
+
+#[test]
+fn status_stays_small_with_a_thousand_failed_keys() {
+    let mut teams = cluster_pull_secret("images", &["ghcr.io"]);
+    teams.registries[0].store_key = store_key("teams/{{namespace}}");
+    teams.object = state(&GOOD).manifest.object.clone();
+    let mut state = ObjectState::new(Arc::new(teams));
+    let (names, mut values): (Vec<_>, Values) =
+        ((0..1000).map(|n| format!("ns-{n:03}")).collect(), Values::new());
+    for name in &names {
+        let own = Namespace::default();
+        let keys = namespace_keys::keys_in(&state.manifest, &name.as_str().into(), &own);
+        for (_, store_key) in &keys {
+            values.insert(store_key.clone(), Err(ErrorKind::NotFound.at(store_key.clone())));
+        }
+        state.namespace_fetches.set(&name.as_str().into(), keys);
+        report_target(&mut state, name, ResultKind::Failed, Some(AppliedReason::FetchFailed));
+    }
+    let mut desired = DesiredSecret::new(resolve(&state.manifest, &values), &LastGoodValues::default());
+    desired.summarise(state.namespace_fetches.all(), &values);
+    state.desired_secret = Some(desired);
+    let status = build(&state, true, NOW);
+    assert_eq!((status.namespaces.failed, status.failures.len()), (1000, 10));
+    let registry = &status.registries[0];
+    let message = "1000 of 1000 keys could not be read, such as store vault, key teams/ns-000: not found";
+    assert_eq!((registry.result, registry.message.as_deref()), (FetchedReason::NotFound, Some(message)));
+    let size = serde_json::to_string(&status).expect("JSON").len();
+    assert!(size < 4096, "{size} bytes");
 }

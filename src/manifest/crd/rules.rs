@@ -99,6 +99,11 @@ fn registry_rules() -> Vec<ValidationRule> {
         text_rule("username", "!TEXT.contains(':')", cluster_pull_secret::COLON),
         text_rule("from.store", &matches("TEXT", LABEL), names::LABEL),
         text_rule("from.key", r"!TEXT.matches(r'(?:^|/)[.]{1,2}(?:/|$)')", cluster_pull_secret::DOTS),
+        text_rule(
+            "from.key",
+            "TEXT.matches(r'^(?:[^{}]|[{][{]namespace[}][}])*$')",
+            cluster_pull_secret::BRACES,
+        ),
     ];
     for field in ["username", "from.usernameKey", "from.passwordKey"] {
         rules.push(text_rule(field, "has(self.host)", cluster_pull_secret::NEEDS_HOST));

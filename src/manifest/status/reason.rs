@@ -72,7 +72,7 @@ pub enum FetchedReason {
     Deleted,
     /// The store denied access; the message names the missing permission.
     Denied,
-    /// The `keys` of the store do not admit the key, so it was not read.
+    /// The `keys` of the store do not admit the key, or its `hosts` the registry, so the key was not read.
     NotAllowed,
     /// The key or a setting of the store is invalid.
     Misconfigured,
@@ -123,6 +123,10 @@ pub enum AppliedReason {
     NoCredential,
     /// The credentials exceed the capacity of a Secret, so nothing is written.
     TooLarge,
+    /// A store does not admit the namespace, so no credential of the store is in it.
+    NotAdmitted,
+    /// A key of the namespace could not be read, as the message explains; its existing entry is kept.
+    FetchFailed,
     /// A ServiceAccount of the spec does not exist: `default` in one namespace, or another one in all of them.
     ServiceAccountMissing,
     /// The spec no longer selects any namespace. As this may be a typo, nothing is pruned.
@@ -155,6 +159,14 @@ pub enum AppliedReason {
     Interrupted,
     /// A last good value has no room in regcred's own namespace: raise `lastGoodShards`, or it is lost at a restart.
     NotRecorded,
+}
+
+impl FetchedReason {
+    /// Returns true if a read that failed for this reason may succeed later by itself.
+    #[must_use]
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::Sealed | Self::Throttled | Self::TimedOut | Self::Unavailable)
+    }
 }
 
 impl Reason {

@@ -50,6 +50,7 @@ fn stores_are_validated() {
         "{name: a, file: {directory: x}, keys: ['a[']}",
         ".keys[0]: is not a valid glob: unclosed character class; missing ']'",
     );
+    check_allow_lists();
     check_store("{name: a, file: null}", ".file: has no value: give it one, or remove the field");
     check_store(
         "{name: a, awsSecretsManager: {region: ''}}",
@@ -92,6 +93,48 @@ fn redirect_hosts_are_hosts_with_or_without_port() {
     for host in ["v", "Node-1.example.com", "v:8200", "192.0.2.1", "192.0.2.1:8200", "[::1]", "[::1]:8200"] {
         good_store(&with_redirect_host(host));
     }
+}
+
+/// Checks the lists of namespaces and hosts, and the budget of the poll.
+fn check_allow_lists() {
+    check_field(
+        "namespaces: [Web]",
+        ".namespaces[0]: must be the name of a namespace (lower-case letters, digits and hyphens, at most 63 \
+         characters), or a glob of such letters with *, ? and {one,other}",
+    );
+    check_field(
+        "namespaceSelector: {matchExpressions: [{key: tier, operator: In}]}",
+        ".namespaceSelector.matchExpressions[0].values: must not be empty with the operators In and NotIn",
+    );
+    check_field(
+        "namespaceSelector: {matchLabel: {}}",
+        ".namespaceSelector.matchLabel: unknown field; did you mean matchLabels? known: matchExpressions, \
+         matchLabels",
+    );
+    check_field(
+        "hosts: ['robot:sentinel@ghcr.io']",
+        ".hosts[0]: must be a registry as in `host` of a ClusterPullSecret, such as ghcr.io or \
+         registry.example.com:5000/team, or a glob of such hosts in lower case with *, ? and {one,other}; \
+         Docker Hub is docker.io",
+    );
+    check_field("hosts: ghcr.io", ".hosts: must be a list, not text");
+    check_field("maxPollsPerSecond: 0", ".maxPollsPerSecond: must be from 1 to 1000");
+}
+
+/// Checks the error of a store with this field.
+fn check_field(field: &str, expected: &str) {
+    check_store(&format!("{{name: a, file: {{directory: x}}, {field}}}"), expected);
+}
+
+#[test]
+fn braces_of_a_key_are_those_of_the_placeholder() {
+    check_spec(
+        &with_from("key: 'teams/{{ namespace }}/ghcr'"),
+        "5: spec.registries[0].from.key: must have no braces but those of {{namespace}}, which stands for the \
+         name of the namespace",
+    );
+    let own = SMALLEST.replace("key: ghcr", "key: 'teams/{{namespace}}/ghcr'");
+    assert!(good(&own).cluster_pull_secrets[0].registries[0].store_key.is_per_namespace());
 }
 
 /// Returns a spec with this field in `from`.

@@ -32,12 +32,21 @@ fn example_is_read_in_full() {
     let keys = stores[4].keys.as_ref().expect("keys");
     assert!(keys.is_match("ci/ghcr") && !keys.is_match("ci/team/ghcr") && !keys.is_match("other"));
 
+    let aws = (&stores[4].admission, stores[4].max_polls_per_second);
+    assert_eq!((format!("{:?}", aws.0.selector.match_labels), aws.1), (r#"{"tier": "prod"}"#.to_owned(), 5));
+    assert!(aws.0.namespaces.is_some() && aws.0.hosts.is_some() && stores[0].admission.hosts.is_none());
+    assert_eq!(stores[0].max_polls_per_second, 20);
+
     let [images] = &cluster_pull_secrets[..] else { panic!("{cluster_pull_secrets:?}") };
     assert_eq!((images.name.as_str(), images.secret_name.as_str()), ("images", "regcred"));
     let hosts: Vec<Option<&str>> =
         images.registries.iter().map(|registry| registry.host.as_ref().map(HostKey::as_str)).collect();
     assert_eq!(hosts, [Some("ghcr.io"), Some("docker.io"), None]);
     assert_eq!(images.registries[1].store_key.to_string(), "store aws, key prod/dockerhub");
+    let labels = [("tier".to_owned(), "prod".to_owned())].into();
+    let admitted = ["team-a", "other"]
+        .map(|name| images.admission.admits_namespace(&"aws".into(), &name.into(), &labels));
+    assert_eq!(admitted, [true, false], "the lists of the stores come with the ClusterPullSecret");
     let web = [("team".to_owned(), "web".to_owned())].into();
     assert!(images.selection.selects(&"team-a".into(), &web));
     assert!(!images.selection.selects(&"team-sandbox".into(), &web));

@@ -57,6 +57,16 @@ fn object_equals_the_same_file() {
 }
 
 #[test]
+fn object_has_the_allow_lists_of_the_stores() {
+    let stores = good(&format!(
+        "apiVersion: regcred.dev/v1alpha1\nkind: Config\nstores: [{{name: files, file: {{directory: x}}, hosts: [quay.io]}}]\n---\n{SMALLEST}"
+    ));
+    let object = read_object(&object(spec()), &stores.stores).expect("valid");
+    let host = object.registries[0].host.as_ref().expect("a host");
+    assert!(!object.admission.admits_host(&"files".into(), host));
+}
+
+#[test]
 fn errors_name_the_object_instead_of_a_file() {
     let spec = json!({
         "registries": [

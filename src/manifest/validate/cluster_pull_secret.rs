@@ -1,6 +1,7 @@
 //! One ClusterPullSecret, from a file or from the API server.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::super::cluster_pull_secret::{ClusterPullSecret, RegistrySource, ServiceAccounts};
 use super::super::field::{FieldErrors, FieldPath};
@@ -22,6 +23,8 @@ pub(super) const STATUS: &str = "status";
 pub(crate) const NO_REGISTRY: Rule = "must have at least one registry";
 pub(crate) const LONG_NAME: Rule = "must have at most 63 characters: it is also the value of a label";
 pub(crate) const DOTS: Rule = "must not have . or .. between its slashes";
+pub(crate) const BRACES: Rule =
+    "must have no braces but those of {{namespace}}, which stands for the name of the namespace";
 pub(crate) const COLON: Rule = "must not have a colon";
 pub(crate) const TWO_USERNAMES: Rule = "cannot be combined with from.usernameKey: use only one of them";
 pub(crate) const NEEDS_HOST: Rule =
@@ -61,6 +64,7 @@ pub(crate) fn validate(
         refresh_interval: interval::parse(&written.refresh_interval).ok()?,
         deletion: written.deletion,
         suspend: written.suspend,
+        admission: Arc::default(),
         object: None,
     })
 }
@@ -153,6 +157,9 @@ fn validate_source(path: &FieldPath<'_>, stores: Option<&[String]>, errors: &mut
     // A store with an HTTP API would resolve these to a path outside its mount.
     if key.text().is_some_and(|key| key.split('/').any(|part| matches!(part, "." | ".."))) {
         errors.push(key.error(DOTS));
+    }
+    if key.text().is_some_and(Key::has_other_braces) {
+        errors.push(key.error(BRACES));
     }
     validate_text(&path.field("usernameKey"), errors);
     validate_text(&path.field("passwordKey"), errors);

@@ -8,7 +8,7 @@
 use serde_json::Value as Json;
 
 use super::super::cluster_pull_secret::ClusterPullSecret;
-use super::super::config::Store;
+use super::super::config::{self, Store};
 use super::super::field::{DocumentSource, FieldErrors, FieldPath};
 use super::super::object::{LiveObject, name};
 use super::super::yaml::node::Node;
@@ -21,13 +21,14 @@ pub fn read_object(object: &Json, stores: &[Store]) -> Result<ClusterPullSecret,
     let schema = schema::schema::<wire::ClusterPullSecret>();
     let (root, unknown_fields) = unknown_fields::remove(&Node::from_json(object).without(&[STATUS]), &schema);
     let source = DocumentSource { file: format!("ClusterPullSecret {}", name(object)), document: None };
-    let stores: Vec<String> = stores.iter().map(|store| store.name.clone()).collect();
+    let names: Vec<String> = stores.iter().map(|store| store.name.clone()).collect();
     let path = FieldPath::root(&source, &root);
     let mut errors = FieldErrors::default();
-    let validated = cluster_pull_secret::validate(&path, Some(&stores), &mut errors);
+    let validated = cluster_pull_secret::validate(&path, Some(&names), &mut errors);
     let cluster_pull_secret = errors
         .into_result(validated)?
         .ok_or_else(|| FieldErrors(vec![path.error("is not understood by this version of regcred")]))?;
     let object = LiveObject { unknown_fields, ..LiveObject::from_json(object) };
-    Ok(ClusterPullSecret { object: Some(object), ..cluster_pull_secret })
+    let admission = config::admission(stores);
+    Ok(ClusterPullSecret { object: Some(object), admission, ..cluster_pull_secret })
 }

@@ -22,7 +22,7 @@ pub(super) fn validate(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Select
     }
 }
 
-fn validate_patterns(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Patterns {
+pub(super) fn validate_patterns(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Patterns {
     for path in path.items() {
         validate_name(&path, names::namespace_pattern, errors);
     }
@@ -38,7 +38,7 @@ fn validate_patterns(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Patterns
     })
 }
 
-fn validate_selector(path: &FieldPath<'_>, errors: &mut FieldErrors) {
+pub(super) fn validate_selector(path: &FieldPath<'_>, errors: &mut FieldErrors) {
     let labels = path.field("matchLabels");
     for label in labels.node().into_iter().flat_map(Node::fields) {
         let path = labels.field(&label.name);

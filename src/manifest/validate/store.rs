@@ -1,14 +1,18 @@
 //! One store of a Config.
 
+use std::sync::Arc;
+
 use globset::GlobSet;
 use url::{Host, Url};
 
+use super::super::admission::{HostPatterns, StoreAdmission};
 use super::super::config::{Backend, KvVersion, RedirectHost, Store, VaultAuth, VaultSettings, is_loopback};
 use super::super::field::{FieldErrors, FieldPath};
 use super::super::selection::glob_set;
 use super::super::wire::{StoreSpec, VaultAuthSpec, VaultStore};
 use super::super::yaml::node::Value;
 use super::super::{names, schema};
+use super::selection;
 use super::text::{
     EMPTY, invalid_glob, validate_file, validate_globs, validate_name, validate_region, validate_text,
     validate_url,
@@ -27,6 +31,7 @@ pub(super) fn validate(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Option
     validate_name(&path.field("name"), names::dns_label, errors);
     let keys = path.field("keys");
     let keys = keys.node().map(|_| validate_keys(&keys, errors));
+    let admission = validate_admission(path, errors);
     let vault_path = path.field("vault");
     let address = validate_vault(&vault_path, errors);
     let redirect_hosts = validate_redirect_hosts(&vault_path.field("redirectHosts"), errors);
@@ -46,8 +51,13 @@ pub(super) fn validate(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Option
     let backend = vault
         .or(written.aws_secrets_manager.map(Backend::AwsSecretsManager))
         .or(written.file.map(Backend::File))?;
-    let max_polls_per_second = written.max_polls_per_second;
-    Some(Store { name: written.name, keys, max_polls_per_second, backend })
+    Some(Store {
+        name: written.name,
+        keys,
+        admission: Arc::new(admission),
+        max_polls_per_second: written.max_polls_per_second,
+        backend,
+    })
 }
 
 /// Returns true for a store of AWS, and for one without a known backend.
@@ -66,6 +76,33 @@ fn validate_keys(path: &FieldPath<'_>, errors: &mut FieldErrors) -> GlobSet {
     glob_set(&validate_globs(path, errors)).unwrap_or_else(|error| {
         errors.push(invalid_glob(path, &error));
         GlobSet::empty()
+    })
+}
+
+/// Validates the allow-lists of namespaces and hosts.
+fn validate_admission(path: &FieldPath<'_>, errors: &mut FieldErrors) -> StoreAdmission {
+    let (namespaces, selector) = (path.field("namespaces"), path.field("namespaceSelector"));
+    let hosts = path.field("hosts");
+    selection::validate_selector(&selector, errors);
+    StoreAdmission {
+        namespaces: namespaces.node().map(|_| selection::validate_patterns(&namespaces, errors)),
+        selector: schema::deserialize(&selector).unwrap_or_default(),
+        hosts: hosts.node().map(|_| validate_hosts(&hosts, errors)),
+    }
+}
+
+fn validate_hosts(path: &FieldPath<'_>, errors: &mut FieldErrors) -> HostPatterns {
+    let mut valid = Vec::new();
+    for path in path.items() {
+        let Some(text) = path.text() else { continue };
+        match HostPatterns::check(text) {
+            Ok(()) => valid.push(text),
+            Err(rule) => errors.push(path.error(rule)),
+        }
+    }
+    HostPatterns::compile(&valid).unwrap_or_else(|error| {
+        errors.push(invalid_glob(path, &error));
+        HostPatterns::default()
     })
 }
 

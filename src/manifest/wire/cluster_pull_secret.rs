@@ -91,7 +91,8 @@ pub struct CredentialSource {
     /// Name of a store in a Config.
     #[schemars(length(max = 63))]
     pub store: String,
-    /// Path or id of the credential inside the store.
+    /// Path or id of the credential inside the store. With `{{namespace}}` in it, which stands for the name of
+    /// the namespace, every namespace has a key of its own: `teams/{{namespace}}/ghcr`.
     #[schemars(length(max = 1024))]
     pub key: String,
     /// Field that holds the username. Default: `username`.

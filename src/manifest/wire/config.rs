@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::namespaces::LabelSelector;
 use super::triggers::TriggersSpec;
 
 /// Versions that the poll reads from a store in a second.
@@ -43,6 +44,16 @@ pub struct StoreSpec {
     /// Keys that a ClusterPullSecret may name: names or globs, in which `*` stops at a slash and `**` does not.
     /// An empty list admits none. Default: any key.
     pub keys: Option<Vec<String>>,
+    /// Namespaces that may hold credentials of the store: names or globs with `*`, `?` and `{one,other}`. An
+    /// empty list admits none. Default: any namespace.
+    pub namespaces: Option<Vec<String>>,
+    /// Label selector that the labels of a namespace must match to hold credentials of the store, in addition
+    /// to `namespaces`. Default: any labels.
+    pub namespace_selector: Option<LabelSelector>,
+    /// Registries that the store may serve: hosts as in `host` of a ClusterPullSecret, or globs with `*`, `?`
+    /// and `{one,other}`, in which `*` stops at a slash and `**` does not. Docker Hub is `docker.io`. An empty
+    /// list admits none. Default: any registry.
+    pub hosts: Option<Vec<String>>,
     /// Versions that the poll may read from the store in a second: with more keys than that allows within
     /// `pollInterval`, each is polled less often. From 1 to 1000.
     #[serde(default = "default_max_polls_per_second")]

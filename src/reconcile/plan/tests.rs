@@ -7,14 +7,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use super::*;
 use crate::cluster::ownership::evidence::Evidence;
 use crate::installation::last_good::LastGoodValues;
+use crate::manifest::admission::tests::admission;
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, Deletion, ServiceAccounts};
 use crate::manifest::object::LiveObject;
 use crate::manifest::selection::Patterns;
 use crate::object_map::ObjectMap;
+use crate::reconcile::apply;
 use crate::reconcile::claims::Others;
 use crate::reconcile::fixture::{cluster, cluster_pull_secret, namespace, secret, service_account, values};
 use crate::reconcile::resolve;
 use crate::reconcile::target::PreviousName;
+use crate::reconcile::version_order::KeyOrder;
 use crate::rotator::Refusal;
 
 const READ: [(&str, &str, &str); 1] = [("ghcr.io", "2", "new")];
@@ -25,6 +28,18 @@ fn current() -> Secret {
 
 fn desired(cluster_pull_secret: &Arc<ClusterPullSecret>) -> DesiredSecret {
     DesiredSecret::new(resolve::resolve(cluster_pull_secret, &values(&READ)), &LastGoodValues::default())
+}
+
+/// The plan by the values of [`READ`].
+fn plan_all(claims: &Claims, desired: &[DesiredSecret], cluster: &Cluster) -> Plan {
+    let values = values(&READ);
+    let known = KnownValues { values: &values, recorded: None, order: &|_| KeyOrder::default() };
+    plan(claims, desired, &known, cluster, None)
+}
+
+fn plan_one(cluster_pull_secret: &Arc<ClusterPullSecret>, desired: DesiredSecret, cluster: &Cluster) -> Plan {
+    let claims = Claims::new(std::slice::from_ref(cluster_pull_secret), Others::Unknown);
+    plan_all(&claims, &[desired], cluster)
 }
 
 /// The plan as text: `ClusterPullSecret/namespace: action`.
@@ -41,7 +56,7 @@ fn lines_beside(
     let cluster_pull_secrets: Vec<_> = cluster_pull_secrets.iter().cloned().map(Arc::new).collect();
     let desired: Vec<_> = cluster_pull_secrets.iter().map(desired).collect();
     let claims = Claims::new(&cluster_pull_secrets, others);
-    let plan = plan(&claims, &desired, cluster, None);
+    let plan = plan_all(&claims, &desired, cluster);
     let lines = plan.namespaces.iter().flat_map(|it| it.targets.iter().map(|target| line(it, target)));
     lines.collect()
 }
@@ -176,7 +191,7 @@ fn claim_holds_without_being_reconciled() {
     let cluster = cluster(vec![("web", namespace(None, service_account(&[], &[])))]);
     let both = both.map(Arc::new);
     let claims = Claims::new(&both, Others::Unknown);
-    let plan = plan(&claims, &[desired(&both[1])], &cluster, None);
+    let plan = plan_all(&claims, &[desired(&both[1])], &cluster);
     let action = &plan.namespaces[0].targets[0].action;
     assert!(
         matches!(action, Action::Apply { secret: Decision::Refuse(Refusal::ClaimedBy(by)), .. } if by == "images")
@@ -400,12 +415,61 @@ fn accepted_older_version_is_written_over_the_later_one() {
     let cluster = cluster(vec![("restored", at_version("9"))]);
     let images = Arc::new(cluster_pull_secret("images", &["ghcr.io"]));
     let desired = desired(&images).accepting_older(true);
-    let claims = Claims::new(std::slice::from_ref(&images), Others::Unknown);
-    let plan = plan(&claims, &[desired], &cluster, None);
+    let plan = plan_one(&images, desired, &cluster);
     let [namespace] = plan.namespaces.as_slice() else { panic!("one namespace") };
     let target = &namespace.targets[0];
     assert_eq!(line(namespace, target), "images/restored: update at 5 default=regcred");
     let Action::Apply { content, .. } = &target.action else { panic!("a write") };
     let given_up = content.fetched.given_up(namespace.secrets.get(&target.owner.secret_name));
     assert_eq!(given_up.iter().map(|it| it.held.to_string()).collect::<Vec<_>>(), ["9"]);
+}
+
+/// The plan for `images` in the namespace `web`, which the only store does not admit, and the reason in its report.
+fn denied(web: Namespace) -> (String, Option<String>) {
+    let images = ClusterPullSecret {
+        admission: admission(Some(&["team-*"]), None),
+        ..cluster_pull_secret("images", &["ghcr.io"])
+    };
+    let (images, cluster) = (Arc::new(images), cluster(vec![("web", web)]));
+    let plan = plan_one(&images, desired(&images), &cluster);
+    let (web, target) = (&plan.namespaces[0], &plan.namespaces[0].targets[0]);
+    let report = apply::dry_run_target(web, target);
+    (line(web, target), report.reason.map(|reason| reason.to_string()))
+}
+
+#[test]
+fn namespace_not_admitted_loses_its_secret_and_entry() {
+    let not_admitted = Some("NotAdmitted".to_owned());
+    let before = namespace(Some(current()), service_account(&["own", "regcred"], &["regcred"]));
+    assert_eq!(denied(before), ("images/web: prune default=own".to_owned(), not_admitted.clone()));
+    let bare = namespace(None, service_account(&["own"], &[]));
+    assert_eq!(denied(bare), ("images/web: none".to_owned(), not_admitted));
+}
+
+/// The plan for `images` with a host that the only store does not admit, and the reason in its report.
+fn host_denied(web: Namespace) -> (String, Option<String>) {
+    let images = ClusterPullSecret {
+        admission: admission(None, Some(&["quay.io"])),
+        ..cluster_pull_secret("images", &["ghcr.io"])
+    };
+    let (images, cluster) = (Arc::new(images), cluster(vec![("web", web)]));
+    let plan = plan_one(&images, desired(&images), &cluster);
+    let (web, target) = (&plan.namespaces[0], &plan.namespaces[0].targets[0]);
+    let report = apply::dry_run_target(web, target);
+    (line(web, target), report.reason.map(|reason| reason.to_string()))
+}
+
+#[test]
+fn secret_with_a_host_not_admitted_alone_is_removed() {
+    let no_credential = Some("NoCredential".to_owned());
+    let before = namespace(Some(current()), service_account(&["own", "regcred"], &["regcred"]));
+    assert_eq!(host_denied(before), ("images/web: prune default=own".to_owned(), no_credential.clone()));
+    let bare = namespace(None, service_account(&["own"], &[]));
+    assert_eq!(host_denied(bare), ("images/web: none".to_owned(), no_credential));
+}
+
+#[test]
+fn terminating_namespace_not_admitted_is_no_failure() {
+    let dying = Namespace { terminating: true, ..namespace(Some(current()), service_account(&[], &[])) };
+    assert_eq!(denied(dying), ("images/web: terminating".to_owned(), Some("Terminating".to_owned())));
 }

@@ -13,17 +13,17 @@ use tokio::net::TcpStream;
 
 use crate::controller::{Controller, Launch};
 
-pub(super) const TOKEN: &str = "t0ken-of-the-cluster";
-pub(super) const KEY: &str = "key-of-the-cluster";
+pub(crate) const TOKEN: &str = "t0ken-of-the-cluster";
+pub(crate) const KEY: &str = "key-of-the-cluster";
 /// The beginning of a request.
 const POST: &str = "POST /v1/rotate HTTP/1.1\r\nHost: regcred\r\n";
 /// The longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A controller with a webhook.
-pub(super) struct Hook {
-    pub(super) controller: Controller,
-    pub(super) address: String,
+pub(crate) struct Hook {
+    pub(crate) controller: Controller,
+    pub(crate) address: String,
     port: u16,
     client: Client,
     directory: PathBuf,
@@ -32,12 +32,12 @@ pub(super) struct Hook {
 impl Hook {
     /// Starts a controller with a webhook that has `more` settings than its files, and waits until it is ready.
     /// Creates missing key files.
-    pub(super) async fn start(cluster: &TestCluster, launch: Launch<'_>, more: &str) -> Self {
+    pub(crate) async fn start(cluster: &TestCluster, launch: Launch<'_>, more: &str) -> Self {
         Self::with(cluster, more, async |manifests| launch.manifests(&manifests).start().await).await
     }
 
     /// The same without waiting.
-    pub(super) async fn spawn(cluster: &TestCluster, launch: Launch<'_>, more: &str) -> Self {
+    pub(crate) async fn spawn(cluster: &TestCluster, launch: Launch<'_>, more: &str) -> Self {
         Self::with(cluster, more, async |manifests| launch.manifests(&manifests).spawn().await).await
     }
 
@@ -62,25 +62,25 @@ impl Hook {
     }
 
     /// Sends a request with the token; returns status and body of the answer.
-    pub(super) async fn post(&self, body: &str) -> (u16, String) {
+    pub(crate) async fn post(&self, body: &str) -> (u16, String) {
         self.try_post(body).await.expect("an answer")
     }
 
     /// The same; `None` if the connection is cut off.
-    pub(super) async fn try_post(&self, body: &str) -> Option<(u16, String)> {
+    pub(crate) async fn try_post(&self, body: &str) -> Option<(u16, String)> {
         let request = self.client.post(format!("http://{}/v1/rotate", self.address)).bearer_auth(TOKEN);
         answer_to(request.body(body.to_owned())).await.ok()
     }
 
     /// Sends a request with a signature.
-    pub(super) async fn post_signed(&self, at: i64, signature: &str, body: &str) -> (u16, String) {
+    pub(crate) async fn post_signed(&self, at: i64, signature: &str, body: &str) -> (u16, String) {
         let request = self.client.post(format!("http://{}/v1/rotate", self.address));
         let request = request.header("X-Regcred-Timestamp", at).header("X-Regcred-Signature", signature);
         answer_to(request.body(body.to_owned())).await.expect("an answer")
     }
 
     /// Sends a request with the token over TLS, and trusts this certificate alone; `None` if no connection is made.
-    pub(super) async fn post_over_tls(&self, certificate: &str, body: &str) -> Option<(u16, String)> {
+    pub(crate) async fn post_over_tls(&self, certificate: &str, body: &str) -> Option<(u16, String)> {
         let trusted = Certificate::from_pem(certificate.as_bytes()).expect("a certificate");
         let client = builder().tls_certs_only([trusted]).build().expect("a client");
         let request = client.post(format!("https://localhost:{}/v1/rotate", self.port)).bearer_auth(TOKEN);
@@ -88,7 +88,7 @@ impl Hook {
     }
 
     /// Sends `count` requests without a valid key, `at_once` of them at the same time.
-    pub(super) async fn flood(&self, count: usize, at_once: usize) {
+    pub(crate) async fn flood(&self, count: usize, at_once: usize) {
         stream::iter((0..count).map(|n| self.post_invalid(n)))
             .buffer_unordered(at_once)
             .collect::<()>()
@@ -113,7 +113,7 @@ impl Hook {
     }
 
     /// The number of requests with this outcome.
-    pub(super) async fn counted(&self, outcome: &str) -> usize {
+    pub(crate) async fn counted(&self, outcome: &str) -> usize {
         let series = format!("regcred_triggers_total{{trigger=\"webhook\",outcome=\"{outcome}\"}}");
         let metrics = self.controller.metrics().await;
         let value = metrics.lines().find_map(|line| line.strip_prefix(&series)?.trim().parse().ok());
@@ -121,17 +121,17 @@ impl Hook {
     }
 
     /// The resident memory of the process in bytes.
-    pub(super) fn resident(&self) -> u64 {
+    pub(crate) fn resident(&self) -> u64 {
         self.controller.resident().expect("/proc has the process")
     }
 
     /// The number of open files and connections of the process.
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.controller.open_files().expect("/proc has the process")
     }
 
     /// Runs a shell command in the directory of the key files; returns stdout.
-    pub(super) async fn shell(&self, command: &str) -> String {
+    pub(crate) async fn shell(&self, command: &str) -> String {
         let mut shell = tokio::process::Command::new("sh");
         let output =
             shell.args(["-euc", command]).current_dir(&self.directory).output().await.expect("a shell");
@@ -139,13 +139,13 @@ impl Hook {
         String::from_utf8(output.stdout).expect("text")
     }
 
-    pub(super) fn write(&self, name: &str, content: &str) {
+    pub(crate) fn write(&self, name: &str, content: &str) {
         std::fs::write(self.directory.join(name), content).expect("a writable directory");
     }
 }
 
 /// Sends a part of a request and waits until the connection is closed: nothing, half a head, or half a body.
-pub(super) async fn post_incompletely(address: &str, which: usize, now: i64) {
+pub(crate) async fn post_incompletely(address: &str, which: usize, now: i64) {
     let signature = "0".repeat(64);
     let head = format!("{POST}X-Regcred-Timestamp: {now}\r\nX-Regcred-Signature: sha256={signature}\r\n");
     let request = format!("{head}Content-Length: 10\r\n\r\n{{");
@@ -157,7 +157,7 @@ pub(super) async fn post_incompletely(address: &str, which: usize, now: i64) {
 }
 
 /// `sha256=` and the HMAC of the time and the body.
-pub(super) fn signature(key: &str, at: i64, body: &str) -> String {
+pub(crate) fn signature(key: &str, at: i64, body: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
     let code = hmac::sign(&key, format!("{at}.{body}").as_bytes());
     code.as_ref().iter().fold("sha256=".to_owned(), |mut text, byte| {
@@ -167,11 +167,11 @@ pub(super) fn signature(key: &str, at: i64, body: &str) -> String {
 }
 
 /// A file in the directory of the test.
-pub(super) fn path(cluster: &TestCluster, name: &str) -> PathBuf {
+pub(crate) fn path(cluster: &TestCluster, name: &str) -> PathBuf {
     cluster.directory.path().join(name)
 }
 
-pub(super) fn write(cluster: &TestCluster, name: &str, content: &str) {
+pub(crate) fn write(cluster: &TestCluster, name: &str, content: &str) {
     std::fs::write(path(cluster, name), content).expect("a writable directory");
 }
 

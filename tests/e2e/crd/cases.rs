@@ -51,6 +51,7 @@ pub(super) fn good() -> Vec<Case> {
         "registries: [{host: ghcr.io, username: robot$x, from: {store: files, key: a, passwordKey: a.b}}]"
             .into(),
         "registries: [{host: ghcr.io, from: {store: files, key: 'a/..b/.c/a b', usernameKey: ä}}]".into(),
+        "registries: [{host: ghcr.io, from: {store: files, key: 'a/{{namespace}}/{{namespace}}-b'}}]".into(),
         "secretName: a.b-c".into(),
         "namespaces: {}".into(),
         "namespaces: {selector: {}, include: [], exclude: []}".into(),
@@ -178,6 +179,7 @@ fn bad_hosts() -> Vec<Bad> {
 }
 
 fn bad_registries() -> Vec<Bad> {
+    const BRACES: &str = "must have no braces but those of {{namespace}}";
     const NEEDS_HOST: &str = "needs a host: without one every entry of a docker config is taken as it is";
     vec![
         ("registries: []".into(), "must have at least one registry"),
@@ -197,6 +199,10 @@ fn bad_registries() -> Vec<Bad> {
         (with_registry("from: {store: A_b, key: a}"), "must be lower-case letters, digits and hyphens"),
         (with_from("key: ../a"), "must not have . or .. between its slashes"),
         (with_from("key: a/."), "must not have . or .. between its slashes"),
+        (with_from("key: '{namespace}'"), BRACES),
+        (with_from("key: '{{ namespace }}'"), BRACES),
+        (with_from("key: 'a/{{name}}'"), BRACES),
+        (with_from("key: '{{namespace}}}'"), BRACES),
         (with_from("key: ''"), "must not be empty"),
         (with_from("key: ' a'"), "must not begin or end with a space"),
         (with_from("key: \"a\\n\""), "must not have line breaks or other control characters"),

@@ -110,6 +110,11 @@ async fn texts_are_judged_alike() {
         registries(&texts, |text| json!({"from": {"store": "files", "key": text}}))
     })
     .await;
+    let braces = r"(a|/|[{}]|\{\{|\}\}|\{\{namespace\}\}){1,4}";
+    agree(braces, 10, 64, any, |texts| {
+        registries(&texts, |text| json!({"from": {"store": "files", "key": text}}))
+    })
+    .await;
     agree(texts, 10, 64, any, |texts| {
         registries(&texts, |text| json!({"username": text, "from": {"store": "files", "key": "a"}}))
     })

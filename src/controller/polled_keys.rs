@@ -1,18 +1,37 @@
-//! The effective interval of the poll in the statuses, where a store has more keys than its budget allows.
+//! The keys that the poll asks for, and the effective interval in the statuses where a store has more keys than
+//! its budget allows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Controller;
+use super::object_state::ObjectState;
 use crate::credential::StoreName;
 use crate::manifest::config::Store;
 use crate::trigger::poll::{KnownVersions, effective_interval};
 
 impl Controller {
+    /// Publishes to the poll which keys are in use, and the version of each that is known.
+    pub(super) fn publish_known_versions(&mut self) {
+        let active = self.objects.values().filter(|state| state.is_active());
+        let used: BTreeSet<_> = active.flat_map(ObjectState::store_keys).collect();
+        let known_versions = self.fetches.known_versions();
+        let current: KnownVersions = known_versions
+            .filter(|(store_key, _)| used.contains(store_key))
+            .map(|(store_key, version)| (store_key.clone(), version.cloned()))
+            .collect();
+        self.update_poll_intervals(&current);
+        self.context.known_versions.send_if_modified(|published| {
+            let has_changed = *published != current;
+            *published = current;
+            has_changed
+        });
+    }
+
     /// Updates the intervals after a change of the keys that are polled.
-    pub(super) fn update_poll_intervals(&mut self, polled: &KnownVersions) {
+    fn update_poll_intervals(&mut self, polled: &KnownVersions) {
         let Some(interval) = self.context.poll_interval else { return };
         let longer = longer_intervals(&self.context.store_configs, polled, interval);
         let outdated = self.objects.iter_mut().filter(|(_, state)| state.poll_intervals != longer);
@@ -47,20 +66,29 @@ fn longer_intervals(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::credential::StoreKey;
     use crate::manifest::config::{Backend, FileStore, SecretsManagerStore};
 
     fn store(name: &str, backend: Backend) -> Store {
-        Store { name: name.to_owned(), keys: None, max_polls_per_second: 20, backend }
+        Store {
+            name: name.to_owned(),
+            keys: None,
+            admission: Arc::default(),
+            max_polls_per_second: 20,
+            backend,
+        }
+    }
+
+    fn aws() -> Backend {
+        let region = "eu-west-1".to_owned();
+        Backend::AwsSecretsManager(SecretsManagerStore { region, endpoint_url: None })
     }
 
     #[test]
     fn interval_is_longer_for_stores_with_many_keys_and_versions() {
-        let aws = || {
-            let region = "eu-west-1".to_owned();
-            Backend::AwsSecretsManager(SecretsManagerStore { region, endpoint_url: None })
-        };
         let files = Backend::File(FileStore { directory: "/nonexistent".into() });
         let stores =
             [store("few", aws()), store("many", aws()), store("files", files), store("unused", aws())];

@@ -1,0 +1,83 @@
+//! Hosts that a store may serve, and those that it may not.
+
+use super::*;
+use crate::credential::StoredValue;
+use crate::manifest::admission::tests::admission;
+use crate::object_map::ObjectMap;
+use crate::reconcile::fixture::{cluster_pull_secret, store_key, values};
+
+/// `host: result, message` for each registry of a ClusterPullSecret, where the store admits these hosts.
+fn reports(hosts: &[&str], admitted: &[&str], values: &Values) -> Vec<String> {
+    let mut images = cluster_pull_secret("images", hosts);
+    images.admission = admission(None, Some(admitted));
+    let resolved = resolve(&Arc::new(images), values);
+    let reports = resolved.registries.iter().map(|registry| {
+        let RegistryReport { host, result, message, .. } = &registry.report;
+        format!("{host}: {result}, {}", message.as_deref().unwrap_or("-"))
+    });
+    reports.collect()
+}
+
+/// A whole docker config at the key `*`.
+fn docker_config(hosts: &[&str]) -> Values {
+    let auths: serde_json::Map<_, _> = hosts
+        .iter()
+        .map(|host| ((*host).to_owned(), serde_json::json!({"username": "robot", "password": "pw"})))
+        .collect();
+    let value = StoredValue {
+        version: "1".into(),
+        bytes: serde_json::json!({"auths": auths}).to_string().into_bytes().into(),
+        expires_at: None,
+        account: None,
+    };
+    [(store_key("*"), Ok(value))].into()
+}
+
+#[test]
+fn host_not_admitted_fails_without_the_others() {
+    let values = values(&[("ghcr.io", "1", "pw"), ("quay.io", "1", "pw")]);
+    assert_eq!(
+        reports(&["ghcr.io", "quay.io"], &["quay.io"], &values),
+        [
+            "ghcr.io: NotAllowed, store vault, key ghcr.io: not allowed by the store's `hosts`: ghcr.io",
+            "quay.io: Fetched, -",
+        ]
+    );
+}
+
+#[test]
+fn docker_config_loses_the_hosts_not_admitted() {
+    let config = docker_config(&["ghcr.io", "quay.io", "docker.io"]);
+    assert_eq!(
+        reports(&["*"], &["ghcr.io"], &config),
+        ["*: Fetched, left out, as not allowed by the store's `hosts`: docker.io, quay.io"]
+    );
+    assert_eq!(reports(&["*"], &["*"], &config), ["*: Fetched, -"]);
+    assert_eq!(
+        reports(&["*"], &["gcr.io"], &config),
+        [
+            "*: NotAllowed, store vault, key *: not allowed by the store's `hosts`: docker.io, ghcr.io, quay.io"
+        ]
+    );
+}
+
+#[test]
+fn message_names_ten_hosts_at_most() {
+    let hosts: Vec<_> = (10..30).map(|n| format!("r{n}.io")).collect();
+    let hosts: Vec<_> = hosts.iter().map(String::as_str).chain(["ghcr.io"]).collect();
+    let [report] = &reports(&["*"], &["ghcr.io"], &docker_config(&hosts))[..] else { panic!("one registry") };
+    assert!(report.ends_with("r19.io and 10 more") && !report.contains("r20.io"), "{report}");
+}
+
+#[test]
+fn key_of_each_namespace_is_left_to_the_namespace() {
+    let mut teams = cluster_pull_secret("images", &["ghcr.io"]);
+    teams.registries[0].store_key = store_key("teams/{{namespace}}");
+    let teams = Arc::new(teams);
+    let values = values(&[("teams/web", "7", "pw")]);
+    let shared = resolve(&teams, &values);
+    assert!(shared.registries[0].is_deferred && shared.registries[0].fetched.is_none());
+    let own = resolve_in(&teams, &"web".into(), &ObjectMap::default(), &values);
+    let fetched = own.registries[0].fetched.as_ref().expect("credentials");
+    assert_eq!(fetched.origin.version, "7".into());
+}
