@@ -21,6 +21,7 @@ use crate::reconcile::version_order::{KeyOrder, older_version};
 
 mod held_version;
 mod key_state;
+mod values;
 
 /// The keys in use, their state and their last values.
 #[derive(Default)]
@@ -87,42 +88,6 @@ impl Fetches {
     /// Returns true if the last read of a key started at `since` or later, and was answered.
     fn has_read_since(&self, store_key: &StoreKey, since: Instant) -> bool {
         self.keys.get(store_key).is_some_and(|key| key.has_read_since(since))
-    }
-
-    /// Returns every key with the version of its last read; none where that failed.
-    pub fn known_versions(&self) -> impl Iterator<Item = (&StoreKey, Option<&Version>)> {
-        self.keys.keys().map(|store_key| (store_key, self.version(store_key)))
-    }
-
-    /// Returns the version of the last read of a key; none where that failed.
-    #[must_use]
-    pub fn version(&self, store_key: &StoreKey) -> Option<&Version> {
-        self.values.get(store_key)?.as_ref().ok().map(|value| &value.version)
-    }
-
-    /// Returns true if a key was read at least once, with or without success.
-    #[must_use]
-    pub fn has_read(&self, store_key: &StoreKey) -> bool {
-        self.values.contains_key(store_key)
-    }
-
-    /// Returns true if the last read of a key failed for a reason that may pass by itself.
-    #[must_use]
-    pub fn has_transient_failure(&self, store_key: &StoreKey) -> bool {
-        let error = self.values.get(store_key).and_then(|value| value.as_ref().err());
-        error.is_some_and(|error| error.reason().is_transient())
-    }
-
-    /// Returns the last values of all keys.
-    #[must_use]
-    pub fn all_values(&self) -> &Values {
-        &self.values
-    }
-
-    /// Returns the account of a store, known from its answers, in which keys that are names are looked up.
-    #[must_use]
-    pub fn account(&self, store: &StoreName) -> Option<&str> {
-        self.accounts.get(store).map(String::as_str)
     }
 
     /// Returns the instant at which the next delayed read may start.
@@ -195,12 +160,6 @@ impl Fetches {
         verdicts
     }
 
-    /// Returns true if the last read of a key returned other bytes than the one before.
-    #[must_use]
-    pub fn has_changed(&self, store_key: &StoreKey) -> bool {
-        self.changed.contains(store_key)
-    }
-
     /// Returns the versions of a key that reports and writes depend on, besides the one that is held.
     #[must_use]
     pub fn order(&self, store_key: &StoreKey) -> KeyOrder {
@@ -271,12 +230,6 @@ impl Fetches {
         store_keys
             .into_iter()
             .map(|store_key| self.keys.get(store_key).map_or(FetchState::Settled, KeyState::state))
-    }
-
-    /// Returns the last values, once every one of these keys was read.
-    #[must_use]
-    pub fn values<'a>(&self, store_keys: impl IntoIterator<Item = &'a StoreKey>) -> Option<&Values> {
-        store_keys.into_iter().all(|store_key| self.values.contains_key(store_key)).then_some(&self.values)
     }
 
     /// Forgets all values and versions: another replica may have read later ones. Every key has to be read again.
