@@ -158,6 +158,33 @@ async fn keys_come_and_go_with_their_namespaces() {
     assert_eq!(polled(&own_key("own-churn-001"), mark), 0);
 }
 
+#[tokio::test]
+async fn last_good_value_of_an_own_key_stays_in_its_namespace() {
+    let mut cluster = test_cluster("own-good", 2).await;
+    prepare(&cluster).await;
+    put_own(&cluster, "own-good-001", "two").await;
+    let first = cluster.controller().manifests(&polling(&cluster)).start().await;
+    until_password(&cluster, "own-good-000", "one").await;
+    until_password(&cluster, "own-good-001", "two").await;
+    cluster.until_idle().await;
+    assert_eq!(first.terminate().await.0, Some(0));
+
+    cluster.vault.seal().await.expect("Vault can be sealed");
+    let path = "/api/v1/namespaces/own-good-000/secrets/regcred";
+    cluster.kube.delete(path).await.expect("a Secret is deleted");
+    let _next = cluster.controller().manifests(&polling(&cluster)).start().await;
+    cluster.add_namespace("own-good-late").await;
+    until_password(&cluster, "own-good-000", "one").await;
+    let expect = ["own-good-000", "own-good-001", "own-good-late"].map(|name| format!("{name}: FetchFailed"));
+    until("every own key fails", async || failures(&cluster).await == expect).await;
+    until_password(&cluster, "own-good-001", "two").await;
+    let late = cluster.passwords("own-good-late").await;
+    assert_eq!(late.into_iter().collect::<Vec<_>>(), [("quay.io".to_owned(), "shared".to_owned())]);
+    cluster.vault.unseal().await.expect("Vault can be unsealed");
+    put_own(&cluster, "own-good-late", "three").await;
+    until_password(&cluster, "own-good-late", "three").await;
+}
+
 /// Starts a controller with these allow-lists of the store `vault`.
 async fn start_limited(cluster: &TestCluster, lists: &str) -> Controller {
     let config = cluster.config_with_vault(&format!("address: \"{}\"", cluster.vault.address), "");

@@ -105,6 +105,48 @@ async fn unchanged_key_of_fifty_objects_is_polled_once_per_interval() {
 }
 
 #[tokio::test]
+async fn store_with_many_keys_is_polled_within_its_budget() {
+    const KEYS: usize = 60;
+    const PER_SECOND: usize = 20;
+    const ROUNDS: usize = 3;
+    let cluster = test_cluster("poll-budget", 1).await;
+    let mut object = cluster.cluster_pull_secret(cluster.name);
+    let mut registries = Vec::new();
+    for n in 0..KEYS {
+        cluster.put(&format!("{n}"), &json!({"username": "robot", "password": "one"})).await;
+        let from = json!({"store": "vault", "key": cluster.key(&format!("{n}"))});
+        registries.push(json!({"host": format!("r{n}.example.com"), "from": from}));
+    }
+    object["spec"]["registries"] = json!(registries);
+    cluster.apply(&object).await;
+    let controller = start_polling(&cluster).await;
+    until("every registry", async || cluster.passwords("poll-budget-000").await.len() == KEYS).await;
+    until("the interval in the status", async || {
+        cluster.status(cluster.name).await["registries"][KEYS - 1]["pollInterval"] == "3s"
+    })
+    .await;
+    until("the interval in the metrics", async || {
+        controller.metric("regcred_poll_interval_seconds{store=\"vault\"}").await == Some(3.0)
+    })
+    .await;
+
+    let (mark, begun) = (cluster.vault_mark(), tokio::time::Instant::now());
+    until("three rounds", async || vault_requests(&cluster, mark).len() >= ROUNDS * KEYS).await;
+    let (polls, seconds) = (vault_requests(&cluster, mark), begun.elapsed().as_secs_f64());
+    assert!(polls.iter().all(|it| it.path.starts_with("secret/metadata/")), "{polls:?}");
+    // One second's polls may end as the time begins.
+    let ticks = u32::try_from((polls.len() - PER_SECOND).div_ceil(PER_SECOND)).expect("a few");
+    assert!(seconds >= f64::from(ticks - 1), "{} polls in {seconds} s", polls.len());
+    let each: Vec<_> = (0..KEYS)
+        .map(|n| {
+            let path = format!("secret/metadata/{}", cluster.key(&format!("{n}")));
+            polls.iter().filter(|it| it.path == path).count()
+        })
+        .collect();
+    assert!(each.iter().all(|it| (ROUNDS - 1..=ROUNDS + 1).contains(it)), "evenly: {each:?}");
+}
+
+#[tokio::test]
 async fn version_that_goes_backwards_is_fetched() {
     let cluster = test_cluster("poll-back", 2).await;
     cluster.put_password("zero").await;
