@@ -44,6 +44,7 @@ async fn team_creates_objects_with_its_own_keys_only() {
         (object("web-images", "vault", "teams/data/ghcr", mine()), KEY),
         (object("web-images", "aws", "teams/web/ghcr", mine()), KEY),
         (object("web-images", "vault", "prod/database", mine()), KEY),
+        (object("web-images", "vault", "teams/{{namespace}}/ghcr", mine()), KEY),
         (object("web-images", "vault", "teams/web/ghcr", json!({})), NAMESPACES),
         (object("web-images", "vault", "teams/web/ghcr", json!({"include": []})), NAMESPACES),
         (object("web-images", "vault", "teams/web/ghcr", json!({"include": ["web-a", "*"]})), NAMESPACES),
@@ -52,6 +53,8 @@ async fn team_creates_objects_with_its_own_keys_only() {
         let refused = create_as(&kube, "team-web", &object).await;
         assert!(refused.contains(message) && refused.contains("'team-keys'"), "{object}: {refused}");
     }
+    let own_keys = object("web-images", "vault", "teams/web/{{namespace}}/ghcr", mine());
+    assert_eq!(create_as(&kube, "team-web", &own_keys).await, "");
     let everything = object("images", "aws", "prod/dockerhub", json!({}));
     assert_eq!(create_as(&kube, "platform", &everything).await, "");
     let stranger = create_as(&kube, "developers", &own).await;
