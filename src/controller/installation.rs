@@ -330,7 +330,7 @@ mod tests {
     fn save_waits_for_the_end_of_a_rotation_with_one_timer() {
         let (mut sync, start) = (InstallationSync::default(), Instant::now());
         let waits = (0..1000).map(|turn| sync.postpone_save(false, start + Duration::from_millis(turn)));
-        assert_eq!(BTreeSet::from_iter(waits), [Some(start + SAVE_AT_LATEST)].into());
+        assert_eq!(waits.collect::<BTreeSet<_>>(), [Some(start + SAVE_AT_LATEST)].into());
         assert_eq!(sync.postpone_save(true, start), Some(start + SAVE_AFTER));
         assert_eq!(sync.postpone_save(true, start + SAVE_AFTER), None);
         assert_eq!(sync.postpone_save(false, start + SAVE_AT_LATEST), None, "the rotation does not end");
