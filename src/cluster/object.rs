@@ -295,15 +295,18 @@ mod tests {
         assert_eq!(marks.signature.as_deref(), Some(""), "it is there, and no signature");
     }
 
+    /// A Secret with a versions annotation of this length.
+    fn with_versions(bytes: usize) -> Vec<u8> {
+        let annotations = json!({VERSIONS: "x".repeat(bytes)});
+        json!({"metadata": {"name": "regcred", "annotations": annotations}}).to_string().into_bytes()
+    }
+
     #[test]
     fn long_versions_are_kept_of_a_secret_that_was_read_alone() {
-        let wire = |bytes: usize| {
-            json!({"metadata": {"name": "regcred", "annotations": {VERSIONS: "x".repeat(bytes)}}}).to_string()
-        };
         for (bytes, is_shortened) in [(MAX_KEPT_VERSIONS_BYTES, false), (MAX_KEPT_VERSIONS_BYTES + 1, true)] {
-            let watched = decode::<WireSecretMetadata>(wire(bytes).as_bytes()).expect("metadata").object;
+            let watched = decode::<WireSecretMetadata>(&with_versions(bytes)).expect("metadata").object;
             assert_eq!((watched.is_shortened, watched.versions.is_none()), (is_shortened, is_shortened));
-            let mut read = decode::<WireSecret>(wire(bytes).as_bytes()).expect("a Secret").object;
+            let mut read = decode::<WireSecret>(&with_versions(bytes)).expect("a Secret").object;
             assert!(!read.is_shortened && read.versions.is_some() && read.body.is_some());
             read.drop_long_versions();
             assert_eq!((read.is_shortened, read.body.is_none()), (is_shortened, is_shortened));

@@ -17,7 +17,7 @@ use crate::rotator::Difference;
 const WINDOW: Duration = Duration::from_mins(10);
 /// The reverts within that time that are restored at once.
 const IMMEDIATE_RESTORES: usize = 2;
-/// The same of the form of a Secret: a CronJob with an earlier version of `rotate` may write that every minute.
+/// The same of the form of a Secret: a job with an earlier `rotate` may write it each minute.
 const IMMEDIATE_RESTORES_OF_FORM: usize = 20;
 /// The first pause of a contested resource, as the back-off after this many failures: some seconds, in which
 /// an observer can see the other writer's change.

@@ -74,12 +74,15 @@ fn shown(hosts: &[String]) -> String {
 mod tests {
     use super::*;
 
+    fn wrong_type(type_: &str) -> String {
+        Refusal::WrongType(type_.to_owned()).to_string()
+    }
+
     #[test]
     fn type_is_named_only_if_it_can_be_shown() {
-        let shown = |type_: &str| Refusal::WrongType(type_.to_owned()).to_string();
-        assert!(shown("Opaque").starts_with("this Secret has type Opaque, which cannot be changed."));
+        assert!(wrong_type("Opaque").starts_with("this Secret has type Opaque, which cannot be changed."));
         for type_ in ["x".repeat(600 << 10), "\u{1b}[2J".to_owned(), String::new()] {
-            assert!(shown(&type_).starts_with("this Secret has another type, which cannot be changed."));
+            assert!(wrong_type(&type_).starts_with("this Secret has another type, which cannot be changed."));
         }
     }
 
