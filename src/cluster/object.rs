@@ -120,7 +120,7 @@ impl Wire for WireNamespace {
     fn reduce(self) -> Listed<Namespace> {
         let NamespaceMetadata { name, resource_version, labels, deletion_timestamp } = self.metadata;
         let (terminating, labels) = (deletion_timestamp.is_some(), labels.into_iter().collect());
-        let object = Namespace { terminating, labels, ..Namespace::default() };
+        let object = Namespace { labels, terminating, ..Namespace::default() };
         Listed { object_ref: ObjectRef::cluster_scoped(name), resource_version, object }
     }
 }

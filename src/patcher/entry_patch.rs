@@ -49,7 +49,7 @@ impl EntryPatch {
             }
             ListChange::Append => vec![json!({"op": "add", "path": format!("{LIST}/-"), "value": reference})],
             ListChange::Remove(indexes) => {
-                indexes.iter().flat_map(|index| remove(index, secret_name)).collect()
+                indexes.iter().flat_map(|index| remove(*index, secret_name)).collect()
             }
         };
         [test].into_iter().chain(list).chain(self.annotation_operation(observed)).collect()
@@ -78,7 +78,9 @@ impl EntryPatch {
             ListChange::None => {}
             ListChange::Append => observed.image_pull_secrets.push(secret_name.clone()),
             ListChange::Remove(indexes) => {
-                indexes.into_iter().for_each(|index| observed.image_pull_secrets.remove(index));
+                for index in indexes {
+                    observed.image_pull_secrets.remove(index);
+                }
             }
         }
         let annotation = if self.added.is_empty() { Annotation::Absent } else { Annotation::Present };
@@ -88,7 +90,7 @@ impl EntryPatch {
 }
 
 /// Returns the operations that remove the entry at an index, if it names the Secret.
-fn remove(index: &usize, secret_name: &SecretName) -> [Json; 2] {
+fn remove(index: usize, secret_name: &SecretName) -> [Json; 2] {
     [
         json!({"op": "test", "path": format!("{LIST}/{index}/name"), "value": secret_name}),
         json!({"op": "remove", "path": format!("{LIST}/{index}")}),

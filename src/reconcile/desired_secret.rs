@@ -184,7 +184,8 @@ impl DesiredSecret {
         let own = last_good::own_secret(namespace, &self.resolved.cluster_pull_secret);
         let entries = self.entries(own);
         let withheld = entries.withheld.first().cloned();
-        let no_content = withheld.map_or(NoContent::NoCredential, NoContent::OlderLastGood);
+        let no_content =
+            withheld.map_or(NoContent::NoCredential, |it| NoContent::OlderLastGood(Box::new(it)));
         self.render(entries).map_err(NoContent::TooLargeHere)?.ok_or(no_content)
     }
 

@@ -21,7 +21,7 @@ pub enum NoContent {
     TooLargeHere(TooLarge),
     /// No registry could be read, and the last good value is older than the one that the Secret names.
     #[error(transparent)]
-    OlderLastGood(OlderLastGood),
+    OlderLastGood(Box<OlderLastGood>),
 }
 
 impl NoContent {

@@ -87,7 +87,7 @@ impl Run<'_> {
 
     /// Reads the keys of single namespaces, which are known once the namespaces are.
     async fn read_own_keys(&self, cluster: &Cluster) -> Values {
-        let keys = namespace_keys::keys_of_namespaces(self.chosen.iter().map(|it| it.as_ref()), cluster);
+        let keys = namespace_keys::keys_of_namespaces(self.chosen.iter().map(AsRef::as_ref), cluster);
         if keys.is_empty() { Values::new() } else { self.stores.read(&keys).await }
     }
 
