@@ -21,6 +21,7 @@ use crate::manifest::cluster_pull_secret::{ClusterPullSecret, Deletion};
 use crate::manifest::object::LiveObject;
 use crate::manifest::status::ClusterPullSecretStatus;
 use crate::metrics::{WriteKind, WriteOutcome};
+use crate::object_name::NamespaceName;
 use crate::object_name::SecretName;
 use crate::reconcile::guards::Guards;
 use crate::reconcile::target;
@@ -179,7 +180,7 @@ impl Controller {
             return;
         }
         let count = left_alone.len();
-        let first: Vec<_> = left_alone.into_iter().take(MAX_NAMED).map(|it| it.as_str()).collect();
+        let first: Vec<_> = left_alone.into_iter().take(MAX_NAMED).map(NamespaceName::as_str).collect();
         warn!(
             cluster_pull_secret = name,
             count,

@@ -412,7 +412,8 @@ mod tests {
             DesiredSecret::new(resolve::resolve(&images, &values(&read)), &recorded("images", &known));
         let content = desired.content_for(&both).expect("a content");
         let config = DockerConfig::parse_lenient(content.docker_config.expose_secret());
-        assert_eq!(Vec::from_iter(config.auths.keys().map(ToString::to_string)), ["quay.io"]);
+        let hosts: Vec<_> = config.auths.keys().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["quay.io"]);
         // Alone there is nothing to write.
         let images = Arc::new(cluster_pull_secret("images", &["ghcr.io"]));
         let desired =
