@@ -92,7 +92,7 @@ async fn unknown_path_or_method_is_rejected() {
     }
 }
 
-/// A server on a free port, which stops when it is told to or dropped.
+/// A server on a free port, which stops on request or when dropped.
 struct TestServer {
     address: SocketAddr,
     stop: oneshot::Sender<()>,

@@ -227,7 +227,7 @@ impl Wire for Json {
 }
 
 impl Secret {
-    /// Creates a Secret of which only the metadata is known, and whose marks are not assessed yet.
+    /// Creates a Secret of which only the metadata is known, with marks that are not assessed yet.
     pub(crate) fn from_metadata(metadata: ObjectMeta) -> Self {
         let mut labels = metadata.labels.unwrap_or_default();
         let mut annotations = metadata.annotations.unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The owner references of a Secret that name a ClusterPullSecret, which earlier versions wrote.
 //!
-//! Pure. A tenant may add thousands of others, to live objects of its own: they are skipped while they are decoded.
+//! Pure. A tenant may add thousands of references to live objects of its own: they are skipped while they are decoded.
 
 use std::fmt;
 

@@ -69,7 +69,7 @@ async fn rotate_beside_the_controller_leaves_no_old_password() {
 
 /// Versions of files have no order, like those of AWS.
 #[tokio::test]
-async fn version_without_order_of_another_writer_is_never_replaced_unread() {
+async fn foreign_version_without_order_is_never_replaced_unread() {
     let cluster = test_cluster("order-unread", 5).await;
     let put = |password: &str| {
         let value = json!({"username": "robot", "password": password}).to_string();

@@ -130,7 +130,7 @@ fn invalid(status: &Status) -> Detail {
 }
 
 /// Returns the paths of the fields that the API server rejected, each once, without keys of maps: these are
-/// names that somebody chose.
+/// names of free choice.
 fn fields(status: &Status) -> Vec<String> {
     let mut fields = Vec::new();
     for cause in status.details.iter().flat_map(|details| &details.causes) {
