@@ -13,6 +13,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{Region, SdkConfig};
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::config::http::HttpResponse;
+use aws_sdk_secretsmanager::config::retry::RetryPartition;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_secretsmanager::primitives::Blob;
 use backon::BackoffBuilder;
@@ -83,7 +84,9 @@ impl SecretsManager {
             .timeout_config(
                 TimeoutConfig::builder().operation_attempt_timeout(retry_policy.request_timeout).build(),
             )
-            .retry_config(retries);
+            .retry_config(retries)
+            // Else all stores of a region share one quota of retries, and one that is down uses it up.
+            .retry_partition(RetryPartition::custom(store.to_string()).build());
         let address = endpoint_url.as_deref().or(shared.endpoint_url()).and_then(|url| url.parse().ok());
         let display_name = match address {
             Some(address) => store_at(&address),

@@ -135,6 +135,23 @@ async fn retryable_failure_is_tried_three_times_by_the_sdk() {
 }
 
 #[tokio::test]
+async fn store_that_is_down_takes_no_retries_from_another() {
+    let down = server(GET, error(500, "InternalServiceError", PASSWORD)).await;
+    let store = open(&down.uri(), credentials());
+    for _ in 0..60 {
+        store.read(&keys(&["ci/ghcr"])).await.remove(0).expect_err("it is down");
+    }
+    let other = MockServer::start().await;
+    let once = error(500, "InternalServiceError", PASSWORD);
+    let get = || Mock::given(header("X-Amz-Target", GET));
+    get().respond_with(once).up_to_n_times(1).mount(&other).await;
+    get().respond_with(ResponseTemplate::new(200).set_body_json(secret("ci/ghcr"))).mount(&other).await;
+    let store = open(&other.uri(), credentials());
+    assert_eq!(outcomes(&store.read(&keys(&["ci/ghcr"])).await), [PASSWORD]);
+    assert_eq!(count(&other, GET).await, 2);
+}
+
+#[tokio::test]
 async fn missing_response_times_out() {
     let late = ResponseTemplate::new(200).set_body_json(secret("ci/ghcr")).set_delay(Duration::from_mins(1));
     let server = server(GET, late).await;

@@ -11,6 +11,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{Region, SdkConfig};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::http::HttpResponse;
+use aws_sdk_sqs::config::retry::RetryPartition;
 use aws_sdk_sqs::error::{BuildError, ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{
     BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
@@ -80,7 +81,9 @@ impl QueueClient {
         let mut config = aws_sdk_sqs::config::Builder::from(shared)
             .region(Region::new(region.clone()))
             .timeout_config(attempt_timeout(REQUEST_TIMEOUT))
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS));
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            // Else all queues of a region share one quota of retries.
+            .retry_partition(RetryPartition::custom(queue_url.clone()).build());
         if let Some(url) = endpoint_url {
             // Not in the shared config, where it would be the endpoint of STS as well.
             config = config.endpoint_url(url);
