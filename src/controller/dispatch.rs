@@ -141,7 +141,9 @@ impl Controller {
         let plan = observed.and_then(|observed| {
             let observed = with_read(observed, read);
             let mut target = self.target(state, guards, namespace, &observed)?;
-            self.hold_unread(&mut target, namespace, &observed);
+            if !state.accepts_older(namespace) {
+                self.hold_unread(&mut target, namespace, &observed);
+            }
             Some(NamespacePlan::new(namespace, &observed, vec![target]))
         });
         let Some(plan) = plan else {

@@ -141,8 +141,11 @@ impl Fetches {
                 self.accounts.insert(store_key.store.clone(), account.clone());
             }
             match (verdict, self.values.get(&store_key)) {
-                (Ok(AnswerVerdict::HeldBack { .. }), Some(Ok(_))) => {}
+                (Ok(AnswerVerdict::HeldBack { .. }), Some(Ok(_))) => {
+                    self.changed.remove(&store_key);
+                }
                 (Ok(AnswerVerdict::HeldBack { .. }), _) => {
+                    self.changed.remove(&store_key);
                     let what = held.held_back().map(|(held, found)| older_version(held, found));
                     let kind = ErrorKind::OlderVersion(what.unwrap_or_default());
                     self.values.insert(store_key.clone(), Err(kind.at(store_key)));
@@ -386,6 +389,16 @@ mod tests {
         fetches.forget_values();
         assert!(fetches.values(&key).is_none());
         assert_eq!(read(&mut fetches, "1", now), Ok(AnswerVerdict::Taken));
+    }
+
+    #[test]
+    fn answer_that_is_held_back_is_no_change() {
+        let (now, mut fetches) = (Instant::now(), Fetches::default());
+        let key = StoreKey { store: "vault".into(), key: "a".into() };
+        let _ = read(&mut fetches, "1", now);
+        fetches.changed.insert(key.clone());
+        assert_eq!(read(&mut fetches, "0", now), Ok(AnswerVerdict::HeldBack { is_first: true }));
+        assert!(!fetches.has_changed(&key));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Controller;
 use super::fetches::Fetches;
-use crate::cluster::watch::ObjectRef;
+use crate::cluster::watch::{ObjectRef, WatchedResource};
 use crate::cluster::{Namespace, Secret};
 use crate::object_name::{NamespaceName, SecretName};
 use crate::reconcile::target::{Action, Target};
@@ -20,6 +20,17 @@ use crate::rotator::{Decision, VersionConflict};
 pub(super) struct ForeignVersions(BTreeMap<(NamespaceName, SecretName), Instant>);
 
 impl ForeignVersions {
+    /// Forgets a Secret that was deleted, or those of a namespace.
+    pub(super) fn forget(&mut self, resource: &WatchedResource, ObjectRef { namespace, name }: &ObjectRef) {
+        match (resource, namespace) {
+            (WatchedResource::Secrets(secret_name), Some(namespace)) => {
+                self.0.remove(&(namespace.clone(), secret_name.clone()));
+            }
+            (WatchedResource::Namespaces, None) => self.0.retain(|(known, _), _| known.as_str() != name),
+            _ => {}
+        }
+    }
+
     /// Returns the first version of unknown order that a Secret holds, and that was seen after the last read of its key.
     fn unread(
         &self,

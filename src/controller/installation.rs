@@ -14,6 +14,7 @@ use super::object_state::ObjectState;
 use super::timers::Timer;
 use super::{Controller, TaskResult, backoff};
 use crate::cluster::ownership::key::OwnershipKey;
+use crate::credential::StoreKey;
 use crate::installation::api::{KeyError, Loaded, ShardWrite};
 use crate::installation::last_good::ValueId;
 use crate::installation::{Installation, PendingShard};
@@ -206,7 +207,8 @@ impl Controller {
             record_values(state, Some(installation));
             if state.is_active() {
                 let (namespaces, values) = (&self.cache.cluster.namespaces, self.fetches.all_values());
-                namespace_values::record(&state.manifest, namespaces, values, installation, false);
+                let order = |store_key: &StoreKey| self.fetches.order(store_key);
+                namespace_values::record(&state.manifest, namespaces, values, installation, &order, false);
             }
             if let Some(desired_secret) = &mut state.desired_secret {
                 desired_secret.refresh_last_good(installation.values());

@@ -120,7 +120,8 @@ impl Controller {
             let users = own.iter().flat_map(|store_key| state.namespace_fetches.users(store_key));
             let namespaces = users.filter_map(|name| self.cache.cluster.namespaces.get_key_value(name));
             let values = self.fetches.all_values();
-            namespace_values::record(&state.manifest, namespaces, values, installation, false);
+            let order = |store_key: &StoreKey| self.fetches.order(store_key);
+            namespace_values::record(&state.manifest, namespaces, values, installation, &order, false);
         }
         if is_rotation && state.is_active() {
             let cause = Cause { trigger: Trigger::Refresh, since: now, at: (self.context.wall_clock)() };

@@ -292,6 +292,15 @@ impl ObjectState {
         let reports = self.desired_secret.as_ref().map(DesiredSecret::registries).unwrap_or_default();
         reports.iter().any(|report| report.result != FetchedReason::Fetched)
     }
+
+    /// Returns true if a key that all namespaces share could not be read. The keys of single namespaces are retried
+    /// alone, and one that no store admits is never read.
+    #[must_use]
+    pub fn has_failed_shared_fetch(&self) -> bool {
+        let reports = self.desired_secret.as_ref().map(DesiredSecret::registries).unwrap_or_default();
+        let mut failed = reports.iter().filter(|report| report.result != FetchedReason::Fetched);
+        failed.any(|it| self.shared_keys().any(|shared| shared.store.0 == it.store && shared.key.0 == it.key))
+    }
 }
 
 #[cfg(test)]

@@ -186,14 +186,14 @@ impl Controller {
         let interval = state.manifest.refresh_interval;
         let at = if state.awaits_fetch {
             state.awaits_fetch = false;
-            state.failed_fetches = if state.has_failed_fetch() { state.failed_fetches + 1 } else { 0 };
+            state.failed_fetches = if state.has_failed_shared_fetch() { state.failed_fetches + 1 } else { 0 };
             let pause = match state.failed_fetches {
                 0 => backoff::jittered(interval, jitter),
                 failures => backoff::after(failures, jitter).min(interval),
             };
             let at = now + pause;
             self.fetches.older_taken_at(state.shared_keys(), now).map_or(at, |taken_at| at.min(taken_at))
-        } else if state.has_failed_fetch() {
+        } else if state.has_failed_shared_fetch() {
             // An event, or another ClusterPullSecret, caused the read: an earlier refresh stays scheduled.
             let retry_at = now + backoff::after(state.failed_fetches.max(1), jitter).min(interval);
             state.refresh_at.map_or(retry_at, |at| at.min(retry_at))

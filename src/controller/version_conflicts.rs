@@ -67,7 +67,7 @@ impl Controller {
         let namespace = report.namespace.clone();
         let Some(conflict) = &report.version_conflict else {
             // A request that failed after the hold was over is tried again without another one.
-            if report.result != ResultKind::Failed {
+            if report.result != ResultKind::Failed || report.is_waiting() {
                 state.version_holds.remove(&namespace);
             }
             return false;

@@ -33,6 +33,7 @@ impl Controller {
                 self.on_object_deleted(&name);
             }
             WatchEvent::Deleted(resource, object_ref, version) => {
+                self.foreign_versions.forget(&resource, &object_ref);
                 let change = self.cache.delete(&resource, &object_ref, revision(&version));
                 self.on_change(change);
             }

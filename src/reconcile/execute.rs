@@ -187,11 +187,13 @@ impl NamespaceExecutor<'_> {
             Action::Apply { secret: Decision::Refuse(refusal), .. } => {
                 NamespaceReport::from_outcome(namespace, Ok(Outcome::Refused(refusal)))
             }
-            Action::Apply { content, take_over_from, entry_changes, missing, .. } => {
+            Action::Apply { content, secret, take_over_from, entry_changes, missing } => {
                 let observed = self.secrets.entry(owner.secret_name.clone()).or_default();
-                let outcome =
-                    rotator::apply(client, namespace, observed, &content, owner, take_over_from.as_deref())
-                        .await;
+                let take_over_from = take_over_from.as_deref();
+                let outcome = match secret {
+                    Decision::Outdated(conflict) => Ok(Outcome::Outdated(conflict)),
+                    _ => rotator::apply(client, namespace, observed, &content, owner, take_over_from).await,
+                };
                 self.difference = match &outcome {
                     Ok(Outcome::Created) => Some(Difference::Credentials),
                     Ok(Outcome::Updated(difference)) => Some(*difference),

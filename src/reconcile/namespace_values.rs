@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::namespace_keys::{has_namespace_keys, keys_in};
 use super::resolve::{Resolved, resolve_in};
+use super::version_order::KeyOrder;
 use crate::cluster::{Cluster, Namespace};
+use crate::credential::StoreKey;
 use crate::installation::Installation;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::object_name::NamespaceName;
@@ -28,6 +30,7 @@ pub fn record<'a>(
     namespaces: impl IntoIterator<Item = (&'a NamespaceName, &'a Namespace)>,
     values: &Values,
     installation: &mut Installation,
+    order: &dyn Fn(&StoreKey) -> KeyOrder,
     accepts_older: bool,
 ) {
     if !has_namespace_keys(cluster_pull_secret) {
@@ -35,8 +38,8 @@ pub fn record<'a>(
     }
     for (name, namespace) in namespaces {
         if !keys_in(cluster_pull_secret, name, namespace).is_empty() {
-            resolve_in(cluster_pull_secret, name, &namespace.labels, values)
-                .record(installation, accepts_older);
+            let resolved = resolve_in(cluster_pull_secret, name, &namespace.labels, values);
+            resolved.with_order(order).record(installation, accepts_older);
         }
     }
 }
@@ -56,7 +59,7 @@ mod tests {
         let cluster = cluster(names.map(|name| (name, namespace(None, ServiceAccount::default()))).into());
         let values = values(&[("teams/db", "1", "dbs"), ("teams/gone", "1", ""), ("teams/web", "2", "webs")]);
         let mut installation = Installation::default();
-        record(&teams, &cluster.namespaces, &values, &mut installation, false);
+        record(&teams, &cluster.namespaces, &values, &mut installation, &|_| KeyOrder::default(), false);
         let versions = names.map(|name| {
             let own = teams.registries[0].in_namespace(&name.into());
             installation.values().get("images", &own).map(|value| value.version.to_string())
@@ -64,5 +67,24 @@ mod tests {
         assert_eq!(versions, [Some("1".to_owned()), None, Some("2".to_owned())]);
         let template = &teams.registries[0];
         assert!(installation.values().get("images", template).is_none(), "the template itself is no key");
+    }
+
+    #[test]
+    fn later_recorded_value_is_replaced_where_it_was_given_up() {
+        let mut teams = cluster_pull_secret("images", &["ghcr.io"]);
+        teams.registries[0].store_key = store_key("teams/{{namespace}}");
+        let teams = Arc::new(teams);
+        let cluster = cluster(vec![("web", namespace(None, ServiceAccount::default()))]);
+        let own = teams.registries[0].in_namespace(&"web".into());
+        for (given_up, expect) in [(None, "2"), (Some("2".into()), "1")] {
+            let mut installation = Installation::default();
+            let order = |_: &StoreKey| KeyOrder { given_up: given_up.clone(), ..KeyOrder::default() };
+            for version in ["2", "1"] {
+                let values = values(&[("teams/web", version, version)]);
+                record(&teams, &cluster.namespaces, &values, &mut installation, &order, false);
+            }
+            let value = installation.values().get("images", &own).expect("a value");
+            assert_eq!(value.version.to_string(), expect);
+        }
     }
 }

@@ -108,6 +108,7 @@ impl Run<'_> {
                 &cluster.namespaces,
                 &values,
                 installation,
+                &|_| KeyOrder::default(),
                 accepts_older,
             );
         }

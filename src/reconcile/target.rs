@@ -174,7 +174,9 @@ fn apply(
     let content = match content(view, namespace) {
         Ok(content) => content,
         // What a store no longer admits may not stay either.
-        Err(NoContent::NoCredential) if view.is_some_and(|view| view.is_denied) => {
+        Err(NoContent::NoCredential | NoContent::OlderLastGood(_))
+            if view.is_some_and(|view| view.is_denied) =>
+        {
             return prune(namespace, owner).unwrap_or(Action::None);
         }
         Err(no_content) => return Action::NoContent(no_content),

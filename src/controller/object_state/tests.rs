@@ -3,9 +3,11 @@
 use serde_json::json;
 
 use super::*;
+use crate::installation::last_good::LastGoodValues;
 use crate::manifest::object::LiveObject;
 use crate::manifest::status::reason::AppliedReason;
-use crate::reconcile::fixture::{cluster_pull_secret, namespace, secret, service_account};
+use crate::reconcile::fixture::{cluster_pull_secret, namespace, secret, service_account, store_key, values};
+use crate::reconcile::resolve;
 use crate::report::{NamespaceReport, ResultKind};
 
 fn state() -> ObjectState {
@@ -28,6 +30,32 @@ fn check_pauses(reports: &[NamespaceReport], expect: &[Option<u64>]) {
         at.map(|at| at.duration_since(now).as_secs())
     });
     assert_eq!(pauses.collect::<Vec<_>>(), expect);
+}
+
+/// A state in which the reads of these keys, each called like its host, have failed.
+fn failed_state(hosts: &[&str], keys: &[&str]) -> ObjectState {
+    let mut images = cluster_pull_secret("images", hosts);
+    for (registry, key) in images.registries.iter_mut().zip(keys) {
+        registry.store_key = store_key(key);
+    }
+    let images = Arc::new(images);
+    let failed: Vec<_> = keys.iter().map(|key| (*key, "1", "")).collect();
+    let mut state = ObjectState::new(Arc::clone(&images));
+    let resolved = resolve::resolve(&images, &values(&failed));
+    state.desired_secret = Some(DesiredSecret::new(resolved, &LastGoodValues::default()));
+    state
+}
+
+#[test]
+fn failure_of_an_own_key_is_none_of_a_shared_key() {
+    let own = "teams/{{namespace}}";
+    for (hosts, keys, expect) in [
+        (&["ghcr.io"][..], &["ci"][..], true),
+        (&["ghcr.io"], &[own], false),
+        (&["ghcr.io", "quay.io"], &[own, "ci"], true),
+    ] {
+        assert_eq!(failed_state(hosts, keys).has_failed_shared_fetch(), expect, "{keys:?}");
+    }
 }
 
 #[test]
