@@ -41,7 +41,7 @@ pub enum ReadyReason {
     Suspended,
     /// The spec has an error, which the message names: fix it. Existing Secrets are kept.
     Invalid,
-    /// A registry could not be read: see the condition `Fetched`. Its existing credentials are kept.
+    /// A registry could not be read: see the condition `Fetched`. Its existing credentials are kept, unless `hosts` of the store do not admit it.
     FetchFailed,
     /// A namespace is not in sync: see the condition `Applied` and `failures`.
     ApplyFailed,
