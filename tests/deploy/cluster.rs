@@ -21,9 +21,8 @@ const ROTATE: &[&str] = &[
     "delete /secrets/regcred team-a",
     "create /secrets team-a",
     "get /secrets/regcred-last-good-0 regcred-system",
-    "update /secrets/regcred-last-good-15 regcred-system",
+    "patch /secrets/regcred-last-good-15 regcred-system",
     "patch /secrets/regcred-ownership-key regcred-system",
-    "delete /secrets/regcred-ownership-key regcred-system",
 ];
 
 /// The rights of the controller only.
@@ -52,6 +51,8 @@ const FORBIDDEN: &[&str] = &[
     "update /secrets/regcred team-a",
     "get /secrets/regcred-last-good-0 team-a",
     "get /secrets/regcred-last-good-16 regcred-system",
+    "update /secrets/regcred-last-good-15 regcred-system",
+    "delete /secrets/regcred-ownership-key regcred-system",
     "get /secrets/regcred-ownership-key team-a",
     "list /secrets regcred-system",
     "create /serviceaccounts team-a",
