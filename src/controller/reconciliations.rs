@@ -1,5 +1,6 @@
 //! Reconciliations: their start, the reads they need, and their end.
 
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -116,10 +117,13 @@ impl Controller {
     pub(super) fn on_fetched(&mut self, started: Instant, values: Values) {
         let at = (self.context.wall_clock)();
         let read: BTreeSet<_> = values.keys().cloned().collect();
-        let recorded = self.cache.installation.as_ref().map(Installation::values);
-        let verdicts = self.fetches.finish(values, (started, Instant::now()), |store_key| {
-            recorded?.latest_version(store_key).cloned()
-        });
+        let installation = self.cache.installation.as_ref();
+        // Only the first answer of a key is compared with them, and there may be a key for each namespace.
+        let recorded =
+            LazyCell::new(|| installation.map(|it| it.values().latest_versions()).unwrap_or_default());
+        let verdicts = self
+            .fetches
+            .finish(values, (started, Instant::now()), |store_key| recorded.get(store_key).copied().cloned());
         let fetched = self.record_verdicts(&verdicts, started.elapsed());
         for store_key in &read {
             self.fetches.stale_answer(store_key).inspect(|answer| log_stale_answer(store_key, answer));

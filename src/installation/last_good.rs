@@ -78,11 +78,17 @@ impl LastGoodValues {
         }
     }
 
-    /// Returns the latest version at which a value of a key was recorded.
+    /// Returns the latest version at which a value of each key was recorded.
     #[must_use]
-    pub fn latest_version(&self, store_key: &StoreKey) -> Option<&Version> {
-        let recorded = self.0.iter().filter(|(id, _)| id.store_key == *store_key).map(|(_, it)| &it.version);
-        recorded.reduce(|latest, version| if latest.is_replaced_by(version) { version } else { latest })
+    pub fn latest_versions(&self) -> BTreeMap<&StoreKey, &Version> {
+        let mut versions = BTreeMap::new();
+        for (id, LastGoodValue { version, .. }) in &self.0 {
+            let latest = versions.entry(&id.store_key).or_insert(version);
+            if latest.is_replaced_by(version) {
+                *latest = version;
+            }
+        }
+        versions
     }
 
     /// Removes the values for which `keep` is false, and returns their identities.
@@ -142,8 +148,9 @@ mod tests {
         for (id, value) in recorded("other", &[("ghcr.io", "8", "pw"), ("quay.io", "9", "pw")]).iter() {
             values.restore(id.clone(), value.clone());
         }
-        assert_eq!(values.latest_version(&store_key("ghcr.io")), Some(&"8".into()));
-        assert_eq!(values.latest_version(&store_key("docker.io")), None);
+        let latest = values.latest_versions();
+        assert_eq!(latest.get(&store_key("ghcr.io")), Some(&&"8".into()));
+        assert_eq!(latest.get(&store_key("docker.io")), None);
     }
 
     #[test]
