@@ -1,6 +1,6 @@
 //! Versions that another writer wrote into Secrets, and that no read of the store has confirmed or replaced.
 //!
-//! Pure; times are parameters. Versions of AWS, files and KV version 1 have no order: the last read counts. A value that
+//! Times are parameters. Versions of AWS, files and KV version 1 have no order: the last read counts. A value that
 //! was read before another writer's version was seen may be the older one, and is not written before another read.
 
 use std::collections::BTreeMap;
@@ -58,20 +58,20 @@ impl Controller {
         now: Instant,
     ) {
         let Some(namespace) = &object_ref.namespace else { return };
-        let secret = (namespace.clone(), SecretName::from(object_ref.name.as_str()));
+        let secret = || (namespace.clone(), SecretName::from(object_ref.name.as_str()));
         match self.known_versions(object_ref) {
             Some(versions) if before.is_some_and(|before| before != versions) => {
-                self.foreign_versions.0.insert(secret, now);
+                self.foreign_versions.0.insert(secret(), now);
             }
             Some(_) => {}
-            None => drop(self.foreign_versions.0.remove(&secret)),
+            None => drop(self.foreign_versions.0.remove(&secret())),
         }
     }
 
     /// Returns the cached annotation with the versions of a Secret.
-    pub(super) fn known_versions(&self, ObjectRef { namespace, name }: &ObjectRef) -> Option<String> {
+    pub(super) fn known_versions(&self, ObjectRef { namespace, name }: &ObjectRef) -> Option<&str> {
         let namespace = self.cache.cluster.namespaces.get(namespace.as_ref()?)?;
-        namespace.secrets.get(&SecretName::from(name.as_str()))?.versions.clone()
+        namespace.secrets.get(name.as_str())?.versions.as_deref()
     }
 
     /// Holds back a write that would replace another writer's version by a value that was read before.

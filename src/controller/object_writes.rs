@@ -25,12 +25,10 @@ use crate::object_name::NamespaceName;
 use crate::object_name::SecretName;
 use crate::reconcile::guards::Guards;
 use crate::reconcile::target;
+use crate::report::named;
 
 /// The finalizer that keeps a ClusterPullSecret until its Secrets are removed.
 const FINALIZER: &str = "regcred.dev/cleanup";
-
-/// The namespaces that a log line names.
-const MAX_NAMED: usize = 10;
 
 /// One patch of a ClusterPullSecret.
 #[derive(Debug)]
@@ -180,7 +178,8 @@ impl Controller {
             return;
         }
         let count = left_alone.len();
-        let first: Vec<_> = left_alone.into_iter().take(MAX_NAMED).map(NamespaceName::as_str).collect();
+        let first: Vec<_> =
+            left_alone.into_iter().take(named::MAX_NAMED).map(NamespaceName::as_str).collect();
         warn!(
             cluster_pull_secret = name,
             count,

@@ -71,7 +71,8 @@ impl Controller {
 
     /// Handles an object that was created or changed.
     fn on_observed(&mut self, object_ref: ObjectRef, object: WatchedObject, origin: Origin) {
-        let before = matches!(object, WatchedObject::Secret(_)).then(|| self.known_versions(&object_ref));
+        let before = matches!(object, WatchedObject::Secret(_))
+            .then(|| self.known_versions(&object_ref).map(str::to_owned));
         let change = self.cache.apply(object_ref.clone(), object, origin);
         if let (Some(before), CacheChange::Changed { .. }) = (before, &change) {
             self.record_foreign_version(&object_ref, before, Instant::now());

@@ -27,7 +27,7 @@ pub struct TargetInput<'a> {
     pub owner: Arc<Ownership>,
     /// The desired Secret; `None` where nothing was read, and nothing has to be.
     pub desired: Option<&'a DesiredSecret>,
-    /// What is known of all keys, for those of single namespaces.
+    /// The state of all keys, for those of single namespaces.
     pub known: &'a KnownValues<'a>,
     /// The permitted actions.
     pub guards: &'a Guards,

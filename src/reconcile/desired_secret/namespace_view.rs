@@ -16,7 +16,7 @@ use crate::reconcile::version_order::KeyOrder;
 use crate::reconcile::{namespace_keys, resolve};
 use crate::report::Shortfall;
 
-/// What is known of all keys.
+/// The values and versions of all keys.
 pub struct KnownValues<'a> {
     /// The values as read.
     pub values: &'a Values,
