@@ -49,15 +49,6 @@ fn polling(cluster: &TestCluster) -> PathBuf {
     cluster.write(&[&cluster.config("triggers: {pollInterval: 1s}\n")])
 }
 
-/// The requests to Vault for keys of this test since a mark, by their path below the mount.
-fn vault_requests(cluster: &TestCluster, mark: VaultAuditMark) -> Vec<String> {
-    let events = cluster.vault.audit_events_since(mark).expect("Vault's audit log");
-    let own = events
-        .into_iter()
-        .filter(|it| it.kind == "request" && it.path.contains(&format!("/{}/", cluster.name)));
-    own.map(|it| it.path).collect()
-}
-
 async fn failures(cluster: &TestCluster) -> Vec<String> {
     let status = cluster.status(cluster.name).await;
     let failures = status["failures"].as_array().cloned().unwrap_or_default();
@@ -118,7 +109,7 @@ async fn event_wakes_one_namespace() {
             status["lastRotation"]["trigger"] == "Webhook"
         })
         .await;
-        assert_eq!(vault_requests(&cluster, mark), [format!("secret/data/{key}")]);
+        assert_eq!(cluster.vault_requests(mark), [format!("secret/data/{key}")]);
         assert_eq!(cluster.passwords("own-event-000").await["ghcr.io"], "one", "nobody announced it");
     }
     let answer =
@@ -148,7 +139,7 @@ async fn keys_come_and_go_with_their_namespaces() {
     until("the Secret is removed", async || cluster.secret("own-churn-001").await.is_none()).await;
     let polled = |path: &str, mark: VaultAuditMark| {
         let path = format!("secret/metadata/{}", cluster.key(path));
-        vault_requests(&cluster, mark).iter().filter(|it| **it == path).count()
+        cluster.vault_requests(mark).iter().filter(|it| **it == path).count()
     };
     // A round that began before may still ask for it.
     let mark = cluster.vault_mark();

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use harness::{Run, TestCluster, registries, text};
 use serde_json::{Value, json};
-use world::VaultAuditMark;
 
 use crate::cluster::test_cluster;
 
@@ -34,15 +33,6 @@ fn own_key(cluster: &TestCluster, n: usize) -> String {
     format!("{}/ghcr", cluster.namespace(n))
 }
 
-/// The requests to Vault for keys of this test since a mark: data and versions.
-fn vault_requests(cluster: &TestCluster, mark: VaultAuditMark) -> Vec<String> {
-    let events = cluster.vault.audit_events_since(mark).expect("Vault's audit log");
-    let own = events
-        .into_iter()
-        .filter(|it| it.kind == "request" && it.path.contains(&format!("/{}/", cluster.name)));
-    own.map(|it| it.path).collect()
-}
-
 fn message(run: &Run, list: &str, n: usize) -> String {
     text(&run.report()["clusterPullSecrets"][0][list][n]["message"])
 }
@@ -58,10 +48,10 @@ async fn host_not_admitted_is_denied_without_a_request() {
         message(&run, "registries", 0).contains("not allowed by the store's `hosts`: ghcr.io"),
         "{run:?}"
     );
-    assert_eq!(vault_requests(&cluster, mark), Vec::<String>::new());
+    assert_eq!(cluster.vault_requests(mark), Vec::<String>::new());
 
     let run = cluster.rotate(&manifests(&cluster, "hosts: [ghcr.io]", &limited(&cluster, "ghcr")), &[]).await;
-    assert_eq!((run.code, vault_requests(&cluster, mark).len()), (0, 1), "{run:?}");
+    assert_eq!((run.code, cluster.vault_requests(mark).len()), (0, 1), "{run:?}");
 }
 
 #[tokio::test]
@@ -188,10 +178,10 @@ async fn own_key_outside_the_stores_keys_is_not_requested() {
     let run = cluster.rotate(&manifests(&cluster, keys, &object), &[]).await;
     assert_eq!(run.results(), ["ad-outside-000: created", "ad-outside-001: failed FetchFailed"], "{run:?}");
     assert!(message(&run, "namespaces", 1).contains("NotAllowed"), "{run:?}");
-    assert_eq!(vault_requests(&cluster, mark), ["secret/data/ad-outside/ad-outside-000/ghcr"]);
+    assert_eq!(cluster.vault_requests(mark), ["secret/data/ad-outside/ad-outside-000/ghcr"]);
     // Nor is the key of a namespace that the store does not admit.
     let mark = cluster.vault_mark();
     let run = cluster.rotate(&manifests(&cluster, "namespaces: [ad-outside-001]", &object), &[]).await;
     assert_eq!(run.results(), ["ad-outside-000: failed NotAdmitted", "ad-outside-001: created"], "{run:?}");
-    assert_eq!(vault_requests(&cluster, mark), ["secret/data/ad-outside/ad-outside-001/ghcr"]);
+    assert_eq!(cluster.vault_requests(mark), ["secret/data/ad-outside/ad-outside-001/ghcr"]);
 }

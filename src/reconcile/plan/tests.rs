@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use super::*;
 use crate::cluster::ownership::evidence::Evidence;
 use crate::installation::last_good::LastGoodValues;
+use crate::manifest::admission::Admission;
 use crate::manifest::admission::tests::admission;
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, Deletion, ServiceAccounts};
 use crate::manifest::object::LiveObject;
@@ -424,17 +425,25 @@ fn accepted_older_version_is_written_over_the_later_one() {
     assert_eq!(given_up.iter().map(|it| it.held.to_string()).collect::<Vec<_>>(), ["9"]);
 }
 
-/// The plan for `images` in the namespace `web`, which the only store does not admit, and the reason in its report.
-fn denied(web: Namespace) -> (String, Option<String>) {
-    let images = ClusterPullSecret {
-        admission: admission(Some(&["team-*"]), None),
-        ..cluster_pull_secret("images", &["ghcr.io"])
-    };
+/// The plan for `images` in the namespace `web`, where the only store has these allow-lists, and the reason in its
+/// report.
+fn admitted_by(admission: Arc<Admission>, web: Namespace) -> (String, Option<String>) {
+    let images = ClusterPullSecret { admission, ..cluster_pull_secret("images", &["ghcr.io"]) };
     let (images, cluster) = (Arc::new(images), cluster(vec![("web", web)]));
     let plan = plan_one(&images, desired(&images), &cluster);
     let (web, target) = (&plan.namespaces[0], &plan.namespaces[0].targets[0]);
     let report = apply::dry_run_target(web, target);
     (line(web, target), report.reason.map(|reason| reason.to_string()))
+}
+
+/// The same where the store does not admit the namespace.
+fn denied(web: Namespace) -> (String, Option<String>) {
+    admitted_by(admission(Some(&["team-*"]), None), web)
+}
+
+/// The same where the store does not admit the host.
+fn host_denied(web: Namespace) -> (String, Option<String>) {
+    admitted_by(admission(None, Some(&["quay.io"])), web)
 }
 
 #[test]
@@ -444,19 +453,6 @@ fn namespace_not_admitted_loses_its_secret_and_entry() {
     assert_eq!(denied(before), ("images/web: prune default=own".to_owned(), not_admitted.clone()));
     let bare = namespace(None, service_account(&["own"], &[]));
     assert_eq!(denied(bare), ("images/web: none".to_owned(), not_admitted));
-}
-
-/// The plan for `images` with a host that the only store does not admit, and the reason in its report.
-fn host_denied(web: Namespace) -> (String, Option<String>) {
-    let images = ClusterPullSecret {
-        admission: admission(None, Some(&["quay.io"])),
-        ..cluster_pull_secret("images", &["ghcr.io"])
-    };
-    let (images, cluster) = (Arc::new(images), cluster(vec![("web", web)]));
-    let plan = plan_one(&images, desired(&images), &cluster);
-    let (web, target) = (&plan.namespaces[0], &plan.namespaces[0].targets[0]);
-    let report = apply::dry_run_target(web, target);
-    (line(web, target), report.reason.map(|reason| reason.to_string()))
 }
 
 #[test]

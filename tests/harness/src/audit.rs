@@ -117,6 +117,15 @@ impl TestCluster {
     pub fn vault_reads(&self, key: &str, mark: VaultAuditMark) -> usize {
         self.vault.reads_of(&format!("secret/data/{}", self.key(key)), mark).expect("Vault's audit log")
     }
+
+    /// The paths of the requests for keys of this test since a mark: data and versions.
+    pub fn vault_requests(&self, mark: VaultAuditMark) -> Vec<String> {
+        let events = self.vault.audit_events_since(mark).expect("Vault's audit log");
+        let own = events
+            .into_iter()
+            .filter(|it| it.kind == "request" && it.path.contains(&format!("/{}/", self.name)));
+        own.map(|it| it.path).collect()
+    }
 }
 
 /// The time of the answer to the last successful request of this kind, by regcred or by another user.
