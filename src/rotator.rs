@@ -34,7 +34,7 @@ mod write;
 pub use content::Content;
 pub use difference::Difference;
 pub use refusal::Refusal;
-pub use version_conflict::{FetchedVersion, FetchedVersions, OlderLastGood, VersionConflict};
+pub use version_conflict::{AcceptedOlder, FetchedVersion, FetchedVersions, OlderLastGood, VersionConflict};
 use write::DesiredWrite;
 
 /// The decision about the Secret of one namespace.

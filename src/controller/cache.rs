@@ -237,6 +237,12 @@ impl Cache {
         deleted.map(|object_ref| self.delete(resource, object_ref, u128::MAX)).collect()
     }
 
+    /// Returns the cached Secret of an existing namespace.
+    #[must_use]
+    pub fn known_secret(&self, ObjectRef { namespace, name }: &ObjectRef) -> Option<&Secret> {
+        self.cluster.namespaces.get(namespace.as_ref()?)?.secrets.get(name.as_str())
+    }
+
     fn cached_objects(&self, resource: &WatchedResource) -> Vec<ObjectRef> {
         let namespaces = self.cluster.namespaces.iter().chain(self.orphans.iter());
         match resource {

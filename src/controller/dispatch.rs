@@ -113,7 +113,7 @@ impl Controller {
             desired: state.desired_secret.as_ref(),
             known: &known,
             guards,
-            accepts_older: state.accepts_older(namespace_name),
+            accepted_older: state.accepted_older(namespace_name),
         };
         target::decide(&self.claims, 0, &input, namespace_name, namespace)
     }
@@ -141,9 +141,8 @@ impl Controller {
         let plan = observed.and_then(|observed| {
             let observed = with_read(observed, read);
             let mut target = self.target(state, guards, namespace, &observed)?;
-            if !state.accepts_older(namespace) {
-                self.hold_unread(&mut target, namespace, &observed);
-            }
+            let accepted = state.accepted_older(namespace);
+            self.foreign_versions.hold_unread(&mut target, namespace, &observed, &accepted, &self.fetches);
             Some(NamespacePlan::new(namespace, &observed, vec![target]))
         });
         let Some(plan) = plan else {
@@ -154,6 +153,7 @@ impl Controller {
             }
             return None;
         };
+        self.foreign_versions.confirm(namespace, &plan.targets[0]);
         if plan.has_work(&plan.targets[0]) {
             return Some(plan);
         }

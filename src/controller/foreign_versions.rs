@@ -13,13 +13,58 @@ use crate::cluster::watch::{ObjectRef, WatchedResource};
 use crate::cluster::{Namespace, Secret};
 use crate::object_name::{NamespaceName, SecretName};
 use crate::reconcile::target::{Action, Target};
-use crate::rotator::{Decision, VersionConflict};
+use crate::rotator::{AcceptedOlder, Decision, VersionConflict};
 
 /// The time at which another writer's version was seen, by Secret.
 #[derive(Debug, Default)]
 pub(super) struct ForeignVersions(BTreeMap<(NamespaceName, SecretName), Instant>);
 
 impl ForeignVersions {
+    /// Records a Secret that was observed with other versions than were known before.
+    pub(super) fn record(
+        &mut self,
+        object_ref: &ObjectRef,
+        before: Option<&str>,
+        observed: Option<&Secret>,
+        now: Instant,
+    ) {
+        let Some(namespace) = &object_ref.namespace else { return };
+        let secret = || (namespace.clone(), SecretName::from(object_ref.name.as_str()));
+        match observed {
+            // A long annotation is not kept, so that nothing shows the change.
+            Some(observed) if observed.is_shortened || observed.versions.is_some() => {
+                if observed.is_shortened || observed.versions.as_deref() != before {
+                    self.0.insert(secret(), now);
+                }
+            }
+            _ => drop(self.0.remove(&secret())),
+        }
+    }
+
+    /// Forgets a Secret that a decision found to hold nothing unread.
+    pub(super) fn confirm(&mut self, namespace: &NamespaceName, target: &Target) {
+        if let Action::Apply { secret: Decision::Unchanged | Decision::Update { .. }, .. } = &target.action {
+            self.0.remove(&(namespace.clone(), target.owner.secret_name.clone()));
+        }
+    }
+
+    /// Holds back a write that would replace another writer's version by a value that was read before, unless the
+    /// older version of its key is accepted.
+    pub(super) fn hold_unread(
+        &self,
+        target: &mut Target,
+        namespace: &NamespaceName,
+        observed: &Namespace,
+        accepted: &AcceptedOlder,
+        fetches: &Fetches,
+    ) {
+        let observed = observed.secrets.get(&target.owner.secret_name);
+        let conflict = self.unread(target, namespace, observed, accepted, fetches);
+        if let (Some(conflict), Action::Apply { secret, .. }) = (conflict, &mut target.action) {
+            *secret = Decision::Outdated(conflict);
+        }
+    }
+
     /// Forgets a Secret that was deleted, or those of a namespace.
     pub(super) fn forget(&mut self, resource: &WatchedResource, ObjectRef { namespace, name }: &ObjectRef) {
         match (resource, namespace) {
@@ -37,6 +82,7 @@ impl ForeignVersions {
         target: &Target,
         namespace: &NamespaceName,
         observed: Option<&Secret>,
+        accepted: &AcceptedOlder,
         fetches: &Fetches,
     ) -> Option<VersionConflict> {
         let Action::Apply { content, secret: Decision::Update { .. } | Decision::Read, .. } = &target.action
@@ -45,41 +91,70 @@ impl ForeignVersions {
         };
         let seen_at = *self.0.get(&(namespace.clone(), target.owner.secret_name.clone()))?;
         let unordered = content.fetched.unordered(observed);
-        unordered.into_iter().find(|conflict| !fetches.has_started_since(&conflict.store_key, seen_at))
+        unordered.into_iter().find(|VersionConflict { store_key, .. }| {
+            !accepted.contains(store_key) && !fetches.has_started_since(store_key, seen_at)
+        })
     }
 }
 
 impl Controller {
-    /// Records the version of a Secret that changed in a watch event; `before` is the annotation that was known.
+    /// Records the versions of a Secret that changed; `before` is the annotation that was known.
     pub(super) fn record_foreign_version(
         &mut self,
         object_ref: &ObjectRef,
-        before: Option<String>,
+        before: Option<&str>,
         now: Instant,
     ) {
-        let Some(namespace) = &object_ref.namespace else { return };
-        let secret = || (namespace.clone(), SecretName::from(object_ref.name.as_str()));
-        match self.known_versions(object_ref) {
-            Some(versions) if before.is_some_and(|before| before != versions) => {
-                self.foreign_versions.0.insert(secret(), now);
-            }
-            Some(_) => {}
-            None => drop(self.foreign_versions.0.remove(&secret())),
-        }
+        self.foreign_versions.record(object_ref, before, self.cache.known_secret(object_ref), now);
     }
 
     /// Returns the cached annotation with the versions of a Secret.
-    pub(super) fn known_versions(&self, ObjectRef { namespace, name }: &ObjectRef) -> Option<&str> {
-        let namespace = self.cache.cluster.namespaces.get(namespace.as_ref()?)?;
-        namespace.secrets.get(name.as_str())?.versions.as_deref()
+    pub(super) fn known_versions(&self, object_ref: &ObjectRef) -> Option<&str> {
+        self.cache.known_secret(object_ref)?.versions.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(versions: Option<&str>, is_shortened: bool) -> Secret {
+        Secret { versions: versions.map(str::to_owned), is_shortened, ..Secret::default() }
     }
 
-    /// Holds back a write that would replace another writer's version by a value that was read before.
-    pub(super) fn hold_unread(&self, target: &mut Target, namespace: &NamespaceName, observed: &Namespace) {
-        let observed = observed.secrets.get(&target.owner.secret_name);
-        let conflict = self.foreign_versions.unread(target, namespace, observed, &self.fetches);
-        if let (Some(conflict), Action::Apply { secret, .. }) = (conflict, &mut target.action) {
-            *secret = Decision::Outdated(conflict);
-        }
+    /// True if the Secret is known to hold a foreign version after it was observed.
+    fn is_recorded(before: Option<&str>, observed: Option<Secret>) -> bool {
+        let mut foreign = ForeignVersions::default();
+        foreign.record(
+            &ObjectRef::namespaced("web".into(), "regcred"),
+            before,
+            observed.as_ref(),
+            Instant::now(),
+        );
+        !foreign.0.is_empty()
+    }
+
+    #[test]
+    fn changed_and_new_versions_are_recorded() {
+        assert!(is_recorded(Some("ghcr.io=aws:id-1"), Some(secret(Some("ghcr.io=aws:id-2"), false))));
+        assert!(is_recorded(None, Some(secret(Some("ghcr.io=aws:id-2"), false))), "nothing was known");
+        assert!(!is_recorded(Some("ghcr.io=aws:id-2"), Some(secret(Some("ghcr.io=aws:id-2"), false))));
+        assert!(!is_recorded(None, Some(secret(None, false))));
+        assert!(!is_recorded(Some("ghcr.io=aws:id-1"), None));
+    }
+
+    #[test]
+    fn long_versions_that_are_not_kept_are_recorded() {
+        assert!(is_recorded(None, Some(secret(None, true))));
+    }
+
+    #[test]
+    fn removed_versions_are_forgotten() {
+        let (mut foreign, object_ref) =
+            (ForeignVersions::default(), ObjectRef::namespaced("web".into(), "regcred"));
+        let now = Instant::now();
+        foreign.record(&object_ref, None, Some(&secret(Some("ghcr.io=aws:id-2"), false)), now);
+        foreign.record(&object_ref, Some("ghcr.io=aws:id-2"), Some(&secret(None, false)), now);
+        assert!(foreign.0.is_empty());
     }
 }

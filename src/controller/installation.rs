@@ -23,6 +23,7 @@ use crate::metrics::{WriteKind, WriteOutcome};
 use crate::object_name::NamespaceName;
 use crate::reconcile::namespace_values;
 use crate::report::Problem;
+use crate::rotator::AcceptedOlder;
 
 /// The delay of a save after the first change, so that changes that belong together make one.
 const SAVE_AFTER: Duration = Duration::from_millis(500);
@@ -208,7 +209,14 @@ impl Controller {
             if state.is_active() {
                 let (namespaces, values) = (&self.cache.cluster.namespaces, self.fetches.all_values());
                 let order = |store_key: &StoreKey| self.fetches.order(store_key);
-                namespace_values::record(&state.manifest, namespaces, values, installation, &order, false);
+                namespace_values::record(
+                    &state.manifest,
+                    namespaces,
+                    values,
+                    installation,
+                    &order,
+                    &AcceptedOlder::default(),
+                );
             }
             if let Some(desired_secret) = &mut state.desired_secret {
                 desired_secret.refresh_last_good(installation.values());

@@ -16,6 +16,7 @@ use super::{Controller, backoff};
 use crate::credential::StoreKey;
 use crate::object_name::NamespaceName;
 use crate::reconcile::{namespace_keys, namespace_values};
+use crate::rotator::AcceptedOlder;
 use crate::trigger::Trigger;
 
 impl Controller {
@@ -121,7 +122,14 @@ impl Controller {
             let namespaces = users.filter_map(|name| self.cache.cluster.namespaces.get_key_value(name));
             let values = self.fetches.all_values();
             let order = |store_key: &StoreKey| self.fetches.order(store_key);
-            namespace_values::record(&state.manifest, namespaces, values, installation, &order, false);
+            namespace_values::record(
+                &state.manifest,
+                namespaces,
+                values,
+                installation,
+                &order,
+                &AcceptedOlder::default(),
+            );
         }
         if is_rotation && state.is_active() {
             let cause = Cause { trigger: Trigger::Refresh, since: now, at: (self.context.wall_clock)() };

@@ -27,7 +27,7 @@ mod version_hold;
 
 pub use namespace_fetches::{KeyChange, NamespaceFetches};
 pub use target_status::{TargetChange, TargetStatus};
-pub use version_hold::{ConflictStep, VersionHold};
+pub use version_hold::{ConflictStep, VersionHold, VersionHolds};
 
 /// The least time between two status updates during a reconciliation.
 pub const PUBLISH_EVERY: Duration = Duration::from_secs(5);
@@ -53,7 +53,7 @@ pub struct ObjectState {
     /// Its status in each target namespace.
     pub targets: BTreeMap<NamespaceName, TargetStatus>,
     /// The targets whose Secrets hold a later version than the store answered.
-    pub version_holds: BTreeMap<NamespaceName, VersionHold>,
+    pub version_holds: BTreeMap<NamespaceName, VersionHolds>,
     /// Problems of the ClusterPullSecret as a whole.
     pub problems: Vec<Problem>,
     /// The reconciliation in progress.

@@ -72,8 +72,8 @@ impl Controller {
             }
             return false;
         };
-        let hold =
-            state.version_holds.entry(namespace.clone()).or_insert_with(|| VersionHold::new(conflict, now));
+        let holds = state.version_holds.entry(namespace.clone()).or_default();
+        let hold = holds.entry(conflict.store_key.clone()).or_insert_with(|| VersionHold::new(conflict, now));
         match hold.next_step(conflict, now) {
             ConflictStep::Read => {
                 // As for an event: tenants who edit annotations cause at most one read per second.
@@ -100,9 +100,11 @@ impl Controller {
     pub(super) fn requeue_conflicts(&mut self, name: &str, read: &BTreeSet<StoreKey>, started: Instant) {
         let Some(state) = self.objects.get_mut(name) else { return };
         let mut served: Vec<NamespaceName> = Vec::new();
-        for (namespace, hold) in &mut state.version_holds {
-            if read.contains(hold.store_key()) && hold.on_read(started) {
-                served.push(namespace.clone());
+        for (namespace, holds) in &mut state.version_holds {
+            for (_, hold) in holds.iter_mut().filter(|(store_key, _)| read.contains(*store_key)) {
+                if hold.on_read(started) {
+                    served.push(namespace.clone());
+                }
             }
         }
         for namespace in served {

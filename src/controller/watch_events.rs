@@ -75,7 +75,7 @@ impl Controller {
             .then(|| self.known_versions(&object_ref).map(str::to_owned));
         let change = self.cache.apply(object_ref.clone(), object, origin);
         if let (Some(before), CacheChange::Changed { .. }) = (before, &change) {
-            self.record_foreign_version(&object_ref, before, Instant::now());
+            self.record_foreign_version(&object_ref, before.as_deref(), Instant::now());
         }
         self.on_change(change);
     }
@@ -202,6 +202,12 @@ impl Controller {
                 debug!(secret = name.as_str(), count = secrets.len(), "Secrets listed");
                 self.secret_lists.mark_synced(name);
                 self.cache.cluster.unreadable.remove(name);
+                // The list may be ahead of the watch.
+                let now = Instant::now();
+                for (object_ref, listed) in &secrets {
+                    let before = self.cache.known_secret(object_ref).and_then(|it| it.versions.as_deref());
+                    self.foreign_versions.record(object_ref, before, Some(listed), now);
+                }
                 for change in self.cache.fill_bodies(secrets, &self.claims) {
                     self.on_change(change);
                 }

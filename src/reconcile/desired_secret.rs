@@ -27,7 +27,7 @@ use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::status::reason::AppliedReason;
 use crate::provider::stores::Values;
 use crate::report::{Problem, RegistryReport};
-use crate::rotator::{Content, FetchedVersion, FetchedVersions, OlderLastGood};
+use crate::rotator::{AcceptedOlder, Content, FetchedVersion, FetchedVersions, OlderLastGood};
 
 mod namespace_view;
 
@@ -41,8 +41,8 @@ pub struct DesiredSecret {
     fetched: Option<Rendered>,
     /// The recorded last good entries of registries that could not be read.
     recorded: RecordedEntries,
-    /// True if a Secret may be written although it holds later versions.
-    accepts_older: bool,
+    /// The keys at which an older version may replace the one in a Secret.
+    accepted_older: AcceptedOlder,
     /// The stores that do not admit the namespace: none of their entries is kept.
     denied_stores: BTreeSet<StoreName>,
 }
@@ -68,8 +68,13 @@ impl DesiredSecret {
     #[must_use]
     pub fn new(resolved: Resolved, recorded: &LastGoodValues) -> Self {
         let recorded = RecordedEntries::new(&resolved, recorded);
-        let mut desired =
-            Self { resolved, fetched: None, recorded, accepts_older: false, denied_stores: BTreeSet::new() };
+        let mut desired = Self {
+            resolved,
+            fetched: None,
+            recorded,
+            accepted_older: AcceptedOlder::default(),
+            denied_stores: BTreeSet::new(),
+        };
         if desired.is_complete() {
             desired.fetched = Some(desired.render(desired.entries(None)));
         }
@@ -83,19 +88,19 @@ impl DesiredSecret {
 
     /// Records the values that were read as the last good ones, unless a later one is recorded.
     pub fn record(&self, installation: &mut Installation) {
-        self.resolved.record(installation, self.accepts_older);
+        self.resolved.record(installation, &self.accepted_older);
     }
 
-    /// Permits writes to Secrets that hold later versions.
+    /// Permits writes of older versions than Secrets hold.
     #[must_use]
-    pub fn accepting_older(self, accepts_older: bool) -> Self {
-        Self { accepts_older, ..self }
+    pub fn accepting_older(self, accepted_older: AcceptedOlder) -> Self {
+        Self { accepted_older, ..self }
     }
 
-    /// Returns true if a Secret may be written although it holds later versions.
+    /// Returns the keys at which an older version may replace the one in a Secret.
     #[must_use]
-    pub fn accepts_older(&self) -> bool {
-        self.accepts_older
+    pub fn accepted_older(&self) -> &AcceptedOlder {
+        &self.accepted_older
     }
 
     /// Returns the ClusterPullSecret.

@@ -13,6 +13,7 @@ use crate::installation::Installation;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::object_name::NamespaceName;
 use crate::provider::stores::Values;
+use crate::rotator::AcceptedOlder;
 
 /// Reports the keys of all namespaces with the registries that have some.
 pub fn summarise(resolved: &mut Resolved, cluster: &Cluster, values: &Values) {
@@ -31,7 +32,7 @@ pub fn record<'a>(
     values: &Values,
     installation: &mut Installation,
     order: &dyn Fn(&StoreKey) -> KeyOrder,
-    accepts_older: bool,
+    accepted_older: &AcceptedOlder,
 ) {
     if !has_namespace_keys(cluster_pull_secret) {
         return;
@@ -39,7 +40,7 @@ pub fn record<'a>(
     for (name, namespace) in namespaces {
         if !keys_in(cluster_pull_secret, name, namespace).is_empty() {
             let resolved = resolve_in(cluster_pull_secret, name, &namespace.labels, values);
-            resolved.with_order(order).record(installation, accepts_older);
+            resolved.with_order(order).record(installation, accepted_older);
         }
     }
 }
@@ -59,7 +60,14 @@ mod tests {
         let cluster = cluster(names.map(|name| (name, namespace(None, ServiceAccount::default()))).into());
         let values = values(&[("teams/db", "1", "dbs"), ("teams/gone", "1", ""), ("teams/web", "2", "webs")]);
         let mut installation = Installation::default();
-        record(&teams, &cluster.namespaces, &values, &mut installation, &|_| KeyOrder::default(), false);
+        record(
+            &teams,
+            &cluster.namespaces,
+            &values,
+            &mut installation,
+            &|_| KeyOrder::default(),
+            &AcceptedOlder::default(),
+        );
         let versions = names.map(|name| {
             let own = teams.registries[0].in_namespace(&name.into());
             installation.values().get("images", &own).map(|value| value.version.to_string())
@@ -81,7 +89,14 @@ mod tests {
             let order = |_: &StoreKey| KeyOrder { given_up: given_up.clone(), ..KeyOrder::default() };
             for version in ["2", "1"] {
                 let values = values(&[("teams/web", version, version)]);
-                record(&teams, &cluster.namespaces, &values, &mut installation, &order, false);
+                record(
+                    &teams,
+                    &cluster.namespaces,
+                    &values,
+                    &mut installation,
+                    &order,
+                    &AcceptedOlder::default(),
+                );
             }
             let value = installation.values().get("images", &own).expect("a value");
             assert_eq!(value.version.to_string(), expect);

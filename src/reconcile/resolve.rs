@@ -20,7 +20,7 @@ use crate::object_name::NamespaceName;
 use crate::provider::stores::Values;
 use crate::provider::{Error, ErrorKind};
 use crate::report::{RegistryReport, named};
-use crate::rotator::FetchedVersion;
+use crate::rotator::{AcceptedOlder, FetchedVersion};
 
 /// A ClusterPullSecret with the results of its reads.
 pub struct Resolved {
@@ -99,7 +99,7 @@ impl ResolvedRegistry {
 
 impl Resolved {
     /// Records the values that were read as the last good ones, unless a later one is recorded.
-    pub fn record(&self, installation: &mut Installation, accepts_older: bool) {
+    pub fn record(&self, installation: &mut Installation, accepted_older: &AcceptedOlder) {
         let name = &self.cluster_pull_secret.name;
         for registry in &self.registries {
             let Some(FetchedCredentials { config, origin, .. }) = &registry.fetched else { continue };
@@ -108,7 +108,7 @@ impl Resolved {
                 known.compare(&origin.version) == VersionOrder::Older
                     && !registry.fetched_version().is_some_and(|fetched| fetched.has_given_up(known))
             });
-            if !is_later || accepts_older {
+            if !is_later || accepted_older.contains(&registry.source.store_key) {
                 installation.record_value(name, &registry.source, &origin.version, config);
             }
         }

@@ -25,6 +25,7 @@ use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::object_name::SecretName;
 use crate::provider::stores::{Stores, Values};
 use crate::report::Report;
+use crate::rotator::AcceptedOlder;
 
 /// The rounds after the first. Two suffice for two runs at once: each later round reads the stores after it
 /// has seen what the other run wrote.
@@ -94,11 +95,12 @@ impl Run<'_> {
     /// Plans every namespace and carries the plan out.
     async fn round(&self, values: Values, mut cluster: Cluster, installation: &mut Installation) -> Report {
         cluster.assess(installation.key.as_deref(), &installation.owned);
-        let accepts_older = self.options.accept_older;
+        let accepted_older =
+            if self.options.accept_older { AcceptedOlder::All } else { AcceptedOlder::default() };
         let desired = self.chosen.iter().map(|it| {
             let mut resolved = resolve::resolve(it, &values);
             namespace_values::summarise(&mut resolved, &cluster, &values);
-            DesiredSecret::new(resolved, installation.values()).accepting_older(accepts_older)
+            DesiredSecret::new(resolved, installation.values()).accepting_older(accepted_older.clone())
         });
         let desired: Vec<_> = desired.collect();
         for desired in &desired {
@@ -109,7 +111,7 @@ impl Run<'_> {
                 &values,
                 installation,
                 &|_| KeyOrder::default(),
-                accepts_older,
+                &accepted_older,
             );
         }
         for it in &self.chosen {

@@ -17,7 +17,7 @@ use crate::cluster::{Namespace, Secret};
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::object_name::NamespaceName;
 use crate::report::Shortfall;
-use crate::rotator::{self, Content, Decision, Refusal};
+use crate::rotator::{self, AcceptedOlder, Content, Decision, Refusal};
 
 /// One ClusterPullSecret with everything that decides about its targets.
 pub struct TargetInput<'a> {
@@ -31,8 +31,8 @@ pub struct TargetInput<'a> {
     pub known: &'a KnownValues<'a>,
     /// The permitted actions.
     pub guards: &'a Guards,
-    /// True if the Secret may be written although it holds later versions.
-    pub accepts_older: bool,
+    /// The keys at which an older version may replace the one in the Secret.
+    pub accepted_older: AcceptedOlder,
 }
 
 /// The plan for one ClusterPullSecret in one namespace.
@@ -99,8 +99,8 @@ impl<'a> TargetInput<'a> {
     ) -> Self {
         let cluster_pull_secret = desired.cluster_pull_secret();
         let owner = Arc::new(Ownership::new(cluster_pull_secret, &cluster_pull_secret.secret_name, key));
-        let accepts_older = desired.accepts_older();
-        Self { cluster_pull_secret, owner, desired: Some(desired), known, guards, accepts_older }
+        let accepted_older = desired.accepted_older().clone();
+        Self { cluster_pull_secret, owner, desired: Some(desired), known, guards, accepted_older }
     }
 
     /// Returns the desired Secret as a namespace may have it.
@@ -162,7 +162,7 @@ fn apply(
     view: Option<&NamespaceView<'_>>,
     take_over_from: Option<&str>,
 ) -> Action {
-    let TargetInput { cluster_pull_secret, owner, guards, accepts_older, .. } = input;
+    let TargetInput { cluster_pull_secret, owner, guards, accepted_older, .. } = input;
     let observed = namespace.secrets.get(&owner.secret_name);
     let own = last_good::own_secret(namespace, cluster_pull_secret);
     let is_unread = own.is_some_and(|it| it.body.as_ref().is_none_or(|body| body.is_dropped))
@@ -181,7 +181,7 @@ fn apply(
         }
         Err(no_content) => return Action::NoContent(no_content),
     };
-    let content = if *accepts_older { accepting_older(content, observed) } else { content };
+    let content = accepting_older(content, observed, accepted_older);
     let secret = rotator::decide(observed, &content, owner, take_over_from);
     let (entry_changes, missing) = match secret {
         Decision::Refuse(_) => (Vec::new(), Vec::new()),
@@ -208,8 +208,16 @@ fn content(view: Option<&NamespaceView<'_>>, namespace: &Namespace) -> Result<Ar
 }
 
 /// Gives up the later versions that a Secret holds as observed, and no others.
-fn accepting_older(content: Arc<Content>, observed: Option<&Secret>) -> Arc<Content> {
-    let later = content.fetched.later_than_fetched(observed);
+fn accepting_older(
+    content: Arc<Content>,
+    observed: Option<&Secret>,
+    accepted: &AcceptedOlder,
+) -> Arc<Content> {
+    if accepted.is_none() {
+        return content;
+    }
+    let mut later = content.fetched.later_than_fetched(observed);
+    later.retain(|conflict| accepted.contains(&conflict.store_key));
     if later.is_empty() {
         return content;
     }

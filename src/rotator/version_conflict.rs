@@ -4,7 +4,7 @@
 //! ask for another read of the store. Each Secret is compared with its own annotation alone: a forged one
 //! concerns no other namespace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::cluster::Secret;
@@ -26,6 +26,15 @@ pub struct FetchedVersion {
     /// A later version that was given up for this one: a Secret that holds it, or an earlier one, may be
     /// written.
     pub given_up: Option<Version>,
+}
+
+/// The keys at which an older version may replace a later one that a Secret holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AcceptedOlder {
+    /// These keys: the store answered nothing later for five minutes.
+    Keys(BTreeSet<StoreKey>),
+    /// Every key: the operator said so.
+    All,
 }
 
 /// A recorded last good value that is older than the version that a Secret names for the same key.
@@ -50,6 +59,29 @@ pub struct VersionConflict {
     pub held: Version,
     /// The version that the store answered.
     pub fetched: Version,
+}
+
+impl AcceptedOlder {
+    /// Returns true if a key is one of these.
+    #[must_use]
+    pub fn contains(&self, store_key: &StoreKey) -> bool {
+        match self {
+            Self::Keys(keys) => keys.contains(store_key),
+            Self::All => true,
+        }
+    }
+
+    /// Returns true if there is no such key.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        matches!(self, Self::Keys(keys) if keys.is_empty())
+    }
+}
+
+impl Default for AcceptedOlder {
+    fn default() -> Self {
+        Self::Keys(BTreeSet::new())
+    }
 }
 
 impl FetchedVersions {

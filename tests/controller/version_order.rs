@@ -100,6 +100,42 @@ async fn foreign_version_without_order_is_never_replaced_unread() {
     assert_eq!(cluster.condition(cluster.name, "Ready").await, "True InSync");
 }
 
+/// The baseline writes versions without times, and two keys often have the same number.
+#[tokio::test]
+async fn later_versions_of_two_keys_are_read_at_once() {
+    let cluster = test_cluster("order-two", 1).await;
+    let put = async |password: &str| {
+        cluster.put("hub", &json!({"username": "robot", "password": password})).await;
+        cluster.put_password(password).await;
+    };
+    put("one").await;
+    let mut object = cluster.cluster_pull_secret(cluster.name);
+    let keys = ["ghcr", "hub"].map(|key| cluster.key(key));
+    object["spec"]["registries"] =
+        harness::registries(&[("ghcr.io", "vault", &keys[0]), ("quay.io", "vault", &keys[1])]);
+    cluster.apply(&object).await;
+    let controller = cluster.controller().start().await;
+    cluster.until_synced("one").await;
+    cluster.until_idle().await;
+
+    put("two").await;
+    let entry = harness::entry("robot", "two");
+    let config = json!({"auths": {"ghcr.io": entry, "quay.io": entry, "gcr.io": entry}});
+    let versions = json!({
+        "metadata": {"annotations": {"regcred.dev/versions": "ghcr.io=vault:2,quay.io=vault:2"}},
+        "stringData": {".dockerconfigjson": config.to_string()},
+    });
+    for namespace in &cluster.namespaces {
+        let path = format!("/api/v1/namespaces/{namespace}/secrets/regcred");
+        cluster.kube.patch(&path, &versions).await.expect("an edit");
+    }
+    cluster.until_synced("two").await;
+    cluster.until_idle().await;
+    let older: Vec<_> =
+        controller.log().lines().filter(|line| line.contains("is older than")).map(str::to_owned).collect();
+    assert_eq!(older, Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn forged_later_version_keeps_back_its_own_namespace_only() {
     let cluster = test_cluster("order-forge", 3).await;

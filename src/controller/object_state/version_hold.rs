@@ -1,7 +1,9 @@
-//! The wait of one target whose Secret holds a later version than the store answered.
+//! The wait of one target for one key, of which its Secret holds a later version than the store answered.
 //!
 //! Pure; times are parameters. The store is read before a conflict is reported, and once more before the
-//! older version is written.
+//! older version is written. Each key of a Secret has a wait of its own.
+
+use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
@@ -9,15 +11,17 @@ use super::ObjectState;
 use crate::controller::fetches::HOLD_BACK;
 use crate::credential::{StoreKey, Version};
 use crate::object_name::NamespaceName;
-use crate::rotator::VersionConflict;
+use crate::rotator::{AcceptedOlder, VersionConflict};
 
 /// The reads for one wait, after which a target is reported whatever its Secret holds.
 const MAX_READS: u32 = 3;
 
-/// The wait of one target.
+/// The waits of one target, which end together: a conflict hides those of the hosts after it.
+pub type VersionHolds = BTreeMap<StoreKey, VersionHold>;
+
+/// The wait of one target for one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VersionHold {
-    store_key: StoreKey,
     /// The version in the Secret.
     held: Version,
     /// The first conflict: five minutes later the older version is written.
@@ -48,7 +52,6 @@ impl VersionHold {
     /// Creates the hold of a target whose conflict was found at `now`.
     pub(crate) fn new(conflict: &VersionConflict, now: Instant) -> Self {
         Self {
-            store_key: conflict.store_key.clone(),
             held: conflict.held.clone(),
             since: now,
             found_at: now,
@@ -57,11 +60,6 @@ impl VersionHold {
             reads: 0,
             is_accepted: false,
         }
-    }
-
-    /// Returns the key to read again.
-    pub(crate) fn store_key(&self) -> &StoreKey {
-        &self.store_key
     }
 
     /// Returns the instant from which the older version may be written.
@@ -76,7 +74,7 @@ impl VersionHold {
             *self = Self::new(conflict, now);
         } else if self.held != conflict.held || !conflict.is_ordered() {
             // The store may have this version since the last read.
-            (self.store_key, self.held) = (conflict.store_key.clone(), conflict.held.clone());
+            self.held = conflict.held.clone();
             self.found_at = now;
         }
         let is_over = now >= self.ends_at();
@@ -104,16 +102,17 @@ impl VersionHold {
 }
 
 impl ObjectState {
-    /// Returns true if the Secret of a namespace may be written although it holds a later version.
+    /// Returns the keys at which an older version may replace the one in the Secret of a namespace.
     #[must_use]
-    pub fn accepts_older(&self, namespace: &NamespaceName) -> bool {
-        self.version_holds.get(namespace).is_some_and(|hold| hold.is_accepted)
+    pub fn accepted_older(&self, namespace: &NamespaceName) -> AcceptedOlder {
+        let holds = self.version_holds.get(namespace).into_iter().flatten();
+        AcceptedOlder::Keys(holds.filter(|(_, hold)| hold.is_accepted).map(|(key, _)| key.clone()).collect())
     }
 
     /// Returns true if a target waits for another read of the store.
     #[must_use]
     pub fn awaits_read(&self) -> bool {
-        self.version_holds.values().any(|hold| hold.awaited.is_some())
+        self.version_holds.values().flat_map(BTreeMap::values).any(|hold| hold.awaited.is_some())
     }
 }
 

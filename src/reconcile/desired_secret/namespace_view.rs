@@ -73,7 +73,7 @@ impl DesiredSecret {
             resolved,
             fetched: None,
             recorded: RecordedEntries::default(),
-            accepts_older: self.accepts_older,
+            accepted_older: self.accepted_older.clone(),
             denied_stores,
         };
         if let Some(recorded) = known.recorded {

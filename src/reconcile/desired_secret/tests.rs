@@ -3,7 +3,7 @@
 use super::*;
 use crate::cluster::ServiceAccount;
 use crate::reconcile::fixture::recorded;
-use crate::reconcile::fixture::{cluster, cluster_pull_secret, namespace, secret, values};
+use crate::reconcile::fixture::{cluster, cluster_pull_secret, namespace, secret, store_key, values};
 use crate::reconcile::resolve;
 
 fn bare(secret: Option<Secret>) -> Namespace {
@@ -138,7 +138,10 @@ fn withheld_entry_is_reported_and_its_version_stays_known() {
 fn older_version_is_recorded_only_where_it_was_given_up() {
     let images = Arc::new(cluster_pull_secret("images", &["ghcr.io"]));
     let registry = &images.registries[0];
-    for (given_up, accepts_older, expect) in [(None, false, "8"), (Some("8"), false, "7"), (None, true, "7")]
+    let (held_back, all) = (AcceptedOlder::default(), AcceptedOlder::All);
+    let other = AcceptedOlder::Keys([store_key("ci/other")].into());
+    for (given_up, accepted, expect) in
+        [(None, held_back.clone(), "8"), (None, other, "8"), (Some("8"), held_back, "7"), (None, all, "7")]
     {
         let mut installation = Installation::default();
         let known = recorded("images", &[("ghcr.io", "8", "pw")]);
@@ -146,10 +149,10 @@ fn older_version_is_recorded_only_where_it_was_given_up() {
         installation.record_value("images", registry, &"8".into(), config);
         let mut resolved = resolve::resolve(&images, &values(&[("ghcr.io", "7", "old")]));
         resolved.registries[0].fetched.as_mut().expect("a value").given_up = given_up.map(Into::into);
-        let desired = DesiredSecret::new(resolved, installation.values()).accepting_older(accepts_older);
+        let desired = DesiredSecret::new(resolved, installation.values()).accepting_older(accepted.clone());
         desired.record(&mut installation);
         let value = installation.values().get("images", registry).expect("a value");
-        assert_eq!(value.version.to_string(), expect, "{given_up:?} {accepts_older}");
+        assert_eq!(value.version.to_string(), expect, "{given_up:?} {accepted:?}");
     }
 }
 

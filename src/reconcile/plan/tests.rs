@@ -15,11 +15,13 @@ use crate::manifest::selection::Patterns;
 use crate::object_map::ObjectMap;
 use crate::reconcile::apply;
 use crate::reconcile::claims::Others;
-use crate::reconcile::fixture::{cluster, cluster_pull_secret, namespace, secret, service_account, values};
+use crate::reconcile::fixture::{
+    cluster, cluster_pull_secret, namespace, secret, service_account, store_key, values,
+};
 use crate::reconcile::resolve;
 use crate::reconcile::target::PreviousName;
 use crate::reconcile::version_order::KeyOrder;
-use crate::rotator::Refusal;
+use crate::rotator::{AcceptedOlder, Refusal};
 
 const READ: [(&str, &str, &str); 1] = [("ghcr.io", "2", "new")];
 
@@ -415,7 +417,7 @@ fn later_version_stays_and_other_namespaces_are_written() {
 fn accepted_older_version_is_written_over_the_later_one() {
     let cluster = cluster(vec![("restored", at_version("9"))]);
     let images = Arc::new(cluster_pull_secret("images", &["ghcr.io"]));
-    let desired = desired(&images).accepting_older(true);
+    let desired = desired(&images).accepting_older(AcceptedOlder::All);
     let plan = plan_one(&images, desired, &cluster);
     let [namespace] = plan.namespaces.as_slice() else { panic!("one namespace") };
     let target = &namespace.targets[0];
@@ -423,6 +425,26 @@ fn accepted_older_version_is_written_over_the_later_one() {
     let Action::Apply { content, .. } = &target.action else { panic!("a write") };
     let given_up = content.fetched.given_up(namespace.secrets.get(&target.owner.secret_name));
     assert_eq!(given_up.iter().map(|it| it.held.to_string()).collect::<Vec<_>>(), ["9"]);
+}
+
+#[test]
+fn later_version_of_a_key_that_was_not_accepted_stays() {
+    let hosts = ["ghcr.io", "quay.io"];
+    let held = secret("5", &[("ghcr.io", "9", "held"), ("quay.io", "9", "held")]);
+    let cluster = cluster(vec![("restored", namespace(Some(held), service_account(&[], &["regcred"])))]);
+    let images = Arc::new(cluster_pull_secret("images", &hosts));
+    for (accepted, expect) in
+        [(&hosts[..1], "outdated by 9"), (&hosts[1..], "outdated by 9"), (&hosts[..], "update at 5")]
+    {
+        let keys = accepted.iter().map(|host| store_key(host)).collect();
+        let read = hosts.map(|host| (host, "7", "new"));
+        let resolved = resolve::resolve(&images, &values(&read));
+        let desired = DesiredSecret::new(resolved, &LastGoodValues::default());
+        let desired = desired.accepting_older(AcceptedOlder::Keys(keys));
+        let plan = plan_one(&images, desired, &cluster);
+        let line = line(&plan.namespaces[0], &plan.namespaces[0].targets[0]);
+        assert!(line.starts_with(&format!("images/restored: {expect}")), "{accepted:?}: {line}");
+    }
 }
 
 /// The plan for `images` in the namespace `web`, where the only store has these allow-lists, and the reason in its

@@ -228,7 +228,7 @@ async fn rotate_of_the_baseline_works_beside_this_version() {
     put_passwords(&cluster, "one").await;
     let object = cluster_pull_secret(&cluster);
     cluster.apply(&object).await;
-    let _controller = upgrade(&cluster).await;
+    let controller = upgrade(&cluster).await;
     let before = cluster.secrets().await;
     put_passwords(&cluster, "two").await;
     let manifests = cluster.manifests_with(&[&object]);
@@ -240,6 +240,7 @@ async fn rotate_of_the_baseline_works_beside_this_version() {
     Version::current(&cluster).until_synced(&cluster, "two").await;
     cluster.until_idle().await;
     assert_eq!(uids(&cluster.secrets().await), uids(&before));
+    assert!(!controller.log().contains("is older than"), "{}", controller.log());
 }
 
 #[tokio::test]
