@@ -147,7 +147,7 @@ impl Controller {
         });
         let Some(plan) = plan else {
             let state = self.objects.get_mut(cluster_pull_secret)?;
-            state.version_holds.remove(namespace);
+            state.forget_waits(namespace);
             if state.targets.remove(namespace).is_some() {
                 self.publish_soon(cluster_pull_secret, now);
             }
@@ -158,10 +158,26 @@ impl Controller {
             return Some(plan);
         }
         let mut report = apply::dry_run_target(&plan, &plan.targets[0]);
-        if !self.defer_conflict(cluster_pull_secret, &mut report, now) {
+        if !self.defer_report(cluster_pull_secret, &mut report, now) {
             self.record_report(cluster_pull_secret, &report, now);
         }
         None
+    }
+
+    /// Returns true if a report is not to be recorded, because its target waits for what is about to happen.
+    fn defer_report(
+        &mut self,
+        cluster_pull_secret: &str,
+        report: &mut NamespaceReport,
+        now: Instant,
+    ) -> bool {
+        let report_at =
+            self.objects.get_mut(cluster_pull_secret).and_then(|it| it.awaits_service_account(report, now));
+        if let Some(report_at) = report_at {
+            let requeue = Timer::Requeue(cluster_pull_secret.to_owned(), report.namespace.clone());
+            self.timers.set(report_at, requeue);
+        }
+        report_at.is_some() || self.defer_conflict(cluster_pull_secret, report, now)
     }
 
     /// Schedules a status update after a short delay, so that changes that belong together make one.
@@ -227,7 +243,7 @@ impl Controller {
                 is_unsent = true;
                 continue;
             }
-            if self.defer_conflict(cluster_pull_secret, report, now) {
+            if self.defer_report(cluster_pull_secret, report, now) {
                 continue;
             }
             self.record_report(cluster_pull_secret, report, now);

@@ -21,6 +21,7 @@ use crate::reconcile::desired_secret::DesiredSecret;
 use crate::reconcile::namespace_keys;
 use crate::report::Problem;
 
+mod awaited_account;
 mod namespace_fetches;
 mod target_status;
 mod version_hold;
@@ -54,6 +55,8 @@ pub struct ObjectState {
     pub targets: BTreeMap<NamespaceName, TargetStatus>,
     /// The targets whose Secrets hold a later version than the store answered.
     pub version_holds: BTreeMap<NamespaceName, VersionHolds>,
+    /// The namespaces without a ServiceAccount `default`, each since that instant.
+    awaited_accounts: BTreeMap<NamespaceName, Instant>,
     /// Problems of the ClusterPullSecret as a whole.
     pub problems: Vec<Problem>,
     /// The reconciliation in progress.
@@ -116,6 +119,7 @@ impl ObjectState {
             poll_intervals: BTreeMap::new(),
             targets: BTreeMap::new(),
             version_holds: BTreeMap::new(),
+            awaited_accounts: BTreeMap::new(),
             problems: Vec::new(),
             reconciliation: None,
             last_rotation: None,

@@ -140,7 +140,7 @@ pub fn dry_run_target(plan: &NamespacePlan, target: &Target) -> NamespaceReport 
         }
         Action::Prune { .. } => {
             let mut report = NamespaceReport::new(namespace.clone(), ResultKind::Removed);
-            report.changes.push(PlannedChange::SecretRemoved);
+            report.changes.extend(secret_removed(plan, owner));
             report
         }
     };
@@ -157,13 +157,19 @@ pub fn dry_run_target(plan: &NamespacePlan, target: &Target) -> NamespaceReport 
         }
         report.add_service_account(service_account, outcome);
     }
-    report.changes.extend(previous.iter().map(|_| PlannedChange::SecretRemoved));
+    report.changes.extend(previous.iter().filter_map(|it| secret_removed(plan, &it.owner)));
     if let Action::Apply { missing, content, .. } = action {
         report.set_missing_service_accounts(missing.clone());
         report.withhold(&content.withheld);
     }
     report.set_shortfall(target.shortfall.as_ref());
     report
+}
+
+/// Returns the removal of a Secret that is regcred's. Beside one of another owner only the entries go.
+fn secret_removed(plan: &NamespacePlan, owner: &Ownership) -> Option<PlannedChange> {
+    let secret = plan.secrets.get(&owner.secret_name)?;
+    secret.is_created_for(&owner.cluster_pull_secret).then_some(PlannedChange::SecretRemoved)
 }
 
 /// Logs the result of a target that was worked on.

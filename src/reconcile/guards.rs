@@ -75,7 +75,9 @@ fn nothing_selected(cluster_pull_secret: &ClusterPullSecret, cluster: &Cluster) 
     if cluster_pull_secret.selection.is_empty() || selected(cluster_pull_secret, cluster).next().is_some() {
         return None;
     }
-    let left = cluster.namespaces.values().filter(|it| has_leftovers(it, cluster_pull_secret)).count();
+    // What is in a namespace that is being deleted goes with it.
+    let namespaces = cluster.namespaces.values().filter(|it| !it.terminating);
+    let left = namespaces.filter(|it| has_leftovers(it, cluster_pull_secret)).count();
     let message = format!(
         "the selection matches no namespace, but {left} still hold the Secret or its entry; nothing was removed. \
          Fix `namespaces`, or set `include: []` to remove the Secrets"
@@ -145,6 +147,17 @@ mod tests {
         typo.selection.include = Some(Patterns::compile(&["wbe".to_owned()]).expect("a pattern"));
         assert_eq!(reasons(&typo, &web()), [AppliedReason::NothingSelected.into()]);
         assert!(!Guards::new(&typo, &web()).can_prune);
+    }
+
+    #[test]
+    fn terminating_namespaces_are_no_typo() {
+        let mut images = cluster_pull_secret("images", &["ghcr.io"]);
+        images.selection.include = Some(Patterns::compile(&["w*".to_owned()]).expect("a pattern"));
+        let mut last = web();
+        for namespace in last.namespaces.values_mut() {
+            namespace.terminating = true;
+        }
+        assert_eq!(reasons(&images, &last), Vec::new());
     }
 
     #[test]

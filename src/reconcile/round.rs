@@ -74,7 +74,7 @@ impl Run<'_> {
             values.extend(self.read_own_keys(&cluster).await);
             report = report.followed_by(self.round(values, cluster, installation).await);
         }
-        Ok(report.with_version_hints())
+        Ok(report.with_hints())
     }
 
     fn secret_names(&self) -> BTreeSet<SecretName> {

@@ -156,7 +156,7 @@ impl NamespaceReport {
         let is_explained = self.result == ResultKind::Failed || self.version_conflict.is_some();
         if missing.iter().any(|name| name == DEFAULT) && !is_explained {
             self.result = ResultKind::Failed;
-            let message = "the namespace has no ServiceAccount default yet. Run again".to_owned();
+            let message = "the namespace has no ServiceAccount default yet".to_owned();
             self.explain(AppliedReason::ServiceAccountMissing, message);
         }
         self.missing_service_accounts = missing;

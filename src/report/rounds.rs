@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{ClusterPullSecretReport, NamespaceReport, Report, ResultKind};
+use crate::manifest::status::reason::AppliedReason;
 use crate::object_name::NamespaceName;
 use crate::rotator::VersionConflict;
 
@@ -23,10 +24,14 @@ impl Report {
         Self::new(later.dry_run, pairs.map(|(earlier, later)| earlier.followed_by(later)).collect())
     }
 
-    /// Adds the fix to the message of every Secret that was not written for its version.
+    /// Adds the fix to the message of every Secret that was not written for its version, and of a namespace without
+    /// its ServiceAccount. The controller needs none: it waits.
     #[must_use]
-    pub fn with_version_hints(mut self) -> Self {
+    pub fn with_hints(mut self) -> Self {
         for namespace in self.cluster_pull_secrets.iter_mut().flat_map(|it| &mut it.namespaces) {
+            if namespace.reason == Some(AppliedReason::ServiceAccountMissing.into()) {
+                namespace.message.iter_mut().for_each(|message| message.push_str(". Run again"));
+            }
             let Some(conflict) = &namespace.version_conflict else { continue };
             let hint = if conflict.is_ordered() {
                 "If the store was restored from a backup, pass --accept-older"
@@ -60,7 +65,6 @@ impl ClusterPullSecretReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::status::reason::AppliedReason;
     use crate::rotator::Outcome;
 
     fn namespace(name: &str, result: ResultKind) -> NamespaceReport {
@@ -130,7 +134,7 @@ mod tests {
     fn outdated_namespace_is_refused_with_the_fix() {
         let report = report(vec![outdated("ordered", "7"), outdated("unordered", "6a7e-8feb")]);
         assert!(!report.in_sync);
-        let report = report.with_version_hints();
+        let report = report.with_hints();
         let [ordered, unordered] = report.cluster_pull_secrets[0].namespaces.as_slice() else { panic!() };
         assert_eq!(ordered.reason, Some(AppliedReason::OlderVersion.into()));
         assert_eq!(

@@ -1,10 +1,13 @@
 //! New namespaces and ServiceAccounts are synced at once, from the cache.
 
-use harness::until;
+use harness::{LABEL, until};
 use serde_json::json;
 
 use crate::cluster::{AT_ONCE, quiet_test_cluster};
 use crate::controller::RunController as _;
+
+/// Namespaces that are created at once.
+const NEW: usize = 40;
 
 #[tokio::test]
 async fn new_namespace_is_synced_at_once_from_the_cache() {
@@ -68,4 +71,41 @@ async fn newly_selected_namespace_is_synced_at_once_from_the_cache() {
         assert!(delay < AT_ONCE, "{effect} came {delay:?} after the label");
     }
     assert_eq!(cluster.vault_reads("ghcr", vault_mark), 0);
+}
+
+/// Kubernetes creates the ServiceAccount `default` a moment after the namespace.
+#[tokio::test]
+async fn new_namespaces_raise_no_alarm_before_their_default_account() {
+    let cluster = quiet_test_cluster("new-bare", 1).await;
+    let controller = cluster.start_synced("one").await;
+    cluster.until_idle().await;
+    for number in 0..NEW {
+        let name = format!("new-bare-late-{number}");
+        let namespace = json!({"metadata": {"name": name, "labels": {LABEL: cluster.name}}});
+        cluster.kube.post("/api/v1/namespaces", &namespace).await.expect("a namespace");
+    }
+    until("the status", async || {
+        let status = cluster.status(cluster.name).await;
+        status["namespaces"]["inSync"] == NEW + 1 && status["serviceAccounts"]["inSync"] == NEW + 1
+    })
+    .await;
+    let log = controller.log();
+    let alarms: Vec<_> = log.lines().filter(|it| it.contains("not in sync") || it.contains("WARN")).collect();
+    assert_eq!(alarms, Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn deletion_of_the_last_namespaces_raises_no_alarm() {
+    let cluster = quiet_test_cluster("new-last", 5).await;
+    let controller = cluster.start_synced("one").await;
+    cluster.until_idle().await;
+    for namespace in &cluster.namespaces {
+        cluster.kube.delete(&format!("/api/v1/namespaces/{namespace}")).await.expect("a deletion");
+    }
+    until("the status", async || cluster.status(cluster.name).await["namespaces"]["selected"] == 0).await;
+    cluster.until_idle().await;
+    assert_eq!(cluster.condition(cluster.name, "Ready").await, "True InSync");
+    let log = controller.log();
+    let warnings: Vec<_> = log.lines().filter(|it| it.contains("WARN")).collect();
+    assert_eq!(warnings, Vec::<&str>::new());
 }

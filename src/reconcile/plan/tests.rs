@@ -21,6 +21,7 @@ use crate::reconcile::fixture::{
 use crate::reconcile::resolve;
 use crate::reconcile::target::PreviousName;
 use crate::reconcile::version_order::KeyOrder;
+use crate::report::diff::PlannedChange;
 use crate::rotator::{AcceptedOlder, Refusal};
 
 const READ: [(&str, &str, &str); 1] = [("ghcr.io", "2", "new")];
@@ -219,6 +220,31 @@ fn own_entry_without_its_secret_is_removed() {
         lines(&[cluster_pull_secret], &cluster),
         ["images/old-a: prune default=own", "images/web: unchanged default=as it is"]
     );
+}
+
+#[test]
+fn entry_beside_a_foreign_secret_is_removed_alone() {
+    let mut images = cluster_pull_secret("images", &["ghcr.io"]);
+    images.selection.exclude = Patterns::compile(&["old".to_owned()]).expect("a glob");
+    let images = Arc::new(images);
+    let account = ServiceAccount {
+        added: [("regcred".into(), Some("images".to_owned()))].into(),
+        ..service_account(&["own", "regcred"], &[])
+    };
+    for (evidence, is_removed) in [(Evidence::Foreign, false), (current().evidence, true)] {
+        let secret = Secret { evidence, ..current() };
+        let web = namespace(Some(current()), service_account(&["regcred"], &["regcred"]));
+        let cluster = cluster(vec![("old", namespace(Some(secret), account.clone())), ("web", web)]);
+        let plan = plan_one(&images, desired(&images), &cluster);
+        let report = apply::dry_run_target(&plan.namespaces[0], &plan.namespaces[0].targets[0]);
+        assert_eq!(
+            report.changes.contains(&PlannedChange::SecretRemoved),
+            is_removed,
+            "{:?}",
+            report.changes
+        );
+        assert_eq!(report.service_accounts.len(), 1);
+    }
 }
 
 /// A ClusterPullSecret that is an object and has had other names for its Secrets.

@@ -1,0 +1,74 @@
+//! The wait for the ServiceAccount `default` of a new namespace.
+//!
+//! Pure; times are parameters. Kubernetes creates the ServiceAccount milliseconds after the namespace, and its event
+//! requeues the target: only one that stays away is worth a report.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ObjectState;
+use crate::manifest::status::reason::AppliedReason;
+use crate::object_name::NamespaceName;
+use crate::report::{NamespaceReport, TargetReason};
+
+/// The time from the first missing ServiceAccount `default` of a namespace to its report.
+const REPORT_AFTER: Duration = Duration::from_secs(5);
+
+impl ObjectState {
+    /// Forgets that a namespace waits, where there is nothing to do any more.
+    pub fn forget_waits(&mut self, namespace: &NamespaceName) {
+        self.version_holds.remove(namespace);
+        self.awaited_accounts.remove(namespace);
+    }
+
+    /// Returns the instant before which a missing ServiceAccount `default` is not reported; `None` where the report
+    /// stands.
+    pub fn awaits_service_account(&mut self, report: &NamespaceReport, now: Instant) -> Option<Instant> {
+        let namespace = &report.namespace;
+        let reason = report.reason.and_then(TargetReason::applied);
+        if reason != Some(AppliedReason::ServiceAccountMissing) {
+            self.awaited_accounts.remove(namespace);
+            return None;
+        }
+        let since = *self.awaited_accounts.entry(namespace.clone()).or_insert(now);
+        let report_at = since + REPORT_AFTER;
+        (now < report_at).then_some(report_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::reconcile::fixture::cluster_pull_secret;
+    use crate::report::ResultKind;
+
+    fn report(is_missing: bool) -> NamespaceReport {
+        let mut report = NamespaceReport::new("web".into(), ResultKind::Created);
+        report.set_missing_service_accounts(is_missing.then(|| "default".to_owned()).into_iter().collect());
+        report
+    }
+
+    #[test]
+    fn missing_default_is_reported_after_five_seconds() {
+        let mut state = ObjectState::new(Arc::new(cluster_pull_secret("images", &["ghcr.io"])));
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(state.awaits_service_account(&report(true), at(0)), Some(at(5)));
+        assert_eq!(state.awaits_service_account(&report(true), at(4)), Some(at(5)));
+        assert_eq!(state.awaits_service_account(&report(true), at(5)), None);
+        assert_eq!(state.awaits_service_account(&report(true), at(9)), None, "it stays reported");
+    }
+
+    #[test]
+    fn wait_begins_anew_after_the_account_appeared() {
+        let mut state = ObjectState::new(Arc::new(cluster_pull_secret("images", &["ghcr.io"])));
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(state.awaits_service_account(&report(true), at(0)), Some(at(5)));
+        assert_eq!(state.awaits_service_account(&report(false), at(1)), None);
+        assert_eq!(state.awaits_service_account(&report(true), at(9)), Some(at(14)));
+    }
+}
