@@ -95,6 +95,25 @@ async fn new_namespaces_raise_no_alarm_before_their_default_account() {
 }
 
 #[tokio::test]
+async fn default_account_that_stays_away_is_reported_once() {
+    let cluster = quiet_test_cluster("new-lone", 2).await;
+    // The policy prevents the controller manager from recreating the deleted ServiceAccount.
+    cluster.forbid_creation("new-lone-000", "serviceaccounts", "not yet").await;
+    let controller = cluster.start_synced("one").await;
+    cluster.until_idle().await;
+    cluster.kube.delete("/api/v1/namespaces/new-lone-000/serviceaccounts/default").await.expect("a deletion");
+    until("the failure", async || {
+        let failure = &cluster.status(cluster.name).await["failures"][0];
+        failure["namespace"] == "new-lone-000" && failure["reason"] == "ServiceAccountMissing"
+    })
+    .await;
+    cluster.until_idle().await;
+    let log = controller.log();
+    let warnings: Vec<_> = log.lines().filter(|it| it.contains("WARN")).collect();
+    assert!(warnings.len() == 1 && warnings[0].contains("no ServiceAccount default yet"), "{warnings:#?}");
+}
+
+#[tokio::test]
 async fn deletion_of_the_last_namespaces_raises_no_alarm() {
     let cluster = quiet_test_cluster("new-last", 5).await;
     let controller = cluster.start_synced("one").await;
