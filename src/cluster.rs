@@ -30,6 +30,7 @@ pub mod ownership;
 pub(crate) mod params;
 #[cfg(test)]
 pub(crate) mod script;
+pub(crate) mod secret_api;
 pub mod service_account;
 pub(crate) mod service_account_api;
 pub mod watch;

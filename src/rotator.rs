@@ -188,7 +188,6 @@ pub async fn apply(
     owner: &Ownership,
     take_over_from: Option<&str>,
 ) -> Result<Outcome, Error> {
-    let secrets = Api::<core::Secret>::namespaced(client.clone(), namespace);
     let planned_for = observed.as_ref().and_then(|secret| secret.versions.clone());
     let mut backoff = conflict_backoff();
     loop {
@@ -212,12 +211,12 @@ pub async fn apply(
                 *observed = read(client, namespace, observed.as_ref(), owner).await?;
                 continue;
             }
-            Decision::Create => (desired.create(&secrets).await, Outcome::Created),
+            Decision::Create => (desired.create(client).await, Outcome::Created),
             Decision::Update { resource_version, owners } => {
                 let marks = observed.as_ref().and_then(|it| it.marks.as_ref());
                 let patch = desired.patch(&resource_version, &owners, owner.removes_signature(marks));
                 let difference = Difference::between(observed.as_ref(), &desired.docker_config);
-                (desired.update(&secrets, patch).await, Outcome::Updated(difference))
+                (desired.update(client, patch).await, Outcome::Updated(difference))
             }
         };
         match (written, backoff.next()) {

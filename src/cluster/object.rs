@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::ByteString;
-use kube::api::ObjectMeta;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value as Json;
@@ -80,21 +79,6 @@ impl WireMetadata {
     fn object_ref(&self) -> ObjectRef {
         let namespace = (!self.namespace.is_empty()).then(|| self.namespace.clone());
         ObjectRef { namespace, name: self.name.clone() }
-    }
-}
-
-impl From<WireMetadata> for ObjectMeta {
-    fn from(metadata: WireMetadata) -> Self {
-        Self {
-            name: Some(metadata.name),
-            namespace: Some(metadata.namespace.into()),
-            uid: Some(metadata.uid),
-            resource_version: Some(metadata.resource_version),
-            labels: Some(metadata.labels.values),
-            annotations: Some(metadata.annotations.values),
-            owner_references: Some(metadata.owner_references.kept),
-            ..Self::default()
-        }
     }
 }
 
@@ -200,6 +184,13 @@ pub(super) struct WireSecretMetadata {
     metadata: WireMetadata,
 }
 
+impl WireSecretMetadata {
+    /// Returns the Secret, with its versions annotation however long it is.
+    pub(super) fn into_secret(self) -> Secret {
+        Secret::from_metadata(self.metadata)
+    }
+}
+
 impl Wire for WireSecretMetadata {
     type Object = Secret;
 
@@ -212,7 +203,7 @@ impl Wire for WireSecretMetadata {
 
 fn reduce_secret(metadata: WireMetadata) -> Listed<Secret> {
     let (object_ref, resource_version) = (metadata.object_ref(), metadata.resource_version.clone());
-    Listed { object_ref, resource_version, object: Secret::from_metadata(metadata.into()) }
+    Listed { object_ref, resource_version, object: Secret::from_metadata(metadata) }
 }
 
 /// A ClusterPullSecret as it is: interpreted and validated elsewhere.
@@ -228,12 +219,12 @@ impl Wire for Json {
 
 impl Secret {
     /// Creates a Secret of which only the metadata is known, with marks that are not assessed yet.
-    pub(crate) fn from_metadata(metadata: ObjectMeta) -> Self {
-        let mut labels = metadata.labels.unwrap_or_default();
-        let mut annotations = metadata.annotations.unwrap_or_default();
+    fn from_metadata(metadata: WireMetadata) -> Self {
+        let WireMetadata { uid, resource_version, labels, annotations, owner_references, .. } = metadata;
+        let (mut labels, mut annotations) = (labels.values, annotations.values);
         Self {
-            resource_version: metadata.resource_version.unwrap_or_default(),
-            uid: metadata.uid.unwrap_or_default(),
+            resource_version,
+            uid,
             evidence: Evidence::default(),
             marks: Some(Marks {
                 managed: labels.get(MANAGED_BY).is_some_and(|value| value == FIELD_MANAGER),
@@ -242,7 +233,7 @@ impl Secret {
             }),
             versions: annotations.remove(VERSIONS),
             is_shortened: false,
-            owners: metadata.owner_references.into_iter().flatten().collect::<OwnerReferences>().kept,
+            owners: owner_references.kept,
             body: None,
         }
     }

@@ -35,14 +35,6 @@ impl OwnerReferences {
     }
 }
 
-impl FromIterator<OwnerReference> for OwnerReferences {
-    fn from_iter<I: IntoIterator<Item = OwnerReference>>(references: I) -> Self {
-        let mut owners = Self::default();
-        references.into_iter().for_each(|reference| owners.push(reference));
-        owners
-    }
-}
-
 impl<'de> Deserialize<'de> for OwnerReferences {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_seq(ReferencesVisitor)

@@ -8,16 +8,17 @@ use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{Api, ObjectMeta, Patch};
+use kube::Client;
+use kube::api::{ObjectMeta, Patch};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::Content;
-use crate::cluster::error::{Error, with_timeout};
+use crate::cluster::error::Error;
 use crate::cluster::ownership::Ownership;
 use crate::cluster::ownership::evidence::Evidence;
 use crate::cluster::{
-    DOCKER_CONFIG_KEY, DockerConfigBytes, OWNER, PULL_SECRET_TYPE, Secret, SecretBody, VERSIONS, params,
+    DOCKER_CONFIG_KEY, DockerConfigBytes, OWNER, PULL_SECRET_TYPE, Secret, SecretBody, VERSIONS, secret_api,
 };
 use crate::object_name::NamespaceName;
 
@@ -36,7 +37,7 @@ impl DesiredWrite<'_> {
     }
 
     /// Returns the state of the Secret after the write.
-    pub(super) fn as_written(&self, metadata: ObjectMeta) -> Secret {
+    pub(super) fn as_written(&self, metadata: Secret) -> Secret {
         let owner = self.owner.cluster_pull_secret.clone();
         let is_signed = self.owner.key.is_some();
         Secret {
@@ -48,11 +49,12 @@ impl DesiredWrite<'_> {
                 docker_config: Some(Arc::clone(&self.docker_config)),
                 ..SecretBody::default()
             }),
-            ..Secret::from_metadata(metadata)
+            ..metadata
         }
     }
 
-    pub(super) async fn create(&self, secrets: &Api<core::Secret>) -> Result<ObjectMeta, Error> {
+    /// Creates the Secret; returns its metadata.
+    pub(super) async fn create(&self, client: &Client) -> Result<Secret, Error> {
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         let annotations = self.annotations().into_iter().map(|(name, value)| (name.to_owned(), value));
         let docker_config = ByteString(self.docker_config.expose_secret().to_vec());
@@ -67,11 +69,10 @@ impl DesiredWrite<'_> {
             data: Some([(DOCKER_CONFIG_KEY.to_owned(), docker_config)].into()),
             ..core::Secret::default()
         };
-        match with_timeout(secrets.create(&params::create(), &secret)).await {
-            Ok(secret) => Ok(secret.metadata),
+        match secret_api::create(client, self.namespace, &secret).await {
             // The namespace is missing: it was deleted since it was observed.
             Err(Error::NotFound(_)) => Err(Error::NamespaceTerminating),
-            Err(error) => Err(error),
+            result => result,
         }
     }
 
@@ -102,17 +103,12 @@ impl DesiredWrite<'_> {
         Patch::Strategic(patch)
     }
 
-    pub(super) async fn update(
-        &self,
-        secrets: &Api<core::Secret>,
-        patch: Patch<Value>,
-    ) -> Result<ObjectMeta, Error> {
-        let name = &self.owner.secret_name;
-        match with_timeout(secrets.patch_metadata(name, &params::patch(), &patch)).await {
-            Ok(secret) => Ok(secret.metadata),
+    /// Sends a patch; returns the metadata of the Secret.
+    pub(super) async fn update(&self, client: &Client, patch: Patch<Value>) -> Result<Secret, Error> {
+        match secret_api::patch(client, self.namespace, &self.owner.secret_name, &patch).await {
             // The observed Secret was deleted since.
             Err(Error::NotFound(message)) => Err(Error::Changed(message)),
-            Err(error) => Err(error),
+            result => result,
         }
     }
 }
