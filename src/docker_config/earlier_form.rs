@@ -6,14 +6,22 @@
 
 use std::collections::BTreeMap;
 
+use memchr::memmem;
 use secrecy::{ExposeSecret, SecretSlice};
 use serde::Serialize;
 
 use super::{DockerConfig, encode_auth};
 
+/// The field that is in every entry of the earlier form, and in no entry that is written now.
+const PASSWORD_FIELD: &[u8] = br#""password":"#;
+
 /// Returns true if `held` are the bytes that earlier versions wrote for the credentials of `rendered`.
 #[must_use]
 pub fn is_earlier_form(held: &SecretSlice<u8>, rendered: &SecretSlice<u8>) -> bool {
+    // Nearly every Secret: neither config is built then.
+    if memmem::find(held.expose_secret(), PASSWORD_FIELD).is_none() {
+        return false;
+    }
     let earlier = render(&DockerConfig::parse_lenient(rendered.expose_secret()));
     held.expose_secret() == earlier.expose_secret()
 }
