@@ -26,7 +26,7 @@ pub(crate) fn bounded(message: &str) -> String {
 
 /// Returns true unless the character is a control, a mark of direction, or joins with the one before.
 fn is_printable(character: char) -> bool {
-    matches!(character, '\'' | '"' | '\\') || character.escape_debug().len() == 1
+    matches!(character, ' '..='~') || character.escape_debug().len() == 1
 }
 
 #[cfg(test)]

@@ -145,6 +145,10 @@ impl FetchedVersions {
         observed: Option<&Secret>,
         is_conflict: impl Fn(VersionOrder) -> bool,
     ) -> Option<VersionConflict> {
+        let annotation = observed.and_then(|secret| secret.versions.as_deref());
+        if annotation == planned_for || self.0.is_empty() {
+            return None;
+        }
         let before = planned_for.map(parse_lenient).unwrap_or_default();
         let mut since = self.matching(observed).filter(|(host, origin, fetched)| {
             before.get(host) != Some(origin) && is_conflict(origin.version.compare(&fetched.version))
