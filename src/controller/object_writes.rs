@@ -66,7 +66,10 @@ impl Controller {
             if state.publish_at.is_some_and(|at| at <= now) && !is_prerequisite(patch.as_ref()) {
                 state.publish_at = None;
             }
-            if let (Some(patch), Some(object)) = (patch, state.manifest.object.clone()) {
+            // In nearly every turn no patch is due, and nothing is copied.
+            if let Some(patch) = patch
+                && let Some(object) = state.manifest.object.clone()
+            {
                 state.attempts.is_in_flight = true;
                 self.start_patch(name, patch, &object);
             }
