@@ -94,6 +94,16 @@ impl<K: Ord, V> ObjectMap<K, V> {
         Some(&mut self.0[position].1)
     }
 
+    /// Returns the value of a key, mutable; inserts the default where there is none.
+    pub fn get_or_default(&mut self, key: K) -> &mut V
+    where
+        V: Default,
+    {
+        let position =
+            self.position(&key).unwrap_or_else(|position| self.insert_at(position, (key, V::default())));
+        &mut self.0[position].1
+    }
+
     /// Returns true if the map has this key.
     pub fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
     where
@@ -107,13 +117,18 @@ impl<K: Ord, V> ObjectMap<K, V> {
         match self.position(&key) {
             Ok(position) => Some(std::mem::replace(&mut self.0[position].1, value)),
             Err(position) => {
-                if self.0.len() < FEW {
-                    self.0.reserve_exact(1);
-                }
-                self.0.insert(position, (key, value));
+                self.insert_at(position, (key, value));
                 None
             }
         }
+    }
+
+    fn insert_at(&mut self, position: usize, entry: (K, V)) -> usize {
+        if self.0.len() < FEW {
+            self.0.reserve_exact(1);
+        }
+        self.0.insert(position, entry);
+        position
     }
 
     /// Removes a key; returns its value.
@@ -129,10 +144,25 @@ impl<K: Ord, V> ObjectMap<K, V> {
 impl<K: Ord, V> FromIterator<(K, V)> for ObjectMap<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
         let mut map = Self::default();
-        for (key, value) in entries {
-            map.insert(key, value);
-        }
+        map.extend(entries);
         map
+    }
+}
+
+impl<K: Ord, V> Extend<(K, V)> for ObjectMap<K, V> {
+    fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
+        for (key, value) in entries {
+            self.insert(key, value);
+        }
+    }
+}
+
+impl<K, V> IntoIterator for ObjectMap<K, V> {
+    type Item = (K, V);
+    type IntoIter = std::vec::IntoIter<(K, V)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 
@@ -174,13 +204,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn map_behaves_as_a_btree_map(steps in prop::collection::vec((any::<bool>(), 0..20_u8, any::<u8>()), 0..60)) {
+        fn map_behaves_as_a_btree_map(steps in prop::collection::vec((0..3_u8, 0..20_u8, any::<u8>()), 0..60)) {
             let (mut map, mut model) = (ObjectMap::default(), BTreeMap::new());
-            for (is_insert, key, value) in steps {
-                if is_insert {
-                    prop_assert_eq!(map.insert(key, value), model.insert(key, value));
-                } else {
-                    prop_assert_eq!(map.remove(&key), model.remove(&key));
+            for (step, key, value) in steps {
+                match step {
+                    0 => prop_assert_eq!(map.insert(key, value), model.insert(key, value)),
+                    1 => prop_assert_eq!(map.remove(&key), model.remove(&key)),
+                    _ => prop_assert_eq!(map.get_or_default(key), model.entry(key).or_default()),
                 }
                 prop_assert_eq!(map.get(&key), model.get(&key));
                 prop_assert_eq!(map.contains_key(&key), model.contains_key(&key));
@@ -189,6 +219,7 @@ mod tests {
             map.retain(|key, value| u16::from(*key) + u16::from(*value) > 100);
             model.retain(|key, value| u16::from(*key) + u16::from(*value) > 100);
             prop_assert!(map.keys().eq(model.keys()) && map.values().eq(model.values()));
+            prop_assert!(map.into_iter().eq(model));
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::cluster::ownership::Ownership;
 use crate::cluster::ownership::owned_secrets::OwnedSecrets;
 use crate::cluster::{Secret, ServiceAccount};
 use crate::metrics::{WriteKind, WriteOutcome};
+use crate::object_map::ObjectMap;
 use crate::object_name::{NamespaceName, SecretName};
 use crate::patcher::{self, DesiredEntry};
 use crate::report::{NamespaceReport, ResultKind};
@@ -28,9 +29,9 @@ pub struct Applied {
     /// A report for each target.
     pub reports: Vec<IndexedReport>,
     /// The Secrets that differ from the plan's.
-    pub secrets: BTreeMap<SecretName, AfterWrite<Secret>>,
+    pub secrets: ObjectMap<SecretName, AfterWrite<Secret>>,
     /// The ServiceAccounts that differ from the plan's.
-    pub service_accounts: BTreeMap<String, AfterWrite<ServiceAccount>>,
+    pub service_accounts: ObjectMap<String, AfterWrite<ServiceAccount>>,
     /// True if a Secret was read for the first time, so the target has to be decided again.
     pub is_read: bool,
     /// The writes that were attempted.
@@ -58,8 +59,8 @@ impl Applied {
     pub(super) fn without_requests(reports: Vec<IndexedReport>) -> Self {
         Self {
             reports,
-            secrets: BTreeMap::new(),
-            service_accounts: BTreeMap::new(),
+            secrets: ObjectMap::default(),
+            service_accounts: ObjectMap::default(),
             is_read: false,
             writes: Vec::new(),
             difference: None,
@@ -76,7 +77,7 @@ impl Applied {
 
     /// Records the Secrets that were written or removed.
     pub fn record_writes(&self, namespace: &NamespaceName, owned: &mut OwnedSecrets) {
-        for (name, AfterWrite { now, is_written, .. }) in &self.secrets {
+        for (name, AfterWrite { now, is_written, .. }) in self.secrets.iter() {
             match now {
                 None => owned.remove(namespace, name),
                 Some(secret) if *is_written => {
@@ -94,7 +95,7 @@ impl Applied {
 /// Executes the plan for one namespace, one request at a time.
 pub async fn execute(client: &Client, plan: NamespacePlan) -> Applied {
     let NamespacePlan { name, secrets, service_accounts, targets } = plan;
-    let secrets_before: BTreeMap<_, _> =
+    let secrets_before: ObjectMap<_, _> =
         secrets.iter().map(|(name, it)| (name.clone(), secret_key(it))).collect();
     let accounts_before = service_accounts.clone();
     let mut executor = NamespaceExecutor {
@@ -164,8 +165,8 @@ fn secret_key(secret: &Secret) -> (String, bool) {
 struct NamespaceExecutor<'a> {
     client: &'a Client,
     namespace: &'a NamespaceName,
-    secrets: BTreeMap<SecretName, Option<Secret>>,
-    service_accounts: BTreeMap<String, Option<ServiceAccount>>,
+    secrets: ObjectMap<SecretName, Option<Secret>>,
+    service_accounts: ObjectMap<String, Option<ServiceAccount>>,
     /// The Secrets that were written.
     written: BTreeSet<SecretName>,
     writes: Vec<(WriteKind, WriteOutcome)>,
@@ -188,7 +189,7 @@ impl NamespaceExecutor<'_> {
                 NamespaceReport::from_outcome(namespace, Ok(Outcome::Refused(refusal)))
             }
             Action::Apply { content, secret, take_over_from, entry_changes, missing } => {
-                let observed = self.secrets.entry(owner.secret_name.clone()).or_default();
+                let observed = self.secrets.get_or_default(owner.secret_name.clone());
                 let take_over_from = take_over_from.as_deref();
                 let outcome = match secret {
                     Decision::Outdated(conflict) => Ok(Outcome::Outdated(conflict)),
@@ -251,7 +252,7 @@ impl NamespaceExecutor<'_> {
         self.change_entries(entry_changes, owner, report).await;
         if report.is_ok() {
             let Self { client, namespace, .. } = *self;
-            let observed = self.secrets.entry(owner.secret_name.clone()).or_default();
+            let observed = self.secrets.get_or_default(owner.secret_name.clone());
             let was_there = observed.is_some();
             match rotator::remove(client, namespace, observed, owner).await {
                 // A copy is still there.

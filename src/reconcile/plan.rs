@@ -4,7 +4,6 @@
 //! concerned the decision about its Secrets and the changes of `imagePullSecrets` entries. No clock, no
 //! IO.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::claims::Claims;
@@ -15,6 +14,7 @@ use super::target::{self, Action, Target, TargetInput};
 use crate::cluster::ownership::Ownership;
 use crate::cluster::ownership::key::OwnershipKey;
 use crate::cluster::{Cluster, Namespace, Secret, ServiceAccount};
+use crate::object_map::ObjectMap;
 use crate::object_name::{NamespaceName, SecretName};
 use crate::patcher;
 use crate::report::{Problem, RegistryReport};
@@ -43,9 +43,9 @@ pub struct NamespacePlan {
     /// The namespace.
     pub name: NamespaceName,
     /// The Secrets of the targets, as observed.
-    pub secrets: BTreeMap<SecretName, Secret>,
+    pub secrets: ObjectMap<SecretName, Secret>,
     /// The ServiceAccounts that a target may change, as observed.
-    pub service_accounts: BTreeMap<String, ServiceAccount>,
+    pub service_accounts: ObjectMap<String, ServiceAccount>,
     /// The targets, one for each ClusterPullSecret concerned.
     pub targets: Vec<Target>,
 }
@@ -90,8 +90,8 @@ impl NamespacePlan {
     pub fn new(namespace_name: &NamespaceName, namespace: &Namespace, targets: Vec<Target>) -> Self {
         let mut plan = Self {
             name: namespace_name.clone(),
-            secrets: BTreeMap::new(),
-            service_accounts: BTreeMap::new(),
+            secrets: ObjectMap::default(),
+            service_accounts: ObjectMap::default(),
             targets: Vec::new(),
         };
         for target in &targets {

@@ -388,10 +388,10 @@ fn own_write_since_the_list_began_is_newer_than_the_list() {
     cache.begin_list(WatchedResource::ServiceAccounts);
     cache.begin_write(&"web".into());
     let mut applied = written();
-    for after in applied.secrets.values_mut() {
+    for (_, after) in applied.secrets.iter_mut() {
         after.now = Some(secret("8", &[("ghcr.io", "2", "new")]));
     }
-    for after in applied.service_accounts.values_mut() {
+    for (_, after) in applied.service_accounts.iter_mut() {
         after.now = Some(entry("9", &["regcred"]));
     }
     cache.finish_write(&"web".into(), &mut applied, &Claims::default());
@@ -405,10 +405,10 @@ fn own_write_since_the_list_began_is_newer_than_the_list() {
 /// The result of a write that was planned before etcd was restored from a backup, and that succeeded after it.
 fn written_after_restore(before: &str) -> Applied {
     let mut applied = written();
-    for after in applied.secrets.values_mut() {
+    for (_, after) in applied.secrets.iter_mut() {
         (after.before, after.now) = (before.into(), Some(secret("8", &[("ghcr.io", "2", "new")])));
     }
-    for after in applied.service_accounts.values_mut() {
+    for (_, after) in applied.service_accounts.iter_mut() {
         (after.before, after.now) = (before.into(), Some(entry("9", &["regcred"])));
     }
     applied
