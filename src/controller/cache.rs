@@ -284,8 +284,9 @@ impl Cache {
                 continue;
             }
             assess(installation.as_mut(), Some(known), &namespace, &name, &mut secret);
-            let is_claimed = claims.holder(&name, &namespace, cached).is_some();
-            intern(&mut self.docker_configs, &mut secret, is_claimed);
+            let is_claimed = || claims.holder(&name, &namespace, cached).is_some();
+            let is_needed = is_needed(&secret, is_claimed);
+            intern(&mut self.docker_configs, &mut secret, is_needed);
             if let Some(cached) = self.known_namespace_mut(&namespace) {
                 cached.secrets.insert(name, secret);
             }
@@ -303,9 +304,10 @@ impl Cache {
         let tombstones = self.tombstones.finish_write(namespace);
         let Some(cached) = self.cluster.namespaces.get_mut(namespace) else { return };
         for (name, mut written) in std::mem::take(&mut applied.secrets) {
-            let is_claimed = claims.holder(&name, namespace, cached).is_some();
             if let Some(secret) = &mut written.now {
-                intern(&mut self.docker_configs, secret, is_claimed);
+                let is_claimed = || claims.holder(&name, namespace, cached).is_some();
+                let is_needed = is_needed(secret, is_claimed);
+                intern(&mut self.docker_configs, secret, is_needed);
             }
             let tombstone = tombstones.get(name.as_str()).copied();
             let object_ref = ObjectRef::namespaced(namespace.clone(), name.as_str());
@@ -411,15 +413,18 @@ fn assess(
     }
 }
 
-/// Makes Secrets share one copy of equal bytes; drops long annotations, and the bytes that no decision needs: those of a Secret that is
-/// neither regcred's nor going to be taken over.
-fn intern(copies: &mut DockerConfigs, secret: &mut Secret, is_claimed: bool) {
-    secret.drop_long_versions();
-    let is_needed = match &secret.evidence {
+/// Returns true if a decision needs the bytes of a Secret: it is regcred's, or going to be taken over.
+fn is_needed(secret: &Secret, is_claimed: impl FnOnce() -> bool) -> bool {
+    match &secret.evidence {
         Evidence::Foreign => false,
-        Evidence::Labelled(_) => is_claimed,
+        Evidence::Labelled(_) => is_claimed(),
         Evidence::Unverified(_) | Evidence::Signed(_) | Evidence::Recorded(_) => true,
-    };
+    }
+}
+
+/// Makes Secrets share one copy of equal bytes; drops long annotations, and the bytes that no decision needs.
+fn intern(copies: &mut DockerConfigs, secret: &mut Secret, is_needed: bool) {
+    secret.drop_long_versions();
     copies.intern(secret, is_needed);
 }
 
