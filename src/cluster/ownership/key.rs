@@ -69,11 +69,13 @@ impl OwnershipKey {
     /// Joins the parts, each after its length, so that no two lists of parts give the same message.
     fn message(&self, cluster_pull_secret: &str, namespace: &str, name: &str) -> Vec<u8> {
         let parts = [self.installation.as_str(), cluster_pull_secret, namespace, name];
-        let joined = parts.iter().flat_map(|part| {
+        let mut joined = Vec::with_capacity(parts.iter().map(|part| size_of::<u64>() + part.len()).sum());
+        for part in parts {
             let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
-            length.to_be_bytes().into_iter().chain(part.bytes())
-        });
-        joined.collect()
+            joined.extend_from_slice(&length.to_be_bytes());
+            joined.extend_from_slice(part.as_bytes());
+        }
+        joined
     }
 }
 

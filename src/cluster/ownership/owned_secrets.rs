@@ -31,8 +31,11 @@ pub struct OwnedSecrets {
 
 /// Parses a UID, which is a UUID on every API server; another one cannot be recorded.
 fn parse_uid(uid: &str) -> Option<u128> {
-    let digits: String = uid.chars().filter(|it| *it != '-').collect();
-    (digits.len() == 32).then(|| u128::from_str_radix(&digits, 16).ok())?
+    let mut digits = uid.chars().filter(|it| *it != '-');
+    let (number, count) = digits.try_fold((0, 0), |(number, count), digit| {
+        Some((number << 4 | u128::from(digit.to_digit(16)?), count + 1))
+    })?;
+    (count == 32).then_some(number)
 }
 
 impl OwnedSecrets {
