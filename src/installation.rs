@@ -14,7 +14,7 @@ pub mod records;
 pub mod shard;
 
 use self::last_good::{LastGoodValues, ValueId};
-use self::shard::{EncodedShard, InvalidShard, Shard};
+use self::shard::{EncodedShard, InvalidShard, RecordShards, Shard};
 use crate::cluster::ownership::key::OwnershipKey;
 use crate::cluster::ownership::owned_secrets::OwnedSecrets;
 use crate::credential::Version;
@@ -188,8 +188,16 @@ impl Installation {
                 shard.values.push((id.clone(), value.clone()));
             }
         }
+        // There may be ten thousand records, and few owners: a name is hashed only for a shard that may hold it.
+        let mut record_shards: BTreeMap<&str, Option<RecordShards>> = BTreeMap::new();
         for (namespace, name, owned) in self.owned.iter() {
-            let home = shard::index_of_record(&owned.cluster_pull_secret, namespace, self.shards);
+            let known = record_shards.entry(&owned.cluster_pull_secret).or_insert_with_key(|owner| {
+                let of_owner = RecordShards::new(owner, self.shards);
+                let has_chosen = of_owner.iter().any(|index| indices.contains(&index));
+                has_chosen.then_some(of_owner)
+            });
+            let Some(of_owner) = known else { continue };
+            let home = of_owner.index_of(namespace);
             if let Some(shard) = shards.get_mut(&home) {
                 shard.records.push((namespace.clone(), name.clone(), owned.clone()));
             }

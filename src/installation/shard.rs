@@ -1,11 +1,10 @@
 //! One of the Secrets with the last good values and the record of Secrets, as bytes.
 //!
-//! Pure. The values are JSON, the record has a compact form of its own; both are compressed. A stable hash
-//! decides the shard of each. A shard stays below the limit of a Secret: the largest values are left out first.
+//! Pure. The values are JSON, the record has a compact form of its own; both are compressed. A shard
+//! stays below the limit of a Secret: the largest values are left out first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use k8s_openapi::ByteString;
 use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
@@ -17,7 +16,10 @@ use super::records::{self, Record};
 use crate::credential::{Credential, StoreKey};
 use crate::docker_config::DockerConfig;
 use crate::docker_config::host_key::HostKey;
-use crate::object_name::NamespaceName;
+
+mod index;
+
+pub use index::{RecordShards, index_of_record, index_of_value};
 
 /// The prefix of the names of these Secrets; the number of the shard follows.
 pub const NAME_PREFIX: &str = "regcred-last-good-";
@@ -31,10 +33,8 @@ pub const MAX_BYTES: usize = 900 * 1024;
 const MAX_DECOMPRESSED: usize = 32 * 1024 * 1024;
 /// The version of the form, the first byte of each part.
 const FORM: u8 = 1;
-/// The level of compression, from 0 to 10.
-const LEVEL: u8 = 6;
-/// The shards over which the namespaces of one ClusterPullSecret are spread, so that one rotation writes few.
-const SHARDS_PER_RECORD: u8 = 4;
+/// The level of compression, from 0 to 10. UIDs and passwords hardly compress, and a higher level only takes longer.
+const LEVEL: u8 = 1;
 
 /// The part with the values.
 const VALUES: &str = "values";
@@ -71,41 +71,6 @@ impl std::fmt::Debug for EncodedShard {
         let sizes: BTreeMap<_, _> = self.data.iter().map(|(part, bytes)| (part, bytes.0.len())).collect();
         f.debug_struct("EncodedShard").field("sizes", &sizes).field("left_out", &self.left_out).finish()
     }
-}
-
-/// Returns the shard of a value.
-#[must_use]
-pub fn index_of_value(id: &ValueId, shards: u16) -> u16 {
-    let host = id.host.as_ref().map_or("*", |host| host.as_str());
-    let StoreKey { store, key } = &id.store_key;
-    index(&["value", &id.cluster_pull_secret, host, &store.0, &key.0], shards)
-}
-
-/// Returns the shard of the record of a namespace.
-#[must_use]
-pub fn index_of_record(cluster_pull_secret: &str, namespace: &NamespaceName, shards: u16) -> u16 {
-    let group = digest(&SHA256, namespace.as_bytes()).as_ref()[0] % SHARDS_PER_RECORD;
-    index_of_group(cluster_pull_secret, group, shards)
-}
-
-/// Returns every shard that may hold a record for a ClusterPullSecret.
-pub fn indices_of_records(cluster_pull_secret: &str, shards: u16) -> impl Iterator<Item = u16> {
-    (0..SHARDS_PER_RECORD).map(move |group| index_of_group(cluster_pull_secret, group, shards))
-}
-
-fn index_of_group(cluster_pull_secret: &str, group: u8, shards: u16) -> u16 {
-    index(&["secrets", cluster_pull_secret, &group.to_string()], shards)
-}
-
-/// Hashes the parts, each after its length, to a number below `shards`.
-fn index(parts: &[&str], shards: u16) -> u16 {
-    let joined: Vec<u8> = parts
-        .iter()
-        .flat_map(|part| (part.len() as u64).to_be_bytes().into_iter().chain(part.bytes()))
-        .collect();
-    let hash = digest(&SHA256, &joined);
-    let number = hash.as_ref().iter().take(8).fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
-    u16::try_from(number % u64::from(shards.max(1))).unwrap_or_default()
 }
 
 /// A value as JSON.

@@ -8,6 +8,7 @@ use tracing::warn;
 use crate::cluster::error::Error;
 use crate::installation::api::{KeyError, Loaded, OwnNamespace, is_transient};
 use crate::installation::last_good::ValueId;
+use crate::installation::shard::RecordShards;
 use crate::installation::{Installation, shard};
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::reconcile::namespace_keys::has_namespace_keys;
@@ -77,5 +78,5 @@ fn indices_of(cluster_pull_secret: &ClusterPullSecret, shards: u16) -> BTreeSet<
     let name = &cluster_pull_secret.name;
     let values = cluster_pull_secret.registries.iter().map(|it| ValueId::new(name, it));
     let values = values.map(|id| shard::index_of_value(&id, shards));
-    values.chain(shard::indices_of_records(name, shards)).collect()
+    values.chain(RecordShards::new(name, shards).iter()).collect()
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cluster::ownership::owned_secrets::OwnedSecret;
+use crate::object_name::NamespaceName;
 use crate::reconcile::fixture::{host_key, store_key};
 
 fn value(host: &str, password: &str) -> (ValueId, LastGoodValue) {
@@ -97,9 +98,11 @@ fn index_is_stable_and_spread() {
     assert_eq!(used.len(), 16);
     // A change of these numbers moves everything that is stored.
     assert_eq!(index_of_value(&value("ghcr.io", "one").0, 16), 10);
-    let records: BTreeSet<_> =
-        (0..200).map(|n| index_of_record("images", &format!("ns-{n}").into(), 16)).collect();
-    assert!(records.len() <= usize::from(SHARDS_PER_RECORD), "{records:?}");
+    let shards = RecordShards::new("images", 16);
+    let namespaces: Vec<_> = (0..200).map(|n| NamespaceName::from(format!("ns-{n}"))).collect();
+    let records: BTreeSet<_> = namespaces.iter().map(|it| index_of_record("images", it, 16)).collect();
+    assert_eq!(records, shards.iter().collect());
+    assert!(namespaces.iter().all(|it| shards.index_of(it) == index_of_record("images", it, 16)));
 }
 
 #[test]
