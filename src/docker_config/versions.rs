@@ -47,7 +47,13 @@ impl EntryOrigin {
     /// Returns true if the entry may have been read from this key.
     #[must_use]
     pub fn is_from(&self, StoreKey { store, key }: &StoreKey) -> bool {
-        self.store == *store && self.key.as_ref().is_none_or(|it| *it == key.into())
+        self.is_from_fingerprint(store, &key.into())
+    }
+
+    /// Returns true if the entry may have been read from the key with this fingerprint.
+    #[must_use]
+    pub fn is_from_fingerprint(&self, store: &StoreName, key: &KeyFingerprint) -> bool {
+        self.store == *store && self.key.as_ref().is_none_or(|it| it == key)
     }
 
     /// Returns the text of the origin in the annotation.

@@ -92,8 +92,9 @@ impl ResolvedRegistry {
     /// Returns the version of the fetched entries; `None` where the read failed.
     pub(super) fn fetched_version(&self) -> Option<FetchedVersion> {
         let fetched = self.fetched.as_ref()?;
-        let version = FetchedVersion::new(&self.source.store_key, fetched.origin.version.clone());
-        Some(FetchedVersion { given_up: fetched.given_up.clone(), ..version })
+        let mut version = FetchedVersion::new(&self.source.store_key, fetched.origin.version.clone());
+        version.given_up.clone_from(&fetched.given_up);
+        Some(version)
     }
 }
 

@@ -23,7 +23,7 @@ fn content() -> Content {
 /// The versions of a content with one registry.
 fn fetched(version: &str) -> FetchedVersions {
     let store_key = StoreKey { store: "vault".into(), key: "ci/ghcr".into() };
-    let version = FetchedVersion { store_key, version: version.into(), given_up: None };
+    let version = FetchedVersion::new(&store_key, version.into());
     FetchedVersions([(crate::reconcile::fixture::host_key("ghcr.io"), version)].into())
 }
 

@@ -10,7 +10,7 @@ use std::fmt;
 use crate::cluster::Secret;
 use crate::credential::{StoreKey, Version, VersionOrder};
 use crate::docker_config::host_key::HostKey;
-use crate::docker_config::versions::{EntryOrigin, parse_lenient};
+use crate::docker_config::versions::{EntryOrigin, KeyFingerprint, parse_lenient};
 
 /// The versions at which the entries of a content were fetched, by host. Last good entries have none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct FetchedVersion {
     /// A later version that was given up for this one: a Secret that holds it, or an earlier one, may be
     /// written.
     pub given_up: Option<Version>,
+    /// The fingerprint of the key, which every Secret is compared with.
+    fingerprint: KeyFingerprint,
 }
 
 /// The keys at which an older version may replace a later one that a Secret holds.
@@ -176,8 +178,9 @@ impl FetchedVersions {
         let annotation = observed.and_then(|secret| secret.versions.as_deref());
         let origins = annotation.map(parse_lenient).unwrap_or_default();
         origins.into_iter().filter_map(|(host, origin)| {
-            let fetched = self.0.get(&host).filter(|fetched| origin.is_from(&fetched.store_key))?;
-            Some((host, origin, fetched))
+            let fetched = self.0.get(&host)?;
+            let is_same_key = origin.is_from_fingerprint(&fetched.store_key.store, &fetched.fingerprint);
+            is_same_key.then_some((host, origin, fetched))
         })
     }
 }
@@ -195,7 +198,8 @@ impl FetchedVersion {
     /// Creates the version of an entry that gives up none.
     #[must_use]
     pub fn new(store_key: &StoreKey, version: Version) -> Self {
-        Self { store_key: store_key.clone(), version, given_up: None }
+        let fingerprint = KeyFingerprint::from(&store_key.key);
+        Self { store_key: store_key.clone(), version, given_up: None, fingerprint }
     }
 
     /// Returns true if `version` is no later than the one that was given up.
@@ -249,11 +253,8 @@ mod tests {
     /// Each of these is `host=version`, read from the key of the same name.
     fn fetched(versions: &[&str]) -> FetchedVersions {
         let pairs = versions.iter().map(|text| text.split_once('=').expect("host=version"));
-        let versions = pairs.map(|(name, version)| {
-            let fetched =
-                FetchedVersion { store_key: store_key(name), version: version.into(), given_up: None };
-            (host(name), fetched)
-        });
+        let versions =
+            pairs.map(|(name, version)| (host(name), FetchedVersion::new(&store_key(name), version.into())));
         FetchedVersions(versions.collect())
     }
 
