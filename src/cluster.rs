@@ -125,8 +125,16 @@ pub struct SecretBody {
     pub immutable: bool,
     /// The docker config, if it has one and it was kept.
     pub docker_config: Option<DockerConfigBytes>,
-    /// The docker config was read and not kept, because nothing depended on it.
+    /// The docker config was read and not kept: nothing depended on it, or there was no room.
     pub is_dropped: bool,
+}
+
+impl SecretBody {
+    /// Drops the docker config, which has to be read again before a decision. The type stays: by a copied signature,
+    /// a Secret of another type is not regcred's.
+    fn drop_docker_config(&mut self) {
+        (self.docker_config, self.is_dropped) = (None, true);
+    }
 }
 
 /// The bytes of a docker config, shared by all Secrets that hold it.
@@ -251,10 +259,11 @@ pub fn revision(resource_version: &str) -> u128 {
 }
 
 impl Secret {
-    /// Drops a versions annotation that is longer than is kept of each Secret, and the body with it.
+    /// Drops a versions annotation that is longer than is kept of each Secret, and the docker config with it.
     pub fn drop_long_versions(&mut self) {
         if self.versions.take_if(|it| it.len() > MAX_KEPT_VERSIONS_BYTES).is_some() {
-            (self.is_shortened, self.body) = (true, None);
+            self.is_shortened = true;
+            self.body.iter_mut().for_each(SecretBody::drop_docker_config);
         }
     }
 

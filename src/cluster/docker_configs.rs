@@ -43,7 +43,7 @@ impl DockerConfigs {
         self.drop_unused();
         let length = held.expose_secret().len();
         if self.bytes + length > BUDGET {
-            secret.body = None;
+            body.drop_docker_config();
             return;
         }
         self.bytes += length;
@@ -60,11 +60,16 @@ impl DockerConfigs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::SecretBody;
+    use crate::cluster::{PULL_SECRET_TYPE, SecretBody};
 
     fn secret(bytes: Vec<u8>) -> Secret {
-        let body = SecretBody { docker_config: Some(Arc::new(bytes.into())), ..SecretBody::default() };
+        let type_ = PULL_SECRET_TYPE.to_owned();
+        let body = SecretBody { type_, docker_config: Some(Arc::new(bytes.into())), ..SecretBody::default() };
         Secret { body: Some(body), ..Secret::default() }
+    }
+
+    fn body(secret: &Secret) -> &SecretBody {
+        secret.body.as_ref().expect("a body")
     }
 
     fn interned(configs: &mut DockerConfigs, is_needed: bool, bytes: Vec<u8>) -> Option<DockerConfigBytes> {
@@ -98,11 +103,15 @@ mod tests {
         for secret in &mut kept {
             configs.intern(secret, true);
         }
-        assert_eq!(kept.iter().filter(|secret| secret.body.is_some()).count(), 64);
+        let (kept_whole, shortened): (Vec<&Secret>, Vec<&Secret>) =
+            kept.iter().partition(|it| body(it).docker_config.is_some());
+        assert_eq!((kept_whole.len(), shortened.len()), (64, 6));
+        assert!(kept_whole.iter().all(|it| !body(it).is_dropped));
+        assert!(shortened.iter().all(|it| body(it).is_dropped && body(it).type_ == PULL_SECRET_TYPE));
         // Once Secrets are gone, there is room again.
         kept.truncate(10);
         let mut next = distinct(200);
         configs.intern(&mut next, true);
-        assert!(next.body.is_some() && configs.bytes == 11 * MAX_SECRET_BYTES);
+        assert!(body(&next).docker_config.is_some() && configs.bytes == 11 * MAX_SECRET_BYTES);
     }
 }

@@ -247,7 +247,7 @@ fn without_long_text(signature: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{DOCKER_CONFIG_KEY, MAX_KEPT_VERSIONS_BYTES};
+    use crate::cluster::{DOCKER_CONFIG_KEY, MAX_KEPT_VERSIONS_BYTES, PULL_SECRET_TYPE};
     use serde_json::json;
 
     fn secret(object: Json) -> Listed<Secret> {
@@ -289,7 +289,9 @@ mod tests {
     /// A Secret with a versions annotation of this length.
     fn with_versions(bytes: usize) -> Vec<u8> {
         let annotations = json!({VERSIONS: "x".repeat(bytes)});
-        json!({"metadata": {"name": "regcred", "annotations": annotations}}).to_string().into_bytes()
+        let metadata = json!({"name": "regcred", "annotations": annotations});
+        let data = json!({DOCKER_CONFIG_KEY: "e30="});
+        json!({"metadata": metadata, "type": PULL_SECRET_TYPE, "data": data}).to_string().into_bytes()
     }
 
     #[test]
@@ -300,7 +302,10 @@ mod tests {
             let mut read = decode::<WireSecret>(&with_versions(bytes)).expect("a Secret").object;
             assert!(!read.is_shortened && read.versions.is_some() && read.body.is_some());
             read.drop_long_versions();
-            assert_eq!((read.is_shortened, read.body.is_none()), (is_shortened, is_shortened));
+            let body = read.body.expect("a body");
+            assert_eq!((read.is_shortened, body.is_dropped), (is_shortened, is_shortened));
+            assert_eq!(body.docker_config.is_none(), is_shortened);
+            assert_eq!(body.type_, PULL_SECRET_TYPE, "a type is never forgotten");
         }
     }
 

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use harness::{CLUSTER_PULL_SECRETS, NAMESPACE, TestCluster, docker_config, until};
+use harness::{CLUSTER_PULL_SECRETS, NAMESPACE, TestCluster, docker_config, line, until};
 use serde_json::{Value, json};
 
 use crate::cluster::{QUIET, test_cluster};
 use crate::controller::RunController as _;
 
 const OWNER: &str = "regcred.dev/owner";
+const VERSIONS: &str = "regcred.dev/versions";
 
 fn secret_path(namespace: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/secrets/regcred")
@@ -46,6 +47,15 @@ fn copy_of(secret: &Value) -> Value {
         "metadata": {"name": "regcred", "labels": metadata["labels"], "annotations": metadata["annotations"]},
         "type": secret["type"], "data": secret["data"],
     })
+}
+
+/// The owner reference that earlier versions wrote into pull secrets.
+async fn owner_reference(cluster: &TestCluster) -> Value {
+    let object = cluster.get_cluster_pull_secret(cluster.name).await.expect("it is there");
+    json!([{
+        "apiVersion": "regcred.dev/v1alpha1", "kind": "ClusterPullSecret", "name": cluster.name,
+        "uid": object["metadata"]["uid"],
+    }])
 }
 
 /// Deletes a ClusterPullSecret without its finalizer, as a restore from a backup does.
@@ -128,7 +138,10 @@ async fn replace_by_opaque(cluster: &TestCluster, namespace: &str, marks: &Value
         cluster.kube.delete(&secret_path(namespace)).await.expect("a deletion");
     }
     let opaque = json!({
-        "metadata": {"name": "regcred", "labels": marks["labels"], "annotations": marks["annotations"]},
+        "metadata": {
+            "name": "regcred", "labels": marks["labels"], "annotations": marks["annotations"],
+            "ownerReferences": marks["ownerReferences"],
+        },
         "type": "Opaque",
     });
     cluster.kube.post(&format!("/api/v1/namespaces/{namespace}/secrets"), &opaque).await.expect("a Secret");
@@ -167,6 +180,39 @@ async fn signed_secret_of_another_type_holds_no_deletion() {
     let mut deletions = cluster.writes(mark).await;
     deletions.retain(|it| it.starts_with("delete secrets"));
     assert_eq!(deletions, ["delete secrets owner-opaque-000/regcred 200"]);
+}
+
+#[tokio::test]
+async fn opaque_secret_with_long_versions_holds_no_deletion() {
+    for (name, deletion) in [("owner-long", "Delete"), ("owner-long-retain", "Retain")] {
+        let cluster = test_cluster(name, 2).await;
+        let controller = cluster.start_synced_with("one", "deletion", json!(deletion)).await;
+        let namespace = cluster.namespace(1);
+        let mut marks = cluster.secret(namespace).await.expect("a Secret")["metadata"].clone();
+        // More than is kept of each Secret, so the Secret is read again before each decision.
+        marks["annotations"][VERSIONS] = json!("x".repeat(17 << 10));
+        marks["ownerReferences"] = owner_reference(&cluster).await;
+        cluster.until_idle().await;
+        controller.pause();
+        replace_by_opaque(&cluster, namespace, &marks).await;
+        controller.resume();
+        until("the other type is reported", async || {
+            cluster.condition(name, "Applied").await == "False WrongType"
+        })
+        .await;
+        cluster.until_idle().await;
+        let mark = cluster.mark();
+        cluster.kube.delete(&format!("{CLUSTER_PULL_SECRETS}/{name}")).await.expect("a deletion");
+        until("the ClusterPullSecret is gone", async || {
+            cluster.get_cluster_pull_secret(name).await.is_none()
+        })
+        .await;
+        let requests = cluster.requests(mark).await;
+        let reads =
+            requests.iter().map(line).filter(|it| it.contains(&format!("secrets {namespace}/regcred")));
+        let reads: Vec<_> = reads.collect();
+        assert!(reads.len() <= 2 && reads.iter().all(|it| it.starts_with("get ")), "{reads:?}");
+    }
 }
 
 #[tokio::test]
@@ -236,11 +282,7 @@ async fn copy_with_an_owner_holds_no_retained_deletion() {
     let controller = cluster.start_synced_with("one", "deletion", json!("Retain")).await;
     cluster.select("owner-held-002", false).await;
     until("the Secret is gone", async || cluster.secret("owner-held-002").await.is_none()).await;
-    let object = cluster.get_cluster_pull_secret("owner-held").await.expect("it is there");
-    let owner = json!([{
-        "apiVersion": "regcred.dev/v1alpha1", "kind": "ClusterPullSecret", "name": "owner-held",
-        "uid": object["metadata"]["uid"],
-    }]);
+    let owner = owner_reference(&cluster).await;
     let mut copy = copy_of(&cluster.secret("owner-held-000").await.expect("a Secret"));
     copy["metadata"]["ownerReferences"] = owner;
     cluster.kube.post("/api/v1/namespaces/owner-held-002/secrets", &copy).await.expect("a copy");
