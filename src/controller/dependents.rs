@@ -37,9 +37,18 @@ impl<'a> Dependents<'a> {
             let owned = namespace.secrets.iter().filter(|(_, it)| is_owned_by(it, uid));
             for (secret_name, secret) in owned {
                 let guards = guards.get_or_insert_with(|| Guards::new(manifest, cluster));
+                let holder = claims.holder(secret_name, namespace_name, namespace);
                 let is_awaited = can_write(secret)
-                    && (is_claimed(claims, secret_name, secret, namespace_name, namespace)
-                        || is_own(manifest, secret_name, secret, guards));
+                    && match holder
+                        .filter(|it| !is_suspended(it) && !may_write(it, namespace_name, namespace))
+                    {
+                        // Nothing is written there, and only what is proven to be the holder's is removed.
+                        Some(holder) => secret.is_created_for(&holder.name),
+                        None => {
+                            is_claimed(claims, holder, secret, namespace_name, namespace)
+                                || is_own(manifest, secret_name, secret, guards)
+                        }
+                    };
                 let namespaces =
                     if is_awaited { &mut dependents.awaited } else { &mut dependents.left_alone };
                 namespaces.push(namespace_name);
@@ -64,19 +73,33 @@ fn can_write(secret: &Secret) -> bool {
 /// Returns true if a ClusterPullSecret that is reconciled holds the Secret, and may take it over.
 fn is_claimed(
     claims: &Claims,
-    secret_name: &SecretName,
+    holder: Option<&ClusterPullSecret>,
     secret: &Secret,
     namespace_name: &NamespaceName,
     namespace: &Namespace,
 ) -> bool {
-    claims.holder(secret_name, namespace_name, namespace).is_some_and(|holder| {
+    holder.is_some_and(|holder| {
         let created_for = secret.evidence.owner();
-        holder.inactive_reason() != Some(ReadyReason::Suspended)
+        !is_suspended(holder)
             && (created_for.is_none_or(|it| it == holder.name)
                 || matches!(
                     claims.claim(holder, namespace_name, namespace),
                     Claim::Ours { take_over_from: Some(_) }
                 ))
+    })
+}
+
+fn is_suspended(holder: &ClusterPullSecret) -> bool {
+    holder.inactive_reason() == Some(ReadyReason::Suspended)
+}
+
+/// Returns true if a store admits the namespace and one of the registries.
+fn may_write(holder: &ClusterPullSecret, namespace_name: &NamespaceName, namespace: &Namespace) -> bool {
+    let ClusterPullSecret { registries, admission, .. } = holder;
+    registries.iter().any(|registry| {
+        let store = &registry.store_key.store;
+        admission.admits_namespace(store, namespace_name, &namespace.labels)
+            && registry.host.as_ref().is_none_or(|host| admission.admits_host(store, host))
     })
 }
 
@@ -95,6 +118,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::{SecretBody, ServiceAccount};
+    use crate::manifest::admission::tests::admission;
     use crate::manifest::selection::Patterns;
     use crate::reconcile::claims::Others;
     use crate::reconcile::fixture::{cluster, cluster_pull_secret, namespace, secret};
@@ -172,6 +196,35 @@ mod tests {
         }
         let suspended = ClusterPullSecret { suspend: true, ..selecting("suspended", "web") };
         assert_eq!(is_awaited(&[selecting("images", "other"), suspended], labelled()), Some(false));
+    }
+
+    #[test]
+    fn unsigned_secret_is_not_awaited_where_no_store_admits_it() {
+        for (namespaces, hosts, is_admitted) in [
+            (Some(["team-*"].as_slice()), None, false),
+            (None, Some(["quay.io"].as_slice()), false),
+            (Some(&["web"]), Some(&["ghcr.io"]), true),
+        ] {
+            let mut images = [selecting("images", "web")];
+            images[0].admission = admission(namespaces, hosts);
+            assert_eq!(is_awaited(&images, labelled()), Some(is_admitted), "{namespaces:?} {hosts:?}");
+            assert_eq!(is_awaited(&images, signed()), Some(true), "it is written or removed");
+            // The Secret of another one is not taken over where nothing is admitted.
+            let mut successor = [selecting("images", "other"), selecting("successor", "web")];
+            successor[1].admission = admission(namespaces, hosts);
+            for secret in [labelled(), signed()] {
+                assert_eq!(is_awaited(&successor, secret), Some(is_admitted), "{namespaces:?} {hosts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn secret_of_another_type_is_not_awaited_without_its_bytes() {
+        let images = [selecting("images", "web")];
+        let mut opaque =
+            Secret { versions: Some("x".repeat(17 << 10)), ..with_body(signed(), "Opaque", false) };
+        opaque.drop_long_versions();
+        assert_eq!(is_awaited(&images, opaque), Some(false));
     }
 
     #[test]
