@@ -3,8 +3,10 @@
 //! Pure. In goes a text, out comes what a status, an Event, a log line or a terminal may show of it. One message is
 //! copied into several conditions, and one object of the API server holds 1.5 MiB.
 
-/// The most bytes of a message; the API server accepts no note of an Event above 1 KiB.
+/// The most bytes of a message as it is shown; the API server accepts no note of an Event above 1 KiB.
 const MAX_MESSAGE_BYTES: usize = 1000;
+/// The end of a message that was cut.
+const ELLIPSIS: char = '…';
 /// The most bytes of one name in a message, as in a spec.
 const MAX_NAME_BYTES: usize = 255;
 
@@ -14,14 +16,20 @@ pub(crate) fn printable(text: &str) -> Option<&str> {
     (!text.is_empty() && text.len() <= MAX_NAME_BYTES && text.chars().all(is_printable)).then_some(text)
 }
 
-/// Returns a message without characters that a terminal obeys, and cut to [`MAX_MESSAGE_BYTES`].
+/// Returns a message without characters that a terminal obeys, of at most [`MAX_MESSAGE_BYTES`]: a longer one is cut
+/// between two characters, and ends in an ellipsis, which counts as well.
 #[must_use]
 pub(crate) fn bounded(message: &str) -> String {
-    let end = message.floor_char_boundary(MAX_MESSAGE_BYTES);
-    let cut = if end < message.len() { "…" } else { "" };
-    let shown =
-        message[..end].chars().map(|it| if is_printable(it) { it } else { char::REPLACEMENT_CHARACTER });
-    shown.chain(cut.chars()).collect()
+    let mut shown = String::new();
+    for character in message.chars() {
+        shown.push(if is_printable(character) { character } else { char::REPLACEMENT_CHARACTER });
+        if shown.len() > MAX_MESSAGE_BYTES {
+            shown.truncate(shown.floor_char_boundary(MAX_MESSAGE_BYTES - ELLIPSIS.len_utf8()));
+            shown.push(ELLIPSIS);
+            break;
+        }
+    }
+    shown
 }
 
 /// Returns true unless the character is a control, a mark of direction, or joins with the one before.
@@ -48,8 +56,21 @@ mod tests {
     #[test]
     fn long_message_is_cut_between_characters() {
         let cut = bounded(&format!("a{}", "ä".repeat(2000)));
-        assert_eq!((cut.len(), cut.ends_with("ä…")), (999 + "…".len(), true));
+        assert_eq!((cut.len(), cut.ends_with("ä…")), (1000, true));
+        let cut = bounded(&"ä".repeat(2000));
+        assert_eq!((cut.len(), cut.ends_with("ä…")), (999, true));
         assert_eq!(bounded("short: a fix"), "short: a fix");
+    }
+
+    #[test]
+    fn message_has_at_most_a_thousand_bytes_as_shown() {
+        let longest = "x".repeat(1000);
+        assert_eq!(bounded(&longest), longest);
+        assert_eq!(bounded(&format!("{longest}y")), format!("{}…", "x".repeat(997)));
+        // Each of them is replaced by a character of three bytes.
+        let escapes = bounded(&"\u{1b}".repeat(1000));
+        assert_eq!((escapes.len(), escapes.ends_with("\u{fffd}…")), (999, true));
+        assert_eq!(bounded(&"\u{1b}".repeat(333)).chars().count(), 333, "nothing is cut");
     }
 
     #[test]
