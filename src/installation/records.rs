@@ -1,13 +1,16 @@
 //! The record of Secrets as bytes: compact, because ten thousand namespaces have to fit.
 //!
 //! Pure. For each ClusterPullSecret and Secret name: both as text, the number of namespaces, and for each
-//! namespace its name, the UID in 16 bytes and the revision. Numbers and lengths are LEB128.
+//! namespace its name, the UID in 16 bytes and a number without a meaning. Numbers and lengths are LEB128.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::cluster::ownership::owned_secrets::OwnedSecret;
 use crate::object_name::{NamespaceName, SecretName};
+
+/// The number after each UID. It was the revision of the last write, and is read whatever it is.
+const REVISION: u64 = 0;
 
 /// One record: where the Secret is, and what is known of it.
 pub type Record = (NamespaceName, SecretName, OwnedSecret);
@@ -33,7 +36,7 @@ pub fn render<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<u8> {
         for (namespace, _, owned) in records {
             write_text(&mut bytes, namespace);
             bytes.extend(owned.uid.to_be_bytes());
-            write_number(&mut bytes, owned.revision);
+            write_number(&mut bytes, REVISION);
         }
     }
     bytes
@@ -51,8 +54,8 @@ pub fn parse(mut bytes: &[u8]) -> Result<Vec<Record>, InvalidRecord> {
             let owned = OwnedSecret {
                 cluster_pull_secret: Arc::clone(&cluster_pull_secret),
                 uid: u128::from_be_bytes(uid),
-                revision: read_number(&mut bytes)?,
             };
+            read_number(&mut bytes)?;
             records.push((namespace, name.clone(), owned));
         }
     }
@@ -103,24 +106,22 @@ mod tests {
 
     use super::*;
 
-    fn record(cluster_pull_secret: &str, namespace: &str, uid: u128, revision: u64) -> Record {
-        let owned = OwnedSecret { cluster_pull_secret: cluster_pull_secret.into(), uid, revision };
+    fn record(cluster_pull_secret: &str, namespace: &str, uid: u128) -> Record {
+        let owned = OwnedSecret { cluster_pull_secret: cluster_pull_secret.into(), uid };
         (namespace.into(), "regcred".into(), owned)
     }
 
     #[test]
     fn ten_thousand_namespaces_take_less_than_half_a_shard() {
         let records: Vec<_> = (0..10_000)
-            .map(|n: u64| {
-                record("images", &format!("team-{n:05}-production"), u128::MAX - u128::from(n), 1 << 34)
-            })
+            .map(|n: u64| record("images", &format!("team-{n:05}-production"), u128::MAX - u128::from(n)))
             .collect();
         assert!(render(&records).len() < 450 * 1024, "{}", render(&records).len());
     }
 
     #[test]
     fn bytes_that_are_no_record_are_rejected() {
-        let bytes = render(&[record("images", "web", 1, 7)]);
+        let bytes = render(&[record("images", "web", 1)]);
         for end in 1..bytes.len() {
             assert_eq!(parse(&bytes[..end]), Err(InvalidRecord), "cut at {end}");
         }
@@ -128,15 +129,21 @@ mod tests {
         assert_eq!(parse(&[0xff; 12]), Err(InvalidRecord));
     }
 
+    #[test]
+    fn record_with_a_revision_is_still_read() {
+        let mut bytes = render(&[record("images", "web", 1)]);
+        assert_eq!(bytes.pop(), Some(0));
+        write_number(&mut bytes, 1 << 34);
+        assert_eq!(parse(&bytes), Ok(vec![record("images", "web", 1)]));
+    }
+
     proptest! {
         #[test]
         fn rendered_records_are_parsed_back(
-            numbers in proptest::collection::btree_map("[a-z0-9-]{1,63}", (any::<u128>(), any::<u64>()), 0..20),
+            uids in proptest::collection::btree_map("[a-z0-9-]{1,63}", any::<u128>(), 0..20),
         ) {
-            let records: Vec<_> = numbers
-                .iter()
-                .map(|(namespace, &(uid, revision))| record("images", namespace, uid, revision))
-                .collect();
+            let records: Vec<_> =
+                uids.iter().map(|(namespace, &uid)| record("images", namespace, uid)).collect();
             prop_assert_eq!(parse(&render(&records)), Ok(records));
         }
 

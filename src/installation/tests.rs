@@ -29,7 +29,7 @@ fn record_password(installation: &mut Installation, password: &str) {
 fn filled() -> Installation {
     let mut installation = empty();
     record_password(&mut installation, "one");
-    installation.owned.record_write(&"web".into(), &"regcred".into(), "images", (UID, "7"));
+    installation.owned.record_write(&"web".into(), &"regcred".into(), "images", UID);
     installation
 }
 
@@ -64,7 +64,8 @@ fn value_that_replaces_another_is_written_first() {
     assert!(!installation.has_rotated_values(), "nothing older can come back");
     installation.take_pending();
     record_password(&mut installation, "two");
-    installation.owned.record_write(&"web".into(), &"regcred".into(), "images", (UID, "8"));
+    let recreated = "00000000-0000-0000-0000-000000000001";
+    installation.owned.record_write(&"web".into(), &"regcred".into(), "images", recreated);
     assert!(installation.has_rotated_values());
     let first = installation.take_rotated();
     assert_eq!(first.len(), 1);
@@ -171,7 +172,7 @@ fn nothing_is_kept_of_what_does_not_exist() {
 fn without_access_nothing_is_written() {
     let mut installation = Installation::default();
     record_password(&mut installation, "one");
-    installation.owned.record_write(&"web".into(), &"regcred".into(), "images", (UID, "7"));
+    installation.owned.record_write(&"web".into(), &"regcred".into(), "images", UID);
     assert!(!installation.has_changes() && installation.take_pending().is_empty());
     assert!(knows_everything(&installation), "it is known to this process");
 }

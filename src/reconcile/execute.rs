@@ -81,9 +81,8 @@ impl Applied {
             match now {
                 None => owned.remove(namespace, name),
                 Some(secret) if *is_written => {
-                    let written = (secret.uid.as_str(), secret.resource_version.as_str());
                     if let Some(owner) = secret.evidence.owner() {
-                        owned.record_write(namespace, name, owner, written);
+                        owned.record_write(namespace, name, owner, &secret.uid);
                     }
                 }
                 Some(_) => {}

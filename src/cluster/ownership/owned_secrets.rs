@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::cluster::revision;
 use crate::object_name::{NamespaceName, SecretName};
 
 /// One Secret that regcred wrote.
@@ -16,8 +15,6 @@ pub struct OwnedSecret {
     pub cluster_pull_secret: Arc<str>,
     /// Its UID, as a number.
     pub uid: u128,
-    /// The [`revision`] of regcred's last write to it; 0 where the Secret was only seen.
-    pub revision: u64,
 }
 
 /// The Secrets that regcred wrote, by name and namespace.
@@ -46,33 +43,17 @@ impl OwnedSecrets {
         (Some(known.uid) == parse_uid(uid)).then_some(&*known.cluster_pull_secret)
     }
 
-    /// Returns true if a Secret holds exactly what regcred wrote last: its UID and `resourceVersion` are recorded.
-    #[must_use]
-    pub fn is_as_written(
-        &self,
-        namespace: &NamespaceName,
-        name: &SecretName,
-        uid: &str,
-        resource_version: &str,
-    ) -> bool {
-        let known = self.by_name.get(name).and_then(|it| it.get(namespace));
-        known.is_some_and(|it| {
-            Some(it.uid) == parse_uid(uid)
-                && it.revision > 0
-                && u128::from(it.revision) == revision(resource_version)
-        })
-    }
-
-    /// Records a Secret that regcred wrote at this `resourceVersion`.
+    /// Records a Secret that regcred wrote for a ClusterPullSecret.
     pub fn record_write(
         &mut self,
         namespace: &NamespaceName,
         name: &SecretName,
         cluster_pull_secret: &str,
-        (uid, resource_version): (&str, &str),
+        uid: &str,
     ) {
-        let revision = u64::try_from(revision(resource_version)).unwrap_or_default();
-        self.insert(namespace, name, cluster_pull_secret, uid, revision);
+        if self.owner(namespace, name, uid) != Some(cluster_pull_secret) {
+            self.insert(namespace, name, cluster_pull_secret, uid);
+        }
     }
 
     /// Records a Secret that its signature proves to be regcred's, unless its UID is recorded already.
@@ -84,24 +65,17 @@ impl OwnedSecrets {
         uid: &str,
     ) {
         if self.owner(namespace, name, uid).is_none() {
-            self.insert(namespace, name, cluster_pull_secret, uid, 0);
+            self.insert(namespace, name, cluster_pull_secret, uid);
         }
     }
 
-    fn insert(
-        &mut self,
-        namespace: &NamespaceName,
-        name: &SecretName,
-        cluster_pull_secret: &str,
-        uid: &str,
-        revision: u64,
-    ) {
+    fn insert(&mut self, namespace: &NamespaceName, name: &SecretName, cluster_pull_secret: &str, uid: &str) {
         let Some(uid) = parse_uid(uid) else { return };
         let by_namespace = self.by_name.entry(name.clone()).or_default();
         let shared = by_namespace.values().next().map(|it| Arc::clone(&it.cluster_pull_secret));
         let cluster_pull_secret =
             shared.filter(|it| **it == *cluster_pull_secret).unwrap_or_else(|| cluster_pull_secret.into());
-        let owned = OwnedSecret { cluster_pull_secret, uid, revision };
+        let owned = OwnedSecret { cluster_pull_secret, uid };
         self.changes.insert((Arc::clone(&owned.cluster_pull_secret), namespace.clone()));
         if let Some(before) = by_namespace.insert(namespace.clone(), owned) {
             self.changes.insert((before.cluster_pull_secret, namespace.clone()));
@@ -169,7 +143,7 @@ mod tests {
 
     fn written() -> OwnedSecrets {
         let mut owned = OwnedSecrets::default();
-        owned.record_write(&"web".into(), &"regcred".into(), "images", (UID, "7"));
+        owned.record_write(&"web".into(), &"regcred".into(), "images", UID);
         owned
     }
 
@@ -183,22 +157,10 @@ mod tests {
     }
 
     #[test]
-    fn secret_is_as_written_at_the_recorded_version_only() {
-        let mut owned = written();
-        let is_as_written = |owned: &OwnedSecrets, uid, version| {
-            owned.is_as_written(&"web".into(), &"regcred".into(), uid, version)
-        };
-        assert!(is_as_written(&owned, UID, "7"));
-        assert!(!is_as_written(&owned, UID, "8") && !is_as_written(&owned, OTHER, "7"));
-        owned.record_signed(&"web".into(), &"regcred".into(), "images", OTHER);
-        assert!(!is_as_written(&owned, OTHER, "0"), "it was seen, not written");
-    }
-
-    #[test]
     fn uid_that_is_no_uuid_is_not_recorded() {
         let mut owned = OwnedSecrets::default();
         for uid in ["", "x", "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f", "zf1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"] {
-            owned.record_write(&"web".into(), &"regcred".into(), "images", (uid, "7"));
+            owned.record_write(&"web".into(), &"regcred".into(), "images", uid);
             assert_eq!(owned.owner(&"web".into(), &"regcred".into(), uid), None, "{uid}");
         }
     }
@@ -211,8 +173,9 @@ mod tests {
         };
         assert_eq!(names(&mut owned), ["images"]);
         owned.record_signed(&"web".into(), &"regcred".into(), "images", UID);
+        owned.record_write(&"web".into(), &"regcred".into(), "images", UID);
         assert!(!owned.has_changes(), "it is recorded already");
-        owned.record_write(&"web".into(), &"regcred".into(), "heir", (UID, "8"));
+        owned.record_write(&"web".into(), &"regcred".into(), "heir", UID);
         assert_eq!(names(&mut owned), ["heir", "images"]);
         owned.retain(|_, _, owner| owner != "heir");
         assert_eq!(names(&mut owned), ["heir"]);

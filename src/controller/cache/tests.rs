@@ -283,7 +283,7 @@ fn secret_seen_before_the_key_is_judged_by_it_later() {
     cache.apply(web("regcred"), observed("9", UID, true), Watch);
     assert_eq!(*evidence(&cache), Evidence::Foreign, "nothing is decided yet");
     let mut installation = Installation::new(Arc::new(OwnershipKey::new("a", &[1; 32], None)), 16);
-    installation.owned.record_write(&"web".into(), &"regcred".into(), "heir", (UID, "9"));
+    installation.owned.record_write(&"web".into(), &"regcred".into(), "heir", UID);
     cache.set_installation(installation);
     assert_eq!(*evidence(&cache), Evidence::Recorded("heir".into()));
 }

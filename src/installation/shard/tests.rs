@@ -19,7 +19,7 @@ fn value(host: &str, password: &str) -> (ValueId, LastGoodValue) {
 }
 
 fn record(namespace: &str) -> Record {
-    let owned = OwnedSecret { cluster_pull_secret: "images".into(), uid: 5, revision: 9 };
+    let owned = OwnedSecret { cluster_pull_secret: "images".into(), uid: 5 };
     (namespace.into(), "regcred".into(), owned)
 }
 
@@ -61,7 +61,7 @@ fn records_without_room_are_left_out_and_reported() {
     let uid = |n: u128| n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
     let records: Vec<_> = (0..60_000)
         .map(|n| {
-            let owned = OwnedSecret { cluster_pull_secret: "images".into(), uid: uid(n), revision: 9 };
+            let owned = OwnedSecret { cluster_pull_secret: "images".into(), uid: uid(n) };
             (NamespaceName::from(format!("ns-{n}")), "regcred".into(), owned)
         })
         .collect();
