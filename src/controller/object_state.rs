@@ -49,8 +49,9 @@ pub struct ObjectState {
     pub has_namespace_keys: bool,
     /// The keys of single namespaces.
     pub namespace_fetches: NamespaceFetches,
-    /// The intervals at which stores are polled that have more keys than `pollInterval` allows.
-    pub poll_intervals: BTreeMap<StoreName, Duration>,
+    /// The intervals at which stores are polled that have more keys than `pollInterval` allows, the same map in each
+    /// state.
+    pub poll_intervals: Arc<BTreeMap<StoreName, Duration>>,
     /// Its status in each target namespace.
     pub targets: BTreeMap<NamespaceName, TargetStatus>,
     /// The targets whose Secrets hold a later version than the store answered.
@@ -116,7 +117,7 @@ impl ObjectState {
             fetched_at: BTreeMap::new(),
             versions: BTreeMap::new(),
             namespace_fetches: NamespaceFetches::default(),
-            poll_intervals: BTreeMap::new(),
+            poll_intervals: Arc::default(),
             targets: BTreeMap::new(),
             version_holds: BTreeMap::new(),
             awaited_accounts: BTreeMap::new(),

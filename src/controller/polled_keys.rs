@@ -2,6 +2,7 @@
 //! its budget allows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -34,16 +35,25 @@ impl Controller {
     fn update_poll_intervals(&mut self, polled: &KnownVersions) {
         let Some(interval) = self.context.poll_interval else { return };
         let longer = longer_intervals(&self.context.store_configs, polled, interval);
-        let outdated = self.objects.iter_mut().filter(|(_, state)| state.poll_intervals != longer);
-        let mut changed = Vec::new();
-        for (name, state) in outdated {
-            state.poll_intervals.clone_from(&longer);
-            changed.push(name.clone());
-        }
-        for name in changed {
+        for name in share_intervals(&mut self.objects, longer) {
             self.publish_soon(&name, Instant::now());
         }
     }
+}
+
+/// Gives every state the same map; returns the names of those for which it is another one than before.
+fn share_intervals(
+    objects: &mut BTreeMap<String, ObjectState>,
+    intervals: BTreeMap<StoreName, Duration>,
+) -> Vec<String> {
+    let known = objects.values().map(|state| &state.poll_intervals).find(|it| ***it == intervals);
+    let shared = known.map_or_else(|| Arc::new(intervals), Arc::clone);
+    let outdated = objects.iter_mut().filter(|(_, state)| state.poll_intervals != shared);
+    let changed = outdated.map(|(name, state)| {
+        state.poll_intervals = Arc::clone(&shared);
+        name.clone()
+    });
+    changed.collect()
 }
 
 /// Returns the interval of each store that is polled less often than `interval`.
@@ -66,11 +76,10 @@ fn longer_intervals(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::credential::StoreKey;
     use crate::manifest::config::{Backend, FileStore, SecretsManagerStore};
+    use crate::reconcile::fixture::cluster_pull_secret;
 
     fn store(name: &str, backend: Backend) -> Store {
         Store {
@@ -99,5 +108,19 @@ mod tests {
         });
         let longer = longer_intervals(&stores, &polled.collect(), Duration::from_secs(10));
         assert_eq!(longer, [("many".into(), Duration::from_secs(50))].into());
+    }
+
+    #[test]
+    fn intervals_are_kept_once_for_all_objects() {
+        let state = |name: &str| ObjectState::new(Arc::new(cluster_pull_secret(name, &["ghcr.io"])));
+        let mut objects: BTreeMap<_, _> = ["a", "b"].map(|name| (name.to_owned(), state(name))).into();
+        let intervals = || [("many".into(), Duration::from_secs(50))].into();
+        assert_eq!(share_intervals(&mut objects, BTreeMap::new()), Vec::<String>::new());
+        assert_eq!(share_intervals(&mut objects, intervals()), ["a", "b"]);
+        assert_eq!(share_intervals(&mut objects, intervals()), Vec::<String>::new());
+        objects.insert("c".to_owned(), state("c"));
+        assert_eq!(share_intervals(&mut objects, intervals()), ["c"]);
+        let shared = &objects["a"].poll_intervals;
+        assert!(objects.values().all(|it| Arc::ptr_eq(&it.poll_intervals, shared)));
     }
 }

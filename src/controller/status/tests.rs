@@ -286,9 +286,9 @@ fn no_entry_is_kept_without_a_credential() {
 fn poll_interval_is_shown_for_stores_with_a_longer_one() {
     let mut state = state(&GOOD);
     assert_eq!(build(&state, true, NOW).registries[0].poll_interval, None);
-    state.poll_intervals = [("vault".into(), Duration::from_secs(50))].into();
+    state.poll_intervals = Arc::new([("vault".into(), Duration::from_secs(50))].into());
     assert_eq!(build(&state, true, NOW).registries[0].poll_interval.as_deref(), Some("50s"));
-    state.poll_intervals = [("aws".into(), Duration::from_secs(50))].into();
+    state.poll_intervals = Arc::new([("aws".into(), Duration::from_secs(50))].into());
     assert_eq!(build(&state, true, NOW).registries[0].poll_interval, None);
 }
 
