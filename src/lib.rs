@@ -13,6 +13,7 @@
 //! Every module that writes is observe → decide → act, and the decision is a pure function.
 
 mod message;
+mod named;
 pub mod object_map;
 pub mod object_name;
 

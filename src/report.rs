@@ -15,7 +15,6 @@ use crate::object_name::{NamespaceName, SecretName};
 use crate::rotator::VersionConflict;
 
 pub mod diff;
-pub mod named;
 mod namespace;
 mod reason;
 mod rounds;

@@ -21,11 +21,11 @@ use crate::manifest::cluster_pull_secret::{ClusterPullSecret, Deletion};
 use crate::manifest::object::LiveObject;
 use crate::manifest::status::ClusterPullSecretStatus;
 use crate::metrics::{WriteKind, WriteOutcome};
+use crate::named;
 use crate::object_name::NamespaceName;
 use crate::object_name::SecretName;
 use crate::reconcile::guards::Guards;
 use crate::reconcile::target;
-use crate::report::named;
 
 /// The finalizer that keeps a ClusterPullSecret until its Secrets are removed.
 const FINALIZER: &str = "regcred.dev/cleanup";
@@ -181,12 +181,11 @@ impl Controller {
             return;
         }
         let count = left_alone.len();
-        let first: Vec<_> =
-            left_alone.into_iter().take(named::MAX_NAMED).map(NamespaceName::as_str).collect();
+        let namespaces = named::join(left_alone.into_iter().map(NamespaceName::as_str), ", ");
         warn!(
             cluster_pull_secret = name,
             count,
-            namespaces = first.join(", "),
+            namespaces,
             "Secrets that regcred does not manage name the deleted ClusterPullSecret as their owner: the garbage collector removes them"
         );
     }

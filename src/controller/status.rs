@@ -15,7 +15,8 @@ use crate::manifest::status::{
     ClusterPullSecretStatus, Condition, ConditionStatus, ConditionType, LastRotation, NamespaceCounts,
     RegistryStatus, ServiceAccountCounts, Summary, TargetFailure,
 };
-use crate::report::{RegistryReport, named};
+use crate::named;
+use crate::report::RegistryReport;
 
 /// Builds the status; `has_current_name_only` means that no Secret under a previous name is left.
 #[must_use]

@@ -7,10 +7,8 @@ use super::claims::Claims;
 use crate::cluster::Cluster;
 use crate::cluster::ownership::evidence::Evidence;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
+use crate::named;
 use crate::object_name::NamespaceName;
-
-/// Namespaces that a message names.
-const MOST_NAMED: usize = 3;
 
 /// Returns the namespaces with a copy of a Secret of this ClusterPullSecret.
 #[must_use]
@@ -32,14 +30,10 @@ pub fn copies<'a>(
 /// Describes copies for a log.
 #[must_use]
 pub fn describe(copies: &[&NamespaceName]) -> String {
-    let mut named: Vec<_> = copies.iter().take(MOST_NAMED).map(ToString::to_string).collect();
-    if copies.len() > MOST_NAMED {
-        named.push(format!("{} others", copies.len() - MOST_NAMED));
-    }
     format!(
         "{} Secret(s) carry the labels of this ClusterPullSecret and are no Secrets of regcred: they are left alone, in {}. Delete them if nobody needs them",
         copies.len(),
-        named.join(", ")
+        named::join(copies.iter().map(|it| it.as_str()), ", ")
     )
 }
 
@@ -73,9 +67,9 @@ mod tests {
     }
 
     #[test]
-    fn message_names_a_few_namespaces() {
-        let names: Vec<_> = (0..5).map(|n| NamespaceName::from(format!("ns-{n}"))).collect();
+    fn message_names_ten_namespaces_at_most() {
+        let names: Vec<_> = (10..22).map(|n| NamespaceName::from(format!("ns-{n}"))).collect();
         let text = describe(&names.iter().collect::<Vec<_>>());
-        assert!(text.starts_with("5 Secret(s)") && text.contains("ns-0, ns-1, ns-2, 2 others."), "{text}");
+        assert!(text.starts_with("12 Secret(s)") && text.contains("ns-18, ns-19 and 2 more."), "{text}");
     }
 }

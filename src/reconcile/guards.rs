@@ -8,8 +8,9 @@ use crate::cluster::error::Error;
 use crate::cluster::{Cluster, Namespace};
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, ServiceAccounts};
 use crate::manifest::status::reason::AppliedReason;
+use crate::named;
 use crate::object_name::SecretName;
-use crate::report::{Problem, named};
+use crate::report::Problem;
 
 /// The permitted actions for one ClusterPullSecret.
 #[derive(Debug, PartialEq, Eq)]

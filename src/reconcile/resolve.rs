@@ -15,11 +15,12 @@ use crate::docker_config::{DockerConfig, shapes};
 use crate::installation::Installation;
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, RegistrySource};
 use crate::manifest::status::reason::FetchedReason;
+use crate::named;
 use crate::object_map::ObjectMap;
 use crate::object_name::NamespaceName;
 use crate::provider::stores::Values;
 use crate::provider::{Error, ErrorKind};
-use crate::report::{RegistryReport, named};
+use crate::report::RegistryReport;
 use crate::rotator::{AcceptedOlder, FetchedVersion};
 
 /// A ClusterPullSecret with the results of its reads.

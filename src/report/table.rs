@@ -13,6 +13,7 @@ use super::{
     ClusterPullSecretReport, NamespaceReport, Problem, RegistryReport, Report, ResultKind, TargetReason,
 };
 use crate::manifest::status::reason::FetchedReason;
+use crate::named::{self, MAX_NAMED};
 
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -85,12 +86,8 @@ impl Group<'_> {
 
     /// Returns the first few names: a failed namespace has to be found.
     fn some_names(&self) -> String {
-        const FEW: usize = 10;
-        let names: Vec<_> = self.members.iter().take(FEW).map(|it| it.namespace.as_str()).collect();
-        match self.members.len().saturating_sub(FEW) {
-            0 => names.join(", "),
-            more => format!("{} and {more} more (--output json names all)", names.join(", ")),
-        }
+        let names = named::join(self.members.iter().map(|it| it.namespace.as_str()), ", ");
+        if self.members.len() > MAX_NAMED { format!("{names} (--output json names all)") } else { names }
     }
 
     fn service_accounts(&self) -> String {

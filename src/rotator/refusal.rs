@@ -3,7 +3,7 @@
 use crate::cluster::{PULL_SECRET_TYPE, SecretBody};
 use crate::docker_config::host_key::HostKey;
 use crate::manifest::status::reason::AppliedReason;
-use crate::message;
+use crate::{message, named};
 
 /// The reason why a Secret is not changed, with the fix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,16 +58,13 @@ fn shown_type(type_: &str) -> String {
     message::printable(type_).map_or_else(|| "another type".to_owned(), |type_| format!("type {type_}"))
 }
 
-/// Joins the first hosts of a list that tenants write: what looks like no host is not shown.
+/// Joins the hosts of a list that tenants write: what looks like no host is not shown.
 fn shown(hosts: &[String]) -> String {
-    const MOST: usize = 5;
-    let named = hosts.iter().take(MOST).map(|host| {
+    let hosts = hosts.iter().map(|host| {
         let host = message::printable(host).and_then(|host| HostKey::parse(host).ok());
         host.map_or_else(|| "(no valid host)".to_owned(), |host| host.to_string())
     });
-    let others = hosts.len().saturating_sub(MOST);
-    let others = (others > 0).then(|| format!("{others} others"));
-    named.chain(others).collect::<Vec<_>>().join(", ")
+    named::join(hosts, ", ")
 }
 
 #[cfg(test)]
@@ -92,5 +89,12 @@ mod tests {
             ["quay.io".to_owned(), format!("{}.io", "a".repeat(600 << 10)), "\u{1b}[2J.io".to_owned()];
         let message = Refusal::ForeignEntries(hosts.to_vec()).to_string();
         assert!(message.contains("registries: quay.io, (no valid host), (no valid host)."), "{message}");
+    }
+
+    #[test]
+    fn foreign_hosts_are_named_up_to_ten() {
+        let hosts = (10..22).map(|n| format!("r{n}.io")).collect();
+        let message = Refusal::ForeignEntries(hosts).to_string();
+        assert!(message.contains("r18.io, r19.io and 2 more. Set"), "{message}");
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! Pure. A status has to stay small, and a message readable, however many namespaces or hosts there are.
 
-/// The names that a message has.
-pub const MAX_NAMED: usize = 10;
+/// The most names that a message has.
+pub(crate) const MAX_NAMED: usize = 10;
 
 /// Joins names, at most ten of them: `a, b and 3 more`.
 #[must_use]
-pub fn join(names: impl IntoIterator<Item = impl AsRef<str>>, separator: &str) -> String {
+pub(crate) fn join(names: impl IntoIterator<Item = impl AsRef<str>>, separator: &str) -> String {
     let mut text = String::new();
     let mut others = 0;
     for (index, name) in names.into_iter().enumerate() {
