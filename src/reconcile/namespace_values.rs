@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::namespace_keys::{has_namespace_keys, keys_in};
-use super::resolve::{Resolved, resolve_in};
+use super::resolve::{OwnKeyResolver, Resolved};
 use super::version_order::KeyOrder;
 use crate::cluster::{Cluster, Namespace};
 use crate::credential::StoreKey;
@@ -37,9 +37,10 @@ pub fn record<'a>(
     if !has_namespace_keys(cluster_pull_secret) {
         return;
     }
+    let own_keys = OwnKeyResolver::new(cluster_pull_secret, values);
     for (name, namespace) in namespaces {
         if !keys_in(cluster_pull_secret, name, namespace).is_empty() {
-            let resolved = resolve_in(cluster_pull_secret, name, &namespace.labels, values);
+            let resolved = own_keys.resolve_in(name, &namespace.labels);
             resolved.with_order(order).record(installation, accepted_older);
         }
     }
@@ -53,12 +54,13 @@ mod tests {
 
     #[test]
     fn value_of_each_namespace_is_recorded_under_its_own_key() {
-        let mut teams = cluster_pull_secret("images", &["ghcr.io"]);
+        let mut teams = cluster_pull_secret("images", &["ghcr.io", "quay.io"]);
         teams.registries[0].store_key = store_key("teams/{{namespace}}");
         let teams = Arc::new(teams);
         let names = ["db", "gone", "web"];
         let cluster = cluster(names.map(|name| (name, namespace(None, ServiceAccount::default()))).into());
-        let values = values(&[("teams/db", "1", "dbs"), ("teams/gone", "1", ""), ("teams/web", "2", "webs")]);
+        let own = [("teams/db", "1", "dbs"), ("teams/gone", "1", ""), ("teams/web", "2", "webs")];
+        let values = values(&[own[0], own[1], own[2], ("quay.io", "1", "shared")]);
         let mut installation = Installation::default();
         record(
             &teams,
@@ -73,8 +75,12 @@ mod tests {
             installation.values().get("images", &own).map(|value| value.version.to_string())
         });
         assert_eq!(versions, [Some("1".to_owned()), None, Some("2".to_owned())]);
-        let template = &teams.registries[0];
+        let [template, shared] = &teams.registries[..] else { unreachable!() };
         assert!(installation.values().get("images", template).is_none(), "the template itself is no key");
+        assert!(
+            installation.values().get("images", shared).is_none(),
+            "it is recorded once for all namespaces"
+        );
     }
 
     #[test]

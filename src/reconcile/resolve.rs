@@ -23,6 +23,10 @@ use crate::provider::{Error, ErrorKind};
 use crate::report::RegistryReport;
 use crate::rotator::{AcceptedOlder, FetchedVersion};
 
+mod own_keys;
+
+pub use own_keys::OwnKeyResolver;
+
 /// A ClusterPullSecret with the results of its reads.
 pub struct Resolved {
     /// The ClusterPullSecret.

@@ -19,7 +19,7 @@ fn reports(hosts: &[&str], admitted: &[&str], values: &Values) -> Vec<String> {
 }
 
 /// A whole docker config at the key `*`.
-fn docker_config(hosts: &[&str]) -> Values {
+pub(super) fn docker_config(hosts: &[&str]) -> Values {
     let auths: serde_json::Map<_, _> = hosts
         .iter()
         .map(|host| ((*host).to_owned(), serde_json::json!({"username": "robot", "password": "pw"})))
