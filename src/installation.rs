@@ -76,6 +76,11 @@ impl Installation {
         &self.values
     }
 
+    /// Returns the last good values, and the record of Secrets to add to.
+    pub fn parts_mut(&mut self) -> (&LastGoodValues, &mut OwnedSecrets) {
+        (&self.values, &mut self.owned)
+    }
+
     /// Adds the content of a shard, unless there is a later one of this process. A shard that cannot be parsed
     /// is going to be replaced by what this process knows; the error is returned.
     pub fn restore(&mut self, stored: StoredShard) -> Option<InvalidShard> {

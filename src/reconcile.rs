@@ -27,6 +27,7 @@ pub mod entry_change;
 pub mod execute;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod given_up;
 pub mod guards;
 pub mod last_good;
 pub mod namespace_keys;

@@ -4,15 +4,18 @@
 //! each with one request at a time; a failure in one does not stop the others.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 use kube::Client;
 use tracing::{debug, info};
 
 use super::execute::{self, Applied, IndexedReport};
+use super::given_up::GivenUp;
 use super::plan::{ClusterPullSecretPlan, NamespacePlan, Plan};
 use super::progress::{Monitor, Progress};
 use super::target::{Action, Target};
+use super::unread::Unread;
 use crate::cluster::ownership::Ownership;
 use crate::cluster::ownership::owned_secrets::OwnedSecrets;
 use crate::manifest::status::reason::AppliedReason;
@@ -24,46 +27,54 @@ use crate::rotator::{Decision, Outcome};
 
 /// Writes the plan, reports the results, and records the Secrets that were written. After a stop signal the namespaces in flight are finished and
 /// no other is started.
-pub async fn apply(
+pub(super) async fn apply(
     client: &Client,
     plan: Plan,
     concurrency: usize,
     monitor: &Monitor<'_>,
+    unread: &Unread<'_>,
     owned: &mut OwnedSecrets,
 ) -> Report {
-    let Plan { cluster_pull_secrets, namespaces } = plan;
+    let Plan { mut cluster_pull_secrets, namespaces } = plan;
     (monitor.on_progress)(Progress::Planned(namespaces.iter().filter(|it| it.has_any_work()).count()));
+    let owners = cluster_pull_secrets.iter().map(|it| Arc::clone(&it.owner)).collect::<Vec<_>>();
     let mut results = stream::iter(namespaces)
-        .map(|namespace| apply_one(client, &cluster_pull_secrets, namespace, monitor))
+        .map(|namespace| apply_one(client, &owners, namespace, monitor, unread))
         .buffer_unordered(concurrency);
-    let mut reports = Vec::new();
-    while let Some((namespace, applied)) = results.next().await {
+    let (mut reports, mut given_up) = (Vec::new(), GivenUp::default());
+    while let Some((namespace, applied, replaced)) = results.next().await {
         applied.record_writes(&namespace, owned);
+        given_up.extend(replaced);
         reports.push(applied.reports);
     }
     drop(results);
+    given_up.report(&mut cluster_pull_secrets);
     build_report(false, cluster_pull_secrets, reports)
 }
 
 async fn apply_one(
     client: &Client,
-    cluster_pull_secrets: &[ClusterPullSecretPlan],
+    owners: &[Arc<Ownership>],
     namespace: NamespacePlan,
     monitor: &Monitor<'_>,
-) -> (NamespaceName, Applied) {
-    let (name, has_work) = (namespace.name.clone(), namespace.has_any_work());
+    unread: &Unread<'_>,
+) -> (NamespaceName, Applied, GivenUp) {
+    let (name, has_work, mut given_up) =
+        (namespace.name.clone(), namespace.has_any_work(), GivenUp::default());
     if has_work && monitor.is_stopping() {
         let reports = namespace.targets.iter().map(|target| interrupted(&namespace, target)).collect();
-        return (name, Applied::without_requests(reports));
+        return (name, Applied::without_requests(reports), given_up);
     }
+    let namespace = unread.decide(namespace).await;
+    given_up.add(&namespace);
     let applied = execute::execute(client, namespace).await;
     if has_work {
         (monitor.on_progress)(Progress::Finished);
         for (index, report) in &applied.reports {
-            log(report, &cluster_pull_secrets[*index].owner);
+            log(report, &owners[*index]);
         }
     }
-    (name, applied)
+    (name, applied, given_up)
 }
 
 fn interrupted(namespace: &NamespacePlan, target: &Target) -> IndexedReport {
@@ -76,14 +87,18 @@ fn interrupted(namespace: &NamespacePlan, target: &Target) -> IndexedReport {
 }
 
 /// Reports the results that [`apply`] would have, and the changes, without a write.
-#[must_use]
-pub fn dry_run(plan: Plan) -> Report {
-    let Plan { cluster_pull_secrets, namespaces } = plan;
-    let reports = namespaces.iter().map(|namespace| {
+pub(super) async fn dry_run(plan: Plan, concurrency: usize, unread: &Unread<'_>) -> Report {
+    let Plan { mut cluster_pull_secrets, namespaces } = plan;
+    let mut plans = stream::iter(namespaces).map(|namespace| unread.compare(namespace)).buffered(concurrency);
+    let (mut reports, mut given_up) = (Vec::new(), GivenUp::default());
+    while let Some(namespace) = plans.next().await {
+        given_up.add(&namespace);
         let targets = namespace.targets.iter();
-        targets.map(|target| (target.cluster_pull_secret, dry_run_target(namespace, target))).collect()
-    });
-    let reports = reports.collect();
+        let targets = targets.map(|target| (target.cluster_pull_secret, dry_run_target(&namespace, target)));
+        reports.push(targets.collect());
+    }
+    drop(plans);
+    given_up.report(&mut cluster_pull_secrets);
     build_report(true, cluster_pull_secrets, reports)
 }
 

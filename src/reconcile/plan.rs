@@ -2,7 +2,7 @@
 //!
 //! In go the results of the reads and the observed cluster, out comes a [`Plan`]: for every namespace
 //! concerned the decision about its Secrets and the changes of `imagePullSecrets` entries. No clock, no
-//! IO.
+//! IO. A [`Planner`] can be asked again about a namespace of which more was read.
 
 use std::sync::Arc;
 
@@ -50,38 +50,71 @@ pub struct NamespacePlan {
     pub targets: Vec<Target>,
 }
 
-/// Decides the writes for the ClusterPullSecrets that were resolved into `desired`. The others only hold their
-/// `claims`: of several that claim the same Secret, the one that created it keeps it, else
-/// the first gets it.
-#[must_use]
-pub fn plan(
-    claims: &Claims,
-    desired: &[DesiredSecret],
-    known: &KnownValues<'_>,
-    cluster: &Cluster,
-    key: Option<&Arc<OwnershipKey>>,
-) -> Plan {
-    let guards: Vec<_> = desired.iter().map(|it| Guards::new(it.cluster_pull_secret(), cluster)).collect();
-    let inputs: Vec<_> = desired
-        .iter()
-        .zip(&guards)
-        .map(|(desired, guards)| TargetInput::new(desired, known, guards, key))
-        .collect();
-    let namespaces = cluster.namespaces.iter().filter_map(|(name, namespace)| {
-        let targets = inputs.iter().enumerate();
-        let targets =
-            targets.filter_map(|(index, input)| target::decide(claims, index, input, name, namespace));
-        let targets: Vec<_> = targets.collect();
-        (!targets.is_empty()).then(|| NamespacePlan::new(name, namespace, targets))
-    });
-    let namespaces = namespaces.collect();
-    let cluster_pull_secrets =
-        inputs.into_iter().zip(desired).map(|(input, desired)| ClusterPullSecretPlan {
-            owner: input.owner,
-            registries: desired.registries(),
-            problems: input.guards.problems.iter().cloned().chain(desired.problem()).collect(),
+/// Decides about the ClusterPullSecrets that were resolved into `desired`. The others only hold their `claims`: of
+/// several that claim the same Secret, the one that created it keeps it, else the first gets it.
+pub struct Planner<'a> {
+    claims: &'a Claims,
+    desired: &'a [DesiredSecret],
+    known: &'a KnownValues<'a>,
+    guards: Vec<Guards>,
+    owners: Vec<Arc<Ownership>>,
+}
+
+impl<'a> Planner<'a> {
+    /// Collects what is the same for all namespaces.
+    #[must_use]
+    pub fn new(
+        claims: &'a Claims,
+        desired: &'a [DesiredSecret],
+        known: &'a KnownValues<'a>,
+        cluster: &Cluster,
+        key: Option<&Arc<OwnershipKey>>,
+    ) -> Self {
+        let guards = desired.iter().map(|it| Guards::new(it.cluster_pull_secret(), cluster)).collect();
+        let owners = desired.iter().map(|it| {
+            let cluster_pull_secret = it.cluster_pull_secret();
+            Arc::new(Ownership::new(cluster_pull_secret, &cluster_pull_secret.secret_name, key))
         });
-    Plan { cluster_pull_secrets: cluster_pull_secrets.collect(), namespaces }
+        Self { claims, desired, known, guards, owners: owners.collect() }
+    }
+
+    /// Plans every namespace.
+    #[must_use]
+    pub fn plan(&self, cluster: &Cluster) -> Plan {
+        let namespaces = cluster.namespaces.iter().filter_map(|(name, namespace)| {
+            let targets = (0..self.desired.len()).filter_map(|index| self.decide(index, name, namespace));
+            let targets: Vec<_> = targets.collect();
+            (!targets.is_empty()).then(|| NamespacePlan::new(name, namespace, targets))
+        });
+        let namespaces = namespaces.collect();
+        let parts = self.desired.iter().zip(&self.guards).zip(&self.owners);
+        let cluster_pull_secrets = parts.map(|((desired, guards), owner)| ClusterPullSecretPlan {
+            owner: Arc::clone(owner),
+            registries: desired.registries(),
+            problems: guards.problems.iter().cloned().chain(desired.problem()).collect(),
+        });
+        Plan { cluster_pull_secrets: cluster_pull_secrets.collect(), namespaces }
+    }
+
+    /// Decides about one ClusterPullSecret in a namespace as it was observed; `None` where the two are unrelated.
+    #[must_use]
+    pub fn decide(
+        &self,
+        index: usize,
+        namespace_name: &NamespaceName,
+        namespace: &Namespace,
+    ) -> Option<Target> {
+        let desired = &self.desired[index];
+        let input = TargetInput {
+            cluster_pull_secret: desired.cluster_pull_secret(),
+            owner: Arc::clone(&self.owners[index]),
+            desired: Some(desired),
+            known: self.known,
+            guards: &self.guards[index],
+            accepts_older: desired.accepts_older(),
+        };
+        target::decide(self.claims, index, &input, namespace_name, namespace)
+    }
 }
 
 impl NamespacePlan {

@@ -4,7 +4,7 @@
 //! written before the store was read again. Another round plans every namespace again: what this run wrote
 //! before may be outdated as well.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kube::Client;
@@ -12,14 +12,14 @@ use tracing::{info, warn};
 
 use super::claims::Claims;
 use super::desired_secret::{DesiredSecret, KnownValues};
-use super::plan::{self, Plan};
+use super::plan::Planner;
 use super::progress::Monitor;
-use super::target::Action;
+use super::unread::Unread;
 use super::version_order::KeyOrder;
-use super::{Options, apply, copies, namespace_keys, namespace_values, resolve, unread};
+use super::{Options, apply, copies, namespace_keys, namespace_values, resolve};
 use crate::cluster::error::Error;
 use crate::cluster::{self, Cluster};
-use crate::credential::{Key, StoreKey};
+use crate::credential::StoreKey;
 use crate::installation::Installation;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::object_name::SecretName;
@@ -120,48 +120,17 @@ impl Run<'_> {
                 warn!(cluster_pull_secret = it.name, "{}", copies::describe(&copies));
             }
         }
-        let known = KnownValues {
-            values: &values,
-            recorded: Some(installation.values()),
-            order: &|_| KeyOrder::default(),
-        };
-        let mut plan = plan::plan(&self.claims, &desired, &known, &cluster, installation.key.as_ref());
-        drop((cluster, values, desired));
-        report_given_up(&mut plan);
+        let key = installation.key.clone();
+        let (recorded, owned) = installation.parts_mut();
+        let known =
+            KnownValues { values: &values, recorded: Some(recorded), order: &|_| KeyOrder::default() };
+        let planner = Planner::new(&self.claims, &desired, &known, &cluster, key.as_ref());
+        let plan = planner.plan(&cluster);
+        let unread = Unread::new(self.client, &planner, &plan, cluster);
         if self.options.dry_run {
-            apply::dry_run(unread::read(self.client, plan, self.options.concurrency).await)
+            apply::dry_run(plan, self.options.concurrency, &unread).await
         } else {
-            let owned = &mut installation.owned;
-            apply::apply(self.client, plan, self.options.concurrency, self.monitor, owned).await
-        }
-    }
-}
-
-/// Reports the later versions that the plan replaces, with each registry.
-fn report_given_up(plan: &mut Plan) {
-    let mut given_up = BTreeMap::new();
-    for namespace in &plan.namespaces {
-        for target in &namespace.targets {
-            let Action::Apply { content, .. } = &target.action else { continue };
-            let observed = namespace.secrets.get(&target.owner.secret_name);
-            for conflict in content.fetched.given_up(observed) {
-                let registry = (target.cluster_pull_secret, conflict.store_key.clone());
-                given_up.entry(registry).or_insert((conflict, namespace.name.clone(), 0)).2 += 1;
-            }
-        }
-    }
-    for ((index, store_key), (conflict, namespace, namespaces)) in given_up {
-        let (held, fetched) = (conflict.held.with_time(), conflict.fetched.with_time());
-        warn!(%store_key, %held, %fetched, namespaces, "writing an older version, as --accept-older permits");
-        let message = format!(
-            "version {fetched} replaces the later version {held} in {namespaces} namespaces, as --accept-older permits"
-        );
-        let registries = plan.cluster_pull_secrets[index].registries.iter_mut();
-        let registries = registries.filter(|it| {
-            it.store == store_key.store.0 && Key::from(&*it.key).in_namespace(&namespace) == store_key.key
-        });
-        for registry in registries {
-            registry.message = Some(message.clone());
+            apply::apply(self.client, plan, self.options.concurrency, self.monitor, &unread, owned).await
         }
     }
 }

@@ -1,103 +1,104 @@
-//! The reads of a dry run.
+//! The reads of Secrets that no decision is possible for.
 //!
-//! In goes a plan, out comes the plan with a decision for each Secret that has to be read first: the first list keeps
-//! the bytes of a bounded number of Secrets. A run that writes reads such a Secret right before the write.
+//! In goes the plan of a namespace, out comes the plan with a decision about each Secret that had to be read: the list
+//! keeps a bounded part of the bytes. A namespace is read when its turn comes, so that no more whole Secrets are in
+//! memory than requests in flight.
 
-use futures::{StreamExt, stream};
+use std::collections::BTreeMap;
+
 use kube::Client;
 use tracing::warn;
 
-use super::plan::{NamespacePlan, Plan};
-use super::target::Action;
+use super::no_content::NoContent;
+use super::plan::{NamespacePlan, Plan, Planner};
+use super::target::{Action, Target};
+use crate::cluster::{Cluster, Namespace};
+use crate::object_name::NamespaceName;
 use crate::rotator::{self, Decision};
 
-/// Reads the Secrets that no decision is possible for, and decides.
-pub(super) async fn read(client: &Client, plan: Plan, concurrency: usize) -> Plan {
-    let Plan { cluster_pull_secrets, namespaces } = plan;
-    let namespaces = stream::iter(namespaces).map(|namespace| read_namespace(client, namespace));
-    let namespaces = namespaces.buffered(concurrency).collect().await;
-    Plan { cluster_pull_secrets, namespaces }
+/// The namespaces with a Secret that has to be read before anything is decided, and who decides.
+pub(super) struct Unread<'a> {
+    client: &'a Client,
+    planner: &'a Planner<'a>,
+    namespaces: BTreeMap<NamespaceName, Namespace>,
 }
 
-async fn read_namespace(client: &Client, mut plan: NamespacePlan) -> NamespacePlan {
-    let NamespacePlan { name, secrets, targets, .. } = &mut plan;
-    for target in targets {
-        let owner = &target.owner;
-        let Action::Apply { content, secret: secret @ Decision::Read, take_over_from, .. } =
-            &mut target.action
-        else {
-            continue;
-        };
-        match rotator::read(client, name, secrets.get(&owner.secret_name), owner).await {
-            Ok(read) => {
-                *secret = rotator::decide(read.as_ref(), content, owner, take_over_from.as_deref());
-                match read {
-                    Some(read) => drop(secrets.insert(owner.secret_name.clone(), read)),
-                    None => drop(secrets.remove(&owner.secret_name)),
-                }
-            }
-            Err(error) => warn!(
-                namespace = name.as_str(),
-                secret = owner.secret_name.as_str(),
-                "cannot read the Secret, a change is assumed: {error}"
-            ),
-        }
+impl<'a> Unread<'a> {
+    /// Keeps those namespaces of the cluster that the plan has no decision for.
+    pub(super) fn new(client: &'a Client, planner: &'a Planner<'a>, plan: &Plan, cluster: Cluster) -> Self {
+        let mut namespaces = cluster.namespaces;
+        let undecided = plan.namespaces.iter().filter(|plan| plan.targets.iter().any(is_undecided));
+        let undecided = undecided.filter_map(|plan| namespaces.remove_entry(&plan.name)).collect();
+        Self { client, planner, namespaces: undecided }
     }
-    plan
+
+    /// Reads the Secrets that no decision is possible for, and decides.
+    pub(super) async fn decide(&self, plan: NamespacePlan) -> NamespacePlan {
+        let Some(observed) = self.namespaces.get(&plan.name) else { return plan };
+        let (name, mut namespace, mut targets) = (plan.name, observed.clone(), Vec::new());
+        for target in plan.targets {
+            let decided = if is_undecided(&target) {
+                self.decide_target(target, &name, &mut namespace).await
+            } else {
+                Some(target)
+            };
+            targets.extend(decided);
+        }
+        NamespacePlan::new(&name, &namespace, targets)
+    }
+
+    async fn decide_target(
+        &self,
+        target: Target,
+        namespace_name: &NamespaceName,
+        namespace: &mut Namespace,
+    ) -> Option<Target> {
+        let (owner, secret_name) = (&target.owner, &target.owner.secret_name);
+        let before = namespace.secrets.get(secret_name);
+        match rotator::read(self.client, namespace_name, before, owner).await {
+            Ok(Some(secret)) => drop(namespace.secrets.insert(secret_name.clone(), secret)),
+            Ok(None) => drop(namespace.secrets.remove(secret_name)),
+            Err(error) => {
+                let unread = NoContent::Unread { secret_name: secret_name.clone(), error };
+                return Some(Target { action: Action::NoContent(unread), previous: Vec::new(), ..target });
+            }
+        }
+        self.planner.decide(target.cluster_pull_secret, namespace_name, namespace)
+    }
+
+    /// Reads the other Secrets whose bytes a dry run compares; a run that writes reads them right before the write.
+    pub(super) async fn compare(&self, plan: NamespacePlan) -> NamespacePlan {
+        let mut plan = self.decide(plan).await;
+        let NamespacePlan { name, secrets, targets, .. } = &mut plan;
+        for target in targets {
+            let owner = &target.owner;
+            let Action::Apply { content, secret: secret @ Decision::Read, take_over_from, .. } =
+                &mut target.action
+            else {
+                continue;
+            };
+            match rotator::read(self.client, name, secrets.get(&owner.secret_name), owner).await {
+                Ok(read) => {
+                    *secret = rotator::decide(read.as_ref(), content, owner, take_over_from.as_deref());
+                    match read {
+                        Some(read) => drop(secrets.insert(owner.secret_name.clone(), read)),
+                        None => drop(secrets.remove(&owner.secret_name)),
+                    }
+                }
+                Err(error) => warn!(
+                    namespace = name.as_str(),
+                    secret = owner.secret_name.as_str(),
+                    "cannot read the Secret, a change is assumed: {error}"
+                ),
+            }
+        }
+        plan
+    }
+}
+
+fn is_undecided(target: &Target) -> bool {
+    matches!(target.action, Action::Read)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use base64::Engine as _;
-    use base64::prelude::BASE64_STANDARD;
-    use secrecy::ExposeSecret as _;
-    use serde_json::json;
-
-    use super::*;
-    use crate::cluster::script::{exchange, play};
-    use crate::provider::stores::Values;
-    use crate::reconcile::claims::{Claims, Others};
-    use crate::reconcile::desired_secret::{DesiredSecret, KnownValues};
-    use crate::reconcile::fixture::{self, cluster_pull_secret, recorded, service_account, values};
-    use crate::reconcile::version_order::KeyOrder;
-    use crate::reconcile::{plan, resolve};
-
-    /// The plan for a Secret with this password, of which only the metadata was kept.
-    async fn decision(held: &str) -> Decision {
-        let images = Arc::new(cluster_pull_secret("images", &["ghcr.io"]));
-        let resolved = resolve::resolve(&images, &values(&[("ghcr.io", "1", "pw")]));
-        let desired = DesiredSecret::new(resolved, &recorded("images", &[]));
-        let whole = fixture::secret("1", &[("ghcr.io", "1", held)]);
-        let bytes = whole.body.clone().and_then(|body| body.docker_config).expect("bytes");
-        let unread = crate::cluster::Secret { body: None, uid: "u".into(), ..whole.clone() };
-        let cluster =
-            fixture::cluster(vec![("web", fixture::namespace(Some(unread), service_account(&[], &[])))]);
-        let no_values = Values::default();
-        let known = KnownValues { values: &no_values, recorded: None, order: &|_| KeyOrder::default() };
-        let claims = Claims::new(std::slice::from_ref(&images), Others::Unknown);
-        let plan = plan::plan(&claims, &[desired], &known, &cluster, None);
-        let listed = json!({
-            "metadata": {
-                "name": "regcred", "namespace": "web", "uid": "u", "resourceVersion": "1",
-                "labels": {"app.kubernetes.io/managed-by": "regcred", "regcred.dev/pull-secret": "images"},
-                "annotations": {"regcred.dev/versions": whole.versions},
-            },
-            "type": "kubernetes.io/dockerconfigjson",
-            "data": {".dockerconfigjson": BASE64_STANDARD.encode(bytes.expose_secret())},
-        });
-        let script = vec![exchange("GET /api/v1/namespaces/web/secrets/regcred", 200, listed)];
-        let plan = play(script, async |client| read(&client, plan, 1).await).await.0;
-        match &plan.namespaces[0].targets[0].action {
-            Action::Apply { secret, .. } => secret.clone(),
-            _ => unreachable!("the namespace is selected"),
-        }
-    }
-
-    #[tokio::test]
-    async fn secret_without_bytes_is_read_before_it_is_judged() {
-        assert_eq!(decision("pw").await, Decision::Unchanged);
-        assert!(matches!(decision("other").await, Decision::Update { .. }));
-    }
-}
+mod tests;

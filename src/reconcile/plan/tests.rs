@@ -38,7 +38,7 @@ fn desired(cluster_pull_secret: &Arc<ClusterPullSecret>) -> DesiredSecret {
 fn plan_all(claims: &Claims, desired: &[DesiredSecret], cluster: &Cluster) -> Plan {
     let values = values(&READ);
     let known = KnownValues { values: &values, recorded: None, order: &|_| KeyOrder::default() };
-    plan(claims, desired, &known, cluster, None)
+    Planner::new(claims, desired, &known, cluster, None).plan(cluster)
 }
 
 fn plan_one(cluster_pull_secret: &Arc<ClusterPullSecret>, desired: DesiredSecret, cluster: &Cluster) -> Plan {
