@@ -25,7 +25,7 @@ const NAMED: usize = 3;
 pub enum TooLarge {
     /// The docker config has too many bytes.
     #[error(
-        "the docker config has {bytes} bytes, and a Secret holds at most {MAX_DATA_BYTES}; nothing was written. \
+        "the docker config has {bytes} bytes, and a Secret holds at most {MAX_DATA_BYTES}; nothing new was written. \
          The largest entries: {largest}. Shorten these values in the store, or divide the registries among several ClusterPullSecrets"
     )]
     DockerConfig {
@@ -36,7 +36,7 @@ pub enum TooLarge {
     },
     /// The annotation has too many bytes, because there are too many entries.
     #[error(
-        "the versions of {entries} entries have {bytes} bytes, and the annotations of a Secret at most {MAX_VERSIONS_BYTES}; nothing was written. \
+        "the versions of {entries} entries have {bytes} bytes, and the annotations of a Secret at most {MAX_VERSIONS_BYTES}; nothing new was written. \
          Divide the registries among several ClusterPullSecrets"
     )]
     Versions {

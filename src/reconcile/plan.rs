@@ -111,7 +111,7 @@ impl<'a> Planner<'a> {
             desired: Some(desired),
             known: self.known,
             guards: &self.guards[index],
-            accepts_older: desired.accepts_older(),
+            accepted_older: desired.accepted_older().clone(),
         };
         target::decide(self.claims, index, &input, namespace_name, namespace)
     }

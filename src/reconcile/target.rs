@@ -7,17 +7,20 @@ use std::sync::Arc;
 
 use super::claims::{Claim, Claims};
 use super::desired_secret::{DesiredSecret, KnownValues, NamespaceView};
-use super::entry_change::{EntryChange, entries_to_remove, entry_changes, has_own_secret, missing};
+use super::entry_change::{EntryChange, entries_to_remove, has_own_secret};
 use super::guards::Guards;
-use super::last_good;
 use super::no_content::NoContent;
+use crate::cluster::Namespace;
 use crate::cluster::ownership::Ownership;
 use crate::cluster::ownership::key::OwnershipKey;
-use crate::cluster::{Namespace, Secret};
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::object_name::NamespaceName;
 use crate::report::Shortfall;
-use crate::rotator::{self, AcceptedOlder, Content, Decision, Refusal};
+use crate::rotator::{AcceptedOlder, Content, Decision};
+
+mod apply;
+
+use apply::{apply, refuse};
 
 /// One ClusterPullSecret with everything that decides about its targets.
 pub struct TargetInput<'a> {
@@ -90,19 +93,6 @@ pub enum Action {
 }
 
 impl<'a> TargetInput<'a> {
-    /// The ClusterPullSecret of a desired Secret.
-    pub(super) fn new(
-        desired: &'a DesiredSecret,
-        known: &'a KnownValues<'a>,
-        guards: &'a Guards,
-        key: Option<&Arc<OwnershipKey>>,
-    ) -> Self {
-        let cluster_pull_secret = desired.cluster_pull_secret();
-        let owner = Arc::new(Ownership::new(cluster_pull_secret, &cluster_pull_secret.secret_name, key));
-        let accepted_older = desired.accepted_older().clone();
-        Self { cluster_pull_secret, owner, desired: Some(desired), known, guards, accepted_older }
-    }
-
     /// Returns the desired Secret as a namespace may have it.
     fn view(&self, namespace_name: &NamespaceName, namespace: &Namespace) -> Option<NamespaceView<'a>> {
         self.desired.map(|desired| desired.view(namespace_name, namespace, self.known))
@@ -131,9 +121,10 @@ pub fn decide(
         Claim::Ours { .. } | Claim::Theirs(_) if namespace.terminating => Some(Action::Terminating),
         Claim::Ours { take_over_from } => {
             let view = input.view(namespace_name, namespace);
-            let action = apply(namespace, input, view.as_ref(), take_over_from);
-            shortfall = view.and_then(|view| view.shortfall).or_else(|| action.shortfall());
-            Some(action)
+            let applied = apply(namespace, input, view.as_ref(), take_over_from);
+            let of_view = view.and_then(|view| view.shortfall);
+            shortfall = applied.shortfall.or(of_view).or_else(|| applied.action.shortfall());
+            Some(applied.action)
         }
         Claim::Theirs(rival) => {
             Some(refuse(namespace, input.view(namespace_name, namespace).as_ref(), rival))
@@ -154,87 +145,6 @@ pub fn decide(
         previous,
         shortfall,
     })
-}
-
-fn apply(
-    namespace: &Namespace,
-    input: &TargetInput<'_>,
-    view: Option<&NamespaceView<'_>>,
-    take_over_from: Option<&str>,
-) -> Action {
-    let TargetInput { cluster_pull_secret, owner, guards, accepted_older, .. } = input;
-    let observed = namespace.secrets.get(&owner.secret_name);
-    let own = last_good::own_secret(namespace, cluster_pull_secret);
-    let is_unread = own.is_some_and(|it| it.body.as_ref().is_none_or(|body| body.is_dropped))
-        && own.zip(observed).is_some_and(|(own, observed)| std::ptr::eq(own, observed));
-    let is_shortened = observed.is_some_and(|observed| observed.is_shortened);
-    if is_shortened || is_unread && view.is_some_and(|view| !view.desired().is_complete()) {
-        return Action::Read;
-    }
-    let content = match content(view, namespace) {
-        Ok(content) => content,
-        // What a store no longer admits may not stay either.
-        Err(NoContent::NoCredential | NoContent::OlderLastGood(_))
-            if view.is_some_and(|view| view.is_denied) =>
-        {
-            return prune(namespace, owner).unwrap_or(Action::None);
-        }
-        Err(no_content) => return Action::NoContent(no_content),
-    };
-    let content = accepting_older(content, observed, accepted_older);
-    let secret = rotator::decide(observed, &content, owner, take_over_from);
-    let (entry_changes, missing) = match secret {
-        Decision::Refuse(_) => (Vec::new(), Vec::new()),
-        Decision::Unchanged
-        | Decision::Read
-        | Decision::Create
-        | Decision::Update { .. }
-        | Decision::Outdated(_) => {
-            (entry_changes(namespace, cluster_pull_secret, guards), missing(namespace, cluster_pull_secret))
-        }
-    };
-    Action::Apply {
-        content,
-        secret,
-        take_over_from: take_over_from.map(str::to_owned),
-        entry_changes,
-        missing,
-    }
-}
-
-/// Returns the content of the view of a namespace.
-fn content(view: Option<&NamespaceView<'_>>, namespace: &Namespace) -> Result<Arc<Content>, NoContent> {
-    view.map_or(Err(NoContent::NoCredential), |view| view.desired().content_for(namespace))
-}
-
-/// Gives up the later versions that a Secret holds as observed, and no others.
-fn accepting_older(
-    content: Arc<Content>,
-    observed: Option<&Secret>,
-    accepted: &AcceptedOlder,
-) -> Arc<Content> {
-    if accepted.is_none() {
-        return content;
-    }
-    let mut later = content.fetched.later_than_fetched(observed);
-    later.retain(|conflict| accepted.contains(&conflict.store_key));
-    if later.is_empty() {
-        return content;
-    }
-    Arc::new(Content { fetched: content.fetched.giving_up(&later), ..content.as_ref().clone() })
-}
-
-fn refuse(namespace: &Namespace, view: Option<&NamespaceView<'_>>, rival: &str) -> Action {
-    match content(view, namespace) {
-        Err(no_content) => Action::NoContent(no_content),
-        Ok(content) => Action::Apply {
-            content,
-            secret: Decision::Refuse(Refusal::ClaimedBy(rival.to_owned())),
-            take_over_from: None,
-            entry_changes: Vec::new(),
-            missing: Vec::new(),
-        },
-    }
 }
 
 /// Removes the leftovers in a namespace that is not selected: the Secret, and the entries that the
@@ -298,3 +208,6 @@ impl Target {
         current.chain(previous)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,17 +4,23 @@
 //! Otherwise the registries of stores that do not admit the namespace are left out, and those with a key for
 //! each namespace are resolved from the keys of this one.
 
-use super::DesiredSecret;
-use crate::cluster::Namespace;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{DesiredSecret, NamespaceEntries};
+use crate::cluster::{Namespace, Secret};
 use crate::credential::{StoreKey, StoreName};
+use crate::docker_config::host_key::HostKey;
+use crate::docker_config::versions;
 use crate::installation::last_good::LastGoodValues;
 use crate::manifest::status::reason::{AppliedReason, FetchedReason};
 use crate::object_name::NamespaceName;
 use crate::provider::stores::Values;
 use crate::reconcile::recorded::RecordedEntries;
 use crate::reconcile::version_order::KeyOrder;
-use crate::reconcile::{namespace_keys, resolve};
+use crate::reconcile::{last_good, namespace_keys, resolve};
 use crate::report::Shortfall;
+use crate::rotator::{Content, FetchedVersions};
 
 /// The values and versions of all keys.
 pub struct KnownValues<'a> {
@@ -35,6 +41,8 @@ pub struct NamespaceView<'a> {
     pub shortfall: Option<Shortfall>,
     /// True if a registry is left out because its store does not admit the namespace or the host.
     pub is_denied: bool,
+    /// The stores that do not admit the namespace.
+    denied_stores: BTreeSet<StoreName>,
 }
 
 impl NamespaceView<'_> {
@@ -42,6 +50,38 @@ impl NamespaceView<'_> {
     #[must_use]
     pub fn desired(&self) -> &DesiredSecret {
         self.own.as_ref().unwrap_or(self.shared)
+    }
+
+    /// Returns true if a Secret names an entry that the namespace may not hold.
+    #[must_use]
+    pub fn has_denied_entry(&self, secret: &Secret) -> bool {
+        let origins = secret.versions.as_deref().map(versions::parse_lenient).unwrap_or_default();
+        origins.iter().any(|(host, origin)| !self.admits(host, &origin.store))
+    }
+
+    /// Returns the content of the entries in a Secret that the namespace may hold; `None` without one. None of them
+    /// gets another version than it has.
+    #[must_use]
+    pub fn admitted_content(&self, secret: &Secret) -> Option<Arc<Content>> {
+        let desired = self.desired();
+        let mut found = NamespaceEntries::default();
+        for (host, entry) in last_good::from_secret(secret) {
+            if !self.admits(&host, &entry.origin.store) {
+                continue;
+            }
+            let mut store_keys = desired.resolved.registries.iter().map(|it| &it.source.store_key);
+            match store_keys.find(|store_key| entry.origin.is_from(store_key)) {
+                Some(store_key) => found.add_last_good(&host, &entry, store_key),
+                None => drop(found.entries.insert(host, entry)),
+            }
+        }
+        let rendered = desired.render(found).ok().flatten()?;
+        Some(Arc::new(Content { fetched: FetchedVersions::default(), ..rendered.as_ref().clone() }))
+    }
+
+    fn admits(&self, host: &HostKey, store: &StoreName) -> bool {
+        let admission = &self.shared.cluster_pull_secret().admission;
+        !self.denied_stores.contains(store) && admission.admits_host(store, host)
     }
 }
 
@@ -63,7 +103,8 @@ impl DesiredSecret {
         let has_denied_entry = !denied_stores.is_empty() && !self.is_complete();
         let has_own_keys = namespace_keys::has_namespace_keys(cluster_pull_secret);
         if !is_namespace_denied && !has_denied_entry && !has_own_keys {
-            return NamespaceView { shared: self, own: None, shortfall: None, is_denied: is_host_denied };
+            let (own, shortfall, is_denied) = (None, None, is_host_denied);
+            return NamespaceView { shared: self, own, shortfall, is_denied, denied_stores };
         }
         let resolved =
             resolve::resolve_in(cluster_pull_secret, namespace_name, &namespace.labels, known.values)
@@ -74,7 +115,7 @@ impl DesiredSecret {
             fetched: None,
             recorded: RecordedEntries::default(),
             accepted_older: self.accepted_older.clone(),
-            denied_stores,
+            denied_stores: denied_stores.clone(),
         };
         if let Some(recorded) = known.recorded {
             own.refresh_last_good(recorded);
@@ -85,7 +126,7 @@ impl DesiredSecret {
         }
         let shortfall = self.shortfall(&own, namespace_name);
         let is_denied = is_namespace_denied || is_host_denied;
-        NamespaceView { shared: self, own: Some(own), shortfall, is_denied }
+        NamespaceView { shared: self, own: Some(own), shortfall, is_denied, denied_stores }
     }
 
     /// Returns the first registry that a namespace lacks: its store does not admit the namespace, or the key of
@@ -132,12 +173,10 @@ fn not_admitted(host: &str, store: &StoreName, namespace_name: &NamespaceName) -
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use secrecy::ExposeSecret;
 
     use super::*;
-    use crate::cluster::{Secret, ServiceAccount};
+    use crate::cluster::ServiceAccount;
     use crate::credential::Credential;
     use crate::docker_config::DockerConfig;
     use crate::manifest::admission::tests::admission;

@@ -26,7 +26,7 @@ fn owner() -> Ownership {
 fn content(version: u64) -> Content {
     let store_key = StoreKey { store: "vault".into(), key: "ci/ghcr".into() };
     let text = format!("{version}@2026-11-27T10:00:0{version}Z");
-    let fetched = FetchedVersion { store_key, version: text.as_str().into(), given_up: None };
+    let fetched = FetchedVersion::new(&store_key, text.as_str().into());
     let docker_config = format!(r#"{{"auths":{{"ghcr.io":{{"auth":"{version}"}}}}}}"#).into_bytes();
     Content::new(
         Arc::new(docker_config.into()),
