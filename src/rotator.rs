@@ -25,12 +25,14 @@ use crate::docker_config::{foreign, versions};
 use crate::manifest::cluster_pull_secret::Existing;
 use crate::object_name::NamespaceName;
 
+mod checked_annotation;
 mod content;
 mod difference;
 mod refusal;
 mod version_conflict;
 mod write;
 
+pub use checked_annotation::CheckedAnnotation;
 pub use content::Content;
 pub use difference::Difference;
 pub use refusal::Refusal;
@@ -121,7 +123,7 @@ pub fn decide(
     if body.immutable {
         return Decision::Refuse(Refusal::Immutable);
     }
-    if let Some(conflict) = content.fetched.later_than_fetched(observed).into_iter().next() {
+    if let Some(conflict) = content.later_entry(secret) {
         return Decision::Outdated(conflict);
     }
     Decision::Update { resource_version: secret.resource_version.clone(), owners: secret.owners.clone() }
