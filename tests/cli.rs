@@ -448,7 +448,7 @@ fn unreachable_cluster_exits_1_and_writes_nothing() {
     let (code, _, stderr) = regcred(directory.path(), &arguments);
     assert_eq!(code, 1);
     insta::assert_snapshot!(stderr, @r"
-    error: cannot use the kubeconfig: failed to load current context: elsewhere
+    error: cannot use the kubeconfig: no context elsewhere
     hint: the contexts for --context are: there
     ");
 }

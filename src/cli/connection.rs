@@ -1,15 +1,37 @@
 //! The connection to the cluster: `--kubeconfig` and `--context` as in kubectl, or the pod's ServiceAccount.
+//!
+//! In go arguments, files and the environment, out come clients. kubectl is the measure: what it accepts is accepted.
 
 use std::ffi::OsString;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 
 use anyhow::anyhow;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use kube::config::{ExecAuthCluster, Kubeconfig};
 use kube::{Client, Config};
+use secrecy::ExposeSecret;
 
+mod client;
+mod context;
+mod failure;
+mod kubeconfig;
+mod no_proxy;
+mod plugin;
+mod proxy;
+mod proxy_layer;
+mod token;
+mod user;
+
+pub use self::client::ClientConfig;
+use self::context::{Selection, SelectionError, select, server};
+use self::plugin::Plugin;
+use self::proxy::{Proxy, ProxyEnvironment};
+use self::token::{TokenOrigin, TokenSource, first_file_token};
+use self::user::{CredentialSource, User};
 use super::Failure;
-use crate::cluster::error::{Error, connection_failure};
+use crate::cluster::error::Error;
 
 /// The arguments that select the cluster.
 #[derive(Debug, clap::Args)]
@@ -27,53 +49,102 @@ pub struct Connection {
 impl Connection {
     /// Returns a client for the cluster, and the address it connects to. Sends no request yet.
     pub async fn client(&self) -> Result<(Client, String), Failure> {
-        let (config, address) = self.config().await?;
-        let client = Client::try_from(config).map_err(|error| no_client(&address, &error))?;
-        Ok((client, address))
+        let config = self.config().await?;
+        Ok((config.client()?, config.address()))
     }
 
-    /// Returns the client configuration for the cluster, and the address it connects to.
-    pub async fn config(&self) -> Result<(Config, String), Failure> {
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        let config = match self.kubeconfig()? {
-            Some(kubeconfig) => {
-                let contexts: Vec<_> = kubeconfig.contexts.iter().map(|it| it.name.clone()).collect();
-                let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-                config.map_err(|error| unusable(&error, &contexts))?
-            }
-            None => Config::incluster().map_err(|_| not_found(std::env::var_os("KUBECONFIG")))?,
+    /// Returns the client configuration for the cluster.
+    ///
+    /// As in kubectl, a kubeconfig that selects no context gives way to the ServiceAccount of the pod.
+    pub async fn config(&self) -> Result<ClientConfig, Failure> {
+        let environment = ProxyEnvironment::new(variable);
+        let kubeconfig = self.kubeconfig()?;
+        let selects = |it: &Kubeconfig| self.context.is_some() || it.current_context.is_some();
+        if let Some(kubeconfig) = kubeconfig.as_ref().filter(|it| selects(it)) {
+            return self.use_kubeconfig(kubeconfig, &environment).await;
+        }
+        let Ok(config) = Config::incluster() else {
+            return Err(match kubeconfig {
+                Some(kubeconfig) => failure::selection(&SelectionError::NoCurrentContext, &kubeconfig),
+                None => not_found(std::env::var_os("KUBECONFIG")),
+            });
         };
-        let address = config.cluster_url.to_string();
-        Ok((config, address))
+        ClientConfig::from_service_account(config, &environment)
     }
 
     /// Reads the kubeconfig, if there is one: `--kubeconfig`, else the files of `KUBECONFIG` merged, else
-    /// `~/.kube/config`. As in kubectl, files of `KUBECONFIG` that do not exist are ignored.
+    /// `~/.kube/config`.
     fn kubeconfig(&self) -> Result<Option<Kubeconfig>, Failure> {
-        let files: Vec<PathBuf> = match (&self.kubeconfig, std::env::var_os("KUBECONFIG")) {
-            (Some(file), _) => vec![file.clone()],
-            (None, Some(list)) if !list.is_empty() => {
-                std::env::split_paths(&list).filter(|file| file.exists()).collect()
-            }
-            (None, _) => {
-                let home = std::env::home_dir().map(|home| home.join(".kube/config"));
-                home.filter(|file| file.exists()).into_iter().collect()
-            }
+        let list = match (&self.kubeconfig, std::env::var_os("KUBECONFIG")) {
+            (Some(file), _) => return kubeconfig::read(file).map(Some).map_err(failure::unreadable),
+            (None, Some(list)) if !list.is_empty() => list,
+            (None, _) => match std::env::home_dir() {
+                Some(home) => home.join(".kube/config").into_os_string(),
+                None => return Ok(None),
+            },
         };
-        let kubeconfigs =
-            files.iter().map(|file| Kubeconfig::read_from(file).map_err(|error| unreadable(file, &error)));
-        let merged = kubeconfigs.reduce(|merged, next| {
-            merged?
-                .merge(next?)
-                .map_err(|error| Failure::external(anyhow!("cannot merge the files of KUBECONFIG: {error}")))
-        });
-        merged.transpose()
+        kubeconfig::read_list(&list).map_err(failure::unreadable)
+    }
+
+    async fn use_kubeconfig(
+        &self,
+        kubeconfig: &Kubeconfig,
+        environment: &ProxyEnvironment,
+    ) -> Result<ClientConfig, Failure> {
+        let unusable = |error| failure::selection(&error, kubeconfig);
+        let selection = select(kubeconfig, self.context.as_deref()).map_err(unusable)?;
+        let mut config = server(&selection).map_err(unusable)?;
+        let proxy = match &selection.cluster.proxy_url {
+            Some(url) => Proxy::from_proxy_url(url).map(Some),
+            None => environment.proxy_for(&config.cluster_url),
+        };
+        let proxy = proxy.map_err(failure::unusable_proxy)?;
+        let user =
+            User::new(selection.user.clone()).map_err(|error| failure::user(&selection.user_name, error))?;
+        config.auth_info = user.auth_info;
+        let source = match user.source {
+            Some(source) => Some(open(source, &selection, &mut config).await?),
+            None => None,
+        };
+        Ok(ClientConfig::new(config, source, proxy))
     }
 }
 
-/// Creates the failure of a client that cannot be built.
-pub(super) fn no_client(address: &str, error: &kube::Error) -> Failure {
-    Failure::external(anyhow!("cannot connect to the cluster at {address}: {}", connection_failure(error)))
+#[expect(clippy::disallowed_methods, reason = "this is the edge")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Reads the first token of a user. A client certificate of a plugin goes into the configuration.
+async fn open(
+    source: CredentialSource,
+    selection: &Selection,
+    config: &mut Config,
+) -> Result<TokenSource, Failure> {
+    match source {
+        CredentialSource::TokenFile(file, fallback) => {
+            let (token, renew_at) = first_file_token(&file, fallback)
+                .await
+                .map_err(|error| failure::token_file(&file, &error))?;
+            Ok(TokenSource::new(TokenOrigin::File(file), Some(token), Some(renew_at)))
+        }
+        CredentialSource::Plugin(settings) => {
+            let cluster = if settings.provide_cluster_info {
+                Some(ExecAuthCluster::try_from(&selection.cluster).map_err(failure::cluster_info)?)
+            } else {
+                None
+            };
+            let plugin = Plugin::new(*settings, cluster, io::stdin().is_terminal())
+                .map_err(|error| failure::plugin(&error, None))?;
+            let credential =
+                plugin.run().await.map_err(|error| failure::plugin(&error, plugin.install_hint()))?;
+            if let Some((certificate, key)) = credential.certificate {
+                config.auth_info.client_certificate_data = Some(STANDARD.encode(certificate));
+                config.auth_info.client_key_data = Some(STANDARD.encode(key.expose_secret()).into());
+            }
+            Ok(TokenSource::new(TokenOrigin::Plugin(Box::new(plugin)), credential.token, credential.expires))
+        }
+    }
 }
 
 /// Creates the failure of a command that finds neither a kubeconfig nor the ServiceAccount of a pod. `list` is
@@ -91,43 +162,6 @@ fn not_found(list: Option<OsString>) -> Failure {
         files => format!("{found}: KUBECONFIG names {}, which do not exist", files.join(", ")),
     };
     Failure::external(anyhow!(what)).with_hint("correct KUBECONFIG, or pass --kubeconfig")
-}
-
-/// Creates the failure of a kubeconfig file that cannot be read or parsed. The errors of `kube` repeat the path,
-/// and those of the parser quote lines, which may hold tokens.
-fn unreadable(file: &Path, error: &KubeconfigError) -> Failure {
-    let file = file.display();
-    match error {
-        KubeconfigError::ReadConfig(error, _) if error.kind() == ErrorKind::NotFound => {
-            Failure::external(anyhow!("cannot read kubeconfig {file}: no such file"))
-                .with_hint("pass an existing file with --kubeconfig")
-        }
-        KubeconfigError::ReadConfig(error, _) => {
-            Failure::external(anyhow!("cannot read kubeconfig {file}: {error}"))
-                .with_hint("pass a file that can be read with --kubeconfig")
-        }
-        KubeconfigError::Parse(error) => {
-            let line = error.location().map(|location| format!(":{}", location.line())).unwrap_or_default();
-            Failure::external(anyhow!("cannot read kubeconfig {file}{line}: not the YAML of a kubeconfig"))
-                .with_hint("pass another file with --kubeconfig, or correct this one")
-        }
-        error => Failure::external(anyhow!("cannot read kubeconfig {file}: {error}")),
-    }
-}
-
-/// Creates the failure of a kubeconfig without a configuration to use. The errors of `kube` contain their
-/// causes, so only the message is kept.
-fn unusable(error: &KubeconfigError, contexts: &[String]) -> Failure {
-    let failure = Failure::external(anyhow!("cannot use the kubeconfig: {error}"));
-    match error {
-        KubeconfigError::CurrentContextNotSet | KubeconfigError::LoadContext(_) if contexts.is_empty() => {
-            failure.with_hint("the kubeconfig has no context: check that it is the right file")
-        }
-        KubeconfigError::CurrentContextNotSet | KubeconfigError::LoadContext(_) => {
-            failure.with_hint(format!("the contexts for --context are: {}", contexts.join(", ")))
-        }
-        _ => failure,
-    }
 }
 
 /// Creates the failure of a request to the API server; the hint fixes the connection if that is the cause.
@@ -173,18 +207,6 @@ mod tests {
         ] {
             assert_eq!(not_found(list.map(OsString::from)).to_string(), format!("error: {expect}"));
         }
-    }
-
-    #[test]
-    fn contexts_are_hinted_at_only_if_one_is_missing() {
-        let contexts = ["a".to_owned(), "b".to_owned()];
-        let unknown = KubeconfigError::LoadContext("c".to_owned());
-        let hinted = "error: cannot use the kubeconfig: failed to load current context: c\nhint: the contexts for --context are: a, b";
-        assert_eq!(unusable(&unknown, &contexts).to_string(), hinted);
-        let hinted = "error: cannot use the kubeconfig: failed to determine current context\nhint: the kubeconfig has no context: check that it is the right file";
-        assert_eq!(unusable(&KubeconfigError::CurrentContextNotSet, &[]).to_string(), hinted);
-        let other = unusable(&KubeconfigError::MissingClusterUrl, &contexts).to_string();
-        assert_eq!(other, "error: cannot use the kubeconfig: cluster url is missing on selected cluster");
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kube::Client;
 use tracing::info;
 
 mod endpoints;
@@ -17,14 +16,14 @@ use self::leader_election::LeaderElectionArgs;
 use self::replica::{Deps, Replica};
 use self::signals::Signals;
 use self::triggers::WebhookListener;
-use super::connection::{Connection, no_client};
+use super::connection::Connection;
 use super::log::LogFormat;
 use super::own_namespace::OwnNamespaceArgs;
 use super::{Exit, Failure, manifests, wall_clock};
 use crate::admin::{Health, Heartbeat, Readiness};
 use crate::leader_election::Leadership;
 use crate::leader_election::clock::Clock;
-use crate::leader_election::fence::{self, Fence};
+use crate::leader_election::fence::Fence;
 use crate::metrics::Metrics;
 use crate::provider::stores::Stores;
 
@@ -92,13 +91,13 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let own_namespace = own_namespace.own_namespace();
     let lease = leader_election.config(&own_namespace.name);
     let leadership = Leadership::new(&lease, Clock::boot_time());
-    let (config, address) = connection.config().await?;
-    let unfenced_client = Client::try_from(config.clone()).map_err(|error| no_client(&address, &error))?;
-    let client = fence::client(config, &Fence::new(&lease, leadership.clone()))
-        .map_err(|error| no_client(&address, &error))?;
+    let config = connection.config().await?;
+    let unfenced_client = config.client()?;
+    let client = config.fenced_client(&Fence::new(&lease, leadership.clone()))?;
+    let (address, proxy) = (config.address(), config.proxy());
     let endpoints = Endpoints::bind(&endpoints)?;
     let [listening, probes] = endpoints.addresses().map(|address| address.map(tracing::field::display));
-    info!(version = env!("CARGO_PKG_VERSION"), cluster = %address, listening, probes, identity = %lease.identity, "started");
+    info!(version = env!("CARGO_PKG_VERSION"), cluster = %address, proxy, listening, probes, identity = %lease.identity, "started");
 
     let health = Health {
         heartbeat: Heartbeat::new(),

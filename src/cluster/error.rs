@@ -12,10 +12,12 @@ use crate::manifest::status::reason::AppliedReason;
 mod admission;
 mod connection;
 mod detail;
+mod proxy;
 mod status;
 
 pub use connection::connection_failure;
 pub use detail::Detail;
+pub use proxy::proxy_failure;
 
 /// The timeout of one request, the retries of the client included.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

@@ -8,9 +8,10 @@ use std::task::{Context, Poll};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::{Method, Request};
+use http::{Method, Request, Response};
+use hyper::body::Bytes;
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::client::ClientBuilder;
+use kube::client::{Body, ClientBuilder};
 use kube::{Client, Resource};
 use tower::{BoxError, Layer, Service};
 
@@ -34,13 +35,24 @@ pub struct Fenced<S> {
     inner: S,
 }
 
-/// Creates a client that sends writes only while this process leads.
+/// Creates a client that sends writes only while this process leads, from what `build` makes of the configuration.
 ///
 /// kube's own retries are off: they run below any layer that can be added, so a write admitted while
 /// leading could be retried afterwards. Users of this client back off and retry by themselves.
-pub fn client(mut config: kube::Config, fence: &Fence) -> kube::Result<Client> {
+pub fn client<S, B>(
+    mut config: kube::Config,
+    fence: &Fence,
+    build: impl FnOnce(kube::Config) -> kube::Result<ClientBuilder<S>>,
+) -> kube::Result<Client>
+where
+    S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     config.default_retry = false;
-    Ok(ClientBuilder::try_from(config)?.with_layer(fence).build())
+    Ok(build(config)?.with_layer(fence).build())
 }
 
 impl Fence {
@@ -107,10 +119,8 @@ mod tests {
 
     use super::*;
     use crate::leader_election::clock::Clock;
-    use http::Response;
     use k8s_openapi::api::core::v1::Secret;
     use kube::api::{Api, Patch, PatchParams};
-    use kube::client::Body;
     use serde_json::json;
     use tokio::time::Instant;
     use tower::util::ServiceExt;
@@ -238,7 +248,8 @@ mod tests {
         let (fence, _) = fence(true);
         let config = kube::Config::new(server.uri().parse().expect("a URL"));
         assert!(config.default_retry, "kube retries by default");
-        let secrets = Api::<Secret>::namespaced(client(config, &fence).expect("a client"), "web");
+        let client = client(config, &fence, ClientBuilder::try_from);
+        let secrets = Api::<Secret>::namespaced(client.expect("a client"), "web");
         let patch = Patch::Merge(json!({}));
         let answer = secrets.patch("regcred", &PatchParams::default(), &patch).await;
         assert!(matches!(answer, Err(kube::Error::Api(_))), "{answer:?}");

@@ -1,7 +1,7 @@
 //! The error of a request without an answer that could be read.
 //!
 //! In goes the client's error, out comes a message. Only errors of the operating system, of TLS and of HTTP are
-//! shown with their own words: a parser quotes the answer, and a credential plugin its output.
+//! shown with their own words: a parser quotes the answer, and the command of an auth-provider its output.
 
 use std::error::Error as StdError;
 use std::io;
@@ -23,7 +23,7 @@ impl From<&kube::Error> for Error {
 }
 
 /// Returns the message of a failed connection or of credentials that cannot be used; it quotes no answer and
-/// no output of a credential plugin.
+/// no output of a command.
 #[must_use]
 pub fn connection_failure(error: &kube::Error) -> String {
     describe(error)
@@ -50,7 +50,9 @@ pub(super) fn describe(error: &(dyn StdError + 'static)) -> String {
 
 /// Returns an error and its causes, the innermost last: it names the failure of the connection, and the layers
 /// above it only say that there was one.
-fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+pub(super) fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
 }
 
@@ -73,16 +75,16 @@ fn category(error: &serde_json::Error) -> &'static str {
 
 fn credential_failure(error: &AuthError) -> String {
     match error {
-        AuthError::AuthExecStart(error) => {
-            format!("the credential plugin of the kubeconfig cannot start: {error}")
-        }
         AuthError::AuthExecRun { cmd: _, out } => {
-            format!("the credential plugin of the kubeconfig failed with {}", out.status)
+            format!("the command of the auth-provider failed with {}", out.status)
+        }
+        AuthError::Oidc(_) => {
+            "the ID token of the auth-provider oidc is missing or expired, and cannot be renewed".to_owned()
         }
         AuthError::ReadTokenFile(error, path) => {
             format!("cannot read the token file {}: {error}", path.display())
         }
-        _ => "the credentials of the kubeconfig or its credential plugin cannot be used".to_owned(),
+        _ => "the credentials of the kubeconfig cannot be used".to_owned(),
     }
 }
 
@@ -127,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn output_of_a_credential_plugin_is_not_quoted() {
+    fn output_of_a_command_is_not_quoted() {
         let out = Output {
             status: ExitStatus::from_raw(256),
             stdout: b"hunter2".into(),
@@ -136,7 +138,7 @@ mod tests {
         let error = AuthError::AuthExecRun { cmd: "hunter2".to_owned(), out: Box::new(out) };
         assert_eq!(
             message(&kube::Error::Service(error.into())),
-            "the API server is unavailable: the credential plugin of the kubeconfig failed with exit status: 1"
+            "the API server is unavailable: the command of the auth-provider failed with exit status: 1"
         );
         let error = kube::Error::Auth(AuthError::AuthExec("hunter2".to_owned()));
         assert!(!message(&error).contains("hunter2"));

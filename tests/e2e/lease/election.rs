@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ObjectMeta, PostParams};
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use regcred::cluster::error::Error;
@@ -102,7 +103,9 @@ impl Election {
 impl Replica {
     pub(crate) fn run(config: Config, lease_config: LeaderElectionConfig, clock: Clock) -> Self {
         let leadership = Leadership::new(&lease_config, clock);
-        let client = fence::client(config, &Fence::new(&lease_config, leadership.clone())).expect("a client");
+        let client =
+            fence::client(config, &Fence::new(&lease_config, leadership.clone()), ClientBuilder::try_from);
+        let client = client.expect("a client");
         let election = leader_election::start(client.clone(), lease_config, leadership.clone());
         Self { election, leadership, client }
     }
