@@ -5,6 +5,7 @@
 
 mod admission;
 mod cluster;
+mod connection;
 mod crd;
 mod docker_config;
 mod lease;

@@ -36,7 +36,7 @@ pub use programs::{Baseline, build_all, build_bare};
 pub use proxy::{Fault, Proxy, RequestKind, Rule};
 pub use reaper::Reaper;
 pub use registry::Registry;
-pub use tool::{helm, kustomize};
+pub use tool::{helm, kubectl_command, kustomize};
 pub use vault::{Vault, VaultAuditEvent, VaultAuditMark};
 
 /// All parts together.

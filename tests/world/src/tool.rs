@@ -23,6 +23,13 @@ pub async fn kustomize(directory: &Path) -> anyhow::Result<String> {
     stdout_of(command, "").await
 }
 
+/// Returns `kubectl` without the caller's own settings, for a kubeconfig and variables of the test.
+pub async fn kubectl_command() -> anyhow::Result<Command> {
+    let mut command = Command::new(Program::Kubectl.path().await?);
+    command.env_clear().env("KUBECACHEDIR", "/dev/null").kill_on_drop(true);
+    Ok(command)
+}
+
 /// Returns `helm` without the caller's own settings.
 pub(crate) async fn helm_command() -> anyhow::Result<Command> {
     let mut command = Command::new(Program::Helm.path().await?);
