@@ -10,9 +10,9 @@
 # and the matcher are there and have tests; ConfigLoader::proxy_url calls the matcher with the URL of the proxy. A
 # network such as 127.0.0.0/8 or 10.0.0.0/8 that holds both seems to work, and hides it.
 #
-# What it means for users of regcred: `regcred rotate` on a workstation or in CI, where HTTPS_PROXY is set for the
-# Internet and NO_PROXY lists the cluster, fails where kubectl works with the same kubeconfig. Unset HTTPS_PROXY and
-# https_proxy for that command. The controller in a pod is not affected: it uses the ServiceAccount.
+# What it means for regcred: it picks the proxy itself, by the rules of client-go, and gives it to kube
+# (src/cli/connection/proxy.rs). It builds the configuration without kube's loader, which also fails at an entry of
+# NO_PROXY that it cannot parse.
 #
 # Output seen:
 #   with http-proxy, NO_PROXY empty: proxy
