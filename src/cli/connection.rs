@@ -25,11 +25,11 @@ mod token;
 mod user;
 
 pub use self::client::ClientConfig;
-use self::context::{Selection, SelectionError, select, server};
+use self::context::{ContextError, SelectedContext, select, server};
 use self::plugin::Plugin;
 use self::proxy::{Proxy, ProxyEnvironment};
 use self::token::{TokenOrigin, TokenSource, first_file_token};
-use self::user::{CredentialSource, User};
+use self::user::{RenewableCredential, User};
 use super::Failure;
 use crate::cluster::error::Error;
 
@@ -59,13 +59,14 @@ impl Connection {
     pub async fn config(&self) -> Result<ClientConfig, Failure> {
         let environment = ProxyEnvironment::new(variable);
         let kubeconfig = self.kubeconfig()?;
-        let selects = |it: &Kubeconfig| self.context.is_some() || it.current_context.is_some();
-        if let Some(kubeconfig) = kubeconfig.as_ref().filter(|it| selects(it)) {
+        let has_name = self.context.is_some();
+        let selected = kubeconfig.as_ref().filter(|it| has_name || it.current_context.is_some());
+        if let Some(kubeconfig) = selected {
             return self.use_kubeconfig(kubeconfig, &environment).await;
         }
         let Ok(config) = Config::incluster() else {
             return Err(match kubeconfig {
-                Some(kubeconfig) => failure::selection(&SelectionError::NoCurrentContext, &kubeconfig),
+                Some(kubeconfig) => failure::context(&ContextError::NoCurrentContext, &kubeconfig),
                 None => not_found(std::env::var_os("KUBECONFIG")),
             });
         };
@@ -91,9 +92,9 @@ impl Connection {
         kubeconfig: &Kubeconfig,
         environment: &ProxyEnvironment,
     ) -> Result<ClientConfig, Failure> {
-        let unusable = |error| failure::selection(&error, kubeconfig);
-        let selection = select(kubeconfig, self.context.as_deref()).map_err(unusable)?;
-        let mut config = server(&selection).map_err(unusable)?;
+        let selection = select(kubeconfig, self.context.as_deref())
+            .map_err(|error| failure::context(&error, kubeconfig))?;
+        let mut config = server(&selection).map_err(|error| failure::context(&error, kubeconfig))?;
         let proxy = match &selection.cluster.proxy_url {
             Some(url) => Proxy::from_proxy_url(url).map(Some),
             None => environment.proxy_for(&config.cluster_url),
@@ -117,18 +118,18 @@ fn variable(name: &str) -> Option<String> {
 
 /// Reads the first token of a user. A client certificate of a plugin goes into the configuration.
 async fn open(
-    source: CredentialSource,
-    selection: &Selection,
+    source: RenewableCredential,
+    selection: &SelectedContext,
     config: &mut Config,
 ) -> Result<TokenSource, Failure> {
     match source {
-        CredentialSource::TokenFile(file, fallback) => {
+        RenewableCredential::TokenFile(file, fallback) => {
             let (token, renew_at) = first_file_token(&file, fallback)
                 .await
                 .map_err(|error| failure::token_file(&file, &error))?;
             Ok(TokenSource::new(TokenOrigin::File(file), Some(token), Some(renew_at)))
         }
-        CredentialSource::Plugin(settings) => {
+        RenewableCredential::Plugin(settings) => {
             let cluster = if settings.provide_cluster_info {
                 Some(ExecAuthCluster::try_from(&selection.cluster).map_err(failure::cluster_info)?)
             } else {

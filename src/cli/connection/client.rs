@@ -97,22 +97,23 @@ impl ClientConfig {
 mod tests {
     use super::*;
 
+    /// The proxy of a pod with these variables, as it is used and as it is shown.
+    fn proxy(variables: &[(&str, &str)]) -> (Option<String>, Option<String>) {
+        let config = Config::new("https://10.96.0.1".parse().expect("a URL"));
+        let environment = ProxyEnvironment::example(variables);
+        let config = ClientConfig::from_service_account(config, &environment).expect("a configuration");
+        (config.config.proxy_url.as_ref().map(ToString::to_string), config.proxy().map(str::to_owned))
+    }
+
     #[test]
     fn proxy_of_a_pod_follows_its_environment() {
-        let proxy_url = |variables: &[(&str, &str)]| {
-            let lookup = |name: &str| Some(variables.iter().find(|it| it.0 == name)?.1.to_owned());
-            let config = Config::new("https://10.96.0.1".parse().expect("a URL"));
-            let config = ClientConfig::from_service_account(config, &ProxyEnvironment::new(lookup));
-            let config = config.expect("a configuration");
-            (config.config.proxy_url.as_ref().map(ToString::to_string), config.proxy().map(str::to_owned))
-        };
-        let proxy = ("HTTPS_PROXY", "http://user:hunter2@proxy:3128");
+        let variable = ("HTTPS_PROXY", "http://user:hunter2@proxy:3128");
         let (url, shown) = ("http://user:hunter2@proxy:3128/", "http://proxy:3128");
-        assert_eq!(proxy_url(&[]), (None, None));
-        assert_eq!(proxy_url(&[proxy]), (Some(url.to_owned()), Some(shown.to_owned())));
+        assert_eq!(proxy(&[]), (None, None));
+        assert_eq!(proxy(&[variable]), (Some(url.to_owned()), Some(shown.to_owned())));
         for list in ["10.96.0.1", "10.96.0.0/12,.svc", "10.96.0.1:443"] {
-            assert_eq!(proxy_url(&[proxy, ("NO_PROXY", list)]), (None, None), "{list}");
+            assert_eq!(proxy(&[variable, ("NO_PROXY", list)]), (None, None), "{list}");
         }
-        assert!(proxy_url(&[proxy, ("NO_PROXY", ".svc,.cluster.local")]).0.is_some());
+        assert!(proxy(&[variable, ("NO_PROXY", ".svc,.cluster.local")]).0.is_some());
     }
 }

@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject;
 
 /// The server and the user of a context.
 #[derive(Debug)]
-pub(super) struct Selection {
+pub(super) struct SelectedContext {
     pub(super) cluster: Cluster,
     pub(super) cluster_name: String,
     pub(super) user: AuthInfo,
@@ -26,7 +26,7 @@ pub(super) struct Selection {
 
 /// The reason why a context selects no server.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SelectionError {
+pub(super) enum ContextError {
     #[error("no current context")]
     NoCurrentContext,
     #[error("no context {0}")]
@@ -46,18 +46,18 @@ pub(super) enum SelectionError {
 }
 
 /// Selects a context by its name, else the current one.
-pub(super) fn select(kubeconfig: &Kubeconfig, name: Option<&str>) -> Result<Selection, SelectionError> {
-    let name = name.or(kubeconfig.current_context.as_deref()).ok_or(SelectionError::NoCurrentContext)?;
+pub(super) fn select(kubeconfig: &Kubeconfig, name: Option<&str>) -> Result<SelectedContext, ContextError> {
+    let name = name.or(kubeconfig.current_context.as_deref()).ok_or(ContextError::NoCurrentContext)?;
     let context = kubeconfig.contexts.iter().find(|it| it.name == name).and_then(|it| it.context.as_ref());
-    let context = context.ok_or_else(|| SelectionError::NoContext(name.to_owned()))?;
+    let context = context.ok_or_else(|| ContextError::NoContext(name.to_owned()))?;
     let cluster = kubeconfig.clusters.iter().find(|it| it.name == context.cluster);
     let cluster = cluster
         .and_then(|it| it.cluster.clone())
-        .ok_or_else(|| SelectionError::NoCluster(name.to_owned(), context.cluster.clone()))?;
+        .ok_or_else(|| ContextError::NoCluster(name.to_owned(), context.cluster.clone()))?;
     // As in kubectl, requests of a user that is not defined carry no credential.
     let user = kubeconfig.auth_infos.iter().find(|it| Some(&it.name) == context.user.as_ref());
     let user = user.and_then(|it| it.auth_info.clone()).unwrap_or_default();
-    Ok(Selection {
+    Ok(SelectedContext {
         cluster,
         cluster_name: context.cluster.clone(),
         user,
@@ -67,17 +67,17 @@ pub(super) fn select(kubeconfig: &Kubeconfig, name: Option<&str>) -> Result<Sele
 }
 
 /// Builds kube's configuration of a server; the user and the proxy are left out.
-pub(super) fn server(selection: &Selection) -> Result<Config, SelectionError> {
-    let Selection { cluster, cluster_name: name, .. } = selection;
-    let server = cluster.server.as_deref().ok_or_else(|| SelectionError::NoServer(name.clone()))?;
-    let mut config = Config::new(parse_server(server).ok_or_else(|| SelectionError::Server(name.clone()))?);
+pub(super) fn server(selection: &SelectedContext) -> Result<Config, ContextError> {
+    let SelectedContext { cluster, cluster_name: name, .. } = selection;
+    let server = cluster.server.as_deref().ok_or_else(|| ContextError::NoServer(name.clone()))?;
+    let mut config = Config::new(parse_server(server).ok_or_else(|| ContextError::Server(name.clone()))?);
     if let Some(namespace) = &selection.namespace {
         config.default_namespace.clone_from(namespace);
     }
     config.root_cert = authorities(cluster, name)?;
     config.accept_invalid_certs = cluster.insecure_skip_tls_verify.unwrap_or(false);
     if config.accept_invalid_certs && config.root_cert.is_some() {
-        return Err(SelectionError::InsecureWithAuthority(name.clone()));
+        return Err(ContextError::InsecureWithAuthority(name.clone()));
     }
     config.disable_compression = cluster.disable_compression.unwrap_or(false);
     config.tls_server_name.clone_from(&cluster.tls_server_name);
@@ -98,20 +98,18 @@ fn parse_server(server: &str) -> Option<Uri> {
 }
 
 /// Returns the certificates that sign that of the server; `None` for those of the system.
-fn authorities(cluster: &Cluster, name: &str) -> Result<Option<Vec<Vec<u8>>>, SelectionError> {
-    let no_certificate = || SelectionError::NoCertificate(name.to_owned());
+fn authorities(cluster: &Cluster, name: &str) -> Result<Option<Vec<Vec<u8>>>, ContextError> {
     let pem = match (&cluster.certificate_authority_data, &cluster.certificate_authority) {
-        (Some(data), _) => STANDARD.decode(data).map_err(|_| no_certificate())?,
+        (Some(data), _) => STANDARD.decode(data).map_err(|_| ContextError::NoCertificate(name.to_owned()))?,
         (None, Some(file)) => std::fs::read(file)
-            .map_err(|error| SelectionError::ReadAuthority(name.to_owned(), file.clone(), error))?,
+            .map_err(|error| ContextError::ReadAuthority(name.to_owned(), file.clone(), error))?,
         (None, None) => return Ok(None),
     };
-    let certificates = CertificateDer::pem_slice_iter(&pem);
-    let certificates: Vec<_> = certificates
-        .map(|it| it.map(|it| it.to_vec()))
-        .collect::<Result<_, _>>()
-        .map_err(|_| no_certificate())?;
-    if certificates.is_empty() { Err(no_certificate()) } else { Ok(Some(certificates)) }
+    let certificates = CertificateDer::pem_slice_iter(&pem).map(|it| it.map(|it| it.to_vec()));
+    match certificates.collect::<Result<Vec<_>, _>>() {
+        Ok(certificates) if !certificates.is_empty() => Ok(Some(certificates)),
+        _ => Err(ContextError::NoCertificate(name.to_owned())),
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The failures of a command whose kubeconfig cannot be used, each with its hint.
+//! The failures of a command for want of a usable kubeconfig, each with its hint.
 //!
 //! In goes the reason, out comes a message without the contents of files: lines of a kubeconfig may hold tokens.
 
@@ -8,27 +8,27 @@ use std::path::Path;
 use anyhow::anyhow;
 use kube::config::{Kubeconfig, KubeconfigError};
 
-use super::context::SelectionError;
-use super::kubeconfig::ReadError;
+use super::context::ContextError;
+use super::kubeconfig::KubeconfigReadError;
 use super::plugin::PluginError;
 use super::proxy::ProxyError;
 use super::user::UserError;
 use crate::cli::Failure;
 
-pub(super) fn unreadable(error: ReadError) -> Failure {
+pub(super) fn unreadable(error: KubeconfigReadError) -> Failure {
     let hint = error.hint();
     Failure::external(error).with_hint(hint)
 }
 
 /// Creates the failure of a kubeconfig without a server to use.
-pub(super) fn selection(error: &SelectionError, kubeconfig: &Kubeconfig) -> Failure {
+pub(super) fn context(error: &ContextError, kubeconfig: &Kubeconfig) -> Failure {
     let failure = Failure::external(anyhow!("cannot use the kubeconfig: {error}"));
     let contexts: Vec<_> = kubeconfig.contexts.iter().map(|it| &*it.name).collect();
     match error {
-        SelectionError::NoCurrentContext | SelectionError::NoContext(_) if contexts.is_empty() => {
+        ContextError::NoCurrentContext | ContextError::NoContext(_) if contexts.is_empty() => {
             failure.with_hint("the kubeconfig has no context: check that it is the right file")
         }
-        SelectionError::NoCurrentContext | SelectionError::NoContext(_) => {
+        ContextError::NoCurrentContext | ContextError::NoContext(_) => {
             failure.with_hint(format!("the contexts for --context are: {}", contexts.join(", ")))
         }
         _ => failure,
@@ -81,14 +81,14 @@ mod tests {
     fn contexts_are_hinted_at_only_if_one_is_missing() {
         let contexts = json!({"contexts": [{"name": "a", "context": {"cluster": ""}}, {"name": "b"}]});
         let contexts: Kubeconfig = serde_json::from_value(contexts).expect("a kubeconfig");
-        let unknown = SelectionError::NoContext("c".to_owned());
+        let unknown = ContextError::NoContext("c".to_owned());
         let hinted =
             "error: cannot use the kubeconfig: no context c\nhint: the contexts for --context are: a, b";
-        assert_eq!(selection(&unknown, &contexts).to_string(), hinted);
+        assert_eq!(context(&unknown, &contexts).to_string(), hinted);
         let hinted = "error: cannot use the kubeconfig: no current context\nhint: the kubeconfig has no context: check that it is the right file";
         let none = Kubeconfig::default();
-        assert_eq!(selection(&SelectionError::NoCurrentContext, &none).to_string(), hinted);
-        let other = selection(&SelectionError::NoServer("c".to_owned()), &contexts).to_string();
+        assert_eq!(context(&ContextError::NoCurrentContext, &none).to_string(), hinted);
+        let other = context(&ContextError::NoServer("c".to_owned()), &contexts).to_string();
         assert_eq!(other, "error: cannot use the kubeconfig: cluster c: no server");
     }
 

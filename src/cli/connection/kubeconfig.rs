@@ -14,7 +14,7 @@ use serde_saphyr::DuplicateKeyPolicy;
 
 /// The reason why a file gives no kubeconfig. What the file holds is not quoted: it may be a token.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ReadError {
+pub(super) enum KubeconfigReadError {
     /// The file does not exist.
     #[error("cannot read kubeconfig {}: no such file", .0.display())]
     NotFound(PathBuf),
@@ -29,7 +29,7 @@ pub(super) enum ReadError {
     Merge(KubeconfigError),
 }
 
-impl ReadError {
+impl KubeconfigReadError {
     /// Returns the fix.
     pub(super) fn hint(&self) -> &'static str {
         match self {
@@ -43,15 +43,15 @@ impl ReadError {
 
 /// Reads the files of `KUBECONFIG` and merges them: of each name, the first definition counts. Files that do not
 /// exist are ignored; `None` if none exists.
-pub(super) fn read_list(list: &OsStr) -> Result<Option<Kubeconfig>, ReadError> {
+pub(super) fn read_list(list: &OsStr) -> Result<Option<Kubeconfig>, KubeconfigReadError> {
     let mut merged: Option<Kubeconfig> = None;
     for file in std::env::split_paths(list).filter(|file| !file.as_os_str().is_empty()) {
         let next = match read(&file) {
-            Err(ReadError::NotFound(_)) => continue,
+            Err(KubeconfigReadError::NotFound(_)) => continue,
             next => next?,
         };
         merged = Some(match merged {
-            Some(merged) => merged.merge(next).map_err(ReadError::Merge)?,
+            Some(merged) => merged.merge(next).map_err(KubeconfigReadError::Merge)?,
             None => next,
         });
     }
@@ -59,30 +59,32 @@ pub(super) fn read_list(list: &OsStr) -> Result<Option<Kubeconfig>, ReadError> {
 }
 
 /// Reads one file.
-pub(super) fn read(file: &Path) -> Result<Kubeconfig, ReadError> {
+pub(super) fn read(file: &Path) -> Result<Kubeconfig, KubeconfigReadError> {
     let bytes = std::fs::read(file).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => ReadError::NotFound(file.to_owned()),
-        _ => ReadError::Io(file.to_owned(), error),
+        ErrorKind::NotFound => KubeconfigReadError::NotFound(file.to_owned()),
+        _ => KubeconfigReadError::Io(file.to_owned(), error),
     })?;
-    let text = decode(bytes).ok_or_else(|| ReadError::Malformed(file.to_owned(), None))?;
+    let text = decode(bytes).ok_or_else(|| KubeconfigReadError::Malformed(file.to_owned(), None))?;
     let directory = file.parent().unwrap_or(Path::new(""));
-    parse(&text, directory).ok_or_else(|| ReadError::Malformed(file.to_owned(), line_of_mistake(&text)))
+    parse(&text, directory)
+        .ok_or_else(|| KubeconfigReadError::Malformed(file.to_owned(), line_of_mistake(&text)))
 }
 
 /// Decodes UTF-8, or UTF-16 with a byte order mark.
 fn decode(bytes: Vec<u8>) -> Option<String> {
-    let utf16 = |to_unit: fn([u8; 2]) -> u16| {
-        let units = bytes[2..].chunks_exact(2).map(|pair| to_unit([pair[0], pair[1]]));
-        char::decode_utf16(units).collect::<Result<String, _>>().ok()
-    };
     match bytes[..] {
-        [0xff, 0xfe, ..] => utf16(u16::from_le_bytes),
-        [0xfe, 0xff, ..] => utf16(u16::from_be_bytes),
+        [0xff, 0xfe, ref rest @ ..] => decode_utf16(rest, u16::from_le_bytes),
+        [0xfe, 0xff, ref rest @ ..] => decode_utf16(rest, u16::from_be_bytes),
         _ => String::from_utf8(bytes).ok().map(|text| match text.strip_prefix('\u{feff}') {
             Some(rest) => rest.to_owned(),
             None => text,
         }),
     }
+}
+
+fn decode_utf16(bytes: &[u8], to_unit: fn([u8; 2]) -> u16) -> Option<String> {
+    let units = bytes.chunks_exact(2).map(|pair| to_unit([pair[0], pair[1]]));
+    char::decode_utf16(units).collect::<Result<String, _>>().ok()
 }
 
 /// Parses the documents of a file; an empty file is an empty kubeconfig.
@@ -129,7 +131,7 @@ fn normalize(document: &mut Value, directory: &Path) {
     }
 }
 
-/// Removes the entries that are null or empty: in Go they cannot be told from those that are absent.
+/// Removes the entries that are null or empty: Go has no difference between them and absent ones.
 fn remove_empty(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -241,10 +243,9 @@ mod tests {
         assert_eq!(user.client_key.as_deref(), Some("/dir/../key"));
         // As in kubectl, `~` is a name like any other.
         assert_eq!(user.token_file.as_deref(), Some("/dir/~/token"));
-        let command = |index: usize| {
-            kubeconfig.auth_infos[index].auth_info.clone().and_then(|it| it.exec).and_then(|it| it.command)
-        };
-        assert_eq!((command(0).as_deref(), command(1).as_deref()), (Some("/dir/bin/x"), Some("x")));
+        let users = kubeconfig.auth_infos.iter().filter_map(|it| it.auth_info.as_ref()?.exec.as_ref());
+        let commands: Vec<_> = users.filter_map(|it| it.command.as_deref()).collect();
+        assert_eq!(commands, ["/dir/bin/x", "x"]);
     }
 
     #[test]
@@ -275,22 +276,23 @@ mod tests {
 
     #[test]
     fn list_merges_files_and_skips_missing_ones() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = |name: &str| directory.path().join(name);
+        let temporary = tempfile::tempdir().expect("a directory");
+        let directory = temporary.path();
         let first = "{current-context: '', users: [{name: u, user: {username: a}}]}";
         let second = "{current-context: x, users: [{name: u, user: {username: b}}, {name: v}]}";
-        std::fs::write(path("first"), first).expect("a file");
-        std::fs::write(path("second"), second).expect("a file");
-        let list = [PathBuf::new(), path("none"), path("first"), path("second")];
+        std::fs::write(directory.join("first"), first).expect("a file");
+        std::fs::write(directory.join("second"), second).expect("a file");
+        let list =
+            [PathBuf::new(), directory.join("none"), directory.join("first"), directory.join("second")];
         let list = std::env::join_paths(list).expect("paths");
         let merged = read_list(&list).expect("readable").expect("a kubeconfig");
         assert_eq!(merged.current_context.as_deref(), Some("x"), "an empty context is none");
         let user = merged.auth_infos[0].auth_info.as_ref().expect("a user");
         assert_eq!((merged.auth_infos.len(), user.username.as_deref()), (2, Some("a")));
-        assert!(read_list(path("none").as_os_str()).expect("nothing to read").is_none());
-        std::fs::create_dir(path("folder")).expect("a directory");
+        assert!(read_list(directory.join("none").as_os_str()).expect("nothing to read").is_none());
+        std::fs::create_dir(directory.join("folder")).expect("a directory");
         for (file, message) in [("folder", "Is a directory"), ("first/below", "Not a directory")] {
-            let error = read_list(path(file).as_os_str()).expect_err(file);
+            let error = read_list(directory.join(file).as_os_str()).expect_err(file);
             assert!(error.to_string().contains(message), "{error}");
         }
     }

@@ -81,16 +81,15 @@ impl Plugin {
 
     /// Runs the plugin.
     pub(super) async fn run(&self) -> Result<PluginCredential, PluginError> {
-        let command = || self.command.clone();
-        let output = self.command().output().await.map_err(|error| match error.kind() {
-            ErrorKind::NotFound => PluginError::NotInstalled(command()),
-            _ => PluginError::Start(command(), error),
-        })?;
-        if !output.status.success() {
-            return Err(PluginError::Failed(command(), output.status));
-        }
+        let name = self.command.clone();
+        let output = match self.command().output().await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(PluginError::NotInstalled(name)),
+            Err(error) => return Err(PluginError::Start(name, error)),
+            Ok(output) if !output.status.success() => return Err(PluginError::Failed(name, output.status)),
+            Ok(output) => output,
+        };
         let stdout = Zeroizing::new(output.stdout);
-        parse(&stdout, self.settings.api_version.as_deref()).map_err(|error| error(command()))
+        parse(&stdout, self.settings.api_version.as_deref()).map_err(|error| error(name))
     }
 
     fn command(&self) -> Command {
@@ -200,16 +199,17 @@ mod tests {
         }
     }
 
+    fn hint_for(text: &str) -> Option<String> {
+        plugin(json!({"command": "p", "installHint": text}), false).expect("a plugin").install_hint()
+    }
+
     #[test]
     fn install_hint_has_no_control_characters() {
-        let hint = |text: &str| {
-            plugin(json!({"command": "p", "installHint": text}), false).expect("a plugin").install_hint()
-        };
         assert_eq!(
-            hint("Install p:\n\n  brew\u{1b}[1m install p\n").as_deref(),
+            hint_for("Install p:\n\n  brew\u{1b}[1m install p\n").as_deref(),
             Some("Install p: brew [1m install p")
         );
-        assert_eq!(hint("\n"), None);
+        assert_eq!(hint_for("\n"), None);
     }
 
     #[test]

@@ -51,15 +51,21 @@ impl ProxyEnvironment {
     /// Picks the variables. As in Go, an empty variable is none. Where both spellings are set, the upper case counts:
     /// so it is in every kubectl up to Go 1.26; later versions of Go's library prefer the lower case.
     pub(super) fn new(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let first = |names: [&'static str; 2]| {
-            let values = names.map(|name| Some((name, variable(name).filter(|value| !value.is_empty())?)));
-            values.into_iter().flatten().next()
-        };
-        Self {
-            https: first(["HTTPS_PROXY", "https_proxy"]),
-            http: first(["HTTP_PROXY", "http_proxy"]),
-            no_proxy: first(["NO_PROXY", "no_proxy"]).map(|(_, list)| list).unwrap_or_default(),
-        }
+        let [https, http, no_proxy] =
+            [["HTTPS_PROXY", "https_proxy"], ["HTTP_PROXY", "http_proxy"], ["NO_PROXY", "no_proxy"]].map(
+                |names| {
+                    let values =
+                        names.map(|name| Some((name, variable(name).filter(|value| !value.is_empty())?)));
+                    values.into_iter().flatten().next()
+                },
+            );
+        Self { https, http, no_proxy: no_proxy.map(|(_, list)| list).unwrap_or_default() }
+    }
+
+    /// An environment of these variables.
+    #[cfg(test)]
+    pub(super) fn example(variables: &[(&str, &str)]) -> Self {
+        Self::new(|name| Some(variables.iter().find(|it| it.0 == name)?.1.to_owned()))
     }
 
     /// Returns the proxy for requests to a server.
@@ -138,8 +144,8 @@ mod tests {
 
     /// The address of the proxy for a server, with these variables.
     fn address(variables: &[(&str, &str)], server: &str) -> Result<Option<String>, String> {
-        let lookup = |name: &str| Some(variables.iter().find(|it| it.0 == name)?.1.to_owned());
-        let proxy = ProxyEnvironment::new(lookup).proxy_for(&server.parse().expect("an address"));
+        let environment = ProxyEnvironment::example(variables);
+        let proxy = environment.proxy_for(&server.parse().expect("an address"));
         proxy.map(|it| it.map(|it| it.address)).map_err(|error| error.to_string())
     }
 

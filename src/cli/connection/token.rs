@@ -1,4 +1,4 @@
-//! The bearer token of a user whose token changes while the process runs.
+//! Bearer tokens that change while the process runs.
 //!
 //! In go a file or a credential plugin, out comes the header of each request. A file is read again after a minute,
 //! a plugin runs again when its token expires; both also after the API server rejected the token. kube sends the line

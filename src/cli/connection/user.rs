@@ -15,12 +15,12 @@ pub(super) struct User {
     /// The part that kube sends: certificate, password, fixed token, `auth-provider`, impersonation.
     pub(super) auth_info: AuthInfo,
     /// The part that changes while the process runs.
-    pub(super) source: Option<CredentialSource>,
+    pub(super) source: Option<RenewableCredential>,
 }
 
 /// A credential that is read again while the process runs.
 #[derive(Debug)]
-pub(super) enum CredentialSource {
+pub(super) enum RenewableCredential {
     /// A file with a token, and the token to use while the file cannot be read.
     TokenFile(PathBuf, Option<SecretString>),
     /// A credential plugin.
@@ -69,9 +69,9 @@ impl User {
         let is_identified = has_password || has_token || has_certificate(&auth_info);
         let source = match (token_file, exec) {
             (Some(file), _) if !has_password => {
-                Some(CredentialSource::TokenFile(file.into(), auth_info.token.take()))
+                Some(RenewableCredential::TokenFile(file.into(), auth_info.token.take()))
             }
-            (_, Some(exec)) if !is_identified => Some(CredentialSource::Plugin(Box::new(exec))),
+            (_, Some(exec)) if !is_identified => Some(RenewableCredential::Plugin(Box::new(exec))),
             _ => None,
         };
         Ok(Self { auth_info, source })
@@ -136,10 +136,17 @@ mod tests {
         json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "plugin"})
     }
 
+    /// A user with a plugin, with these settings changed.
+    fn plugin(change: Value) -> Value {
+        let mut exec = exec();
+        exec.as_object_mut().expect("a map").extend(change.as_object().expect("a map").clone());
+        json!({ "exec": exec })
+    }
+
     #[test]
     fn token_file_precedes_token_and_plugin() {
         let it = user(json!({"token": "t", "tokenFile": "/f", "exec": exec()})).expect("valid");
-        let Some(CredentialSource::TokenFile(file, fallback)) = it.source else { panic!("{it:?}") };
+        let Some(RenewableCredential::TokenFile(file, fallback)) = it.source else { panic!("{it:?}") };
         assert_eq!(file, PathBuf::from("/f"));
         assert_eq!(fallback.as_ref().map(ExposeSecret::expose_secret), Some("t"));
         assert!(it.auth_info.token.is_none() && it.auth_info.token_file.is_none());
@@ -160,7 +167,7 @@ mod tests {
             assert!(it.source.is_none() && it.auth_info.exec.is_none(), "{other}");
         }
         let it = user(json!({"exec": exec(), "as": "somebody"})).expect("valid");
-        assert!(matches!(it.source, Some(CredentialSource::Plugin(_))), "{it:?}");
+        assert!(matches!(it.source, Some(RenewableCredential::Plugin(_))), "{it:?}");
         assert!(it.auth_info.exec.is_none(), "kube would run the plugin for itself");
     }
 
@@ -187,11 +194,6 @@ mod tests {
 
     #[test]
     fn user_that_kubectl_refuses_is_refused() {
-        let plugin = |change: Value| {
-            let mut exec = exec();
-            exec.as_object_mut().expect("a map").extend(change.as_object().expect("a map").clone());
-            json!({ "exec": exec })
-        };
         for (value, error) in [
             (json!({"token": "t", "username": "u"}), UserError::TwoMethods),
             (json!({"exec": exec(), "auth-provider": {"name": "oidc"}}), UserError::TwoProviders),

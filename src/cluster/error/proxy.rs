@@ -19,14 +19,14 @@ pub fn proxy_failure(error: &(dyn StdError + 'static), proxy: &str) -> Option<Er
     if !is_connect {
         return None;
     }
-    let texts = chain(error).map(ToString::to_string);
-    let failure = texts.into_iter().find_map(|text| {
+    let failure = chain(error).map(ToString::to_string).find_map(|text| {
         text.strip_prefix("tunnel error: ")
             .map(|what| tunnel_failure(what, proxy, error))
             .or_else(|| text.strip_prefix("SOCKS error: ").map(|what| socks_failure(what, proxy)))
     });
-    let behind = || Detail::from_own_words(format!("{} (through the proxy {proxy})", describe(error)));
-    Some(Error::Unavailable(failure.unwrap_or_else(behind)))
+    Some(Error::Unavailable(failure.unwrap_or_else(|| {
+        Detail::from_own_words(format!("{} (through the proxy {proxy})", describe(error)))
+    })))
 }
 
 /// Describes an HTTP proxy that opened no tunnel.
