@@ -190,6 +190,48 @@ fn begin_in_lower_case(sentence: &str) -> String {
 mod tests {
     use super::*;
 
+    /// The configuration of clients from a kubeconfig with this user.
+    async fn configured(user: serde_json::Value) -> Result<ClientConfig, Failure> {
+        let kubeconfig = serde_json::json!({
+            "clusters": [{"name": "c", "cluster": {"server": "https://h"}}],
+            "users": [{"name": "u", "user": user}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        });
+        let kubeconfig = serde_json::from_value(kubeconfig).expect("a kubeconfig");
+        let connection = Connection { kubeconfig: None, context: None };
+        connection.use_kubeconfig(&kubeconfig, &ProxyEnvironment::default()).await
+    }
+
+    #[tokio::test]
+    async fn certificate_of_a_plugin_becomes_that_of_the_client() {
+        let version = "client.authentication.k8s.io/v1";
+        let certificate = rcgen::generate_simple_self_signed(["u".to_owned()]).expect("a certificate");
+        let printed = serde_json::json!({"apiVersion": version, "kind": "ExecCredential", "status": {
+            "clientCertificateData": certificate.cert.pem(),
+            "clientKeyData": certificate.signing_key.serialize_pem()}});
+        let exec = serde_json::json!({"apiVersion": version, "command": "printf",
+            "args": ["%s", printed.to_string()]});
+        let config = configured(serde_json::json!({ "exec": exec })).await.expect("valid");
+        let data = config.client_certificate().expect("a certificate");
+        assert_eq!(STANDARD.decode(data).expect("base64"), certificate.cert.pem().as_bytes());
+        config.client().expect("kube accepts certificate and key");
+    }
+
+    #[tokio::test]
+    async fn refused_user_is_named() {
+        let error = configured(serde_json::json!({"token": "hunter2", "username": "me"})).await;
+        assert_eq!(
+            error.expect_err("refused").to_string(),
+            "error: cannot use the kubeconfig: user u: more than one of token and username"
+        );
+        let error = configured(serde_json::json!({"tokenFile": "/nonexist"})).await.expect_err("no file");
+        assert!(
+            error.to_string().starts_with("error: cannot read the token file /nonexist: No such file"),
+            "{error}"
+        );
+    }
+
     #[test]
     fn missing_files_of_kubeconfig_are_named() {
         for (list, expect) in [

@@ -40,6 +40,12 @@ impl ClientConfig {
         Ok(Self::new(config, None, proxy))
     }
 
+    /// Returns the certificate that the client shows, in base64.
+    #[cfg(test)]
+    pub(super) fn client_certificate(&self) -> Option<&str> {
+        self.config.auth_info.client_certificate_data.as_deref()
+    }
+
     /// Returns the address of the proxy, without user and password.
     #[must_use]
     pub fn proxy(&self) -> Option<&str> {
