@@ -121,7 +121,7 @@ pub enum AppliedReason {
     OlderLastGood,
     /// No registry could be read, and the cluster holds no earlier credential.
     NoCredential,
-    /// The credentials exceed the capacity of a Secret, so nothing is written.
+    /// The credentials exceed the capacity of a Secret, so nothing new is written.
     TooLarge,
     /// A store does not admit the namespace, so no credential of the store is in it.
     NotAdmitted,
