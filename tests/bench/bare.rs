@@ -2,7 +2,8 @@
 //! Secrets, which differ from regcred's in their name alone: regcred would revert writes to its own Secrets at once, and
 //! both sides would run at the same time.
 
-use harness::{NAMESPACE, TestCluster};
+use anyhow::{Context as _, ensure};
+use harness::{NAMESPACE, SECRET, SERVICE_ACCOUNT, TestCluster};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{Api, PostParams};
@@ -11,6 +12,7 @@ use world::service_account_user;
 
 use crate::arrival::{Writes, now};
 use crate::cluster::{Bench as _, client};
+use crate::controller::policies_file;
 use crate::floor;
 use crate::measure::Spread;
 
@@ -51,6 +53,7 @@ impl Bare {
             ],
         });
         cluster.kube.kubectl_stdin(&["apply", "-f", "-"], &rights.to_string()).await?;
+        cluster.kube.kubectl_stdin(&["apply", "-f", "-"], &policies()?).await?;
         let client = client(&cluster.kube.kubeconfig_as(NAMESPACE, NAME).await?).await?;
         let secret = floor::secret(NAME)?;
         cluster
@@ -70,4 +73,19 @@ impl Bare {
         floor::patch(cluster, &self.client, NAME).await?;
         writes.arrivals(cluster, departure).await
     }
+}
+
+/// regcred's admission policies for this account: the API server evaluates as much for its writes.
+fn policies() -> anyhow::Result<String> {
+    let mut text = std::fs::read_to_string(policies_file()).context("cannot read the admission policies")?;
+    for (from, to) in [
+        (service_account_user(NAMESPACE, SERVICE_ACCOUNT), service_account_user(NAMESPACE, NAME)),
+        (format!("'[\"{SECRET}\"]'"), format!("'[\"{NAME}\"]'")),
+        ("\n  name: regcred".to_owned(), format!("\n  name: {NAME}")),
+        ("\n  policyName: regcred".to_owned(), format!("\n  policyName: {NAME}")),
+    ] {
+        ensure!(text.contains(&from), "the admission policies have no {from}");
+        text = text.replace(&from, &to);
+    }
+    Ok(text)
 }

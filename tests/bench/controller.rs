@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use harness::{NAMESPACE, apply_path, install_crd};
+use harness::{NAMESPACE, apply_path, deploy_folder, install_crd};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
 use world::free_port;
@@ -38,24 +38,24 @@ struct Admin {
 }
 
 /// Installs the requirements of the controller: the CRD, its rights, and a ClusterPullSecret.
+///
+/// Both versions write under the admission policies of this one: their evaluation is time of the API server, which
+/// would count as that of regcred.
 pub(crate) async fn install(side: &Side) -> anyhow::Result<()> {
     let deploy = side.version.build().await?.deploy;
-    for manifest in manifests(side.version) {
+    for manifest in ["crd.yaml", "base/rbac.yaml"] {
         apply_path(&side.kube, &deploy.join(manifest)).await?;
     }
+    apply_path(&side.kube, &policies_file()).await?;
     install_crd(&side.kube).await?;
     let object_file = side.object_file().display().to_string();
     side.kube.kubectl(&["apply", "-f", &object_file]).await?;
     Ok(())
 }
 
-/// The manifests that the controller of a version needs.
-fn manifests(version: Version) -> &'static [&'static str] {
-    match version {
-        Version::Current => &["crd.yaml", "base/rbac.yaml", "base/admission-policies.yaml"],
-        // Its policy is in the file of its rights.
-        Version::Baseline => &["crd.yaml", "base/rbac.yaml"],
-    }
+/// The admission policies of this version.
+pub(crate) fn policies_file() -> PathBuf {
+    deploy_folder().join("base/admission-policies.yaml")
 }
 
 /// The metric that counts the reconciliations of a version.
