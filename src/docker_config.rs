@@ -9,9 +9,7 @@
 use std::collections::BTreeMap;
 
 use base64::Engine;
-use base64::alphabet;
-use base64::engine::DecodePaddingMode;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +18,7 @@ use host_key::HostKey;
 
 pub mod capacity;
 pub mod earlier_form;
+mod entry;
 pub mod foreign;
 pub mod host_key;
 pub mod registry_source;
@@ -65,7 +64,7 @@ impl DockerConfig {
         let auths = host_key::split_last_resort(config.auths)
             .into_iter()
             .flatten()
-            .filter_map(|(host, entry)| Some((HostKey::parse(&host).ok()?, entry_credential(entry).ok()?)))
+            .filter_map(|(host, entry)| Some((HostKey::parse(&host).ok()?, entry::credential(entry).ok()?)))
             .collect();
         Self { auths }
     }
@@ -89,58 +88,11 @@ fn encode_auth(credential: &Credential) -> String {
     STANDARD.encode(text.expose_secret())
 }
 
-/// The error for a username that would end at its colon in `auth` and at the registry.
-const COLON: &str = "the username has a colon, which separates it from the password";
-
 /// A docker config from any author.
 #[derive(Deserialize)]
 struct RawConfig {
     #[serde(default)]
     auths: BTreeMap<String, serde_json::Value>,
-}
-
-/// Parses one entry under `auths`; the `auth` field takes precedence over the other two, as in the
-/// kubelet. The error names the wrong field.
-fn entry_credential(entry: serde_json::Value) -> Result<Credential, &'static str> {
-    #[derive(Deserialize)]
-    struct RawEntry {
-        username: Option<String>,
-        password: Option<SecretString>,
-        auth: Option<SecretString>,
-        identitytoken: Option<SecretString>,
-        registrytoken: Option<SecretString>,
-    }
-    let entry: RawEntry =
-        serde_json::from_value(entry).map_err(|_| "a field of the entry is not a string")?;
-    if let Some(auth) = entry.auth.filter(|auth| !auth.expose_secret().is_empty()) {
-        return decode_auth(auth.expose_secret());
-    }
-    match (entry.username, entry.password) {
-        (Some(username), Some(_)) if username.contains(':') => Err(COLON),
-        (Some(username), Some(password)) => Ok(Credential { username, password }),
-        _ if entry.identitytoken.is_some() || entry.registrytoken.is_some() => {
-            Err("the entry holds only a token, which the kubelet does not use for pulls")
-        }
-        _ => Err("the entry holds neither `auth` nor `username` and `password`"),
-    }
-}
-
-/// Decodes the base64 that the kubelet accepts: with padding or without, and with line ends inside.
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
-
-/// Decodes `auth`: base64 of `username:password`.
-fn decode_auth(auth: &str) -> Result<Credential, &'static str> {
-    const SHAPE: &str = "`auth` is not base64 of username:password";
-    let compact: SecretString = auth.split(['\r', '\n']).collect::<String>().into();
-    let bytes: SecretSlice<u8> = LENIENT.decode(compact.expose_secret()).map_err(|_| SHAPE)?.into();
-    let text = str::from_utf8(bytes.expose_secret()).map_err(|_| SHAPE)?;
-    let (username, password) = text.split_once(':').ok_or(SHAPE)?;
-    Ok(Credential { username: username.to_owned(), password: password.into() })
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub struct RegistrySource {
     pub username_key: Option<String>,
     /// Field that holds the password, if the spec names one.
     pub password_key: Option<String>,
+    /// Field that holds a docker config, if the spec names one.
+    pub config_key: Option<String>,
 }
 
 impl RegistrySource {

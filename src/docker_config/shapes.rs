@@ -1,25 +1,28 @@
-//! The shapes a stored value may have.
+//! The shapes of a stored value: `{"username", "password"}`; `{"auth"}`; a whole docker config, also in the shape of
+//! `.dockercfg`, as the text of a field or as base64; `{"username", "accessToken"}`, the shape of
+//! [ECR pull-through cache]; a GCP JSON key under `username: _json_key`; a bare password with the username in the
+//! spec.
 //!
-//! In: a stored value. Out: credentials by host key, or the name of the malformed field, never its
-//! content. Recognised are, in this order: the fields that the spec names;
-//! a whole docker config; `{"auth"}`; `{"username", "password"}`; `{"username", "accessToken"}`, the
-//! shape of [ECR pull-through cache]; a GCP JSON key under `username: _json_key`; a bare password
-//! with the username in the spec.
+//! Pure. A value that is unmistakable is understood. One that cannot be a password is malformed, so that it never
+//! replaces a good one: [`unusable`] has the forms in which tools print, wrap and encode secrets.
 //!
 //! [ECR pull-through cache]: https://docs.aws.amazon.com/AmazonECR/latest/userguide/pull-through-cache-creating-secret.html
-
-use std::collections::BTreeMap;
 
 use secrecy::{ExposeSecret, SecretSlice};
 use serde_json::{Map, Value};
 
-use super::host_key::{self, HostKey};
+use self::text::Json;
+use self::unusable::Unusable;
+use super::DockerConfig;
+use super::entry::{EntryError, decode_auth};
+use super::host_key::HostKey;
 use super::registry_source::RegistrySource;
-use super::{COLON, DockerConfig, decode_auth, entry_credential};
 use crate::credential::Credential;
 
-/// The username under which Google's registries accept a service account key as the password.
-const GCP_JSON_KEY: &str = "_json_key";
+mod google_key;
+mod text;
+mod unusable;
+mod whole_config;
 
 const BROKEN_JSON: &str = "the value begins like JSON but is not valid JSON: correct it, or put a password that begins like this into a field `password`";
 
@@ -36,100 +39,76 @@ impl From<&str> for Malformed {
     }
 }
 
+/// The credentials in a stored value.
+#[derive(Debug, Default)]
+pub struct ParsedValue {
+    /// The entries that can be used.
+    pub config: DockerConfig,
+    /// The entries of a whole docker config that cannot be used; none for a registry with a `host`.
+    pub rejected: Vec<RejectedEntry>,
+}
+
+/// An entry of a whole docker config that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedEntry {
+    /// The registry; `None` where the key is no registry host.
+    pub host: Option<HostKey>,
+    /// The entry, and what is wrong with it.
+    pub why: Malformed,
+}
+
 /// Parses the credentials that `value` holds for `registry`.
-pub fn parse(value: &SecretSlice<u8>, registry: &RegistrySource) -> Result<DockerConfig, Malformed> {
-    let text =
-        str::from_utf8(value.expose_secret()).map_err(|_| Malformed::from("the value is not UTF-8"))?;
-    let text = without_line_end(text);
-    if text.is_empty() {
-        return Err("the value is empty".into());
+pub fn parse(value: &SecretSlice<u8>, registry: &RegistrySource) -> Result<ParsedValue, Malformed> {
+    let text = text::read(value.expose_secret())?;
+    let json = text::json(text);
+    if let Some(config) = whole_config::find(text, &json, registry)? {
+        return config.parse(registry.host.as_ref());
     }
-    let object = match serde_json::from_str(text) {
-        Ok(Value::Object(object)) => Some(object),
-        // A broken object must not become the password of a thousand namespaces.
-        Err(_) if text.trim_start().starts_with(['{', '[']) => return Err(BROKEN_JSON.into()),
-        Ok(Value::Array(_)) => return Err(NO_OBJECT.into()),
-        _ => None,
+    let form = match &json {
+        Json::Object(object) => unusable::find_object(object),
+        Json::List | Json::Broken | Json::Other => Unusable::find(text),
     };
-    let mut auths = match (object, &registry.host) {
-        (Some(mut object), host) if names_no_field(registry) && object.contains_key("auths") => {
-            docker_config(object.remove("auths").unwrap_or_default(), host.as_ref())?
-        }
-        (_, None) => {
-            return Err("without `host` the value must be a docker config with `auths`".into());
-        }
-        (Some(object), Some(host)) => BTreeMap::from([(host.clone(), fields(object, registry)?)]),
-        (None, Some(host)) => BTreeMap::from([(host.clone(), bare(text, registry)?)]),
+    let Some(host) = &registry.host else {
+        let what = form.map_or_else(
+            || "without `host` the value must be a docker config with `auths`".to_owned(),
+            |form| format!("the value {form}"),
+        );
+        return Err(Malformed(what));
     };
-    for (host, credential) in &mut auths {
-        compact_gcp_key(credential);
-        validate(credential).map_err(|Malformed(what)| match registry.host {
-            Some(_) => Malformed(what),
-            None => Malformed(format!("{what}, in the entry for {host}")),
-        })?;
-    }
-    Ok(DockerConfig { auths })
+    let credential = match (json, form) {
+        // Fields of the right names count more than the others.
+        (Json::Object(object), form) => fields(object, registry)
+            .map_err(|missing| form.map_or(missing, |form| Malformed(format!("the value {form}"))))?,
+        (Json::List, _) => return Err(NO_OBJECT.into()),
+        (_, Some(form)) => return Err(Malformed(format!("the value {form}"))),
+        (Json::Broken, None) => return Err(BROKEN_JSON.into()),
+        (Json::Other, None) => bare(text, registry)?,
+    };
+    let config = DockerConfig { auths: [(host.clone(), finish(credential)?)].into() };
+    Ok(ParsedValue { config, rejected: Vec::new() })
 }
 
 fn names_no_field(registry: &RegistrySource) -> bool {
     registry.username_key.is_none() && registry.password_key.is_none()
 }
 
-/// Parses a whole docker config: the entry for `host`, or every entry without a `host`.
-fn docker_config(auths: Value, host: Option<&HostKey>) -> Result<BTreeMap<HostKey, Credential>, Malformed> {
-    let Value::Object(auths) = auths else {
-        return Err("`auths` is not an object".into());
-    };
-    let [last_resort, others] = host_key::split_last_resort(auths);
-    let mut found = entries(last_resort, host)?;
-    // Where both keys of Docker Hub are there, the kubelet takes `docker.io`.
-    found.extend(entries(others, host)?);
-    match host {
-        Some(host) if found.is_empty() => Err(Malformed(format!("`auths` has no entry for {host}"))),
-        None if found.is_empty() => Err("`auths` has no entry".into()),
-        _ => Ok(found),
-    }
-}
-
-fn entries(
-    auths: Vec<(String, Value)>,
-    host: Option<&HostKey>,
-) -> Result<BTreeMap<HostKey, Credential>, Malformed> {
-    let mut found = BTreeMap::new();
-    for (name, entry) in auths {
-        let key = match (HostKey::parse(&name), host) {
-            (Ok(key), _) => key,
-            (Err(_), Some(_)) => continue,
-            (Err(error), None) => {
-                return Err(Malformed(format!(
-                    "`auths` holds a key that is not a registry host: it {error}"
-                )));
-            }
-        };
-        if host.is_some_and(|host| *host != key) {
-            continue;
-        }
-        let credential =
-            entry_credential(entry).map_err(|what| Malformed(format!("`auths`, entry for {key}: {what}")))?;
-        if found.insert(key.clone(), credential).is_some() {
-            return Err(Malformed(format!("`auths` holds {key} twice, spelled differently")));
-        }
-    }
-    Ok(found)
+/// Returns true if an object has a field in which a password is looked for.
+fn has_credential(object: &Map<String, Value>) -> bool {
+    ["auth", "password", "accessToken"].iter().any(|field| object.contains_key(*field))
 }
 
 /// Parses a JSON object with the username and the password in separate fields.
 fn fields(mut object: Map<String, Value>, registry: &RegistrySource) -> Result<Credential, Malformed> {
-    if registry.username.as_deref() == Some(GCP_JSON_KEY)
+    if registry.username.as_deref() == Some(google_key::USERNAME)
         && registry.password_key.is_none()
-        && object.contains_key("private_key")
+        && google_key::is_key(&object)
     {
         let password = Value::Object(object).to_string().into();
-        return Ok(Credential { username: GCP_JSON_KEY.to_owned(), password });
+        return Ok(Credential { username: google_key::USERNAME.to_owned(), password });
     }
     if names_no_field(registry) && object.contains_key("auth") {
         let auth = string(&mut object, "auth")?;
-        let decoded = decode_auth(&auth).map_err(Malformed::from)?;
+        let decoded = decode_auth(&auth).map_err(|error| Malformed(error.to_string()))?;
         let username = registry.username.clone().unwrap_or(decoded.username);
         return Ok(Credential { username, password: decoded.password });
     }
@@ -145,20 +124,13 @@ fn fields(mut object: Map<String, Value>, registry: &RegistrySource) -> Result<C
     Ok(Credential { username, password: string(&mut object, password_key)?.into() })
 }
 
-/// Removes the line ends between the fields of a GCP key as Google issues it; the key stays the same.
-fn compact_gcp_key(credential: &mut Credential) {
-    if credential.username != GCP_JSON_KEY {
-        return;
-    }
-    if let Ok(Value::Object(key)) = serde_json::from_str(credential.password.expose_secret()) {
-        credential.password = Value::Object(key).to_string().into();
-    }
-}
-
 /// Parses a value that is the password as a whole.
 fn bare(text: &str, registry: &RegistrySource) -> Result<Credential, Malformed> {
     if let Some(key) = registry.username_key.as_ref().or(registry.password_key.as_ref()) {
         return Err(Malformed(format!("the value is not a JSON object, so it has no field `{key}`")));
+    }
+    if let Some(form) = Unusable::find_wrapped(text, registry.username.as_deref()) {
+        return Err(Malformed(format!("the value {form}")));
     }
     let Some(username) = registry.username.clone() else {
         return Err("the value is a bare password: put the `username` into the spec".into());
@@ -168,39 +140,36 @@ fn bare(text: &str, registry: &RegistrySource) -> Result<Credential, Malformed> 
 
 fn string(object: &mut Map<String, Value>, key: &str) -> Result<String, Malformed> {
     match object.remove(key) {
-        Some(Value::String(text)) => Ok(without_line_end(&text).to_owned()),
+        Some(Value::String(text)) => Ok(text::without_marks(&text).to_owned()),
+        Some(Value::Null) => Err(Malformed(format!("field `{key}` is null"))),
         Some(_) => Err(Malformed(format!("field `{key}` is not a string"))),
         None => Err(Malformed(format!("field `{key}` is missing"))),
     }
 }
 
-/// Drops one trailing line end, as `docker login --password-stdin` does.
-fn without_line_end(text: &str) -> &str {
-    let text = text.strip_suffix('\n').unwrap_or(text);
-    text.strip_suffix('\r').unwrap_or(text)
-}
-
-/// Rejects credentials that no registry accepts, and the placeholder of a template without a value.
-fn validate(credential: &Credential) -> Result<(), Malformed> {
-    if credential.username.contains(':') {
-        return Err(COLON.into());
+/// Brings a credential into its final form, and rejects one that no registry accepts.
+fn finish(credential: Credential) -> Result<Credential, Malformed> {
+    let Credential { username, password } = &credential;
+    if username.contains(':') {
+        return Err(Malformed(EntryError::Colon.to_string()));
     }
-    for (field, text) in
-        [("username", credential.username.as_str()), ("password", credential.password.expose_secret())]
-    {
-        if text.is_empty() {
-            return Err(Malformed(format!("the {field} is empty")));
-        }
-        if text.chars().any(char::is_control) {
-            return Err(Malformed(format!("the {field} has a control character")));
-        }
-        if text.contains("<no value>") {
-            return Err(Malformed(format!(
-                "the {field} is the placeholder of a template that found no value"
-            )));
-        }
+    let fields = [("username", username.as_str()), ("password", password.expose_secret())];
+    if let Some((field, _)) = fields.iter().find(|(_, text)| text.is_empty()) {
+        return Err(Malformed(format!("the {field} is empty")));
     }
-    Ok(())
+    if let Some(form) = Unusable::find_in_username(username) {
+        return Err(Malformed(format!("the username {form}")));
+    }
+    if google_key::is_username(username) {
+        return google_key::finish(credential);
+    }
+    if let Some(form) = Unusable::find_password(username, password.expose_secret()) {
+        return Err(Malformed(format!("the password {form}")));
+    }
+    match fields.iter().find(|(_, text)| text.chars().any(char::is_control)) {
+        Some((field, _)) => Err(Malformed(format!("the {field} has a control character"))),
+        None => Ok(credential),
+    }
 }
 
 #[cfg(test)]

@@ -57,6 +57,20 @@ struct NamespaceEntries {
     withheld: Vec<OlderLastGood>,
 }
 
+/// A last good entry of a registry.
+struct LastGoodEntry<'a> {
+    host: &'a HostKey,
+    entry: &'a SecretEntry,
+    /// True if the namespace does not hold it itself.
+    is_recorded: bool,
+}
+
+impl<'a> LastGoodEntry<'a> {
+    fn all(entries: Vec<(&'a HostKey, &'a SecretEntry)>, is_recorded: bool) -> Vec<Self> {
+        entries.into_iter().map(|(host, entry)| Self { host, entry, is_recorded }).collect()
+    }
+}
+
 /// The content of some entries; `None` without entries.
 type Rendered = Result<Option<Arc<Content>>, TooLarge>;
 
@@ -115,10 +129,10 @@ impl DesiredSecret {
         self.resolved.registries.iter().map(|registry| registry.report.clone()).collect()
     }
 
-    /// Returns true if every registry could be read, apart from those with a key for each namespace.
+    /// Returns true if every entry could be read, apart from those with a key for each namespace.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.resolved.registries.iter().all(|registry| registry.fetched.is_some() || registry.is_deferred)
+        self.resolved.registries.iter().all(ResolvedRegistry::is_complete)
     }
 
     /// Returns true if every registry has the same credentials as before, or none again.
@@ -126,7 +140,9 @@ impl DesiredSecret {
     pub fn has_same_credentials(&self, resolved: &Resolved) -> bool {
         self.resolved.registries.len() == resolved.registries.len()
             && self.pairs(resolved).all(|pair| match pair {
-                (Some(before), Some(after)) => before.config.is_same_as(&after.config),
+                (Some(before), Some(after)) => {
+                    before.config.is_same_as(&after.config) && before.rejected == after.rejected
+                }
                 (None, None) => true,
                 _ => false,
             })
@@ -136,7 +152,12 @@ impl DesiredSecret {
     #[must_use]
     pub fn is_rotated_by(&self, resolved: &Resolved) -> bool {
         self.pairs(resolved).any(|pair| match pair {
-            (Some(before), Some(after)) => !before.config.is_same_as(&after.config),
+            (Some(before), Some(after)) => {
+                // An entry that cannot be used any more stays as it is.
+                let mut before = before.config.clone();
+                before.auths.retain(|host, _| !after.rejected.hosts.contains(host));
+                !before.is_same_as(&after.config)
+            }
             _ => false,
         })
     }
@@ -208,11 +229,8 @@ impl DesiredSecret {
         }
         let (own, older) =
             (own.map(last_good::from_secret).unwrap_or_default(), self.recorded.older_than(own));
-        for registry in self.resolved.registries.iter().filter(|registry| registry.fetched.is_none()) {
-            let own = self.entries_of(registry, &own);
-            let is_recorded = own.is_empty();
-            let last_good = if is_recorded { self.entries_of(registry, &self.recorded.entries) } else { own };
-            for (host, entry) in last_good {
+        for registry in &self.resolved.registries {
+            for LastGoodEntry { host, entry, is_recorded } in self.last_good_entries(registry, &own) {
                 match older.get(host) {
                     _ if found.entries.contains_key(host) || !self.is_admitted(host, entry) => {}
                     Some(older) if is_recorded => found.withheld.push(older.clone()),
@@ -221,6 +239,28 @@ impl DesiredSecret {
             }
         }
         found
+    }
+
+    /// Returns the last good entries of a registry: all where it could not be read, else those that cannot be used in
+    /// the docker config that was read.
+    fn last_good_entries<'e>(
+        &'e self,
+        registry: &ResolvedRegistry,
+        own: &'e SecretEntries,
+    ) -> Vec<LastGoodEntry<'e>> {
+        let own = self.entries_of(registry, own);
+        let recorded = self.entries_of(registry, &self.recorded.entries);
+        let (own, recorded) = (LastGoodEntry::all(own, false), LastGoodEntry::all(recorded, true));
+        match registry.rejected_hosts() {
+            None if own.is_empty() => recorded,
+            None => own,
+            Some(rejected) => {
+                let held: BTreeSet<_> = own.iter().map(|it| it.host).collect();
+                let recorded = recorded.into_iter().filter(|it| !held.contains(it.host));
+                let both = own.into_iter().chain(recorded);
+                both.filter(|it| rejected.contains(it.host)).collect()
+            }
+        }
     }
 
     /// Returns the entries that belong to a registry.

@@ -30,6 +30,7 @@ pub(crate) fn registry(host: &str) -> RegistrySource {
         username: None,
         username_key: None,
         password_key: None,
+        config_key: None,
     }
 }
 

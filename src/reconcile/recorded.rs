@@ -1,4 +1,4 @@
-//! The recorded last good entries of the registries that could not be read.
+//! The recorded last good entries of the registries that could not be read, in whole or in part.
 //!
 //! Pure. In go the values from regcred's own namespace, out come the entries for a namespace that has none of its
 //! own. They were recorded at the last read, which another process may have written since: none replaces a later
@@ -23,14 +23,17 @@ pub(super) struct RecordedEntries {
 }
 
 impl RecordedEntries {
-    /// Collects the entries of the registries that could not be read.
+    /// Collects the entries of the registries that could not be read, and the entries that cannot be used in those
+    /// that could.
     pub(super) fn new(resolved: &Resolved, recorded: &LastGoodValues) -> Self {
         let name = &resolved.cluster_pull_secret.name;
         let mut collected = Self::default();
-        for registry in resolved.registries.iter().filter(|registry| registry.fetched.is_none()) {
+        for registry in resolved.registries.iter().filter(|registry| registry.needs_last_good()) {
             let Some(value) = recorded.get(name, &registry.source) else { continue };
             let store_key = &registry.source.store_key;
-            for (host, credential) in &value.config.auths {
+            let rejected = registry.rejected_hosts();
+            let auths = value.config.auths.iter();
+            for (host, credential) in auths.filter(|(host, _)| rejected.is_none_or(|it| it.contains(*host))) {
                 let origin = EntryOrigin::new(store_key, value.version.clone());
                 let version = FetchedVersion::new(store_key, value.version.clone());
                 collected

@@ -9,23 +9,28 @@ use std::sync::Arc;
 
 use super::namespace_keys::{KeySummary, NamespaceKey};
 use crate::credential::{Version, VersionOrder};
+use crate::docker_config::DockerConfig;
 use crate::docker_config::host_key::HostKey;
+use crate::docker_config::shapes::RejectedEntry;
 use crate::docker_config::versions::EntryOrigin;
-use crate::docker_config::{DockerConfig, shapes};
 use crate::installation::Installation;
+use crate::installation::last_good::LastGoodValue;
 use crate::manifest::cluster_pull_secret::{ClusterPullSecret, RegistrySource};
 use crate::manifest::status::reason::FetchedReason;
 use crate::named;
 use crate::object_map::ObjectMap;
 use crate::object_name::NamespaceName;
 use crate::provider::stores::Values;
-use crate::provider::{Error, ErrorKind};
 use crate::report::RegistryReport;
 use crate::rotator::{AcceptedOlder, FetchedVersion};
 
+mod fetch;
 mod own_keys;
+mod rejected;
 
+use fetch::{FailedFetch, parse_value};
 pub use own_keys::OwnKeyResolver;
+pub use rejected::RejectedEntries;
 
 /// A ClusterPullSecret with the results of its reads.
 pub struct Resolved {
@@ -57,6 +62,8 @@ pub struct FetchedCredentials {
     pub origin: EntryOrigin,
     /// A later version that was given up for this one.
     pub given_up: Option<Version>,
+    /// The entries of a whole docker config that cannot be used.
+    pub rejected: RejectedEntries,
 }
 
 /// Resolves every registry of one ClusterPullSecret. Registries with a key for each namespace are left to
@@ -94,6 +101,22 @@ pub fn resolve_in(
 }
 
 impl ResolvedRegistry {
+    /// Returns true if the registry needs no last good entry: all its entries were fetched, or each namespace has a
+    /// key of its own.
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_deferred || !self.needs_last_good()
+    }
+
+    /// Returns true if an entry was not fetched.
+    pub(super) fn needs_last_good(&self) -> bool {
+        self.fetched.as_ref().is_none_or(|fetched| !fetched.rejected.hosts.is_empty())
+    }
+
+    /// Returns the entries that cannot be used, if the others were fetched.
+    pub(super) fn rejected_hosts(&self) -> Option<&BTreeSet<HostKey>> {
+        self.fetched.as_ref().map(|fetched| &fetched.rejected.hosts)
+    }
+
     /// Returns the version of the fetched entries; `None` where the read failed.
     pub(super) fn fetched_version(&self) -> Option<FetchedVersion> {
         let fetched = self.fetched.as_ref()?;
@@ -104,18 +127,21 @@ impl ResolvedRegistry {
 }
 
 impl Resolved {
-    /// Records the values that were read as the last good ones, unless a later one is recorded.
+    /// Records the values that were read as the last good ones, unless a later one is recorded. An entry that cannot
+    /// be used stays as it was recorded.
     pub fn record(&self, installation: &mut Installation, accepted_older: &AcceptedOlder) {
         let name = &self.cluster_pull_secret.name;
         for registry in &self.registries {
-            let Some(FetchedCredentials { config, origin, .. }) = &registry.fetched else { continue };
-            let known = installation.values().get(name, &registry.source).map(|known| &known.version);
-            let is_later = known.is_some_and(|known| {
-                known.compare(&origin.version) == VersionOrder::Older
+            let Some(fetched) = &registry.fetched else { continue };
+            let version = &fetched.origin.version;
+            let known = installation.values().get(name, &registry.source);
+            let is_later = known.is_some_and(|LastGoodValue { version: known, .. }| {
+                known.compare(version) == VersionOrder::Older
                     && !registry.fetched_version().is_some_and(|fetched| fetched.has_given_up(known))
             });
             if !is_later || accepted_older.contains(&registry.source.store_key) {
-                installation.record_value(name, &registry.source, &origin.version, config);
+                let config = fetched.rejected.with_last_good(&fetched.config, known);
+                installation.record_value(name, &registry.source, version, &config);
             }
         }
     }
@@ -167,12 +193,13 @@ impl<'a> Resolver<'a> {
         if let Some(host) = self.host_not_allowed(source) {
             return Err(FailedFetch::hosts_not_allowed(source, [host]));
         }
-        let mut fetched = parse_value(source, self.values)?;
+        let (mut fetched, rejected) = parse_value(source, self.values)?;
         // A host that another registry names is not taken from a whole docker config, even where the
         // other registry could not be read.
         fetched.config.auths.retain(|host, _| source.host.is_some() || !self.named.contains(host));
         let AdmittedConfig { config, left_out } = self.admitted(source, fetched.config);
         fetched.config = config;
+        fetched.rejected = self.rejected(source, &fetched.config, rejected);
         if fetched.config.auths.is_empty() && !left_out.is_empty() {
             return Err(FailedFetch::hosts_not_allowed(source, &left_out));
         }
@@ -191,6 +218,23 @@ impl<'a> Resolver<'a> {
         source.host.as_ref().filter(|host| !admission.admits_host(&source.store_key.store, host))
     }
 
+    /// Returns the entries that cannot be used and that no other registry has. An entry that its store may not serve
+    /// is no loss.
+    fn rejected(
+        &self,
+        source: &RegistrySource,
+        config: &DockerConfig,
+        mut rejected: Vec<RejectedEntry>,
+    ) -> RejectedEntries {
+        let (admission, store) = (&self.cluster_pull_secret.admission, &source.store_key.store);
+        rejected.retain(|entry| {
+            entry.host.as_ref().is_none_or(|host| {
+                !self.named.contains(host) && !self.hosts.contains(host) && admission.admits_host(store, host)
+            })
+        });
+        RejectedEntries::new(rejected, config, &source.store_key)
+    }
+
     fn admitted(&self, source: &RegistrySource, config: DockerConfig) -> AdmittedConfig {
         let (admission, store) = (&self.cluster_pull_secret.admission, &source.store_key.store);
         let (auths, left_out): (BTreeMap<_, _>, BTreeMap<_, _>) =
@@ -199,55 +243,18 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// An error reduced to the fields of a report: many registries may share one failed read.
-struct FailedFetch {
-    version: Option<Version>,
-    reason: FetchedReason,
-    message: String,
-    is_host_denied: bool,
-}
-
-impl FailedFetch {
-    fn new(version: Option<Version>, error: &Error) -> Self {
-        Self { version, reason: error.reason(), message: error.to_string(), is_host_denied: false }
-    }
-
-    fn malformed(source: &RegistrySource, version: Option<Version>, what: String) -> Self {
-        Self::new(version, &ErrorKind::Malformed(what).at(source.store_key.clone()))
-    }
-
-    fn hosts_not_allowed<'h>(source: &RegistrySource, hosts: impl IntoIterator<Item = &'h HostKey>) -> Self {
-        let hosts = named::join(hosts.into_iter().map(HostKey::as_str), ", ");
-        let message = format!("{}: not allowed by the store's `hosts`: {hosts}", source.store_key);
-        Self { version: None, reason: FetchedReason::NotAllowed, message, is_host_denied: true }
-    }
-}
-
-fn parse_value(source: &RegistrySource, values: &Values) -> Result<FetchedCredentials, FailedFetch> {
-    let value = match values.get(&source.store_key) {
-        Some(Ok(value)) => value,
-        Some(Err(error)) => return Err(FailedFetch::new(None, error)),
-        None => {
-            let what = "the store was not read".to_owned();
-            return Err(FailedFetch::new(None, &ErrorKind::Misconfigured(what).at(source.store_key.clone())));
-        }
-    };
-    let config = shapes::parse(&value.bytes, source)
-        .map_err(|what| FailedFetch::malformed(source, Some(value.version.clone()), what.to_string()))?;
-    Ok(FetchedCredentials {
-        config,
-        origin: EntryOrigin::new(&source.store_key, value.version.clone()),
-        given_up: None,
-    })
-}
-
 impl ResolvedRegistry {
     fn new(source: RegistrySource, outcome: Result<(FetchedCredentials, Vec<HostKey>), FailedFetch>) -> Self {
         let mut registry = Self { is_deferred: false, ..Self::deferred(source) };
         match outcome {
             Ok((fetched, left_out)) => {
                 registry.report.version = Some(fetched.origin.version.to_string());
-                registry.report.message = left_out_message(&left_out);
+                let rejected = fetched.rejected.message.clone();
+                if rejected.is_some() {
+                    registry.report.result = FetchedReason::Malformed;
+                }
+                let messages: Vec<_> = rejected.into_iter().chain(left_out_message(&left_out)).collect();
+                registry.report.message = (!messages.is_empty()).then(|| messages.join("; "));
                 registry.fetched = Some(fetched);
             }
             Err(FailedFetch { version, reason, message, is_host_denied }) => {

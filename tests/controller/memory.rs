@@ -103,7 +103,7 @@ async fn large_docker_config_of_many_namespaces_is_kept_once() {
     let names: Vec<_> =
         (0..REGISTRIES).map(|n| (format!("registry-{n}.example.com"), format!("key-{n}"))).collect();
     for (host, key) in &names {
-        let password = host.repeat(KEY_LENGTH / host.len());
+        let password = json!({"private_key": host.repeat(KEY_LENGTH / host.len())}).to_string();
         cluster.put(key, &json!({"username": "_json_key", "password": password})).await;
     }
     let keys: Vec<_> = names.iter().map(|(_, key)| cluster.key(key)).collect();

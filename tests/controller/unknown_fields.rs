@@ -26,7 +26,7 @@ async fn install_newer_crd(cluster: &TestCluster) {
     let spec = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
     add_field(spec, "verify", json!({"type": "string", "default": "Enforce"}));
     let from = &mut spec["properties"]["registries"]["items"]["properties"]["from"];
-    add_field(from, "configKey", json!({"type": "string"}));
+    add_field(from, "nextKey", json!({"type": "string"}));
     cluster.kube.put(CRD, &crd).await.expect("a newer CRD");
     until("the newer CRD is served", async || {
         let probe = cluster.cluster_pull_secret("probe");
@@ -55,7 +55,7 @@ async fn object_with_fields_of_a_newer_crd_is_served_and_reported() {
     install_newer_crd(&cluster).await;
     cluster.put_password("one").await;
     let mut object = cluster.cluster_pull_secret(cluster.name);
-    object["spec"]["registries"][0]["from"]["configKey"] = json!("x");
+    object["spec"]["registries"][0]["from"]["nextKey"] = json!("x");
     cluster.apply(&object).await;
     let stored = cluster.get_cluster_pull_secret(cluster.name).await.expect("an object");
     assert_eq!(stored["spec"]["verify"], "Enforce", "the API server fills in the default");
@@ -67,13 +67,13 @@ async fn object_with_fields_of_a_newer_crd_is_served_and_reported() {
     let status = cluster.status(cluster.name).await;
     let conditions = status["conditions"].as_array().expect("conditions");
     let ready = conditions.iter().find(|it| it["type"] == "Ready").expect("Ready");
-    let ignored = "ignored what only a newer regcred knows: spec.registries[0].from.configKey, spec.verify";
+    let ignored = "ignored what only a newer regcred knows: spec.registries[0].from.nextKey, spec.verify";
     assert!(text(&ready["message"]).contains(ignored), "{ready}");
 
     // The same as a file is refused, and rotate without one serves it, too.
     let file = cluster.rotate(&cluster.write(&[&cluster.config(""), &object.to_string()]), &[]).await;
     assert_eq!(file.code, 1, "{file:?}");
-    assert!(file.stderr.contains("spec.registries[0].from.configKey: unknown field"), "{}", file.stderr);
+    assert!(file.stderr.contains("spec.registries[0].from.nextKey: unknown field"), "{}", file.stderr);
     let objects = cluster.rotate(&cluster.write(&[&cluster.config("")]), &[]).await;
     assert_eq!((objects.code, objects.results().len()), (0, 2), "{objects:?}");
     assert!(objects.stderr.contains(ignored), "{}", objects.stderr);

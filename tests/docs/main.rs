@@ -2,6 +2,8 @@
 //!
 //! Blocks between `<!-- x: begin -->` and `<!-- x: end -->` are generated: `make reference` renews them.
 
+mod values;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
@@ -38,6 +40,11 @@ fn manifest_reference_compared_with_the_types_is_current() {
 fn status_reference_compared_with_the_types_is_current() {
     check("docs/reference/status.md", "status", &regcred::manifest::reference::status());
     check("docs/reference/status.md", "reasons", &regcred::manifest::status::reason::reasons());
+}
+
+#[test]
+fn values_reference_compared_with_the_parser_is_current() {
+    check("docs/reference/values.md", "values", &values::reference());
 }
 
 #[test]

@@ -5,13 +5,14 @@ use crate::credential::StoreKey;
 use proptest::prelude::*;
 
 /// A registry entry of a spec: host, username, the two field names; empty for absent.
-fn registry(host: &str, username: &str, username_key: &str, password_key: &str) -> RegistrySource {
+pub(super) fn registry(host: &str, username: &str, username_key: &str, password_key: &str) -> RegistrySource {
     RegistrySource {
         host: non_empty(host).map(|host| HostKey::parse(&host).expect("a valid host")),
         store_key: StoreKey { store: "vault".into(), key: "ci/ghcr".into() },
         username: non_empty(username),
         username_key: non_empty(username_key),
         password_key: non_empty(password_key),
+        config_key: None,
     }
 }
 
@@ -22,18 +23,19 @@ fn non_empty(text: &str) -> Option<String> {
 /// `host user password` for each entry, or the error.
 fn outcome(value: &[u8], registry: &RegistrySource) -> String {
     match parse(&value.to_vec().into(), registry) {
-        Ok(config) => config
-            .auths
-            .iter()
-            .map(|(host, it)| format!("{host} {} {}", it.username, it.password.expose_secret()))
-            .collect::<Vec<_>>()
-            .join("; "),
+        Ok(ParsedValue { config, rejected }) => {
+            let entries = config
+                .auths
+                .iter()
+                .map(|(host, it)| format!("{host} {} {}", it.username, it.password.expose_secret()));
+            entries.chain(rejected.into_iter().map(|it| it.why.to_string())).collect::<Vec<_>>().join("; ")
+        }
         Err(malformed) => format!("malformed: {malformed}"),
     }
 }
 
 #[track_caller]
-fn check(value: &str, registry: &RegistrySource, expect: &str) {
+pub(super) fn check(value: &str, registry: &RegistrySource, expect: &str) {
     assert_eq!(outcome(value.as_bytes(), registry), expect, "{value}");
 }
 
@@ -54,7 +56,7 @@ fn every_shape_is_recognised() {
     check("pw", &named, "ghcr.io robot pw");
     check(r#"{"password":"pw"}"#, &named, "ghcr.io robot pw");
     check("12345", &named, "ghcr.io robot 12345");
-    check(r#""quoted""#, &named, r#"ghcr.io robot "quoted""#);
+    check(r#"{"password":"\"quoted\""}"#, &named, r#"ghcr.io robot "quoted""#);
 }
 
 #[test]
@@ -83,8 +85,15 @@ fn without_a_host_every_entry_is_used() {
     );
     check(r#"{"auths":{}}"#, &all, "malformed: `auths` has no entry");
     let twice = r#"{"auths":{"ghcr.io":{"auth":"YTpvbmU="},"https://ghcr.io":{"auth":"Yjp0d28="}}}"#;
-    check(twice, &all, "malformed: `auths` holds ghcr.io twice, spelled differently");
+    check(twice, &all, &format!("entry for ghcr.io: {TWICE}"));
+    check(
+        twice,
+        &registry("ghcr.io", "", "", ""),
+        &format!("malformed: `auths`, entry for ghcr.io: {TWICE}"),
+    );
 }
+
+const TWICE: &str = "it is there twice, spelled differently, with different credentials. Remove one";
 
 #[test]
 fn docker_hub_under_both_keys_is_one_entry_as_for_the_kubelet() {
@@ -103,7 +112,7 @@ fn docker_hub_under_both_keys_is_one_entry_as_for_the_kubelet() {
     let team = r#"{"auths":{"docker.io/acme":{"auth":"YTpvbmU="},"index.docker.io":{"auth":"Yjp0d28="}}}"#;
     check(team, &all, "docker.io b two; docker.io/acme a one");
     let twice = r#"{"auths":{"https://index.docker.io/v1/":{"auth":"YTpvbmU="},"index.docker.io":{"auth":"Yjp0d28="},"docker.io":{"auth":"Yjp0d28="}}}"#;
-    check(twice, &all, "malformed: `auths` holds docker.io twice, spelled differently");
+    check(twice, &all, &format!("docker.io b two; entry for docker.io: {TWICE}"));
 }
 
 #[test]
@@ -139,6 +148,56 @@ fn broken_json_is_never_a_password() {
 }
 
 #[test]
+fn form_that_is_no_password_is_malformed_in_every_place() {
+    let (plain, named) = (registry("ghcr.io", "", "", ""), registry("ghcr.io", "robot", "", ""));
+    let mapped = registry("ghcr.io", "robot", "", "token");
+    for (text, form) in [
+        ("null", Unusable::NoValue),
+        ("********", Unusable::Masked),
+        ("{{ .Values.password }}", Unusable::Template),
+        ("${TOKEN}", Unusable::Variable),
+        ("op://ci/ghcr/token", Unusable::Reference),
+        ("$ANSIBLE_VAULT;1.1;AES256\n61", Unusable::Encrypted),
+        ("<!DOCTYPE html>\n<html>", Unusable::Page),
+        ("Error: no such secret", Unusable::ErrorText),
+        ("docker login -u robot -p pw ghcr.io", Unusable::Command),
+        ("username: robot\npassword: pw", Unusable::Yaml),
+        ("[object Object]", Unusable::Printed),
+    ] {
+        let auth = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, format!("robot:{text}"));
+        check(text, &named, &format!("malformed: the value {form}"));
+        // Without a username, no message leads to a spec that takes the text for a password.
+        check(text, &plain, &format!("malformed: the value {form}"));
+        let field = serde_json::json!({"username": "robot", "password": text, "token": text}).to_string();
+        for registry in [&plain, &named, &mapped] {
+            check(&field, registry, &format!("malformed: the password {form}"));
+        }
+        check(
+            &serde_json::json!({"auth": auth}).to_string(),
+            &plain,
+            &format!("malformed: the password {form}"),
+        );
+        let config = serde_json::json!({"auths": {"ghcr.io": {"auth": auth}}}).to_string();
+        check(&config, &plain, &format!("malformed: `auths`, entry for ghcr.io: the password {form}"));
+    }
+}
+
+#[test]
+fn json_object_without_a_credential_is_named() {
+    let named = registry("ghcr.io", "robot", "", "");
+    for (value, form) in [
+        (r#"{"errors":["permission denied"]}"#, Unusable::ApiError),
+        (r#"{"data":{"username":"robot","password":"pw"}}"#, Unusable::Enveloped),
+        (r#"{"apiVersion":"v1","kind":"Secret","data":{"x":"y"}}"#, Unusable::Manifest),
+        (r#"{"type":"service_account","private_key":"x"}"#, Unusable::GoogleKey),
+    ] {
+        check(value, &named, &format!("malformed: the value {form}"));
+        check(value, &registry("", "", "", ""), &format!("malformed: the value {form}"));
+    }
+    check(r#"{"message":"hello","password":"pw"}"#, &named, "ghcr.io robot pw");
+}
+
+#[test]
 fn only_one_trailing_line_end_is_dropped() {
     let named = registry("ghcr.io", "robot", "", "");
     check("pw\n", &named, "ghcr.io robot pw");
@@ -165,12 +224,9 @@ fn malformed_field_is_named_but_not_shown() {
         &plain,
         "malformed: the username has a colon, which separates it from the password",
     );
-    check(
-        "<no value>",
-        &named,
-        "malformed: the password is the placeholder of a template that found no value",
-    );
+    check("<no value>", &named, "malformed: the value is the placeholder of a template that found no value");
     check(r#"{"password":"a\u0000b"}"#, &named, "malformed: the password has a control character");
+    check(r#"{"username":"robot","password":null}"#, &plain, "malformed: field `password` is null");
     check(r#"{"auth":"sentinel"}"#, &plain, "malformed: `auth` is not base64 of username:password");
     check(r#"{"auths":[]}"#, &plain, "malformed: `auths` is not an object");
     check(
@@ -183,13 +239,14 @@ fn malformed_field_is_named_but_not_shown() {
         &plain,
         "malformed: `auths`, entry for ghcr.io: the entry holds only a token, which the kubelet does not use for pulls",
     );
-    assert_eq!(outcome(&[0xff, 0xfe], &plain), "malformed: the value is not UTF-8");
+    assert_eq!(outcome(&[0xff, 0x00], &plain), "malformed: the value is not UTF-8");
 }
 
 proptest! {
     #[test]
     fn any_password_survives(password in "[^\\p{Cc}]+", username in "[^:\\p{Cc}]+") {
-        prop_assume!(!password.contains("<no value>") && !username.contains("<no value>"));
+        prop_assume!(Unusable::find_password(&username, &password).is_none() && Unusable::find_in_username(&username).is_none());
+        prop_assume!(!username.starts_with('\u{feff}') && !password.starts_with('\u{feff}'));
         let plain = registry("ghcr.io", "", "", "");
         let value = serde_json::json!({"username": &username, "password": &password}).to_string();
         prop_assert_eq!(outcome(value.as_bytes(), &plain), format!("ghcr.io {username} {password}"));

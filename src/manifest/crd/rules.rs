@@ -106,9 +106,10 @@ fn registry_rules() -> Vec<ValidationRule> {
         ),
     ];
     for field in ["username", "from.usernameKey", "from.passwordKey"] {
+        rules.push(text_rule(field, "!has(self.from.configKey)", cluster_pull_secret::WITH_CONFIG));
         rules.push(text_rule(field, "has(self.host)", cluster_pull_secret::NEEDS_HOST));
     }
-    for field in ["username", "from.key", "from.usernameKey", "from.passwordKey"] {
+    for field in ["username", "from.key", "from.usernameKey", "from.passwordKey", "from.configKey"] {
         rules.push(text_rule(field, "TEXT != ''", text::EMPTY));
         rules.push(text_rule(field, r"!TEXT.matches(r'\p{Cc}')", text::CONTROL));
         rules.push(text_rule(field, r"!TEXT.matches(r'^\p{Z}|\p{Z}$')", text::SPACE));

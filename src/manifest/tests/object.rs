@@ -90,21 +90,21 @@ fn errors_name_the_object_instead_of_a_file() {
 fn unknown_field_of_an_object_is_reported_and_refused_in_a_file() {
     let mut object = object(spec());
     object["spec"]["verify"] = json!("Enforce");
-    object["spec"]["registries"][0]["from"]["configKey"] = json!("x");
+    object["spec"]["registries"][0]["from"]["nextKey"] = json!("x");
     let read = check(&object).expect("an object of a newer CRD is served");
     assert_eq!(read.registries[0].store_key.key.0, "ghcr");
     let live = read.object.expect("an object");
-    assert_eq!(live.unknown_fields, ["spec.registries[0].from.configKey", "spec.verify"]);
+    assert_eq!(live.unknown_fields, ["spec.registries[0].from.nextKey", "spec.verify"]);
     assert_eq!(
         live.unknown_fields_message().as_deref(),
         Some(
-            "ignored what only a newer regcred knows: spec.registries[0].from.configKey, spec.verify. \
+            "ignored what only a newer regcred knows: spec.registries[0].from.nextKey, spec.verify. \
              Upgrade regcred to the version of the CRD"
         )
     );
     let file = errors(&object.to_string());
     assert!(file.contains("spec.verify: unknown field"), "{file}");
-    assert!(file.contains("spec.registries[0].from.configKey: unknown field"), "{file}");
+    assert!(file.contains("spec.registries[0].from.nextKey: unknown field"), "{file}");
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(crate) const BRACES: Rule =
     "must have no braces but those of {{namespace}}, which stands for the name of the namespace";
 pub(crate) const COLON: Rule = "must not have a colon";
 pub(crate) const TWO_USERNAMES: Rule = "cannot be combined with from.usernameKey: use only one of them";
+pub(crate) const WITH_CONFIG: Rule =
+    "cannot be combined with from.configKey: each entry of a docker config has its own username and password";
 pub(crate) const NEEDS_HOST: Rule =
     "needs a host: without one every entry of a docker config is taken as it is";
 const ONLY_DEFAULT: &str = " (the store `files` exists only if no Config defines a store)";
@@ -97,6 +99,7 @@ fn validate_registries(
                 username,
                 username_key: from.username_key,
                 password_key: from.password_key,
+                config_key: from.config_key,
             });
         }
     }
@@ -163,6 +166,7 @@ fn validate_source(path: &FieldPath<'_>, stores: Option<&[String]>, errors: &mut
     }
     validate_text(&path.field("usernameKey"), errors);
     validate_text(&path.field("passwordKey"), errors);
+    validate_text(&path.field("configKey"), errors);
 }
 
 fn validate_store_name(path: &FieldPath<'_>, stores: Option<&[String]>, errors: &mut FieldErrors) {
@@ -192,6 +196,11 @@ fn validate_username(registry: &FieldPath<'_>, errors: &mut FieldErrors) {
     let (username_key, password_key) = (from.field("usernameKey"), from.field("passwordKey"));
     if username.node().is_some() && username_key.node().is_some() {
         errors.push(username.error(TWO_USERNAMES));
+    }
+    if from.field("configKey").node().is_some() {
+        for path in [&username, &username_key, &password_key].iter().filter(|path| path.node().is_some()) {
+            errors.push(path.error(WITH_CONFIG));
+        }
     }
     if registry.field("host").node().is_none() {
         for path in [username, username_key, password_key].iter().filter(|path| path.node().is_some()) {

@@ -101,6 +101,10 @@ pub struct CredentialSource {
     /// Field that holds the password. Default: `password` or `accessToken`, whichever is present.
     #[schemars(length(max = 256))]
     pub password_key: Option<String>,
+    /// Field that holds a docker config, as an object, as text or as base64. Default: `.dockerconfigjson`,
+    /// `dockerconfigjson`, `DOCKER_CONFIG` or `value`, if it holds one.
+    #[schemars(length(max = 256))]
+    pub config_key: Option<String>,
 }
 
 /// The policy for a Secret that regcred did not create.

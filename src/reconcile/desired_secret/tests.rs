@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::cluster::ServiceAccount;
-use crate::reconcile::fixture::recorded;
-use crate::reconcile::fixture::{cluster, cluster_pull_secret, namespace, secret, store_key, values};
+use crate::credential::{Credential, StoredValue};
+use crate::reconcile::fixture::{
+    cluster, cluster_pull_secret, host_key, namespace, recorded, registry, secret, store_key, values,
+};
 use crate::reconcile::resolve;
 
 fn bare(secret: Option<Secret>) -> Namespace {
@@ -132,6 +134,74 @@ fn withheld_entry_is_reported_and_its_version_stays_known() {
     held.body.as_mut().expect("a body").docker_config = Some(Arc::clone(&content.docker_config));
     let again = desired.content_for(&bare(Some(held))).expect("a content");
     assert_eq!((&again.versions, again.withheld.len()), (&content.versions, 1));
+}
+
+/// The values of a docker config.
+fn config(version: &str, config: &str) -> Values {
+    let value = StoredValue {
+        version: version.into(),
+        bytes: config.as_bytes().to_vec().into(),
+        expires_at: None,
+        account: None,
+    };
+    [(store_key("*"), Ok(value))].into()
+}
+
+/// The values of a docker config with a good entry for a.io, and an empty one for b.io.
+fn with_bad_entry(version: &str, password: &str) -> Values {
+    config(
+        version,
+        &format!(r#"{{"auths":{{"a.io":{{"username":"robot","password":"{password}"}},"b.io":{{}}}}}}"#),
+    )
+}
+
+/// The values of a docker config with the password `one` for both.
+fn good_config() -> Values {
+    config("1", r#"{"auths":{"a.io":{"auth":"cm9ib3Q6b25l"},"b.io":{"auth":"cm9ib3Q6b25l"}}}"#)
+}
+
+/// The recorded values of the docker config, from the version 1.
+fn recorded_config(passwords: &[(&str, &str)]) -> LastGoodValues {
+    let auths = passwords.iter().map(|(host, password)| {
+        (host_key(host), Credential { username: "robot".into(), password: (*password).into() })
+    });
+    let mut recorded = LastGoodValues::default();
+    recorded.record("images", &registry("*"), &"1".into(), &DockerConfig { auths: auths.collect() });
+    recorded
+}
+
+#[test]
+fn bad_entry_keeps_its_last_good_value_next_to_new_ones() {
+    let images = Arc::new(cluster_pull_secret("images", &["*"]));
+    let recorded = recorded_config(&[("a.io", "old"), ("b.io", "recorded"), ("gone.io", "gone")]);
+    let own = secret("1", &[("a.io", "1", "old"), ("b.io", "1", "own"), ("gone.io", "1", "gone")]);
+    let without = secret("1", &[("a.io", "1", "old")]);
+    for (here, known, expect) in [
+        (Some(own.clone()), &recorded, &["a.io=vault:2 new", "b.io=vault:1 own"][..]),
+        (Some(without), &recorded, &["a.io=vault:2 new", "b.io=vault:1 recorded"]),
+        (None, &recorded, &["a.io=vault:2 new", "b.io=vault:1 recorded"]),
+        (Some(own), &LastGoodValues::default(), &["a.io=vault:2 new", "b.io=vault:1 own"]),
+        (None, &LastGoodValues::default(), &["a.io=vault:2 new"]),
+    ] {
+        let desired = DesiredSecret::new(resolve::resolve(&images, &with_bad_entry("2", "new")), known);
+        assert!(!desired.is_complete());
+        let content = desired.content_for(&bare(here)).expect("a content");
+        let config = DockerConfig::parse_lenient(content.docker_config.expose_secret());
+        let passwords = config.auths.into_values().map(|it| it.password.expose_secret().to_owned());
+        let entries = content.versions.split(',').zip(passwords).map(|(origin, it)| format!("{origin} {it}"));
+        assert_eq!(entries.collect::<Vec<_>>(), expect);
+    }
+}
+
+#[test]
+fn entry_that_turns_bad_is_no_rotation() {
+    let images = Arc::new(cluster_pull_secret("images", &["*"]));
+    let [before, bad] = [good_config(), with_bad_entry("2", "one")]
+        .map(|values| DesiredSecret::new(resolve::resolve(&images, &values), &LastGoodValues::default()));
+    assert!(!before.has_same_credentials(&bad.resolved) && !before.is_rotated_by(&bad.resolved));
+    assert!(before.is_rotated_by(&resolve::resolve(&images, &with_bad_entry("2", "three"))));
+    assert!(bad.has_same_credentials(&resolve::resolve(&images, &with_bad_entry("3", "one"))));
+    assert!(bad.is_rotated_by(&before.resolved), "the entry may have another password");
 }
 
 #[test]

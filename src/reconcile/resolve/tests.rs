@@ -1,4 +1,6 @@
-//! Hosts that a store may serve, and those that it may not.
+//! Hosts that a store may serve and those that it may not, and docker configs with bad entries.
+
+use secrecy::ExposeSecret as _;
 
 use super::*;
 use crate::credential::StoredValue;
@@ -67,6 +69,75 @@ fn message_names_ten_hosts_at_most() {
     let hosts: Vec<_> = hosts.iter().map(String::as_str).chain(["ghcr.io"]).collect();
     let [report] = &reports(&["*"], &["ghcr.io"], &docker_config(&hosts))[..] else { panic!("one registry") };
     assert!(report.ends_with("r19.io and 10 more") && !report.contains("r20.io"), "{report}");
+}
+
+/// A docker config at the key `*`: `(key, username and password)`, or an empty entry.
+fn entries(version: &str, entries: &[(&str, Option<&str>)]) -> Values {
+    let auths: serde_json::Map<_, _> = entries
+        .iter()
+        .map(|(key, password)| {
+            let entry = password
+                .map_or(serde_json::json!({}), |it| serde_json::json!({"username": "robot", "password": it}));
+            ((*key).to_owned(), entry)
+        })
+        .collect();
+    let value = StoredValue {
+        version: version.into(),
+        bytes: serde_json::json!({"auths": auths}).to_string().into_bytes().into(),
+        expires_at: None,
+        account: None,
+    };
+    [(store_key("*"), Ok(value))].into()
+}
+
+const EMPTY: &str = "the entry holds neither `auth` nor `username` and `password`";
+
+#[test]
+fn bad_entries_are_named_and_the_others_fetched() {
+    let values = entries("2", &[("a.io", Some("new")), ("b.io", None), ("registry", Some("x"))]);
+    let reports = reports(&["*"], &["*"], &values);
+    let [report] = &reports[..] else { panic!("one registry") };
+    let expect = "*: Malformed, store vault, key *: `auths` holds what cannot be used: key `registry`, which is not a registry host: it has neither a dot";
+    assert!(report.starts_with(expect), "{report}");
+    assert!(report.ends_with(&format!("; entry for b.io: {EMPTY}")), "{report}");
+    let resolved = resolve(&Arc::new(cluster_pull_secret("images", &["*"])), &values);
+    let registry = &resolved.registries[0];
+    let fetched = registry.fetched.as_ref().expect("the others");
+    assert_eq!(fetched.config.auths.keys().map(HostKey::as_str).collect::<Vec<_>>(), ["a.io"]);
+    assert_eq!(fetched.rejected.hosts.iter().map(HostKey::as_str).collect::<Vec<_>>(), ["b.io"]);
+    assert!(!registry.is_complete());
+    assert_eq!(registry.report.version.as_deref(), Some("2"));
+}
+
+#[test]
+fn docker_config_of_bad_entries_alone_fails() {
+    let expect = format!(
+        "*: Malformed, store vault, key *: `auths` holds nothing that can be used: entry for b.io: {EMPTY}"
+    );
+    assert_eq!(reports(&["*"], &["*"], &entries("2", &[("b.io", None)])), [expect]);
+}
+
+#[test]
+fn bad_entry_that_is_not_needed_is_no_failure() {
+    let mut all = entries("2", &[("a.io", Some("new")), ("b.io", None), ("c.io", None)]);
+    all.extend(values(&[("b.io", "1", "pw")]));
+    assert_eq!(reports(&["*", "b.io"], &["a.io", "b.io"], &all), ["*: Fetched, -", "b.io: Fetched, -"]);
+}
+
+#[test]
+fn bad_entry_stays_recorded_as_it_was() {
+    let images = Arc::new(cluster_pull_secret("images", &["*"]));
+    let mut installation = Installation::default();
+    for values in [
+        entries("1", &[("a.io", Some("old")), ("b.io", Some("kept")), ("gone.io", Some("gone"))]),
+        entries("2", &[("a.io", Some("new")), ("b.io", None)]),
+    ] {
+        resolve(&images, &values).record(&mut installation, &AcceptedOlder::default());
+    }
+    let value = installation.values().get("images", &images.registries[0]).expect("a value");
+    assert_eq!(value.version.to_string(), "2");
+    let passwords = value.config.auths.iter().map(|(host, it)| (host.as_str(), it.password.expose_secret()));
+    assert_eq!(passwords.collect::<Vec<_>>(), [("a.io", "new"), ("b.io", "kept")]);
 }
 
 #[test]

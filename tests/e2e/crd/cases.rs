@@ -48,6 +48,8 @@ pub(super) fn good() -> Vec<Case> {
         String::new(),
         format!("registries:\n{hosts}"),
         "registries: [{from: {store: files, key: a}}, {from: {store: files, key: b}}]".into(),
+        "registries: [{from: {store: files, key: a, configKey: b.c}}]".into(),
+        "registries: [{host: ghcr.io, from: {store: files, key: a, configKey: .dockerconfigjson}}]".into(),
         "registries: [{host: ghcr.io, username: robot$x, from: {store: files, key: a, passwordKey: a.b}}]"
             .into(),
         "registries: [{host: ghcr.io, from: {store: files, key: 'a/..b/.c/a b', usernameKey: ä}}]".into(),
@@ -180,6 +182,8 @@ fn bad_hosts() -> Vec<Bad> {
 
 fn bad_registries() -> Vec<Bad> {
     const BRACES: &str = "must have no braces but those of {{namespace}}";
+    const WITH_CONFIG: &str =
+        "cannot be combined with from.configKey: each entry of a docker config has its own";
     const NEEDS_HOST: &str = "needs a host: without one every entry of a docker config is taken as it is";
     vec![
         ("registries: []".into(), "must have at least one registry"),
@@ -207,6 +211,11 @@ fn bad_registries() -> Vec<Bad> {
         (with_from("key: ' a'"), "must not begin or end with a space"),
         (with_from("key: \"a\\n\""), "must not have line breaks or other control characters"),
         (with_from("key: a, passwordKey: ''"), "must not be empty"),
+        (with_from("key: a, configKey: ''"), "must not be empty"),
+        (with_from("key: a, configKey: ' b'"), "must not begin or end with a space"),
+        (with_from("key: a, configKey: b, usernameKey: c"), WITH_CONFIG),
+        (with_from("key: a, configKey: b, passwordKey: c"), WITH_CONFIG),
+        (with_registry("username: a, from: {store: files, key: a, configKey: b}"), WITH_CONFIG),
     ]
 }
 

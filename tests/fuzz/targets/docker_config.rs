@@ -1,18 +1,19 @@
 //! Stored values of every shape, and docker configs: the source of a registry, one line each for host,
-//! username and the two fields, and then the value.
+//! username and the three fields, and then the value.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use regcred::credential::StoreKey;
+use regcred::docker_config::DockerConfig;
 use regcred::docker_config::host_key::HostKey;
-use regcred::docker_config::{DockerConfig, shapes};
+use regcred::docker_config::shapes::{self, ParsedValue};
 use regcred::manifest::cluster_pull_secret::RegistrySource;
 use secrecy::ExposeSecret;
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut lines = bytes.splitn(5, |byte| *byte == b'\n');
-    let [host, username, username_key, password_key, value] =
+    let mut lines = bytes.splitn(6, |byte| *byte == b'\n');
+    let [host, username, username_key, password_key, config_key, value] =
         std::array::from_fn(|_| lines.next().unwrap_or_default());
     let host = text(host).and_then(|host| HostKey::parse(&host).ok());
     if let Some(host) = &host {
@@ -25,12 +26,14 @@ fuzz_target!(|bytes: &[u8]| {
         username: text(username),
         username_key: text(username_key),
         password_key: text(password_key),
+        config_key: text(config_key),
     };
     match shapes::parse(&value.to_vec().into(), &registry) {
-        Ok(config) => {
-            assert!(!config.auths.is_empty(), "accepted without an entry");
+        Ok(ParsedValue { config, rejected }) => {
+            assert!(!config.auths.is_empty() || !rejected.is_empty(), "accepted without an entry");
             if let Some(host) = &registry.host {
                 assert!(config.auths.keys().eq([host]), "another host than the requested one");
+                assert!(rejected.is_empty(), "a good entry with a bad one");
             }
             check_round_trip(&config);
         }

@@ -1,0 +1,65 @@
+//! The credentials of one registry in the values as read, or the error in the words of a report.
+//!
+//! Pure.
+
+use super::FetchedCredentials;
+use super::rejected::{RejectedEntries, nothing_usable};
+use crate::credential::Version;
+use crate::docker_config::host_key::HostKey;
+use crate::docker_config::shapes::{self, ParsedValue, RejectedEntry};
+use crate::docker_config::versions::EntryOrigin;
+use crate::manifest::cluster_pull_secret::RegistrySource;
+use crate::manifest::status::reason::FetchedReason;
+use crate::named;
+use crate::provider::stores::Values;
+use crate::provider::{Error, ErrorKind};
+
+/// An error reduced to the fields of a report: many registries may share one failed read.
+pub(super) struct FailedFetch {
+    pub(super) version: Option<Version>,
+    pub(super) reason: FetchedReason,
+    pub(super) message: String,
+    pub(super) is_host_denied: bool,
+}
+
+impl FailedFetch {
+    fn new(version: Option<Version>, error: &Error) -> Self {
+        Self { version, reason: error.reason(), message: error.to_string(), is_host_denied: false }
+    }
+
+    pub(super) fn malformed(source: &RegistrySource, version: Option<Version>, what: String) -> Self {
+        Self::new(version, &ErrorKind::Malformed(what).at(source.store_key.clone()))
+    }
+
+    pub(super) fn hosts_not_allowed<'h>(
+        source: &RegistrySource,
+        hosts: impl IntoIterator<Item = &'h HostKey>,
+    ) -> Self {
+        let hosts = named::join(hosts.into_iter().map(HostKey::as_str), ", ");
+        let message = format!("{}: not allowed by the store's `hosts`: {hosts}", source.store_key);
+        Self { version: None, reason: FetchedReason::NotAllowed, message, is_host_denied: true }
+    }
+}
+
+/// Returns the credentials of a value, and the entries that cannot be used.
+pub(super) fn parse_value(
+    source: &RegistrySource,
+    values: &Values,
+) -> Result<(FetchedCredentials, Vec<RejectedEntry>), FailedFetch> {
+    let value = match values.get(&source.store_key) {
+        Some(Ok(value)) => value,
+        Some(Err(error)) => return Err(FailedFetch::new(None, error)),
+        None => {
+            let what = "the store was not read".to_owned();
+            return Err(FailedFetch::new(None, &ErrorKind::Misconfigured(what).at(source.store_key.clone())));
+        }
+    };
+    let parsed = shapes::parse(&value.bytes, source).map_err(|what| what.to_string()).and_then(|parsed| {
+        if parsed.config.auths.is_empty() { Err(nothing_usable(&parsed.rejected)) } else { Ok(parsed) }
+    });
+    let ParsedValue { config, rejected } =
+        parsed.map_err(|what| FailedFetch::malformed(source, Some(value.version.clone()), what))?;
+    let origin = EntryOrigin::new(&source.store_key, value.version.clone());
+    let fetched = FetchedCredentials { config, origin, given_up: None, rejected: RejectedEntries::default() };
+    Ok((fetched, rejected))
+}
