@@ -49,11 +49,14 @@ pub struct ParsedValue {
 }
 
 /// An entry of a whole docker config that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {why}")]
 pub struct RejectedEntry {
     /// The registry; `None` where the key is no registry host.
     pub host: Option<HostKey>,
-    /// The entry, and what is wrong with it.
+    /// The entry in a message: `entry for ghcr.io`.
+    pub name: String,
+    /// The cause.
     pub why: Malformed,
 }
 

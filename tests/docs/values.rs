@@ -50,7 +50,7 @@ fn understood(row: &Row) -> String {
         assert_eq!(credential.password.expose_secret(), row.password, "{}", row.form);
         format!("{}: {}", code(host.as_str()), code(&credential.username))
     });
-    let rejected = rejected.iter().map(|entry| format!("not written: {}", entry.why));
+    let rejected = rejected.iter().map(|entry| format!("not written: {entry}"));
     entries.chain(rejected).collect::<Vec<_>>().join("; ")
 }
 

@@ -28,7 +28,7 @@ fn outcome(value: &[u8], registry: &RegistrySource) -> String {
                 .auths
                 .iter()
                 .map(|(host, it)| format!("{host} {} {}", it.username, it.password.expose_secret()));
-            entries.chain(rejected.into_iter().map(|it| it.why.to_string())).collect::<Vec<_>>().join("; ")
+            entries.chain(rejected.into_iter().map(|it| it.to_string())).collect::<Vec<_>>().join("; ")
         }
         Err(malformed) => format!("malformed: {malformed}"),
     }

@@ -68,6 +68,9 @@ pub(super) enum Unusable {
     /// `export PASSWORD=…`.
     #[error("is a whole line of a file with settings: store the text after the name alone")]
     Setting,
+    /// `Authorization: Basic …`.
+    #[error("is a header of HTTP: store the password alone")]
+    Header,
     /// `apiVersion: v1`, `kind: Secret`.
     #[error("is a manifest of Kubernetes: store the docker config from its `data`, decoded")]
     Manifest,
@@ -105,7 +108,7 @@ pub(super) enum Unusable {
     #[error("is JSON: store its fields in the value itself")]
     Json,
     /// A JSON string of JSON, or base64 of JSON with a credential.
-    #[error("is JSON that was encoded once more, as a string or as base64: store it decoded")]
+    #[error("is JSON that was encoded once more, as a string, as base64 or for a URL: store it decoded")]
     Encoded,
 }
 

@@ -25,6 +25,8 @@ const HELPERS: [&str; 3] = ["credsStore", "credHelpers", "credStore"];
 /// The most layers of base64 and JSON text around a docker config.
 const MAX_LAYERS: u8 = 3;
 
+const TWICE: &str = "it is there twice, spelled differently, with different credentials. Remove one";
+
 const IN_HELPER: &str = ": its password is in the credential store that `credsStore` or `credHelpers` names, on the machine that wrote the docker config. Log in with a docker config without these fields, and store that";
 
 /// A docker config in a stored value.
@@ -153,7 +155,7 @@ impl WholeConfig {
             return Ok(ParsedValue { rejected: Vec::new(), ..parsed });
         }
         Err(match parsed.rejected.into_iter().next() {
-            Some(RejectedEntry { why, .. }) => Malformed(format!("`auths`, {why}")),
+            Some(entry) => Malformed(format!("`auths`, {entry}")),
             None => Malformed(format!("`auths` has no entry for {host}{hint}")),
         })
     }
@@ -174,12 +176,14 @@ impl Spellings {
             Some(first) if usable.all(|other| is_same(&first, &other)) => {
                 parsed.config.auths.insert(host.clone(), first);
             }
-            Some(_) => errors.push(Malformed(format!(
-                "entry for {host}: it is there twice, spelled differently, with different credentials. Remove one"
-            ))),
+            Some(_) => errors.push(TWICE.into()),
             None => {}
         }
-        parsed.rejected.extend(errors.into_iter().map(|why| RejectedEntry { host: Some(host.clone()), why }));
+        parsed.rejected.extend(errors.into_iter().map(|why| RejectedEntry {
+            host: Some(host.clone()),
+            name: format!("entry for {host}"),
+            why,
+        }));
     }
 }
 
@@ -199,11 +203,8 @@ fn group(
         let key = match HostKey::parse(&name) {
             Ok(key) if host.is_none_or(|host| *host == key) => key,
             Err(error) if host.is_none() => {
-                // The text before an `@` may be a password.
-                let shown = message::printable(&name).filter(|name| !name.contains('@'));
-                let shown = shown.map(|name| format!(" `{name}`")).unwrap_or_default();
-                let why = Malformed(format!("key{shown}, which is not a registry host: it {error}"));
-                rejected.push(RejectedEntry { host: None, why });
+                let why = Malformed(format!("it is not a registry host: it {error}"));
+                rejected.push(RejectedEntry { host: None, name: key_name(&name), why });
                 continue;
             }
             Ok(_) | Err(_) => continue,
@@ -216,10 +217,19 @@ fn group(
         let spellings = groups.entry(key.clone()).or_default();
         match credential.and_then(finish) {
             Ok(credential) => spellings.usable.push(credential),
-            Err(Malformed(why)) => spellings.errors.push(Malformed(format!("entry for {key}: {why}"))),
+            Err(why) => spellings.errors.push(why),
         }
     }
     groups
+}
+
+/// Names a key that is not a registry host, unless it may hold a password: before an `@` or after a colon.
+fn key_name(key: &str) -> String {
+    let (_, authority) = key.split_once("://").unwrap_or(("", key));
+    match message::printable(key).filter(|_| !authority.contains(['@', ':'])) {
+        Some(key) => format!("key `{key}`"),
+        None => "a key that is not shown".to_owned(),
+    }
 }
 
 /// Returns true for the shape of `.dockercfg`: entries at the top level, at least one of them under a registry host.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use crate::credential::StoreKey;
 use crate::docker_config::DockerConfig;
 use crate::docker_config::host_key::HostKey;
-use crate::docker_config::shapes::RejectedEntry;
+use crate::docker_config::shapes::{Malformed, RejectedEntry};
 use crate::installation::last_good::LastGoodValue;
 use crate::named;
 use crate::provider::ErrorKind;
@@ -54,6 +54,15 @@ pub(super) fn nothing_usable(rejected: &[RejectedEntry]) -> String {
     format!("`auths` holds nothing that can be used: {}", reasons(rejected))
 }
 
+/// Names the entries, those with the same cause together.
 fn reasons(rejected: &[RejectedEntry]) -> String {
-    named::join(rejected.iter().map(|entry| entry.why.to_string()), "; ")
+    let mut causes: Vec<(&Malformed, Vec<&str>)> = Vec::new();
+    for RejectedEntry { name, why, .. } in rejected {
+        match causes.iter_mut().find(|(cause, _)| *cause == why) {
+            Some((_, names)) => names.push(name),
+            None => causes.push((why, vec![name])),
+        }
+    }
+    let causes = causes.iter().map(|(cause, names)| format!("{}: {cause}", named::join(names, ", ")));
+    named::join(causes, "; ")
 }

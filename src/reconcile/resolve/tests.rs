@@ -97,7 +97,7 @@ fn bad_entries_are_named_and_the_others_fetched() {
     let values = entries("2", &[("a.io", Some("new")), ("b.io", None), ("registry", Some("x"))]);
     let reports = reports(&["*"], &["*"], &values);
     let [report] = &reports[..] else { panic!("one registry") };
-    let expect = "*: Malformed, store vault, key *: `auths` holds what cannot be used: key `registry`, which is not a registry host: it has neither a dot";
+    let expect = "*: Malformed, store vault, key *: `auths` holds what cannot be used: key `registry`: it is not a registry host: it has neither a dot";
     assert!(report.starts_with(expect), "{report}");
     assert!(report.ends_with(&format!("; entry for b.io: {EMPTY}")), "{report}");
     let resolved = resolve(&Arc::new(cluster_pull_secret("images", &["*"])), &values);
@@ -115,6 +115,20 @@ fn docker_config_of_bad_entries_alone_fails() {
         "*: Malformed, store vault, key *: `auths` holds nothing that can be used: entry for b.io: {EMPTY}"
     );
     assert_eq!(reports(&["*"], &["*"], &entries("2", &[("b.io", None)])), [expect]);
+}
+
+#[test]
+fn bad_entries_with_one_cause_are_named_together() {
+    let values = entries("2", &[("a.io", Some("new")), ("b.io", None), ("c.io", None)]);
+    let expect = format!(
+        "*: Malformed, store vault, key *: `auths` holds what cannot be used: entry for b.io, entry for c.io: {EMPTY}"
+    );
+    assert_eq!(reports(&["*"], &["*"], &values), [expect]);
+    let hosts: Vec<_> = (10..40).map(|n| format!("r{n}.io")).collect();
+    let many: Vec<_> =
+        hosts.iter().map(|host| (host.as_str(), None)).chain([("a.io", Some("new"))]).collect();
+    let reports = reports(&["*"], &["*"], &entries("2", &many));
+    assert!(reports[0].contains("entry for r19.io and 20 more: "), "{reports:?}");
 }
 
 #[test]

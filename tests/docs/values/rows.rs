@@ -171,6 +171,7 @@ fn absent() -> Vec<Row> {
         ("JavaScript", "undefined"),
         ("Python", "None"),
         ("Ruby, Lua", "nil"),
+        ("Ansible", "AnsibleUndefined"),
         ("Go", "<nil>"),
         ("Java, C", "(null)"),
         ("kubectl", "<none>"),
@@ -262,6 +263,8 @@ fn printed() -> Vec<Row> {
         ("Python", "b'x'"),
         ("Python", "{'username': 'robot'}"),
         ("PowerShell", "System.Security.SecureString"),
+        ("PowerShell", "@{username=robot}"),
+        ("Java", "Optional[x]"),
         ("Pulumi", "Calling [toString] on an [Output<T>] is not supported."),
     ]);
     rows.extend(bare(&[
@@ -269,7 +272,11 @@ fn printed() -> Vec<Row> {
         ("command", format!("docker login -u robot -p {PASSWORD} ghcr.io")),
         ("command", format!("echo {PASSWORD} | docker login -u robot --password-stdin")),
         ("command", "aws ecr get-login-password --region eu-west-1".to_owned()),
+        ("header", format!("Authorization: Basic {}", auth())),
+        ("header", format!("Bearer {PASSWORD}-token")),
         ("line of an env file", format!("REGISTRY_PASSWORD={PASSWORD}")),
+        ("line of .netrc", format!("machine ghcr.io login robot password {PASSWORD}")),
+        ("line of .npmrc", format!("//ghcr.io/:_authToken={PASSWORD}")),
         ("line of a shell", format!("export REGISTRY_PASSWORD={PASSWORD}")),
         ("line of a file with settings", format!("password: {PASSWORD}")),
         ("YAML", format!("username: robot\npassword: {PASSWORD}")),
@@ -287,6 +294,7 @@ fn encoded() -> Vec<Row> {
     let mut rows = bare(&[
         ("JSON string of JSON", json!(fields).to_string()),
         ("base64 of JSON", base64(&fields)),
+        ("JSON for a URL", "%7B%22username%22%3A%22robot%22%7D".to_owned()),
         ("base64 of username:password", auth()),
         ("base64 of null", base64("null")),
     ]);

@@ -3,7 +3,9 @@
 use super::{Unusable, between, names_secret};
 
 /// The texts that languages and tools print for a missing value.
-const NO_VALUE: [&str; 20] = [
+const NO_VALUE: [&str; 22] = [
+    "<unknown>",
+    "AnsibleUndefined",
     "null",
     "NULL",
     "Null",

@@ -21,6 +21,9 @@ pub(super) fn find(text: &str) -> Option<Unusable> {
         Ok(Value::Array(_)) => return Some(Unusable::Json),
         _ => {}
     }
+    if text.starts_with("%7B%22") {
+        return Some(Unusable::Encoded);
+    }
     if WholeConfig::from_text(text, 2).is_some() {
         return Some(Unusable::Config);
     }
@@ -121,6 +124,7 @@ mod tests {
             &[&base64(CONFIG), &wrapped, &quoted, &base64(&format!("\u{feff}{CONFIG}\n"))],
         );
         check(find, Unusable::Encoded, &[&base64(r#"{"username":"robot","password":"pw"}"#)]);
+        check(find, Unusable::Encoded, &["%7B%22auths%22%3A%7B%7D%7D"]);
         check(find, Unusable::NoValue, &[&base64("null")]);
         check(find, Unusable::ErrorText, &[&base64("Error: no such secret\n")]);
         // A token of ECR, a JWT, and base64 of a password.

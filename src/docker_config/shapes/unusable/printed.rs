@@ -1,6 +1,7 @@
 //! Texts that a program printed around a secret or instead of one: pages, errors, commands, settings, objects.
 
 use super::{Unusable, between, is_variable, names_secret};
+use crate::docker_config::entry::decode_auth;
 
 /// The beginnings of pages and documents, in lower case.
 const PAGES: [&str; 6] = ["<!doctype", "<html", "<head>", "<body", "<?xml", "<error>"];
@@ -33,7 +34,8 @@ const ERROR_ENDS: [&str; 4] =
     [": command not found", ": no such file or directory", ": permission denied", ": connection refused"];
 
 /// The whole answers of servers.
-const ANSWERS: [&str; 8] = [
+const ANSWERS: [&str; 9] = [
+    "VARIABLE IS NOT DEFINED!",
     "Unauthorized",
     "Forbidden",
     "Not Found",
@@ -83,6 +85,8 @@ pub(super) fn find(text: &str) -> Option<Unusable> {
         Some(Unusable::Manifest)
     } else if is_command(text) {
         Some(Unusable::Command)
+    } else if is_header(text) {
+        Some(Unusable::Header)
     } else if text.lines().all(is_setting) && !text.is_empty() {
         Some(Unusable::Setting)
     } else if is_yaml(text) {
@@ -100,6 +104,16 @@ fn is_error(text: &str, lower: &str) -> bool {
         || ANSWERS.contains(&text)
 }
 
+/// Returns true for a header with a credential, with its name or without.
+fn is_header(text: &str) -> bool {
+    let value = text.strip_prefix("Authorization: ").or_else(|| text.strip_prefix("authorization: "));
+    let basic = value.unwrap_or(text).strip_prefix("Basic ");
+    let bearer = value.unwrap_or(text).strip_prefix("Bearer ").filter(|token| token.len() >= 16);
+    value.is_some()
+        || basic.is_some_and(|auth| decode_auth(auth).is_ok())
+        || bearer.is_some_and(|token| !token.contains(' '))
+}
+
 fn is_manifest(text: &str) -> bool {
     text.lines().any(|line| line.starts_with("apiVersion: "))
         && text.lines().any(|line| line.starts_with("kind: "))
@@ -115,6 +129,13 @@ fn is_command(text: &str) -> bool {
 /// Returns true for a line such as `REGISTRY_PASSWORD=…`, `export TOKEN=…` or `password: …`.
 fn is_setting(line: &str) -> bool {
     let line = line.trim();
+    // Lines of .netrc and .npmrc.
+    if line.starts_with("machine ") && line.contains(" login ") && line.contains(" password ") {
+        return true;
+    }
+    if line.starts_with("//") && (line.contains(":_authToken=") || line.contains(":_auth=")) {
+        return true;
+    }
     if let Some((name, value)) = line.strip_prefix("export ").and_then(|rest| rest.split_once('=')) {
         return is_variable(name) && !value.is_empty();
     }
@@ -148,6 +169,9 @@ fn is_printed_object(text: &str) -> bool {
         || ["b'", "b\""].iter().any(|open| between(text, open, &open[1..]).is_some())
         || between(text, "{'", "}").is_some_and(|inner| inner.contains("':"))
         || between(text, "&{", "}").is_some()
+        || between(text, "@{", "}").is_some_and(|inner| inner.contains('='))
+        || between(text, "Some(\"", "\")").is_some()
+        || between(text, "Optional[", "]").is_some()
         || (text.starts_with('<') && text.contains(" object at 0x") && text.ends_with('>'))
         || matches!(
             text,
@@ -246,6 +270,8 @@ mod tests {
                 "password: pw",
                 "token: pw",
                 "DOCKER_AUTH=pw==",
+                "machine ghcr.io login robot password pw",
+                "//registry.example.com/:_authToken=pw",
                 "REGISTRY_USER_TOKEN=a\nREGISTRY_PASSWORD=b",
             ],
         );
@@ -266,6 +292,23 @@ mod tests {
                 "export =x",
                 "token :x",
             ],
+        );
+    }
+
+    #[test]
+    fn header_is_recognised() {
+        check(
+            find,
+            Unusable::Header,
+            &[
+                "Basic cm9ib3Q6cHc=",
+                "Authorization: Basic cm9ib3Q6cHc=",
+                "Bearer eyJhbGciOiJSUzI1NiJ9.e30.c2ln",
+            ],
+        );
+        check_near_misses(
+            find,
+            &["Basic", "Basic training", "Basic cHc=", "Bearer", "Bearer of news", "Authorization"],
         );
     }
 
@@ -298,6 +341,9 @@ mod tests {
                 "&{robot pw}",
                 "<Secret object at 0x7f>",
                 "System.Security.SecureString",
+                "@{password=pw}",
+                "Some(\"pw\")",
+                "Optional[pw]",
             ],
         );
         check_near_misses(

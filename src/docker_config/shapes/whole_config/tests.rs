@@ -134,14 +134,15 @@ fn parse_error(value: &str) -> String {
 
 #[test]
 fn bad_entries_do_not_hold_back_their_neighbours() {
-    let value = r#"{"auths":{"a.example.com":{"auth":"cm9ib3Q6cHc="},"b.example.com":{},"registry":{"auth":"cm9ib3Q6cHc="},"c.example.com":{"auth":"cm9ib3Q6bnVsbA=="},"u:sentinel@d.example.com":{"auth":"x"}},"credsStore":"desktop"}"#;
+    let value = r#"{"auths":{"a.example.com":{"auth":"cm9ib3Q6cHc="},"b.example.com":{},"registry":{"auth":"cm9ib3Q6cHc="},"c.example.com":{"auth":"cm9ib3Q6bnVsbA=="},"u:sentinel@d.example.com":{"auth":"x"},"robot:sentinel":{"auth":"x"}},"credsStore":"desktop"}"#;
     check(
         value,
         &registry("", "", "", ""),
         &format!(
             "a.example.com robot pw; \
-             key `registry`, which is not a registry host: it has neither a dot nor a port: an image named like this is one on Docker Hub; write the full host, or docker.io/NAME; \
-             key, which is not a registry host: it holds an @: write the host alone; usernames and passwords stay in the store; \
+             key `registry`: it is not a registry host: it has neither a dot nor a port: an image named like this is one on Docker Hub; write the full host, or docker.io/NAME; \
+             a key that is not shown: it is not a registry host: it has a port that is not a number from 1 to 65535; \
+             a key that is not shown: it is not a registry host: it holds an @: write the host alone; usernames and passwords stay in the store; \
              entry for b.example.com: the entry holds neither `auth` nor `username` and `password`{IN_HELPER}; \
              entry for c.example.com: the password is what tools print for a missing value, such as null: correct the tool that stored it"
         ),
