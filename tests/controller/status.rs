@@ -67,6 +67,48 @@ async fn status_reports_what_is_in_sync() {
 }
 
 #[tokio::test]
+async fn bad_entry_is_named_and_its_neighbours_arrive() {
+    let mut cluster = test_cluster("status-entry", 2).await;
+    let config = |a: &str, b: Value| {
+        let entry = json!({"username": "robot", "password": a});
+        json!({"auths": {"a.example.com": entry, "b.example.com": b}})
+    };
+    cluster.put("config", &config("one", json!({"username": "robot", "password": "kept"}))).await;
+    let mut object = cluster.cluster_pull_secret("status-entry");
+    object["spec"]["registries"] = json!([{"from": {"store": "vault", "key": cluster.key("config")}}]);
+    cluster.apply(&object).await;
+    let _controller = cluster.controller().start().await;
+    until("it is ready", async || cluster.condition("status-entry", "Ready").await.starts_with("True")).await;
+
+    let mut bad = config("two", json!({}));
+    bad["auths"]["registry"] = json!({"username": "robot", "password": "x"});
+    cluster.put("config", &bad).await;
+    cluster.request_rotation("status-entry").await;
+    until("the bad entries are reported", async || {
+        let message = text(&cluster.status("status-entry").await["registries"][0]["message"]);
+        let parts = ["entry for b.example.com: ", "key `registry`"];
+        cluster.condition("status-entry", "Fetched").await == "False Malformed"
+            && parts.iter().all(|part| message.contains(part))
+    })
+    .await;
+    // A new namespace gets what the others have.
+    cluster.add_namespace("status-entry-late").await;
+    for namespace in cluster.namespaces.clone() {
+        until("the good entry arrives and the bad one is kept", async || {
+            json!(cluster.passwords(&namespace).await)
+                == json!({"a.example.com": "two", "b.example.com": "kept"})
+        })
+        .await;
+    }
+    cluster.put("config", &config("three", json!({"username": "robot", "password": "new"}))).await;
+    cluster.request_rotation("status-entry").await;
+    until("it is ready again", async || cluster.condition("status-entry", "Ready").await.starts_with("True"))
+        .await;
+    let expect = json!({"a.example.com": "three", "b.example.com": "new"});
+    assert_eq!(json!(cluster.passwords("status-entry-late").await), expect);
+}
+
+#[tokio::test]
 async fn status_names_failed_namespaces_and_reasons() {
     let cluster = test_cluster("status-fail", 3).await;
     let foreign = json!({"metadata": {"name": SECRET}, "stringData": {"foreign": "x"}});

@@ -16,5 +16,6 @@ mod refusals;
 mod rotation;
 mod secrecy;
 mod service_accounts;
+mod stored_values;
 mod thousand;
 mod version_order;
