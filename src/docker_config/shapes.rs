@@ -71,24 +71,36 @@ pub fn parse(value: &SecretSlice<u8>, registry: &RegistrySource) -> Result<Parse
         Json::Object(object) => unusable::find_object(object),
         Json::List | Json::Broken | Json::Other => Unusable::find(text),
     };
+    let form = form.map(describe);
     let Some(host) = &registry.host else {
-        let what = form.map_or_else(
-            || "without `host` the value must be a docker config with `auths`".to_owned(),
-            |form| format!("the value {form}"),
+        return Err(
+            form.unwrap_or_else(|| "without `host` the value must be a docker config with `auths`".into())
         );
-        return Err(Malformed(what));
     };
     let credential = match (json, form) {
         // Fields of the right names count more than the others.
-        (Json::Object(object), form) => fields(object, registry)
-            .map_err(|missing| form.map_or(missing, |form| Malformed(format!("the value {form}"))))?,
+        (Json::Object(object), form) => {
+            fields(object, registry).map_err(|missing| form.unwrap_or(missing))?
+        }
         (Json::List, _) => return Err(NO_OBJECT.into()),
-        (_, Some(form)) => return Err(Malformed(format!("the value {form}"))),
+        (_, Some(form)) => return Err(form),
         (Json::Broken, None) => return Err(BROKEN_JSON.into()),
         (Json::Other, None) => bare(text, registry)?,
     };
     let config = DockerConfig { auths: [(host.clone(), finish(credential)?)].into() };
     Ok(ParsedValue { config, rejected: Vec::new() })
+}
+
+/// Describes a whole value that cannot be used.
+fn describe(form: Unusable) -> Malformed {
+    match form {
+        // It would have been understood.
+        Unusable::Config => {
+            "the value is a docker config as a whole: remove `usernameKey` and `passwordKey` from the spec"
+                .into()
+        }
+        form => Malformed(format!("the value {form}")),
+    }
 }
 
 fn names_no_field(registry: &RegistrySource) -> bool {

@@ -91,8 +91,8 @@ async fn field_that_is_no_password_keeps_last_good() {
     let google = BASE64_STANDARD.encode(json!({"private_key": SENTINEL}).to_string());
     let fields = |password: Value| json!({"username": "robot", "password": password});
     for (value, form) in [
-        (fields(json!(null)), "field `password` is null"),
         (fields(json!("null")), "a missing value"),
+        (fields(json!(null)), "field `password` is null"),
         (fields(json!("undefined")), "a missing value"),
         (fields(json!("op://ci/ghcr/token")), "a reference for another tool"),
         (fields(json!("vault:v1:8SDd3WHDOjf7mq69CyCqYjBXAiQ=")), "encrypted by another tool"),

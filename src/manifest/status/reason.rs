@@ -80,7 +80,7 @@ pub enum FetchedReason {
     Sealed,
     /// The store limits the rate of requests.
     Throttled,
-    /// The value has none of the supported formats.
+    /// The value, or an entry of its docker config, has none of the supported formats, or cannot be a password.
     Malformed,
     /// The store did not answer in time.
     TimedOut,

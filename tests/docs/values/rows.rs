@@ -312,6 +312,7 @@ fn encoded() -> Vec<Row> {
             json!({"password": base64(config())}).to_string(),
             &[USERNAME],
         ),
+        row("docker config with a named field", config(), &[USERNAME, ("passwordKey", "token")]),
         row(
             "field of `configKey` with another content",
             json!({"pull": PASSWORD}).to_string(),

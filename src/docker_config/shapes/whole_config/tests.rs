@@ -121,6 +121,15 @@ fn docker_config_as_the_password_is_malformed() {
 }
 
 #[test]
+fn docker_config_with_named_fields_is_malformed() {
+    let what = "malformed: the value is a docker config as a whole: remove `usernameKey` and `passwordKey` from the spec";
+    for text in [CONFIG.to_owned(), DOCKERCFG.to_owned(), base64(CONFIG)] {
+        check(&text, &registry("ghcr.io", "", "user", "token"), what);
+        check(&text, &registry("ghcr.io", "robot", "", "token"), what);
+    }
+}
+
+#[test]
 fn too_many_layers_are_no_docker_config() {
     let layers = (0..MAX_LAYERS).fold(CONFIG.to_owned(), |text, _| base64(&text));
     let error = parse_error(&layers);
