@@ -72,9 +72,14 @@ fn is_transit(text: &str) -> bool {
 }
 
 fn is_hash(text: &str) -> bool {
-    HASHES
-        .iter()
-        .any(|(start, length)| text.starts_with(start) && text.len() >= *length && !text.contains(' '))
+    HASHES.iter().any(|(start, length)| {
+        // The parts of the hashes of `crypt` stand between dollar signs.
+        let has_parts = !start.starts_with('$') || text.matches('$').count() >= 3;
+        text.starts_with(start)
+            && text.len() >= *length
+            && has_parts
+            && text[start.len()..].chars().all(|c| is_base64(c) || matches!(c, '.' | '$' | ','))
+    })
 }
 
 fn is_base64(c: char) -> bool {
@@ -144,7 +149,16 @@ mod tests {
         );
         check_near_misses(
             find,
-            &["$2y$", "$2y$05$short", "$1$pw", "{SHA}", "robot:pw", "a:$6$x", &bcrypt[1..]],
+            &[
+                "$2y$",
+                "$2y$05$short",
+                "$1$pw",
+                "{SHA}",
+                "robot:pw",
+                "a:$6$x",
+                "$y$!aAAAaaA0a!0aA!00!0!0A!a0A!aaaAaA0aA0",
+                &bcrypt[1..],
+            ],
         );
     }
 

@@ -167,7 +167,7 @@ fn is_printed_object(text: &str) -> bool {
     between(text, "[object ", "]").is_some_and(|inner| inner.chars().all(char::is_alphabetic))
         || between(text, "map[", "]").is_some_and(|inner| inner.contains(':'))
         || ["b'", "b\""].iter().any(|open| between(text, open, &open[1..]).is_some())
-        || between(text, "{'", "}").is_some_and(|inner| inner.contains("':"))
+        || between(text, "{'", "}").is_some_and(|inner| inner.contains("': "))
         || between(text, "&{", "}").is_some()
         || between(text, "@{", "}").is_some_and(|inner| inner.contains('='))
         || between(text, "Some(\"", "\")").is_some()
@@ -348,7 +348,19 @@ mod tests {
         );
         check_near_misses(
             find,
-            &["[object]", "object Object", "map[]", "map[pw]", "b'", "b''", "b'pw", "{pw}", "&pw", "{'x'}"],
+            &[
+                "[object]",
+                "object Object",
+                "map[]",
+                "map[pw]",
+                "b'",
+                "b''",
+                "b'pw",
+                "{pw}",
+                "&pw",
+                "{'x'}",
+                "{'':a!a}",
+            ],
         );
     }
 }
