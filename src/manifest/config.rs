@@ -66,7 +66,7 @@ impl Backend {
 /// A Vault after validation.
 #[derive(Clone, Debug)]
 pub struct VaultSettings {
-    /// URL of the Vault, `http` or `https`, without a path.
+    /// URL of the Vault, `http` or `https`; a path is the part before `/v1`.
     pub address: url::Url,
     /// KV mount, without slashes at its ends.
     pub mount: String,

@@ -1,5 +1,8 @@
 //! `deploy/vault/`, applied to a real Vault that reviews tokens at a real API server.
 
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::PathBuf;
+
 use regcred::credential::Key;
 use regcred::manifest::config::{KubernetesAuth, KvVersion, VaultAuth, VaultSettings};
 use regcred::provider::{Environment, Provider, vault};
@@ -84,6 +87,21 @@ impl TestCluster {
         Ok(self.vault.request_as("", "POST", "auth/kubernetes/login", Some(&body)).await?["auth"].take())
     }
 
+    /// The settings of a store that logs in with this role and the token in a file.
+    fn settings(&self, role: &str, token_file: PathBuf) -> VaultSettings {
+        let (role, mount) = (role.to_owned(), "kubernetes".to_owned());
+        VaultSettings {
+            address: self.vault.address.parse().expect("an address"),
+            mount: "secret".to_owned(),
+            kv: KvVersion::V2,
+            namespace: None,
+            ca_file: None,
+            redirect_hosts: Vec::new(),
+            allow_http: false,
+            auth: VaultAuth::Kubernetes(KubernetesAuth { role, mount, token_file }),
+        }
+    }
+
     /// Reads everything that `setup.sh` writes.
     async fn vault_settings(&self) -> Vec<Value> {
         let paths = ["auth/kubernetes/config", "auth/kubernetes/role/regcred", "sys/policies/acl/regcred"];
@@ -165,20 +183,7 @@ async fn regcred_reads_with_the_projected_token() {
     let token_file = cluster.reaper.new_directory("token").expect("a directory").join("token");
     let jwt = cluster.account_token(NAMESPACE, NAME, &[AUDIENCE]).await;
     std::fs::write(&token_file, jwt).expect("a file");
-    let settings = VaultSettings {
-        address: cluster.vault.address.parse().expect("an address"),
-        mount: "secret".to_owned(),
-        kv: KvVersion::V2,
-        namespace: None,
-        ca_file: None,
-        redirect_hosts: Vec::new(),
-        allow_http: false,
-        auth: VaultAuth::Kubernetes(KubernetesAuth {
-            role: "regcred".to_owned(),
-            mount: "kubernetes".to_owned(),
-            token_file,
-        }),
-    };
+    let settings = cluster.settings("regcred", token_file);
     let provider =
         vault::Vault::open("vault".into(), &settings, &Environment::default()).expect("a provider");
     let values = provider.read(&[Key("ci/ghcr".to_owned()), Key("other/x".to_owned())]).await;
@@ -200,4 +205,28 @@ async fn second_setup_changes_nothing() {
     let said = cluster.run_setup(&[]).await;
     assert!(said.contains("auth/kubernetes exists and is not changed"), "{said}");
     assert_eq!(cluster.vault_settings().await, before);
+}
+
+#[tokio::test]
+async fn setup_uses_bao_where_vault_is_missing() {
+    let cluster = TestCluster::shared().await;
+    let directory = cluster.reaper.new_directory("bao").expect("a directory");
+    let which = directory.join("which");
+    std::fs::write(&which, "#!/bin/sh\nfor it in vault dirname grep; do command -v $it; done\n")
+        .expect("a script");
+    std::fs::set_permissions(&which, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+    let found = cluster.vault.run(&which, &[]).await.expect("the programs that the script calls");
+    let bin = directory.join("bin");
+    std::fs::create_dir(&bin).expect("a directory");
+    // The real client of Vault under the name of the other, which has the same arguments.
+    for (program, name) in found.lines().zip(["bao", "dirname", "grep"]) {
+        symlink(program, bin.join(name)).expect("a link");
+    }
+    let path = ("PATH", bin.display().to_string());
+    let said = cluster.run_setup(std::slice::from_ref(&path)).await;
+    assert!(said.contains("auth/kubernetes exists and is not changed"), "{said}");
+    std::fs::remove_file(bin.join("bao")).expect("no client");
+    let failed =
+        cluster.vault.run(&deploy("vault/setup.sh"), &[path]).await.expect_err("no client").to_string();
+    assert!(failed.contains("neither vault nor bao is installed"), "{failed}");
 }

@@ -15,8 +15,8 @@ fn stores_are_validated() {
         ".vault.address: must not have a query or a fragment",
     );
     check_store(
-        "{name: a, vault: {address: 'https://lb/vault'}}",
-        ".vault.address: must not have a path: end it with the host and port",
+        "{name: a, vault: {address: 'https://lb/vault/v1/'}}",
+        ".vault.address: must not end with /v1: leave it out, every request adds it",
     );
     let visible = "must be ASCII without spaces and control characters: it goes into HTTP requests";
     for (field, name) in [

@@ -128,8 +128,8 @@ fn validate_vault(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Option<Url>
 
     let address = path.field("address");
     let url = validate_url(&address, "https://vault.example.com:8200", errors)?;
-    if url.path() != "/" {
-        errors.push(address.error("must not have a path: end it with the host and port"));
+    if url.path().trim_end_matches('/').ends_with("/v1") {
+        errors.push(address.error("must not end with /v1: leave it out, every request adds it"));
     }
     let allows_http = path.field("allowHttp").node().is_some_and(|node| node.value == Value::Bool(true));
     if url.scheme() == "http" && !allows_http && !is_loopback(&url) {

@@ -65,8 +65,8 @@ pub struct StoreSpec {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct VaultStore {
-    /// URL of the Vault, without a path: `https://vault.vault:8200`. An `http` URL of another machine requires
-    /// `allowHttp`.
+    /// URL of the Vault: `https://vault.vault:8200`, or `https://gateway.example.com/vault` behind a gateway, with
+    /// the path before `/v1`. An `http` URL of another machine requires `allowHttp`.
     pub address: String,
     /// Permits an `http` address that is not on loopback: everybody on the network between can then read the
     /// token and the passwords. Default: `false`.

@@ -24,7 +24,10 @@ use crate::provider::without_tracing::without_tracing;
 /// Creates clients of one Vault.
 pub(super) struct ClientFactory {
     http: reqwest::Client,
-    address: url::Url,
+    /// The address without its path.
+    origin: url::Url,
+    /// The path of the API, without the slash at its beginning.
+    api_path: String,
     namespace: Option<String>,
     timeout: Duration,
     certificate_hint: String,
@@ -62,8 +65,8 @@ impl ClientFactory {
             kv: _,
             auth: _,
         } = settings;
-        if address.path() != "/" || address.query().is_some() {
-            return Err(format!("`address` {address} must end with the host and port"));
+        if address.query().is_some() || address.fragment().is_some() {
+            return Err(format!("`address` {address} must end with the host and port, or with a path"));
         }
         if namespace.as_deref().is_some_and(|namespace| !is_visible_ascii(namespace)) {
             return Err("`namespace` has characters that are invalid in an HTTP header".to_owned());
@@ -91,7 +94,14 @@ impl ClientFactory {
         let http = http.build().map_err(|_| {
             "this machine has no certificate authorities to verify `address` with; set `caFile`".to_owned()
         })?;
-        Ok(Self { http, address: address.clone(), namespace: namespace.clone(), timeout, certificate_hint })
+        Ok(Self {
+            http,
+            origin: origin(address),
+            api_path: api_path(address),
+            namespace: namespace.clone(),
+            timeout,
+            certificate_hint,
+        })
     }
 
     /// Creates a client with a token, or without one for a login.
@@ -99,7 +109,7 @@ impl ClientFactory {
         let token = token.map_or_else(String::new, |Token(token)| token.expose_secret().to_owned());
         // Every field is set, because vaultrs fills the others from the environment.
         let settings = VaultClientSettings {
-            address: self.address.clone(),
+            address: self.origin.clone(),
             ca_certs: Vec::new(),
             identity: None,
             timeout: Some(self.timeout),
@@ -111,10 +121,10 @@ impl ClientFactory {
             proxy: None,
         };
         let vault = VaultClient {
-            http: rustify::clients::reqwest::Client::new(self.address.as_str(), self.http.clone()),
+            http: rustify::clients::reqwest::Client::new(self.origin.as_str(), self.http.clone()),
             middle: vaultrs::api::EndpointMiddleware {
                 token,
-                version: "v1".to_owned(),
+                version: self.api_path.clone(),
                 wrap: None,
                 namespace: self.namespace.clone(),
             },
@@ -144,6 +154,21 @@ impl Token {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let text = text.trim_end();
         (!text.is_empty() && is_visible_ascii(text)).then(|| Self(text.into()))
+    }
+}
+
+/// Returns the address without its path: vaultrs puts the path of the API in front of any other.
+fn origin(address: &url::Url) -> url::Url {
+    let mut origin = address.clone();
+    origin.set_path("");
+    origin
+}
+
+/// Returns the path of the API, which begins with that of the address.
+fn api_path(address: &url::Url) -> String {
+    match address.path().trim_matches('/') {
+        "" => "v1".to_owned(),
+        prefix => format!("{prefix}/v1"),
     }
 }
 
@@ -187,8 +212,8 @@ mod tests {
     fn invalid_setting_is_named() {
         let cases: [(Edit, &str); 4] = [
             (
-                |settings| settings.address = "https://lb/vault".parse().unwrap(),
-                "`address` https://lb/vault must end with the host and port",
+                |settings| settings.address = "https://lb/vault?a=b".parse().unwrap(),
+                "`address` https://lb/vault?a=b must end with the host and port, or with a path",
             ),
             (
                 |settings| settings.namespace = Some("team-a\n".to_owned()),

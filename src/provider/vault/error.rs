@@ -33,6 +33,8 @@ pub(super) enum Hint {
     IsVersioned,
     /// Nothing is mounted at the path.
     NoMount,
+    /// The engine is being upgraded from version 1 to 2.
+    Upgrading,
     /// The body is not from a Vault.
     NotVault,
 }
@@ -109,6 +111,9 @@ impl RequestError {
         match self {
             Self::Broken(kind) => kind,
             Self::Status { hint: Some(Hint::Sealed), .. } => ErrorKind::Sealed,
+            Self::Status { hint: Some(Hint::Upgrading), .. } => {
+                ErrorKind::Unavailable("the engine is being upgraded to version 2".to_owned())
+            }
             Self::Status { code: 429, .. } => ErrorKind::Throttled,
             Self::Status { code: code @ (300..400 | 412 | 472 | 473 | 500..), .. } => {
                 ErrorKind::Unavailable(format!("status {code}"))
@@ -134,6 +139,10 @@ impl Hint {
             Some(Self::IsVersioned)
         } else if body.contains("no handler for route") {
             Some(Self::NoMount)
+        } else if body.contains("Upgrading from non-versioned to versioned")
+            || body.contains("Waiting for the primary to upgrade")
+        {
+            Some(Self::Upgrading)
         } else if body.errors.is_none() {
             Some(Self::NotVault)
         } else {

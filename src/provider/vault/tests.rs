@@ -109,6 +109,35 @@ async fn error_body_refines_the_status() {
 }
 
 #[tokio::test]
+async fn engine_being_upgraded_is_unavailable_and_retried() {
+    for text in [
+        "Upgrading from non-versioned to versioned data. This backend will be unavailable for a brief period \
+         and will resume service shortly.",
+        "Waiting for the primary to upgrade from non-versioned to versioned data. This backend will be \
+         unavailable for a brief period and will resume service when the primary is finished.",
+    ] {
+        let upgraded = "{store} is unavailable: the engine is being upgraded to version 2";
+        check(error_body(400, text), "Unavailable", upgraded, 3).await;
+    }
+}
+
+#[tokio::test]
+async fn address_may_have_a_path() {
+    let server = MockServer::start().await;
+    let prefix = "/gateway/vault/v1";
+    Mock::given(path(format!("{prefix}/auth/token/lookup-self")))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"data": {"ttl": 0}})))
+        .mount(&server)
+        .await;
+    Mock::given(path(format!("{prefix}/secret/data/ci/0"))).respond_with(secret(7)).mount(&server).await;
+    for slashes in ["", "/", "//"] {
+        let address = format!("{}/gateway/vault{slashes}", server.uri());
+        let values = open(&settings(&address, VaultAuth::Environment)).read(&keys(1)).await;
+        assert_eq!(values[0].as_ref().unwrap().version.to_string(), "7", "{address}");
+    }
+}
+
+#[tokio::test]
 async fn deleted_version_is_not_a_missing_key() {
     let metadata = json!({"version": 3, "deletion_time": "2026-01-01T00:00:00Z", "destroyed": false});
     let body = json!({"request_id": "x", "data": {"data": null, "metadata": metadata}});
