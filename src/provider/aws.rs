@@ -9,9 +9,9 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_secretsmanager::config::http::HttpResponse;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 
-use super::ErrorKind;
 use super::error::causes;
 use super::without_tracing::without_tracing;
+use super::{Denied, ErrorKind};
 
 /// Returns the SDK's default chain for a region, and the value of `AWS_PROFILE`. Makes no request.
 pub(crate) async fn chain(region: &str) -> (SdkConfig, Option<String>) {
@@ -46,11 +46,11 @@ impl ErrorResponse<'_> {
     fn common_kind(&self) -> ErrorKind {
         match self.code {
             "ExpiredTokenException" | "ExpiredToken" => {
-                ErrorKind::Denied("the AWS credentials have expired".to_owned())
+                ErrorKind::Denied(Denied::Login("the AWS credentials have expired".to_owned()))
             }
-            code if is_about_credentials(code) => ErrorKind::Denied(
+            code if is_about_credentials(code) => ErrorKind::Denied(Denied::Login(
                 "AWS does not accept the credentials: check the key and this machine's clock".to_owned(),
-            ),
+            )),
             code if self.status == 429 || THROTTLING.contains(&code) => ErrorKind::Throttled,
             "RequestTimeout" | "RequestTimeoutException" => ErrorKind::TimedOut,
             "InternalServiceError" | "InternalFailure" => {
@@ -144,8 +144,8 @@ fn unsent_request(error: &(dyn StdError + 'static), profile: Option<&str>) -> Er
         Some(name) => format!("profile {name:?} (AWS_PROFILE)"),
         None => "the default profile".to_owned(),
     };
-    ErrorKind::Denied(format!(
+    ErrorKind::Denied(Denied::Login(format!(
         "{what}: looked for AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, {profile}, \
          a web identity (IRSA), container credentials (EKS Pod Identity) and an instance role (IMDS)"
-    ))
+    )))
 }

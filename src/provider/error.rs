@@ -33,9 +33,9 @@ pub enum ErrorKind {
     /// The key exists, but the version to read was deleted, destroyed or is scheduled for deletion.
     #[error("the current version is deleted")]
     Deleted,
-    /// The store refused access: the missing permission, or the login that failed.
+    /// The store refused access.
     #[error("access denied: {0}")]
-    Denied(String),
+    Denied(Denied),
     /// The `keys` of the store do not admit this key; no request was made.
     #[error("not allowed by the store's `keys`")]
     NotAllowed,
@@ -61,6 +61,17 @@ pub enum ErrorKind {
     /// versions.
     #[error("{0}")]
     OlderVersion(String),
+}
+
+/// The range of a denial, with its reason and the fix.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// The login or the credentials, and with them every key of the store.
+    #[error("{0}")]
+    Login(String),
+    /// One key or its version: the missing permission.
+    #[error("{0}")]
+    Key(String),
 }
 
 /// The request behind an error: the store, the location of the key, and the time and attempts spent.
@@ -253,7 +264,7 @@ mod tests {
         let cases = [
             (ErrorKind::NotFound, "not found in r"),
             (ErrorKind::Deleted, "the current version is deleted"),
-            (ErrorKind::Denied("x".into()), "access denied: x"),
+            (ErrorKind::Denied(Denied::Key("x".into())), "access denied: x"),
             (ErrorKind::NotAllowed, "not allowed by the store's `keys`"),
             (ErrorKind::Misconfigured("x".into()), "x"),
             (ErrorKind::Sealed, "the Vault is sealed"),

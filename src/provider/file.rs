@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::error::RequestContext;
 use super::retry::{CONCURRENT_READS, RetryPolicy, until};
-use super::{Error, ErrorKind, Provider, log_read, log_version};
+use super::{Denied, Error, ErrorKind, Provider, log_read, log_version};
 use crate::credential::{Key, StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::config::FileStore;
 use crate::secret_file::{self, ReadError};
@@ -160,7 +160,7 @@ fn explain(unread: &ReadError, path: &Path) -> ErrorKind {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ErrorKind::NotFound,
         io::ErrorKind::PermissionDenied => {
-            ErrorKind::Denied(format!("no permission to read {}", path.display()))
+            ErrorKind::Denied(Denied::Key(format!("no permission to read {}", path.display())))
         }
         io::ErrorKind::IsADirectory => not_a_file(path),
         io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => {
@@ -280,7 +280,10 @@ mod tests {
         for (kind, expect) in [
             (io::ErrorKind::NotFound, ErrorKind::NotFound),
             (io::ErrorKind::NotADirectory, ErrorKind::NotFound),
-            (io::ErrorKind::PermissionDenied, ErrorKind::Denied("no permission to read /d/k".to_owned())),
+            (
+                io::ErrorKind::PermissionDenied,
+                ErrorKind::Denied(Denied::Key("no permission to read /d/k".to_owned())),
+            ),
             (io::ErrorKind::IsADirectory, ErrorKind::Misconfigured("/d/k is not a file".to_owned())),
         ] {
             assert_eq!(explain(&io::Error::from(kind).into(), Path::new("/d/k")), expect, "{kind}");

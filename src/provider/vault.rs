@@ -22,8 +22,10 @@ use crate::manifest::config::{KvVersion, VaultSettings};
 
 mod client;
 mod error;
+mod hint;
 mod lease;
 mod login;
+mod login_refusal;
 mod redirect;
 mod response;
 

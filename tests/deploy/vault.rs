@@ -208,6 +208,31 @@ async fn second_setup_changes_nothing() {
 }
 
 #[tokio::test]
+async fn refused_login_names_the_cause_that_vault_tells() {
+    let cluster = TestCluster::shared().await;
+    let token_file = cluster.reaper.new_directory("refused").expect("a directory").join("token");
+    for (role, namespace, account, audience, expect) in [
+        ("nope", NAMESPACE, NAME, AUDIENCE, "there is no role nope."),
+        ("regcred", NAMESPACE, "default", AUDIENCE, "role regcred is not bound to this ServiceAccount."),
+        ("regcred", "elsewhere", NAME, AUDIENCE, "role regcred is not bound to the namespace of this"),
+        ("regcred", NAMESPACE, NAME, "another", "the token in `tokenFile` is not for the audience of role"),
+        ("regcred", NAMESPACE, "", AUDIENCE, "the Vault could not have the token reviewed."),
+    ] {
+        let jwt = match account {
+            "" => "no token".to_owned(),
+            account => cluster.account_token(namespace, account, &[audience]).await,
+        };
+        std::fs::write(&token_file, jwt).expect("a file");
+        let settings = cluster.settings(role, token_file.clone());
+        let provider =
+            vault::Vault::open("vault".into(), &settings, &Environment::default()).expect("a provider");
+        let error = provider.read(&[Key("ci/ghcr".to_owned())]).await.remove(0).expect_err("a refusal");
+        let start = "store vault, key ci/ghcr: access denied: the login at auth/kubernetes was refused: ";
+        assert!(error.to_string().starts_with(&format!("{start}{expect}")), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn setup_uses_bao_where_vault_is_missing() {
     let cluster = TestCluster::shared().await;
     let directory = cluster.reaper.new_directory("bao").expect("a directory");

@@ -5,8 +5,8 @@ use std::error::Error as StdError;
 use aws_sdk_secretsmanager::config::http::HttpResponse;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 
-use crate::provider::ErrorKind;
 use crate::provider::aws::{self, ErrorResponse};
+use crate::provider::{Denied, ErrorKind};
 
 /// The permission to read a value.
 pub(super) const READ: &str = "secretsmanager:GetSecretValue";
@@ -52,13 +52,13 @@ fn classify(ErrorResponse { code, message, .. }: &ErrorResponse<'_>, permission:
         "InvalidRequestException" => {
             ErrorKind::Misconfigured("AWS does not allow reads in the present state of the secret".to_owned())
         }
-        "DecryptionFailure" => ErrorKind::Denied(NO_KMS.to_owned()),
-        code if code.starts_with("KMS") => ErrorKind::Denied(NO_KMS.to_owned()),
+        "DecryptionFailure" => ErrorKind::Denied(Denied::Key(NO_KMS.to_owned())),
+        code if code.starts_with("KMS") => ErrorKind::Denied(Denied::Key(NO_KMS.to_owned())),
         "AccessDeniedException" | "AccessDenied" if message.contains("KMS") || message.contains("kms:") => {
-            ErrorKind::Denied(NO_KMS.to_owned())
+            ErrorKind::Denied(Denied::Key(NO_KMS.to_owned()))
         }
         "AccessDeniedException" | "AccessDenied" => {
-            ErrorKind::Denied(format!("no policy grants `{permission}` on the secret"))
+            ErrorKind::Denied(Denied::Key(format!("no policy grants `{permission}` on the secret")))
         }
         "ValidationException" | "InvalidParameterException" => ErrorKind::Misconfigured(
             "AWS does not accept the key as the name or the ARN of a secret".to_owned(),

@@ -3,11 +3,12 @@
 use std::error::Error as StdError;
 
 use rustify::errors::ClientError;
-use serde::Deserialize;
 
+use super::hint::Hint;
+use super::login_refusal::Login;
 use super::redirect::RedirectRefused;
 use crate::manifest::config::KvVersion;
-use crate::provider::ErrorKind;
+use crate::provider::{Denied, ErrorKind};
 
 /// A failed request.
 pub(super) enum RequestError {
@@ -22,42 +23,16 @@ pub(super) enum RequestError {
     Broken(ErrorKind),
 }
 
-/// The information taken from the body of an error response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hint {
-    /// The version is deleted or destroyed.
-    Deleted,
-    /// The Vault is sealed or not initialised.
-    Sealed,
-    /// A path of KV v1 at an engine of version 2.
-    IsVersioned,
-    /// Nothing is mounted at the path.
-    NoMount,
-    /// The engine is being upgraded from version 1 to 2.
-    Upgrading,
-    /// The body is not from a Vault.
-    NotVault,
-}
-
-/// The body of an error response.
-#[derive(Deserialize)]
-struct ErrorBody {
-    errors: Option<Vec<String>>,
-    warnings: Option<Vec<String>>,
-    data: Option<ErrorData>,
-}
-
-#[derive(Deserialize)]
-struct ErrorData {
-    metadata: Option<serde::de::IgnoredAny>,
-}
-
 impl RequestError {
     /// Converts an error of the client; `certificate_hint` is the fix for an untrusted certificate.
     pub(super) fn from_client_error(error: &ClientError, certificate_hint: &str) -> Self {
         match error {
             ClientError::ServerResponseError { code, content } => {
-                Self::Status { code: *code, hint: Hint::from_body(content.as_deref().unwrap_or_default()) }
+                let hint = Hint::from_body(content.as_deref().unwrap_or_default());
+                match hint.and_then(|hint| general_kind(hint)) {
+                    Some(kind) => Self::Broken(kind),
+                    None => Self::Status { code: *code, hint },
+                }
             }
             ClientError::RequestError { source, .. } | ClientError::ResponseError { source } => {
                 Self::Broken(broken(source.as_ref(), certificate_hint))
@@ -80,10 +55,13 @@ impl RequestError {
                 ErrorKind::Misconfigured(format!("no engine is mounted at {mount}; check `mount`"))
             }
             (404, _) => ErrorKind::NotFound,
-            (403, _) if is_proven => ErrorKind::Denied(format!("no policy grants `read` on {path}")),
-            (403, _) => ErrorKind::Denied(format!(
+            (403, Some(Hint::DeadToken)) => dead_token(),
+            (403, _) if is_proven => {
+                ErrorKind::Denied(Denied::Key(format!("no policy grants `read` on {path}")))
+            }
+            (403, _) => ErrorKind::Denied(Denied::Key(format!(
                 "the token is expired or revoked, or no policy grants `read` on {path}"
-            )),
+            ))),
             (code, _) => ErrorKind::Misconfigured(format!(
                 "status {code}; {}",
                 unexpected_response(version_number(kv))
@@ -91,29 +69,20 @@ impl RequestError {
         })
     }
 
-    /// Classifies the error of a login; `checks` are the settings to check.
-    pub(super) fn login_kind(self, mount: &str, checks: &str) -> ErrorKind {
-        self.kind_or(|_, hint| {
-            ErrorKind::Denied(match hint {
-                Some(Hint::NoMount) => format!("no auth method is mounted at auth/{mount}"),
-                _ => format!("the login at auth/{mount} was refused: check {checks}"),
-            })
-        })
+    /// Classifies the error of a login.
+    pub(super) fn login_kind(self, login: Login<'_>) -> ErrorKind {
+        self.kind_or(|code, hint| ErrorKind::Denied(Denied::Login(login.refusal(code, hint))))
     }
 
     /// Classifies the error of a request about the token itself.
     pub(super) fn token_kind(self) -> ErrorKind {
-        self.kind_or(|_, _| ErrorKind::Denied("the token is expired, revoked or not renewable".to_owned()))
+        self.kind_or(|_, _| dead_token())
     }
 
     /// Classifies the error of any request; `classify` handles the other statuses, all client errors.
     fn kind_or(self, classify: impl FnOnce(u16, Option<Hint>) -> ErrorKind) -> ErrorKind {
         match self {
             Self::Broken(kind) => kind,
-            Self::Status { hint: Some(Hint::Sealed), .. } => ErrorKind::Sealed,
-            Self::Status { hint: Some(Hint::Upgrading), .. } => {
-                ErrorKind::Unavailable("the engine is being upgraded to version 2".to_owned())
-            }
             Self::Status { code: 429, .. } => ErrorKind::Throttled,
             Self::Status { code: code @ (300..400 | 412 | 472 | 473 | 500..), .. } => {
                 ErrorKind::Unavailable(format!("status {code}"))
@@ -126,35 +95,17 @@ impl RequestError {
     }
 }
 
-impl Hint {
-    fn from_body(body: &str) -> Option<Self> {
-        let Ok(body) = serde_json::from_str::<ErrorBody>(body) else {
-            return Some(Self::NotVault);
-        };
-        if body.data.as_ref().is_some_and(|data| data.metadata.is_some()) {
-            Some(Self::Deleted)
-        } else if body.contains("is sealed") || body.contains("not yet initialized") {
-            Some(Self::Sealed)
-        } else if body.contains("versioned K/V secrets engine") {
-            Some(Self::IsVersioned)
-        } else if body.contains("no handler for route") {
-            Some(Self::NoMount)
-        } else if body.contains("Upgrading from non-versioned to versioned")
-            || body.contains("Waiting for the primary to upgrade")
-        {
-            Some(Self::Upgrading)
-        } else if body.errors.is_none() {
-            Some(Self::NotVault)
-        } else {
-            None
-        }
-    }
+/// Classifies what a Vault says of itself, which means the same in any response.
+fn general_kind(hint: Hint) -> Option<ErrorKind> {
+    Some(match hint {
+        Hint::Sealed => ErrorKind::Sealed,
+        Hint::Upgrading => ErrorKind::Unavailable("the engine is being upgraded to version 2".to_owned()),
+        _ => return None,
+    })
 }
 
-impl ErrorBody {
-    fn contains(&self, words: &str) -> bool {
-        self.errors.iter().chain(&self.warnings).flatten().any(|text| text.contains(words))
-    }
+fn dead_token() -> ErrorKind {
+    ErrorKind::Denied(Denied::Login("the token is expired, revoked or not renewable".to_owned()))
 }
 
 /// The message about a response that is not one of the KV engine.

@@ -26,9 +26,10 @@ use vaultrs::api::token::requests::{LookupTokenSelfRequest, RenewTokenSelfReques
 use super::client::{Client, ClientFactory, Response, Token};
 use super::error::RequestError;
 use super::lease::{TokenAction, TokenLease};
+use super::login_refusal::Login;
 use crate::credential::StoreName;
 use crate::manifest::config::{AppRoleAuth, KubernetesAuth, VaultAuth};
-use crate::provider::{Environment, ErrorKind};
+use crate::provider::{Denied, Environment, ErrorKind};
 
 /// The auth method, and the session in use.
 pub(super) struct Sessions {
@@ -181,8 +182,8 @@ impl Sessions {
             AuthMethod::Kubernetes(KubernetesAuth { role, mount, token_file }) => {
                 let jwt = read_file("auth.kubernetes.tokenFile", token_file).await?.to_string();
                 let request = LoginWithKubernetesRequest { mount: mount.clone(), role: role.clone(), jwt };
-                let checks = format!("role {role}, the ServiceAccounts it is bound to and its audience");
-                (client.send(request).await.map_err(|error| error.login_kind(mount, &checks))?, mount)
+                let login = Login::Kubernetes { mount, role };
+                (client.send(request).await.map_err(|error| error.login_kind(login))?, mount)
             }
             AuthMethod::AppRole(AppRoleAuth { role_id_file, secret_id_file, mount }) => {
                 let request = LoginWithApproleRequest {
@@ -190,13 +191,13 @@ impl Sessions {
                     role_id: read_file("auth.appRole.roleIdFile", role_id_file).await?.to_string(),
                     secret_id: read_file("auth.appRole.secretIdFile", secret_id_file).await?.to_string(),
                 };
-                let checks = "`roleIdFile` and `secretIdFile`";
-                (client.send(request).await.map_err(|error| error.login_kind(mount, checks))?, mount)
+                let login = Login::AppRole { mount };
+                (client.send(request).await.map_err(|error| error.login_kind(login))?, mount)
             }
             AuthMethod::File(path) => {
                 let text = read_file("auth.tokenFile", path).await?;
                 let token = Token::parse(&text).ok_or_else(|| {
-                    ErrorKind::Denied(format!("`auth.tokenFile` {} is not a valid token", path.display()))
+                    login_denied(format!("`auth.tokenFile` {} is not a valid token", path.display()))
                 })?;
                 return self.look_up(&token).await;
             }
@@ -204,7 +205,7 @@ impl Sessions {
         };
         let LoginResponse { auth } = parse(&response)?;
         let token = Token::parse(&Zeroizing::new(auth.client_token))
-            .ok_or_else(|| ErrorKind::Denied(format!("the login at auth/{mount} returned no token")))?;
+            .ok_or_else(|| login_denied(format!("the login at auth/{mount} returned no token")))?;
         debug!(store = %self.store, "logged in");
         Ok(Arc::new(Session {
             client: Arc::new(self.clients.client(Some(&token))),
@@ -243,13 +244,18 @@ fn parse<T: DeserializeOwned>(response: &Response) -> Result<T, ErrorKind> {
         .map_err(|_| ErrorKind::Misconfigured("the response is not from a Vault; check `address`".to_owned()))
 }
 
+fn login_denied(what: String) -> ErrorKind {
+    ErrorKind::Denied(Denied::Login(what))
+}
+
 /// Reads the file that a setting names, without the trailing newline.
 async fn read_file(setting: &str, path: &Path) -> Result<Zeroizing<String>, ErrorKind> {
-    let text = fs::read_to_string(path).await.map(Zeroizing::new).map_err(|error| {
-        ErrorKind::Denied(format!("`{setting}` {} cannot be read: {error}", path.display()))
-    })?;
+    let text = fs::read_to_string(path)
+        .await
+        .map(Zeroizing::new)
+        .map_err(|error| login_denied(format!("`{setting}` {} cannot be read: {error}", path.display())))?;
     match text.trim() {
-        "" => Err(ErrorKind::Denied(format!("`{setting}` {} is empty", path.display()))),
+        "" => Err(login_denied(format!("`{setting}` {} is empty", path.display()))),
         content => Ok(Zeroizing::new(content.to_owned())),
     }
 }

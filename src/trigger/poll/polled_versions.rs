@@ -1,7 +1,8 @@
 //! Evaluation of poll answers, and memory of what was reported, so that nothing is reported twice.
 //!
 //! Pure. Any version other than the known one is a change, higher or lower: a recreated key begins at 1
-//! again. A deleted key is one without a version.
+//! again. A deleted key is one without a version. A refused login is a change of every key that could be read: the
+//! read that follows fails and reports it, and the first version after it is a change again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 
 use super::KnownVersions;
 use crate::credential::{StoreKey, Version};
-use crate::provider::{Error, ErrorKind};
+use crate::provider::{Denied, Error, ErrorKind};
 
 /// Time until a change that is still unread is reported again: the read it caused may have failed.
 const REPEAT_AFTER: Duration = Duration::from_mins(5);
@@ -41,8 +42,35 @@ pub(super) enum Verdict {
 /// The last change that was reported.
 #[derive(Debug)]
 struct Reported {
-    found: Option<Version>,
+    found: Found,
     at: Instant,
+}
+
+/// The state of a key in an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Found {
+    /// A read would return this version.
+    Version(Version),
+    /// A read would return no value, and the key or the login is the reason.
+    Nothing(Nothing),
+}
+
+/// The reason why a read would return no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nothing {
+    NoKey,
+    NoLogin,
+}
+
+impl Found {
+    /// Returns true if the last read had the same result; none is known of a key that could not be read.
+    fn is_known(&self, known: Option<&Option<Version>>) -> bool {
+        match (self, known) {
+            (Self::Version(found), Some(Some(known))) => found == known,
+            (Self::Nothing(_), Some(None)) => true,
+            _ => false,
+        }
+    }
 }
 
 /// Denied access to a version.
@@ -77,9 +105,12 @@ impl PolledVersions {
         now: Instant,
     ) -> Verdict {
         let found = match answer {
-            Ok(version) => Some(version.clone()),
-            Err(Error { kind: ErrorKind::NotFound | ErrorKind::Deleted, .. }) => None,
-            Err(Error { kind: ErrorKind::Denied(_), .. }) => {
+            Ok(version) => Found::Version(version.clone()),
+            Err(Error { kind: ErrorKind::NotFound | ErrorKind::Deleted, .. }) => {
+                Found::Nothing(Nothing::NoKey)
+            }
+            Err(Error { kind: ErrorKind::Denied(Denied::Login(_)), .. }) => Found::Nothing(Nothing::NoLogin),
+            Err(Error { kind: ErrorKind::Denied(Denied::Key(_)), .. }) => {
                 return self.deny(key, known.cloned().flatten(), now);
             }
             // The reads report these.
@@ -98,7 +129,7 @@ impl PolledVersions {
         };
         self.denials.remove(key);
         // A read during the request may have seen a later version than this answer: the next round decides.
-        if before != known || known == Some(&found) {
+        if before != known || found.is_known(known) {
             self.reported.remove(key);
             return Verdict::Unchanged;
         }
@@ -223,6 +254,27 @@ mod tests {
             assert!(key.is_due("1"));
         }
         assert_eq!(key.evaluate("1", "2"), Verdict::Unchanged);
+    }
+
+    #[test]
+    fn refused_login_reported_once_and_polled_on() {
+        let mut key = PolledKey::new();
+        assert_eq!(key.evaluate("1", "LoginRefused"), Verdict::Changed, "a read reports it");
+        assert_eq!(key.evaluate("1", "LoginRefused"), Verdict::Unchanged, "the read is on its way");
+        assert_eq!(key.evaluate("", "LoginRefused"), Verdict::Unchanged, "the read has failed");
+        assert!(key.is_due(""), "a corrected login is noticed by the next poll");
+        assert_eq!(key.evaluate("", "1"), Verdict::Changed);
+        assert_eq!(key.evaluate("1", "1"), Verdict::Unchanged);
+        assert_eq!(key.evaluate("1", "LoginRefused"), Verdict::Changed, "it is refused again");
+    }
+
+    #[test]
+    fn refused_login_ends_the_pause_of_a_denied_key() {
+        let mut key = PolledKey::new();
+        assert_eq!(key.evaluate("1", "Denied"), Verdict::Denied);
+        key.advance(60);
+        assert_eq!(key.evaluate("1", "LoginRefused"), Verdict::Changed);
+        assert!(key.is_due("1"));
     }
 
     #[test]

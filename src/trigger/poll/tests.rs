@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::credential::{Key, StoredValue};
-use crate::provider::{ErrorKind, Provider};
+use crate::provider::{Denied, ErrorKind, Provider};
 use crate::trigger::channel::{self, TriggerReceiver};
 
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -18,7 +18,8 @@ pub(super) fn answer(at: &StoreKey, text: &str) -> Result<Version, Error> {
     let kind = match text {
         "NotFound" => ErrorKind::NotFound,
         "Deleted" => ErrorKind::Deleted,
-        "Denied" => ErrorKind::Denied("x".to_owned()),
+        "Denied" => ErrorKind::Denied(Denied::Key("x".to_owned())),
+        "LoginRefused" => ErrorKind::Denied(Denied::Login("x".to_owned())),
         "Throttled" => ErrorKind::Throttled,
         "Unavailable" => ErrorKind::Unavailable("x".to_owned()),
         version => return Ok(version.into()),

@@ -7,8 +7,8 @@ use std::error::Error as StdError;
 use aws_sdk_sqs::config::http::HttpResponse;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 
-use crate::provider::ErrorKind;
 use crate::provider::aws::{self, ErrorResponse};
+use crate::provider::{Denied, ErrorKind};
 
 /// The permission that a request to the queue takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
@@ -47,12 +47,12 @@ fn classify_sqs(refusal: &ErrorResponse<'_>, permission: Permission) -> Option<E
             ErrorKind::Misconfigured("`queueUrl` is not the URL of a queue in this region".to_owned())
         }
         "AccessDeniedException" | "AccessDenied" => {
-            ErrorKind::Denied(format!("no policy grants `{permission}` on the queue"))
+            ErrorKind::Denied(Denied::Key(format!("no policy grants `{permission}` on the queue")))
         }
         "KmsThrottled" | "KMS.ThrottlingException" => ErrorKind::Throttled,
-        code if code.to_ascii_lowercase().starts_with("kms") => ErrorKind::Denied(
+        code if code.to_ascii_lowercase().starts_with("kms") => ErrorKind::Denied(Denied::Key(
             "no policy grants `kms:Decrypt` on the key of the queue, or the key is disabled".to_owned(),
-        ),
+        )),
         // All readers together have too many messages in flight.
         "OverLimit" => ErrorKind::Throttled,
         _ => return None,

@@ -9,7 +9,8 @@ use wiremock::{Mock, MockBuilder, MockServer, ResponseTemplate};
 
 use super::super::*;
 use super::{error_body, keys, open, refused, secret, settings};
-use crate::manifest::config::{KubernetesAuth, VaultAuth};
+use crate::manifest::config::{AppRoleAuth, KubernetesAuth, VaultAuth};
+use crate::provider::Denied;
 
 /// Kubernetes auth with a token file in a temporary directory.
 fn kubernetes(directory: &Path) -> VaultAuth {
@@ -95,6 +96,35 @@ async fn refused_login_names_what_to_check() {
     let auth = kubernetes(directory.path());
     for (response, expect) in [
         (
+            error_body(400, "invalid role name \"regcred\""),
+            "the login at auth/kubernetes was refused: there is no role regcred. Create it, or correct \
+             `auth.kubernetes.role`",
+        ),
+        (
+            error_body(403, "service account name not authorized"),
+            "the login at auth/kubernetes was refused: role regcred is not bound to this ServiceAccount. Add it \
+             to `bound_service_account_names`",
+        ),
+        (
+            error_body(403, "namespace not authorized"),
+            "the login at auth/kubernetes was refused: role regcred is not bound to the namespace of this \
+             ServiceAccount. Add it to `bound_service_account_namespaces`",
+        ),
+        (
+            error_body(
+                403,
+                "invalid audience (aud) claim: audience claim does not match any expected audience",
+            ),
+            "the login at auth/kubernetes was refused: the token in `tokenFile` is not for the audience of role \
+             regcred. Mount a token with that audience",
+        ),
+        (
+            error_body(403, "permission denied"),
+            "the login at auth/kubernetes was refused: the Vault could not have the token reviewed. Check that \
+             its auth method reaches the API server, that its reviewer token is valid and bound to \
+             system:auth-delegator, and that the ServiceAccount and the auth method exist",
+        ),
+        (
             refused(403),
             "the login at auth/kubernetes was refused: check role regcred, the ServiceAccounts it is bound to \
              and its audience",
@@ -106,6 +136,70 @@ async fn refused_login_names_what_to_check() {
         Mock::given(any()).respond_with(response).expect(1).mount(&server).await;
         let error = open(&settings(&server.uri(), auth.clone())).read(&keys(1)).await.remove(0).unwrap_err();
         assert_eq!(error.to_string(), format!("store vault, key ci/0: access denied: {expect}"));
+    }
+}
+
+/// AppRole with both ids in files of a directory.
+fn app_role(directory: &Path, secret_id: &str) -> VaultAuth {
+    let [role_id_file, secret_id_file] = ["role-id", "secret-id"].map(|name| directory.join(name));
+    std::fs::write(&role_id_file, "role").unwrap();
+    std::fs::write(&secret_id_file, secret_id).unwrap();
+    VaultAuth::AppRole(AppRoleAuth { role_id_file, secret_id_file, mount: "approle".to_owned() })
+}
+
+async fn app_role_server(login: ResponseTemplate, logins: u64) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(path("/v1/auth/approle/login")).respond_with(login).expect(logins).mount(&server).await;
+    Mock::given(any()).respond_with(secret(1)).with_priority(200).mount(&server).await;
+    server
+}
+
+#[tokio::test]
+async fn locked_role_is_named_and_tried_again() {
+    let directory = TempDir::new().unwrap();
+    let server = app_role_server(error_body(403, "permission denied"), 2).await;
+    let vault = open(&settings(&server.uri(), app_role(directory.path(), "right")));
+    for _ in 0..2 {
+        let message = vault.read(&keys(1)).await.remove(0).unwrap_err().to_string();
+        assert!(message.contains("the role is locked after refused logins"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn outage_during_an_app_role_login_is_no_refusal() {
+    let directory = TempDir::new().unwrap();
+    let server = app_role_server(error_body(500, "internal error"), 6).await;
+    let vault = open(&settings(&server.uri(), app_role(directory.path(), "right")));
+    for _ in 0..2 {
+        let error = vault.read(&keys(1)).await.remove(0).unwrap_err();
+        assert!(matches!(error.kind, ErrorKind::Unavailable(_)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn refused_login_is_told_from_a_refused_key() {
+    let directory = TempDir::new().unwrap();
+    let server = app_role_server(error_body(400, "invalid role or secret ID"), 1).await;
+    let vault = open(&settings(&server.uri(), app_role(directory.path(), "stale")));
+    let error = vault.versions(&keys(1)).await.remove(0).unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Denied(Denied::Login(_))), "{error}");
+    let vault = open(&settings("http://127.0.0.1:1", VaultAuth::TokenFile("/nowhere/token".into())));
+    let error = vault.versions(&keys(1)).await.remove(0).unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Denied(Denied::Login(_))), "{error}");
+}
+
+#[tokio::test]
+async fn dead_token_is_told_from_a_missing_policy() {
+    for (text, is_login) in [
+        ("2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n", true),
+        ("permission denied", true),
+        ("1 error occurred:\n\t* permission denied\n\n", false),
+    ] {
+        let server = MockServer::start().await;
+        Mock::given(any()).respond_with(error_body(403, text)).mount(&server).await;
+        let vault = open(&settings(&server.uri(), VaultAuth::Environment));
+        let error = vault.versions(&keys(1)).await.remove(0).unwrap_err();
+        assert_eq!(matches!(error.kind, ErrorKind::Denied(Denied::Login(_))), is_login, "{error}");
     }
 }
 
