@@ -16,7 +16,7 @@ use tracing::{debug, trace};
 use crate::credential::{Key, StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::config::{Backend, Store};
 
-pub use error::{Denied, Error, ErrorKind};
+pub use error::{Denied, Error, ErrorKind, SealedPart};
 
 pub mod file;
 pub mod secrets_manager;

@@ -265,7 +265,7 @@ fn is_changed(before: &Result<StoredValue, Error>, after: &Result<StoredValue, E
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::ErrorKind;
+    use crate::provider::{ErrorKind, SealedPart};
     use std::time::Duration;
 
     /// Each of these is `store:key`.
@@ -329,7 +329,7 @@ mod tests {
         fetches.request(&key, now);
         assert_eq!(fetches.start_due(now), std::slice::from_ref(&key));
         let answer = match version {
-            "" => Err(ErrorKind::Sealed.at(key.first().expect("a key").clone())),
+            "" => Err(ErrorKind::Sealed(SealedPart::Vault).at(key.first().expect("a key").clone())),
             version => Ok(StoredValue { version: version.into(), ..value() }),
         };
         let verdicts = fetches.finish(key.into_iter().zip([answer]).collect(), (now, now), |_| None);
@@ -458,7 +458,7 @@ mod tests {
         let keys = store_keys(&["vault:a", "vault:b", "vault:c"]);
         fetches.request(&keys, now);
         fetches.start_due(now);
-        let kinds = [None, Some(ErrorKind::Sealed), Some(ErrorKind::NotFound)];
+        let kinds = [None, Some(ErrorKind::Sealed(SealedPart::Vault)), Some(ErrorKind::NotFound)];
         let values = keys.iter().zip(kinds).map(|(store_key, kind)| {
             (store_key.clone(), kind.map_or(Ok(value()), |kind| Err(kind.at(store_key.clone()))))
         });

@@ -113,7 +113,7 @@ fn poll_is_counted_and_other_outcomes_start_at_0() {
     metrics.polled(&store, Ok(PollOutcome::Known));
     metrics.polled(&store, Ok(PollOutcome::New));
     metrics.polled(&store, Ok(PollOutcome::Known));
-    metrics.polled(&store, Err(&provider::ErrorKind::Sealed.at(key())));
+    metrics.polled(&store, Err(&provider::ErrorKind::Sealed(provider::SealedPart::Vault).at(key())));
     assert_eq!(
         scraped(&metrics, "regcred_polls_total"),
         [

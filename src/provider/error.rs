@@ -42,9 +42,9 @@ pub enum ErrorKind {
     /// The key, or a setting of the store, can never work: the key or the setting, and the fix.
     #[error("{0}")]
     Misconfigured(String),
-    /// The Vault is sealed.
-    #[error("the Vault is sealed")]
-    Sealed,
+    /// The Vault does not answer before a person unseals or unlocks it.
+    #[error("{0}")]
+    Sealed(SealedPart),
     /// The store asked for fewer requests.
     #[error("the store is throttling requests")]
     Throttled,
@@ -72,6 +72,20 @@ pub enum Denied {
     /// One key or its version: the missing permission.
     #[error("{0}")]
     Key(String),
+}
+
+/// The part of a Vault that is sealed or locked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SealedPart {
+    /// The whole Vault.
+    #[error("the Vault is sealed")]
+    Vault,
+    /// The namespace of this name.
+    #[error("the namespace {0} is sealed")]
+    Namespace(String),
+    /// The namespace of this name, which an administrator has locked.
+    #[error("the namespace {0} is locked by an administrator. Unlock it with `namespace unlock`")]
+    LockedNamespace(String),
 }
 
 /// The request behind an error: the store, the location of the key, and the time and attempts spent.
@@ -134,7 +148,7 @@ impl ErrorKind {
             Self::Denied(_) => FetchedReason::Denied,
             Self::NotAllowed => FetchedReason::NotAllowed,
             Self::Misconfigured(_) => FetchedReason::Misconfigured,
-            Self::Sealed => FetchedReason::Sealed,
+            Self::Sealed(_) => FetchedReason::Sealed,
             Self::Throttled => FetchedReason::Throttled,
             Self::Malformed(_) => FetchedReason::Malformed,
             Self::TimedOut => FetchedReason::TimedOut,
@@ -152,7 +166,7 @@ impl ErrorKind {
             | Self::Denied(_)
             | Self::NotAllowed
             | Self::Misconfigured(_)
-            | Self::Sealed
+            | Self::Sealed(_)
             | Self::OlderVersion(_)
             | Self::Malformed(_) => false,
         }
@@ -267,7 +281,7 @@ mod tests {
             (ErrorKind::Denied(Denied::Key("x".into())), "access denied: x"),
             (ErrorKind::NotAllowed, "not allowed by the store's `keys`"),
             (ErrorKind::Misconfigured("x".into()), "x"),
-            (ErrorKind::Sealed, "the Vault is sealed"),
+            (ErrorKind::Sealed(SealedPart::Vault), "the Vault is sealed"),
             (ErrorKind::Throttled, "the store is throttling requests"),
             (ErrorKind::Malformed("x".into()), "x"),
             (ErrorKind::TimedOut, "no answer from w within 30 s, 3 attempts"),

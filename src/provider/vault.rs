@@ -22,6 +22,7 @@ use crate::manifest::config::{KvVersion, VaultSettings};
 
 mod client;
 mod error;
+mod health;
 mod hint;
 mod lease;
 mod login;

@@ -15,8 +15,8 @@ use crate::manifest::cluster_pull_secret::{
     ClusterPullSecret, Deletion, Existing, RegistrySource, ServiceAccounts,
 };
 use crate::manifest::selection::Selection;
-use crate::provider::ErrorKind;
 use crate::provider::stores::Values;
+use crate::provider::{ErrorKind, SealedPart};
 
 pub(crate) fn store_key(key: &str) -> StoreKey {
     StoreKey { store: "vault".into(), key: key.into() }
@@ -59,7 +59,7 @@ pub(crate) fn cluster_pull_secret(name: &str, hosts: &[&str]) -> ClusterPullSecr
 pub(crate) fn values(read: &[(&str, &str, &str)]) -> Values {
     let values = read.iter().map(|&(host, version, password)| {
         let value = match password {
-            "" => Err(ErrorKind::Sealed.at(store_key(host))),
+            "" => Err(ErrorKind::Sealed(SealedPart::Vault).at(store_key(host))),
             password => Ok(StoredValue {
                 version: version.into(),
                 bytes: format!(r#"{{"username":"robot","password":"{password}"}}"#).into_bytes().into(),

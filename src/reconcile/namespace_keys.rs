@@ -122,7 +122,7 @@ mod tests {
     use crate::cluster::ServiceAccount;
     use crate::manifest::admission::tests::admission;
     use crate::manifest::selection::Patterns;
-    use crate::provider::ErrorKind;
+    use crate::provider::{ErrorKind, SealedPart};
     use crate::reconcile::fixture::{cluster, cluster_pull_secret, namespace, store_key};
 
     /// `images` with the shared key `quay.io`, and the key `teams/{{namespace}}` for ghcr.io.
@@ -202,12 +202,12 @@ mod tests {
         check_summary(&[None, None], FetchedReason::Fetched, None);
         check_summary(&[], FetchedReason::Fetched, None);
         check_summary(
-            &[None, Some(ErrorKind::NotFound), Some(ErrorKind::Sealed)],
+            &[None, Some(ErrorKind::NotFound), Some(ErrorKind::Sealed(SealedPart::Vault))],
             FetchedReason::Fetched,
             Some("2 of 3 keys could not be read, such as store vault, key 1: not found"),
         );
         check_summary(
-            &[Some(ErrorKind::Sealed)],
+            &[Some(ErrorKind::Sealed(SealedPart::Vault))],
             FetchedReason::Sealed,
             Some("1 of 1 keys could not be read, such as store vault, key 0: the Vault is sealed"),
         );

@@ -17,8 +17,9 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use vaultrs::client::{Client as _, VaultClient, VaultClientSettings};
 
 use super::error::RequestError;
-use super::redirect;
+use super::{health, redirect};
 use crate::manifest::config::VaultSettings;
+use crate::provider::ErrorKind;
 use crate::provider::without_tracing::without_tracing;
 
 /// Creates clients of one Vault.
@@ -38,6 +39,7 @@ pub(super) struct ClientFactory {
 /// No `Debug`: the settings inside print the token.
 pub(super) struct Client {
     vault: VaultClient,
+    namespace: Option<String>,
     certificate_hint: String,
 }
 
@@ -104,6 +106,14 @@ impl ClientFactory {
         })
     }
 
+    /// Refuses a Vault without namespaces if one is set.
+    pub(super) async fn require_namespaces(&self) -> Result<(), ErrorKind> {
+        let Some(namespace) = &self.namespace else { return Ok(()) };
+        let mut url = self.origin.clone();
+        url.set_path(&format!("{}/sys/health", self.api_path));
+        health::require_namespaces(&self.http, url, namespace).await
+    }
+
     /// Creates a client with a token, or without one for a login.
     pub(super) fn client(&self, token: Option<&Token>) -> Client {
         let token = token.map_or_else(String::new, |Token(token)| token.expose_secret().to_owned());
@@ -130,7 +140,8 @@ impl ClientFactory {
             },
             settings,
         };
-        Client { vault, certificate_hint: self.certificate_hint.clone() }
+        let (namespace, certificate_hint) = (self.namespace.clone(), self.certificate_hint.clone());
+        Client { vault, namespace, certificate_hint }
     }
 }
 
@@ -144,7 +155,10 @@ impl Client {
                 let date = date.and_then(|date| rfc2822::parse(date).ok()).map(|date| date.timestamp());
                 Ok(Response { body: result.response.into_body().into(), date })
             }
-            Err(error) => Err(RequestError::from_client_error(&error, &self.certificate_hint)),
+            Err(error) => {
+                let namespace = self.namespace.as_deref();
+                Err(RequestError::from_client_error(&error, namespace, &self.certificate_hint))
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use super::hint::Hint;
 use super::login_refusal::Login;
 use super::redirect::RedirectRefused;
 use crate::manifest::config::KvVersion;
-use crate::provider::{Denied, ErrorKind};
+use crate::provider::{Denied, ErrorKind, SealedPart};
 
 /// A failed request.
 pub(super) enum RequestError {
@@ -24,12 +24,17 @@ pub(super) enum RequestError {
 }
 
 impl RequestError {
-    /// Converts an error of the client; `certificate_hint` is the fix for an untrusted certificate.
-    pub(super) fn from_client_error(error: &ClientError, certificate_hint: &str) -> Self {
+    /// Converts an error of the client with this namespace; `certificate_hint` is the fix for an untrusted
+    /// certificate.
+    pub(super) fn from_client_error(
+        error: &ClientError,
+        namespace: Option<&str>,
+        certificate_hint: &str,
+    ) -> Self {
         match error {
             ClientError::ServerResponseError { code, content } => {
                 let hint = Hint::from_body(content.as_deref().unwrap_or_default());
-                match hint.and_then(|hint| general_kind(hint)) {
+                match hint.and_then(|hint| general_kind(hint, namespace)) {
                     Some(kind) => Self::Broken(kind),
                     None => Self::Status { code: *code, hint },
                 }
@@ -95,10 +100,17 @@ impl RequestError {
     }
 }
 
-/// Classifies what a Vault says of itself, which means the same in any response.
-fn general_kind(hint: Hint) -> Option<ErrorKind> {
+/// Classifies what a Vault says of itself or of the namespace, which means the same in any response.
+fn general_kind(hint: Hint, namespace: Option<&str>) -> Option<ErrorKind> {
+    let namespace = || namespace.unwrap_or("in `mount`").to_owned();
     Some(match hint {
-        Hint::Sealed => ErrorKind::Sealed,
+        Hint::Sealed => ErrorKind::Sealed(SealedPart::Vault),
+        Hint::SealedNamespace => ErrorKind::Sealed(SealedPart::Namespace(namespace())),
+        Hint::LockedNamespace => ErrorKind::Sealed(SealedPart::LockedNamespace(namespace())),
+        Hint::NoNamespace => ErrorKind::Misconfigured(format!(
+            "the namespace {} is not found in the Vault. Correct `namespace`, or create it",
+            namespace()
+        )),
         Hint::Upgrading => ErrorKind::Unavailable("the engine is being upgraded to version 2".to_owned()),
         _ => return None,
     })

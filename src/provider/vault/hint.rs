@@ -12,6 +12,12 @@ pub(super) enum Hint {
     Deleted,
     /// The Vault is sealed or not initialised.
     Sealed,
+    /// The namespace is sealed.
+    SealedNamespace,
+    /// An administrator has locked the namespace.
+    LockedNamespace,
+    /// There is no such namespace.
+    NoNamespace,
     /// The engine is being upgraded from version 1 to 2.
     Upgrading,
     /// A path of KV v1 at an engine of version 2.
@@ -35,9 +41,12 @@ pub(super) enum Hint {
 }
 
 /// The words that mean a hint. The first match counts.
-const WORDS: [(&str, Hint); 12] = [
+const WORDS: [(&str, Hint); 15] = [
+    ("namespace is sealed", Hint::SealedNamespace),
+    ("namespace has been locked", Hint::LockedNamespace),
     ("is sealed", Hint::Sealed),
     ("not yet initialized", Hint::Sealed),
+    ("namespace not found", Hint::NoNamespace),
     ("Upgrading from non-versioned to versioned", Hint::Upgrading),
     ("Waiting for the primary to upgrade", Hint::Upgrading),
     ("versioned K/V secrets engine", Hint::IsVersioned),
@@ -104,6 +113,9 @@ mod tests {
     fn words_of_the_servers_are_known() {
         for (error, expect) in [
             ("Vault is sealed", Some(Hint::Sealed)),
+            ("namespace is sealed", Some(Hint::SealedNamespace)),
+            ("API access to this namespace has been locked by an administrator", Some(Hint::LockedNamespace)),
+            ("namespace not found", Some(Hint::NoNamespace)),
             ("namespace not authorized", Some(Hint::OtherServiceAccountNamespace)),
             ("2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n", Some(Hint::DeadToken)),
             ("1 error occurred:\n\t* permission denied\n\n", None),

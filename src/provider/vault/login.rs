@@ -176,6 +176,7 @@ impl Sessions {
     }
 
     async fn log_in(&self) -> Result<Arc<Session>, ErrorKind> {
+        self.clients.require_namespaces().await?;
         let now = Instant::now();
         let client = self.clients.client(None);
         let (response, mount) = match &self.auth_method {

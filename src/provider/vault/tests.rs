@@ -2,6 +2,7 @@
 
 mod login;
 mod metadata;
+mod namespace;
 mod redirect;
 
 use std::time::Duration;

@@ -118,7 +118,7 @@ impl PolledVersions {
                 kind:
                     ErrorKind::NotAllowed
                     | ErrorKind::Misconfigured(_)
-                    | ErrorKind::Sealed
+                    | ErrorKind::Sealed(_)
                     | ErrorKind::Throttled
                     | ErrorKind::Malformed(_)
                     | ErrorKind::TimedOut

@@ -70,7 +70,7 @@ pub(super) fn describe(failure: &ErrorKind) -> String {
         ErrorKind::Unavailable(what) => format!("SQS is unavailable: {what}"),
         ErrorKind::Deleted
         | ErrorKind::NotAllowed
-        | ErrorKind::Sealed
+        | ErrorKind::Sealed(_)
         | ErrorKind::Malformed(_)
         | ErrorKind::OlderVersion(_) => failure.reason().to_string(),
     }

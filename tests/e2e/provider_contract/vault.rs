@@ -272,3 +272,16 @@ async fn sealed_vault_is_reported_until_it_is_unsealed() {
     vault.seal().await.unwrap();
     assert_eq!(message(&*provider, "key").await, "store vault, key key: the Vault is sealed");
 }
+
+#[tokio::test]
+async fn namespace_of_a_vault_without_namespaces_is_refused() {
+    let world = World::shared().await;
+    world.vault.put_kv2("secret", "namespace/ghcr", &password("root")).await.unwrap();
+    let namespace = Some("team-b".to_owned());
+    let provider = open(&VaultSettings { namespace, ..settings("secret", KvVersion::V2).await });
+    assert_eq!(
+        message(&*provider, "namespace/ghcr").await,
+        "store vault, key namespace/ghcr: this Vault has no namespaces and would answer from its root, because it \
+         is not Vault Enterprise. Remove `namespace: team-b`, or correct `address`"
+    );
+}
