@@ -5,11 +5,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::{Parser, Subcommand};
 use jiff::{SignedDuration, Timestamp};
+use kube::Client;
 
 use self::failure::Failure;
 use self::log::LogFormat;
@@ -28,9 +30,12 @@ pub mod rotate;
 pub mod run;
 pub mod schema;
 
+use crate::installation::api::OwnNamespace;
+use crate::installation::refused_logins::RefusedLoginFields;
 use crate::manifest::field::FieldErrors;
 use crate::manifest::{self, Manifests};
 use crate::provider::Environment;
+use crate::provider::refused_logins::RefusedLogins;
 
 const AFTER_HELP: &str = "Exit codes:
   0  done and in sync
@@ -148,11 +153,14 @@ fn wall_clock() -> Timestamp {
     Timestamp::now()
 }
 
-/// Reads the environment variables that the stores use.
+/// Reads the environment variables that the stores use. Refused logins are recorded in regcred's own namespace, where
+/// a run that `may_write` adds some.
 #[expect(clippy::disallowed_methods, reason = "this is the edge")]
-fn environment() -> Environment {
+fn environment(client: &Client, own_namespace: &OwnNamespace, may_write: bool) -> Environment {
     let vault_token = std::env::var("VAULT_TOKEN").ok().filter(|token| !token.is_empty());
-    Environment { vault_token: vault_token.map(Into::into) }
+    let record = RefusedLoginFields::new(client.clone(), own_namespace.name.clone(), may_write, wall_clock);
+    let refused_logins = Arc::new(RefusedLogins::recorded(Arc::new(record)));
+    Environment { vault_token: vault_token.map(Into::into), refused_logins }
 }
 
 #[expect(clippy::print_stderr, reason = "the one place where a failure is printed")]

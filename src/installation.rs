@@ -11,6 +11,7 @@ pub mod api;
 pub mod key_secret;
 pub mod last_good;
 pub mod records;
+pub mod refused_logins;
 pub mod shard;
 
 use self::last_good::{LastGoodValues, ValueId};

@@ -13,12 +13,14 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 use tracing::{debug, trace};
 
+use self::refused_logins::RefusedLogins;
 use crate::credential::{Key, StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::config::{Backend, Store};
 
 pub use error::{Denied, Error, ErrorKind, SealedPart};
 
 pub mod file;
+pub mod refused_logins;
 pub mod secrets_manager;
 pub mod stores;
 pub mod vault;
@@ -48,11 +50,13 @@ pub trait Provider: Send + Sync {
     async fn versions(&self, keys: &[Key]) -> Vec<Result<Version, Error>>;
 }
 
-/// The inputs a provider takes from its process, read once at start.
+/// The inputs a provider takes from its process.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     /// `VAULT_TOKEN`, for a Vault without `auth`.
     pub vault_token: Option<SecretString>,
+    /// The logins that are not to be tried again.
+    pub refused_logins: Arc<RefusedLogins>,
 }
 
 /// A store that cannot be opened: a file of its settings is missing or unreadable.

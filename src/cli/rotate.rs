@@ -131,14 +131,15 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
 
     let is_active = |it: &ClusterPullSecret| is_selected(&names, &it.name) && it.inactive_reason().is_none();
     let store_keys = reconcile::store_keys(cluster_pull_secrets.valid.iter().filter(|it| is_active(it)));
-    let stores = Stores::open(&stores, &store_keys, &super::environment()).await;
+    let own_namespace = own_namespace.own_namespace();
+    let environment = super::environment(&client, &own_namespace, !dry_run);
+    let stores = Stores::open(&stores, &store_keys, &environment).await;
 
     let bar = Bar::new(verbose);
     let stop = Arc::new(AtomicBool::new(false));
     tokio::spawn(stop_on_interrupt(Arc::clone(&stop)));
     let monitor = Monitor { on_progress: &|progress| bar.show(progress), stop: &stop };
     let options = Options { dry_run, concurrency: usize::from(concurrency), accept_older };
-    let own_namespace = own_namespace.own_namespace();
     let all = reserve(&cluster_pull_secrets.valid, &own_namespace.name);
     let chosen = all.iter().filter(|it| is_active(it)).map(AsRef::as_ref);
     let mut installation = installation::load(&client, &own_namespace, chosen, dry_run)

@@ -88,7 +88,6 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     } = args;
     let mut signals = Signals::new()?;
     let manifests = manifests(&filenames, &files)?;
-    let stores = Arc::new(Stores::open_all(&manifests.stores, &super::environment()).await);
     let own_namespace = own_namespace.own_namespace();
     let lease = leader_election.config(&own_namespace.name);
     let leadership = Leadership::new(&lease, Clock::boot_time());
@@ -96,6 +95,8 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let unfenced_client = config.client()?;
     let client = config.fenced_client(&Fence::new(&lease, leadership.clone()))?;
     let (address, proxy) = (config.address(), config.proxy());
+    let environment = super::environment(&client, &own_namespace, true);
+    let stores = Arc::new(Stores::open_all(&manifests.stores, &environment).await);
     let endpoints = Endpoints::bind(&endpoints)?;
     let [listening, probes] = endpoints.addresses().map(|address| address.map(tracing::field::display));
     info!(version = env!("CARGO_PKG_VERSION"), cluster = %address, proxy, listening, probes, identity = %lease.identity, "started");

@@ -9,6 +9,7 @@ mod controller;
 mod model;
 mod rng;
 
+mod app_role;
 mod availability;
 mod bounds;
 mod by_hand;

@@ -25,6 +25,7 @@ use crate::provider::without_tracing::without_tracing;
 /// Creates clients of one Vault.
 pub(super) struct ClientFactory {
     http: reqwest::Client,
+    address: url::Url,
     /// The address without its path.
     origin: url::Url,
     /// The path of the API, without the slash at its beginning.
@@ -98,12 +99,18 @@ impl ClientFactory {
         })?;
         Ok(Self {
             http,
+            address: address.clone(),
             origin: origin(address),
             api_path: api_path(address),
             namespace: namespace.clone(),
             timeout,
             certificate_hint,
         })
+    }
+
+    /// Returns what tells this Vault and its namespace from others.
+    pub(super) fn identity(&self) -> [&str; 2] {
+        [self.address.as_str(), self.namespace.as_deref().unwrap_or_default()]
     }
 
     /// Refuses a Vault without namespaces if one is set.

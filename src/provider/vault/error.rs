@@ -84,6 +84,11 @@ impl RequestError {
         self.kind_or(|_, _| dead_token())
     }
 
+    /// Returns true if a Vault refused what the login was made with, which counts towards the lock of the role.
+    pub(super) fn is_refused_login(&self) -> bool {
+        matches!(self, Self::Status { code: 400, hint } if *hint != Some(Hint::NotVault))
+    }
+
     /// Classifies the error of any request; `classify` handles the other statuses, all client errors.
     fn kind_or(self, classify: impl FnOnce(u16, Option<Hint>) -> ErrorKind) -> ErrorKind {
         match self {

@@ -26,9 +26,10 @@ use vaultrs::api::token::requests::{LookupTokenSelfRequest, RenewTokenSelfReques
 use super::client::{Client, ClientFactory, Response, Token};
 use super::error::RequestError;
 use super::lease::{TokenAction, TokenLease};
-use super::login_refusal::Login;
+use super::login_refusal::{self, Login};
 use crate::credential::StoreName;
 use crate::manifest::config::{AppRoleAuth, KubernetesAuth, VaultAuth};
+use crate::provider::refused_logins::{LoginAttempt, RefusedLogins};
 use crate::provider::{Denied, Environment, ErrorKind};
 
 /// The auth method, and the session in use.
@@ -36,6 +37,7 @@ pub(super) struct Sessions {
     store: StoreName,
     clients: ClientFactory,
     auth_method: AuthMethod,
+    refused_logins: Arc<RefusedLogins>,
     /// Locked during a login, so that concurrent reads wait for its outcome.
     current: Mutex<Option<Arc<Session>>>,
 }
@@ -104,7 +106,8 @@ impl Sessions {
                 AuthMethod::Environment(token.ok_or("VAULT_TOKEN is empty or not a valid token")?)
             }
         };
-        Ok(Self { store, clients, auth_method, current: Mutex::new(None) })
+        let refused_logins = Arc::clone(&environment.refused_logins);
+        Ok(Self { store, clients, auth_method, refused_logins, current: Mutex::new(None) })
     }
 
     /// Returns the current session, renewed or replaced if that is due.
@@ -186,15 +189,7 @@ impl Sessions {
                 let login = Login::Kubernetes { mount, role };
                 (client.send(request).await.map_err(|error| error.login_kind(login))?, mount)
             }
-            AuthMethod::AppRole(AppRoleAuth { role_id_file, secret_id_file, mount }) => {
-                let request = LoginWithApproleRequest {
-                    mount: mount.clone(),
-                    role_id: read_file("auth.appRole.roleIdFile", role_id_file).await?.to_string(),
-                    secret_id: read_file("auth.appRole.secretIdFile", secret_id_file).await?.to_string(),
-                };
-                let login = Login::AppRole { mount };
-                (client.send(request).await.map_err(|error| error.login_kind(login))?, mount)
-            }
+            AuthMethod::AppRole(auth) => (self.log_in_with_app_role(&client, auth).await?, &auth.mount),
             AuthMethod::File(path) => {
                 let text = read_file("auth.tokenFile", path).await?;
                 let token = Token::parse(&text).ok_or_else(|| {
@@ -214,6 +209,35 @@ impl Sessions {
             is_proven: true,
             lease: TokenLease::new(now, auth.lease_duration, auth.renewable),
         }))
+    }
+
+    /// Logs in with the contents of the two files, unless they were refused a short time ago.
+    async fn log_in_with_app_role(
+        &self,
+        client: &Client,
+        AppRoleAuth { role_id_file, secret_id_file, mount }: &AppRoleAuth,
+    ) -> Result<Response, ErrorKind> {
+        let role_id = read_file("auth.appRole.roleIdFile", role_id_file).await?;
+        let secret_id = read_file("auth.appRole.secretIdFile", secret_id_file).await?;
+        let [address, namespace] = self.clients.identity();
+        let attempt = LoginAttempt::new(&[address, namespace, mount, &role_id, &secret_id]);
+        if self.refused_logins.forbid(&attempt).await {
+            return Err(login_denied(login_refusal::not_tried(mount)));
+        }
+        let request = LoginWithApproleRequest {
+            mount: mount.clone(),
+            role_id: role_id.to_string(),
+            secret_id: secret_id.to_string(),
+        };
+        match client.send(request).await {
+            Ok(response) => Ok(response),
+            Err(error) => {
+                if error.is_refused_login() {
+                    self.refused_logins.add(&attempt).await;
+                }
+                Err(error.login_kind(Login::AppRole { mount }))
+            }
+        }
     }
 
     /// Looks up the lifetime of a token from a file or a variable.

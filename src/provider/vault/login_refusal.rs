@@ -21,6 +21,10 @@ pub(super) enum Login<'a> {
     },
 }
 
+/// The servers lock the role after five logins with a wrong secret id.
+const WRONG_IDS: &str = "check `roleIdFile` and `secretIdFile`. Their contents are tried again when one changes or \
+                         after 20 minutes, because a few refused logins lock the role for all its users";
+
 impl Login<'_> {
     /// Returns the message about a refusal with this status.
     pub(super) fn refusal(self, code: u16, hint: Option<Hint>) -> String {
@@ -73,8 +77,14 @@ fn app_role_cause(code: u16, hint: Option<Hint>) -> String {
         (403, _) => "the role is locked after refused logins, or nothing is mounted there. The lock ends 15 \
              minutes after the last of them, or at once with `sys/locked-users/MOUNT_ACCESSOR/unlock/ROLE_ID`"
             .to_owned(),
-        _ => "check `roleIdFile` and `secretIdFile`".to_owned(),
+        _ => WRONG_IDS.to_owned(),
     }
+}
+
+/// The message about a login that is not made, because its contents were refused a short time ago: the same as about
+/// the refusal.
+pub(super) fn not_tried(mount: &str) -> String {
+    Login::AppRole { mount }.refusal(400, None)
 }
 
 #[cfg(test)]
@@ -102,10 +112,8 @@ mod tests {
     #[test]
     fn locked_role_is_told_from_wrong_ids() {
         let login = Login::AppRole { mount: "approle" };
-        assert_eq!(
-            login.refusal(400, None),
-            "the login at auth/approle was refused: check `roleIdFile` and `secretIdFile`"
-        );
+        assert_eq!(login.refusal(400, None), format!("the login at auth/approle was refused: {WRONG_IDS}"));
+        assert_eq!(not_tried("approle"), login.refusal(400, None), "the status stays the same");
         assert!(login.refusal(403, Some(Hint::DeadToken)).contains("the role is locked"));
         assert!(login.refusal(400, Some(Hint::OtherAddress)).contains("CIDR"));
     }

@@ -31,7 +31,7 @@ fn settings(address: &str, auth: VaultAuth) -> VaultSettings {
 }
 
 fn open(settings: &VaultSettings) -> Vault {
-    let environment = Environment { vault_token: Some("hvs.token".into()) };
+    let environment = Environment { vault_token: Some("hvs.token".into()), ..Environment::default() };
     Vault::with_retry_policy("vault".into(), settings, &environment, RetryPolicy::SHORT_BACKOFF).unwrap()
 }
 
@@ -190,7 +190,7 @@ async fn version_1_read_at_a_version_2_engine_is_named() {
 async fn missing_response_times_out() {
     let server = server(secret(1).set_delay(Duration::from_mins(1))).await;
     let settings = settings(&server.uri(), VaultAuth::Environment);
-    let environment = Environment { vault_token: Some("hvs.token".into()) };
+    let environment = Environment { vault_token: Some("hvs.token".into()), ..Environment::default() };
     let vault = Vault::with_retry_policy("vault".into(), &settings, &environment, RetryPolicy::SHORT_TIMEOUT)
         .unwrap();
     let error = vault.read(&keys(1)).await.remove(0).unwrap_err();

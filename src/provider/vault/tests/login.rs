@@ -155,6 +155,24 @@ async fn app_role_server(login: ResponseTemplate, logins: u64) -> MockServer {
 }
 
 #[tokio::test]
+async fn refused_app_role_login_is_not_tried_again() {
+    let directory = TempDir::new().unwrap();
+    let server = app_role_server(error_body(400, "invalid role or secret ID"), 2).await;
+    let vault = open(&settings(&server.uri(), app_role(directory.path(), "stale")));
+    let mut messages = std::collections::BTreeSet::new();
+    for _ in 0..6 {
+        messages.insert(vault.read(&keys(1)).await.remove(0).unwrap_err().to_string());
+        vault.versions(&keys(1)).await.remove(0).unwrap_err();
+    }
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    assert!(messages.first().unwrap().contains("lock the role"), "{messages:?}");
+    std::fs::write(directory.path().join("secret-id"), "stale, too").unwrap();
+    for _ in 0..3 {
+        vault.read(&keys(1)).await.remove(0).unwrap_err();
+    }
+}
+
+#[tokio::test]
 async fn locked_role_is_named_and_tried_again() {
     let directory = TempDir::new().unwrap();
     let server = app_role_server(error_body(403, "permission denied"), 2).await;
@@ -248,7 +266,7 @@ fn store_without_a_token_does_not_open() {
         (Some("\n"), "VAULT_TOKEN is empty or not a valid token"),
         (Some("hvs\nhunter2"), "VAULT_TOKEN is empty or not a valid token"),
     ] {
-        let environment = Environment { vault_token: vault_token.map(Into::into) };
+        let environment = Environment { vault_token: vault_token.map(Into::into), ..Environment::default() };
         let error = Vault::open("vault".into(), &settings, &environment).unwrap_err();
         assert_eq!(error.to_string(), format!("store vault: {expect}"));
     }

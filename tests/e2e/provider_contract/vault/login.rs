@@ -152,8 +152,13 @@ async fn wrong_secret_id_names_the_files_and_a_new_one_is_read() {
     assert_eq!(
         message(&*provider, "key").await,
         "store vault, key key: access denied: the login at auth/login-wrong was refused: check \
-         `roleIdFile` and `secretIdFile`."
+         `roleIdFile` and `secretIdFile`. Their contents are tried again when one changes or after 20 minutes, \
+         because a few refused logins lock the role for all its users"
     );
+    for _ in 0..6 {
+        assert!(read(&*provider, &mount.key("a")).await.is_err());
+    }
+    assert_eq!(mount.logins(), 1, "more would lock the role");
     std::fs::write(&path, right).unwrap();
     assert!(read(&*provider, &mount.key("a")).await.is_ok());
 }
