@@ -149,3 +149,14 @@ async fn expired_token_is_not_used() {
     assert!(matches!(fixture.sessions.current().await, Err(ErrorKind::Unavailable(_))));
     assert_eq!(fixture.requests().await, (0, 1));
 }
+
+#[tokio::test]
+async fn renewal_in_a_missing_namespace_names_it() {
+    let missing = || ResponseTemplate::new(404).set_body_json(json!({"errors": ["namespace not found"]}));
+    let fixture = SessionFixture::new(40, true, missing(), missing()).await;
+    let Err(ErrorKind::Misconfigured(message)) = fixture.sessions.current().await else {
+        panic!("a session in a missing namespace");
+    };
+    assert!(message.contains("is not found in the Vault. Correct `namespace`"), "{message}");
+    assert_eq!(fixture.requests().await, (1, 1));
+}
