@@ -82,7 +82,12 @@ impl Plugin {
     /// Runs the plugin.
     pub(super) async fn run(&self) -> Result<PluginCredential, PluginError> {
         let name = self.command.clone();
-        let output = match self.command().output().await {
+        // `output()` would capture stderr, whatever the command says.
+        let output = match self.command().spawn() {
+            Ok(child) => child.wait_with_output().await,
+            Err(error) => Err(error),
+        };
+        let output = match output {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(PluginError::NotInstalled(name)),
             Err(error) => return Err(PluginError::Start(name, error)),
             Ok(output) if !output.status.success() => return Err(PluginError::Failed(name, output.status)),
@@ -101,6 +106,7 @@ impl Plugin {
             .envs(variables.filter_map(|it| Some((it.get("name")?, it.get("value")?))))
             .env("KUBERNETES_EXEC_INFO", self.info())
             .stdin(stdin)
+            .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .kill_on_drop(true);
         command

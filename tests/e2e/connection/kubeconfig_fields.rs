@@ -155,6 +155,7 @@ async fn credential_plugin_runs_once_with_what_kubectl_passes() {
     let connections = Connections::new("plugin").await;
     let kubeconfig = connections.kubeconfig();
     let script = "#!/bin/sh\n\
+         echo the login is about to expire >&2\n\
          echo $KUBERNETES_EXEC_INFO $1 $ONE-$TWO >> calls\n\
          printf '{\"apiVersion\":\"%s\",\"kind\":\"ExecCredential\",\"status\":{\"token\":\"%s\"}}' \"$VERSION\" \"$TOKEN\"\n";
     let path = connections.write("plugin", script);
@@ -177,6 +178,7 @@ async fn credential_plugin_runs_once_with_what_kubectl_passes() {
             _ => connections.regcred(&file, &[("ONE", "inherited")]).await,
         };
         assert_eq!(run.code, 0, "{program}: {run:?}");
+        assert!(run.stderr.contains("the login is about to expire"), "{program}: {run:?}");
         let text = std::fs::read_to_string(&calls).expect("the plugin ran");
         std::fs::remove_file(&calls).expect("removed");
         assert_eq!(text.lines().count(), 1, "{program} runs the plugin once: {text}");
