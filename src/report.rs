@@ -93,9 +93,18 @@ pub struct RegistryReport {
     /// The error, where the read failed; or the keys and entries that are missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// True if the store may not serve the host, so that not even an earlier entry stays.
+    #[serde(skip)]
+    pub is_host_denied: bool,
 }
 
 impl RegistryReport {
+    /// Returns true if the read failed and the entries that exist are kept.
+    #[must_use]
+    pub fn keeps_entries(&self) -> bool {
+        self.result != FetchedReason::Fetched && !self.is_host_denied
+    }
+
     /// Returns true if the read failed for a reason that may pass by itself.
     #[must_use]
     pub fn is_transient(&self) -> bool {

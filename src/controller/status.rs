@@ -223,7 +223,12 @@ fn fetched_condition(state: &ObjectState) -> Option<(Reason, String)> {
     let messages = named::join(messages, "; ");
     // Without a credential there is no entry to keep.
     let has_entries = !state.failed_targets().any(|(_, (reason, _))| *reason == AppliedReason::NoCredential);
-    let kept = if has_entries { "; existing entries are kept" } else { "" };
+    let kept = match failed.iter().filter(|it| it.keeps_entries()).count() {
+        0 => "",
+        _ if !has_entries => "",
+        count if count < failed.len() => "; other existing entries are kept",
+        _ => "; existing entries are kept",
+    };
     Some((first.result.into(), format!("{messages}{kept}")))
 }
 

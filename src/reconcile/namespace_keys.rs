@@ -192,6 +192,7 @@ mod tests {
             version: None,
             result: FetchedReason::Sealed,
             message: Some("old".into()),
+            is_host_denied: false,
         };
         KeySummary::new(0, &keys, &values.collect()).apply_to(&mut report);
         assert_eq!((report.result, report.message.as_deref()), (result, message));

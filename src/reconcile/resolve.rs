@@ -48,8 +48,6 @@ pub struct ResolvedRegistry {
     pub fetched: Option<FetchedCredentials>,
     /// True if each namespace has a key of its own, so that there is nothing to fetch for all of them.
     pub is_deferred: bool,
-    /// True if the store may not serve the host, so that not even an earlier entry stays.
-    pub is_host_denied: bool,
     /// The report about the registry.
     pub report: RegistryReport,
 }
@@ -258,7 +256,7 @@ impl ResolvedRegistry {
                 registry.fetched = Some(fetched);
             }
             Err(FailedFetch { version, reason, message, is_host_denied }) => {
-                registry.is_host_denied = is_host_denied;
+                registry.report.is_host_denied = is_host_denied;
                 registry.report.version = version.map(|version| version.to_string());
                 registry.report.result = reason;
                 registry.report.message = Some(message);
@@ -275,8 +273,9 @@ impl ResolvedRegistry {
             version: None,
             result: FetchedReason::Fetched,
             message: None,
+            is_host_denied: false,
         };
-        Self { source, fetched: None, is_deferred: true, is_host_denied: false, report }
+        Self { source, fetched: None, is_deferred: true, report }
     }
 }
 

@@ -142,8 +142,9 @@ fn notes(
     // Without a credential there is no entry to keep.
     let has_entries = !cluster_pull_secret.namespaces.iter().any(NamespaceReport::has_no_credential);
     let kept = if has_entries { "; existing entries are kept" } else { "" };
-    for RegistryReport { host, result, message, .. } in &cluster_pull_secret.registries {
-        let kept = if *result == FetchedReason::Fetched { "" } else { kept };
+    for registry in &cluster_pull_secret.registries {
+        let RegistryReport { host, result, message, .. } = registry;
+        let kept = if registry.keeps_entries() { kept } else { "" };
         if let Some(message) = message {
             let line = match result {
                 FetchedReason::Fetched => format!("{host}: {message}"),

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::cluster::Namespace;
 use crate::installation::last_good::LastGoodValues;
+use crate::manifest::admission::tests::admission;
 use crate::provider::ErrorKind;
 use crate::provider::stores::Values;
 use crate::reconcile::desired_secret::DesiredSecret;
@@ -280,6 +281,22 @@ fn no_entry_is_kept_without_a_credential() {
     report_target(&mut state, "web", ResultKind::Failed, Some(AppliedReason::NoCredential));
     let conditions = conditions(&state).join("\n");
     assert!(conditions.contains("the Vault is sealed") && !conditions.contains("are kept"), "{conditions}");
+}
+
+#[test]
+fn entries_are_removed_where_the_store_denies_the_host() {
+    let denied = "ghcr.io: store vault, key ghcr.io: not allowed by the store's `hosts`: ghcr.io; \
+                  its entries are removed. Add it to `hosts` of the store";
+    let sealed = "quay.io: store vault, key quay.io: the Vault is sealed; other existing entries are kept";
+    for (password, expect) in [("pw", denied.to_owned()), ("", format!("{denied}; {sealed}"))] {
+        let mut state = state(&GOOD);
+        let manifest = Arc::make_mut(&mut state.manifest);
+        manifest.admission = admission(None, Some(&["quay.io"]));
+        let values = values(&[("ghcr.io", "7", "pw"), ("quay.io", "1", password)]);
+        let resolved = resolve(&state.manifest, &values);
+        state.desired_secret = Some(DesiredSecret::new(resolved, &LastGoodValues::default()));
+        assert_eq!(conditions(&state)[1], format!("Fetched False NotAllowed: {expect}"));
+    }
 }
 
 #[test]

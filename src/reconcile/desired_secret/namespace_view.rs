@@ -99,7 +99,7 @@ impl DesiredSecret {
         let registries = &self.resolved.registries;
         let is_namespace_denied =
             registries.iter().any(|it| denied_stores.contains(&it.source.store_key.store));
-        let is_host_denied = registries.iter().any(|registry| registry.is_host_denied);
+        let is_host_denied = registries.iter().any(|registry| registry.report.is_host_denied);
         let has_denied_entry = !denied_stores.is_empty() && !self.is_complete();
         let has_own_keys = namespace_keys::has_namespace_keys(cluster_pull_secret);
         if !is_namespace_denied && !has_denied_entry && !has_own_keys {
@@ -109,7 +109,7 @@ impl DesiredSecret {
         let resolved =
             resolve::resolve_in(cluster_pull_secret, namespace_name, &namespace.labels, known.values)
                 .with_order(known.order);
-        let is_host_denied = is_host_denied || resolved.registries.iter().any(|it| it.is_host_denied);
+        let is_host_denied = is_host_denied || resolved.registries.iter().any(|it| it.report.is_host_denied);
         let mut own = Self {
             resolved,
             fetched: None,

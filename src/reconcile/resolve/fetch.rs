@@ -35,8 +35,13 @@ impl FailedFetch {
         source: &RegistrySource,
         hosts: impl IntoIterator<Item = &'h HostKey>,
     ) -> Self {
-        let hosts = named::join(hosts.into_iter().map(HostKey::as_str), ", ");
-        let message = format!("{}: not allowed by the store's `hosts`: {hosts}", source.store_key);
+        let hosts: Vec<_> = hosts.into_iter().map(HostKey::as_str).collect();
+        let removed = match hosts.as_slice() {
+            [_] => "its entries are removed. Add it to `hosts` of the store",
+            _ => "their entries are removed. Add them to `hosts` of the store",
+        };
+        let hosts = named::join(hosts, ", ");
+        let message = format!("{}: not allowed by the store's `hosts`: {hosts}; {removed}", source.store_key);
         Self { version: None, reason: FetchedReason::NotAllowed, message, is_host_denied: true }
     }
 }

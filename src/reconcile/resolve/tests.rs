@@ -41,7 +41,8 @@ fn host_not_admitted_fails_without_the_others() {
     assert_eq!(
         reports(&["ghcr.io", "quay.io"], &["quay.io"], &values),
         [
-            "ghcr.io: NotAllowed, store vault, key ghcr.io: not allowed by the store's `hosts`: ghcr.io",
+            "ghcr.io: NotAllowed, store vault, key ghcr.io: not allowed by the store's `hosts`: ghcr.io; \
+             its entries are removed. Add it to `hosts` of the store",
             "quay.io: Fetched, -",
         ]
     );
@@ -58,7 +59,8 @@ fn docker_config_loses_the_hosts_not_admitted() {
     assert_eq!(
         reports(&["*"], &["gcr.io"], &config),
         [
-            "*: NotAllowed, store vault, key *: not allowed by the store's `hosts`: docker.io, ghcr.io, quay.io"
+            "*: NotAllowed, store vault, key *: not allowed by the store's `hosts`: docker.io, ghcr.io, quay.io; \
+             their entries are removed. Add them to `hosts` of the store"
         ]
     );
 }

@@ -21,6 +21,7 @@ fn registry(
         version: version.map(str::to_owned),
         result,
         message: message.map(str::to_owned),
+        is_host_denied: false,
     }
 }
 
@@ -167,6 +168,19 @@ fn failed_read_is_reported_with_store_and_key() {
 
     no namespace is selected; 1 registry could not be read
     ");
+}
+
+#[test]
+fn no_entry_is_kept_where_the_store_denies_the_host() {
+    let message = "store vault, key ci/ghcr: not allowed by the store's `hosts`: ghcr.io; its entries are removed";
+    let sealed = registry("quay.io", None, FetchedReason::Sealed, Some("the Vault is sealed"));
+    let denied = RegistryReport {
+        is_host_denied: true,
+        ..registry("ghcr.io", None, FetchedReason::NotAllowed, Some(message))
+    };
+    let text = report(false, vec![denied, sealed], Vec::new()).to_string();
+    assert!(text.contains(&format!("! ghcr.io: NotAllowed: {message}\n")), "{text}");
+    assert!(text.contains("! quay.io: Sealed: the Vault is sealed; existing entries are kept\n"), "{text}");
 }
 
 #[test]
