@@ -106,7 +106,7 @@ impl NamespaceReport {
         self.explain(error, message.to_owned());
     }
 
-    /// Reports the entries that stay as they are, after everything else was written.
+    /// Reports the entries that are left out, after everything else was written.
     pub(crate) fn withhold(&mut self, withheld: &[OlderLastGood]) {
         if let Some(first) = withheld.first()
             && self.is_ok()

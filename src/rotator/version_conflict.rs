@@ -42,7 +42,7 @@ pub enum AcceptedOlder {
 /// A recorded last good value that is older than the version that a Secret names for the same key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{}: the last good value has version {}, which is older than version {}, which this Secret names for {}. The entry stays as it is until the store can be read",
+    "{}: the last good value has version {}, which is older than version {}, which this Secret names for {}. The entry, which is missing, is written when the store can be read",
     .0.store_key,
     .0.fetched.with_time(),
     .0.held.with_time(),

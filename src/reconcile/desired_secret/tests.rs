@@ -126,7 +126,7 @@ fn withheld_entry_is_reported_and_its_version_stays_known() {
     assert_eq!(
         withheld,
         [
-            "store vault, key ghcr.io: the last good value has version 7, which is older than version 8, which this Secret names for ghcr.io. The entry stays as it is until the store can be read"
+            "store vault, key ghcr.io: the last good value has version 7, which is older than version 8, which this Secret names for ghcr.io. The entry, which is missing, is written when the store can be read"
         ]
     );
     // After the write nothing differs.
