@@ -177,7 +177,7 @@ fn help_of_rotate_names_every_flag() {
 
     Environment:
       VAULT_TOKEN for a Vault without another `auth`
-      HTTPS_PROXY and NO_PROXY for the API server
+      HTTPS_PROXY and NO_PROXY for the API server and the stores
       KUBECONFIG, and the AWS SDK's own variables and profiles
 
     For the exit codes, see regcred --help.

@@ -37,7 +37,7 @@ SIGTERM finishes the work in flight, for at most 8 s, and releases the lease.
 
 Environment:
   VAULT_TOKEN for a Vault without another `auth`
-  HTTPS_PROXY and NO_PROXY for the API server
+  HTTPS_PROXY and NO_PROXY for the API server and the stores
   KUBECONFIG, and the AWS SDK's own variables and profiles";
 
 /// Run the controller: keep pull secrets in sync in every selected namespace.
