@@ -117,7 +117,7 @@ pub enum AppliedReason {
     Immutable,
     /// The Secret holds a later version than the store answers. The older version is written after five minutes, by `rotate` only with `--accept-older`.
     OlderVersion,
-    /// A registry could not be read, and its last good value is older than the version that the Secret names: its entry stays as it is until the store can be read.
+    /// A registry could not be read, and its entry is missing from the Secret, and its last good value is older than the version that the Secret names: the entry is written when the store can be read.
     OlderLastGood,
     /// No registry could be read, and the cluster holds no earlier credential.
     NoCredential,
