@@ -29,6 +29,13 @@ async fn chart_of(values: &str) -> Objects {
     objects(&chart(&["-f", &file.display().to_string()]).await)
 }
 
+/// The audience of the token that is mounted for Vault.
+fn audience(spec: &Value) -> &Value {
+    let mut volumes = spec["volumes"].as_array().into_iter().flatten();
+    let token = volumes.find(|it| it["name"] == "vault-token").expect("a token");
+    &token["projected"]["sources"][0]["serviceAccountToken"]["audience"]
+}
+
 #[tokio::test]
 async fn documented_overlay_brings_image_config_and_secret_name() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -38,16 +45,23 @@ async fn documented_overlay_brings_image_config_and_secret_name() {
     let base = deploy("base").canonicalize().expect("a real path");
     let base = up.join(base.strip_prefix(Path::new("/")).expect("an absolute path")).display().to_string();
     let section = docs::section(INSTALL, "## Kustomize");
-    let overlay = docs::blocks(&section, "yaml")[0].replace("deploy/base", &base);
+    let blocks = docs::blocks(&section, "yaml");
+    let overlay = blocks[0].replace("resources: [deploy/base]", &format!("resources: [{base}]"));
     std::fs::write(at.join("kustomization.yaml"), overlay).expect("a file");
-    std::fs::write(at.join("config.yaml"), "stores: []\n").expect("a file");
+    std::fs::write(at.join("config.yaml"), blocks[1]).expect("a file");
 
     let objects = objects(&world::kustomize(&at).await.expect("kustomize builds the overlay"));
     let spec = &pod(&objects)["spec"];
     let image = format!("registry.example.com/regcred:{}", env!("CARGO_PKG_VERSION"));
     assert_eq!(spec["containers"][0]["image"], image);
     let mounted = spec["volumes"][0]["configMap"]["name"].as_str().expect("a ConfigMap is mounted");
-    assert_eq!(objects[&format!("ConfigMap {mounted}")]["data"]["config.yaml"], "stores: []\n");
+    assert_eq!(objects[&format!("ConfigMap {mounted}")]["data"]["config.yaml"], blocks[1]);
+    let manifests = regcred::manifest::read(&[at.join("config.yaml")], &at);
+    let stores = manifests.unwrap_or_else(|errors| panic!("{errors}")).stores;
+    assert_eq!(stores.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["vault"]);
+    let token = json!({"mountPath": "/run/vault", "name": "vault-token", "readOnly": true});
+    assert!(spec["containers"][0]["volumeMounts"].as_array().is_some_and(|it| it.contains(&token)), "{spec}");
+    assert_eq!(audience(spec), "vault");
     let names = &objects["ClusterRole regcred"]["rules"][2]["resourceNames"];
     assert_eq!(*names, json!(["regcred", "team-a-images"]));
     for policy in ["regcred", "regcred-serviceaccounts"] {
@@ -55,6 +69,36 @@ async fn documented_overlay_brings_image_config_and_secret_name() {
         let expected = json!({"name": "secretNames", "expression": r#"["regcred", "team-a-images"]"#});
         assert_eq!(*variable, expected, "{policy}");
     }
+}
+
+#[tokio::test]
+async fn documented_patch_restricts_the_user_of_a_ci_job() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let section = docs::section("docs/getting-started.md", "### A login by a credential plugin");
+    let overlay = docs::blocks(&section, "yaml")[1];
+    std::fs::write(directory.path().join("kustomization.yaml"), overlay).expect("a file");
+    std::fs::create_dir(directory.path().join("deploy")).expect("a directory");
+    std::fs::copy(deploy("rbac.yaml"), directory.path().join("deploy/rbac.yaml")).expect("a copy");
+    let objects = objects(&world::kustomize(directory.path()).await.expect("kustomize builds the overlay"));
+    let policies: Vec<_> =
+        objects.iter().filter(|(name, _)| name.starts_with("ValidatingAdmissionPolicy ")).collect();
+    assert!(policies.len() >= 2, "{}", policies.len());
+    for (name, policy) in policies {
+        let condition = policy["spec"]["matchConditions"][0]["expression"].as_str().expect("a condition");
+        assert!(condition.contains("regcred-system:regcred\", \"ci-robot\"]"), "{name}: {condition}");
+    }
+}
+
+#[tokio::test]
+async fn documented_values_of_a_proxy_open_its_port() {
+    let section = docs::section("docs/reference/kubeconfig.md", "## Proxies");
+    let objects = chart_of(docs::blocks(&section, "yaml")[0]).await;
+    let ports =
+        objects["NetworkPolicy regcred"]["spec"]["egress"][0]["ports"].as_array().expect("ports").clone();
+    assert!(ports.contains(&json!({"protocol": "TCP", "port": 3128})), "{ports:?}");
+    let variables = pod(&objects)["spec"]["containers"][0]["env"].as_array().expect("variables").clone();
+    let list = variables.iter().find(|it| it["name"] == "NO_PROXY").expect("NO_PROXY");
+    assert!(list["value"].as_str().is_some_and(|it| it.contains("vault.vault")), "{list}");
 }
 
 #[tokio::test]
@@ -66,14 +110,15 @@ async fn documented_values_bring_a_valid_config_and_its_files() {
 
     let mounts = pod(&objects)["spec"]["containers"][0]["volumeMounts"].as_array().expect("mounts").clone();
     let paths: Vec<_> = mounts.iter().filter_map(|it| it["mountPath"].as_str()).collect();
-    for file in ["role-id", "token"] {
+    for file in ["role-id", "token", "ca.crt"] {
         assert!(paths.iter().any(|path| config.contains(&format!("{path}/{file}"))), "{file}: {paths:?}");
     }
-    let volumes = pod(&objects)["spec"]["volumes"].as_array().expect("volumes").clone();
-    let token = volumes.iter().find(|it| it["name"] == "vault-token").expect("a token");
     let role: Value = serde_json::from_str(&read("vault/role.json")).expect("JSON");
-    let audience = &token["projected"]["sources"][0]["serviceAccountToken"]["audience"];
-    assert_eq!(*audience, role["audience"], "Vault takes the token that is mounted for it");
+    assert_eq!(
+        audience(&pod(&objects)["spec"]),
+        role["audience"],
+        "Vault takes the token that is mounted for it"
+    );
 }
 
 #[tokio::test]
