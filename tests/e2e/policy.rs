@@ -1,6 +1,7 @@
 //! The admission policies of `deploy/`: the writes that a token of regcred's ServiceAccount can make, and those that it
 //! cannot. Each write is a dry run, which passes admission like any other, unless a test needs the object.
 
+mod ci_account;
 mod cluster_pull_secrets;
 mod crd_deletion;
 mod large_objects;
