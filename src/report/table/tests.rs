@@ -172,7 +172,8 @@ fn failed_read_is_reported_with_store_and_key() {
 
 #[test]
 fn no_entry_is_kept_where_the_store_denies_the_host() {
-    let message = "store vault, key ci/ghcr: not allowed by the store's `hosts`: ghcr.io; its entries are removed";
+    let message =
+        "store vault, key ci/ghcr: not allowed by the store's `hosts`: ghcr.io; its entries are removed";
     let sealed = registry("quay.io", None, FetchedReason::Sealed, Some("the Vault is sealed"));
     let denied = RegistryReport {
         is_host_denied: true,
