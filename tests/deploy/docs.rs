@@ -61,7 +61,7 @@ async fn documented_overlay_brings_image_config_and_secret_name() {
     assert_eq!(stores.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["vault"]);
     let token = json!({"mountPath": "/run/vault", "name": "vault-token", "readOnly": true});
     assert!(spec["containers"][0]["volumeMounts"].as_array().is_some_and(|it| it.contains(&token)), "{spec}");
-    assert_eq!(audience(spec), "vault");
+    assert_eq!(*audience(spec), "vault");
     let names = &objects["ClusterRole regcred"]["rules"][2]["resourceNames"];
     assert_eq!(*names, json!(["regcred", "team-a-images"]));
     for policy in ["regcred", "regcred-serviceaccounts"] {
@@ -115,7 +115,7 @@ async fn documented_values_bring_a_valid_config_and_its_files() {
     }
     let role: Value = serde_json::from_str(&read("vault/role.json")).expect("JSON");
     assert_eq!(
-        audience(&pod(&objects)["spec"]),
+        *audience(&pod(&objects)["spec"]),
         role["audience"],
         "Vault takes the token that is mounted for it"
     );
