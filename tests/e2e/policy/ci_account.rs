@@ -1,7 +1,7 @@
 //! The account of the documentation that may only request a rotation.
 
 use harness::{NAMESPACE, apply_path, until};
-use serde_json::json;
+use serde_json::{Value, json};
 use world::docs;
 
 use super::{CLUSTER_PULL_SECRETS, Policies, Write, cluster_pull_secret};
@@ -18,15 +18,15 @@ async fn documented_ci_account_requests_rotations_only() {
     object["metadata"]["annotations"] = json!({"note": "x"});
     policies.kube.post(CLUSTER_PULL_SECRETS, &object).await.expect("a ClusterPullSecret");
     let token = policies.kube.token(NAMESPACE, "regcred-ci", 3600).await.expect("a token");
-    let send = async |write: Write<'_>, body: &serde_json::Value| {
+    let send = async |write: Write<'_>, body: &Value| {
         let body = (write.method != "GET").then(|| (write.content_type, body.to_string()));
         let sent = policies.kube.request_as(&token, write.method, write.path, body).await;
         sent.map_err(|error| format!("{error:#}"))
     };
     let path = format!("{CLUSTER_PULL_SECRETS}/ci-account?dryRun=All");
-    let patch = Write::merge(&path);
+    let merge = Write::merge(&path);
     let is_refused = async |body| {
-        let refused = send(patch, &body).await.err().unwrap_or_default();
+        let refused = send(merge, &body).await.err().unwrap_or_default();
         refused.contains("ValidatingAdmissionPolicy 'regcred-ci' with binding")
     };
     until("the policy binds", async || is_refused(json!({"spec": {"suspend": true}})).await).await;
@@ -41,7 +41,7 @@ async fn documented_ci_account_requests_rotations_only() {
     ] {
         assert!(is_refused(body.clone()).await, "{body}");
     }
-    send(patch, &json!({"metadata": {"annotations": {"regcred.dev/rotate": "1"}}}))
+    send(merge, &json!({"metadata": {"annotations": {"regcred.dev/rotate": "1"}}}))
         .await
         .expect("a rotation");
     let list = Write { method: "GET", ..Write::create(CLUSTER_PULL_SECRETS) };
