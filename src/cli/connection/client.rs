@@ -1,5 +1,6 @@
 //! The clients for one cluster, all with the same proxy and the same source of tokens.
 
+use std::fmt;
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -17,11 +18,17 @@ use crate::cluster::error::connection_failure;
 use crate::leader_election::fence::{self, Fence};
 
 /// The configuration of the clients for one cluster.
-#[derive(Debug)]
 pub struct ClientConfig {
     config: Config,
     tokens: TokenLayer,
     proxy: ProxyLayer,
+}
+
+/// The address of a proxy may hold a password.
+impl fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConfig").finish_non_exhaustive()
+    }
 }
 
 impl ClientConfig {

@@ -3,6 +3,7 @@
 //! In goes a kubeconfig, out comes the part of kube's configuration that describes the server. kube's own loader reads
 //! the variables for proxies by rules of its own, so the configuration is built here.
 
+use std::fmt;
 use std::io;
 
 use base64::Engine;
@@ -15,13 +16,19 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 /// The server and the user of a context.
-#[derive(Debug)]
 pub(super) struct SelectedContext {
     pub(super) cluster: Cluster,
     pub(super) cluster_name: String,
     pub(super) user: AuthInfo,
     pub(super) user_name: String,
     pub(super) namespace: Option<String>,
+}
+
+/// Users and the address of a proxy hold passwords.
+impl fmt::Debug for SelectedContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SelectedContext").finish_non_exhaustive()
+    }
 }
 
 /// The reason why a context selects no server.

@@ -3,6 +3,7 @@
 //! In go the settings of the kubeconfig, out comes what the plugin printed as a credential. The plugin writes to
 //! regcred's own stderr, as with kubectl; its stdout is never quoted.
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::process::{ExitStatus, Stdio};
 
@@ -15,12 +16,18 @@ use serde_json::json;
 use tokio::process::Command;
 
 /// A credential plugin, ready to run.
-#[derive(Debug)]
 pub(super) struct Plugin {
     settings: ExecConfig,
     command: String,
     cluster: Option<ExecAuthCluster>,
     is_interactive: bool,
+}
+
+/// The environment of a plugin may hold a secret.
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plugin").field("command", &self.command).finish_non_exhaustive()
+    }
 }
 
 /// A token, a client certificate, or both.
