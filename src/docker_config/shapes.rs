@@ -4,7 +4,7 @@
 //! spec.
 //!
 //! Pure. A value that is unmistakable is understood. One that cannot be a password is malformed, so that it never
-//! replaces a good one: [`unusable`] has the forms in which tools print, wrap and encode secrets.
+//! replaces a good one: `unusable` has the forms in which tools print, wrap and encode secrets.
 //!
 //! [ECR pull-through cache]: https://docs.aws.amazon.com/AmazonECR/latest/userguide/pull-through-cache-creating-secret.html
 
