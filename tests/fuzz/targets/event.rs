@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use regcred::credential::{Key, Version};
+use regcred::credential::Key;
 use regcred::trigger::aws_event::{AwsLocation, InvalidEvent, MAX_SECRETS, SecretChange, SecretId, parse};
 use serde_json::json;
 
