@@ -14,7 +14,8 @@ async fn restored_etcd_is_brought_up_to_date() {
     install_crd(&cluster.kube).await.expect("the CRD");
     cluster.put_password("one").await;
     cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
-    let controller = cluster.controller().start().await;
+    // The controller is paused for as long as etcd is copied, which takes ten seconds on a busy machine.
+    let controller = cluster.controller().args(&["--lease-duration", "60s"]).start().await;
     cluster.until_synced("one").await;
     let bare = json!({"metadata": {"annotations": null}, "imagePullSecrets": null});
     let account = "/api/v1/namespaces/restore-001/serviceaccounts/default";
