@@ -10,9 +10,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::fetches::Fetches;
 use super::object_state::ObjectState;
 use super::timers::Timer;
 use super::{Controller, TaskResult, backoff};
+use crate::cluster::Namespace;
 use crate::cluster::ownership::key::OwnershipKey;
 use crate::credential::StoreKey;
 use crate::installation::api::{KeyError, Loaded, ShardWrite};
@@ -111,6 +113,20 @@ pub(super) fn record_values(state: &ObjectState, installation: Option<&mut Insta
     }
 }
 
+/// Records the values that an active ClusterPullSecret read for these namespaces, each from a key of its own.
+pub(super) fn record_namespace_values<'a>(
+    state: &ObjectState,
+    namespaces: impl IntoIterator<Item = (&'a NamespaceName, &'a Namespace)>,
+    fetches: &Fetches,
+    installation: &mut Installation,
+) {
+    if state.is_active() {
+        let order = |store_key: &StoreKey| fetches.order(store_key);
+        let (values, accepted_older) = (fetches.all_values(), AcceptedOlder::default());
+        namespace_values::record(&state.manifest, namespaces, values, installation, &order, &accepted_older);
+    }
+}
+
 /// Returns the problem of a ClusterPullSecret of which something has no room in regcred's own namespace.
 pub(super) fn not_recorded(installation: &Installation, cluster_pull_secret: &str) -> Option<Problem> {
     installation.left_out().contains(cluster_pull_secret).then(|| Problem {
@@ -206,18 +222,7 @@ impl Controller {
         let Some(installation) = &mut self.cache.installation else { return };
         for state in self.objects.values_mut() {
             record_values(state, Some(installation));
-            if state.is_active() {
-                let (namespaces, values) = (&self.cache.cluster.namespaces, self.fetches.all_values());
-                let order = |store_key: &StoreKey| self.fetches.order(store_key);
-                namespace_values::record(
-                    &state.manifest,
-                    namespaces,
-                    values,
-                    installation,
-                    &order,
-                    &AcceptedOlder::default(),
-                );
-            }
+            record_namespace_values(state, &self.cache.cluster.namespaces, &self.fetches, installation);
             if let Some(desired_secret) = &mut state.desired_secret {
                 desired_secret.refresh_last_good(installation.values());
             }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::installation::record_namespace_values;
 use super::object_state::{KeyChange, ObjectState};
 use super::queue::Priority;
 use super::reconciliation::Cause;
@@ -15,8 +16,7 @@ use super::timers::Timer;
 use super::{Controller, backoff};
 use crate::credential::StoreKey;
 use crate::object_name::NamespaceName;
-use crate::reconcile::{namespace_keys, namespace_values};
-use crate::rotator::AcceptedOlder;
+use crate::reconcile::namespace_keys;
 use crate::trigger::Trigger;
 
 impl Controller {
@@ -117,19 +117,10 @@ impl Controller {
                 self.queue.push(name, namespace_name, Priority::Normal);
             }
         }
-        if let Some(installation) = self.cache.installation.as_mut().filter(|_| state.is_active()) {
+        if let Some(installation) = &mut self.cache.installation {
             let users = own.iter().flat_map(|store_key| state.namespace_fetches.users(store_key));
             let namespaces = users.filter_map(|name| self.cache.cluster.namespaces.get_key_value(name));
-            let values = self.fetches.all_values();
-            let order = |store_key: &StoreKey| self.fetches.order(store_key);
-            namespace_values::record(
-                &state.manifest,
-                namespaces,
-                values,
-                installation,
-                &order,
-                &AcceptedOlder::default(),
-            );
+            record_namespace_values(state, namespaces, &self.fetches, installation);
         }
         if is_rotation && state.is_active() {
             let cause = Cause { trigger: Trigger::Refresh, since: now, at: (self.context.wall_clock)() };
