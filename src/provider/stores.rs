@@ -148,7 +148,8 @@ impl Stores {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::config::{Backend, FileStore, KvVersion, VaultAuth, VaultSettings};
+    use crate::manifest::config::{Backend, FileStore, VaultAuth, VaultSettings};
+    use crate::provider::vault::tests::settings;
 
     fn store(keys: Option<&str>) -> Store {
         let keys = keys.map(|glob| {
@@ -193,14 +194,8 @@ mod tests {
     #[tokio::test]
     async fn store_that_cannot_be_opened_fails_only_its_own_reads() {
         let settings = VaultSettings {
-            address: "http://127.0.0.1:1".parse().expect("a URL"),
-            mount: "secret".into(),
-            kv: KvVersion::V2,
-            namespace: None,
             ca_file: Some("/nonexistent.pem".into()),
-            redirect_hosts: Vec::new(),
-            allow_http: false,
-            auth: VaultAuth::Environment,
+            ..settings("http://127.0.0.1:1", VaultAuth::Environment)
         };
         let backend = Backend::Vault(Box::new(settings));
         let name = "vault".into();

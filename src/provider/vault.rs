@@ -238,4 +238,4 @@ fn validate(Key(key): &Key) -> Result<(), ErrorKind> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

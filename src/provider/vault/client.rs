@@ -210,21 +210,13 @@ fn is_visible_ascii(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::config::{KvVersion, VaultAuth};
+    use crate::manifest::config::VaultAuth;
+    use crate::provider::vault::tests::settings;
 
     type Edit = fn(&mut VaultSettings);
 
     fn open(edit: impl FnOnce(&mut VaultSettings)) -> Result<(), String> {
-        let mut settings = VaultSettings {
-            address: "https://vault.vault:8200".parse().unwrap(),
-            mount: "secret".to_owned(),
-            kv: KvVersion::V2,
-            namespace: None,
-            ca_file: None,
-            redirect_hosts: Vec::new(),
-            allow_http: false,
-            auth: VaultAuth::Environment,
-        };
+        let mut settings = settings("https://vault.vault:8200", VaultAuth::Environment);
         edit(&mut settings);
         ClientFactory::new(&settings, Duration::from_secs(1)).map(drop)
     }

@@ -17,7 +17,8 @@ use crate::provider::without_tracing::tests::Log;
 
 const PASSWORD: &str = "hunter2";
 
-fn settings(address: &str, auth: VaultAuth) -> VaultSettings {
+/// The settings of a store at an address.
+pub(crate) fn settings(address: &str, auth: VaultAuth) -> VaultSettings {
     VaultSettings {
         address: address.parse().unwrap(),
         mount: "secret".to_owned(),

@@ -8,7 +8,7 @@ use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use super::*;
-use crate::manifest::config::{KvVersion, VaultSettings};
+use crate::provider::vault::tests::settings;
 
 const RENEW: &str = "/v1/auth/token/renew-self";
 const LOG_IN: &str = "/v1/auth/approle/login";
@@ -48,20 +48,12 @@ impl SessionFixture {
         let server = MockServer::start().await;
         Mock::given(path(RENEW)).respond_with(renewal).mount(&server).await;
         Mock::given(path(LOG_IN)).respond_with(login).mount(&server).await;
-        let settings = VaultSettings {
-            address: server.uri().parse().unwrap(),
-            mount: "secret".to_owned(),
-            kv: KvVersion::V2,
-            namespace: None,
-            ca_file: None,
-            redirect_hosts: Vec::new(),
-            allow_http: false,
-            auth: VaultAuth::AppRole(AppRoleAuth {
-                role_id_file: file.clone(),
-                secret_id_file: file,
-                mount: "approle".to_owned(),
-            }),
-        };
+        let auth = VaultAuth::AppRole(AppRoleAuth {
+            role_id_file: file.clone(),
+            secret_id_file: file,
+            mount: "approle".to_owned(),
+        });
+        let settings = settings(&server.uri(), auth);
         let clients = ClientFactory::new(&settings, Duration::from_secs(1)).unwrap();
         let environment = Environment::default();
         let sessions = Sessions::open("vault".into(), clients, &settings.auth, &environment).unwrap();
