@@ -138,6 +138,12 @@ impl ObjectState {
         }
     }
 
+    /// Forgets that a namespace waits, where there is nothing to do any more.
+    pub fn forget_waits(&mut self, namespace: &NamespaceName) {
+        self.version_holds.remove(namespace);
+        self.awaited_accounts.remove(namespace);
+    }
+
     /// Returns the keys it reads: those that all namespaces share, and those of each namespace.
     pub fn store_keys(&self) -> impl Iterator<Item = &StoreKey> {
         self.shared_keys().chain(self.namespace_fetches.store_keys())

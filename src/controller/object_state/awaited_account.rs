@@ -9,19 +9,12 @@ use tokio::time::Instant;
 
 use super::ObjectState;
 use crate::manifest::status::reason::AppliedReason;
-use crate::object_name::NamespaceName;
 use crate::report::{NamespaceReport, TargetReason};
 
 /// The time from the first missing ServiceAccount `default` of a namespace to its report.
 const REPORT_AFTER: Duration = Duration::from_secs(5);
 
 impl ObjectState {
-    /// Forgets that a namespace waits, where there is nothing to do any more.
-    pub fn forget_waits(&mut self, namespace: &NamespaceName) {
-        self.version_holds.remove(namespace);
-        self.awaited_accounts.remove(namespace);
-    }
-
     /// Returns the instant before which a missing ServiceAccount `default` is not reported; `None` where the report
     /// stands.
     pub fn awaits_service_account(&mut self, report: &NamespaceReport, now: Instant) -> Option<Instant> {

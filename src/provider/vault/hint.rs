@@ -60,7 +60,7 @@ const WORDS: [(&str, Hint); 15] = [
 ];
 
 /// The whole error with which `OpenBao` refuses a dead token, and both servers a login that they do not explain.
-/// What the policies forbid begins with other words.
+/// A refusal by the policies begins with other words.
 const NOT_EXPLAINED: &str = "permission denied";
 
 /// The body of an error response.

@@ -16,7 +16,7 @@ use crate::reconcile::resolve;
 use crate::reconcile::version_order::KeyOrder;
 
 /// `ghcr.io` from the store `vault`, and `quay.io` from the store `aws`, with a value that fits into no Secret.
-/// Where `is_admitted` is false, the store `vault` does not admit the namespace.
+/// The store `vault` does not admit the namespace where `is_admitted` is false.
 fn images(is_admitted: bool) -> (ClusterPullSecret, Values) {
     let mut images = cluster_pull_secret("images", &["ghcr.io", "quay.io"]);
     images.registries[1].store_key.store = "aws".into();
