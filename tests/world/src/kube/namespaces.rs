@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use super::Kube;
 use crate::process::wait_until;
 
+/// The namespaces that one time limit is for: ten thousand take longer than anything else does.
+const AT_ONCE: usize = 1_000;
+
 impl Kube {
     /// Creates namespaces with these labels and waits until each has its `default` ServiceAccount.
     pub async fn create_namespaces<N: Into<String>>(
@@ -16,17 +19,20 @@ impl Kube {
     ) -> anyhow::Result<()> {
         let names: BTreeSet<String> = names.into_iter().map(Into::into).collect();
         let labels: BTreeMap<_, _> = labels.iter().copied().collect();
-        let objects: Vec<Value> =
-            names.iter().map(|name| json!({ "metadata": { "name": name, "labels": labels } })).collect();
-        self.create_all("/api/v1/namespaces", objects).await?;
-        if self.controllers.is_none() {
-            return self.create_default_service_accounts(&names).await;
+        for names in Vec::from_iter(names).chunks(AT_ONCE) {
+            let objects: Vec<Value> =
+                names.iter().map(|name| json!({ "metadata": { "name": name, "labels": labels } })).collect();
+            self.create_all("/api/v1/namespaces", objects).await?;
+            match self.controllers {
+                None => self.create_default_service_accounts(names).await?,
+                Some(_) => self.wait_for_default_service_accounts(names).await?,
+            }
         }
-        self.wait_for_default_service_accounts(&names).await
+        Ok(())
     }
 
     /// Replaces the ServiceAccount controller, which is not running.
-    async fn create_default_service_accounts(&self, names: &BTreeSet<String>) -> anyhow::Result<()> {
+    async fn create_default_service_accounts(&self, names: &[String]) -> anyhow::Result<()> {
         for name in names {
             let path = format!("/api/v1/namespaces/{name}/serviceaccounts");
             self.post(&path, &json!({ "metadata": { "name": "default" } })).await?;
@@ -34,7 +40,7 @@ impl Kube {
         Ok(())
     }
 
-    async fn wait_for_default_service_accounts(&self, names: &BTreeSet<String>) -> anyhow::Result<()> {
+    async fn wait_for_default_service_accounts(&self, names: &[String]) -> anyhow::Result<()> {
         // A single namespace is listed by name; for many, one list covers all.
         let path = match names.first() {
             None => return Ok(()),
