@@ -4,6 +4,7 @@
 //! ServiceAccounts trimmed to what the patcher decides on, and the Secrets of those names. Everything is
 //! read in pages, and a Secret of another name is never requested.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ pub(crate) mod script;
 pub(crate) mod secret_api;
 pub mod service_account;
 pub(crate) mod service_account_api;
+pub mod shared_versions;
 pub mod watch;
 
 use docker_configs::DockerConfigs;
@@ -105,9 +107,9 @@ pub struct Secret {
     pub evidence: Evidence,
     /// Its marks, unless they are exactly those that regcred writes for the owner; before
     /// [`assess`](Self::assess) always.
-    pub marks: Option<Marks>,
+    pub marks: Option<Box<Marks>>,
     /// The value of the versions annotation, if there is one and it was kept.
-    pub versions: Option<String>,
+    pub versions: Option<Arc<str>>,
     /// The versions annotation is too long to be kept: the Secret has to be read before a decision about it.
     pub is_shortened: bool,
     /// Its owner references to ClusterPullSecrets, which the garbage collector acts on.
@@ -120,7 +122,7 @@ pub struct Secret {
 #[derive(Clone, Debug, Default)]
 pub struct SecretBody {
     /// Its type, which is immutable; empty where it cannot be shown.
-    pub type_: String,
+    pub type_: Cow<'static, str>,
     /// Its data is immutable.
     pub immutable: bool,
     /// The docker config, if it has one and it was kept.

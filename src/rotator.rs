@@ -103,7 +103,7 @@ pub fn decide(
         return Decision::Refuse(Refusal::foreign(body));
     }
     if body.type_ != PULL_SECRET_TYPE {
-        return Decision::Refuse(Refusal::WrongType(body.type_.clone()));
+        return Decision::Refuse(Refusal::WrongType(body.type_.to_string()));
     }
     // A full list keeps no bytes where nothing claimed the name: they may be the desired ones.
     if body.is_dropped {
@@ -215,7 +215,7 @@ pub async fn apply(
             }
             Decision::Create => (desired.create(client).await, Outcome::Created),
             Decision::Update { resource_version, owners } => {
-                let marks = observed.as_ref().and_then(|it| it.marks.as_ref());
+                let marks = observed.as_ref().and_then(|it| it.marks.as_deref());
                 let patch = desired.patch(&resource_version, &owners, owner.removes_signature(marks));
                 let difference = Difference::between(observed.as_ref(), &desired.docker_config);
                 (desired.update(client, patch).await, Outcome::Updated(difference))

@@ -63,7 +63,7 @@ mod tests {
     use crate::cluster::{PULL_SECRET_TYPE, SecretBody};
 
     fn secret(bytes: Vec<u8>) -> Secret {
-        let type_ = PULL_SECRET_TYPE.to_owned();
+        let type_ = PULL_SECRET_TYPE.into();
         let body = SecretBody { type_, docker_config: Some(Arc::new(bytes.into())), ..SecretBody::default() };
         Secret { body: Some(body), ..Secret::default() }
     }

@@ -4,6 +4,7 @@
 //! theirs. Fields, labels and annotations that are never read are skipped by the parser instead of being
 //! built and dropped.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,8 +20,8 @@ use super::owner_references::OwnerReferences;
 use super::ownership::evidence::{Evidence, Marks};
 use super::service_account::EntryList;
 use super::{
-    ADDED, CLUSTER_PULL_SECRET_LABEL, FIELD_MANAGER, MANAGED_BY, Namespace, OWNER, Secret, SecretBody,
-    ServiceAccount, VERSIONS,
+    ADDED, CLUSTER_PULL_SECRET_LABEL, FIELD_MANAGER, MANAGED_BY, Namespace, OWNER, PULL_SECRET_TYPE, Secret,
+    SecretBody, ServiceAccount, VERSIONS,
 };
 use crate::message;
 use crate::object_name::NamespaceName;
@@ -171,8 +172,7 @@ impl Wire for WireSecret {
         let Self { metadata, type_, immutable, data } = self;
         let mut listed = reduce_secret(metadata);
         let docker_config = data.docker_config.map(|bytes| Arc::new(bytes.0.into()));
-        // A tenant's type may have a megabyte.
-        let type_ = message::printable(&type_).unwrap_or_default().to_owned();
+        let type_ = kept_type(type_);
         listed.object.body = Some(SecretBody { type_, immutable, docker_config, is_dropped: false });
         listed
     }
@@ -226,16 +226,24 @@ impl Secret {
             resource_version,
             uid,
             evidence: Evidence::default(),
-            marks: Some(Marks {
+            marks: Some(Box::new(Marks {
                 managed: labels.get(MANAGED_BY).is_some_and(|value| value == FIELD_MANAGER),
                 cluster_pull_secret: labels.remove(CLUSTER_PULL_SECRET_LABEL),
                 signature: annotations.remove(OWNER).map(without_long_text),
-            }),
-            versions: annotations.remove(VERSIONS),
+            })),
+            versions: annotations.remove(VERSIONS).map(Arc::from),
             is_shortened: false,
             owners: owner_references.kept,
             body: None,
         }
+    }
+}
+
+/// Returns the type of a Secret as it is kept: nearly all have the same one, and a tenant's type may have a megabyte.
+fn kept_type(type_: String) -> Cow<'static, str> {
+    match type_.as_str() {
+        PULL_SECRET_TYPE => PULL_SECRET_TYPE.into(),
+        other => message::printable(other).unwrap_or_default().to_owned().into(),
     }
 }
 
@@ -247,7 +255,7 @@ fn without_long_text(signature: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{DOCKER_CONFIG_KEY, MAX_KEPT_VERSIONS_BYTES, PULL_SECRET_TYPE};
+    use crate::cluster::{DOCKER_CONFIG_KEY, MAX_KEPT_VERSIONS_BYTES};
     use serde_json::json;
 
     fn secret(object: Json) -> Listed<Secret> {
@@ -272,7 +280,7 @@ mod tests {
         assert!(body.immutable && body.docker_config.is_some());
         let (managed, cluster_pull_secret) = (true, Some("images".to_owned()));
         let signature = Some("images/AQ".to_owned());
-        assert_eq!(object.marks, Some(Marks { managed, cluster_pull_secret, signature }));
+        assert_eq!(object.marks.as_deref(), Some(&Marks { managed, cluster_pull_secret, signature }));
         assert_eq!(object.versions.as_deref(), Some("ghcr.io=vault:1"));
     }
 
@@ -314,7 +322,7 @@ mod tests {
         let object =
             secret(json!({"metadata": {"name": "x", "labels": null, "annotations": null}, "data": null}))
                 .object;
-        assert_eq!(object.marks, Some(Marks::default()));
+        assert_eq!(object.marks.as_deref(), Some(&Marks::default()));
         assert!(object.body.is_some_and(|body| body.docker_config.is_none()));
         let page: PageMetadata = serde_json::from_value(json!({"continue": null})).expect("metadata");
         assert!(page.continue_token.is_empty() && page.resource_version.is_empty());

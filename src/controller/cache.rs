@@ -18,6 +18,7 @@ use super::drift::ManagedResource;
 use crate::cluster::docker_configs::DockerConfigs;
 use crate::cluster::ownership::evidence::Evidence;
 use crate::cluster::service_account::Annotation;
+use crate::cluster::shared_versions::SharedVersions;
 use crate::cluster::watch::{ObjectRef, WatchedObject, WatchedResource};
 use crate::cluster::{Cluster, Namespace, Secret, ServiceAccount, revision};
 use crate::installation::Installation;
@@ -35,6 +36,8 @@ pub struct Cache {
     orphans: Orphans,
     /// One copy of each docker config, however many Secrets hold it.
     docker_configs: DockerConfigs,
+    /// One copy of each versions annotation.
+    shared_versions: SharedVersions,
     /// Deletions during writes in flight.
     tombstones: Tombstones,
     /// The content of regcred's own namespace, by which Secrets are judged; `None` until it was read.
@@ -161,6 +164,7 @@ impl Cache {
             }
         }
         assess(self.installation.as_mut(), known, namespace, &name, &mut object);
+        self.shared_versions.intern(&mut object.versions);
         cached.secrets.insert(name, object);
         // A revert is detected once the Secret has been read.
         CacheChange::changed(namespace, Vec::new())
@@ -287,6 +291,7 @@ impl Cache {
             let is_claimed = || claims.holder(&name, &namespace, cached).is_some();
             let is_needed = is_needed(&secret, is_claimed);
             intern(&mut self.docker_configs, &mut secret, is_needed);
+            self.shared_versions.intern(&mut secret.versions);
             if let Some(cached) = self.known_namespace_mut(&namespace) {
                 cached.secrets.insert(name, secret);
             }

@@ -142,7 +142,7 @@ mod tests {
         owned(Evidence::Labelled(Some("images".into())))
     }
 
-    fn with_body(secret: Secret, type_: &str, immutable: bool) -> Secret {
+    fn with_body(secret: Secret, type_: &'static str, immutable: bool) -> Secret {
         Secret {
             body: Some(SecretBody { type_: type_.into(), immutable, ..SecretBody::default() }),
             ..secret
@@ -222,7 +222,7 @@ mod tests {
     fn secret_of_another_type_is_not_awaited_without_its_bytes() {
         let images = [selecting("images", "web")];
         let mut opaque =
-            Secret { versions: Some("x".repeat(17 << 10)), ..with_body(signed(), "Opaque", false) };
+            Secret { versions: Some("x".repeat(17 << 10).into()), ..with_body(signed(), "Opaque", false) };
         opaque.drop_long_versions();
         assert_eq!(is_awaited(&images, opaque), Some(false));
     }

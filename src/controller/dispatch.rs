@@ -218,6 +218,8 @@ impl Controller {
         let Item { cluster_pull_secret, namespace } = item;
         let now = Instant::now();
         let read = applied.is_read.then(|| applied.observed_secrets());
+        let cached = self.cache.cluster.namespaces.get(namespace);
+        self.foreign_versions.forget_overwritten(namespace, &applied.secrets, cached);
         self.cache.finish_write(namespace, &mut applied, &self.claims);
         for (kind, outcome) in &applied.writes {
             self.context.health.metrics.wrote(*kind, *outcome);

@@ -10,8 +10,10 @@ use tokio::time::Instant;
 use super::Controller;
 use super::fetches::Fetches;
 use crate::cluster::watch::{ObjectRef, WatchedResource};
-use crate::cluster::{Namespace, Secret};
+use crate::cluster::{Namespace, Secret, revision};
+use crate::object_map::ObjectMap;
 use crate::object_name::{NamespaceName, SecretName};
+use crate::reconcile::execute::AfterWrite;
 use crate::reconcile::target::{Action, Target};
 use crate::rotator::{AcceptedOlder, Decision, VersionConflict};
 
@@ -45,6 +47,22 @@ impl ForeignVersions {
     pub(super) fn confirm(&mut self, namespace: &NamespaceName, target: &Target) {
         if let Action::Apply { secret: Decision::Unchanged | Decision::Update { .. }, .. } = &target.action {
             self.0.remove(&(namespace.clone(), target.owner.secret_name.clone()));
+        }
+    }
+
+    /// Forgets the Secrets that this process wrote last: nobody else's version is in them any more.
+    pub(super) fn forget_overwritten(
+        &mut self,
+        namespace: &NamespaceName,
+        secrets: &ObjectMap<SecretName, AfterWrite<Secret>>,
+        cached: Option<&Namespace>,
+    ) {
+        for (name, written) in secrets.iter().filter(|(_, it)| it.is_written) {
+            let Some(now) = &written.now else { continue };
+            let known = cached.and_then(|it| it.secrets.get(name));
+            if known.is_none_or(|it| revision(&it.resource_version) <= revision(&now.resource_version)) {
+                self.0.remove(&(namespace.clone(), name.clone()));
+            }
         }
     }
 
@@ -119,7 +137,7 @@ mod tests {
     use super::*;
 
     fn secret(versions: Option<&str>, is_shortened: bool) -> Secret {
-        Secret { versions: versions.map(str::to_owned), is_shortened, ..Secret::default() }
+        Secret { versions: versions.map(Into::into), is_shortened, ..Secret::default() }
     }
 
     /// True if the Secret is known to hold a foreign version after it was observed.
@@ -146,6 +164,25 @@ mod tests {
     #[test]
     fn long_versions_that_are_not_kept_are_recorded() {
         assert!(is_recorded(None, Some(secret(None, true))));
+    }
+
+    #[test]
+    fn versions_are_forgotten_after_a_later_own_write() {
+        for (observed_at, written_at, expect) in [("5", "6", true), ("6", "6", true), ("7", "6", false)] {
+            let (namespace, name) = (NamespaceName::from("web"), SecretName::from("regcred"));
+            let at = |version: &str| Secret {
+                resource_version: version.to_owned(),
+                ..secret(Some("ghcr.io=aws:id-2"), false)
+            };
+            let mut foreign = ForeignVersions::default();
+            let object_ref = ObjectRef::namespaced(namespace.clone(), "regcred");
+            foreign.record(&object_ref, None, Some(&at(observed_at)), Instant::now());
+            let cached =
+                Namespace { secrets: [(name.clone(), at(observed_at))].into(), ..Namespace::default() };
+            let written = AfterWrite { before: "4".to_owned(), now: Some(at(written_at)), is_written: true };
+            foreign.forget_overwritten(&namespace, &[(name, written)].into(), Some(&cached));
+            assert_eq!(foreign.0.is_empty(), expect, "seen at {observed_at}, written at {written_at}");
+        }
     }
 
     #[test]

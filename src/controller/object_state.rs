@@ -222,7 +222,7 @@ impl ObjectState {
     pub fn reset_backoff(&mut self) {
         self.attempts.not_before = None;
         for target in self.targets.values_mut() {
-            if target.failure.as_ref().is_none_or(|(reason, _)| *reason != AppliedReason::Contested) {
+            if target.failure.as_deref().is_none_or(|(reason, _)| *reason != AppliedReason::Contested) {
                 target.not_before = None;
             }
         }

@@ -96,7 +96,7 @@ pub(crate) fn secret(resource_version: &str, entries: &[(&str, &str, &str)]) -> 
         resource_version: resource_version.into(),
         evidence: Evidence::Signed("images".into()),
         marks: None,
-        versions: Some(versions.join(",")),
+        versions: Some(versions.join(",").into()),
         body: Some(SecretBody {
             type_: PULL_SECRET_TYPE.into(),
             immutable: false,

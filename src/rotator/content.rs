@@ -2,6 +2,8 @@
 //!
 //! Pure. In go the rendered entries, out comes the conflict with what another writer wrote since the plan.
 
+use std::sync::Arc;
+
 use super::{CheckedAnnotation, FetchedVersions, OlderLastGood, VersionConflict};
 use crate::cluster::{DockerConfigBytes, Secret};
 
@@ -11,7 +13,7 @@ pub struct Content {
     /// The bytes of `.dockerconfigjson`.
     pub docker_config: DockerConfigBytes,
     /// The versions annotation: `ghcr.io=vault:7,…`.
-    pub versions: String,
+    pub versions: Arc<str>,
     /// The versions that a later one in the Secret is compared with.
     pub fetched: FetchedVersions,
     /// The versions of the last good entries: they replace nothing that another writer wrote since the plan.
@@ -25,10 +27,14 @@ pub struct Content {
 impl Content {
     /// Creates the content of entries that were all fetched.
     #[must_use]
-    pub fn new(docker_config: DockerConfigBytes, versions: String, fetched: FetchedVersions) -> Self {
+    pub fn new(
+        docker_config: DockerConfigBytes,
+        versions: impl Into<Arc<str>>,
+        fetched: FetchedVersions,
+    ) -> Self {
         Self {
             docker_config,
-            versions,
+            versions: versions.into(),
             fetched,
             last_good: FetchedVersions::default(),
             withheld: Vec::new(),
@@ -74,7 +80,7 @@ mod tests {
         let bytes = DockerConfigBytes::new(Vec::new().into());
         let content = Content::new(bytes, String::new(), fetched);
         let later = |versions: &str| {
-            let secret = Secret { versions: Some(versions.to_owned()), ..Secret::default() };
+            let secret = Secret { versions: Some(versions.into()), ..Secret::default() };
             content.later_entry(&secret).map(|it| it.held.to_string())
         };
         for (versions, expect) in [

@@ -1,7 +1,6 @@
 //! The decisions about the Secret of a namespace, case by case.
 
 use super::*;
-use crate::cluster::ownership::evidence::Marks;
 use crate::cluster::ownership::key::OwnershipKey;
 use crate::cluster::script::{conflict, exchange, play, refused};
 use crate::cluster::{CLUSTER_PULL_SECRET_LABEL, FIELD_MANAGER, MANAGED_BY, OWNER, VERSIONS};
@@ -17,7 +16,7 @@ fn owner(existing: Existing) -> Ownership {
 }
 
 fn content() -> Content {
-    Content::new(bytes("new"), "ghcr.io=vault:2".into(), fetched("2"))
+    Content::new(bytes("new"), "ghcr.io=vault:2", fetched("2"))
 }
 
 /// The versions of a content with one registry.
@@ -47,7 +46,7 @@ fn ours() -> Secret {
 }
 
 fn foreign() -> Secret {
-    Secret { evidence: Evidence::Foreign, marks: Some(Marks::default()), versions: None, ..ours() }
+    Secret { evidence: Evidence::Foreign, marks: Some(Box::default()), versions: None, ..ours() }
 }
 
 fn with(secret: Secret, body: SecretBody) -> Secret {
@@ -94,8 +93,8 @@ fn any_difference_is_updated_in_place() {
         with(ours(), SecretBody { docker_config: None, ..body() }),
         Secret { versions: Some("ghcr.io=aws:2".into()), ..ours() },
         Secret { versions: None, ..ours() },
-        Secret { marks: Some(Marks::default()), ..ours() },
-        Secret { evidence: Evidence::Labelled(None), marks: Some(Marks::default()), ..ours() },
+        Secret { marks: Some(Box::default()), ..ours() },
+        Secret { evidence: Evidence::Labelled(None), marks: Some(Box::default()), ..ours() },
         Secret { evidence: Evidence::Labelled(Some("other".into())), ..ours() },
     ] {
         check(Some(secret), Existing::Refuse, update());
@@ -347,11 +346,8 @@ fn dropped_bytes_of_an_own_secret_are_read_before_a_write() {
 
 #[test]
 fn labels_without_a_proof_are_accepted_at_the_claimed_name() {
-    let copy = Secret {
-        evidence: Evidence::Labelled(Some("images".into())),
-        marks: Some(Marks::default()),
-        ..ours()
-    };
+    let copy =
+        Secret { evidence: Evidence::Labelled(Some("images".into())), marks: Some(Box::default()), ..ours() };
     check(Some(copy.clone()), Existing::Refuse, update());
     let opaque = with(copy, SecretBody { type_: "Opaque".into(), ..body() });
     check(Some(opaque), Existing::Refuse, Decision::Refuse(Refusal::WrongType("Opaque".into())));

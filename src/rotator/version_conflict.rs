@@ -259,7 +259,7 @@ mod tests {
     }
 
     fn secret(versions: &str) -> Secret {
-        Secret { versions: Some(versions.to_owned()), ..Secret::default() }
+        Secret { versions: Some(versions.into()), ..Secret::default() }
     }
 
     fn held(conflicts: &[VersionConflict]) -> Vec<String> {

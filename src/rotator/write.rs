@@ -32,7 +32,7 @@ pub(super) struct DesiredWrite<'a> {
 
 impl DesiredWrite<'_> {
     fn annotations(&self) -> BTreeMap<&'static str, String> {
-        let versions = (VERSIONS, self.content.versions.clone());
+        let versions = (VERSIONS, self.content.versions.to_string());
         self.owner.signature(self.namespace).into_iter().chain([versions]).collect()
     }
 
@@ -43,9 +43,9 @@ impl DesiredWrite<'_> {
         Secret {
             evidence: if is_signed { Evidence::Signed(owner) } else { Evidence::Unverified(owner) },
             marks: None,
-            versions: Some(self.content.versions.clone()),
+            versions: Some(Arc::clone(&self.content.versions)),
             body: Some(SecretBody {
-                type_: PULL_SECRET_TYPE.to_owned(),
+                type_: PULL_SECRET_TYPE.into(),
                 docker_config: Some(Arc::clone(&self.docker_config)),
                 ..SecretBody::default()
             }),

@@ -129,7 +129,7 @@ mod tests {
 
     /// The evidence for a Secret `web/regcred` with these marks, and true if the marks are complete.
     fn assess(marks: Marks, key: Option<&OwnershipKey>, recorded_for: Option<&str>) -> (Evidence, bool) {
-        let mut secret = Secret { marks: Some(marks), ..Secret::default() };
+        let mut secret = Secret { marks: Some(Box::new(marks)), ..Secret::default() };
         secret.assess(&"web".into(), &"regcred".into(), key, recorded_for);
         (secret.evidence, secret.marks.is_none())
     }
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn signature_makes_no_secret_of_another_type_regcreds() {
         for (type_, expect) in [(Some(PULL_SECRET_TYPE), true), (Some("Opaque"), false), (None, true)] {
-            let body = type_.map(|it| SecretBody { type_: it.to_owned(), ..SecretBody::default() });
+            let body = type_.map(|it| SecretBody { type_: it.into(), ..SecretBody::default() });
             let secret = Secret { evidence: Evidence::Signed(images()), body, ..Secret::default() };
             assert_eq!(secret.is_created_for("images"), expect, "{type_:?}");
         }

@@ -236,7 +236,7 @@ fn observed(resource_version: &str, uid: &str, is_labelled: bool) -> WatchedObje
     WatchedObject::Secret(Secret {
         uid: uid.into(),
         evidence,
-        marks: Some(marks),
+        marks: Some(Box::new(marks)),
         ..metadata_only(resource_version)
     })
 }

@@ -19,7 +19,7 @@ const MAX_TRANSIENT_PAUSE: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetStatus {
     /// The reason and message where the namespace is out of sync.
-    pub failure: Option<(AppliedReason, String)>,
+    pub failure: Option<Box<(AppliedReason, String)>>,
     /// Requests that failed in a row.
     pub consecutive_failures: u32,
     /// Nothing is tried before this instant.
@@ -66,7 +66,7 @@ impl TargetStatus {
         let in_sync = service_accounts.iter().filter(|it| names_secret(it)).count();
         let status = Self { service_accounts: (service_accounts.len(), in_sync), ..Self::in_sync() };
         let reason = report.reason.and_then(TargetReason::applied);
-        let failure = reason.map(|reason| (reason, report.message.clone().unwrap_or_default()));
+        let failure = reason.map(|reason| Box::new((reason, report.message.clone().unwrap_or_default())));
         match report.result {
             ResultKind::Created | ResultKind::Updated | ResultKind::Unchanged => Some(status),
             ResultKind::Removed | ResultKind::Skipped => None,
@@ -90,7 +90,7 @@ impl ObjectState {
     ) -> TargetChange {
         let before = self.targets.get(&report.namespace);
         let consecutive_failures = before.map_or(0, |target| target.consecutive_failures);
-        let known = before.and_then(|target| target.failure.as_ref()).map(|(reason, _)| *reason);
+        let known = before.and_then(|target| target.failure.as_deref()).map(|(reason, _)| *reason);
         // The end of a write that was in flight does not end a contest.
         if self.has_failure(&report.namespace, AppliedReason::Contested)
             && self.is_backing_off(&report.namespace, now)
@@ -129,7 +129,7 @@ impl ObjectState {
 
     /// Returns the targets that are out of sync, each with its reason and message.
     pub fn failed_targets(&self) -> impl Iterator<Item = (&NamespaceName, &(AppliedReason, String))> {
-        self.targets.iter().filter_map(|(namespace, it)| Some((namespace, it.failure.as_ref()?)))
+        self.targets.iter().filter_map(|(namespace, it)| Some((namespace, it.failure.as_deref()?)))
     }
 
     /// Returns the number of targets that are out of sync.
@@ -141,7 +141,7 @@ impl ObjectState {
     /// Returns true if a namespace is out of sync for this reason.
     #[must_use]
     pub fn has_failure(&self, namespace: &NamespaceName, reason: AppliedReason) -> bool {
-        let failure = self.targets.get(namespace).and_then(|target| target.failure.as_ref());
+        let failure = self.targets.get(namespace).and_then(|target| target.failure.as_deref());
         failure.is_some_and(|(known, _)| *known == reason)
     }
 
@@ -149,7 +149,7 @@ impl ObjectState {
     pub fn back_off(&mut self, namespace: &NamespaceName, until: Instant, failure: (AppliedReason, String)) {
         let target = self.targets.entry(namespace.clone()).or_insert_with(TargetStatus::in_sync);
         target.not_before = Some(until);
-        target.failure = Some(failure);
+        target.failure = Some(Box::new(failure));
     }
 }
 

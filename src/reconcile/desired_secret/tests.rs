@@ -72,7 +72,7 @@ fn own_entry_takes_precedence_over_the_recorded_value() {
 /// A Secret whose entries a tenant overwrote, with the versions annotation of regcred.
 fn overwritten(versions: &[(&str, &str)]) -> Secret {
     let versions: Vec<_> = versions.iter().map(|(host, version)| format!("{host}=vault:{version}")).collect();
-    Secret { versions: Some(versions.join(",")), ..secret("1", &[("tenant.test", "1", "x")]) }
+    Secret { versions: Some(versions.join(",").into()), ..secret("1", &[("tenant.test", "1", "x")]) }
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn withheld_entry_is_reported_and_its_version_stays_known() {
     let desired = DesiredSecret::new(resolved, &recorded("images", &[("ghcr.io", "7", "known")]));
     let mut held = overwritten(&[("ghcr.io", "8"), ("quay.io", "4")]);
     let content = desired.content_for(&bare(Some(held.clone()))).expect("a content");
-    assert_eq!(content.versions, "ghcr.io=vault:8,quay.io=vault:5");
+    assert_eq!(&*content.versions, "ghcr.io=vault:8,quay.io=vault:5");
     let withheld: Vec<_> = content.withheld.iter().map(ToString::to_string).collect();
     assert_eq!(
         withheld,
@@ -255,7 +255,7 @@ fn credentials_are_byte_identical_in_every_namespace() {
 fn earlier_form_is_replaced_while_the_store_fails() {
     let mut held = secret("1", &[("docker.io", "4", "kept")]);
     let earlier = br#"{"auths":{"https://index.docker.io/v1/":{"username":"robot","password":"kept","auth":"cm9ib3Q6a2VwdA=="}}}"#;
-    held.versions = Some("https://index.docker.io/v1/=vault:4".to_owned());
+    held.versions = Some("https://index.docker.io/v1/=vault:4".into());
     held.body.as_mut().expect("a body").docker_config = Some(Arc::new(earlier.to_vec().into()));
     check(&["docker.io"], &[("docker.io", "5", "")], Some(held), &[], &["docker.io=vault:4 kept"]);
     let known = [("docker.io", "4", "kept")];

@@ -311,7 +311,7 @@ fn unread_secret_with_last_good_entry_is_read_first() {
 
 #[test]
 fn secret_with_a_long_annotation_is_read_first() {
-    let mut seen = Secret { versions: Some("x".repeat(200 << 10)), ..current() };
+    let mut seen = Secret { versions: Some("x".repeat(200 << 10).into()), ..current() };
     seen.drop_long_versions();
     let web = namespace(Some(seen), service_account(&["regcred"], &["regcred"]));
     check(vec![("web", web)], &["images/web: read first"]);

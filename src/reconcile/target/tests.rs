@@ -56,7 +56,7 @@ fn outcome(plan: &NamespacePlan) -> String {
 }
 
 fn held(versions: &str, entries: &[(&str, &str, &str)]) -> Secret {
-    Secret { versions: Some(versions.to_owned()), ..secret("5", entries) }
+    Secret { versions: Some(versions.into()), ..secret("5", entries) }
 }
 
 fn both() -> Secret {

@@ -42,7 +42,7 @@ fn response(secret: &Secret) -> Value {
         "metadata": {
             "name": "regcred", "namespace": "web", "uid": "u", "resourceVersion": "1",
             "labels": {"app.kubernetes.io/managed-by": "regcred", "regcred.dev/pull-secret": "images"},
-            "annotations": {"regcred.dev/versions": secret.versions},
+            "annotations": {"regcred.dev/versions": secret.versions.as_deref()},
         },
         "type": "kubernetes.io/dockerconfigjson",
         "data": {".dockerconfigjson": BASE64_STANDARD.encode(bytes.expose_secret())},

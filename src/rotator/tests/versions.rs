@@ -12,7 +12,7 @@ fn written(resource_version: &str, versions: &str, bytes: &str) -> serde_json::V
 }
 
 fn observed(versions: &str) -> Secret {
-    Secret { versions: Some(versions.to_owned()), ..old() }
+    Secret { versions: Some(versions.into()), ..old() }
 }
 
 /// A content that was fetched at this version.
