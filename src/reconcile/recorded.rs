@@ -13,6 +13,7 @@ use crate::cluster::Secret;
 use crate::docker_config::host_key::HostKey;
 use crate::docker_config::versions::EntryOrigin;
 use crate::installation::last_good::LastGoodValues;
+use crate::manifest::status::reason::FetchedReason;
 use crate::rotator::{FetchedVersion, FetchedVersions, OlderLastGood};
 
 /// The recorded last good entries, by host.
@@ -24,11 +25,12 @@ pub(super) struct RecordedEntries {
 
 impl RecordedEntries {
     /// Collects the entries of the registries that could not be read, and the entries that cannot be used in those
-    /// that could.
+    /// that could. A key that its store's `keys` admit no more stays where it is, and reaches no other namespace.
     pub(super) fn new(resolved: &Resolved, recorded: &LastGoodValues) -> Self {
         let name = &resolved.cluster_pull_secret.name;
         let mut collected = Self::default();
-        for registry in resolved.registries.iter().filter(|registry| registry.needs_last_good()) {
+        let missing = resolved.registries.iter().filter(|registry| registry.needs_last_good());
+        for registry in missing.filter(|it| it.report.result != FetchedReason::NotAllowed) {
             let Some(value) = recorded.get(name, &registry.source) else { continue };
             let store_key = &registry.source.store_key;
             let rejected = registry.rejected_hosts();

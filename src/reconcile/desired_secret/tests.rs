@@ -3,6 +3,7 @@
 use super::*;
 use crate::cluster::ServiceAccount;
 use crate::credential::{Credential, StoredValue};
+use crate::provider::ErrorKind;
 use crate::reconcile::fixture::{
     cluster, cluster_pull_secret, host_key, namespace, recorded, registry, secret, store_key, values,
 };
@@ -60,6 +61,18 @@ fn new_namespace_gets_the_recorded_value_and_none_of_others() {
     let known = [("ghcr.io", "1", "known")];
     check(&["ghcr.io"], &[("ghcr.io", "2", "")], None, &known, &["ghcr.io=vault:1 known"]);
     check(&["ghcr.io"], &[("ghcr.io", "2", "")], None, &[], &[]);
+}
+
+#[test]
+fn recorded_value_of_a_key_that_is_not_allowed_reaches_no_namespace() {
+    let images = Arc::new(cluster_pull_secret("images", &["ghcr.io"]));
+    let denied = ErrorKind::NotAllowed.at(store_key("ghcr.io"));
+    let resolved = resolve::resolve(&images, &[(store_key("ghcr.io"), Err(denied))].into());
+    let desired = DesiredSecret::new(resolved, &recorded("images", &[("ghcr.io", "1", "known")]));
+    assert!(desired.content_for(&bare(None)).is_err());
+    let own = secret("1", &[("ghcr.io", "1", "own")]);
+    let content = desired.content_for(&bare(Some(own))).expect("the own entry stays");
+    assert_eq!(&*content.versions, "ghcr.io=vault:1");
 }
 
 #[test]
