@@ -132,7 +132,7 @@ pub fn dry_run_target(plan: &NamespacePlan, target: &Target) -> NamespaceReport 
             NamespaceReport::no_content(namespace, no_content.reason(), no_content.to_string())
         }
         Action::None => NamespaceReport::new(namespace.clone(), ResultKind::Removed),
-        Action::Read => NamespaceReport::new(namespace.clone(), ResultKind::Unchanged),
+        Action::Read { .. } => NamespaceReport::new(namespace.clone(), ResultKind::Unchanged),
         Action::Apply { secret: Decision::Unchanged, .. } => {
             NamespaceReport::from_outcome(namespace, Ok(Outcome::Unchanged))
         }

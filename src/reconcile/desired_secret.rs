@@ -207,7 +207,8 @@ impl DesiredSecret {
             let content = fetched.as_ref().map_err(|_| NoContent::TooLarge)?;
             return content.clone().ok_or(NoContent::NoCredential);
         }
-        let own = last_good::own_secret(namespace, &self.resolved.cluster_pull_secret);
+        let own =
+            last_good::own_secret(namespace, &self.resolved.cluster_pull_secret).map(|(_, secret)| secret);
         let entries = self.entries(own);
         let withheld = entries.withheld.first().cloned();
         let no_content =

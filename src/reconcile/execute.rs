@@ -183,7 +183,7 @@ impl NamespaceExecutor<'_> {
                 NamespaceReport::no_content(namespace, no_content.reason(), no_content.to_string())
             }
             Action::None => NamespaceReport::new(namespace.clone(), ResultKind::Removed),
-            Action::Read => self.read(owner).await,
+            Action::Read { secret_name } => self.read(&Ownership { secret_name, ..owner.clone() }).await,
             Action::Apply { secret: Decision::Refuse(refusal), .. } => {
                 NamespaceReport::from_outcome(namespace, Ok(Outcome::Refused(refusal)))
             }

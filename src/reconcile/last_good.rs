@@ -15,6 +15,7 @@ use crate::docker_config::DockerConfig;
 use crate::docker_config::host_key::HostKey;
 use crate::docker_config::versions::{self, EntryOrigin};
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
+use crate::object_name::SecretName;
 
 /// An entry of a pull secret with its origin.
 #[derive(Clone, Debug)]
@@ -42,20 +43,21 @@ pub fn from_secret(secret: &Secret) -> SecretEntries {
         .collect()
 }
 
-/// Returns the Secret of a namespace that regcred created for `cluster_pull_secret`, under its current or a
-/// previous name. Labels without a proof suffice under the current name: such a Secret is taken over in place.
+/// Returns the Secret of a namespace that regcred created for `cluster_pull_secret`, with its current or previous
+/// name. Labels without a proof suffice under the current name: such a Secret is taken over in place.
 #[must_use]
 pub fn own_secret<'a>(
     namespace: &'a Namespace,
     cluster_pull_secret: &ClusterPullSecret,
-) -> Option<&'a Secret> {
+) -> Option<(&'a SecretName, &'a Secret)> {
     let owner = &cluster_pull_secret.name;
-    let mut secrets = cluster_pull_secret.secret_names().filter_map(|name| namespace.secrets.get(name));
+    let mut secrets =
+        cluster_pull_secret.secret_names().filter_map(|name| namespace.secrets.get_key_value(name));
     let labelled = || {
-        let current = namespace.secrets.get(&cluster_pull_secret.secret_name);
-        current.filter(|it| matches!(&it.evidence, Evidence::Labelled(Some(label)) if label == owner))
+        let current = namespace.secrets.get_key_value(&cluster_pull_secret.secret_name);
+        current.filter(|(_, it)| matches!(&it.evidence, Evidence::Labelled(Some(label)) if label == owner))
     };
-    secrets.find(|secret| secret.is_created_for(owner)).or_else(labelled)
+    secrets.find(|(_, secret)| secret.is_created_for(owner)).or_else(labelled)
 }
 
 #[cfg(test)]

@@ -150,7 +150,7 @@ impl NamespacePlan {
             Action::Apply { secret, .. } => {
                 matches!(secret, Decision::Create | Decision::Read | Decision::Update { .. })
             }
-            Action::Prune { .. } | Action::Read => true,
+            Action::Prune { .. } | Action::Read { .. } => true,
         };
         writes_secret
             || !target.previous.is_empty()

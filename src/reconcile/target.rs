@@ -14,7 +14,7 @@ use crate::cluster::Namespace;
 use crate::cluster::ownership::Ownership;
 use crate::cluster::ownership::key::OwnershipKey;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
-use crate::object_name::NamespaceName;
+use crate::object_name::{NamespaceName, SecretName};
 use crate::report::Shortfall;
 use crate::rotator::{AcceptedOlder, Content, Decision};
 
@@ -87,9 +87,12 @@ pub enum Action {
     },
     /// The namespace is not selected; there may be leftovers under a previous name.
     None,
-    /// A part of the Secret that decides is not in memory: a long versions annotation, or the last good entry of a
+    /// A part of a Secret that decides is not in memory: a long versions annotation, or the last good entry of a
     /// registry that could not be read. Read the Secret before anything is decided.
-    Read,
+    Read {
+        /// The name of the Secret, or a previous one.
+        secret_name: SecretName,
+    },
 }
 
 impl<'a> TargetInput<'a> {
@@ -191,7 +194,7 @@ impl Action {
     #[must_use]
     pub fn entry_changes(&self) -> &[EntryChange] {
         match self {
-            Self::Terminating | Self::NoContent(_) | Self::None | Self::Read => &[],
+            Self::Terminating | Self::NoContent(_) | Self::None | Self::Read { .. } => &[],
             Self::Apply { entry_changes, .. } | Self::Prune { entry_changes, .. } => entry_changes,
         }
     }

@@ -4,7 +4,7 @@
 //! keeps a bounded part of the bytes. A namespace is read when its turn comes, so that no more whole Secrets are in
 //! memory than requests in flight.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::Client;
 use tracing::warn;
@@ -12,8 +12,9 @@ use tracing::warn;
 use super::no_content::NoContent;
 use super::plan::{NamespacePlan, Plan, Planner};
 use super::target::{Action, Target};
+use crate::cluster::ownership::Ownership;
 use crate::cluster::{Cluster, Namespace};
-use crate::object_name::NamespaceName;
+use crate::object_name::{NamespaceName, SecretName};
 use crate::rotator::{self, Decision};
 
 /// The namespaces with a Secret that has to be read before anything is decided, and who decides.
@@ -37,33 +38,47 @@ impl<'a> Unread<'a> {
         let Some(observed) = self.namespaces.get(&plan.name) else { return plan };
         let (name, mut namespace, mut targets) = (plan.name, observed.clone(), Vec::new());
         for target in plan.targets {
-            let decided = if is_undecided(&target) {
-                self.decide_target(target, &name, &mut namespace).await
-            } else {
-                Some(target)
-            };
-            targets.extend(decided);
+            targets.extend(self.decide_target(target, &name, &mut namespace).await);
         }
         NamespacePlan::new(&name, &namespace, targets)
     }
 
+    /// Reads the Secrets that a decision needs, each once, and decides.
     async fn decide_target(
         &self,
-        target: Target,
+        mut target: Target,
         namespace_name: &NamespaceName,
         namespace: &mut Namespace,
     ) -> Option<Target> {
-        let (owner, secret_name) = (&target.owner, &target.owner.secret_name);
-        let before = namespace.secrets.get(secret_name);
-        match rotator::read(self.client, namespace_name, before, owner).await {
-            Ok(Some(secret)) => drop(namespace.secrets.insert(secret_name.clone(), secret)),
-            Ok(None) => drop(namespace.secrets.remove(secret_name)),
-            Err(error) => {
-                let unread = NoContent::Unread { secret_name: secret_name.clone(), error };
-                return Some(Target { action: Action::NoContent(unread), previous: Vec::new(), ..target });
-            }
+        let mut read = BTreeSet::new();
+        while let Action::Read { secret_name } = &target.action
+            && read.insert(secret_name.clone())
+        {
+            target = match self.read(&target, secret_name, namespace_name, namespace).await {
+                Ok(()) => self.planner.decide(target.cluster_pull_secret, namespace_name, namespace)?,
+                Err(unread) => Target { action: Action::NoContent(unread), previous: Vec::new(), ..target },
+            };
         }
-        self.planner.decide(target.cluster_pull_secret, namespace_name, namespace)
+        Some(target)
+    }
+
+    async fn read(
+        &self,
+        target: &Target,
+        secret_name: &SecretName,
+        namespace_name: &NamespaceName,
+        namespace: &mut Namespace,
+    ) -> Result<(), NoContent> {
+        let owner = &Ownership { secret_name: secret_name.clone(), ..target.owner.as_ref().clone() };
+        let before = namespace.secrets.get(secret_name);
+        let secret = rotator::read(self.client, namespace_name, before, owner)
+            .await
+            .map_err(|error| NoContent::Unread { secret_name: secret_name.clone(), error })?;
+        match secret {
+            Some(secret) => drop(namespace.secrets.insert(secret_name.clone(), secret)),
+            None => drop(namespace.secrets.remove(secret_name)),
+        }
+        Ok(())
     }
 
     /// Reads the other Secrets whose bytes a dry run compares; a run that writes reads them right before the write.
@@ -97,7 +112,7 @@ impl<'a> Unread<'a> {
 }
 
 fn is_undecided(target: &Target) -> bool {
-    matches!(target.action, Action::Read)
+    matches!(target.action, Action::Read { .. })
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ fn line(namespace: &NamespacePlan, target: &Target) -> String {
         Action::Terminating => "terminating".to_owned(),
         Action::NoContent(no_content) => no_content.reason().to_string(),
         Action::None => "none".to_owned(),
-        Action::Read => "read first".to_owned(),
+        Action::Read { secret_name } => format!("read {secret_name} first"),
         Action::Prune { .. } => "prune".to_owned(),
         Action::Apply { secret: Decision::Refuse(refusal), .. } => refusal.reason().to_string(),
         Action::Apply { secret: Decision::Unchanged, .. } => "unchanged".to_owned(),
@@ -277,6 +277,27 @@ fn renamed_secret_is_created_before_the_previous_is_pruned() {
 }
 
 #[test]
+fn previous_secret_without_bytes_is_read_before_it_is_pruned() {
+    let images = ClusterPullSecret {
+        registries: cluster_pull_secret("images", &["ghcr.io", "quay.io"]).registries,
+        ..object(&["was", "regcred"], false, Deletion::Delete)
+    };
+    let was = || secret("5", &[("ghcr.io", "1", "old"), ("quay.io", "1", "last good")]);
+    let lines_with = |was: Secret| {
+        let mut web = namespace(None, service_account(&[], &[]));
+        web.secrets.insert("was".into(), was);
+        lines(std::slice::from_ref(&images), &cluster(vec![("web", web)]))
+    };
+    let mut unread = was();
+    unread.body.iter_mut().for_each(|body| (body.docker_config, body.is_dropped) = (None, true));
+    assert_eq!(lines_with(unread), ["images/web: read was first then without was"]);
+    let mut unknown = was();
+    unknown.body = None;
+    assert_eq!(lines_with(unknown), ["images/web: read was first then without was"]);
+    assert_eq!(lines_with(was()), ["images/web: create default=regcred then without was"]);
+}
+
+#[test]
 fn previous_name_claimed_by_another_is_left_to_it() {
     let mut web = namespace(None, service_account(&["was"], &["was"]));
     web.secrets.insert("was".into(), owned());
@@ -305,7 +326,7 @@ fn unread_secret_with_last_good_entry_is_read_first() {
     // quay.io cannot be read.
     assert_eq!(
         lines(&[cluster_pull_secret("images", &["ghcr.io", "quay.io"])], &web),
-        ["images/web: read first"]
+        ["images/web: read regcred first"]
     );
 }
 
@@ -314,7 +335,7 @@ fn secret_with_a_long_annotation_is_read_first() {
     let mut seen = Secret { versions: Some("x".repeat(200 << 10).into()), ..current() };
     seen.drop_long_versions();
     let web = namespace(Some(seen), service_account(&["regcred"], &["regcred"]));
-    check(vec![("web", web)], &["images/web: read first"]);
+    check(vec![("web", web)], &["images/web: read regcred first"]);
 }
 
 #[test]

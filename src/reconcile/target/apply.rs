@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::{Action, TargetInput, prune};
 use crate::cluster::{Namespace, Secret};
+use crate::object_name::SecretName;
 use crate::reconcile::desired_secret::NamespaceView;
 use crate::reconcile::entry_change::{entry_changes, missing};
 use crate::reconcile::last_good;
@@ -37,12 +38,18 @@ pub(super) fn apply(
     let TargetInput { cluster_pull_secret, owner, accepted_older, .. } = input;
     let observed = namespace.secrets.get(&owner.secret_name);
     let own = last_good::own_secret(namespace, cluster_pull_secret);
-    let own = own.filter(|own| observed.is_some_and(|observed| std::ptr::eq(*own, observed)));
-    let is_unread = own.is_some_and(|it| it.body.as_ref().is_none_or(|body| body.is_dropped));
-    let is_shortened = observed.is_some_and(|observed| observed.is_shortened);
-    if is_shortened || is_unread && view.is_some_and(|view| !view.desired().is_complete()) {
-        return Action::Read.into();
+    let is_unread = own.is_some_and(|(_, it)| it.body.as_ref().is_none_or(|body| body.is_dropped));
+    let read = |secret_name: &SecretName| Action::Read { secret_name: secret_name.clone() }.into();
+    if observed.is_some_and(|observed| observed.is_shortened) {
+        return read(&owner.secret_name);
     }
+    // A Secret with a previous name has the last good entries as well, and goes after the write.
+    if let Some((name, _)) =
+        own.filter(|_| is_unread && view.is_some_and(|view| !view.desired().is_complete()))
+    {
+        return read(name);
+    }
+    let own = own.filter(|(name, _)| **name == owner.secret_name).map(|(_, secret)| secret);
     let no_content = match content(view, namespace) {
         Ok(content) => {
             let content = accepting_older(content, observed, accepted_older);
@@ -58,7 +65,7 @@ pub(super) fn apply(
         {
             prune(namespace, owner).unwrap_or(Action::None).into()
         }
-        (NoContent::TooLarge | NoContent::TooLargeHere(_), Some(_)) if is_unread => Action::Read.into(),
+        (NoContent::TooLarge | NoContent::TooLargeHere(_), Some(_)) if is_unread => read(&owner.secret_name),
         (NoContent::TooLarge | NoContent::TooLargeHere(_), Some((view, own))) => SelectedAction {
             action: match view.admitted_content(own) {
                 Some(rest) => write(namespace, input, rest, take_over_from),

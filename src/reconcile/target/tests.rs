@@ -45,7 +45,7 @@ fn outcome(plan: &NamespacePlan) -> String {
     match &plan.targets[0].action {
         Action::NoContent(_) => "stays".to_owned(),
         Action::Prune { .. } => "prune".to_owned(),
-        Action::Read => "read".to_owned(),
+        Action::Read { secret_name } => format!("read {secret_name}"),
         Action::Apply { content, secret: Decision::Update { .. }, .. } => {
             let config = DockerConfig::parse_lenient(content.docker_config.expose_secret());
             let passwords = config.auths.values().map(|it| it.password.expose_secret().to_owned());
@@ -101,7 +101,7 @@ fn secret_without_bytes_is_read_before_a_denied_entry_goes() {
     let mut unread = both();
     unread.body.iter_mut().for_each(|body| (body.docker_config, body.is_dropped) = (None, true));
     let (images, values) = images(false);
-    assert_eq!(outcome(&plan(images, &values, unread)), "read");
+    assert_eq!(outcome(&plan(images, &values, unread)), "read regcred");
 }
 
 #[test]
