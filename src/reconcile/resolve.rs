@@ -31,6 +31,7 @@ mod rejected;
 use fetch::{FailedFetch, parse_value};
 pub use own_keys::OwnKeyResolver;
 pub use rejected::RejectedEntries;
+use rejected::nothing_usable;
 
 /// A ClusterPullSecret with the results of its reads.
 pub struct Resolved {
@@ -69,12 +70,14 @@ pub struct FetchedCredentials {
 #[must_use]
 pub fn resolve(cluster_pull_secret: &Arc<ClusterPullSecret>, values: &Values) -> Resolved {
     let mut resolver = Resolver::new(cluster_pull_secret, values);
-    let registries = cluster_pull_secret.registries.iter().map(|source| {
-        if source.store_key.is_per_namespace() && resolver.host_not_allowed(source).is_none() {
-            ResolvedRegistry::deferred(source.clone())
-        } else {
-            resolver.resolve(source.clone())
-        }
+    let fetches = cluster_pull_secret.registries.iter().map(|source| {
+        let is_deferred = source.store_key.is_per_namespace() && resolver.host_not_allowed(source).is_none();
+        (source.clone(), (!is_deferred).then(|| resolver.fetch_next(source)))
+    });
+    let fetches: Vec<_> = fetches.collect();
+    let registries = fetches.into_iter().map(|(source, fetch)| match fetch {
+        None => ResolvedRegistry::deferred(source),
+        Some(fetch) => resolver.resolve(source, fetch),
     });
     let registries = registries.collect();
     Resolved { cluster_pull_secret: Arc::clone(cluster_pull_secret), registries }
@@ -90,11 +93,13 @@ pub fn resolve_in(
 ) -> Resolved {
     let mut resolver = Resolver::new(cluster_pull_secret, values);
     let ClusterPullSecret { registries, admission, .. } = cluster_pull_secret.as_ref();
-    let registries = registries
+    let fetches = registries
         .iter()
         .filter(|source| admission.admits_namespace(&source.store_key.store, namespace_name, labels))
-        .map(|source| resolver.resolve(source.in_namespace(namespace_name)));
-    let registries = registries.collect();
+        .map(|source| source.in_namespace(namespace_name))
+        .map(|source| (resolver.fetch_next(&source), source));
+    let fetches: Vec<_> = fetches.collect();
+    let registries = fetches.into_iter().map(|(fetch, source)| resolver.resolve(source, fetch)).collect();
     Resolved { cluster_pull_secret: Arc::clone(cluster_pull_secret), registries }
 }
 
@@ -162,8 +167,17 @@ struct Resolver<'a> {
     values: &'a Values,
     /// The hosts that registries name.
     named: BTreeSet<&'a HostKey>,
-    /// The hosts that were resolved so far.
+    /// The hosts that were fetched so far.
     hosts: BTreeSet<HostKey>,
+}
+
+/// A value as fetched and parsed, before the entries that nobody needs are known.
+struct FetchedValue {
+    credentials: FetchedCredentials,
+    /// The hosts of its docker config that the store may not serve.
+    left_out: Vec<HostKey>,
+    /// The entries of its docker config that cannot be used.
+    rejected: Vec<RejectedEntry>,
 }
 
 /// A docker config without the entries that the store may not serve.
@@ -178,59 +192,66 @@ impl<'a> Resolver<'a> {
         Self { cluster_pull_secret, values, named, hosts: BTreeSet::new() }
     }
 
-    fn resolve(&mut self, source: RegistrySource) -> ResolvedRegistry {
-        let outcome = self.fetch(&source);
-        if let Ok((fetched, _)) = &outcome {
-            self.hosts.extend(fetched.config.auths.keys().cloned());
-        }
+    /// Resolves a registry once all were fetched: an entry that cannot be used is no loss where a usable one has its
+    /// host.
+    fn resolve(&self, source: RegistrySource, fetch: Result<FetchedValue, FailedFetch>) -> ResolvedRegistry {
+        let outcome = fetch.and_then(|fetched| self.without_unneeded(&source, fetched));
         ResolvedRegistry::new(source, outcome)
     }
 
-    /// Returns the credentials of a registry, and the hosts of its docker config that the store may not serve.
-    fn fetch(&self, source: &RegistrySource) -> Result<(FetchedCredentials, Vec<HostKey>), FailedFetch> {
+    /// Returns the value of a registry, and remembers its hosts.
+    fn fetch_next(&mut self, source: &RegistrySource) -> Result<FetchedValue, FailedFetch> {
+        let fetched = self.fetch(source)?;
+        self.hosts.extend(fetched.credentials.config.auths.keys().cloned());
+        Ok(fetched)
+    }
+
+    /// Returns the value of a registry.
+    fn fetch(&self, source: &RegistrySource) -> Result<FetchedValue, FailedFetch> {
         if let Some(host) = self.host_not_allowed(source) {
             return Err(FailedFetch::hosts_not_allowed(source, [host]));
         }
-        let (mut fetched, rejected) = parse_value(source, self.values)?;
+        let (mut credentials, rejected) = parse_value(source, self.values)?;
         // A host that another registry names is not taken from a whole docker config, even where the
         // other registry could not be read.
-        fetched.config.auths.retain(|host, _| source.host.is_some() || !self.named.contains(host));
-        let AdmittedConfig { config, left_out } = self.admitted(source, fetched.config);
-        fetched.config = config;
-        fetched.rejected = self.rejected(source, &fetched.config, rejected);
-        if fetched.config.auths.is_empty() && !left_out.is_empty() {
+        credentials.config.auths.retain(|host, _| source.host.is_some() || !self.named.contains(host));
+        let AdmittedConfig { config, left_out } = self.admitted(source, credentials.config);
+        if config.auths.is_empty() && !left_out.is_empty() {
             return Err(FailedFetch::hosts_not_allowed(source, &left_out));
         }
-        match fetched.config.auths.keys().find(|host| self.hosts.contains(*host)) {
-            Some(host) => {
-                let what = format!("an earlier registry of the ClusterPullSecret already has {host}");
-                Err(FailedFetch::malformed(source, Some(fetched.origin.version), what))
-            }
-            None => Ok((fetched, left_out)),
+        if let Some(host) = config.auths.keys().find(|host| self.hosts.contains(*host)) {
+            let what = format!("an earlier registry of the ClusterPullSecret already has {host}");
+            return Err(FailedFetch::malformed(source, Some(credentials.origin.version), what));
         }
+        credentials.config = config;
+        Ok(FetchedValue { credentials, left_out, rejected })
+    }
+
+    /// Returns the credentials without the entries that cannot be used and that nobody needs; fails if no other is
+    /// left.
+    fn without_unneeded(
+        &self,
+        source: &RegistrySource,
+        FetchedValue { mut credentials, left_out, mut rejected }: FetchedValue,
+    ) -> Result<(FetchedCredentials, Vec<HostKey>), FailedFetch> {
+        rejected.retain(|entry| {
+            entry.host.as_ref().is_none_or(|host| !self.named.contains(host) && !self.hosts.contains(host))
+        });
+        if credentials.config.auths.is_empty() && !rejected.is_empty() {
+            let what = nothing_usable(&rejected);
+            return Err(FailedFetch::malformed(source, Some(credentials.origin.version), what));
+        }
+        // An entry that its store may not serve is no loss.
+        let (admission, store) = (&self.cluster_pull_secret.admission, &source.store_key.store);
+        rejected.retain(|entry| entry.host.as_ref().is_none_or(|host| admission.admits_host(store, host)));
+        credentials.rejected = RejectedEntries::new(rejected, &source.store_key);
+        Ok((credentials, left_out))
     }
 
     /// Returns the host of a registry that its store may not serve.
     fn host_not_allowed<'s>(&self, source: &'s RegistrySource) -> Option<&'s HostKey> {
         let admission = &self.cluster_pull_secret.admission;
         source.host.as_ref().filter(|host| !admission.admits_host(&source.store_key.store, host))
-    }
-
-    /// Returns the entries that cannot be used and that no other registry has. An entry that its store may not serve
-    /// is no loss.
-    fn rejected(
-        &self,
-        source: &RegistrySource,
-        config: &DockerConfig,
-        mut rejected: Vec<RejectedEntry>,
-    ) -> RejectedEntries {
-        let (admission, store) = (&self.cluster_pull_secret.admission, &source.store_key.store);
-        rejected.retain(|entry| {
-            entry.host.as_ref().is_none_or(|host| {
-                !self.named.contains(host) && !self.hosts.contains(host) && admission.admits_host(store, host)
-            })
-        });
-        RejectedEntries::new(rejected, config, &source.store_key)
     }
 
     fn admitted(&self, source: &RegistrySource, config: DockerConfig) -> AdmittedConfig {

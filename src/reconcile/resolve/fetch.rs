@@ -3,7 +3,7 @@
 //! Pure.
 
 use super::FetchedCredentials;
-use super::rejected::{RejectedEntries, nothing_usable};
+use super::rejected::RejectedEntries;
 use crate::credential::Version;
 use crate::docker_config::host_key::HostKey;
 use crate::docker_config::shapes::{self, ParsedValue, RejectedEntry};
@@ -46,7 +46,7 @@ impl FailedFetch {
     }
 }
 
-/// Returns the credentials of a value, and the entries that cannot be used.
+/// Returns the credentials of a value, which may be none, and the entries that cannot be used.
 pub(super) fn parse_value(
     source: &RegistrySource,
     values: &Values,
@@ -59,11 +59,8 @@ pub(super) fn parse_value(
             return Err(FailedFetch::new(None, &ErrorKind::Misconfigured(what).at(source.store_key.clone())));
         }
     };
-    let parsed = shapes::parse(&value.bytes, source).map_err(|what| what.to_string()).and_then(|parsed| {
-        if parsed.config.auths.is_empty() { Err(nothing_usable(&parsed.rejected)) } else { Ok(parsed) }
-    });
-    let ParsedValue { config, rejected } =
-        parsed.map_err(|what| FailedFetch::malformed(source, Some(value.version.clone()), what))?;
+    let ParsedValue { config, rejected } = shapes::parse(&value.bytes, source)
+        .map_err(|what| FailedFetch::malformed(source, Some(value.version.clone()), what.to_string()))?;
     let origin = EntryOrigin::new(&source.store_key, value.version.clone());
     let fetched = FetchedCredentials { config, origin, given_up: None, rejected: RejectedEntries::default() };
     Ok((fetched, rejected))

@@ -28,7 +28,7 @@ impl<'a> OwnKeyResolver<'a> {
         let resolver = Resolver::new(cluster_pull_secret, values);
         let shared_hosts = cluster_pull_secret.registries.iter().map(|source| {
             let fetched = (!source.store_key.is_per_namespace()).then(|| resolver.fetch(source).ok());
-            let config = fetched.flatten().map(|(fetched, _)| fetched.config);
+            let config = fetched.flatten().map(|fetched| fetched.credentials.config);
             config.unwrap_or_default().auths.into_keys().collect()
         });
         let shared_hosts = shared_hosts.collect();
@@ -47,12 +47,14 @@ impl<'a> OwnKeyResolver<'a> {
                 continue;
             }
             if source.store_key.is_per_namespace() {
-                own.push(resolver.resolve(source.in_namespace(namespace_name)));
+                let source = source.in_namespace(namespace_name);
+                own.push((resolver.fetch_next(&source), source));
             } else if shared_hosts.is_disjoint(&resolver.hosts) {
                 resolver.hosts.extend(shared_hosts.iter().cloned());
             }
         }
-        Resolved { cluster_pull_secret: Arc::clone(self.cluster_pull_secret), registries: own }
+        let registries = own.into_iter().map(|(fetch, source)| resolver.resolve(source, fetch)).collect();
+        Resolved { cluster_pull_secret: Arc::clone(self.cluster_pull_secret), registries }
     }
 }
 

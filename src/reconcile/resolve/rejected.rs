@@ -12,24 +12,23 @@ use crate::installation::last_good::LastGoodValue;
 use crate::named;
 use crate::provider::ErrorKind;
 
-/// The entries of a whole docker config that cannot be used.
+/// The entries of a whole docker config that cannot be used, of registries without a usable one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RejectedEntries {
-    /// The registries without another, usable entry.
+    /// Their registries.
     pub hosts: BTreeSet<HostKey>,
     /// The entries and what is wrong with them; `None` if all can be used.
     pub message: Option<String>,
 }
 
 impl RejectedEntries {
-    pub(super) fn new(rejected: Vec<RejectedEntry>, config: &DockerConfig, store_key: &StoreKey) -> Self {
+    pub(super) fn new(rejected: Vec<RejectedEntry>, store_key: &StoreKey) -> Self {
         if rejected.is_empty() {
             return Self::default();
         }
         let what = format!("`auths` holds what cannot be used: {}", reasons(&rejected));
-        let hosts = rejected.into_iter().filter_map(|entry| entry.host);
         Self {
-            hosts: hosts.filter(|host| !config.auths.contains_key(host)).collect(),
+            hosts: rejected.into_iter().filter_map(|entry| entry.host).collect(),
             message: Some(ErrorKind::Malformed(what).at(store_key.clone()).to_string()),
         }
     }

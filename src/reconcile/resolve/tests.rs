@@ -141,6 +141,33 @@ fn bad_entry_that_is_not_needed_is_no_failure() {
 }
 
 #[test]
+fn bad_entries_that_others_name_alone_are_no_failure() {
+    let mut all = entries("2", &[("b.io", None)]);
+    all.extend(values(&[("b.io", "1", "pw")]));
+    assert_eq!(reports(&["*", "b.io"], &["*"], &all), ["*: Fetched, -", "b.io: Fetched, -"]);
+}
+
+#[test]
+fn bad_entry_that_a_later_docker_config_has_is_no_failure() {
+    let mut all = entries("2", &[("a.io", Some("new")), ("b.io", None)]);
+    let [later] = <[_; 1]>::try_from(entries("1", &[("b.io", Some("pw"))]).into_values().collect::<Vec<_>>())
+        .expect("one value");
+    all.insert(store_key("later.io"), later);
+    let mut images = cluster_pull_secret("images", &["*", "later.io"]);
+    images.registries[1].host = None;
+    let resolved = resolve(&Arc::new(images), &all);
+    let results: Vec<_> =
+        resolved.registries.iter().map(|it| (it.report.result, &it.report.message)).collect();
+    assert_eq!(results, [(FetchedReason::Fetched, &None); 2]);
+}
+
+#[test]
+fn bad_spelling_of_a_host_with_a_usable_one_is_no_failure() {
+    let values = entries("2", &[("a.io", Some("new")), ("https://a.io/v2/", None)]);
+    assert_eq!(reports(&["*"], &["*"], &values), ["*: Fetched, -"]);
+}
+
+#[test]
 fn bad_entry_stays_recorded_as_it_was() {
     let images = Arc::new(cluster_pull_secret("images", &["*"]));
     let mut installation = Installation::default();
