@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::config::{ExecAuthCluster, ExecConfig, ExecInteractiveMode};
@@ -51,6 +52,10 @@ pub(super) enum PluginError {
     Failed(String, ExitStatus),
     #[error("the credential plugin {0} needs a terminal on stdin (interactiveMode: Always)")]
     NoTerminal(String),
+    #[error("the credential plugin {0} is still running")]
+    Running(String),
+    #[error("the credential plugin {0} did not end within {s} s", s = .1.as_secs())]
+    WithoutEnd(String, Duration),
     #[error("the credential plugin {0} printed no ExecCredential")]
     Unreadable(String),
     #[error("the credential plugin {0} printed an ExecCredential of another version than exec.apiVersion")]
@@ -86,7 +91,17 @@ impl Plugin {
         Some(words.join(" ")).filter(|hint| !hint.is_empty())
     }
 
-    /// Runs the plugin.
+    /// Returns the error of a caller that does not wait for the plugin any longer.
+    pub(super) fn still_running(&self) -> PluginError {
+        PluginError::Running(self.command.clone())
+    }
+
+    /// Returns the error of a plugin that was ended after this time.
+    pub(super) fn without_end(&self, after: Duration) -> PluginError {
+        PluginError::WithoutEnd(self.command.clone(), after)
+    }
+
+    /// Runs the plugin, until it ends or the future is dropped.
     pub(super) async fn run(&self) -> Result<PluginCredential, PluginError> {
         let name = self.command.clone();
         // `output()` would capture stderr, whatever the command says.

@@ -1,30 +1,35 @@
 //! Bearer tokens that change while the process runs.
 //!
 //! In go a file or a credential plugin, out comes the header of each request. A file is read again after a minute,
-//! a plugin runs again when its token expires; both also after the API server rejected the token. kube sends the line
-//! break at the end of a file as a part of the token.
+//! a plugin runs again when its token expires; both also after the API server rejected the token. The renewal is a task
+//! that all waiting requests share, and that a timeout of one of them does not end. kube sends the line break at the
+//! end of a file as a part of the token.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Shared};
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, Response, StatusCode};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Mutex;
+use tokio::time::timeout;
 use tower::{BoxError, Layer, Service};
 
 use super::plugin::{Plugin, PluginCredential, PluginError};
 use crate::cli::wall_clock;
-use crate::cluster::error::{Detail, Error};
+use crate::cluster::error::{Detail, Error, REQUEST_TIMEOUT};
 
 /// The time after which a file is read again.
 const FILE_PERIOD: Duration = Duration::from_mins(1);
+/// The time a request waits for a plugin, shorter than its own timeout, so that its error names the plugin.
+const WAIT: Duration = REQUEST_TIMEOUT.saturating_sub(Duration::from_secs(2));
+/// The time after which a plugin is ended and may start again.
+const PLUGIN_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The token of a user, and where the next one comes from.
 #[derive(Debug)]
@@ -47,44 +52,87 @@ struct CurrentToken {
     token: Option<SecretString>,
     /// The time from which the token is read again.
     renew_at: Option<Timestamp>,
+    /// The renewal in progress.
+    renewal: Option<Renewal>,
 }
+
+/// A renewal that requests wait for.
+type Renewal = Shared<BoxFuture<'static, Result<(), Error>>>;
 
 impl TokenSource {
     /// Creates a source with the token that its origin gave last.
     pub(super) fn new(origin: TokenOrigin, token: Option<SecretString>, renew_at: Option<Timestamp>) -> Self {
-        Self { origin, current: Mutex::new(CurrentToken { token, renew_at }) }
+        Self { origin, current: Mutex::new(CurrentToken { token, renew_at, renewal: None }) }
+    }
+
+    fn current(&self) -> MutexGuard<'_, CurrentToken> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the header of a request; `None` if the plugin gives certificates only.
-    async fn header(&self) -> Result<Option<HeaderValue>, Error> {
-        let mut current = self.current.lock().await;
-        if current.renew_at.is_some_and(|at| at <= wall_clock()) {
-            self.renew(&mut current).await?;
+    async fn header(self: &Arc<Self>) -> Result<Option<HeaderValue>, Error> {
+        if let Some(renewal) = self.renewal() {
+            timeout(WAIT, renewal).await.unwrap_or_else(|_| Err(self.unfinished()))?;
         }
-        current.token.as_ref().map(bearer).transpose()
+        self.current().token.as_ref().map(bearer).transpose()
     }
 
-    async fn renew(&self, current: &mut CurrentToken) -> Result<(), Error> {
+    /// Returns the renewal in progress, and starts one that is due.
+    fn renewal(self: &Arc<Self>) -> Option<Renewal> {
+        let mut current = self.current();
+        let is_due = current.renew_at.is_some_and(|at| at <= wall_clock());
+        is_due.then(|| current.renewal.get_or_insert_with(|| Arc::clone(self).start_renewal()).clone())
+    }
+
+    /// Renews the token as a task: a request that ends before leaves the result to the next one. The end of the process
+    /// ends the task and its plugin.
+    fn start_renewal(self: Arc<Self>) -> Renewal {
+        let task = tokio::spawn(async move {
+            let renewed = self.renew().await;
+            let mut current = self.current();
+            current.renewal = None;
+            (current.token, current.renew_at) = match renewed? {
+                // While the file cannot be read, the last token is the best one.
+                (None, at) if matches!(self.origin, TokenOrigin::File(_)) => (current.token.take(), at),
+                renewed => renewed,
+            };
+            Ok(())
+        });
+        let ended = "the renewal of the token was ended";
+        task.map(move |result| result.unwrap_or_else(|_| Err(Error::Unavailable(ended.into()))))
+            .boxed()
+            .shared()
+    }
+
+    /// Returns the next token, and the time from which it is read again.
+    async fn renew(&self) -> Result<(Option<SecretString>, Option<Timestamp>), Error> {
         match &self.origin {
             TokenOrigin::File(file) => {
-                // While the file cannot be read, the last token is the best one.
-                if let Some(token) = read_token(file.clone()).await.ok().flatten() {
-                    current.token = Some(token);
-                }
-                current.renew_at = Some(wall_clock() + FILE_PERIOD);
+                let token = read_token(file.clone()).await.ok().flatten();
+                Ok((token, Some(wall_clock() + FILE_PERIOD)))
             }
             TokenOrigin::Plugin(plugin) => {
-                let credential = plugin.run().await.map_err(|error| plugin_failure(plugin, &error))?;
-                let PluginCredential { token, certificate: _, expires } = credential;
-                (current.token, current.renew_at) = (token, expires);
+                let credential = timeout(PLUGIN_TIMEOUT, plugin.run())
+                    .await
+                    .unwrap_or_else(|_| Err(plugin.without_end(PLUGIN_TIMEOUT)));
+                let PluginCredential { token, certificate: _, expires } =
+                    credential.map_err(|error| plugin_failure(plugin, &error))?;
+                Ok((token, expires))
             }
         }
-        Ok(())
+    }
+
+    /// Returns the error of a request that does not wait for the renewal any longer.
+    fn unfinished(&self) -> Error {
+        match &self.origin {
+            TokenOrigin::File(_) => Error::TimedOut,
+            TokenOrigin::Plugin(plugin) => plugin_failure(plugin, &plugin.still_running()),
+        }
     }
 
     /// Makes the next request read the token again, unless that happened since this header was sent.
-    async fn reject(&self, sent: &HeaderValue) {
-        let mut current = self.current.lock().await;
+    fn reject(&self, sent: &HeaderValue) {
+        let mut current = self.current();
         let header = current.token.as_ref().map(bearer);
         if matches!(header, Some(Ok(header)) if header == sent) {
             current.renew_at = Some(wall_clock());
@@ -136,7 +184,7 @@ impl<S> Layer<S> for TokenLayer {
     type Service = WithToken<S>;
 
     fn layer(&self, inner: S) -> WithToken<S> {
-        WithToken { source: self.0.clone(), inner: Arc::new(Mutex::new(inner)) }
+        WithToken { source: self.0.clone(), inner: Arc::new(tokio::sync::Mutex::new(inner)) }
     }
 }
 
@@ -145,7 +193,7 @@ impl<S> Layer<S> for TokenLayer {
 pub(super) struct WithToken<S> {
     source: Option<Arc<TokenSource>>,
     /// The lock is held while a request is handed over, and not while it is answered.
-    inner: Arc<Mutex<S>>,
+    inner: Arc<tokio::sync::Mutex<S>>,
 }
 
 impl<S, B, R> Service<Request<B>> for WithToken<S>
@@ -183,7 +231,7 @@ where
             if let (Some(source), Some(header)) = (&source, &header)
                 && response.status() == StatusCode::UNAUTHORIZED
             {
-                source.reject(header).await;
+                source.reject(header);
             }
             Ok(response)
         };
@@ -230,19 +278,92 @@ mod tests {
         assert_eq!(sent(&source).await.expect("an answer"), "Bearer two");
     }
 
-    #[tokio::test]
-    async fn plugin_runs_again_when_its_token_expires() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let count = directory.path().join("count");
+    /// A source with an expired token, and a plugin that runs a script and then gives the number of its runs as a
+    /// token that is expired, too.
+    fn counting(directory: &Path, script: &str) -> Arc<TokenSource> {
         let text = format!(
-            "echo x >> {count}; printf '{{\"kind\": \"ExecCredential\", \"apiVersion\": \"v\", \"status\": \
-             {{\"expirationTimestamp\": \"2000-01-01T00:00:00Z\", \"token\": \"%s\"}}}}' $(grep -c x {count})",
-            count = count.display()
+            "cd {}; echo x >> count; {script}; printf '{{\"kind\": \"ExecCredential\", \"apiVersion\": \"v\", \
+             \"status\": {{\"expirationTimestamp\": \"2000-01-01T00:00:00Z\", \"token\": \"%s\"}}}}' \
+             $(grep -c x count)",
+            directory.display()
         );
         let settings = json!({"apiVersion": "v", "command": "sh", "args": ["-c", text]});
         let plugin = Plugin::new(serde_json::from_value(settings).expect("settings"), None, false);
         let origin = TokenOrigin::Plugin(Box::new(plugin.expect("a plugin")));
-        let source = Arc::new(TokenSource::new(origin, Some("0".into()), Some(wall_clock())));
+        Arc::new(TokenSource::new(origin, Some("0".into()), Some(wall_clock())))
+    }
+
+    /// Waits for a file that a plugin writes.
+    async fn written(file: &Path) -> String {
+        loop {
+            match std::fs::read_to_string(file) {
+                Ok(text) if text.ends_with('\n') => return text,
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn plugin_slower_than_a_request_serves_the_next_ones() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path();
+        let (source, count) = (counting(path, "while [ ! -e go ]; do sleep 0.01; done"), path.join("count"));
+        tokio::select! {
+            answer = sent(&source) => panic!("the plugin waits: {answer:?}"),
+            _ = written(&count) => {}
+        }
+        let (one, other, ()) = tokio::join!(sent(&source), sent(&source), async {
+            std::fs::write(path.join("go"), "").expect("written");
+        });
+        assert_eq!(
+            (one.expect("an answer"), other.expect("an answer")),
+            ("Bearer 1".into(), "Bearer 1".into())
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn plugin_that_does_not_end_is_named_and_starts_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let source = counting(directory.path(), "[ -e go ] || exec sleep 1000");
+        let error = sent(&source).await.expect_err("no token").to_string();
+        assert!(error.ends_with("the credential plugin sh is still running"), "{error}");
+        let ended = source.renewal().expect("the first run").await.expect_err("no token").to_string();
+        assert!(ended.ends_with("the credential plugin sh did not end within 120 s"), "{ended}");
+        std::fs::write(directory.path().join("go"), "").expect("written");
+        tokio::time::resume();
+        let another = source.renewal().expect("another run").await;
+        assert_eq!((another, source.current().renewal.is_none()), (Ok(()), true));
+    }
+
+    #[test]
+    fn end_of_the_process_ends_a_running_plugin() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (source, pid) =
+            (counting(directory.path(), "echo $$ > pid; exec sleep 1000"), directory.path().join("pid"));
+        let runtime =
+            || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let first = runtime();
+        let pid = first.block_on(async {
+            tokio::select! {
+                answer = sent(&source) => panic!("the plugin waits: {answer:?}"),
+                pid = written(&pid) => pid,
+            }
+        });
+        let state = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        assert!(state().contains("(sleep)") || state().contains("(sh)"), "{}", state());
+        drop(first);
+        runtime().block_on(async {
+            // A process that nobody waited for yet is a zombie.
+            while !(state().is_empty() || state().contains(") Z ")) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+    }
+
+    #[tokio::test]
+    async fn plugin_runs_again_when_its_token_expires() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let source = counting(directory.path(), ":");
         assert_eq!(sent(&source).await.expect("an answer"), "Bearer 1");
         assert_eq!(sent(&source).await.expect("an answer"), "Bearer 2");
     }
