@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 
@@ -91,8 +91,7 @@ impl From<Exit> for ExitCode {
 pub fn main() -> ExitCode {
     forbid_core_dumps();
     raise_file_limit();
-    // clap prints its own errors and exits with 2.
-    let Cli { verbose, command } = Cli::parse();
+    let Cli { verbose, command } = parse();
     match &command {
         Command::Run(args) => log::init(verbose.saturating_add(1), args.log_format),
         _ => log::init(verbose, LogFormat::Text),
@@ -118,6 +117,19 @@ pub fn main() -> ExitCode {
         Ok(Err(failure)) => fail(&failure),
         Err(_) => Exit::Internal.into(),
     }
+}
+
+/// Parses the command line. clap prints its own errors and exits with 2.
+fn parse() -> Cli {
+    let mut command = Cli::command();
+    let matches = command.get_matches_mut();
+    if let Some((name @ "rotate", matches)) = matches.subcommand()
+        && let (Some(conflict), Some(command)) =
+            (rotate::conflict(matches), command.find_subcommand_mut(name))
+    {
+        command.error(clap::error::ErrorKind::ArgumentConflict, conflict).exit();
+    }
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 /// Reads the manifests, or fails with every error in them.

@@ -299,6 +299,18 @@ fn wait_with_an_exported_files_directory_is_accepted() {
 }
 
 #[test]
+fn wait_with_a_files_directory_exits_2() {
+    for arguments in
+        [&["rotate", "--wait", "--files", "/run/files"][..], &["rotate", "--files=.", "images", "--wait"]]
+    {
+        let (code, _, stderr) = regcred(directory(&[]).path(), arguments);
+        assert_eq!(code, 2, "{stderr}");
+        let expect = "error: the argument '--files <DIR>' cannot be used with '--wait': the controller reads the stores, with its own --files\n\nUsage: regcred rotate ";
+        assert!(stderr.starts_with(expect), "{stderr}");
+    }
+}
+
+#[test]
 fn empty_identity_or_namespace_exits_2() {
     for (variable, flag) in [("POD_NAME", "--identity"), ("POD_NAMESPACE", "--namespace")] {
         for (environment, arguments) in [(&[][..], &["run", flag, ""][..]), (&[(variable, "")], &["run"])] {

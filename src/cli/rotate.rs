@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+
 mod installation;
 mod wait;
 
@@ -89,6 +92,15 @@ pub struct Args {
 
     #[command(flatten)]
     connection: Connection,
+}
+
+/// Returns the conflict of arguments that clap does not find: to clap, an exported `REGCRED_FILES` is like `--files`.
+#[must_use]
+pub fn conflict(matches: &ArgMatches) -> Option<&'static str> {
+    let has_files = matches.value_source("files") == Some(ValueSource::CommandLine);
+    (has_files && matches.get_flag("wait")).then_some(
+        "the argument '--files <DIR>' cannot be used with '--wait': the controller reads the stores, with its own --files",
+    )
 }
 
 /// Runs the command.
