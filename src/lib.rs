@@ -16,6 +16,7 @@ mod message;
 mod named;
 pub mod object_map;
 pub mod object_name;
+mod proxy_failure;
 
 pub mod manifest;
 

@@ -29,6 +29,7 @@ pub(crate) mod aws;
 pub(crate) mod without_tracing;
 
 mod error;
+pub(crate) mod proxy;
 mod retry;
 
 /// Timeout of one request to a store, after which the request counts as [`ErrorKind::TimedOut`].

@@ -10,6 +10,7 @@ use aws_sdk_secretsmanager::config::http::HttpResponse;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 
 use super::error::causes;
+use super::proxy::StoreProxy;
 use super::without_tracing::without_tracing;
 use super::{Denied, ErrorKind};
 
@@ -21,6 +22,11 @@ pub(crate) async fn chain(region: &str) -> (SdkConfig, Option<String>) {
     #[expect(clippy::disallowed_methods, reason = "only to report in an error what the SDK has just read")]
     let profile = std::env::var("AWS_PROFILE").ok();
     (shared, profile)
+}
+
+/// Returns the domain of the services in a region.
+pub(crate) fn domain(region: &str) -> &'static str {
+    if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" }
 }
 
 /// An error response of an AWS service.
@@ -65,11 +71,19 @@ impl ErrorResponse<'_> {
     }
 }
 
-/// Classifies an error of the SDK; `classify` handles the errors that only this service has, and
-/// `profile` is the value of `AWS_PROFILE`.
+/// The environment of a client, for messages about requests that were never sent.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClientContext {
+    /// The value of `AWS_PROFILE`.
+    pub(crate) profile: Option<String>,
+    /// The proxy that requests lead through.
+    pub(crate) proxy: Option<StoreProxy>,
+}
+
+/// Classifies an error of the SDK; `classify` handles the errors that only this service has.
 pub(crate) fn error_kind<E>(
     error: &SdkError<E, HttpResponse>,
-    profile: Option<&str>,
+    context: &ClientContext,
     classify: impl FnOnce(&ErrorResponse<'_>) -> Option<ErrorKind>,
 ) -> ErrorKind
 where
@@ -77,17 +91,17 @@ where
 {
     match error {
         SdkError::TimeoutError(_) => ErrorKind::TimedOut,
-        SdkError::ServiceError(context) => {
+        SdkError::ServiceError(service) => {
             let response = ErrorResponse {
-                code: context.err().code().unwrap_or_default(),
-                message: context.err().message().unwrap_or_default(),
-                status: context.raw().status().as_u16(),
+                code: service.err().code().unwrap_or_default(),
+                message: service.err().message().unwrap_or_default(),
+                status: service.raw().status().as_u16(),
             };
             response.kind(classify)
         }
         SdkError::ResponseError(_) => unreadable_response(),
         // The request was never sent: no credentials to sign it with, or no connection.
-        _ => unsent_request(error, profile),
+        _ => unsent_request(error, context),
     }
 }
 
@@ -125,12 +139,12 @@ fn unreadable_response() -> ErrorKind {
     ErrorKind::Unavailable("the response cannot be read".to_owned())
 }
 
-fn unsent_request(error: &(dyn StdError + 'static), profile: Option<&str>) -> ErrorKind {
+fn unsent_request(error: &(dyn StdError + 'static), context: &ClientContext) -> ErrorKind {
     let cause = causes(error).find_map(|cause| cause.downcast_ref::<CredentialsError>());
     let what = match cause {
         None => {
             let hint = "the authority that signed it is not trusted on this machine";
-            return ErrorKind::from_connection_error(error, hint);
+            return ErrorKind::from_connection_error(error, hint, context.proxy.as_ref());
         }
         Some(CredentialsError::CredentialsNotLoaded(_)) => "no AWS credentials",
         Some(CredentialsError::InvalidConfiguration(_)) => {
@@ -140,7 +154,7 @@ fn unsent_request(error: &(dyn StdError + 'static), profile: Option<&str>) -> Er
         // The text of the other variants may quote a response of STS or of the metadata service.
         Some(_) => "the AWS credentials cannot be loaded",
     };
-    let profile = match profile {
+    let profile = match &context.profile {
         Some(name) => format!("profile {name:?} (AWS_PROFILE)"),
         None => "the default profile".to_owned(),
     };

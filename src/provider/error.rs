@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::proxy::StoreProxy;
 use crate::credential::StoreKey;
 use crate::manifest::status::reason::FetchedReason;
 
@@ -175,13 +176,18 @@ impl ErrorKind {
     /// Classifies a connection that failed before any response. The cause is the innermost one, from the
     /// resolver, the kernel or the TLS library, which no server can influence.
     ///
-    /// `certificate_hint` is the fix for a certificate that is not trusted.
-    pub(super) fn from_connection_error(error: &(dyn StdError + 'static), certificate_hint: &str) -> Self {
+    /// `certificate_hint` is the fix for a certificate that is not trusted, `proxy` the one that the connection leads
+    /// through.
+    pub(super) fn from_connection_error(
+        error: &(dyn StdError + 'static),
+        certificate_hint: &str,
+        proxy: Option<&StoreProxy>,
+    ) -> Self {
         let mut io_errors = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
         if io_errors.any(|cause| cause.kind() == io::ErrorKind::TimedOut) {
             return Self::TimedOut;
         }
-        let cause = causes(error).last().map_or_else(String::new, describe);
+        let cause = proxy.and_then(|proxy| proxy.describe(error)).unwrap_or_else(|| innermost(error));
         Self::Unavailable(match causes(error).find_map(tls_error) {
             Some(rustls::Error::InvalidCertificate(_)) => format!("{cause}; {certificate_hint}"),
             // The response was no TLS record: an HTTP server reports the mismatch in plain text.
@@ -221,6 +227,11 @@ pub(super) fn causes<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// Describes the innermost cause of an error.
+pub(super) fn innermost(error: &(dyn StdError + 'static)) -> String {
+    causes(error).last().map_or_else(String::new, describe)
 }
 
 /// Describes a cause in the style of our messages: without the OS error number and the initial capital.
@@ -303,14 +314,18 @@ mod tests {
     fn broken_connection_reports_its_innermost_cause() {
         let refused = io::Error::from_raw_os_error(rustix::io::Errno::CONNREFUSED.raw_os_error());
         assert_eq!(
-            ErrorKind::from_connection_error(&refused, "hint"),
+            ErrorKind::from_connection_error(&refused, "hint", None),
             ErrorKind::Unavailable("connection refused".to_owned())
         );
         let late = io::Error::from(io::ErrorKind::TimedOut);
-        assert_eq!(ErrorKind::from_connection_error(&late, "hint"), ErrorKind::TimedOut);
+        assert_eq!(ErrorKind::from_connection_error(&late, "hint", None), ErrorKind::TimedOut);
         let plain = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
         assert_eq!(
-            ErrorKind::from_connection_error(&io::Error::new(io::ErrorKind::InvalidData, plain), "hint"),
+            ErrorKind::from_connection_error(
+                &io::Error::new(io::ErrorKind::InvalidData, plain),
+                "hint",
+                None
+            ),
             ErrorKind::Unavailable("the port does not speak TLS".to_owned())
         );
         let untrusted = io::Error::new(
@@ -319,7 +334,7 @@ mod tests {
         );
         let untrusted = io::Error::other(untrusted);
         assert_eq!(
-            ErrorKind::from_connection_error(&untrusted, "set `caFile`"),
+            ErrorKind::from_connection_error(&untrusted, "set `caFile`", None),
             ErrorKind::Unavailable("invalid peer certificate: UnknownIssuer; set `caFile`".to_owned())
         );
     }

@@ -21,7 +21,9 @@ use futures::StreamExt;
 use tokio::time::Instant;
 
 use self::batch::BatchResults;
+use super::aws::ClientContext;
 use super::error::{RequestContext, store_at};
+use super::proxy::StoreProxy;
 use super::retry::{CONCURRENT_READS, RetryPolicy, until};
 use super::without_tracing::without_tracing;
 use super::{Error, ErrorKind, Provider, aws, log_read, log_version};
@@ -51,8 +53,8 @@ pub struct SecretsManager {
     region: String,
     /// The store in error messages, with its address where that is not the default.
     display_name: String,
-    /// The value of `AWS_PROFILE`.
-    profile: Option<String>,
+    /// What an error names that no request explains.
+    context: ClientContext,
     client: Client,
     retry_policy: RetryPolicy,
 }
@@ -61,7 +63,9 @@ impl SecretsManager {
     /// Makes no request. The first read loads credentials from the SDK's default chain.
     pub async fn open(store: StoreName, settings: &SecretsManagerStore) -> Self {
         let (shared, profile) = aws::chain(&settings.region).await;
-        Self { profile, ..Self::with_config(store, settings, &shared) }
+        let mut opened = Self::with_config(store, settings, &shared);
+        opened.context.profile = profile;
+        opened
     }
 
     /// Opens the store as [`SecretsManager::open`] does, with credentials that the caller loaded.
@@ -88,16 +92,20 @@ impl SecretsManager {
             // Else all stores of a region share one quota of retries, and one that is down uses it up.
             .retry_partition(RetryPartition::custom(store.to_string()).build());
         let address = endpoint_url.as_deref().or(shared.endpoint_url()).and_then(|url| url.parse().ok());
-        let display_name = match address {
-            Some(address) => store_at(&address),
-            None => format!("AWS Secrets Manager in {region}"),
+        let (display_name, url) = match address {
+            Some(address) => (store_at(&address), address.to_string()),
+            None => (
+                format!("AWS Secrets Manager in {region}"),
+                format!("https://secretsmanager.{region}.{}", aws::domain(region)),
+            ),
         };
+        let context = ClientContext { profile: None, proxy: StoreProxy::from_environment(&url) };
         if let Some(url) = endpoint_url {
             // Set here and not in the shared configuration, where it would apply to STS as well.
             config = config.endpoint_url(url);
         }
         let client = Client::from_conf(config.build());
-        Self { store, region: region.clone(), display_name, profile: None, client, retry_policy }
+        Self { store, region: region.clone(), display_name, context, client, retry_policy }
     }
 
     /// Reads up to [`BATCH_SIZE`] keys.
@@ -194,7 +202,7 @@ impl SecretsManager {
     where
         E: ProvideErrorMetadata + StdError + 'static,
     {
-        error::error_kind(error, permission, self.profile.as_deref())
+        error::error_kind(error, permission, &self.context)
     }
 
     fn store_key(&self, key: &Key) -> StoreKey {

@@ -28,6 +28,14 @@ impl Connections {
         Self { cluster, manifests }
     }
 
+    /// Takes the credential from another store, under the key `ghcr`.
+    pub(crate) fn use_store(&mut self, store: &Value) {
+        let config = json!({"apiVersion": "regcred.dev/v1alpha1", "kind": "Config", "stores": [store]});
+        let mut object = self.cluster.cluster_pull_secret("remote");
+        object["spec"]["registries"][0]["from"] = json!({"store": store["name"], "key": "ghcr"});
+        self.manifests = self.write("remote.yaml", &format!("{config}\n---\n{object}\n")).into();
+    }
+
     /// `HOST:PORT` of the API server.
     pub(crate) fn server(&self) -> &str {
         self.cluster.kube.url.trim_start_matches("https://")

@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use aws_sdk_secretsmanager::config::http::HttpResponse;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 
-use crate::provider::aws::{self, ErrorResponse};
+use crate::provider::aws::{self, ClientContext, ErrorResponse};
 use crate::provider::{Denied, ErrorKind};
 
 /// The permission to read a value.
@@ -13,16 +13,16 @@ pub(super) const READ: &str = "secretsmanager:GetSecretValue";
 /// The permission to look up the current version.
 pub(super) const DESCRIBE: &str = "secretsmanager:DescribeSecret";
 
-/// Classifies the error of a request that needs `permission`; `profile` is the value of `AWS_PROFILE`.
+/// Classifies the error of a request that needs `permission`.
 pub(super) fn error_kind<E>(
     error: &SdkError<E, HttpResponse>,
     permission: &str,
-    profile: Option<&str>,
+    context: &ClientContext,
 ) -> ErrorKind
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
-    aws::error_kind(error, profile, |response| classify(response, permission))
+    aws::error_kind(error, context, |response| classify(response, permission))
 }
 
 /// Classifies the error of one secret in a batch.
@@ -41,7 +41,7 @@ where
         return false;
     };
     let code = context.err().code().unwrap_or_default();
-    !aws::is_about_credentials(code) && !error_kind(error, READ, None).is_retryable()
+    !aws::is_about_credentials(code) && !error_kind(error, READ, &ClientContext::default()).is_retryable()
 }
 
 /// Classifies the errors that only Secrets Manager has.

@@ -218,7 +218,8 @@ async fn missing_credentials_are_named_without_a_request() {
         for (profile, named) in [(None, "the default profile"), (Some("ci"), "profile \"ci\" (AWS_PROFILE)")]
         {
             let profile = profile.map(str::to_owned);
-            let aws = SecretsManager { profile, ..open(&server.uri(), chain) };
+            let context = ClientContext { profile, proxy: None };
+            let aws = SecretsManager { context, ..open(&server.uri(), chain) };
             let error = aws.read(&keys(&["ci/ghcr"])).await.remove(0).unwrap_err();
             assert_eq!(
                 error.to_string(),

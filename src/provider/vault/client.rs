@@ -20,6 +20,7 @@ use super::error::RequestError;
 use super::{health, redirect};
 use crate::manifest::config::VaultSettings;
 use crate::provider::ErrorKind;
+use crate::provider::proxy::StoreProxy;
 use crate::provider::without_tracing::without_tracing;
 
 /// Creates clients of one Vault.
@@ -33,6 +34,7 @@ pub(super) struct ClientFactory {
     namespace: Option<String>,
     timeout: Duration,
     certificate_hint: String,
+    proxy: Option<StoreProxy>,
 }
 
 /// A client of a Vault, with a token or, for a login, without.
@@ -42,6 +44,7 @@ pub(super) struct Client {
     vault: VaultClient,
     namespace: Option<String>,
     certificate_hint: String,
+    proxy: Option<StoreProxy>,
 }
 
 /// A successful response.
@@ -105,6 +108,7 @@ impl ClientFactory {
             namespace: namespace.clone(),
             timeout,
             certificate_hint,
+            proxy: StoreProxy::from_environment(address.as_str()),
         })
     }
 
@@ -148,7 +152,7 @@ impl ClientFactory {
             settings,
         };
         let (namespace, certificate_hint) = (self.namespace.clone(), self.certificate_hint.clone());
-        Client { vault, namespace, certificate_hint }
+        Client { vault, namespace, certificate_hint, proxy: self.proxy.clone() }
     }
 }
 
@@ -164,7 +168,8 @@ impl Client {
             }
             Err(error) => {
                 let namespace = self.namespace.as_deref();
-                Err(RequestError::from_client_error(&error, namespace, &self.certificate_hint))
+                let (hint, proxy) = (&self.certificate_hint, self.proxy.as_ref());
+                Err(RequestError::from_client_error(&error, namespace, hint, proxy))
             }
         }
     }

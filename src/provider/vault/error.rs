@@ -8,6 +8,7 @@ use super::hint::Hint;
 use super::login_refusal::Login;
 use super::redirect::RedirectRefused;
 use crate::manifest::config::KvVersion;
+use crate::provider::proxy::StoreProxy;
 use crate::provider::{Denied, ErrorKind, SealedPart};
 
 /// A failed request.
@@ -25,11 +26,12 @@ pub(super) enum RequestError {
 
 impl RequestError {
     /// Converts an error of the client with this namespace; `certificate_hint` is the fix for an untrusted
-    /// certificate.
+    /// certificate, `proxy` the one between.
     pub(super) fn from_client_error(
         error: &ClientError,
         namespace: Option<&str>,
         certificate_hint: &str,
+        proxy: Option<&StoreProxy>,
     ) -> Self {
         match error {
             ClientError::ServerResponseError { code, content } => {
@@ -40,7 +42,7 @@ impl RequestError {
                 }
             }
             ClientError::RequestError { source, .. } | ClientError::ResponseError { source } => {
-                Self::Broken(broken(source.as_ref(), certificate_hint))
+                Self::Broken(broken(source.as_ref(), certificate_hint, proxy))
             }
             // The other variants concern building a request or parsing a response; we parse our own.
             _ => Self::Broken(ErrorKind::Misconfigured(
@@ -147,13 +149,13 @@ fn refused_redirect(error: &reqwest::Error) -> String {
     refused.map_or_else(|| "the Vault redirects to no URL".to_owned(), ToString::to_string)
 }
 
-fn broken(error: &(dyn StdError + 'static), certificate_hint: &str) -> ErrorKind {
+fn broken(error: &(dyn StdError + 'static), certificate_hint: &str, proxy: Option<&StoreProxy>) -> ErrorKind {
     match error.downcast_ref::<reqwest::Error>() {
         Some(error) if error.is_timeout() => ErrorKind::TimedOut,
         Some(error) if error.is_redirect() => ErrorKind::Misconfigured(refused_redirect(error)),
         Some(error) if error.is_body() || error.is_decode() => {
             ErrorKind::Unavailable("the connection closed before the end of the response".to_owned())
         }
-        _ => ErrorKind::from_connection_error(error, certificate_hint),
+        _ => ErrorKind::from_connection_error(error, certificate_hint, proxy),
     }
 }

@@ -7,7 +7,7 @@ use std::error::Error as StdError;
 use aws_sdk_sqs::config::http::HttpResponse;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 
-use crate::provider::aws::{self, ErrorResponse};
+use crate::provider::aws::{self, ClientContext, ErrorResponse};
 use crate::provider::{Denied, ErrorKind};
 
 /// The permission that a request to the queue takes.
@@ -24,16 +24,16 @@ pub(super) enum Permission {
     ChangeVisibility,
 }
 
-/// Classifies an SDK error of a request that takes a permission; `profile` is the value of `AWS_PROFILE`.
+/// Classifies an SDK error of a request that takes a permission.
 pub(super) fn classify<E>(
     error: &SdkError<E, HttpResponse>,
     permission: Permission,
-    profile: Option<&str>,
+    context: &ClientContext,
 ) -> ErrorKind
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
-    aws::error_kind(error, profile, |refusal| classify_sqs(refusal, permission))
+    aws::error_kind(error, context, |refusal| classify_sqs(refusal, permission))
 }
 
 /// Classifies the errors that only SQS has, by the names of both of its protocols.

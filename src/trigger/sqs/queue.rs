@@ -24,7 +24,8 @@ use super::failure::{self, Permission};
 use crate::manifest::config::triggers::SqsQueue;
 use crate::provider::ErrorKind;
 use crate::provider::REQUEST_TIMEOUT;
-use crate::provider::aws;
+use crate::provider::aws::{self, ClientContext};
+use crate::provider::proxy::StoreProxy;
 use crate::provider::without_tracing::without_tracing;
 
 /// The largest number of messages in one request.
@@ -48,8 +49,8 @@ const ATTEMPTS: u32 = 3;
 pub(super) struct QueueClient {
     url: String,
     client: Client,
-    /// The value of `AWS_PROFILE`.
-    profile: Option<String>,
+    /// What an error names that no request explains.
+    context: ClientContext,
 }
 
 /// The token for deleting or hiding a message; valid for one receive of it.
@@ -72,7 +73,9 @@ impl QueueClient {
     /// Makes no request. Credentials come from the SDK's default chain when the first one needs them.
     pub(super) async fn open(settings: &SqsQueue) -> Self {
         let (shared, profile) = aws::chain(&settings.region).await;
-        Self { profile, ..Self::with_config(settings, &shared) }
+        let mut opened = Self::with_config(settings, &shared);
+        opened.context.profile = profile;
+        opened
     }
 
     /// As [`QueueClient::open`], with credentials that are already loaded.
@@ -88,7 +91,9 @@ impl QueueClient {
             // Not in the shared config, where it would be the endpoint of STS as well.
             config = config.endpoint_url(url);
         }
-        Self { url: queue_url.clone(), client: Client::from_conf(config.build()), profile: None }
+        let proxy = StoreProxy::from_environment(endpoint_url.as_ref().unwrap_or(queue_url));
+        let context = ClientContext { profile: None, proxy };
+        Self { url: queue_url.clone(), client: Client::from_conf(config.build()), context }
     }
 
     /// Waits for messages up to a time; returns none where none came.
@@ -153,7 +158,7 @@ impl QueueClient {
     where
         E: ProvideErrorMetadata + StdError + 'static,
     {
-        failure::classify(error, permission, self.profile.as_deref())
+        failure::classify(error, permission, &self.context)
     }
 
     /// Logs messages that another reader has received since; they are redelivered, which is harmless.

@@ -149,6 +149,55 @@ async fn failing_proxy_is_named_without_its_password() {
     );
 }
 
+#[tokio::test]
+async fn failing_proxy_to_a_store_is_named_without_its_password() {
+    let mut connections = Connections::new("store-proxies").await;
+    let vault = json!({"address": "https://vault.example.com:8200"});
+    let aws = json!({"region": "eu-west-1"});
+    for (store, what) in [
+        (
+            json!({"name": "remote", "vault": vault}),
+            "the store at https://vault.example.com:8200 is unavailable",
+        ),
+        (
+            json!({"name": "remote", "awsSecretsManager": aws}),
+            "AWS Secrets Manager in eu-west-1 is unavailable",
+        ),
+    ] {
+        connections.use_store(&store);
+        for (answer, expect) in [
+            (Some(Answer::TunnelForRobot), "the proxy PROXY requires a user and a password (407). Put them"),
+            (
+                Some(Answer::Status("502 Bad Gateway")),
+                "the proxy PROXY refused the request: it does not connect to",
+            ),
+            (Some(Answer::Close), "the proxy PROXY refused the request: it closed the connection. Check"),
+            (
+                None,
+                "cannot connect to the proxy PROXY: connection refused. Check the address of the proxy: HTTPS_PROXY",
+            ),
+        ] {
+            let proxy = match answer {
+                Some(answer) => Some(ForwardProxy::start("127.0.0.1:1", answer).await),
+                None => None,
+            };
+            let address = proxy.as_ref().map_or("127.0.0.1:1", |proxy| &proxy.address);
+            let url = format!("http://other:s3cret@{address}");
+            let environment = [
+                ("HTTPS_PROXY", url.as_str()),
+                ("VAULT_TOKEN", "t"),
+                ("AWS_ACCESS_KEY_ID", "a"),
+                ("AWS_SECRET_ACCESS_KEY", "b"),
+            ];
+            let kubeconfig = connections.cluster.kubeconfig.display().to_string();
+            let run = connections.regcred(&kubeconfig, &environment).await;
+            let expect = format!("{what}: {}", expect.replace("PROXY", &format!("http://{address}")));
+            assert!(run.stdout.contains(&expect), "{expect}: {run:?}");
+            assert!(!run.stdout.contains("s3cret") && !run.stderr.contains("s3cret"), "{run:?}");
+        }
+    }
+}
+
 /// Checks that the failure of regcred holds a text, with PROXY for the address of the proxy, and not its password.
 async fn check_named(connections: &Connections, url: &str, expect: &str) {
     let kubeconfig = changed(connections.kubeconfig(), json!({"proxy-url": url}), same());
