@@ -51,6 +51,7 @@ use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::config::Store;
 use crate::provider::stores::Stores;
 use crate::reconcile::claims::Claims;
+use crate::repeated_failure::RepeatedFailure;
 use crate::trigger::{Trigger, TriggerReceiver, poll};
 use cache::Cache;
 use drift::DriftBackoff;
@@ -128,6 +129,8 @@ pub struct Controller {
     timers: Timers,
     forwarded: ForwardedRequests,
     events: EventRecorder,
+    /// The failure to publish Events.
+    event_failure: RepeatedFailure,
     watches: BTreeMap<WatchedResource, Watch>,
     watch_events: (mpsc::Sender<WatchEvent>, mpsc::Receiver<WatchEvent>),
     /// Resources that were listed at least once.
@@ -168,6 +171,7 @@ impl Controller {
             timers: Timers::default(),
             forwarded: ForwardedRequests::default(),
             events,
+            event_failure: RepeatedFailure::default(),
             watches: BTreeMap::new(),
             watch_events: mpsc::channel(WATCH_EVENT_BUFFER),
             synced: BTreeSet::new(),
@@ -294,7 +298,7 @@ impl Controller {
                 self.resume_request(&name);
             }
         } else {
-            warn!("not leading any more");
+            info!("not leading any more: nothing is written");
             self.queue.clear();
         }
     }

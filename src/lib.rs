@@ -46,5 +46,6 @@ pub mod admin;
 mod http_server;
 mod log_throttle;
 pub mod metrics;
+mod repeated_failure;
 
 pub mod cli;

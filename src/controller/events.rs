@@ -1,7 +1,7 @@
 //! Kubernetes Events: a rotation, a change of `Ready`, a Secret that cannot be used.
 
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::object_state::ObjectState;
 use super::{Controller, TaskResult, status};
@@ -28,17 +28,14 @@ impl Controller {
         self.publish(&NewEvent { is_warning, reason, message, regarding });
     }
 
-    /// Publishes an Event regarding a rotation that reached every namespace.
+    /// Publishes an Event regarding a rotation, with the number of namespaces it reached.
     pub(super) fn announce_rotation(&mut self, name: &str) {
-        let Some(ObjectState { manifest, last_rotation: Some(rotation), targets, .. }) =
-            self.objects.get(name)
-        else {
-            return;
-        };
+        let Some(state) = self.objects.get(name) else { return };
+        let ObjectState { manifest, last_rotation: Some(rotation), targets, .. } = state else { return };
         let Some(object) = &manifest.object else { return };
         let message = format!(
             "a new version reached {} in {}, triggered by {}",
-            status::namespaces_counted(targets.len()),
+            status::namespaces_reached(targets.len() - state.out_of_sync(), targets.len()),
             status::seconds(rotation.took),
             rotation.cause.trigger
         );
@@ -74,8 +71,19 @@ impl Controller {
     pub(super) fn on_event_published(&mut self, result: &Result<(), Error>) {
         let outcome = if result.is_ok() { WriteOutcome::Created } else { WriteOutcome::Failed };
         self.context.health.metrics.wrote(WriteKind::Event, outcome);
-        if let Err(error) = result {
-            warn!(reason = %error.reason(), "cannot publish an Event: {error}");
+        match result {
+            Ok(()) => {
+                if self.event_failure.ends() {
+                    info!("Events are published again");
+                }
+            }
+            // The object of the Event goes with its namespace, and the next leader reports what it finds.
+            Err(Error::NamespaceTerminating | Error::NotFound(_) | Error::NotLeading) => {}
+            Err(error) => {
+                if self.event_failure.begins(&error.to_string()) {
+                    warn!(reason = %error.reason(), "cannot publish Events, which are lost: {error}");
+                }
+            }
         }
     }
 }

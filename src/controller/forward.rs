@@ -15,6 +15,7 @@ use crate::cluster::cluster_pull_secret;
 use crate::cluster::error::Error;
 use crate::manifest::object::{ForwardedRequest, REQUEST};
 use crate::metrics::{WriteKind, WriteOutcome};
+use crate::repeated_failure::RepeatedFailure;
 use crate::trigger::channel::{ForwardError, TriggerReply};
 
 /// Requests to the API server that may be in flight at once.
@@ -31,6 +32,7 @@ pub(super) struct ForwardedRequests {
     callers: Callers,
     /// True once the log says that requests regarding files cannot be forwarded.
     is_logged: bool,
+    failure: RepeatedFailure,
 }
 
 /// A batch of requests that was stored, or could not be.
@@ -105,12 +107,19 @@ impl Controller {
         for (name, result) in &results {
             let outcome = if result.is_ok() { WriteOutcome::Updated } else { WriteOutcome::Failed };
             metrics.wrote(WriteKind::ClusterPullSecret, outcome);
-            if let Err(error) = result {
-                warn!(
-                    cluster_pull_secret = name,
-                    reason = %error.reason(),
-                    "cannot forward a request to the leader: {error}"
-                );
+            match result {
+                Ok(()) => drop(self.forwarded.failure.ends()),
+                // A ClusterPullSecret that was deleted since has nothing to rotate.
+                Err(Error::NotFound(_)) => {}
+                Err(error) => {
+                    if self.forwarded.failure.begins(&error.to_string()) {
+                        warn!(
+                            cluster_pull_secret = name,
+                            reason = %error.reason(),
+                            "cannot forward requests to the leader, their callers have to retry: {error}"
+                        );
+                    }
+                }
             }
         }
         for (names, answer) in callers {

@@ -24,6 +24,7 @@ use crate::manifest::status::reason::AppliedReason;
 use crate::metrics::{WriteKind, WriteOutcome};
 use crate::object_name::NamespaceName;
 use crate::reconcile::namespace_values;
+use crate::repeated_failure::RepeatedFailure;
 use crate::report::Problem;
 use crate::rotator::AcceptedOlder;
 
@@ -57,8 +58,11 @@ pub(super) struct InstallationSync {
     /// The time of the next attempt to read it; `None` where none is needed.
     load_at: Option<Instant>,
     consecutive_failures: u32,
-    /// True once the log says that regcred has no access.
-    is_logged: bool,
+    /// The failure to read the namespace.
+    load_failure: RepeatedFailure,
+    /// The problems of the last read, and of the last save.
+    load_problems: BTreeSet<String>,
+    save_problems: BTreeSet<String>,
     /// The time of the first change that is not saved.
     changed_at: Option<Instant>,
     /// True if values of ClusterPullSecrets that are gone may be recorded.
@@ -102,6 +106,15 @@ impl InstallationSync {
         };
         is_due && self.in_flight.is_none()
     }
+}
+
+/// Logs the problems that are not among the last ones, and replaces these.
+fn log_new(problems: Vec<String>, last: &mut BTreeSet<String>) {
+    let problems: BTreeSet<_> = problems.into_iter().collect();
+    for problem in problems.difference(last) {
+        warn!("{problem}");
+    }
+    *last = problems;
 }
 
 /// Records the values that were read for a ClusterPullSecret as the last good ones.
@@ -167,9 +180,10 @@ impl Controller {
         self.installation_sync.in_flight = None;
         match result {
             Ok(Loaded { installation, problems, is_incomplete }) => {
-                for problem in problems {
-                    warn!("{problem}");
+                if self.installation_sync.load_failure.ends() {
+                    info!("regcred's own namespace is readable again");
                 }
+                log_new(problems, &mut self.installation_sync.load_problems);
                 let had_key = self.key().is_some();
                 let was_known = self.installation_sync.is_known;
                 self.installation_sync.consecutive_failures = 0;
@@ -184,11 +198,20 @@ impl Controller {
                 self.installation_sync.consecutive_failures += 1;
                 let pause = backoff::after(self.installation_sync.consecutive_failures, jitter);
                 self.retry_load(Some(now + pause));
-                warn!("cannot read regcred's own namespace, nothing is written until then: {error}");
+                if self.installation_sync.load_failure.begins(&error.to_string()) {
+                    let consequence = if self.installation_sync.is_known {
+                        "what is known of it stays in use"
+                    } else {
+                        "nothing is written until it is readable"
+                    };
+                    warn!("cannot read regcred's own namespace, {consequence}: {error}");
+                }
             }
             Err(error) => {
                 self.retry_load(Some(now + RETRY_WITHOUT_ACCESS));
-                if !std::mem::replace(&mut self.installation_sync.is_logged, true) {
+                // The first attempts have logged it as a failure that may pass.
+                let message = format!("no access: {error}");
+                if self.installation_sync.load_failure.begins(&message) {
                     warn!(
                         namespace = self.context.own_namespace.name.as_str(),
                         "no access to regcred's own namespace: {error}. Secrets are recognised by their labels alone, and last good values are lost at a restart. Apply the Role of regcred's chart"
@@ -317,9 +340,8 @@ impl Controller {
         }
         let Some(installation) = &mut self.cache.installation else { return };
         let has_conflict = writes.iter().any(|write| matches!(write, ShardWrite::Conflict(_)));
-        for problem in installation.finish_save(writes) {
-            warn!("{problem}");
-        }
+        let problems = installation.finish_save(writes);
+        log_new(problems, &mut self.installation_sync.save_problems);
         if has_conflict {
             // Another process, such as `regcred rotate`, may have recorded a later value.
             let desired_secrets = self.objects.values_mut().filter_map(|state| state.desired_secret.as_mut());

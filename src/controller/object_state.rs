@@ -19,6 +19,7 @@ use crate::manifest::status::{Condition, ConditionType};
 use crate::object_name::{NamespaceName, SecretName};
 use crate::reconcile::desired_secret::DesiredSecret;
 use crate::reconcile::namespace_keys;
+use crate::repeated_failure::RepeatedFailure;
 use crate::report::Problem;
 
 mod awaited_account;
@@ -97,6 +98,8 @@ pub struct Attempts {
     pub consecutive_failures: u32,
     /// None starts before this instant.
     pub not_before: Option<Instant>,
+    /// The failure that was logged last.
+    pub(super) failure: RepeatedFailure,
 }
 
 impl Attempts {
@@ -248,6 +251,14 @@ impl ObjectState {
         let ready = self.manifest.object.as_ref()?.status.condition(ConditionType::Ready)?;
         let is_current = ready.observed_generation == self.generation();
         (is_current && !ready.has_reason(ReadyReason::Progressing)).then_some(ready)
+    }
+
+    /// Returns true if the published status, as of the previous leader, names this failure of a target.
+    #[must_use]
+    pub fn was_published(&self, namespace: &NamespaceName, reason: AppliedReason, message: &str) -> bool {
+        let status = self.manifest.object.as_ref().map(|object| &object.status);
+        let mut failures = status.into_iter().flat_map(|status| &status.failures);
+        failures.any(|it| it.namespace == *namespace && it.reason == reason && it.message == message)
     }
 
     /// Returns the generation of the spec; 0 where it comes from a file.

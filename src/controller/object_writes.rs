@@ -222,6 +222,7 @@ impl Controller {
         let again = match &result {
             Ok(()) => {
                 attempts.consecutive_failures = 0;
+                attempts.failure.ends();
                 now + PUBLISH_EVERY
             }
             Err(error) => {
@@ -229,11 +230,11 @@ impl Controller {
                 let retry_at = now + backoff::after(attempts.consecutive_failures, jitter);
                 attempts.not_before = Some(retry_at);
                 // The watch delivers a deletion or a newer version.
-                if !is_expected {
+                if !is_expected && attempts.failure.begins(&error.to_string()) {
                     warn!(
                         cluster_pull_secret = name,
                         reason = %error.reason(),
-                        "cannot update the ClusterPullSecret: {error}"
+                        "cannot update the ClusterPullSecret, retrying: {error}"
                     );
                 }
                 retry_at

@@ -18,6 +18,11 @@ use crate::manifest::status::{
 use crate::named;
 use crate::report::RegistryReport;
 
+/// The begin of a message about a target that is out of sync, before the name of its namespace.
+const FIRST_NAMESPACE: &str = "namespace ";
+/// The begin of the number of other targets that are out of sync.
+const OTHERS: &str = " (and ";
+
 /// Builds the status; `has_current_name_only` means that no Secret under a previous name is left.
 #[must_use]
 pub(super) fn build(
@@ -117,11 +122,21 @@ pub(super) fn ready_change<'a>(
     (!is_known && is_final).then_some(ready)
 }
 
-/// Returns true if `Ready` did not change. The message counts only where it describes a problem, not where it
-/// counts namespaces in sync.
+/// Returns true if `Ready` did not change. The message counts only where it describes a problem, and then without the
+/// number of namespaces and the name of the first: a problem that spreads or shrinks is still the same.
 #[must_use]
 pub(super) fn is_same_ready(before: &Condition, ready: &Condition) -> bool {
-    before.reason == ready.reason && (!is_problem(ready) || before.message == ready.message)
+    before.reason == ready.reason && (!is_problem(ready) || cause(&before.message) == cause(&ready.message))
+}
+
+/// Returns the message of a problem without what changes with the number of its namespaces.
+fn cause(message: &str) -> Vec<&str> {
+    let message = match message.strip_prefix(FIRST_NAMESPACE).and_then(|rest| rest.split_once(": ")) {
+        Some((_, message)) => message,
+        None => message,
+    };
+    let message = message.split_once(OTHERS).map_or(message, |(message, _)| message);
+    message.split(' ').filter(|word| word.parse::<usize>().is_err()).collect()
 }
 
 /// Returns the value of the metric on which alerts depend; none for a suspended one.
@@ -152,6 +167,12 @@ pub(super) fn seconds(took: Duration) -> String {
 #[must_use]
 pub(super) fn namespaces_counted(count: usize) -> String {
     format!("{count} namespace{}", if count == 1 { "" } else { "s" })
+}
+
+/// Formats a number of namespaces that something reached: all as `2 namespaces`, else as `1 of 2 namespaces`.
+#[must_use]
+pub(super) fn namespaces_reached(reached: usize, all: usize) -> String {
+    if reached == all { namespaces_counted(all) } else { format!("{reached} of {}", namespaces_counted(all)) }
 }
 
 /// Returns the `Ready` condition, also of a ClusterPullSecret without a status, as from a file.
@@ -240,10 +261,10 @@ fn applied_condition(state: &ObjectState) -> (Reason, String) {
         Some((namespace, (reason, message))) => {
             let others = match state.out_of_sync() - 1 {
                 0 => String::new(),
-                1 => " (and 1 other namespace)".to_owned(),
-                others => format!(" (and {others} other namespaces)"),
+                1 => format!("{OTHERS}1 other namespace)"),
+                others => format!("{OTHERS}{others} other namespaces)"),
             };
-            ((*reason).into(), format!("namespace {namespace}: {message}{others}"))
+            ((*reason).into(), format!("{FIRST_NAMESPACE}{namespace}: {message}{others}"))
         }
         None if state.is_progressing() => (
             AppliedReason::Progressing.into(),

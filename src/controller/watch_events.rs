@@ -214,7 +214,8 @@ impl Controller {
                 self.requeue_by_secret_name(name);
             }
             Err(error) => {
-                warn!(secret = name.as_str(), reason = %error.reason(), "cannot list Secrets: {error}");
+                // The status of each ClusterPullSecret with this name reports it.
+                debug!(secret = name.as_str(), reason = %error.reason(), "cannot list Secrets: {error}");
                 self.cache.cluster.unreadable.insert(name.clone(), error);
                 let retry_at = Instant::now() + backoff::after(LIST_BACKOFF, self.jitter());
                 self.secret_lists.mark_failed(name, retry_at);

@@ -239,7 +239,10 @@ impl Installation {
             }
             ShardWrite::Failed(index, error) => {
                 self.on_failed(index);
-                Some(format!("cannot write Secret {}: {error}", shard_name(index)))
+                // The next leader saves what it reads.
+                (error != Error::NotLeading).then(|| {
+                    format!("cannot save last good values in Secret {}, retrying: {error}", shard_name(index))
+                })
             }
         });
         problems.collect()
@@ -340,6 +343,17 @@ mod tests {
         assert!(loaded.is_ok());
         assert_eq!(bodies[1]["metadata"]["resourceVersion"], "3");
         assert!(bodies[1]["data"]["key"].as_str().is_some_and(|it| it.len() == 44));
+    }
+
+    #[test]
+    fn save_after_the_lease_is_lost_is_no_problem() {
+        let mut installation = Installation::default();
+        let failed = |error| vec![ShardWrite::Failed(0, error)];
+        assert_eq!(installation.finish_save(failed(Error::NotLeading)), [""; 0]);
+        assert_eq!(
+            installation.finish_save(failed(Error::TimedOut)),
+            ["cannot save last good values in Secret regcred-last-good-0, retrying: no answer within 10 s"]
+        );
     }
 
     #[tokio::test]

@@ -20,6 +20,7 @@ use super::record::Record;
 use super::{Leadership, Loss, Lost};
 use crate::cluster::conflict::conflict_backoff;
 use crate::cluster::error::Error;
+use crate::repeated_failure::RepeatedFailure;
 
 /// The timeout of a request without a closer deadline.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,13 +43,24 @@ pub(super) struct Elector {
     conflict_backoff: Backoff,
     /// The last failure or conflict since the last success.
     failure: Option<Error>,
+    /// The failure that was logged last.
+    logged: RepeatedFailure,
 }
 
 impl Elector {
     pub(super) fn new(lease: LeaseClient, leadership: Leadership, leading: watch::Sender<bool>) -> Self {
         let view = View::new(leadership.clock().now());
         let (backoff, conflict_backoff) = (Box::new(BACKOFF.build()), Box::new(conflict_backoff()));
-        Self { lease, view, leadership, leading, backoff, conflict_backoff, failure: None }
+        Self {
+            lease,
+            view,
+            leadership,
+            leading,
+            backoff,
+            conflict_backoff,
+            failure: None,
+            logged: RepeatedFailure::default(),
+        }
     }
 
     /// Runs until the lease is lost, which is the error, or until `released` is sent to or dropped, upon
@@ -157,7 +169,9 @@ impl Elector {
                 self.conflict_backoff.next().unwrap_or(MIN_BACKOFF)
             }
             _ => {
-                warn!(%error, "cannot read or write the lease");
+                if self.logged.begins(&error.to_string()) {
+                    warn!("cannot read or write the lease, retrying: {error}");
+                }
                 // The lease or its namespace may be gone.
                 if matches!(error, Error::NotFound(_)) {
                     self.view.invalidate();
@@ -172,6 +186,9 @@ impl Elector {
     }
 
     fn reset_backoff(&mut self) {
+        if self.logged.ends() {
+            info!("reading and writing the lease again");
+        }
         if self.failure.take().is_some() {
             self.backoff = Box::new(BACKOFF.build());
             self.conflict_backoff = Box::new(conflict_backoff());

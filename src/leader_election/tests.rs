@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::provider::without_tracing::tests::Log;
 
 mod setup;
 
@@ -95,6 +96,23 @@ async fn second_acquirer_reads_and_follows() {
     assert!(is_soon_after(20_000, request.at), "{}", request.at);
     request.answer(200, &lease("third", 2));
     harness.expect_silence_until(39_900).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeated_failure_is_logged_once_and_its_end() {
+    let (log, _guard) = Log::capture();
+    let mut harness = Harness::leading().await;
+    for _ in 0..3 {
+        harness.next_request(WRITE).await.reject(503, "ServiceUnavailable");
+    }
+    harness.next_request(WRITE).await.reject(403, "Forbidden");
+    let request = harness.next_request(WRITE).await;
+    harness.grant(request, 2);
+    harness.expect_silence_until(20_000).await;
+    let text = log.text();
+    let count = |line| text.lines().filter(|it| it.contains(line)).count();
+    assert_eq!(count("cannot read or write the lease, retrying: "), 2, "{text}");
+    assert_eq!(count("reading and writing the lease again"), 1, "{text}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,6 +25,7 @@ use crate::cluster::error::{Error, with_timeout};
 use crate::cluster::list::{List, ListRequest, Step};
 use crate::cluster::object::{Listed, PageMetadata, Wire, decode};
 use crate::cluster::revision;
+use crate::repeated_failure::RepeatedFailure;
 
 /// The longest back-off before a failed watch is retried.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
@@ -50,6 +51,8 @@ pub(super) struct ListWatch<W> {
     next_list: Instant,
     /// The watch has failed since the last list.
     has_failed: bool,
+    /// The failure that was logged last.
+    failure: RepeatedFailure,
     /// The limit of a page, as the last list found it.
     limit: Option<usize>,
     /// A watch from this version or an earlier one has ended.
@@ -90,6 +93,7 @@ where
             version: None,
             next_list: Instant::now(),
             has_failed: false,
+            failure: RepeatedFailure::default(),
             limit: None,
             is_resumed: false,
             wire: PhantomData,
@@ -111,13 +115,16 @@ where
             // Only an object or a complete list proves that the watch works.
             if self.version.is_some() && self.version != before {
                 backoff = watch_backoff();
+                if self.failure.ends() {
+                    info!(resource = %self.resource, "watching again");
+                }
             }
             let error = match result {
                 Ok(()) => continue,
                 Err(Ended::Unwatched) => return,
                 Err(Ended::Failed(error)) => error,
             };
-            log_failure(&self.resource, &error);
+            self.log_failure(&error);
             self.has_failed = true;
             if matches!(error, Error::Expired | Error::NotFound(_)) {
                 self.version = None;
@@ -126,6 +133,18 @@ where
                 return;
             }
             tokio::time::sleep(backoff.next().unwrap_or(MAX_BACKOFF)).await;
+        }
+    }
+
+    fn log_failure(&mut self, error: &Error) {
+        let resource = &self.resource;
+        match error {
+            // The CRD is not installed, or the snapshot of a list is too old: neither is a fault.
+            Error::NotFound(_) | Error::Expired => debug!(%resource, "watch ended: {error}"),
+            error if self.failure.begins(&error.to_string()) => {
+                warn!(%resource, reason = %error.reason(), "watch failed, retrying: {error}");
+            }
+            error => debug!(%resource, reason = %error.reason(), "watch failed again: {error}"),
         }
     }
 
@@ -263,14 +282,6 @@ fn watch_backoff() -> impl Iterator<Item = Duration> {
         .build()
 }
 
-fn log_failure(resource: &WatchedResource, error: &Error) {
-    match error {
-        // The CRD is not installed, or the snapshot of a list is too old: neither is a fault.
-        Error::NotFound(_) | Error::Expired => debug!(%resource, "watch ended: {error}"),
-        error => warn!(%resource, reason = %error.reason(), "watch failed, retrying: {error}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -280,6 +291,7 @@ mod tests {
     use crate::cluster::object::WireNamespace;
     use crate::cluster::script::{Exchange, exchange, play, refused};
     use crate::cluster::watch::IDLE_LIMIT;
+    use crate::provider::without_tracing::tests::Log;
 
     const LIST: &str = "GET /api/v1/namespaces?&limit=50";
     const CURRENT: &str = "GET /api/v1/namespaces?&limit=1";
@@ -376,6 +388,26 @@ mod tests {
         ];
         let expect = ["list", "relisted 0", "applied a", "applied b", "failed Forbidden"];
         assert_eq!(events(script, expect.len()).await, expect);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn repeated_failure_is_logged_once_and_its_end() {
+        let (log, _guard) = Log::capture();
+        let down = || refused(LIST, 500, "InternalError");
+        let script = vec![down(), down(), refused(LIST, 403, "Forbidden"), list("7", &[]), end(WATCH_7)];
+        let expect = [
+            &["list", "failed Unavailable"][..],
+            &["list", "failed Unavailable"],
+            &["list", "failed Forbidden"],
+            &["list", "relisted 0", "failed Forbidden"],
+        ];
+        let expect = expect.concat();
+        assert_eq!(events(script, expect.len()).await, expect);
+        let text = log.text();
+        let lines: Vec<_> = ["watch failed, retrying", "watching again"]
+            .map(|line| text.lines().filter(|it| it.contains(line)).count())
+            .into();
+        assert_eq!(lines, [3, 1], "{text}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -249,6 +249,44 @@ fn ready_change_is_an_event_and_progress_is_not() {
 }
 
 #[test]
+fn problem_that_spreads_or_shrinks_is_one_event() {
+    let status = |failing: &[&str], reason| {
+        let mut state = state(&GOOD);
+        for namespace in failing {
+            report_target(&mut state, namespace, ResultKind::Failed, Some(reason));
+        }
+        build(&state, true, NOW)
+    };
+    let one = status(&["web"], AppliedReason::Forbidden);
+    for failing in [&["a", "web"][..], &["a", "b", "c", "web"], &["db"]] {
+        let other = status(failing, AppliedReason::Forbidden);
+        check_event(&one, &other, None);
+        check_event(&other, &one, None);
+    }
+    check_event(&one, &status(&["web"], AppliedReason::Unavailable), Some(("ApplyFailed", true)));
+    check_event(&one, &status(&[], AppliedReason::Forbidden), Some(("InSync", false)));
+    let selected = |left| {
+        let mut state = state(&GOOD);
+        let message = format!("the selection matches no namespace, but {left} still hold the Secret");
+        state.problems.push(Problem { reason: AppliedReason::NothingSelected.into(), message });
+        build(&state, true, NOW)
+    };
+    check_event(&selected(17), &selected(16), None);
+}
+
+#[test]
+fn rotation_counts_the_namespaces_it_reached() {
+    for (reached, all, expect) in [
+        (2, 2, "2 namespaces"),
+        (1, 1, "1 namespace"),
+        (1, 2, "1 of 2 namespaces"),
+        (0, 1, "0 of 1 namespace"),
+    ] {
+        assert_eq!(namespaces_reached(reached, all), expect);
+    }
+}
+
+#[test]
 fn suspended_object_has_no_readiness() {
     let mut state = state(&GOOD);
     assert_eq!(is_ready(&ready(&state)), Some(true));
