@@ -191,26 +191,35 @@ impl Controller {
         }
     }
 
-    /// Records the report of a target; publishes an Event regarding a Secret that is refused.
-    fn record_report(&mut self, cluster_pull_secret: &str, report: &NamespaceReport, now: Instant) {
+    /// Records the report of a target, and returns what it changes; publishes an Event regarding a Secret that is
+    /// refused.
+    fn record_report(
+        &mut self,
+        cluster_pull_secret: &str,
+        report: &NamespaceReport,
+        now: Instant,
+    ) -> TargetChange {
         let jitter = self.jitter();
-        let Some(state) = self.objects.get_mut(cluster_pull_secret) else { return };
+        let Some(state) = self.objects.get_mut(cluster_pull_secret) else { return TargetChange::None };
         let change = state.update_target(report, now, |failures| backoff::after(failures, jitter));
         if change == TargetChange::None {
-            return;
+            return change;
         }
         let secret_name = state.manifest.secret_name.clone();
-        self.publish_soon(cluster_pull_secret, now);
+        let message = report.message.as_deref().unwrap_or_default();
         let reason = report.reason.and_then(TargetReason::applied);
+        // The previous leader has published what its status names.
+        let reason = reason.filter(|reason| !state.was_published(&report.namespace, *reason, message));
+        self.publish_soon(cluster_pull_secret, now);
         if let Some(reason) = reason
             && change == TargetChange::NewFailure
             && report.result == ResultKind::Refused
         {
-            let message = report.message.as_deref().unwrap_or_default();
             let message =
                 format!("ClusterPullSecret {cluster_pull_secret} cannot use this Secret: {message}");
             self.announce_failure(&report.namespace, &secret_name, reason, message);
         }
+        change
     }
 
     /// Handles the result of a plan that was carried out.
@@ -248,8 +257,10 @@ impl Controller {
             if self.defer_report(cluster_pull_secret, report, now) {
                 continue;
             }
-            self.record_report(cluster_pull_secret, report, now);
-            if !applied.writes.is_empty() || report.reason.is_some() {
+            let change = self.record_report(cluster_pull_secret, report, now);
+            let has_written = applied.writes.iter().any(|(_, outcome)| *outcome != WriteOutcome::Failed);
+            // A failure that lasts is logged once.
+            if has_written || (report.reason.is_some() && change != TargetChange::None) {
                 apply::log(report, &owner);
             }
         }

@@ -20,7 +20,7 @@ use crate::cluster::error::Error;
 use crate::credential::StoreKey;
 use crate::installation::Installation;
 use crate::installation::last_good::LastGoodValues;
-use crate::manifest::status::reason::ReadyReason;
+use crate::manifest::status::reason::{AppliedReason, ReadyReason};
 use crate::metrics::ReconciliationOutcome;
 use crate::provider::stores::Values;
 use crate::reconcile::copies;
@@ -233,8 +233,16 @@ impl Controller {
         let guards = Guards::new(&state.manifest, &self.cache.cluster);
         let installation = self.cache.installation.as_ref();
         let not_recorded = installation.and_then(|it| not_recorded(it, name));
-        state.problems = guards.problems.into_iter().chain(too_large).chain(not_recorded).collect();
-        let copies = copies::copies(&state.manifest, &self.claims, &self.cache.cluster);
+        let is_new = state.awaits_any_service_account(Instant::now());
+        let missing_account = AppliedReason::ServiceAccountMissing.into();
+        let guards = guards.problems.into_iter().filter(|it| !(is_new && it.reason == missing_account));
+        state.problems = guards.chain(too_large).chain(not_recorded).collect();
+        // Without the key of the installation, every signed Secret looks like a copy.
+        let copies = if self.installation_sync.is_known() {
+            copies::copies(&state.manifest, &self.claims, &self.cache.cluster)
+        } else {
+            Vec::new()
+        };
         if copies.len() > state.copies {
             warn!(cluster_pull_secret = name, "{}", copies::describe(&copies));
         }

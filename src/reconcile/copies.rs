@@ -17,7 +17,9 @@ pub fn copies<'a>(
     claims: &Claims,
     cluster: &'a Cluster,
 ) -> Vec<&'a NamespaceName> {
-    let namespaces = cluster.namespaces.iter().filter(|(namespace_name, namespace)| {
+    // What is in a namespace that is being deleted goes with it.
+    let namespaces = cluster.namespaces.iter().filter(|(_, namespace)| !namespace.terminating);
+    let namespaces = namespaces.filter(|(namespace_name, namespace)| {
         cluster_pull_secret.secret_names().any(|name| {
             let evidence = namespace.secrets.get(name).map(|secret| &secret.evidence);
             matches!(evidence, Some(Evidence::Labelled(Some(label))) if *label == cluster_pull_secret.name)
@@ -46,6 +48,19 @@ mod tests {
     use crate::manifest::selection::Patterns;
     use crate::reconcile::claims::Others;
     use crate::reconcile::fixture::{cluster, cluster_pull_secret, namespace, secret};
+
+    #[test]
+    fn copy_in_a_terminating_namespace_is_not_reported() {
+        let images = cluster_pull_secret("images", &["ghcr.io"]);
+        let secret = Secret {
+            evidence: Evidence::Labelled(Some("images".to_owned())),
+            ..secret("1", &[("ghcr.io", "1", "pw")])
+        };
+        let copy = namespace(Some(secret), ServiceAccount::default());
+        let gone = crate::cluster::Namespace { terminating: true, ..copy.clone() };
+        let cluster = cluster(vec![("web", copy), ("gone", gone)]);
+        assert_eq!(copies(&images, &Claims::default(), &cluster), [&NamespaceName::from("web")]);
+    }
 
     #[test]
     fn only_unclaimed_secrets_without_proof_are_copies() {

@@ -25,6 +25,7 @@ mod harness_self_test;
 mod killing;
 mod last_good;
 mod lifecycle;
+mod log;
 mod memory;
 mod namespace_keys;
 mod new_targets;

@@ -15,6 +15,12 @@ use crate::report::{NamespaceReport, TargetReason};
 const REPORT_AFTER: Duration = Duration::from_secs(5);
 
 impl ObjectState {
+    /// Returns true if a namespace is so new that its ServiceAccount `default` may appear any moment.
+    #[must_use]
+    pub fn awaits_any_service_account(&self, now: Instant) -> bool {
+        self.awaited_accounts.values().any(|since| now < *since + REPORT_AFTER)
+    }
+
     /// Returns the instant before which a missing ServiceAccount `default` is not reported; `None` where the report
     /// stands.
     pub fn awaits_service_account(&mut self, report: &NamespaceReport, now: Instant) -> Option<Instant> {
@@ -53,6 +59,7 @@ mod tests {
         assert_eq!(state.awaits_service_account(&report(true), at(4)), Some(at(5)));
         assert_eq!(state.awaits_service_account(&report(true), at(5)), None);
         assert_eq!(state.awaits_service_account(&report(true), at(9)), None, "it stays reported");
+        assert!(state.awaits_any_service_account(at(4)) && !state.awaits_any_service_account(at(5)));
     }
 
     #[test]
