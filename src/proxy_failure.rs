@@ -9,7 +9,7 @@ use hyper_util::client::legacy;
 
 /// The server behind a proxy.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Server {
+pub(crate) struct ProxiedServer {
     /// The server in messages.
     pub(crate) name: &'static str,
     /// The settings that name the proxy.
@@ -28,7 +28,11 @@ pub(crate) struct ProxyFailure {
 
 impl ProxyFailure {
     /// Reads the error of a client; `None` for an error of another kind. `proxy` must hold neither user nor password.
-    pub(crate) fn from_error(error: &(dyn StdError + 'static), proxy: &str, server: Server) -> Option<Self> {
+    pub(crate) fn from_error(
+        error: &(dyn StdError + 'static),
+        proxy: &str,
+        server: ProxiedServer,
+    ) -> Option<Self> {
         let is_connect =
             chain(error).any(|it| it.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect));
         if !is_connect {
@@ -46,7 +50,7 @@ impl ProxyFailure {
         }))
     }
 
-    fn unreachable(proxy: &str, server: Server, cause: Option<String>) -> Self {
+    fn unreachable(proxy: &str, server: ProxiedServer, cause: Option<String>) -> Self {
         let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
         Self {
             cause: format!("cannot connect to the proxy {proxy}{cause}"),
@@ -54,7 +58,7 @@ impl ProxyFailure {
         }
     }
 
-    fn refused(proxy: &str, server: Server, what: &str) -> Self {
+    fn refused(proxy: &str, server: ProxiedServer, what: &str) -> Self {
         Self {
             cause: format!("the proxy {proxy} refused the request: {what}"),
             fix: Some(format!(
@@ -71,9 +75,13 @@ fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (d
 }
 
 /// Describes an HTTP proxy that opened no tunnel.
-fn tunnel_failure(what: &str, proxy: &str, server: Server, error: &(dyn StdError + 'static)) -> ProxyFailure {
+fn tunnel_failure(
+    what: &str,
+    proxy: &str,
+    server: ProxiedServer,
+    error: &(dyn StdError + 'static),
+) -> ProxyFailure {
     let describe = server.describe;
-    let refused = |what: &str| ProxyFailure::refused(proxy, server, what);
     match what {
         "failed to create underlying connection" => {
             ProxyFailure::unreachable(proxy, server, Some(describe(error)))
@@ -82,15 +90,17 @@ fn tunnel_failure(what: &str, proxy: &str, server: Server, error: &(dyn StdError
             cause: format!("the proxy {proxy} requires a user and a password (407)"),
             fix: Some("Put them into the address of the proxy: http://USER:PASSWORD@HOST:PORT".to_owned()),
         },
-        "unsuccessful" => refused(&format!("it does not connect to {}", server.name)),
-        "unexpected end of file" => refused("it closed the connection"),
-        "io error establishing tunnel" => refused(&describe(error)),
-        _ => refused("its answer cannot be read"),
+        "unsuccessful" => {
+            ProxyFailure::refused(proxy, server, &format!("it does not connect to {}", server.name))
+        }
+        "unexpected end of file" => ProxyFailure::refused(proxy, server, "it closed the connection"),
+        "io error establishing tunnel" => ProxyFailure::refused(proxy, server, &describe(error)),
+        _ => ProxyFailure::refused(proxy, server, "its answer cannot be read"),
     }
 }
 
 /// Describes a SOCKS5 proxy that opened no connection; its errors are fixed texts.
-fn socks_failure(what: &str, proxy: &str, server: Server) -> ProxyFailure {
+fn socks_failure(what: &str, proxy: &str, server: ProxiedServer) -> ProxyFailure {
     match what {
         "failed to create underlying connection" => ProxyFailure::unreachable(proxy, server, None),
         "io error during SOCKS handshake" => ProxyFailure::refused(proxy, server, "it closed the connection"),

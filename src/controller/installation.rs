@@ -48,7 +48,6 @@ enum InstallationTask {
 
 /// The progress of reading and saving regcred's own namespace.
 #[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct InstallationSync {
     /// True if the namespace was read since this process leads, or regcred has no access to it.
     is_known: bool,

@@ -348,10 +348,10 @@ mod tests {
     #[test]
     fn save_after_the_lease_is_lost_is_no_problem() {
         let mut installation = Installation::default();
-        let failed = |error| vec![ShardWrite::Failed(0, error)];
-        assert_eq!(installation.finish_save(failed(Error::NotLeading)), [""; 0]);
+        let (lost, late) = (ShardWrite::Failed(0, Error::NotLeading), ShardWrite::Failed(0, Error::TimedOut));
+        assert_eq!(installation.finish_save(vec![lost]), [""; 0]);
         assert_eq!(
-            installation.finish_save(failed(Error::TimedOut)),
+            installation.finish_save(vec![late]),
             ["cannot save last good values in Secret regcred-last-good-0, retrying: no answer within 10 s"]
         );
     }

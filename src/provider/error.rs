@@ -187,7 +187,8 @@ impl ErrorKind {
         if io_errors.any(|cause| cause.kind() == io::ErrorKind::TimedOut) {
             return Self::TimedOut;
         }
-        let cause = proxy.and_then(|proxy| proxy.describe(error)).unwrap_or_else(|| innermost(error));
+        let cause =
+            proxy.and_then(|proxy| proxy.describe(error, innermost)).unwrap_or_else(|| innermost(error));
         Self::Unavailable(match causes(error).find_map(tls_error) {
             Some(rustls::Error::InvalidCertificate(_)) => format!("{cause}; {certificate_hint}"),
             // The response was no TLS record: an HTTP server reports the mismatch in plain text.

@@ -2,14 +2,12 @@
 //!
 //! The clients of the stores find the proxy themselves, by the same rules: those of hyper-util.
 
+use std::error::Error as StdError;
+
 use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 
-use super::error::innermost;
-use crate::proxy_failure::{ProxyFailure, Server};
-
-const STORE: Server =
-    Server { name: "the store", settings: "HTTPS_PROXY, HTTP_PROXY and NO_PROXY", describe: innermost };
+use crate::proxy_failure::{ProxiedServer, ProxyFailure};
 
 /// The address of a proxy, without user and password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,9 +26,16 @@ impl StoreProxy {
         Some(Self(format!("{}://{server}", uri.scheme_str().unwrap_or("http"))))
     }
 
-    /// Describes the error of a connection through the proxy; `None` for an error of another kind.
-    pub(super) fn describe(&self, error: &(dyn std::error::Error + 'static)) -> Option<String> {
-        let ProxyFailure { cause, fix } = ProxyFailure::from_error(error, &self.0, STORE)?;
+    /// Describes the error of a connection through the proxy; `None` for an error of another kind. `describe` returns
+    /// the words for an error that no server can influence.
+    pub(super) fn describe(
+        &self,
+        error: &(dyn StdError + 'static),
+        describe: fn(&(dyn StdError + 'static)) -> String,
+    ) -> Option<String> {
+        let settings = "HTTPS_PROXY, HTTP_PROXY and NO_PROXY";
+        let store = ProxiedServer { name: "the store", settings, describe };
+        let ProxyFailure { cause, fix } = ProxyFailure::from_error(error, &self.0, store)?;
         Some(match fix {
             Some(fix) => format!("{cause}. {fix}"),
             None => cause,

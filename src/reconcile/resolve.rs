@@ -171,7 +171,7 @@ struct Resolver<'a> {
     hosts: BTreeSet<HostKey>,
 }
 
-/// A value as fetched and parsed, before the entries that nobody needs are known.
+/// A value as fetched and parsed, before the entries that are not needed are known.
 struct FetchedValue {
     credentials: FetchedCredentials,
     /// The hosts of its docker config that the store may not serve.
@@ -227,7 +227,7 @@ impl<'a> Resolver<'a> {
         Ok(FetchedValue { credentials, left_out, rejected })
     }
 
-    /// Returns the credentials without the entries that cannot be used and that nobody needs; fails if no other is
+    /// Returns the credentials without the entries that cannot be used and are not needed; fails if no other is
     /// left.
     fn without_unneeded(
         &self,

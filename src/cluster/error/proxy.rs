@@ -6,9 +6,9 @@ use std::error::Error as StdError;
 
 use super::connection::describe;
 use super::{Detail, Error};
-use crate::proxy_failure::{ProxyFailure, Server};
+use crate::proxy_failure::{ProxiedServer, ProxyFailure};
 
-const API_SERVER: Server = Server {
+const API_SERVER: ProxiedServer = ProxiedServer {
     name: "the API server",
     settings: "`proxy-url` of the kubeconfig, or HTTPS_PROXY and NO_PROXY",
     describe,

@@ -248,30 +248,35 @@ fn ready_change_is_an_event_and_progress_is_not() {
     check_event(&empty, &build(&progressing, true, NOW), None);
 }
 
+/// The status with these namespaces out of sync.
+fn out_of_sync(failing: &[&str], reason: AppliedReason) -> ClusterPullSecretStatus {
+    let mut state = state(&GOOD);
+    for namespace in failing {
+        report_target(&mut state, namespace, ResultKind::Failed, Some(reason));
+    }
+    build(&state, true, NOW)
+}
+
+/// The status with a selection that matches nothing.
+fn nothing_selected(left: usize) -> ClusterPullSecretStatus {
+    let mut state = state(&GOOD);
+    let message = format!("the selection matches no namespace, but {left} still hold the Secret");
+    state.problems.push(Problem { reason: AppliedReason::NothingSelected.into(), message });
+    build(&state, true, NOW)
+}
+
 #[test]
 fn problem_that_spreads_or_shrinks_is_one_event() {
-    let status = |failing: &[&str], reason| {
-        let mut state = state(&GOOD);
-        for namespace in failing {
-            report_target(&mut state, namespace, ResultKind::Failed, Some(reason));
-        }
-        build(&state, true, NOW)
-    };
-    let one = status(&["web"], AppliedReason::Forbidden);
+    let one = out_of_sync(&["web"], AppliedReason::Forbidden);
     for failing in [&["a", "web"][..], &["a", "b", "c", "web"], &["db"]] {
-        let other = status(failing, AppliedReason::Forbidden);
+        let other = out_of_sync(failing, AppliedReason::Forbidden);
         check_event(&one, &other, None);
         check_event(&other, &one, None);
     }
-    check_event(&one, &status(&["web"], AppliedReason::Unavailable), Some(("ApplyFailed", true)));
-    check_event(&one, &status(&[], AppliedReason::Forbidden), Some(("InSync", false)));
-    let selected = |left| {
-        let mut state = state(&GOOD);
-        let message = format!("the selection matches no namespace, but {left} still hold the Secret");
-        state.problems.push(Problem { reason: AppliedReason::NothingSelected.into(), message });
-        build(&state, true, NOW)
-    };
-    check_event(&selected(17), &selected(16), None);
+    let unavailable = out_of_sync(&["web"], AppliedReason::Unavailable);
+    check_event(&one, &unavailable, Some(("ApplyFailed", true)));
+    check_event(&one, &out_of_sync(&[], AppliedReason::Forbidden), Some(("InSync", false)));
+    check_event(&nothing_selected(17), &nothing_selected(16), None);
 }
 
 #[test]
