@@ -38,6 +38,9 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout of one [`Provider::read`] or [`Provider::versions`], retries included.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The largest value: the capacity of a Kubernetes Secret.
+pub(crate) const MAX_VALUE_BYTES: usize = 1 << 20;
+
 /// One store of registry credentials.
 #[async_trait]
 pub trait Provider: Send + Sync {

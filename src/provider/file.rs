@@ -16,13 +16,10 @@ use tokio::time::Instant;
 
 use super::error::RequestContext;
 use super::retry::{CONCURRENT_READS, RetryPolicy, until};
-use super::{Denied, Error, ErrorKind, Provider, log_read, log_version};
+use super::{Denied, Error, ErrorKind, MAX_VALUE_BYTES, Provider, log_read, log_version};
 use crate::credential::{Key, StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::config::FileStore;
 use crate::secret_file::{self, ReadError};
-
-/// The largest value: the capacity of a Kubernetes Secret.
-const MAX_LENGTH: u64 = 1024 * 1024;
 
 /// A directory with one file per key.
 #[derive(Debug)]
@@ -136,7 +133,7 @@ async fn is_directory(path: &Path) -> bool {
 }
 
 async fn read_file(path: &Path) -> Result<StoredValue, ErrorKind> {
-    let read = secret_file::read(path, MAX_LENGTH).await;
+    let read = secret_file::read(path, MAX_VALUE_BYTES as u64).await;
     let (bytes, metadata) = read.map_err(|unread| explain(&unread, path))?;
     Ok(StoredValue { version: version(&metadata, path)?, bytes, expires_at: None, account: None })
 }
@@ -265,7 +262,7 @@ mod tests {
     #[tokio::test]
     async fn value_over_one_mebibyte_is_malformed() {
         let (root, directory) = directory();
-        let length = usize::try_from(MAX_LENGTH).unwrap();
+        let length = MAX_VALUE_BYTES;
         std::fs::write(root.path().join("fits"), vec![b'x'; length]).unwrap();
         std::fs::write(root.path().join("large"), vec![b'x'; length + 1]).unwrap();
         let values = directory.read(&["fits".into(), "large".into()]).await;

@@ -20,6 +20,7 @@ use super::{Environment, Error, ErrorKind, OpenError, Provider, log_read, log_ve
 use crate::credential::{Key, StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::config::{KvVersion, VaultSettings};
 
+mod bounded_client;
 mod client;
 mod error;
 mod health;

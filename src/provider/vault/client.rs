@@ -16,6 +16,7 @@ use rustls::crypto::aws_lc_rs;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use vaultrs::client::{Client as _, VaultClient, VaultClientSettings};
 
+use super::bounded_client::BoundedClient;
 use super::error::RequestError;
 use super::{health, redirect};
 use crate::manifest::config::VaultSettings;
@@ -160,7 +161,8 @@ impl Client {
     /// Sends a request. Any response counts as a secret.
     pub(super) async fn send(&self, request: impl Endpoint) -> Result<Response, RequestError> {
         let request = request.with_middleware(self.vault.middle());
-        match without_tracing(request.exec(self.vault.http())).await {
+        let rustify::clients::reqwest::Client { http, base } = &self.vault.http;
+        match without_tracing(request.exec(&BoundedClient { http, base })).await {
             Ok(result) => {
                 let date = result.response.headers().get(DATE).and_then(|date| date.to_str().ok());
                 let date = date.and_then(|date| rfc2822::parse(date).ok()).map(|date| date.timestamp());

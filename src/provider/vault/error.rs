@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 
 use rustify::errors::ClientError;
 
+use super::bounded_client::ResponseTooLarge;
 use super::hint::Hint;
 use super::login_refusal::Login;
 use super::redirect::RedirectRefused;
@@ -40,6 +41,9 @@ impl RequestError {
                     Some(kind) => Self::Broken(kind),
                     None => Self::Status { code: *code, hint },
                 }
+            }
+            ClientError::ResponseError { source } if source.is::<ResponseTooLarge>() => {
+                Self::Broken(ErrorKind::Malformed(ResponseTooLarge.to_string()))
             }
             ClientError::RequestError { source, .. } | ClientError::ResponseError { source } => {
                 Self::Broken(broken(source.as_ref(), certificate_hint, proxy))

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::client::Response;
 use super::error;
 use crate::credential::{StoredValue, Version};
-use crate::provider::ErrorKind;
+use crate::provider::{ErrorKind, MAX_VALUE_BYTES};
 
 /// The body of a response to a read.
 #[derive(Deserialize)]
@@ -73,7 +73,7 @@ impl VersionState {
 pub(super) fn value_v1(Response { body, .. }: &Response) -> Result<StoredValue, ErrorKind> {
     Ok(StoredValue {
         version: Version::unversioned(),
-        bytes: render(data(body, 1)?),
+        bytes: render(data(body, 1)?)?,
         expires_at: None,
         account: None,
     })
@@ -88,7 +88,7 @@ pub(super) fn value_v2(Response { body, .. }: &Response) -> Result<StoredValue, 
     let VersionMetadata { version, created_time, deletion_time } = metadata;
     Ok(StoredValue {
         version: numbered(version, &created_time),
-        bytes: render(data),
+        bytes: render(data)?,
         // A time in the past by our clock is ignored: the Vault's clock counts, and it returned the value.
         expires_at: deletion_time.parse::<Timestamp>().ok(),
         account: None,
@@ -119,10 +119,13 @@ fn data<T: DeserializeOwned>(body: &SecretSlice<u8>, engine: u8) -> Result<T, Er
 }
 
 /// Renders a value as JSON and wipes every other copy.
-fn render(mut value: Value) -> SecretSlice<u8> {
+fn render(mut value: Value) -> Result<SecretSlice<u8>, ErrorKind> {
     let json = Zeroizing::new(value.to_string());
     wipe(&mut value);
-    json.as_bytes().to_vec().into()
+    if json.len() > MAX_VALUE_BYTES {
+        return Err(ErrorKind::Malformed("the value is larger than 1 MiB".to_owned()));
+    }
+    Ok(json.as_bytes().to_vec().into())
 }
 
 fn wipe(value: &mut Value) {

@@ -7,12 +7,14 @@ mod redirect;
 
 use std::time::Duration;
 
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 use wiremock::matchers::{any, header, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::*;
 use crate::manifest::config::VaultAuth;
+use crate::provider::MAX_VALUE_BYTES;
 use crate::provider::without_tracing::tests::Log;
 
 const PASSWORD: &str = "hunter2";
@@ -94,6 +96,21 @@ async fn every_status_is_classified() {
     let odd = "status 400; the response is not one of a KV engine of version 2; \
                check `address`, `mount` and `kvVersion`";
     check(refused(400), "Misconfigured", odd, 1).await;
+}
+
+#[tokio::test]
+async fn value_over_one_mebibyte_is_malformed() {
+    let value = |length: usize| {
+        let data = json!({"password": "x".repeat(length)});
+        let body = json!({"data": {"data": data, "metadata": {"version": 1}}});
+        ResponseTemplate::new(200).set_body_json(body)
+    };
+    check(value(MAX_VALUE_BYTES), "Malformed", "the value is larger than 1 MiB", 1).await;
+    check(value(2 * MAX_VALUE_BYTES), "Malformed", "the response is larger than 2 MiB", 1).await;
+    let server = server(value(MAX_VALUE_BYTES - r#"{"password":""}"#.len())).await;
+    let vault = open(&settings(&server.uri(), VaultAuth::Environment));
+    let read = vault.read(&["ci/ghcr".into()]).await.remove(0).expect("a value");
+    assert_eq!(read.bytes.expose_secret().len(), MAX_VALUE_BYTES);
 }
 
 #[tokio::test]
