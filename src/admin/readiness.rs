@@ -16,9 +16,10 @@ impl Readiness {
         Self(watch::Sender::new(Some(reason.into())))
     }
 
-    /// Replaces the reason.
+    /// Replaces the reason. A process that is ready stays ready: a list that a new ClusterPullSecret needs must not take
+    /// every replica from the Service of the webhook.
     pub fn set_not_ready(&self, reason: impl Into<String>) {
-        self.0.send_replace(Some(reason.into()));
+        self.0.send_if_modified(|known| known.is_some() && known.replace(reason.into()).is_some());
     }
 
     /// Marks the process as ready.
@@ -30,5 +31,20 @@ impl Readiness {
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         self.0.borrow().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_process_stays_ready() {
+        let readiness = Readiness::not_ready("starting");
+        readiness.set_not_ready("waiting for the first list of namespaces");
+        assert_eq!(readiness.reason().as_deref(), Some("waiting for the first list of namespaces"));
+        readiness.set_ready();
+        readiness.set_not_ready("waiting for the first list of Secrets other");
+        assert_eq!(readiness.reason(), None);
     }
 }
