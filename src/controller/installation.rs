@@ -38,6 +38,8 @@ const SAVE_AT_LATEST: Duration = Duration::from_mins(1);
 const RETRY_WITHOUT_ACCESS: Duration = Duration::from_mins(1);
 /// The attempts until access counts as denied: an API server that has just started forbids everything for a moment.
 const ATTEMPTS_WITHOUT_ACCESS: u32 = 3;
+/// The attempts until a namespace that could not be read yet is a problem of every ClusterPullSecret: half a minute.
+const ATTEMPTS_UNTIL_REPORTED: u32 = 6;
 
 /// A task that reads or writes regcred's own namespace; there is one at a time.
 #[derive(Debug)]
@@ -87,6 +89,16 @@ impl InstallationSync {
     /// Returns true if access was denied a few times only, and nothing was decided yet.
     fn is_first_denial(&self) -> bool {
         !self.is_known && self.consecutive_failures < ATTEMPTS_WITHOUT_ACCESS
+    }
+
+    /// Returns the problem of every ClusterPullSecret while nothing can be decided, and not only for a moment.
+    fn problem(&self, error: &KeyError) -> Option<Problem> {
+        (!self.is_known && self.consecutive_failures >= ATTEMPTS_UNTIL_REPORTED).then(|| Problem {
+            reason: AppliedReason::Unavailable.into(),
+            message: format!(
+                "regcred's own namespace cannot be read, so that nothing is read or written: {error}"
+            ),
+        })
     }
 
     /// Returns the instant until which a save waits: for changes that belong together, and for the end of a rotation.
@@ -205,6 +217,8 @@ impl Controller {
                     };
                     warn!("cannot read regcred's own namespace, {consequence}: {error}");
                 }
+                let problem = self.installation_sync.problem(&error);
+                self.set_installation_problem(problem.as_ref(), now);
             }
             Err(error) => {
                 self.retry_load(Some(now + RETRY_WITHOUT_ACCESS));
@@ -233,6 +247,18 @@ impl Controller {
         }
     }
 
+    /// Reports that nothing can be written, in place of what a leader before this one has published.
+    fn set_installation_problem(&mut self, problem: Option<&Problem>, now: Instant) {
+        let other = |state: &ObjectState| state.installation_problem.as_ref() != problem;
+        let changed = self.objects.iter().filter(|(_, state)| other(state)).map(|(name, _)| name.clone());
+        for name in changed.collect::<Vec<_>>() {
+            if let Some(state) = self.objects.get_mut(&name) {
+                state.installation_problem = problem.cloned();
+            }
+            self.publish_soon(&name, now);
+        }
+    }
+
     /// Judges everything by another content of regcred's own namespace.
     fn take_over(&mut self, installation: Installation) {
         if !self.installation_sync.is_known {
@@ -240,6 +266,7 @@ impl Controller {
             self.fetches.forget_values();
         }
         self.installation_sync.is_known = true;
+        self.set_installation_problem(None, Instant::now());
         self.cache.set_installation(installation);
         let Some(installation) = &mut self.cache.installation else { return };
         for state in self.objects.values_mut() {
@@ -362,6 +389,7 @@ impl Controller {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::error::Error;
 
     #[test]
     fn save_waits_for_the_end_of_a_rotation_with_one_timer() {
@@ -371,6 +399,18 @@ mod tests {
         assert_eq!(sync.postpone_save(true, start), Some(start + SAVE_AFTER));
         assert_eq!(sync.postpone_save(true, start + SAVE_AFTER), None);
         assert_eq!(sync.postpone_save(false, start + SAVE_AT_LATEST), None, "the rotation does not end");
+    }
+
+    #[test]
+    fn namespace_that_stays_unreadable_is_a_problem_until_it_is_known() {
+        let error = KeyError::Request(Error::TimedOut);
+        let mut sync = InstallationSync { consecutive_failures: 5, ..InstallationSync::default() };
+        assert_eq!(sync.problem(&error), None, "it may pass");
+        sync.consecutive_failures += 1;
+        let problem = sync.problem(&error).expect("a problem");
+        assert!(problem.message.starts_with("regcred's own namespace cannot be read"), "{}", problem.message);
+        sync.is_known = true;
+        assert_eq!(sync.problem(&error), None, "what is known stays in use");
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub struct ObjectState {
     awaited_accounts: BTreeMap<NamespaceName, Instant>,
     /// Problems of the ClusterPullSecret as a whole.
     pub problems: Vec<Problem>,
+    /// The problem that regcred's own namespace cannot be read.
+    pub installation_problem: Option<Problem>,
     /// The reconciliation in progress.
     pub reconciliation: Option<Reconciliation>,
     /// The last rotation.
@@ -125,6 +127,7 @@ impl ObjectState {
             version_holds: BTreeMap::new(),
             awaited_accounts: BTreeMap::new(),
             problems: Vec::new(),
+            installation_problem: None,
             reconciliation: None,
             last_rotation: None,
             awaits_fetch: false,
@@ -243,7 +246,7 @@ impl ObjectState {
     pub fn inherited_ready(&self) -> Option<&Condition> {
         let is_unreconciled =
             self.reconciled_generation.is_none() && self.manifest.inactive_reason().is_none();
-        self.published_ready().filter(|_| is_unreconciled)
+        self.published_ready().filter(|_| is_unreconciled && self.installation_problem.is_none())
     }
 
     /// Returns the published `Ready` condition, where it results from a reconciliation of the current spec.

@@ -236,7 +236,9 @@ impl Controller {
         let is_new = state.awaits_any_service_account(Instant::now());
         let missing_account = AppliedReason::ServiceAccountMissing.into();
         let guards = guards.problems.into_iter().filter(|it| !(is_new && it.reason == missing_account));
-        state.problems = guards.chain(too_large).chain(not_recorded).collect();
+        let unreadable = state.installation_problem.clone();
+        let problems = unreadable.into_iter().chain(guards).chain(too_large);
+        state.problems = problems.chain(not_recorded).collect();
         // Without the key of the installation, every signed Secret looks like a copy.
         let copies = if self.installation_sync.is_known() {
             copies::copies(&state.manifest, &self.claims, &self.cache.cluster)

@@ -170,6 +170,8 @@ fn previous_leaders_ready_is_inherited_until_reconciled() {
     check_inherited(|state| object(state).status.conditions.clear(), None);
     check_inherited(|state| manifest(state).suspend = true, None);
     check_inherited(|state| manifest(state).object = None, None);
+    let unreadable = Problem { reason: AppliedReason::Unavailable.into(), message: String::new() };
+    check_inherited(|state| state.installation_problem = Some(unreadable), None);
 }
 
 /// Checks the object after this report of its only target.
