@@ -34,8 +34,8 @@ use crate::installation::api::OwnNamespace;
 use crate::installation::refused_logins::RefusedLoginFields;
 use crate::manifest::field::FieldErrors;
 use crate::manifest::{self, Manifests};
-use crate::provider::Environment;
 use crate::provider::refused_logins::RefusedLogins;
+use crate::provider::{Environment, WallClock};
 
 const AFTER_HELP: &str = "Exit codes:
   0  done and in sync
@@ -172,7 +172,11 @@ fn environment(client: &Client, own_namespace: &OwnNamespace, may_write: bool) -
     let vault_token = std::env::var("VAULT_TOKEN").ok().filter(|token| !token.is_empty());
     let record = RefusedLoginFields::new(client.clone(), own_namespace.name.clone(), may_write, wall_clock);
     let refused_logins = Arc::new(RefusedLogins::recorded(Arc::new(record)));
-    Environment { vault_token: vault_token.map(Into::into), refused_logins }
+    Environment {
+        vault_token: vault_token.map(Into::into),
+        refused_logins,
+        wall_clock: WallClock(wall_clock),
+    }
 }
 
 #[expect(clippy::print_stderr, reason = "the one place where a failure is printed")]

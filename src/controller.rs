@@ -24,6 +24,7 @@ pub mod reconciliation;
 mod dependents;
 mod dispatch;
 mod events;
+mod expiries;
 mod foreign_versions;
 mod forward;
 mod installation;

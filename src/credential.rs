@@ -4,14 +4,15 @@
 //! redacted `Debug`, and [`secrecy::ExposeSecret`] is the only accessor.
 
 pub(crate) mod arn;
+mod expiry;
 mod key_template;
 mod version;
 
 use std::fmt;
 
-use jiff::Timestamp;
 use secrecy::{SecretSlice, SecretString};
 
+pub use expiry::{Expiry, Life};
 pub use version::{Version, VersionOrder};
 
 /// The path or id of a stored credential inside a store: `ci/ghcr`, or an ARN.
@@ -46,8 +47,8 @@ pub struct StoredValue {
     pub version: Version,
     /// The bytes: JSON of one of the known shapes, or the bare password.
     pub bytes: SecretSlice<u8>,
-    /// The time at which the store will delete this version, if announced.
-    pub expires_at: Option<Timestamp>,
+    /// The end of the value, if the store announces one.
+    pub expiry: Option<Expiry>,
     /// The account of the secret in a store with accounts, such as AWS: an event concerns only one of two
     /// secrets with one name in two accounts.
     pub account: Option<String>,

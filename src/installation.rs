@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 pub mod api;
 pub mod key_secret;
 pub mod last_good;
@@ -14,12 +16,10 @@ pub mod records;
 pub mod refused_logins;
 pub mod shard;
 
-use self::last_good::{LastGoodValues, ValueId};
+use self::last_good::{LastGoodValue, LastGoodValues, ValueId};
 use self::shard::{EncodedShard, InvalidShard, RecordShards, Shard};
 use crate::cluster::ownership::key::OwnershipKey;
 use crate::cluster::ownership::owned_secrets::OwnedSecrets;
-use crate::credential::Version;
-use crate::docker_config::DockerConfig;
 use crate::docker_config::registry_source::RegistrySource;
 use crate::object_name::NamespaceName;
 
@@ -118,11 +118,10 @@ impl Installation {
         &mut self,
         cluster_pull_secret: &str,
         registry: &RegistrySource,
-        version: &Version,
-        config: &DockerConfig,
+        value: LastGoodValue,
     ) {
         let is_first = self.values.get(cluster_pull_secret, registry).is_none();
-        let changed = self.values.record(cluster_pull_secret, registry, version, config);
+        let changed = self.values.record(cluster_pull_secret, registry, value);
         if let Some(id) = changed.as_ref().filter(|_| !is_first && self.shards > 0) {
             self.rotated.insert(shard::index_of_value(id, self.shards));
         }
@@ -138,6 +137,14 @@ impl Installation {
         let removed = self.values.remove_unless(keep_value);
         self.mark_values(removed);
         self.owned.retain(|namespace, _, owner| keep_record(owner, namespace));
+    }
+
+    /// Forgets the values that are invalid at that time; returns true if there was one.
+    pub fn forget_expired(&mut self, now: Timestamp) -> bool {
+        let removed = self.values.remove_expired(now);
+        let has_removed = !removed.is_empty();
+        self.mark_values(removed);
+        has_removed
     }
 
     fn mark_values(&mut self, changed: impl IntoIterator<Item = ValueId>) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::time::Instant;
 use tracing::{debug, trace};
@@ -61,6 +62,19 @@ pub struct Environment {
     pub vault_token: Option<SecretString>,
     /// The logins that are not to be tried again.
     pub refused_logins: Arc<RefusedLogins>,
+    /// The time at which a store issues a credential.
+    pub wall_clock: WallClock,
+}
+
+/// A source of the wall-clock time.
+#[derive(Clone, Copy, Debug)]
+pub struct WallClock(pub fn() -> Timestamp);
+
+impl Default for WallClock {
+    #[expect(clippy::disallowed_methods, reason = "a default for callers at the edge")]
+    fn default() -> Self {
+        Self(Timestamp::now)
+    }
 }
 
 /// A store that cannot be opened: a file of its settings is missing or unreadable.

@@ -13,6 +13,8 @@ use self::held_version::HeldVersion;
 pub use self::held_version::{AnswerVerdict, HOLD_BACK};
 pub use self::key_state::{ChangeNotice, StaleAnswer};
 use self::key_state::{FetchState, KeyState};
+pub use self::lives::KeyLife;
+use self::lives::Lives;
 use crate::credential::{StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::status::reason::FetchedReason;
 use crate::provider::stores::Values;
@@ -21,6 +23,7 @@ use crate::reconcile::version_order::{KeyOrder, older_version};
 
 mod held_version;
 mod key_state;
+mod lives;
 mod values;
 
 /// The keys in use, their state and their last values.
@@ -36,6 +39,7 @@ pub struct Fetches {
     changed: BTreeSet<StoreKey>,
     /// The account in which each store looks up names.
     accounts: BTreeMap<StoreName, String>,
+    lives: Lives,
 }
 
 impl Fetches {
@@ -238,6 +242,7 @@ impl Fetches {
     /// Forgets all values and versions: another replica may have read later ones. Every key has to be read again.
     pub fn forget_values(&mut self) {
         self.held.clear();
+        self.lives.clear();
         self.values.clear();
     }
 
@@ -251,6 +256,7 @@ impl Fetches {
             self.waiting.remove(store_key);
             self.changed.remove(store_key);
             self.values.remove(store_key);
+            self.lives.remove(store_key);
         }
         forgotten
     }
@@ -275,7 +281,7 @@ mod tests {
     }
 
     fn value() -> StoredValue {
-        StoredValue { version: "1".into(), bytes: b"pw".to_vec().into(), expires_at: None, account: None }
+        StoredValue { version: "1".into(), bytes: b"pw".to_vec().into(), expiry: None, account: None }
     }
 
     fn values(keys: &[&str]) -> Values {

@@ -268,6 +268,7 @@ impl Controller {
         self.installation_sync.is_known = true;
         self.set_installation_problem(None, Instant::now());
         self.cache.set_installation(installation);
+        self.forget_expired_values();
         let Some(installation) = &mut self.cache.installation else { return };
         for state in self.objects.values_mut() {
             record_values(state, Some(installation));

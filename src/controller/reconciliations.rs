@@ -15,7 +15,7 @@ use super::queue::Priority;
 use super::reconciliation::{Cause, Reconciliation};
 use super::timers::Timer;
 use super::triggers::STALENESS;
-use super::{Controller, TaskResult, backoff, status};
+use super::{Controller, TaskResult, backoff, expiries, status};
 use crate::cluster::error::Error;
 use crate::credential::StoreKey;
 use crate::installation::Installation;
@@ -44,18 +44,28 @@ impl Controller {
         }
         state.awaits_fetch = true;
         // A retry for a key that all namespaces share leaves those of each namespace alone.
+        // Another read would make a store issue another credential.
+        let is_event = trigger == Trigger::Annotation;
+        let fetches = &self.fetches;
+        let may_read = |it: &&StoreKey| is_event || !fetches.is_fresh(it, now);
         let is_retry = trigger == Trigger::Refresh && state.failed_fetches > 0;
         if is_retry && state.full_refresh_at.is_some_and(|at| at > now) {
-            self.fetches.request(state.shared_keys(), now);
+            let store_keys: Vec<_> = state.shared_keys().filter(may_read).cloned().collect();
+            self.fetches.request(&store_keys, now);
         } else {
             state.full_refresh_at = Some(now + state.manifest.refresh_interval);
-            self.fetches.request(state.store_keys(), now);
+            let store_keys: Vec<_> = state.store_keys().filter(may_read).cloned().collect();
+            self.fetches.request(&store_keys, now);
         }
-        // Without a key that all namespaces share, no read leads to it.
-        if state.desired_secret.is_none() && state.shared_keys().next().is_none() {
+        let is_settled = self.fetches.is_settled(state.shared_keys());
+        // No read leads to it: no key is shared by all namespaces, or no credential of one is due.
+        if state.desired_secret.is_none() && is_settled {
             self.resolve(name);
         }
         self.join_reconciliation(name, Cause { trigger, since: now, at }, now);
+        if is_settled {
+            self.schedule_refresh(name, now);
+        }
     }
 
     /// Starts a reconciliation, or joins the one in progress; its status is published at intervals.
@@ -82,6 +92,7 @@ impl Controller {
                 }
             }
             Timer::RetryKeys(name) => self.retry_keys(&name, now),
+            Timer::Expiry(store_key) => self.on_expiry_timer(&store_key, now),
             Timer::Requeue(name, namespace) if self.objects.contains_key(&name) => {
                 self.queue.push(&name, &namespace, Priority::High);
             }
@@ -105,8 +116,11 @@ impl Controller {
             self.tasks.spawn_read(async move {
                 let values = stores.read(&store_keys).await;
                 for (store_key, value) in &values {
-                    let expires_at = value.as_ref().ok().and_then(|value| value.expires_at);
-                    metrics.set_credential_expiry(store_key, expires_at);
+                    // After a failed read the credential that is in use still expires at the known time.
+                    if let Ok(value) = value {
+                        let expires_at = value.expiry.map(|expiry| expiry.at());
+                        metrics.set_credential_expiry(store_key, expires_at);
+                    }
                 }
                 TaskResult::Fetched(now, values)
             });
@@ -114,7 +128,9 @@ impl Controller {
     }
 
     /// Handles the values of a read: resolves every ClusterPullSecret that names one of the keys.
-    pub(super) fn on_fetched(&mut self, started: Instant, values: Values) {
+    pub(super) fn on_fetched(&mut self, started: Instant, mut values: Values) {
+        self.reject_expired(&mut values);
+        let lives = expiries::lives(&values);
         let at = (self.context.wall_clock)();
         let read: BTreeSet<_> = values.keys().cloned().collect();
         let installation = self.cache.installation.as_ref();
@@ -124,6 +140,13 @@ impl Controller {
         let verdicts = self
             .fetches
             .finish(values, (started, Instant::now()), |store_key| recorded.get(store_key).copied().cloned());
+        self.schedule_expiries(lives, Instant::now());
+        for store_key in &read {
+            if self.fetches.version(store_key).is_none() {
+                self.fetches.on_refresh_failed(store_key);
+                self.expire(store_key, Instant::now());
+            }
+        }
         let fetched = self.record_verdicts(&verdicts, started.elapsed());
         for store_key in &read {
             self.fetches.stale_answer(store_key).inspect(|answer| log_stale_answer(store_key, answer));

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use tokio::time::Instant;
 
+use crate::credential::StoreKey;
 use crate::object_name::{NamespaceName, SecretName};
 
 /// An action that is due at an instant.
@@ -16,6 +17,8 @@ pub(super) enum Timer {
     Refresh(String),
     /// Reads the failed keys of single namespaces again.
     RetryKeys(String),
+    /// Reads a key again whose credential was issued for a time, or reports its end.
+    Expiry(StoreKey),
     /// Requeues a namespace for a ClusterPullSecret.
     Requeue(String, NamespaceName),
     /// Retries a patch of a ClusterPullSecret, or updates its status.

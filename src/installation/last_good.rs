@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use crate::credential::{StoreKey, Version};
 use crate::docker_config::DockerConfig;
 use crate::docker_config::host_key::HostKey;
@@ -27,6 +29,8 @@ pub struct LastGoodValue {
     pub version: Version,
     /// The credentials.
     pub config: DockerConfig,
+    /// The time from which the credentials are invalid, if the store issued them for a time.
+    pub expires: Option<Timestamp>,
 }
 
 /// The last good values of all ClusterPullSecrets.
@@ -57,16 +61,17 @@ impl LastGoodValues {
         &mut self,
         cluster_pull_secret: &str,
         registry: &RegistrySource,
-        version: &Version,
-        config: &DockerConfig,
+        LastGoodValue { version, config, expires }: LastGoodValue,
     ) -> Option<ValueId> {
         let id = ValueId::new(cluster_pull_secret, registry);
         let known = self.0.get(&id);
-        if known.is_some_and(|known| known.version == *version && known.config.is_same_as(config)) {
+        let is_same = |known: &LastGoodValue| {
+            known.version == version && known.expires == expires && known.config.is_same_as(&config)
+        };
+        if known.is_some_and(is_same) {
             return None;
         }
-        let value = LastGoodValue { version: version.clone(), config: config.clone() };
-        self.0.insert(id.clone(), value);
+        self.0.insert(id.clone(), LastGoodValue { version, config, expires });
         Some(id)
     }
 
@@ -98,6 +103,15 @@ impl LastGoodValues {
         removed
     }
 
+    /// Removes the values that are invalid at that time, and returns their identities.
+    pub fn remove_expired(&mut self, now: Timestamp) -> Vec<ValueId> {
+        let is_over = |value: &LastGoodValue| value.expires.is_some_and(|expires| expires <= now);
+        let removed: Vec<_> =
+            self.0.iter().filter(|(_, value)| is_over(value)).map(|(id, _)| id.clone()).collect();
+        self.0.retain(|_, value| !is_over(value));
+        removed
+    }
+
     /// All values by identity.
     pub fn iter(&self) -> impl Iterator<Item = (&ValueId, &LastGoodValue)> {
         self.0.iter()
@@ -108,6 +122,7 @@ impl LastGoodValues {
 mod tests {
     use secrecy::ExposeSecret as _;
 
+    use super::*;
     use crate::reconcile::fixture::{recorded, registry, store_key};
 
     #[test]
@@ -125,9 +140,25 @@ mod tests {
     #[test]
     fn only_a_change_is_reported() {
         let mut values = recorded("images", &[("ghcr.io", "1", "pw")]);
-        let config = values.get("images", &registry("ghcr.io")).expect("a value").config.clone();
-        assert_eq!(values.record("images", &registry("ghcr.io"), &"1".into(), &config), None);
-        assert!(values.record("images", &registry("ghcr.io"), &"2".into(), &config).is_some());
+        let value = values.get("images", &registry("ghcr.io")).expect("a value").clone();
+        assert_eq!(values.record("images", &registry("ghcr.io"), value.clone()), None);
+        let later = LastGoodValue { version: "2".into(), ..value };
+        assert!(values.record("images", &registry("ghcr.io"), later.clone()).is_some());
+        let longer = LastGoodValue { expires: Some(Timestamp::UNIX_EPOCH), ..later };
+        assert!(values.record("images", &registry("ghcr.io"), longer).is_some(), "it was renewed");
+    }
+
+    #[test]
+    fn expired_value_is_removed() {
+        let mut values = recorded("images", &[("ghcr.io", "1", "pw"), ("quay.io", "1", "pw")]);
+        let value = values.get("images", &registry("ghcr.io")).expect("a value").clone();
+        let expires = Some(Timestamp::from_second(100).expect("a time"));
+        values.record("images", &registry("ghcr.io"), LastGoodValue { expires, ..value });
+        assert_eq!(values.remove_expired(Timestamp::from_second(99).expect("a time")), []);
+        let removed = values.remove_expired(Timestamp::from_second(100).expect("a time"));
+        assert_eq!(removed.len(), 1);
+        assert!(values.get("images", &registry("ghcr.io")).is_none());
+        assert!(values.get("images", &registry("quay.io")).is_some());
     }
 
     #[test]

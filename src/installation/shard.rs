@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
@@ -83,6 +84,8 @@ struct ValueToWrite<'a> {
     key: &'a str,
     version: String,
     auths: BTreeMap<&'a str, (&'a str, &'a str)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<Timestamp>,
 }
 
 /// The same as it is read.
@@ -95,6 +98,8 @@ struct ReadValue {
     key: String,
     version: String,
     auths: BTreeMap<String, (String, SecretString)>,
+    #[serde(default)]
+    expires: Option<Timestamp>,
 }
 
 impl<'a> ValueToWrite<'a> {
@@ -109,6 +114,7 @@ impl<'a> ValueToWrite<'a> {
             key: &id.store_key.key.0,
             version: value.version.serialized(),
             auths: auths.collect(),
+            expires: value.expires,
         }
     }
 
@@ -130,7 +136,8 @@ impl ReadValue {
         });
         let config = DockerConfig { auths: auths.collect::<Option<_>>()? };
         let id = ValueId { cluster_pull_secret: self.cluster_pull_secret, host, store_key };
-        Some((id, LastGoodValue { version: self.version.as_str().into(), config }))
+        let expires = self.expires;
+        Some((id, LastGoodValue { version: self.version.as_str().into(), config, expires }))
     }
 }
 

@@ -4,6 +4,7 @@ use k8s_openapi::ByteString;
 
 use super::api::ShardWrite;
 use super::*;
+use crate::docker_config::DockerConfig;
 use crate::reconcile::fixture::{host_key, registry};
 
 const UID: &str = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0";
@@ -22,7 +23,11 @@ fn empty() -> Installation {
 fn record_password(installation: &mut Installation, password: &str) {
     let credential = crate::credential::Credential { username: "robot".into(), password: password.into() };
     let config = DockerConfig { auths: [(host_key("ghcr.io"), credential)].into() };
-    installation.record_value("images", &registry("ghcr.io"), &"1".into(), &config);
+    installation.record_value(
+        "images",
+        &registry("ghcr.io"),
+        LastGoodValue { version: "1".into(), config, expires: None },
+    );
 }
 
 /// Both a value and a record.
@@ -140,7 +145,11 @@ fn shard_of_another_writer_adds_what_is_not_known() {
 fn record_version(installation: &mut Installation, version: &str) {
     let credential = crate::credential::Credential { username: "robot".into(), password: version.into() };
     let config = DockerConfig { auths: [(host_key("ghcr.io"), credential)].into() };
-    installation.record_value("images", &registry("ghcr.io"), &version.into(), &config);
+    installation.record_value(
+        "images",
+        &registry("ghcr.io"),
+        LastGoodValue { version: version.into(), config, expires: None },
+    );
 }
 
 #[test]

@@ -176,7 +176,7 @@ pub(super) const CREDENTIAL_EXPIRY: Description = Description {
     name: "credential_expiry_timestamp_seconds",
     kind: Kind::Gauge,
     labels: &[STORE, KEY],
-    meaning: "Expiry of a credential in Unix time; only if the store reports one, as KV v2 does with `delete_version_after`",
+    meaning: "Expiry of a credential in Unix time; only if the store reports one, as for a credential that it issues, or as KV v2 does with `delete_version_after`",
 };
 
 pub(super) const POLL_INTERVAL_SECONDS: Description = Description {

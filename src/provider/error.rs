@@ -62,6 +62,9 @@ pub enum ErrorKind {
     /// versions.
     #[error("{0}")]
     OlderVersion(String),
+    /// The credential expired before the store issued another one: the time, and the failure of the last read.
+    #[error("{0}")]
+    Expired(String),
 }
 
 /// The range of a denial, with its reason and the fix.
@@ -155,6 +158,7 @@ impl ErrorKind {
             Self::TimedOut => FetchedReason::TimedOut,
             Self::Unavailable(_) => FetchedReason::Unavailable,
             Self::OlderVersion(_) => FetchedReason::OlderVersion,
+            Self::Expired(_) => FetchedReason::Expired,
         }
     }
 
@@ -169,6 +173,7 @@ impl ErrorKind {
             | Self::Misconfigured(_)
             | Self::Sealed(_)
             | Self::OlderVersion(_)
+            | Self::Expired(_)
             | Self::Malformed(_) => false,
         }
     }
@@ -299,6 +304,7 @@ mod tests {
             (ErrorKind::TimedOut, "no answer from w within 30 s, 3 attempts"),
             (ErrorKind::Unavailable("x".into()), "w is unavailable: x"),
             (ErrorKind::OlderVersion("x".into()), "x"),
+            (ErrorKind::Expired("x".into()), "x"),
         ];
         assert!(
             cases.iter().map(|(kind, _)| <&str>::from(kind.reason())).eq(ErrorKind::VARIANTS.iter().copied())

@@ -135,7 +135,7 @@ async fn is_directory(path: &Path) -> bool {
 async fn read_file(path: &Path) -> Result<StoredValue, ErrorKind> {
     let read = secret_file::read(path, MAX_VALUE_BYTES as u64).await;
     let (bytes, metadata) = read.map_err(|unread| explain(&unread, path))?;
-    Ok(StoredValue { version: version(&metadata, path)?, bytes, expires_at: None, account: None })
+    Ok(StoredValue { version: version(&metadata, path)?, bytes, expiry: None, account: None })
 }
 
 fn version(metadata: &Metadata, path: &Path) -> Result<Version, ErrorKind> {

@@ -281,7 +281,7 @@ fn value(
     Ok(StoredValue {
         version: Version::Unordered(version.to_owned()),
         bytes: bytes.to_vec().into(),
-        expires_at: None,
+        expiry: None,
         account: arn.and_then(Arn::parse).map(|arn| arn.account.to_owned()),
     })
 }

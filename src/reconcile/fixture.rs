@@ -10,7 +10,7 @@ use crate::cluster::{Cluster, Namespace, PULL_SECRET_TYPE, Secret, SecretBody, S
 use crate::credential::{Credential, StoreKey, StoredValue};
 use crate::docker_config::DockerConfig;
 use crate::docker_config::host_key::HostKey;
-use crate::installation::last_good::LastGoodValues;
+use crate::installation::last_good::{LastGoodValue, LastGoodValues};
 use crate::manifest::cluster_pull_secret::{
     ClusterPullSecret, Deletion, Existing, RegistrySource, ServiceAccounts,
 };
@@ -63,7 +63,7 @@ pub(crate) fn values(read: &[(&str, &str, &str)]) -> Values {
             password => Ok(StoredValue {
                 version: version.into(),
                 bytes: format!(r#"{{"username":"robot","password":"{password}"}}"#).into_bytes().into(),
-                expires_at: None,
+                expiry: None,
                 account: None,
             }),
         };
@@ -78,7 +78,8 @@ pub(crate) fn recorded(cluster_pull_secret: &str, entries: &[(&str, &str, &str)]
     for &(host, version, password) in entries {
         let credential = Credential { username: "robot".into(), password: password.into() };
         let config = DockerConfig { auths: [(host_key(host), credential)].into() };
-        recorded.record(cluster_pull_secret, &registry(host), &version.into(), &config);
+        let value = LastGoodValue { version: version.into(), config, expires: None };
+        recorded.record(cluster_pull_secret, &registry(host), value);
     }
     recorded
 }

@@ -179,7 +179,7 @@ mod tests {
             let value = StoredValue {
                 version: "1".into(),
                 bytes: b"pw".to_vec().into(),
-                expires_at: None,
+                expiry: None,
                 account: None,
             };
             let value = outcome.clone().map_or(Ok(value), |kind| Err(kind.at(store_key.clone())));

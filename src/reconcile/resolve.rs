@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::namespace_keys::{KeySummary, NamespaceKey};
 use crate::credential::{Version, VersionOrder};
 use crate::docker_config::DockerConfig;
@@ -59,6 +61,8 @@ pub struct FetchedCredentials {
     pub config: DockerConfig,
     /// The store and the version of the value.
     pub origin: EntryOrigin,
+    /// The time from which the credentials are invalid, if the store issued them for a time.
+    pub expires: Option<Timestamp>,
     /// A later version that was given up for this one.
     pub given_up: Option<Version>,
     /// The entries of a whole docker config that cannot be used.
@@ -144,7 +148,9 @@ impl Resolved {
             });
             if !is_later || accepted_older.contains(&registry.source.store_key) {
                 let config = fetched.rejected.with_last_good(&fetched.config, known);
-                installation.record_value(name, &registry.source, version, &config);
+                let (version, expires) = (version.clone(), fetched.expires);
+                let value = LastGoodValue { version, config, expires };
+                installation.record_value(name, &registry.source, value);
             }
         }
     }

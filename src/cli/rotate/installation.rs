@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use kube::Client;
 use tracing::warn;
 
+use crate::cli::wall_clock;
 use crate::cluster::error::Error;
 use crate::installation::api::{KeyError, Loaded, OwnNamespace, is_transient};
 use crate::installation::last_good::ValueId;
@@ -27,7 +28,8 @@ pub(super) async fn load<'a>(
         return Ok(Installation::default());
     }
     Ok(match own_namespace.load(client, indices, !dry_run).await {
-        Ok(Loaded { installation, problems, .. }) => {
+        Ok(Loaded { mut installation, problems, .. }) => {
+            installation.forget_expired(wall_clock());
             for problem in problems {
                 warn!("{problem}");
             }

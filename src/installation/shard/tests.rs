@@ -15,7 +15,7 @@ fn value(host: &str, password: &str) -> (ValueId, LastGoodValue) {
     };
     let credential = Credential { username: "robot".into(), password: password.into() };
     let config = DockerConfig { auths: [(host_key(host), credential)].into() };
-    (id, LastGoodValue { version: "7".into(), config })
+    (id, LastGoodValue { version: "7".into(), config, expires: Some(Timestamp::UNIX_EPOCH) })
 }
 
 fn record(namespace: &str) -> Record {
@@ -44,6 +44,7 @@ fn encoded_shard_is_decoded_to_the_same() {
     assert_eq!(*id, shard.values[0].0);
     assert!(read.config.is_same_as(&shard.values[0].1.config));
     assert_eq!(read.version.to_string(), "7");
+    assert_eq!(read.expires, Some(Timestamp::UNIX_EPOCH));
 }
 
 #[test]

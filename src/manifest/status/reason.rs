@@ -88,6 +88,8 @@ pub enum FetchedReason {
     Unavailable,
     /// The store answers an older version than before: a replica that lags behind, or a restored snapshot. The older version is taken after five minutes.
     OlderVersion,
+    /// The credential has expired, and the store issued no other one; the message has the failure of the last read.
+    Expired,
 }
 
 /// A reason of the condition `Applied`: that of the first namespace that is not in sync.
@@ -165,7 +167,7 @@ impl FetchedReason {
     /// Returns true if a read that failed for this reason may succeed later by itself.
     #[must_use]
     pub fn is_transient(self) -> bool {
-        matches!(self, Self::Sealed | Self::Throttled | Self::TimedOut | Self::Unavailable)
+        matches!(self, Self::Sealed | Self::Throttled | Self::TimedOut | Self::Unavailable | Self::Expired)
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::client::Response;
 use super::error;
-use crate::credential::{StoredValue, Version};
+use crate::credential::{Expiry, StoredValue, Version};
 use crate::provider::{ErrorKind, MAX_VALUE_BYTES};
 
 /// The body of a response to a read.
@@ -74,7 +74,7 @@ pub(super) fn value_v1(Response { body, .. }: &Response) -> Result<StoredValue, 
     Ok(StoredValue {
         version: Version::unversioned(),
         bytes: render(data(body, 1)?)?,
-        expires_at: None,
+        expiry: None,
         account: None,
     })
 }
@@ -90,7 +90,7 @@ pub(super) fn value_v2(Response { body, .. }: &Response) -> Result<StoredValue, 
         version: numbered(version, &created_time),
         bytes: render(data)?,
         // A time in the past by our clock is ignored: the Vault's clock counts, and it returned the value.
-        expires_at: deletion_time.parse::<Timestamp>().ok(),
+        expiry: deletion_time.parse().ok().map(Expiry::Deletion),
         account: None,
     })
 }

@@ -169,7 +169,7 @@ async fn expires_at(kv: KvVersion, metadata: serde_json::Value) -> Option<String
     let data = json!({"data": {"password": PASSWORD}, "metadata": metadata});
     let server = server(ResponseTemplate::new(200).set_body_json(json!({"data": data}))).await;
     let vault = open(&VaultSettings { kv, ..settings(&server.uri(), VaultAuth::Environment) });
-    vault.read(&keys(1)).await.remove(0).unwrap().expires_at.map(|time| time.to_string())
+    vault.read(&keys(1)).await.remove(0).unwrap().expiry.map(|expiry| expiry.at().to_string())
 }
 
 fn deleted_at(time: &str) -> serde_json::Value {

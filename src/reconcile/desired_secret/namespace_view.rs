@@ -179,6 +179,7 @@ mod tests {
     use crate::cluster::ServiceAccount;
     use crate::credential::Credential;
     use crate::docker_config::DockerConfig;
+    use crate::installation::last_good::LastGoodValue;
     use crate::manifest::admission::tests::admission;
     use crate::manifest::cluster_pull_secret::ClusterPullSecret;
     use crate::reconcile::fixture::{
@@ -207,7 +208,11 @@ mod tests {
             let registry = teams().registries[0].in_namespace(&name.into());
             let credential = Credential { username: "robot".into(), password: format!("of {name}").into() };
             let config = DockerConfig { auths: [(host_key("ghcr.io"), credential)].into() };
-            recorded.record("images", &registry, &"1".into(), &config);
+            recorded.record(
+                "images",
+                &registry,
+                LastGoodValue { version: "1".into(), config, expires: None },
+            );
         }
         recorded
     }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::cluster::ServiceAccount;
 use crate::credential::{Credential, StoredValue};
+use crate::installation::last_good::LastGoodValue;
 use crate::provider::ErrorKind;
 use crate::reconcile::fixture::{
     cluster, cluster_pull_secret, host_key, namespace, recorded, registry, secret, store_key, values,
@@ -154,7 +155,7 @@ fn config(version: &str, config: &str) -> Values {
     let value = StoredValue {
         version: version.into(),
         bytes: config.as_bytes().to_vec().into(),
-        expires_at: None,
+        expiry: None,
         account: None,
     };
     [(store_key("*"), Ok(value))].into()
@@ -179,7 +180,9 @@ fn recorded_config(passwords: &[(&str, &str)]) -> LastGoodValues {
         (host_key(host), Credential { username: "robot".into(), password: (*password).into() })
     });
     let mut recorded = LastGoodValues::default();
-    recorded.record("images", &registry("*"), &"1".into(), &DockerConfig { auths: auths.collect() });
+    let config = DockerConfig { auths: auths.collect() };
+    let value = LastGoodValue { version: "1".into(), config, expires: None };
+    recorded.record("images", &registry("*"), value);
     recorded
 }
 
@@ -228,8 +231,8 @@ fn older_version_is_recorded_only_where_it_was_given_up() {
     {
         let mut installation = Installation::default();
         let known = recorded("images", &[("ghcr.io", "8", "pw")]);
-        let config = &known.get("images", registry).expect("a value").config;
-        installation.record_value("images", registry, &"8".into(), config);
+        let value = known.get("images", registry).expect("a value").clone();
+        installation.record_value("images", registry, value);
         let mut resolved = resolve::resolve(&images, &values(&[("ghcr.io", "7", "old")]));
         resolved.registries[0].fetched.as_mut().expect("a value").given_up = given_up.map(Into::into);
         let desired = DesiredSecret::new(resolved, installation.values()).accepting_older(accepted.clone());

@@ -4,7 +4,7 @@
 
 use super::FetchedCredentials;
 use super::rejected::RejectedEntries;
-use crate::credential::Version;
+use crate::credential::{Expiry, Version};
 use crate::docker_config::host_key::HostKey;
 use crate::docker_config::shapes::{self, ParsedValue, RejectedEntry};
 use crate::docker_config::versions::EntryOrigin;
@@ -62,6 +62,8 @@ pub(super) fn parse_value(
     let ParsedValue { config, rejected } = shapes::parse(&value.bytes, source)
         .map_err(|what| FailedFetch::malformed(source, Some(value.version.clone()), what.to_string()))?;
     let origin = EntryOrigin::new(&source.store_key, value.version.clone());
-    let fetched = FetchedCredentials { config, origin, given_up: None, rejected: RejectedEntries::default() };
+    let expires = value.expiry.as_ref().and_then(Expiry::life).map(|life| life.expires);
+    let rejected_entries = RejectedEntries::default();
+    let fetched = FetchedCredentials { config, origin, expires, given_up: None, rejected: rejected_entries };
     Ok((fetched, rejected))
 }

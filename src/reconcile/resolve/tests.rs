@@ -29,7 +29,7 @@ pub(super) fn docker_config(hosts: &[&str]) -> Values {
     let value = StoredValue {
         version: "1".into(),
         bytes: serde_json::json!({"auths": auths}).to_string().into_bytes().into(),
-        expires_at: None,
+        expiry: None,
         account: None,
     };
     [(store_key("*"), Ok(value))].into()
@@ -86,7 +86,7 @@ fn entries(version: &str, entries: &[(&str, Option<&str>)]) -> Values {
     let value = StoredValue {
         version: version.into(),
         bytes: serde_json::json!({"auths": auths}).to_string().into_bytes().into(),
-        expires_at: None,
+        expiry: None,
         account: None,
     };
     [(store_key("*"), Ok(value))].into()

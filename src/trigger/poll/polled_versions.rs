@@ -123,7 +123,8 @@ impl PolledVersions {
                     | ErrorKind::Malformed(_)
                     | ErrorKind::TimedOut
                     | ErrorKind::Unavailable(_)
-                    | ErrorKind::OlderVersion(_),
+                    | ErrorKind::OlderVersion(_)
+                    | ErrorKind::Expired(_),
                 ..
             }) => return Verdict::Unchanged,
         };

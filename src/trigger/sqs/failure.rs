@@ -72,7 +72,8 @@ pub(super) fn describe(failure: &ErrorKind) -> String {
         | ErrorKind::NotAllowed
         | ErrorKind::Sealed(_)
         | ErrorKind::Malformed(_)
-        | ErrorKind::OlderVersion(_) => failure.reason().to_string(),
+        | ErrorKind::OlderVersion(_)
+        | ErrorKind::Expired(_) => failure.reason().to_string(),
     }
 }
 

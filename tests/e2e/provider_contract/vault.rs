@@ -178,17 +178,17 @@ async fn version_with_a_deletion_time_reports_it_and_is_deleted() {
     let (vault, provider) = (&subject.0.vault, subject.provider().await);
     let (created, deletion) = put_expiring(vault, "expiring/hour", "1h").await;
     let value = read(&*provider, "expiring/hour").await.unwrap();
-    assert_eq!(value.expires_at, deletion);
-    assert_eq!(value.expires_at, Some(created + Duration::from_hours(1)));
+    assert_eq!(value.expiry.map(|it| it.at()), deletion);
+    assert_eq!(value.expiry.map(|it| it.at()), Some(created + Duration::from_hours(1)));
     assert_eq!(version(&*provider, "expiring/hour").await, value.version.to_string());
     assert_eq!(put_expiring(vault, "expiring/never", "0s").await.1, None);
-    assert_eq!(read(&*provider, "expiring/never").await.unwrap().expires_at, None);
+    assert_eq!(read(&*provider, "expiring/never").await.unwrap().expiry, None);
 
     put_expiring(vault, "expiring/soon", "2s").await;
     let begin = Instant::now();
     let error = loop {
         match read(&*provider, "expiring/soon").await {
-            Ok(value) => assert!(value.expires_at.is_some()),
+            Ok(value) => assert!(value.expiry.is_some()),
             Err(error) => break error,
         }
         assert!(begin.elapsed() < TIMEOUT);
