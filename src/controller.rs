@@ -28,6 +28,7 @@ mod expiries;
 mod foreign_versions;
 mod forward;
 mod installation;
+mod leases;
 mod namespace_keys;
 mod object_writes;
 mod polled_keys;
@@ -308,6 +309,8 @@ impl Controller {
         match result {
             TaskResult::Applied(item, applied) => self.on_applied(&item, applied),
             TaskResult::Fetched(started, values) => self.on_fetched(started, values),
+            TaskResult::Renewed(store_key, life) => self.on_renewed(&store_key, life),
+            TaskResult::LeasesRevoked => {}
             TaskResult::SecretsListed(name, secrets) => self.on_secrets_listed(&name, secrets),
             TaskResult::ObjectPatched(name, patch, result) => self.on_object_patched(&name, &patch, result),
             TaskResult::EventPublished(result) => self.on_event_published(&result),

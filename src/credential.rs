@@ -4,6 +4,7 @@
 //! redacted `Debug`, and [`secrecy::ExposeSecret`] is the only accessor.
 
 pub(crate) mod arn;
+pub mod dynamic_path;
 mod expiry;
 mod key_template;
 mod version;

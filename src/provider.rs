@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tracing::{debug, trace};
 
 use self::refused_logins::RefusedLogins;
-use crate::credential::{Key, StoreKey, StoreName, StoredValue, Version};
+use crate::credential::{Key, Life, StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::config::{Backend, Store};
 
 pub use error::{Denied, Error, ErrorKind, SealedPart};
@@ -53,6 +53,23 @@ pub trait Provider: Send + Sync {
     /// Returns the versions at which [`Provider::read`] would read these keys now, in the same order and
     /// time; no value is read. A store without versions returns [`Version::UNVERSIONED`] and sends no request.
     async fn versions(&self, keys: &[Key]) -> Vec<Result<Version, Error>>;
+
+    /// Renews the lease of the last credential that a key was read at, and returns its new life; `None` where
+    /// another credential has to be read.
+    async fn renew(&self, _key: &Key) -> Option<Life> {
+        None
+    }
+
+    /// Takes the leases of a key that later reads replaced.
+    fn take_replaced_leases(&self, _key: &Key) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Revokes leases whose credentials are in use nowhere.
+    async fn revoke_leases(&self, _leases: Vec<String>) {}
+
+    /// Forgets the leases of a key, which then run out by themselves.
+    fn forget_leases(&self, _key: &Key) {}
 }
 
 /// The inputs a provider takes from its process.

@@ -43,14 +43,13 @@ impl Controller {
         }
     }
 
-    /// Reads a key again at two thirds of the life of its credential.
+    /// Renews the lease of a credential at two thirds of its life, or reads its key again.
     pub(super) fn on_expiry_timer(&mut self, store_key: &StoreKey, now: Instant) {
         if self.fetches.is_refresh_due(store_key, now) && self.is_in_use(store_key) {
-            self.fetches.request([store_key], now);
+            self.start_renewal(store_key);
         }
         if self.expire(store_key, now) {
-            let using = self.objects.iter().filter(|(_, it)| it.store_keys().any(|it| it == store_key));
-            for name in using.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            for name in self.users_of(store_key) {
                 self.resolve(&name);
                 self.summarise_keys(&name);
                 self.publish_soon(&name, now);

@@ -81,6 +81,7 @@ impl Controller {
         let used = self.objects.values().flat_map(ObjectState::store_keys).cloned().collect();
         for store_key in self.fetches.retain(&used) {
             self.context.health.metrics.set_credential_expiry(&store_key, None);
+            self.context.stores.forget_leases(&store_key);
         }
         self.publish_known_versions();
     }

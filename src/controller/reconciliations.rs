@@ -332,6 +332,7 @@ impl Controller {
         if !finished.has_unsent_write && self.is_applied(name, now) {
             finished.ack(|store_key| self.is_fetched(store_key));
         }
+        self.revoke_replaced_leases(name, now);
     }
 
     /// Returns true if every target of a ClusterPullSecret was written, as far as can be known.

@@ -71,7 +71,10 @@ impl Controller {
 
     /// Stops reconciling a ClusterPullSecret: its Secrets stay until the error is fixed.
     fn mark_invalid(&mut self, name: &str, object: LiveObject, message: String) {
-        if !self.is_from_file(name) && self.objects.remove(name).is_some() {
+        if !self.is_from_file(name)
+            && let Some(state) = self.objects.remove(name)
+        {
+            self.forget_leases(state.store_keys());
             self.forget_object(name);
         }
         let before = self.invalid.insert(
@@ -93,7 +96,8 @@ impl Controller {
         if self.is_from_file(name) {
             return;
         }
-        if self.objects.remove(name).is_some() {
+        if let Some(state) = self.objects.remove(name) {
+            self.forget_leases(state.store_keys());
             info!(cluster_pull_secret = name, "ClusterPullSecret deleted");
         }
         self.forget_object(name);
@@ -136,7 +140,14 @@ impl Controller {
             state.reset_backoff();
             // Values from before the change are still good; a new key has to be read first.
             state.desired_secret = None;
+            // A Secret may keep the credential of a key that the spec no longer names.
+            let dropped: Vec<_> = {
+                let kept: BTreeSet<_> = manifest.registries.iter().map(|it| &it.store_key).collect();
+                let named = before.registries.iter().map(|it| &it.store_key);
+                named.filter(|it| !kept.contains(it)).cloned().collect()
+            };
             state.forget_unused_keys();
+            self.forget_leases(&dropped);
             self.has_stale_claims = true;
             self.sync_keys_of_object(&name);
             self.resolve(&name);

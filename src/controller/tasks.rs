@@ -12,6 +12,7 @@ use super::queue::Item;
 use crate::cluster::Secret;
 use crate::cluster::error::Error;
 use crate::cluster::watch::ObjectRef;
+use crate::credential::{Life, StoreKey};
 use crate::installation::api::{KeyError, Loaded, ShardWrite};
 use crate::object_name::SecretName;
 use crate::provider::stores::Values;
@@ -23,6 +24,10 @@ pub(super) enum TaskResult {
     Applied(Item, Applied),
     /// A read of a store finished, which started at that instant.
     Fetched(Instant, Values),
+    /// The lease of a key was renewed, or its key has to be read.
+    Renewed(StoreKey, Option<Life>),
+    /// Replaced leases were revoked, or run out.
+    LeasesRevoked,
     /// The Secrets of a name were listed with their bytes, or could not be.
     SecretsListed(SecretName, Result<Vec<(ObjectRef, Secret)>, Error>),
     /// A ClusterPullSecret was patched, or could not be.
@@ -46,7 +51,11 @@ impl TaskResult {
             | Self::EventPublished(_)
             | Self::Forwarded(_)
             | Self::InstallationSaved(_) => true,
-            Self::Fetched(..) | Self::SecretsListed(..) | Self::InstallationLoaded(_) => false,
+            Self::Fetched(..)
+            | Self::Renewed(..)
+            | Self::LeasesRevoked
+            | Self::SecretsListed(..)
+            | Self::InstallationLoaded(_) => false,
         }
     }
 }

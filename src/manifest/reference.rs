@@ -103,7 +103,7 @@ mod tests {
         let reference = reference();
         for row in [
             "| `stores[].vault.kvVersion` | number | `2` | Version of the KV engine at `mount`: 1 or 2. |",
-            "| `spec.registries[].from.key` | text | required | Path or id of the credential inside the store. ",
+            "| `spec.registries[].from.key` | text |  | Path or id of the credential inside the store. ",
             "| `spec.serviceAccounts` | list of text | `[\"default\"]` |",
             "| `spec.namespaces.selector.matchLabels` | map of text | `{}` |",
             "| `spec.existing` | `Refuse`, `Adopt`, `AdoptAndKeep` | `Refuse` |",

@@ -11,7 +11,7 @@ mod triggers;
 
 pub use cluster_pull_secret::{
     ClusterPullSecret, ClusterPullSecretSpec, CredentialSource, Deletion, Existing, ManifestMetadata,
-    Registry,
+    PathMethod, Registry,
 };
 pub use config::{
     AppRoleAuth, Config, DEFAULT_MAX_POLLS_PER_SECOND, FileStore, KubernetesAuth, SecretsManagerStore,

@@ -60,6 +60,35 @@ impl RetryPolicy {
         deadline: Instant,
         store: &StoreName,
         key: Option<&Key>,
+        request: impl FnMut() -> Fut,
+    ) -> (Result<T, ErrorKind>, usize)
+    where
+        Fut: Future<Output = Result<T, ErrorKind>>,
+    {
+        self.retry_when(deadline, store, key, ErrorKind::is_retryable, request).await
+    }
+
+    /// Retries a `request` that must not be carried out twice, while the store refuses it for its rate.
+    pub(super) async fn retry_throttled<T, Fut>(
+        &self,
+        deadline: Instant,
+        store: &StoreName,
+        key: &Key,
+        request: impl FnMut() -> Fut,
+    ) -> (Result<T, ErrorKind>, usize)
+    where
+        Fut: Future<Output = Result<T, ErrorKind>>,
+    {
+        let is_throttled = |kind: &ErrorKind| *kind == ErrorKind::Throttled;
+        self.retry_when(deadline, store, Some(key), is_throttled, request).await
+    }
+
+    async fn retry_when<T, Fut>(
+        &self,
+        deadline: Instant,
+        store: &StoreName,
+        key: Option<&Key>,
+        is_retryable: impl FnMut(&ErrorKind) -> bool,
         mut request: impl FnMut() -> Fut,
     ) -> (Result<T, ErrorKind>, usize)
     where
@@ -72,7 +101,7 @@ impl RetryPolicy {
             request()
         })
         .retry(self.backoff)
-        .when(ErrorKind::is_retryable)
+        .when(is_retryable)
         .notify(|kind, pause| {
             let attempt = attempts.load(Ordering::Relaxed);
             debug!(%store, key, attempt, reason = %kind.reason(), ?pause, "attempt failed, retrying");

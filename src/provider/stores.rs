@@ -11,8 +11,8 @@ use futures::future;
 use globset::GlobSet;
 
 use super::{Environment, Error, ErrorKind, Provider, open};
-use crate::credential::{Key, StoreKey, StoreName, StoredValue, Version};
-use crate::manifest::config::Store;
+use crate::credential::{Key, Life, StoreKey, StoreName, StoredValue, Version};
+use crate::manifest::config::{Backend, Store};
 
 /// The values that were read, by store key.
 pub type Values = BTreeMap<StoreKey, Result<StoredValue, Error>>;
@@ -30,6 +30,8 @@ struct Opened {
     keys: Option<GlobSet>,
     /// The versions that the poll may read in a second.
     max_polls_per_second: u32,
+    /// True for a Vault, which has paths besides keys.
+    has_paths: bool,
 }
 
 /// The keys to request from one store.
@@ -43,7 +45,28 @@ struct StoreRequest<'a> {
 impl Opened {
     async fn open(store: &Store, environment: &Environment) -> Self {
         let provider = open(store, environment).await.map_err(|error| error.what);
-        Self { provider, keys: store.keys.clone(), max_polls_per_second: store.max_polls_per_second }
+        Self {
+            provider,
+            keys: store.keys.clone(),
+            max_polls_per_second: store.max_polls_per_second,
+            has_paths: matches!(store.backend, Backend::Vault(_)),
+        }
+    }
+}
+
+impl Opened {
+    /// Rejects a key that the store may not be asked for. A path needs an entry of `keys` that names it.
+    fn admit(&self, key: &Key) -> Result<(), ErrorKind> {
+        let Some(path) = key.dynamic_path() else {
+            let is_admitted = self.keys.as_ref().is_none_or(|keys| keys.is_match(&key.0));
+            return if is_admitted { Ok(()) } else { Err(ErrorKind::NotAllowed) };
+        };
+        if !self.has_paths {
+            return Err(ErrorKind::Misconfigured("`path` is for a Vault. Give a `key`".to_owned()));
+        }
+        path.check().map_err(|error| ErrorKind::Misconfigured(format!("the path {error}")))?;
+        let is_named = self.keys.as_ref().is_some_and(|keys| path.is_named_by(keys));
+        if is_named { Ok(()) } else { Err(ErrorKind::NotAllowed) }
     }
 }
 
@@ -76,7 +99,7 @@ impl Stores {
         max_polls_per_second: u32,
     ) -> Self {
         let opened = providers.into_iter().map(|(name, provider)| {
-            let opened = Opened { provider: Ok(provider), keys: None, max_polls_per_second };
+            let opened = Opened { provider: Ok(provider), keys: None, max_polls_per_second, has_paths: true };
             (name, opened)
         });
         Self(opened.collect())
@@ -100,6 +123,36 @@ impl Stores {
         });
         let found = future::join_all(lookups).await.into_iter().flatten();
         found.chain(rejected.into_iter().map(|error| (error.at.clone(), Err(error)))).collect()
+    }
+
+    /// Renews the lease of the last credential of a key; `None` where the key has to be read.
+    pub async fn renew(&self, store_key: &StoreKey) -> Option<Life> {
+        self.provider(&store_key.store)?.renew(&store_key.key).await
+    }
+
+    /// Takes the leases of a key that later reads replaced.
+    #[must_use]
+    pub fn take_replaced_leases(&self, store_key: &StoreKey) -> Vec<String> {
+        let provider = self.provider(&store_key.store);
+        provider.map(|it| it.take_replaced_leases(&store_key.key)).unwrap_or_default()
+    }
+
+    /// Revokes leases of a store whose credentials are in use nowhere.
+    pub async fn revoke_leases(&self, store: &StoreName, leases: Vec<String>) {
+        if let Some(provider) = self.provider(store) {
+            provider.revoke_leases(leases).await;
+        }
+    }
+
+    /// Forgets the leases of a key, which then run out by themselves.
+    pub fn forget_leases(&self, store_key: &StoreKey) {
+        if let Some(provider) = self.provider(&store_key.store) {
+            provider.forget_leases(&store_key.key);
+        }
+    }
+
+    fn provider(&self, store: &StoreName) -> Option<&dyn Provider> {
+        self.0.get(store)?.provider.as_ref().ok().map(AsRef::as_ref)
     }
 
     /// The names of the stores.
@@ -135,9 +188,7 @@ impl Stores {
         let Some(store) = self.0.get(&store_key.store) else {
             return Err(ErrorKind::Misconfigured("there is no such store".to_owned()));
         };
-        if !store.keys.as_ref().is_none_or(|keys| keys.is_match(&store_key.key.0)) {
-            return Err(ErrorKind::NotAllowed);
-        }
+        store.admit(&store_key.key)?;
         match &store.provider {
             Ok(provider) => Ok(provider.as_ref()),
             Err(what) => Err(ErrorKind::Misconfigured(what.clone())),
@@ -148,7 +199,8 @@ impl Stores {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::config::{Backend, FileStore, VaultAuth, VaultSettings};
+    use crate::credential::dynamic_path::Method;
+    use crate::manifest::config::{FileStore, VaultAuth, VaultSettings};
     use crate::provider::vault::tests::settings;
 
     fn store(keys: Option<&str>) -> Store {
@@ -183,6 +235,37 @@ mod tests {
         let expect = ["ci/ghcr: Unavailable", "prod/ghcr: NotAllowed"];
         assert_eq!(outcomes(&stores.read(&keys).await), expect);
         assert_eq!(outcomes(&stores.versions(&keys).await), expect);
+    }
+
+    /// The error of a path, before any request to a Vault with these `keys`.
+    async fn path_error(keys: Option<&str>, path: &str) -> String {
+        let settings = settings("http://127.0.0.1:1", VaultAuth::TokenFile("/nonexistent".into()));
+        let backend = Backend::Vault(Box::new(settings));
+        let vault = Store { backend, name: "vault".into(), ..store(keys) };
+        let key = Key::from_path(Method::Write, path);
+        let keys = BTreeSet::from([StoreKey { store: "vault".into(), key }]);
+        let stores = Stores::open(&[vault], &keys, &Environment::default()).await;
+        let read = stores.read(&keys).await.into_values().next().expect("a value");
+        read.expect_err("an error").reason().to_string()
+    }
+
+    #[tokio::test]
+    async fn path_without_an_entry_of_its_own_is_rejected() {
+        let path = "artifactory/token/puller";
+        for keys in [None, Some("*"), Some("**"), Some("ci/*"), Some("*/token/*")] {
+            assert_eq!(path_error(keys, path).await, "NotAllowed", "{keys:?}");
+        }
+        for path in ["sys/policy/root", "Auth/token/create", "artifactory//token", "artifactory/%2e%2e/sys"] {
+            assert_eq!(path_error(Some("{sys,Auth,artifactory}/**"), path).await, "Misconfigured", "{path}");
+        }
+        assert_eq!(path_error(Some("artifactory/token/*"), path).await, "Denied", "it is requested");
+    }
+
+    #[tokio::test]
+    async fn path_of_another_store_is_rejected() {
+        let keys = store_keys(&["GET /artifactory/token/puller"]);
+        let stores = Stores::open(&[store(Some("artifactory/*"))], &keys, &Environment::default()).await;
+        assert_eq!(outcomes(&stores.read(&keys).await), ["GET /artifactory/token/puller: Misconfigured"]);
     }
 
     #[tokio::test]

@@ -1,10 +1,11 @@
-//! A Vault or an `OpenBao`: the KV engines, versions 1 and 2.
+//! A Vault or an `OpenBao`: the KV engines, versions 1 and 2, and paths at which an engine issues credentials.
 //!
 //! A value is the secret's data as JSON; its version is the version number of KV v2, which the metadata
 //! contain without the value. `login` keeps the one token that all requests share, `lease` decides when to
-//! renew it, `response` parses responses, and `error` classifies errors without quoting them.
+//! renew it, `dynamic` requests paths, `response` parses responses, and `error` classifies errors without quoting them.
 
 use std::fmt;
+use std::sync::Mutex;
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -13,18 +14,22 @@ use vaultrs::api::kv1::requests::GetSecretRequest;
 use vaultrs::api::kv2::requests::{ReadSecretMetadataRequest, ReadSecretRequest};
 
 use self::client::{ClientFactory, Response};
+use self::held_leases::HeldLeases;
 use self::login::{Session, Sessions};
 use super::error::{RequestContext, store_at};
 use super::retry::{CONCURRENT_READS, RetryPolicy};
-use super::{Environment, Error, ErrorKind, OpenError, Provider, log_read, log_version};
-use crate::credential::{Key, StoreKey, StoreName, StoredValue, Version};
+use super::{Environment, Error, ErrorKind, OpenError, Provider, WallClock, log_read, log_version};
+use crate::credential::{Key, Life, StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::config::{KvVersion, VaultSettings};
 
 mod bounded_client;
 mod client;
+mod dynamic;
 mod error;
 mod health;
+mod held_leases;
 mod hint;
+mod issued;
 mod lease;
 mod login;
 mod login_refusal;
@@ -49,6 +54,8 @@ pub struct Vault {
     kv: KvVersion,
     sessions: Sessions,
     retry_policy: RetryPolicy,
+    wall_clock: WallClock,
+    leases: Mutex<HeldLeases>,
 }
 
 impl Vault {
@@ -77,6 +84,8 @@ impl Vault {
                 kv: settings.kv,
                 sessions,
                 retry_policy,
+                wall_clock: environment.wall_clock,
+                leases: Mutex::default(),
             }),
             Err(what) => Err(OpenError { store, what }),
         }
@@ -126,6 +135,9 @@ impl Vault {
     }
 
     async fn read_one(&self, key: &Key, started: Instant) -> Result<StoredValue, Error> {
+        if let Some(path) = key.dynamic_path() {
+            return self.read_path(key, path, started).await;
+        }
         let requested = Instant::now();
         let parse = match self.kv {
             KvVersion::V1 => response::value_v1,
@@ -137,6 +149,10 @@ impl Vault {
     }
 
     async fn version_of(&self, key: &Key, started: Instant) -> Result<Version, Error> {
+        // A request of a path would issue a credential.
+        if key.dynamic_path().is_some() {
+            return Ok(Version::unversioned());
+        }
         let requested = Instant::now();
         let outcome = self.fetch(key, KvPart::Metadata, started, response::version).await;
         log_version(&self.store_key(key), &outcome, requested);
@@ -210,7 +226,9 @@ impl Provider for Vault {
     async fn versions(&self, keys: &[Key]) -> Vec<Result<Version, Error>> {
         match self.kv {
             KvVersion::V1 => return keys.iter().map(|_| Ok(Version::unversioned())).collect(),
-            KvVersion::V2 if keys.is_empty() => return Vec::new(),
+            KvVersion::V2 if keys.iter().all(|key| key.dynamic_path().is_some()) => {
+                return keys.iter().map(|_| Ok(Version::unversioned())).collect();
+            }
             KvVersion::V2 => {}
         }
         let started = Instant::now();
@@ -219,6 +237,22 @@ impl Provider for Vault {
         }
         let lookups: Vec<_> = keys.iter().map(|key| self.version_of(key, started)).collect();
         futures::stream::iter(lookups).buffered(CONCURRENT_READS).collect().await
+    }
+
+    async fn renew(&self, key: &Key) -> Option<Life> {
+        self.renew_lease(key).await
+    }
+
+    fn take_replaced_leases(&self, key: &Key) -> Vec<String> {
+        self.leases(|leases| leases.take_replaced(key))
+    }
+
+    async fn revoke_leases(&self, leases: Vec<String>) {
+        self.revoke_each(leases).await;
+    }
+
+    fn forget_leases(&self, key: &Key) {
+        self.leases(|leases| leases.forget(key));
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Fetches;
-use crate::credential::StoreKey;
+use crate::credential::{Expiry, StoreKey};
 use crate::provider::ErrorKind;
 
 /// The least time from a read to the next one, however short the life is.
@@ -47,6 +47,13 @@ impl Fetches {
             Some(life) => self.lives.insert(store_key.clone(), life),
             None => self.lives.remove(store_key),
         };
+    }
+
+    /// Records the later expiry of a credential that was renewed.
+    pub fn set_expiry(&mut self, store_key: &StoreKey, expiry: Expiry) {
+        if let Some(Ok(value)) = self.values.get_mut(store_key) {
+            value.expiry = Some(expiry);
+        }
     }
 
     /// Records that the read of a key failed: it is retried by the back-off of its users.

@@ -90,7 +90,8 @@ pub(super) fn spec_rules() -> Vec<ValidationRule> {
 
 fn registry_rules() -> Vec<ValidationRule> {
     let same_host = format!("has(it.host) ? {} : ''", host::key("it.host"));
-    let same_config = "has(it.host) ? '' : it.from.store + ' ' + it.from.key";
+    let same_config = "has(it.host) ? '' : it.from.store + ' ' + \
+                       (has(it.from.key) ? it.from.key : has(it.from.path) ? it.from.path : '')";
     let mut rules = vec![
         ValidationRule::new("registries", "size(self) > 0", cluster_pull_secret::NO_REGISTRY),
         ValidationRule::new("registries", once(&same_host), SAME_HOST),
@@ -99,6 +100,28 @@ fn registry_rules() -> Vec<ValidationRule> {
         text_rule("username", "!TEXT.contains(':')", cluster_pull_secret::COLON),
         text_rule("from.store", &matches("TEXT", LABEL), names::LABEL),
         text_rule("from.key", r"!TEXT.matches(r'(?:^|/)[.]{1,2}(?:/|$)')", cluster_pull_secret::DOTS),
+        ValidationRule::new(
+            "registries[].from",
+            "has(self.key) != has(self.path)",
+            cluster_pull_secret::KEY_OR_PATH,
+        ),
+        text_rule("from.method", "TEXT == 'read' || has(self.from.path)", cluster_pull_secret::NEEDS_PATH),
+        text_rule("from.key", "!TEXT.matches('^(?:GET|POST) /')", cluster_pull_secret::KEY_IS_PATH),
+        text_rule(
+            "from.path",
+            "TEXT.matches(r'^(?:[^{}]|[{][{]namespace[}][}])*$')",
+            cluster_pull_secret::BRACES,
+        ),
+        text_rule(
+            "from.path",
+            r"TEXT.matches(r'^[-\w.:@+{}]+(?:/[-\w.:@+{}]+)+$') && !TEXT.matches(r'(?:^|/)[.]{1,2}(?:/|$)')",
+            cluster_pull_secret::PATH_SPELLING,
+        ),
+        text_rule(
+            "from.path",
+            r"!TEXT.matches(r'(?i)(?:^|/)(?:sys|auth|cubbyhole)(?:/|$)')",
+            cluster_pull_secret::SERVER_PATH,
+        ),
         text_rule(
             "from.key",
             "TEXT.matches(r'^(?:[^{}]|[{][{]namespace[}][}])*$')",

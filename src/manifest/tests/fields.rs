@@ -137,6 +137,39 @@ fn braces_of_a_key_are_those_of_the_placeholder() {
     assert!(good(&own).cluster_pull_secrets[0].registries[0].store_key.is_per_namespace());
 }
 
+#[test]
+fn source_has_a_key_or_a_path() {
+    let either = "5: spec.registries[0].from: must have either key or path";
+    check_spec(&with_from("key: a, path: b/c"), either);
+    check_spec(&with_from("usernameKey: user"), either);
+    let alone = "5: spec.registries[0].from.method: is for a path: give one, or remove the method";
+    check_spec(&with_from("key: a, method: write"), alone);
+    let as_key =
+        "5: spec.registries[0].from.key: must not begin with GET / or POST /: give the path in `path`";
+    check_spec(&with_from("key: GET /a/b"), as_key);
+    let server = "5: spec.registries[0].from.path: must not have a part sys, auth or cubbyhole: these belong to \
+                  the server itself";
+    for path in ["sys/raw/a", "Auth/token/create", "team/sys/policy"] {
+        check_spec(&with_from(&format!("path: {path}")), server);
+    }
+    let spelling = "5: spec.registries[0].from.path: must be at least two parts of letters, digits and _-.:@+ \
+                    between single slashes, without . and ..";
+    for path in ["/sys/raw", "a//b", "a/../sys", "a/%2e%2e/sys", "token", "a/b?c"] {
+        check_spec(&with_from(&format!("path: '{path}'")), spelling);
+    }
+}
+
+#[test]
+fn path_with_its_method_becomes_the_key() {
+    for (written, expect) in [
+        ("path: artifactory/token/puller", "GET /artifactory/token/puller"),
+        ("path: 'a/{{namespace}}', method: write", "POST /a/{{namespace}}"),
+    ] {
+        let manifest = SMALLEST.replace("key: ghcr", written);
+        assert_eq!(good(&manifest).cluster_pull_secrets[0].registries[0].store_key.key.0, expect);
+    }
+}
+
 /// Returns a spec with this field in `from`.
 fn with_from(field: &str) -> String {
     format!("registries: [{{host: ghcr.io, from: {{store: files, {field}}}}}]")

@@ -82,7 +82,7 @@ just text
     images.yaml:28: document 2: spec.serviceAccounts: must be a list, not text
     images.yaml:29: document 2: spec.existing: no such value; did you mean Adopt? known: Refuse, Adopt, AdoptAndKeep
     images.yaml:30: document 2: spec.secretName: must be text, but is true or false to YAML: put it in quotes
-    images.yaml:32: document 2: spec.registries[0].from: the field key is missing
+    images.yaml:32: document 2: spec.registries[0].from: must have either key or path
     images.yaml:34: document 3: kind: unknown kind "Secret"; known: Config, ClusterPullSecret
     images.yaml:38: document 4: must be a map with a kind, Config or ClusterPullSecret
     stores.yaml:1: apiVersion: must be regcred.dev/v1alpha1
@@ -164,8 +164,8 @@ spec:
     images.yaml:23: document 2: spec.registries[0].from.key: must not be empty
     images.yaml:24: document 2: spec.registries[0].username: must not have a colon
     images.yaml:24: document 2: spec.registries[0].username: cannot be combined with from.usernameKey: use only one of them
-    images.yaml:25: document 2: spec.registries[1].from: the field key is missing
     images.yaml:25: document 2: spec.registries[1].user: unknown field; known: from, host, username
+    images.yaml:25: document 2: spec.registries[1].from: must have either key or path
     images.yaml:26: document 2: spec.registries[2].username: must be text, but is a number to YAML: put it in quotes
     images.yaml:26: document 2: spec.registries[2].from.key: must not have . or .. between its slashes
     images.yaml:26: document 2: spec.registries[2].from.passwordKey: must not be empty

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::super::cluster_pull_secret::{ClusterPullSecret, RegistrySource, ServiceAccounts};
 use super::super::field::{FieldErrors, FieldPath};
 use super::super::names::Rule;
-use super::super::wire::{self, ClusterPullSecretSpec, Registry};
+use super::super::wire::{self, ClusterPullSecretSpec, CredentialSource, PathMethod, Registry};
 use super::super::yaml::node::Value;
 use super::super::{interval, names, schema, suggest};
 use super::text::{validate_name, validate_text};
 use super::{DEFAULT_STORE, selection};
+use crate::credential::dynamic_path::{self, Method, PathError};
 use crate::credential::{Key, StoreKey, StoreName};
 use crate::docker_config::host_key::HostKey;
 
@@ -25,6 +26,13 @@ pub(crate) const LONG_NAME: Rule = "must have at most 63 characters: it is also 
 pub(crate) const DOTS: Rule = "must not have . or .. between its slashes";
 pub(crate) const BRACES: Rule =
     "must have no braces but those of {{namespace}}, which stands for the name of the namespace";
+pub(crate) const KEY_IS_PATH: Rule = "must not begin with GET / or POST /: give the path in `path`";
+pub(crate) const KEY_OR_PATH: Rule = "must have either key or path";
+pub(crate) const NEEDS_PATH: Rule = "is for a path: give one, or remove the method";
+pub(crate) const SERVER_PATH: Rule =
+    "must not have a part sys, auth or cubbyhole: these belong to the server itself";
+pub(crate) const PATH_SPELLING: Rule =
+    "must be at least two parts of letters, digits and _-.:@+ between single slashes, without . and ..";
 pub(crate) const COLON: Rule = "must not have a colon";
 pub(crate) const TWO_USERNAMES: Rule = "cannot be combined with from.usernameKey: use only one of them";
 pub(crate) const WITH_CONFIG: Rule =
@@ -95,7 +103,7 @@ fn validate_registries(
         if let Some(Registry { host: _, from, username }) = schema::deserialize(&path) {
             registries.push(RegistrySource {
                 host,
-                store_key: StoreKey { store: StoreName(from.store), key: Key(from.key) },
+                store_key: StoreKey { key: key(&from), store: StoreName(from.store) },
                 username,
                 username_key: from.username_key,
                 password_key: from.password_key,
@@ -104,6 +112,18 @@ fn validate_registries(
         }
     }
     registries
+}
+
+/// Returns the key of a source, which has a key or a path.
+fn key(from: &CredentialSource) -> Key {
+    let method = match from.method {
+        PathMethod::Read => Method::Read,
+        PathMethod::Write => Method::Write,
+    };
+    match &from.path {
+        Some(path) => Key::from_path(method, path),
+        None => Key(from.key.clone().unwrap_or_default()),
+    }
 }
 
 /// The first place of every host, and of every whole docker config taken by registries without a host.
@@ -129,7 +149,8 @@ impl<'a> FirstUses<'a> {
                 }
             }
         } else if host_path.node().is_none()
-            && let (Some(store), Some(key)) = (from.field("store").text(), from.field("key").text())
+            && let Some(store) = from.field("store").text()
+            && let Some(key) = from.field("key").text().or(from.field("path").text())
         {
             match self.configs.get(&(store, key)) {
                 Some(first) => {
@@ -164,9 +185,35 @@ fn validate_source(path: &FieldPath<'_>, stores: Option<&[String]>, errors: &mut
     if key.text().is_some_and(Key::has_other_braces) {
         errors.push(key.error(BRACES));
     }
+    if key.text().is_some_and(|key| Key::from(key).dynamic_path().is_some()) {
+        errors.push(key.error(KEY_IS_PATH));
+    }
+    validate_path(path, errors);
     validate_text(&path.field("usernameKey"), errors);
     validate_text(&path.field("passwordKey"), errors);
     validate_text(&path.field("configKey"), errors);
+}
+
+fn validate_path(from: &FieldPath<'_>, errors: &mut FieldErrors) {
+    let (key, path, method) = (from.field("key"), from.field("path"), from.field("method"));
+    let is_map = from.node().is_some_and(|node| matches!(node.value, Value::Map(_)));
+    if is_map && key.node().is_some() == path.node().is_some() {
+        errors.push(from.error(KEY_OR_PATH));
+    }
+    if method.text() == Some("write") && path.node().is_none() {
+        errors.push(method.error(NEEDS_PATH));
+    }
+    let Some(text) = path.text() else { return };
+    if Key::has_other_braces(text) {
+        errors.push(path.error(BRACES));
+        return;
+    }
+    // The name of a namespace is checked when it is put in.
+    match dynamic_path::check(&Key::from(text).in_namespace(&"x".into()).0) {
+        Err(PathError::Server) => errors.push(path.error(SERVER_PATH)),
+        Err(PathError::Spelling) => errors.push(path.error(PATH_SPELLING)),
+        Ok(()) => {}
+    }
 }
 
 fn validate_store_name(path: &FieldPath<'_>, stores: Option<&[String]>, errors: &mut FieldErrors) {

@@ -94,7 +94,15 @@ pub struct CredentialSource {
     /// Path or id of the credential inside the store. With `{{namespace}}` in it, which stands for the name of
     /// the namespace, every namespace has a key of its own: `teams/{{namespace}}/ghcr`.
     #[schemars(length(max = 1024))]
-    pub key: String,
+    pub key: Option<String>,
+    /// Path of a Vault at which an engine issues a credential for each request, instead of `key`:
+    /// `artifactory/token/puller`. An entry of `keys` of the store must name it with its mount. `{{namespace}}` as in
+    /// `key`.
+    #[schemars(length(max = 1024))]
+    pub path: Option<String>,
+    /// Method of the request of `path`: `read` (GET) or `write` (POST). Default: `read`.
+    #[serde(default)]
+    pub method: PathMethod,
     /// Field that holds the username. Default: `username`.
     #[schemars(length(max = 256))]
     pub username_key: Option<String>,
@@ -105,6 +113,17 @@ pub struct CredentialSource {
     /// `dockerconfigjson`, `DOCKER_CONFIG` or `value`, if it holds one.
     #[schemars(length(max = 256))]
     pub config_key: Option<String>,
+}
+
+/// The method of the request of a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PathMethod {
+    /// Reads the path.
+    #[default]
+    Read,
+    /// Writes to the path, as engines need that issue on a write.
+    Write,
 }
 
 /// The policy for a Secret that regcred did not create.

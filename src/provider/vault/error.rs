@@ -8,6 +8,7 @@ use super::bounded_client::ResponseTooLarge;
 use super::hint::Hint;
 use super::login_refusal::Login;
 use super::redirect::RedirectRefused;
+use crate::credential::dynamic_path::{DynamicPath, Method};
 use crate::manifest::config::KvVersion;
 use crate::provider::proxy::StoreProxy;
 use crate::provider::{Denied, ErrorKind, SealedPart};
@@ -76,6 +77,35 @@ impl RequestError {
             (code, _) => ErrorKind::Misconfigured(format!(
                 "status {code}; {}",
                 unexpected_response(version_number(kv))
+            )),
+        })
+    }
+
+    /// Classifies the error of a request for a credential that an engine issues.
+    pub(super) fn path_kind(
+        self,
+        DynamicPath { method, path }: DynamicPath<'_>,
+        is_proven: bool,
+    ) -> ErrorKind {
+        let capability = match method {
+            Method::Read => "read",
+            Method::Write => "update",
+        };
+        self.kind_or(|code, hint| match (code, hint) {
+            (404, Some(Hint::NoMount)) => {
+                ErrorKind::Misconfigured(format!("no engine is mounted for the path {path}; check `path`"))
+            }
+            (404, _) => ErrorKind::NotFound,
+            (403, Some(Hint::DeadToken)) => dead_token(),
+            (403, _) if is_proven => {
+                ErrorKind::Denied(Denied::Key(format!("no policy grants `{capability}` on {path}")))
+            }
+            (403, _) => ErrorKind::Denied(Denied::Key(format!(
+                "the token is expired or revoked, or no policy grants `{capability}` on {path}"
+            ))),
+            (code, _) => ErrorKind::Misconfigured(format!(
+                "the engine refuses a {} of {path} with status {code}; check `path` and `method`",
+                method.name()
             )),
         })
     }

@@ -59,6 +59,11 @@ impl TokenLease {
         }
     }
 
+    /// Returns the rest of the lifetime; `None` if it never ends.
+    pub(super) fn remaining(&self, now: Instant) -> Option<Duration> {
+        self.lifetime.map(|lifetime| (self.since + lifetime).saturating_duration_since(now))
+    }
+
     pub(super) fn is_alive(&self, now: Instant) -> bool {
         self.lifetime.is_none_or(|lifetime| now < self.since + lifetime)
     }

@@ -10,6 +10,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use secrecy::zeroize::Zeroizing;
@@ -50,6 +52,8 @@ pub(super) struct Session {
     /// True if the Vault has confirmed this token.
     pub(super) is_proven: bool,
     lease: TokenLease,
+    /// True once credentials with leases were obtained, which the Vault revokes together with the token.
+    has_leases: Arc<AtomicBool>,
 }
 
 /// The source of a token, read again for each login.
@@ -152,6 +156,8 @@ impl Sessions {
     /// Revokes a token from a login, so that a key that stays denied does not fill the Vault with leases.
     async fn revoke(&self, session: &Session) {
         match self.auth_method {
+            // Namespaces still hold credentials of such a token, which runs out by itself.
+            _ if session.has_leases.load(Ordering::Relaxed) => {}
             AuthMethod::Kubernetes(_) | AuthMethod::AppRole(_) => {
                 // An expired token cannot revoke itself and need not.
                 let _ = session.client.send(RevokeTokenSelfRequest {}).await;
@@ -208,6 +214,7 @@ impl Sessions {
             logged_in: now,
             is_proven: true,
             lease: TokenLease::new(now, auth.lease_duration, auth.renewable),
+            has_leases: Arc::default(),
         }))
     }
 
@@ -252,15 +259,26 @@ impl Sessions {
             Err(ErrorKind::Denied(_)) => (false, TokenLease::new(now, 0, false)),
             Err(kind) => return Err(kind),
         };
-        Ok(Arc::new(Session { client, logged_in: now, is_proven, lease }))
+        Ok(Arc::new(Session { client, logged_in: now, is_proven, lease, has_leases: Arc::default() }))
     }
 }
 
 impl Session {
     /// The same token with another lease.
     fn with_lease(&self, lease: TokenLease) -> Arc<Self> {
-        let Self { client, logged_in, is_proven, lease: _ } = self;
-        Arc::new(Self { client: Arc::clone(client), logged_in: *logged_in, is_proven: *is_proven, lease })
+        let Self { client, logged_in, is_proven, lease: _, has_leases } = self;
+        let (client, has_leases) = (Arc::clone(client), Arc::clone(has_leases));
+        Arc::new(Self { client, logged_in: *logged_in, is_proven: *is_proven, lease, has_leases })
+    }
+
+    /// Keeps the token from being revoked: it obtained a credential with a lease.
+    pub(super) fn keep_alive(&self) {
+        self.has_leases.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns the rest of the lifetime of the token; `None` if it never expires.
+    pub(super) fn remaining(&self, now: Instant) -> Option<Duration> {
+        self.lease.remaining(now)
     }
 }
 

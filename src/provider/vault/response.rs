@@ -119,7 +119,7 @@ fn data<T: DeserializeOwned>(body: &SecretSlice<u8>, engine: u8) -> Result<T, Er
 }
 
 /// Renders a value as JSON and wipes every other copy.
-fn render(mut value: Value) -> Result<SecretSlice<u8>, ErrorKind> {
+pub(super) fn render(mut value: Value) -> Result<SecretSlice<u8>, ErrorKind> {
     let json = Zeroizing::new(value.to_string());
     wipe(&mut value);
     if json.len() > MAX_VALUE_BYTES {

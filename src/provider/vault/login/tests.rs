@@ -63,6 +63,7 @@ impl SessionFixture {
             logged_in: since,
             is_proven: true,
             lease: TokenLease::new(since, 60, is_renewable),
+            has_leases: Arc::default(),
         }));
         Self { server, sessions, _ids: ids }
     }

@@ -1,0 +1,144 @@
+//! Paths at which an engine issues credentials, and their leases.
+
+use wiremock::matchers::{body_json, method};
+
+use super::*;
+use crate::credential::dynamic_path::Method;
+use crate::credential::{Expiry, Life};
+
+const PATH: &str = "artifactory/token/puller";
+
+fn key(method: Method) -> Key {
+    Key::from_path(method, PATH)
+}
+
+/// A Vault with a path that answers `response`.
+async fn vault(response: ResponseTemplate) -> (MockServer, Vault) {
+    let server = server(response).await;
+    let vault = open(&settings(&server.uri(), VaultAuth::Environment));
+    (server, vault)
+}
+
+async fn requests(server: &MockServer, path: &str) -> usize {
+    let requests = server.received_requests().await.unwrap();
+    requests.iter().filter(|it| it.url.path() == format!("/v1/{path}")).count()
+}
+
+fn leased(id: &str, seconds: u64) -> ResponseTemplate {
+    ResponseTemplate::new(200).set_body_json(json!({
+        "lease_id": id, "lease_duration": seconds, "renewable": true,
+        "data": {"username": "u", "access_token": PASSWORD},
+    }))
+}
+
+fn seconds(Life { issued, expires }: Life) -> i64 {
+    expires.duration_since(issued).as_secs()
+}
+
+/// The life of a value, in seconds.
+fn life_of(value: &StoredValue) -> Option<i64> {
+    value.expiry.as_ref().and_then(Expiry::life).copied().map(seconds)
+}
+
+async fn answer_renewals(server: &MockServer, id: &str, granted: u64) {
+    Mock::given(path("/v1/sys/leases/renew"))
+        .and(body_json(json!({"lease_id": id})))
+        .respond_with(leased(id, granted))
+        .with_priority(1)
+        .mount(server)
+        .await;
+}
+
+#[tokio::test]
+async fn path_is_requested_by_its_method() {
+    for (which, name) in [(Method::Read, "GET"), (Method::Write, "POST")] {
+        let (server, vault) = vault(refused(404)).await;
+        Mock::given(method(name))
+            .and(path(format!("/v1/{PATH}")))
+            .respond_with(leased("a/1", 60))
+            .with_priority(1)
+            .mount(&server)
+            .await;
+        let value = vault.read(&[key(which)]).await.remove(0).unwrap();
+        assert_eq!(life_of(&value), Some(60));
+        assert_eq!(value.version, Version::unversioned());
+    }
+}
+
+#[tokio::test]
+async fn version_of_a_path_issues_nothing() {
+    let (server, vault) = vault(leased("a/1", 60)).await;
+    let versions = vault.versions(&[key(Method::Read)]).await;
+    assert_eq!(*versions[0].as_ref().unwrap(), Version::unversioned());
+    let mixed = vault.versions(&["ci/ghcr".into(), key(Method::Read)]).await;
+    assert_eq!(mixed.len(), 2);
+    assert_eq!(requests(&server, PATH).await, 0);
+}
+
+#[tokio::test]
+async fn failed_request_of_a_path_is_not_repeated() {
+    for (status, reason, expect) in [
+        (500, "Unavailable", 1),
+        (503, "Unavailable", 1),
+        (403, "Denied", 1),
+        (404, "NotFound", 1),
+        (405, "Misconfigured", 1),
+        (429, "Throttled", 3),
+    ] {
+        let (server, vault) = vault(refused(status)).await;
+        let error = vault.read(&[key(Method::Write)]).await.remove(0).unwrap_err();
+        assert_eq!((error.reason().to_string().as_str(), requests(&server, PATH).await), (reason, expect));
+        assert!(!error.to_string().contains(PASSWORD), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn lease_is_renewed_without_another_request() {
+    let (server, vault) = vault(leased("a/1", 60)).await;
+    answer_renewals(&server, "a/1", 60).await;
+    assert_eq!(vault.renew(&key(Method::Read)).await, None, "there is no lease yet");
+    vault.read(&[key(Method::Read)]).await.remove(0).unwrap();
+    assert_eq!(vault.renew(&key(Method::Read)).await.map(seconds), Some(60));
+    assert_eq!(requests(&server, PATH).await, 1);
+}
+
+#[tokio::test]
+async fn lease_near_its_maximum_is_not_renewed() {
+    let (server, vault) = vault(leased("a/1", 60)).await;
+    answer_renewals(&server, "a/1", 20).await;
+    vault.read(&[key(Method::Read)]).await.remove(0).unwrap();
+    assert_eq!(vault.renew(&key(Method::Read)).await, None);
+}
+
+#[tokio::test]
+async fn replaced_lease_is_revoked_by_its_id() {
+    let (server, vault) = vault(leased("a/1", 60)).await;
+    vault.read(&[key(Method::Read)]).await.remove(0).unwrap();
+    assert!(vault.take_replaced_leases(&key(Method::Read)).is_empty());
+    vault.read(&[key(Method::Read)]).await.remove(0).unwrap();
+    Mock::given(path("/v1/sys/leases/revoke"))
+        .and(body_json(json!({"lease_id": "a/1"})))
+        .respond_with(ResponseTemplate::new(204))
+        .with_priority(1)
+        .expect(1)
+        .mount(&server)
+        .await;
+    let replaced = vault.take_replaced_leases(&key(Method::Read));
+    Provider::revoke_leases(&vault, replaced).await;
+}
+
+#[tokio::test]
+async fn life_of_a_lease_ends_with_that_of_the_token() {
+    let server = MockServer::start().await;
+    Mock::given(path("/v1/auth/token/lookup-self"))
+        .respond_with(
+            ResponseTemplate::new(200).set_body_json(json!({"data": {"ttl": 30, "renewable": true}})),
+        )
+        .mount(&server)
+        .await;
+    Mock::given(path(format!("/v1/{PATH}"))).respond_with(leased("a/1", 3600)).mount(&server).await;
+    let vault = open(&settings(&server.uri(), VaultAuth::Environment));
+    let value = vault.read(&[key(Method::Read)]).await.remove(0).unwrap();
+    let life = life_of(&value).expect("a life");
+    assert!((25..=30).contains(&life), "{life}");
+}
