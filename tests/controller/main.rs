@@ -17,6 +17,7 @@ mod capacity;
 mod chaos;
 mod churn;
 mod drift;
+mod dynamic;
 mod earlier_form;
 mod events;
 mod faults;

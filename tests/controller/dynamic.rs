@@ -1,0 +1,156 @@
+//! Credentials that an engine of the Vault issues with a lease: the serial numbers of certificates stand for passwords.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use harness::{HOST, SECRET, TestCluster, until, until_within};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use world::VaultAuditMark;
+
+use crate::cluster::test_cluster;
+use crate::controller::RunController as _;
+
+/// The life of a credential. It is replaced after 30 seconds.
+const LIFE: Duration = Duration::from_secs(45);
+
+/// A cluster with an engine that issues credentials on `POST NAME/issue/puller`.
+struct DynamicCluster {
+    cluster: TestCluster,
+    beginning: VaultAuditMark,
+}
+
+impl DynamicCluster {
+    async fn new(name: &'static str, life: Duration) -> Self {
+        let cluster = test_cluster(name, 2).await;
+        let vault = &cluster.vault;
+        vault.write(&format!("sys/mounts/{name}"), &json!({"type": "pki"})).await.expect("an engine");
+        let root = json!({"common_name": "root", "ttl": "2h", "key_type": "ec"});
+        vault.write(&format!("{name}/root/generate/internal"), &root).await.expect("an authority");
+        let seconds = format!("{}s", life.as_secs());
+        let role = json!({
+            "allow_any_name": true, "require_cn": false, "generate_lease": true, "key_type": "ec",
+            "ttl": seconds, "max_ttl": seconds,
+        });
+        vault.write(&format!("{name}/roles/puller"), &role).await.expect("a role");
+        let mut object = cluster.cluster_pull_secret(name);
+        object["spec"]["registries"] = json!([{
+            "host": HOST,
+            "username": "robot",
+            "from": {
+                "store": "vault", "path": path(name), "method": "write", "passwordKey": "serial_number",
+            },
+        }]);
+        // The least that is possible: none of these refreshes may issue a credential.
+        object["spec"]["refreshInterval"] = json!("10s");
+        cluster.apply(&object).await;
+        let beginning = cluster.vault_mark();
+        Self { cluster, beginning }
+    }
+
+    /// A Config whose store admits these keys.
+    fn config(&self, keys: &str) -> PathBuf {
+        let config = self.cluster.config("triggers: {pollInterval: 1s}\n");
+        self.cluster.write(&[&config.replace("- name: down\n", &format!("  keys: [{keys}]\n- name: down\n"))])
+    }
+
+    fn named(&self) -> PathBuf {
+        self.config(&format!("\"ci/*\", \"{}\"", path(self.cluster.name)))
+    }
+
+    /// The passwords that the namespaces hold.
+    async fn passwords(&self) -> Vec<Option<String>> {
+        let mut passwords = Vec::new();
+        for namespace in &self.cluster.namespaces {
+            passwords.push(self.cluster.passwords(namespace).await.into_values().next());
+        }
+        passwords
+    }
+
+    /// Waits until all namespaces hold one password other than `before`, and returns it.
+    async fn until_other_than(&self, before: Option<&str>) -> String {
+        until_within(LIFE, "another password in all namespaces", async || {
+            let passwords: BTreeSet<_> = self.passwords().await.into_iter().collect();
+            passwords.len() == 1
+                && passwords.first().is_some_and(|it| it.is_some() && it.as_deref() != before)
+        })
+        .await;
+        self.passwords().await.swap_remove(0).expect("a password")
+    }
+
+    /// The number of leases that are alive.
+    async fn leases(&self) -> usize {
+        let path = format!("sys/leases/lookup/{}", path(self.cluster.name));
+        let listed: Value = self.cluster.vault.request("LIST", &path, None).await.unwrap_or_default();
+        listed["data"]["keys"].as_array().map_or(0, Vec::len)
+    }
+
+    /// The number of credentials that were issued.
+    fn issued(&self) -> usize {
+        let events = self.cluster.vault.audit_events_since(self.beginning).expect("Vault's audit log");
+        let path = path(self.cluster.name);
+        events.iter().filter(|event| event.kind == "request" && event.path == path).count()
+    }
+}
+
+fn path(name: &str) -> String {
+    format!("{name}/issue/puller")
+}
+
+#[tokio::test]
+async fn lease_is_replaced_at_two_thirds_and_then_revoked() {
+    let dynamic = DynamicCluster::new("dynamic-lease", LIFE).await;
+    let controller = dynamic.cluster.controller().manifests(&dynamic.named()).start().await;
+    let first = dynamic.until_other_than(None).await;
+    let issued_at = Instant::now();
+    assert_eq!((dynamic.leases().await, dynamic.issued()), (1, 1));
+    let series = format!(
+        "regcred_credential_expiry_timestamp_seconds{{store=\"vault\",key=\"POST /{}\"}}",
+        path(dynamic.cluster.name)
+    );
+    let expiry = controller.metric(&series).await.expect("an expiry");
+
+    let second = dynamic.until_other_than(Some(&first)).await;
+    assert_ne!(first, second);
+    until("the end of the first lease", async || dynamic.leases().await == 1).await;
+    assert!(issued_at.elapsed() < LIFE, "it ran out by itself: {:?}", issued_at.elapsed());
+    assert_eq!(dynamic.issued(), 2, "neither a poll nor a refresh issues a credential");
+    let later = controller.metric(&series).await.expect("an expiry");
+    assert!(later > expiry, "{expiry} {later}");
+}
+
+#[tokio::test]
+async fn lease_that_a_namespace_still_holds_is_not_revoked() {
+    let dynamic = DynamicCluster::new("dynamic-held", Duration::from_hours(1)).await;
+    let _controller = dynamic.cluster.controller().manifests(&dynamic.named()).start().await;
+    let first = dynamic.until_other_than(None).await;
+    let cluster = &dynamic.cluster;
+    let held = format!("/api/v1/namespaces/{}/secrets/{SECRET}", cluster.namespace(1));
+    cluster.kube.patch(&held, &json!({"immutable": true})).await.expect("an immutable Secret");
+    cluster.request_rotation(cluster.name).await;
+    until("the second password in one namespace", async || {
+        dynamic.passwords().await[0].as_deref().is_some_and(|it| it != first)
+    })
+    .await;
+    until("a failure of the other", async || {
+        cluster.condition(cluster.name, "Applied").await.starts_with("False")
+    })
+    .await;
+    assert_eq!(dynamic.passwords().await[1].as_deref(), Some(first.as_str()));
+    assert_eq!(dynamic.leases().await, 2, "the other namespace holds the first");
+    cluster.kube.delete(&held).await.expect("a deletion");
+    dynamic.until_other_than(Some(&first)).await;
+    until("the end of the first lease", async || dynamic.leases().await == 1).await;
+    assert_eq!(dynamic.issued(), 2);
+}
+
+#[tokio::test]
+async fn path_that_no_entry_names_is_never_requested() {
+    let dynamic = DynamicCluster::new("dynamic-refused", LIFE).await;
+    let manifests = dynamic.config("\"*\", \"*/issue/*\"");
+    let _controller = dynamic.cluster.controller().manifests(&manifests).start().await;
+    let cluster = &dynamic.cluster;
+    until("a refusal", async || cluster.condition(cluster.name, "Fetched").await == "False NotAllowed").await;
+    assert_eq!(dynamic.issued(), 0);
+}
