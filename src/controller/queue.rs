@@ -145,6 +145,7 @@ impl Queue {
         self.in_flight = self.in_flight.saturating_sub(1);
         if let Some(lane) = self.lanes.get_mut(&item.cluster_pull_secret) {
             lane.in_flight = lane.in_flight.saturating_sub(1);
+            self.drop_if_default(&item.cluster_pull_secret);
         }
         for cluster_pull_secret in self.busy.remove(&item.namespace).unwrap_or_default() {
             self.push(&cluster_pull_secret, &item.namespace, Priority::High);
@@ -166,9 +167,20 @@ impl Queue {
         self.lanes.values().filter(|lane| !lane.is_closed).map(Lane::depth).sum()
     }
 
-    /// Removes a lane; its items in flight still finish.
+    /// Removes a lane. Its items in flight still finish, and count in a new lane of the same name until then.
     pub fn remove_lane(&mut self, cluster_pull_secret: &str) {
-        self.lanes.remove(cluster_pull_secret);
+        if let Some(lane) = self.lanes.get_mut(cluster_pull_secret) {
+            *lane = Lane { in_flight: lane.in_flight, ..Lane::default() };
+            self.drop_if_default(cluster_pull_secret);
+        }
+    }
+
+    /// Drops a lane that is like one that does not exist.
+    fn drop_if_default(&mut self, cluster_pull_secret: &str) {
+        let lane = self.lanes.get(cluster_pull_secret);
+        if lane.is_some_and(|lane| !lane.is_closed && lane.depth() == 0 && lane.in_flight == 0) {
+            self.lanes.remove(cluster_pull_secret);
+        }
     }
 
     /// Drops the queued items of every lane.
@@ -261,6 +273,23 @@ mod tests {
         assert_eq!(pop_all(&mut queue), ["a/web"]);
         done(&mut queue, "a", "web");
         assert!(queue.is_idle("a"));
+    }
+
+    #[test]
+    fn item_of_removed_lane_counts_until_it_is_done() {
+        let mut queue = queue(2, &[("a", "old", High), ("a", "queued", Normal)]);
+        queue.set_open("a", true);
+        assert_eq!(queue.pop().map(|it| it.namespace), Some("old".into()));
+        queue.remove_lane("a");
+        assert!(queue.depth() == 0 && !queue.is_idle("a"));
+        ["new", "next"].iter().for_each(|it| queue.push("a", &(*it).into(), Normal));
+        assert_eq!(pop_all(&mut queue), ["a/new"], "the limit holds for both lanes");
+        done(&mut queue, "a", "old");
+        assert_eq!(pop_all(&mut queue), ["a/next"]);
+        done(&mut queue, "a", "next");
+        assert!(!queue.is_idle("a"), "an item of the new lane is in flight");
+        done(&mut queue, "a", "new");
+        assert!(queue.is_idle("a") && queue.lanes.is_empty());
     }
 
     #[test]
