@@ -18,9 +18,10 @@ struct ListState {
 }
 
 impl ListsInProgress {
-    /// Marks the beginning of a list.
+    /// Marks the beginning of a list. After one that broke off, the older objects that it had are cached already:
+    /// this list does not show them as older.
     pub(super) fn begin(&mut self, resource: WatchedResource) {
-        self.0.insert(resource, ListState::default());
+        self.0.entry(resource).or_default().written.clear();
     }
 
     /// Records an object that regcred wrote.
@@ -60,5 +61,18 @@ mod tests {
         assert!(!lists.accept_older(&resource, &object("web")) && !lists.0[&resource].is_restored);
         assert!(lists.accept_older(&resource, &object("db")));
         assert!(lists.end(&resource) && !lists.end(&resource));
+    }
+
+    #[test]
+    fn restore_is_remembered_by_the_list_after_a_broken_one() {
+        let resource = WatchedResource::Secrets("a".into());
+        let object = ObjectRef::namespaced("web".into(), "a");
+        let mut lists = ListsInProgress::default();
+        lists.begin(resource.clone());
+        assert!(lists.accept_older(&resource, &object));
+        lists.begin(resource.clone());
+        assert!(lists.end(&resource), "the first list broke off");
+        lists.begin(resource.clone());
+        assert!(!lists.end(&resource), "a complete list ends it");
     }
 }
