@@ -241,10 +241,23 @@ impl Cache {
         deleted.map(|object_ref| self.delete(resource, object_ref, u128::MAX)).collect()
     }
 
-    /// Returns the cached Secret of an existing namespace.
+    /// Returns a cached Secret; its namespace may not have been observed yet.
     #[must_use]
-    pub fn known_secret(&self, ObjectRef { namespace, name }: &ObjectRef) -> Option<&Secret> {
-        self.cluster.namespaces.get(namespace.as_ref()?)?.secrets.get(name.as_str())
+    pub fn known_secret(&self, namespace: &NamespaceName, name: &SecretName) -> Option<&Secret> {
+        self.known_namespace(namespace)?.secrets.get(name)
+    }
+
+    /// Returns the cached Secret that one of a full list replaces, unless the list is older. One that is not cached was
+    /// deleted since the list, or will be reported by its watch.
+    #[must_use]
+    pub fn replaced_by_listed(
+        &self,
+        namespace: &NamespaceName,
+        name: &SecretName,
+        listed: &Secret,
+    ) -> Option<&Secret> {
+        let known = self.known_secret(namespace, name)?;
+        (revision(&known.resource_version) <= revision(&listed.resource_version)).then_some(known)
     }
 
     fn cached_objects(&self, resource: &WatchedResource) -> Vec<ObjectRef> {
@@ -275,7 +288,6 @@ impl Cache {
     }
 
     /// Fills in the bodies of Secrets that were listed in full, where the list is not older than the cache.
-    /// A Secret that is not cached was deleted since the list, or will be reported by its watch.
     pub fn fill_bodies(&mut self, secrets: Vec<(ObjectRef, Secret)>, claims: &Claims) -> Vec<CacheChange> {
         let mut installation = self.installation.take();
         let mut changes = Vec::new();
@@ -283,10 +295,7 @@ impl Cache {
             let Some(namespace) = namespace else { continue };
             let name = SecretName::from(name);
             let Some(cached) = self.known_namespace(&namespace) else { continue };
-            let Some(known) = cached.secrets.get(&name) else { continue };
-            if revision(&known.resource_version) > revision(&secret.resource_version) {
-                continue;
-            }
+            let Some(known) = self.replaced_by_listed(&namespace, &name, &secret) else { continue };
             assess(installation.as_mut(), Some(known), &namespace, &name, &mut secret);
             let is_claimed = || claims.holder(&name, &namespace, cached).is_some();
             let is_needed = is_needed(&secret, is_claimed);

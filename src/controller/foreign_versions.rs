@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 use super::Controller;
+use super::cache::Cache;
 use super::fetches::Fetches;
 use crate::cluster::watch::{ObjectRef, WatchedResource};
 use crate::cluster::{Namespace, Secret, revision};
@@ -83,14 +84,39 @@ impl ForeignVersions {
         }
     }
 
-    /// Forgets a Secret that was deleted, or those of a namespace.
-    pub(super) fn forget(&mut self, resource: &WatchedResource, ObjectRef { namespace, name }: &ObjectRef) {
+    /// Forgets a Secret that was deleted, or those of a namespace. One that is cached was created again.
+    pub(super) fn forget_deleted(
+        &mut self,
+        resource: &WatchedResource,
+        ObjectRef { namespace, name }: &ObjectRef,
+        cache: &Cache,
+    ) {
         match (resource, namespace) {
             (WatchedResource::Secrets(secret_name), Some(namespace)) => {
-                self.0.remove(&(namespace.clone(), secret_name.clone()));
+                if cache.known_secret(namespace, secret_name).is_none() {
+                    self.0.remove(&(namespace.clone(), secret_name.clone()));
+                }
             }
-            (WatchedResource::Namespaces, None) => self.0.retain(|(known, _), _| known.as_str() != name),
+            (WatchedResource::Namespaces, None) => self.0.retain(|(known, secret_name), _| {
+                known.as_str() != name || cache.known_secret(known, secret_name).is_some()
+            }),
             _ => {}
+        }
+    }
+
+    /// Forgets every Secret that is not cached any more.
+    pub(super) fn forget_uncached(&mut self, cache: &Cache) {
+        self.0.retain(|(namespace, name), _| cache.known_secret(namespace, name).is_some());
+    }
+
+    /// Records the Secrets of a full list that are going to replace cached ones.
+    pub(super) fn record_listed(&mut self, listed: &[(ObjectRef, Secret)], cache: &Cache, now: Instant) {
+        for (object_ref, secret) in listed {
+            let Some(namespace) = &object_ref.namespace else { continue };
+            let name = SecretName::from(object_ref.name.as_str());
+            if let Some(known) = cache.replaced_by_listed(namespace, &name, secret) {
+                self.record(object_ref, known.versions.as_deref(), Some(secret), now);
+            }
         }
     }
 
@@ -123,18 +149,22 @@ impl Controller {
         before: Option<&str>,
         now: Instant,
     ) {
-        self.foreign_versions.record(object_ref, before, self.cache.known_secret(object_ref), now);
+        let Some(namespace) = &object_ref.namespace else { return };
+        let observed = self.cache.known_secret(namespace, &object_ref.name.as_str().into());
+        self.foreign_versions.record(object_ref, before, observed, now);
     }
 
     /// Returns the cached annotation with the versions of a Secret.
-    pub(super) fn known_versions(&self, object_ref: &ObjectRef) -> Option<&str> {
-        self.cache.known_secret(object_ref)?.versions.as_deref()
+    pub(super) fn known_versions(&self, ObjectRef { namespace, name }: &ObjectRef) -> Option<&str> {
+        self.cache.known_secret(namespace.as_ref()?, &name.as_str().into())?.versions.as_deref()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::watch::WatchedObject;
+    use crate::controller::cache::Origin;
 
     fn secret(versions: Option<&str>, is_shortened: bool) -> Secret {
         Secret { versions: versions.map(Into::into), is_shortened, ..Secret::default() }
@@ -182,6 +212,62 @@ mod tests {
             let written = AfterWrite { before: "4".to_owned(), now: Some(at(written_at)), is_written: true };
             foreign.forget_overwritten(&namespace, &[(name, written)].into(), Some(&cached));
             assert_eq!(foreign.0.is_empty(), expect, "seen at {observed_at}, written at {written_at}");
+        }
+    }
+
+    /// A cache with this Secret `regcred` in namespace `web`, and the record of its foreign version.
+    fn cached(at: &str) -> (Cache, ForeignVersions) {
+        let (mut cache, mut foreign) = (Cache::default(), ForeignVersions::default());
+        let object_ref = ObjectRef::namespaced("web".into(), "regcred");
+        let secret = listed(at, Some("ghcr.io=aws:id-2"));
+        foreign.record(&object_ref, None, Some(&secret), Instant::now());
+        cache.apply(object_ref, WatchedObject::Secret(secret), Origin::Watch);
+        (cache, foreign)
+    }
+
+    fn listed(at: &str, versions: Option<&str>) -> Secret {
+        Secret { resource_version: at.to_owned(), ..secret(versions, false) }
+    }
+
+    #[test]
+    fn secret_absent_from_a_list_is_forgotten() {
+        let (mut cache, mut foreign) = cached("5");
+        let object_ref = ObjectRef::namespaced("web".into(), "regcred");
+        cache.relist(&WatchedResource::Secrets("regcred".into()), &[object_ref].into());
+        foreign.forget_uncached(&cache);
+        assert_eq!(foreign.0.len(), 1, "it is in the list");
+        cache.relist(&WatchedResource::Secrets("regcred".into()), &[].into());
+        foreign.forget_uncached(&cache);
+        assert!(foreign.0.is_empty());
+    }
+
+    #[test]
+    fn secret_of_an_unused_name_is_forgotten() {
+        let (mut cache, mut foreign) = cached("5");
+        cache.forget_secrets(&"regcred".into());
+        foreign.forget_uncached(&cache);
+        assert!(foreign.0.is_empty());
+    }
+
+    #[test]
+    fn secret_newer_than_its_deletion_is_kept() {
+        for (deleted_at, expect) in [(4, 1), (5, 0)] {
+            let (mut cache, mut foreign) = cached("5");
+            let resource = WatchedResource::Secrets("regcred".into());
+            let object_ref = ObjectRef::namespaced("web".into(), "regcred");
+            cache.delete(&resource, &object_ref, deleted_at);
+            foreign.forget_deleted(&resource, &object_ref, &cache);
+            assert_eq!(foreign.0.len(), expect, "deleted at {deleted_at}");
+        }
+    }
+
+    #[test]
+    fn list_older_than_the_cache_changes_nothing() {
+        for (listed_at, expect) in [("4", 1), ("5", 0), ("6", 0)] {
+            let (cache, mut foreign) = cached("5");
+            let list = [(ObjectRef::namespaced("web".into(), "regcred"), listed(listed_at, None))];
+            foreign.record_listed(&list, &cache, Instant::now());
+            assert_eq!(foreign.0.len(), expect, "listed at {listed_at}");
         }
     }
 

@@ -33,8 +33,8 @@ impl Controller {
                 self.on_object_deleted(&name);
             }
             WatchEvent::Deleted(resource, object_ref, version) => {
-                self.foreign_versions.forget(&resource, &object_ref);
                 let change = self.cache.delete(&resource, &object_ref, revision(&version));
+                self.foreign_versions.forget_deleted(&resource, &object_ref, &self.cache);
                 self.on_change(change);
             }
             WatchEvent::Relisted(WatchedResource::ClusterPullSecrets, present) => {
@@ -43,7 +43,9 @@ impl Controller {
                 self.synced.insert(WatchedResource::ClusterPullSecrets);
             }
             WatchEvent::Relisted(resource, present) => {
-                for change in self.cache.relist(&resource, &present) {
+                let changes = self.cache.relist(&resource, &present);
+                self.foreign_versions.forget_uncached(&self.cache);
+                for change in changes {
                     self.on_change(change);
                 }
                 self.synced.insert(resource);
@@ -134,6 +136,7 @@ impl Controller {
             if let WatchedResource::Secrets(name) = resource {
                 self.secret_lists.forget(&name);
                 self.cache.forget_secrets(&name);
+                self.foreign_versions.forget_uncached(&self.cache);
             }
         }
         for resource in unwatched {
@@ -203,11 +206,7 @@ impl Controller {
                 self.secret_lists.mark_synced(name);
                 self.cache.cluster.unreadable.remove(name);
                 // The list may be ahead of the watch.
-                let now = Instant::now();
-                for (object_ref, listed) in &secrets {
-                    let before = self.cache.known_secret(object_ref).and_then(|it| it.versions.as_deref());
-                    self.foreign_versions.record(object_ref, before, Some(listed), now);
-                }
+                self.foreign_versions.record_listed(&secrets, &self.cache, Instant::now());
                 for change in self.cache.fill_bodies(secrets, &self.claims) {
                     self.on_change(change);
                 }
