@@ -54,6 +54,12 @@ pub trait Provider: Send + Sync {
     /// time; no value is read. A store without versions returns [`Version::UNVERSIONED`] and sends no request.
     async fn versions(&self, keys: &[Key]) -> Vec<Result<Version, Error>>;
 
+    /// Returns true if a read may return the value before a change that was reported, from a replica that lags
+    /// behind: nearly every store on a network.
+    fn can_lag(&self) -> bool {
+        true
+    }
+
     /// Renews the lease of the last credential that a key was read at, and returns its new life; `None` where
     /// another credential has to be read.
     async fn renew(&self, _key: &Key) -> Option<Life> {

@@ -12,5 +12,5 @@ pub mod sqs;
 pub mod webhook;
 
 pub use crate::trigger_kind::Trigger;
-pub use ack::Ack;
+pub use ack::{Ack, AckOutcome};
 pub use channel::{TriggerEvent, TriggerReceiver, TriggerScope, TriggerSender};

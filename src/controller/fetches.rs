@@ -15,6 +15,7 @@ pub use self::key_state::{ChangeNotice, StaleAnswer};
 use self::key_state::{FetchState, KeyState};
 pub use self::lives::KeyLife;
 use self::lives::Lives;
+use self::unconfirmed::ReadGain;
 use crate::credential::{StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::status::reason::FetchedReason;
 use crate::provider::stores::Values;
@@ -24,6 +25,7 @@ use crate::reconcile::version_order::{KeyOrder, older_version};
 mod held_version;
 mod key_state;
 mod lives;
+mod unconfirmed;
 mod values;
 
 /// The keys in use, their state and their last values.
@@ -68,8 +70,8 @@ impl Fetches {
         self.waiting.insert(store_key.clone());
     }
 
-    /// Returns true if the last read of a key has seen the change: it returned that version, or, where the
-    /// event names none, it started since.
+    /// Returns true if the reads of a key have seen the change: the last one returned that version, or, where the
+    /// event names none, they serve it.
     #[must_use]
     pub fn has_seen(&self, store_key: &StoreKey, notice: &ChangeNotice) -> bool {
         match &notice.version {
@@ -89,7 +91,7 @@ impl Fetches {
         self.keys.get(store_key).is_some_and(|key| key.has_started_since(since))
     }
 
-    /// Returns true if the last read of a key started at `since` or later, and was answered.
+    /// Returns true if an event since was served, and the last read was answered.
     fn has_read_since(&self, store_key: &StoreKey, since: Instant) -> bool {
         self.keys.get(store_key).is_some_and(|key| key.has_read_since(since))
     }
@@ -125,11 +127,8 @@ impl Fetches {
             let version = value.as_ref().ok().map(|value| &value.version);
             // The key is no longer in use, or it was dropped and added again during the read.
             let Some(key) = self.keys.get_mut(&store_key) else { continue };
-            if !key.finish(started, version, now) {
+            if !key.is_in_flight(started) {
                 continue;
-            }
-            if key.state() == FetchState::Settled {
-                self.waiting.remove(&store_key);
             }
             let held = self.held.entry(store_key.clone());
             let held = held.or_insert_with_key(|store_key| HeldVersion::recorded(recorded(store_key)));
@@ -137,6 +136,11 @@ impl Fetches {
                 Ok(value) => Ok(held.on_answer(&value.version, now)),
                 Err(error) => Err(error.reason()),
             };
+            let gain = gain(verdict, self.values.get(&store_key), &value);
+            key.finish(started, version, gain, now);
+            if key.state() == FetchState::Settled {
+                self.waiting.remove(&store_key);
+            }
             verdicts.push((store_key.clone(), verdict));
             // An ARN may be in a foreign account.
             if let Some(account) = value.as_ref().ok().and_then(|value| value.account.as_ref())
@@ -205,16 +209,16 @@ impl Fetches {
     ) -> bool {
         self.states(store_keys).all(|state| match state {
             FetchState::Settled => true,
-            FetchState::Deferred(last) => last >= started,
+            FetchState::Deferred(served) => served >= started,
             FetchState::Pending => false,
         })
     }
 
-    /// Returns the start of the last read of keys that will be read again: events after it wait for the
-    /// next read.
+    /// Returns the instant up to which events are served, of keys that will be read again: later ones wait for
+    /// another read.
     #[must_use]
     pub fn served_until<'a>(&self, store_keys: impl IntoIterator<Item = &'a StoreKey>) -> Option<Instant> {
-        self.states(store_keys).filter_map(FetchState::last_started).min()
+        self.states(store_keys).filter_map(FetchState::served_until).min()
     }
 
     /// Returns the stale answer to report for a key that was just read at an older version than an event
@@ -228,6 +232,22 @@ impl Fetches {
     #[must_use]
     pub fn has_given_up(&self, store_key: &StoreKey) -> bool {
         self.stale_answer(store_key).is_some_and(|answer| answer.is_final)
+    }
+
+    /// Returns true if the reads for an event about a key returned something new: the version that it names, or
+    /// any change.
+    #[must_use]
+    pub fn has_brought_news(&self, store_key: &StoreKey, notice: &ChangeNotice) -> bool {
+        match notice.version {
+            Some(_) => self.has_seen(store_key, notice),
+            None => self.keys.get(store_key).is_some_and(|key| key.has_news_since(notice.before)),
+        }
+    }
+
+    /// Returns true if the reads of a key for an event have just ended, and all of them brought nothing new.
+    #[must_use]
+    pub fn was_read_in_vain(&self, store_key: &StoreKey) -> bool {
+        self.keys.get(store_key).is_some_and(KeyState::is_in_vain)
     }
 
     fn states<'a>(
@@ -259,6 +279,26 @@ impl Fetches {
             self.lives.remove(store_key);
         }
         forgotten
+    }
+}
+
+/// Returns the gain of a read after the one before. A replica that lags behind may answer that a new key is not found.
+fn gain(
+    verdict: Result<AnswerVerdict, FetchedReason>,
+    before: Option<&Result<StoredValue, Error>>,
+    after: &Result<StoredValue, Error>,
+) -> ReadGain {
+    match (verdict, before, after) {
+        (Ok(AnswerVerdict::HeldBack { .. }), ..)
+        | (Err(FetchedReason::NotFound | FetchedReason::Deleted), ..) => ReadGain::Nothing,
+        (Err(_), ..) => ReadGain::Failed,
+        (_, Some(Ok(known)), Ok(found))
+            if known.version.is_same(&found.version)
+                && known.bytes.expose_secret() == found.bytes.expose_secret() =>
+        {
+            ReadGain::Nothing
+        }
+        _ => ReadGain::New,
     }
 }
 
@@ -437,7 +477,7 @@ mod tests {
             ("1", later, false),
             ("2", now, false),
         ] {
-            let notice = ChangeNotice { before, version: Some((version.into(), later)) };
+            let notice = ChangeNotice { before, version: Some((version.into(), later)), can_lag: true };
             assert_eq!(fetches.has_seen(&key, &notice), expect, "{version}");
         }
     }

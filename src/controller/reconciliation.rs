@@ -8,8 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::fetches::ChangeNotice;
 use crate::credential::StoreKey;
-use crate::trigger::{Ack, Trigger};
+use crate::trigger::{Ack, AckOutcome, Trigger};
 
 /// The reason for a reconciliation, and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +62,8 @@ pub struct JoinedEvent {
 pub struct PendingAck {
     /// The acknowledgement to its source.
     pub ack: Ack,
-    /// The keys the event is about.
-    pub store_keys: Vec<StoreKey>,
+    /// The keys the event is about, and what it says of each.
+    pub notices: Vec<(StoreKey, ChangeNotice)>,
 }
 
 /// A finished rotation.
@@ -81,10 +82,11 @@ pub struct Rotation {
 }
 
 impl PendingAck {
-    /// Acknowledges the event if all its keys are done; otherwise its source delivers it again.
-    pub fn ack(self, is_done: impl Fn(&StoreKey) -> bool) {
-        if self.store_keys.iter().all(is_done) {
-            self.ack.ack();
+    /// Acknowledges the event if all its keys have an outcome; otherwise its source delivers it again.
+    pub fn ack(self, outcome: impl Fn(&StoreKey, &ChangeNotice) -> Option<AckOutcome>) {
+        let outcomes = self.notices.iter().map(|(store_key, notice)| outcome(store_key, notice));
+        if let Some(outcomes) = outcomes.collect::<Option<Vec<_>>>() {
+            self.ack.ack(outcomes.into_iter().max().unwrap_or(AckOutcome::NoNewerVersion));
         }
     }
 }
@@ -148,10 +150,10 @@ impl Reconciliation {
         Some(reconciliation)
     }
 
-    /// Acknowledges every event that has all its keys done. Called once every target is done.
-    pub fn ack(self, is_done: impl Fn(&StoreKey) -> bool) {
+    /// Acknowledges every event of which all keys have an outcome. Called once every target is done.
+    pub fn ack(self, outcome: impl Fn(&StoreKey, &ChangeNotice) -> Option<AckOutcome>) {
         for pending_ack in self.joined.into_iter().filter_map(|joined| joined.pending_ack) {
-            pending_ack.ack(&is_done);
+            pending_ack.ack(&outcome);
         }
     }
 
@@ -246,12 +248,13 @@ mod tests {
 
     /// A reconciliation that four events joined, at the first to the fourth second, each regarding a key of its
     /// own; and the receiver of each acknowledgement.
-    fn joined(second: impl Fn(u64) -> Instant) -> (Reconciliation, Vec<Receiver<()>>) {
+    fn joined(second: impl Fn(u64) -> Instant) -> (Reconciliation, Vec<Receiver<AckOutcome>>) {
         let mut reconciliation = Reconciliation::new(cause(Trigger::Sqs, second(0)), second(0));
         let mut receivers = Vec::new();
         for n in 1..=4 {
             let (ack, receiver) = Ack::new();
-            let pending_ack = PendingAck { ack, store_keys: vec![store_key(&n.to_string())] };
+            let notice = ChangeNotice { before: second(n), version: None, can_lag: true };
+            let pending_ack = PendingAck { ack, notices: vec![(store_key(&n.to_string()), notice)] };
             reconciliation.add_event(cause(Trigger::Sqs, second(n)), Some(pending_ack), second(n));
             receivers.push(receiver);
         }
@@ -259,9 +262,10 @@ mod tests {
     }
 
     /// True for each acknowledged event, false for each that never will be; none while it waits.
-    fn outcomes(receivers: &mut [Receiver<()>]) -> Vec<Option<bool>> {
+    fn outcomes(receivers: &mut [Receiver<AckOutcome>]) -> Vec<Option<bool>> {
         let outcomes = receivers.iter_mut().map(|receiver| match receiver.try_recv() {
-            Ok(()) => Some(true),
+            Ok(AckOutcome::Done) => Some(true),
+            Ok(AckOutcome::NoNewerVersion) => panic!("no key has that outcome"),
             Err(TryRecvError::Closed) => Some(false),
             Err(TryRecvError::Empty) => None,
         });
@@ -273,7 +277,7 @@ mod tests {
         let second = seconds(Instant::now());
         let (mut reconciliation, mut receivers) = joined(&second);
         let late = reconciliation.split_off_events(second(2));
-        reconciliation.ack(|_| true);
+        reconciliation.ack(|_, _| Some(AckOutcome::Done));
         assert_eq!(outcomes(&mut receivers), [Some(true), Some(true), None, None]);
         let next = Reconciliation::from_events(late).expect("another reconciliation");
         assert_eq!((next.cause.since, next.started), (second(3), second(3)));
@@ -284,8 +288,23 @@ mod tests {
     #[test]
     fn event_is_acknowledged_by_its_own_keys_only() {
         let (reconciliation, mut receivers) = joined(seconds(Instant::now()));
-        reconciliation.ack(|it| *it != store_key("2"));
+        reconciliation.ack(|it, _| (*it != store_key("2")).then_some(AckOutcome::Done));
         assert_eq!(outcomes(&mut receivers), [Some(true), Some(false), Some(true), Some(true)]);
+    }
+
+    #[test]
+    fn event_is_done_if_one_of_its_keys_brought_news() {
+        let now = Instant::now();
+        for (news, expect) in [("b", AckOutcome::Done), ("none", AckOutcome::NoNewerVersion)] {
+            let (ack, mut receiver) = Ack::new();
+            let notice = ChangeNotice { before: now, version: None, can_lag: true };
+            let notices = ["a", "b"].map(|key| (store_key(key), notice.clone()));
+            PendingAck { ack, notices: notices.into() }.ack(|it, _| {
+                let has_news = *it == store_key(news);
+                Some(if has_news { AckOutcome::Done } else { AckOutcome::NoNewerVersion })
+            });
+            assert_eq!(receiver.try_recv(), Ok(expect));
+        }
     }
 
     #[test]

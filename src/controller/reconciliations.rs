@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::fetches::StaleAnswer;
+use super::fetches::{ChangeNotice, StaleAnswer};
 use super::installation::{not_recorded, record_values};
 use super::object_state::{ObjectState, PUBLISH_AFTER, PUBLISH_EVERY};
 use super::queue::Priority;
@@ -27,7 +27,7 @@ use crate::reconcile::copies;
 use crate::reconcile::desired_secret::DesiredSecret;
 use crate::reconcile::guards::Guards;
 use crate::reconcile::resolve;
-use crate::trigger::Trigger;
+use crate::trigger::{AckOutcome, Trigger};
 
 impl Controller {
     /// Reconciles a ClusterPullSecret from its stores: requests its keys, and starts a reconciliation or
@@ -150,6 +150,9 @@ impl Controller {
         let fetched = self.record_verdicts(&verdicts, started.elapsed());
         for store_key in &read {
             self.fetches.stale_answer(store_key).inspect(|answer| log_stale_answer(store_key, answer));
+            if self.fetches.was_read_in_vain(store_key) {
+                log_no_newer_version(store_key);
+            }
         }
         self.publish_known_versions();
         let affected =
@@ -330,7 +333,7 @@ impl Controller {
             self.announce_rotation(name);
         }
         if !finished.has_unsent_write && self.is_applied(name, now) {
-            finished.ack(|store_key| self.is_fetched(store_key));
+            finished.ack(|store_key, notice| self.outcome(store_key, notice));
         }
         self.revoke_replaced_leases(name, now);
     }
@@ -346,9 +349,14 @@ impl Controller {
         !has_unknown_secrets && state.is_applied(now)
     }
 
-    /// Returns true if a key was read at the version that an event named, or a retry cannot succeed.
-    pub(super) fn is_fetched(&self, store_key: &StoreKey) -> bool {
-        !self.fetches.has_given_up(store_key) && !self.fetches.has_transient_failure(store_key)
+    /// Returns the outcome of an event for one of its keys, once that was read at the version that the event named,
+    /// or a retry cannot succeed.
+    pub(super) fn outcome(&self, store_key: &StoreKey, notice: &ChangeNotice) -> Option<AckOutcome> {
+        if self.fetches.has_given_up(store_key) || self.fetches.has_transient_failure(store_key) {
+            return None;
+        }
+        let has_news = self.fetches.has_brought_news(store_key, notice);
+        Some(if has_news { AckOutcome::Done } else { AckOutcome::NoNewerVersion })
     }
 }
 
@@ -362,4 +370,9 @@ fn log_stale_answer(StoreKey { store, key }: &StoreKey, StaleAnswer { answered, 
     } else {
         info!(%store, %key, %answered, "the store answers an older version than an event named; retrying for up to {seconds} s");
     }
+}
+
+/// Logs a key of which the reads for an event brought nothing new.
+fn log_no_newer_version(StoreKey { store, key }: &StoreKey) {
+    info!(%store, %key, "no newer version seen after an event (nothing changed, or replication lag of more than three seconds); the next poll or refresh reads again");
 }

@@ -14,7 +14,7 @@ use crate::manifest::config::Backend;
 use crate::manifest::object::{ExpectedVersion, ForwardedKey, ForwardedRequest, LiveObject};
 use crate::metrics::TriggerOutcome;
 use crate::trigger::aws_event::AwsLocation;
-use crate::trigger::{Ack, Trigger, TriggerEvent, TriggerScope};
+use crate::trigger::{Ack, AckOutcome, Trigger, TriggerEvent, TriggerScope};
 
 /// The age up to which the time of a forwarded request counts. One that seems older has the time of another
 /// clock, or was taken up by a leader that could not record it.
@@ -54,7 +54,7 @@ impl Controller {
             self.fetch_for(name, expected, Cause { trigger, since, at }, before, ack.as_ref());
         }
         if let Some(ack) = ack {
-            ack.ack();
+            ack.ack(AckOutcome::NoNewerVersion);
         }
         if let Some(reply) = reply {
             // The caller may have gone.
@@ -105,19 +105,22 @@ impl Controller {
         let Some(state) = self.objects.get_mut(name) else { return };
         let notices = expected.iter().map(|(store_key, version)| {
             let version = version.clone().map(|version| (version, cause.since + STALENESS));
-            (store_key, ChangeNotice { before, version })
+            let can_lag = self.context.stores.can_lag(&store_key.store);
+            (store_key.clone(), ChangeNotice { before, version, can_lag })
         });
-        let unseen: Vec<_> =
-            notices.filter(|(store_key, notice)| !self.fetches.has_seen(store_key, notice)).collect();
-        let pending_ack =
-            ack.map(|ack| PendingAck { ack: ack.fork(), store_keys: expected.keys().cloned().collect() });
+        let notices: Vec<_> = notices.collect();
+        let pending_ack = ack.map(|ack| PendingAck { ack: ack.fork(), notices: notices.clone() });
+        let unseen: Vec<_> = notices
+            .into_iter()
+            .filter(|(store_key, notice)| !self.fetches.has_seen(store_key, notice))
+            .collect();
         if unseen.is_empty() {
             // The event waits for the reconciliation in progress and does not set its time: it may be an old
             // one.
             if let Some(reconciliation) = &mut state.reconciliation {
                 reconciliation.add_event(cause, pending_ack, now);
             } else if let Some(pending_ack) = pending_ack.filter(|_| self.is_applied(name, now)) {
-                pending_ack.ack(|store_key| self.is_fetched(store_key));
+                pending_ack.ack(|store_key, notice| self.outcome(store_key, notice));
             }
             return;
         }
@@ -125,7 +128,7 @@ impl Controller {
             reconciliation.add_event(cause, pending_ack, now);
         }
         for (store_key, notice) in unseen {
-            self.fetches.on_change_notice(store_key, notice, now);
+            self.fetches.on_change_notice(&store_key, notice, now);
         }
     }
 

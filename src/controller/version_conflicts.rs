@@ -76,8 +76,9 @@ impl Controller {
         let hold = holds.entry(conflict.store_key.clone()).or_insert_with(|| VersionHold::new(conflict, now));
         match hold.next_step(conflict, now) {
             ConflictStep::Read => {
-                // As for an event: tenants who edit annotations cause at most one read per second.
-                let notice = ChangeNotice { before: now, version: None };
+                // As for an event: tenants who edit annotations cause at most one read per second. The hold itself
+                // waits for replicas that lag behind.
+                let notice = ChangeNotice { before: now, version: None, can_lag: false };
                 self.fetches.on_change_notice(&conflict.store_key, notice, now);
                 true
             }

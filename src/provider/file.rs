@@ -113,6 +113,10 @@ impl Provider for Directory {
         let lookups: Vec<_> = keys.iter().map(|key| self.version_of(key, deadline)).collect();
         futures::stream::iter(lookups).buffered(CONCURRENT_READS).collect().await
     }
+
+    fn can_lag(&self) -> bool {
+        false
+    }
 }
 
 /// The path that a key names; every part of it is an ordinary name.

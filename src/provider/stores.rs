@@ -166,6 +166,13 @@ impl Stores {
         self.0.get(store).map_or(1, |opened| opened.max_polls_per_second)
     }
 
+    /// Returns true if a store may answer with the value before a change that was reported.
+    #[must_use]
+    pub fn can_lag(&self, store: &StoreName) -> bool {
+        let provider = self.0.get(store).and_then(|opened| opened.provider.as_ref().ok());
+        provider.is_some_and(|provider| provider.can_lag())
+    }
+
     /// Returns the request to each store, and the keys that are rejected before any request.
     fn requests(&self, store_keys: &BTreeSet<StoreKey>) -> (Vec<StoreRequest<'_>>, Vec<Error>) {
         let mut requests: BTreeMap<&StoreName, StoreRequest<'_>> = BTreeMap::new();

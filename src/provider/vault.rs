@@ -24,6 +24,7 @@ use crate::manifest::config::{KvVersion, VaultSettings};
 
 mod bounded_client;
 mod client;
+mod consistency;
 mod dynamic;
 mod error;
 mod health;

@@ -1,7 +1,7 @@
 //! The webhook: senders report a change by `POST /v1/rotate`.
 //!
 //! Every replica serves it, leader or not. In come requests, out go [`TriggerEvent`]s for the controller, and
-//! the names of the triggered ClusterPullSecrets for the sender. A request is authenticated before its body is
+//! the names of the triggered ClusterPullSecrets for the sender, with the result if it is known in time. A request is authenticated before its body is
 //! interpreted, and nothing of a request is ever logged or sent back: not its headers, query or body.
 
 use std::net::{IpAddr, SocketAddr};
@@ -14,28 +14,28 @@ use axum::extract::{DefaultBodyLimit, Extension, FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use jiff::Timestamp;
-use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
 use tower::Service as _;
 use tracing::{debug, info, warn};
 
+use self::accepted::Accepted;
 use self::auth::Authenticator;
 use self::auth::error::RejectionLog;
 use self::auth::header::AuthHeader;
 use self::error::Rejection;
 use self::tls::Certificate;
-use super::{Trigger, TriggerEvent, TriggerSender};
+use super::{Ack, Trigger, TriggerEvent, TriggerSender};
 use crate::http_server::{self, ConnectionState, HEAD_TIMEOUT, Limits};
 use crate::manifest::config::triggers;
 use crate::metrics::Metrics;
 
+mod accepted;
 mod auth;
 mod body;
 mod error;
@@ -59,6 +59,14 @@ const MAX_BODY: usize = 64 * 1024;
 /// Time the controller may take to name the triggered objects. It does not answer before its caches are
 /// synced.
 const TRIGGER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The time from a request to its answer, with whatever is known by then. API destinations of EventBridge wait for
+/// five seconds, and the further reads for an event that brought nothing new take three.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(4500);
+
+/// The requests that may wait for their result. Those beyond it are answered at once, so that a flood of requests
+/// about unchanged keys holds no connections.
+const MAX_WAITING: usize = 64;
 
 /// The settings of the webhook, its files loaded for the first time.
 #[derive(Debug)]
@@ -89,6 +97,8 @@ struct App {
     metrics: Arc<Metrics>,
     wall_clock: fn() -> Timestamp,
     rejection_log: Mutex<RejectionLog>,
+    /// A permit for each request that may wait for its result.
+    waiting: Semaphore,
 }
 
 /// The client of a connection.
@@ -129,8 +139,7 @@ pub async fn serve(
         tls = certificate.is_some(),
         "webhook listening"
     );
-    let router =
-        router(App { authenticator, triggers, metrics, wall_clock, rejection_log: Mutex::default() });
+    let router = router(App::new(authenticator, triggers, metrics, wall_clock));
     http_server::serve(
         listener,
         limits,
@@ -177,10 +186,9 @@ fn router(app: App) -> Router {
 
 async fn rotate(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, request: Request) -> Response {
     match app.handle(request, &peer.connection).await {
-        Ok(triggered) => {
-            debug!(?triggered, "webhook request accepted");
-            let body = json!({ "clusterPullSecrets": triggered }).to_string();
-            (StatusCode::ACCEPTED, [(CONTENT_TYPE, "application/json")], body).into_response()
+        Ok(accepted) => {
+            debug!(?accepted, "webhook request accepted");
+            accepted.into_response()
         }
         Err(rejection) => {
             app.record(rejection, peer.address);
@@ -190,8 +198,18 @@ async fn rotate(State(app): State<Arc<App>>, Extension(peer): Extension<Peer>, r
 }
 
 impl App {
-    /// Authenticates a request and triggers what it names; returns the triggered ClusterPullSecrets.
-    async fn handle(&self, request: Request, connection: &ConnectionState) -> Result<Vec<String>, Rejection> {
+    fn new(
+        authenticator: Authenticator,
+        triggers: TriggerSender,
+        metrics: Arc<Metrics>,
+        wall_clock: fn() -> Timestamp,
+    ) -> Self {
+        let (rejection_log, waiting) = (Mutex::default(), Semaphore::new(MAX_WAITING));
+        Self { authenticator, triggers, metrics, wall_clock, rejection_log, waiting }
+    }
+
+    /// Authenticates a request and triggers what it names.
+    async fn handle(&self, request: Request, connection: &ConnectionState) -> Result<Accepted, Rejection> {
         let now = (Instant::now(), (self.wall_clock)());
         match AuthHeader::parse(request.headers())? {
             AuthHeader::Token(token) => {
@@ -206,7 +224,7 @@ impl App {
                 self.authenticator.authenticate_signature(&signature, &body, self.wall_clock).await?;
                 connection.set_active();
                 let triggered = self.trigger(&body, now).await;
-                if triggered == Err(Rejection::NotReady) {
+                if triggered.as_ref().is_err_and(|rejection| *rejection == Rejection::NotReady) {
                     // The sender is asked to retry: the same signature is then no replay.
                     self.authenticator.forget(&signature);
                 }
@@ -215,10 +233,14 @@ impl App {
         }
     }
 
-    async fn trigger(&self, body: &[u8], now: (Instant, Timestamp)) -> Result<Vec<String>, Rejection> {
+    /// Triggers what a body names, and waits for the result.
+    async fn trigger(&self, body: &[u8], now: (Instant, Timestamp)) -> Result<Accepted, Rejection> {
         let scopes = body::parse(body)?;
+        let permit = self.waiting.try_acquire().ok();
         let (answer, answered) = oneshot::channel();
+        let (ack, outcome) = Ack::new();
         let event = TriggerEvent {
+            ack: permit.is_some().then_some(ack),
             reply: Some(answer),
             ..TriggerEvent::new(Trigger::Webhook, scopes, Duration::ZERO, now)
         };
@@ -227,7 +249,14 @@ impl App {
             // The controller logs a request that it cannot forward.
             answered.await.ok()?.ok()
         };
-        timeout(TRIGGER_TIMEOUT, triggered).await.ok().flatten().ok_or(Rejection::NotReady)
+        let triggered =
+            timeout(TRIGGER_TIMEOUT, triggered).await.ok().flatten().ok_or(Rejection::NotReady)?;
+        if triggered.is_empty() {
+            return Ok(Accepted::nothing());
+        }
+        // Another replica carries the request out, a part of it failed and is retried, or it takes longer.
+        let outcome = timeout_at(now.0 + ANSWER_TIMEOUT, outcome).await.ok().and_then(Result::ok);
+        Ok(Accepted::new(triggered, outcome))
     }
 
     /// Counts a rejection and logs it, a cause at most once a minute.

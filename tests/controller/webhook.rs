@@ -2,6 +2,7 @@
 //! valid key costs almost nothing.
 
 pub(crate) mod hook;
+mod standby;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use self::hook::{Hook, KEY, TOKEN, signature};
+use self::standby::Standby;
 use crate::cluster::{now, quiet_cluster_with_shared_namespaces, test_cluster};
 use crate::controller::RunController as _;
 
@@ -28,8 +30,20 @@ const SENTINEL: &str = "hunter2";
 /// The normal variation of a process's memory; one kibibyte of each bad request would be ten mebibytes.
 const FLAT: u64 = 6 * 1024 * 1024;
 
+/// The answer to a request that is accepted, without its message.
+fn answer(name: &str, result: &str) -> (u16, String) {
+    (202, format!(r#"{{"clusterPullSecrets":["{name}"],"result":"{result}""#))
+}
+
+/// The same where nothing has changed.
 fn accepted(name: &str) -> (u16, String) {
-    (202, json!({"clusterPullSecrets": [name]}).to_string())
+    answer(name, "NoNewerVersion")
+}
+
+/// An answer up to its result.
+fn cut((status, body): (u16, String)) -> (u16, String) {
+    let end = body.find(r#","message""#).unwrap_or(body.len().saturating_sub(1));
+    (status, body[..end].to_owned())
 }
 
 /// Searches the log for the contents of requests.
@@ -64,7 +78,7 @@ async fn request_syncs_everywhere_within_a_second_beyond_writes() {
     cluster.until_idle().await;
     cluster.put_password("two").await;
     let (mark, vault_mark, requested) = (cluster.mark(), cluster.vault_mark(), now());
-    assert_eq!(hook.post(&key_body(&cluster)).await, accepted("hook"));
+    assert_eq!(cut(hook.post(&key_body(&cluster)).await), answer("hook", "Done"));
     cluster.until_synced("two").await;
 
     assert_eq!(cluster.vault_reads("ghcr", vault_mark), 1);
@@ -75,6 +89,57 @@ async fn request_syncs_everywhere_within_a_second_beyond_writes() {
     })
     .await;
     assert_eq!(hook.counted("accepted").await, 1);
+}
+
+/// Waits until the controller has written and polled what the standby answers now.
+async fn until_caught_up(cluster: &TestCluster, standby: &Standby) {
+    cluster.until_idle().await;
+    let polls = standby.polls();
+    until("another poll", async || standby.polls() > polls + 1).await;
+}
+
+#[tokio::test]
+async fn lagging_standby_is_read_again_before_the_answer() {
+    let cluster = test_cluster("hook-lag", 2).await;
+    cluster.put_password("zero").await;
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
+    let standby = Standby::start(&cluster.vault.address).await;
+    let hook = Hook::start_polling(&cluster, &standby.address).await;
+    cluster.until_synced("zero").await;
+    for (lag, password) in [(0, "one"), (1, "two")] {
+        until_caught_up(&cluster, &standby).await;
+        standby.lag(lag);
+        cluster.put_password(password).await;
+        let answered = cut(hook.post(&key_body(&cluster)).await);
+        assert_eq!(answered, answer(cluster.name, "Done"), "{lag} old answers");
+        assert_eq!(standby.reads(), lag + 1);
+        for namespace in &cluster.namespaces {
+            assert_eq!(cluster.passwords(namespace).await["ghcr.io"], password, "written before the answer");
+        }
+        standby.show_version();
+    }
+
+    until_caught_up(&cluster, &standby).await;
+    standby.lag(4);
+    cluster.put_password("three").await;
+    let (status, body) = hook.post(&key_body(&cluster)).await;
+    assert_eq!(cut((status, body.clone())), answer(cluster.name, "NoNewerVersion"), "{body}");
+    assert!(body.contains("no newer version seen"), "{body}");
+    assert_eq!(standby.reads(), 4);
+    assert!(hook.controller.log().contains("no newer version seen"), "{}", hook.controller.log());
+    for namespace in &cluster.namespaces {
+        assert_eq!(cluster.passwords(namespace).await["ghcr.io"], "two");
+    }
+    standby.show_version();
+    cluster.until_synced("three").await;
+
+    // The standby goes back for two reads.
+    until_caught_up(&cluster, &standby).await;
+    standby.lag_again(2);
+    assert_eq!(cut(hook.post(&key_body(&cluster)).await), answer(cluster.name, "NoNewerVersion"));
+    for namespace in &cluster.namespaces {
+        assert_eq!(cluster.passwords(namespace).await["ghcr.io"], "three", "no old value replaces it");
+    }
 }
 
 #[tokio::test]
@@ -90,7 +155,7 @@ async fn request_to_a_follower_is_forwarded_to_the_leader() {
 
     cluster.put_password("two").await;
     let (mark, vault_mark) = (cluster.mark(), cluster.vault_mark());
-    assert_eq!(follower.post(&key_body(&cluster)).await, accepted(cluster.name));
+    assert_eq!(cut(follower.post(&key_body(&cluster)).await), answer(cluster.name, "Accepted"));
     let object = cluster.get_cluster_pull_secret(cluster.name).await.expect("a ClusterPullSecret");
     let request = object["metadata"]["annotations"]["regcred.dev/request"].as_str().expect("a request");
     assert!(request.starts_with(r#"{"at":"2"#), "stored before the answer: {request}");
@@ -114,7 +179,7 @@ async fn signature_over_time_and_body_is_accepted_once() {
     let body = json!({"clusterPullSecret": cluster.name}).to_string();
     let at = now().as_second();
     let signed = signature(KEY, at, &body);
-    assert_eq!(hook.post_signed(at, &signed, &body).await, accepted(cluster.name));
+    assert_eq!(cut(hook.post_signed(at, &signed, &body).await), accepted(cluster.name));
     assert_eq!(hook.post_signed(at, &signed, &body).await.0, 401, "a replay");
     assert_eq!(hook.post_signed(at + 1, &signed, &body).await.0, 401, "another time");
     assert_eq!(hook.post_signed(at, &signed, "").await.0, 401, "another body");
@@ -164,7 +229,8 @@ async fn documented_requests_are_accepted() {
     assert_eq!(hook.shell(keys).await, "");
     until("the old token is rejected", async || hook.post("").await.0 == 401).await;
     for command in [token, signature] {
-        assert_eq!(hook.shell(&address(&command)).await, accepted(cluster.name).1, "{command}");
+        let answered = hook.shell(&address(&command)).await;
+        assert_eq!(cut((202, answered)), accepted(cluster.name), "{command}");
     }
 }
 
@@ -211,8 +277,10 @@ async fn slow_clients_do_not_block_others() {
     let body = key_body(&cluster);
     for _ in 0..5 {
         // On a slow machine a good request may be cut off like a slow one; its client retries.
-        until("the request is accepted", async || hook.try_post(&body).await == Some(accepted(cluster.name)))
-            .await;
+        until("the request is accepted", async || {
+            hook.try_post(&body).await.map(cut) == Some(accepted(cluster.name))
+        })
+        .await;
     }
     assert!(hook.counted("accepted").await >= 5);
 }
@@ -234,12 +302,16 @@ async fn certificate_is_reloaded_without_restart() {
     );
     let hook = Hook::start(&cluster, cluster.controller(), &files).await;
     cluster.until_synced("one").await;
-    assert_eq!(hook.post_over_tls(&old.cert.pem(), &key_body(&cluster)).await, Some(accepted(cluster.name)));
+    assert_eq!(
+        hook.post_over_tls(&old.cert.pem(), &key_body(&cluster)).await.map(cut),
+        Some(accepted(cluster.name))
+    );
     assert_eq!(hook.post_over_tls(&new.cert.pem(), "").await, None, "not the certificate yet");
     hook.write("tls.crt", &new.cert.pem());
     hook.write("tls.key", &new.signing_key.serialize_pem());
     until("the new certificate", async || {
-        hook.post_over_tls(&new.cert.pem(), &key_body(&cluster)).await == Some(accepted(cluster.name))
+        hook.post_over_tls(&new.cert.pem(), &key_body(&cluster)).await.map(cut)
+            == Some(accepted(cluster.name))
     })
     .await;
     assert_eq!(hook.post_over_tls(&old.cert.pem(), "").await, None);

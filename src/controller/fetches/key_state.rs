@@ -2,13 +2,14 @@
 //!
 //! Pure. Events come by the thousand: after a read that returned nothing new, the next read for an event
 //! waits, while a person, a timer or a new spec is served at once. Where an event names a version, an
-//! older answer is retried for a while.
+//! older answer is retried for a while; where it names none, `unconfirmed` decides about further reads.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::unconfirmed::{Confirmation, ReadGain, UnconfirmedEvents};
 use crate::credential::Version;
 
 /// The least time from the start of a read that returned nothing new to the next one for an event.
@@ -36,6 +37,14 @@ pub(super) struct KeyState {
     in_flight: Option<Instant>,
     /// The start of the last read that finished.
     last_started: Option<Instant>,
+    /// The start of the last read that brought something new.
+    last_news: Option<Instant>,
+    /// Every event before this instant is served, which a read without news alone does not prove.
+    served: Option<Instant>,
+    /// Events that no read has confirmed.
+    unconfirmed: UnconfirmedEvents,
+    /// True if all reads for an event brought nothing new, and it is time to report that.
+    is_in_vain: bool,
     /// True if the last read returned nothing new.
     is_unchanged: bool,
     /// The version of the last read; none where it failed.
@@ -55,6 +64,8 @@ pub struct ChangeNotice {
     pub before: Instant,
     /// The current version since then, and until when a store may still answer an older one.
     pub version: Option<(Version, Instant)>,
+    /// True if the store may still answer with the value before the change.
+    pub can_lag: bool,
 }
 
 /// A version that a store should answer soon.
@@ -81,16 +92,16 @@ pub struct StaleAnswer {
 pub(super) enum FetchState {
     /// All of them.
     Settled,
-    /// All that came before the read that started then; later events wait for the next read.
+    /// All that came before this instant; later events wait for another read.
     Deferred(Instant),
     /// Another request waits, or the version that an event named.
     Pending,
 }
 
 impl FetchState {
-    /// Returns the start of the last read, where later events wait for the next one.
-    pub(super) fn last_started(self) -> Option<Instant> {
-        if let Self::Deferred(last) = self { Some(last) } else { None }
+    /// Returns the instant up to which events are served, where later ones wait for another read.
+    pub(super) fn served_until(self) -> Option<Instant> {
+        if let Self::Deferred(served) = self { Some(served) } else { None }
     }
 }
 
@@ -108,9 +119,16 @@ impl KeyState {
         self.not_before = None;
     }
 
-    /// Handles an event. Where the event names no version, any read that started since has seen the change;
+    /// Handles an event. Where the event names no version, a read that started since may have seen the change;
     /// otherwise only that version shows which of the answers after it has.
-    pub(super) fn on_change_notice(&mut self, ChangeNotice { before, version }: ChangeNotice, now: Instant) {
+    pub(super) fn on_change_notice(&mut self, notice: ChangeNotice, now: Instant) {
+        let ChangeNotice { before, version, can_lag } = notice;
+        if can_lag && version.is_none() {
+            self.unconfirmed.add(before);
+            if self.unconfirmed.awaits_read() && self.has_started_since(before) {
+                return;
+            }
+        }
         let since = if version.is_some() { now } else { before };
         // A version that was answered before is an outdated event.
         let version = version.filter(|(version, until)| *until > now && !self.has_seen(version));
@@ -136,11 +154,16 @@ impl KeyState {
         self.last_started >= Some(since)
     }
 
-    /// Returns true if the last read started at `since` or later, and its answer is not known to be stale.
+    /// Returns true if the reads since `since` serve an event, and the last answer is not known to be stale.
     pub(super) fn has_read_since(&self, since: Instant) -> bool {
         let is_stale =
             self.awaited.is_some() || self.stale_answer.as_ref().is_some_and(|answer| answer.is_final);
-        self.answered.is_some() && self.last_started >= Some(since) && !is_stale
+        self.answered.is_some() && self.served >= Some(since) && !is_stale
+    }
+
+    /// Returns true if a read that started at `since` or later brought something new.
+    pub(super) fn has_news_since(&self, since: Instant) -> bool {
+        self.last_news >= Some(since)
     }
 
     /// Returns the instant from which an event may cause another read; none for at once.
@@ -159,16 +182,24 @@ impl KeyState {
         let is_due = self.requested.is_some() && self.in_flight.is_none() && !is_early;
         if is_due {
             (self.in_flight, self.not_before, self.stale_answer) = (Some(now), None, None);
+            self.is_in_vain = false;
         }
         is_due
     }
 
-    /// Records the result of the read that started at `started`: a version, or none. Returns false if that
-    /// is not the read in flight.
-    pub(super) fn finish(&mut self, started: Instant, version: Option<&Version>, now: Instant) -> bool {
-        if self.in_flight != Some(started) {
-            return false;
-        }
+    /// Returns true if the read in flight started at this instant.
+    pub(super) fn is_in_flight(&self, started: Instant) -> bool {
+        self.in_flight == Some(started)
+    }
+
+    /// Records the result of the read that started at `started`: a version, or none, and its gain.
+    pub(super) fn finish(
+        &mut self,
+        started: Instant,
+        version: Option<&Version>,
+        gain: ReadGain,
+        now: Instant,
+    ) {
         (self.in_flight, self.last_started) = (None, Some(started));
         let is_known = version.is_none_or(|version| self.seen.is_empty() || self.seen.contains(version));
         self.is_unchanged = version == self.answered.as_ref();
@@ -179,10 +210,34 @@ impl KeyState {
         self.urgent = self.urgent.filter(|since| *since > started);
         self.not_before =
             self.paused_until(now).filter(|_| self.requested.is_some() && self.urgent.is_none());
+        if gain == ReadGain::New {
+            self.last_news = Some(started);
+        }
+        self.confirm(started, gain, now);
         if let Some(version) = version {
             self.check_awaited(version, is_known, now);
         }
-        true
+    }
+
+    /// Reads again where a replica may lag behind the events that name no version.
+    fn confirm(&mut self, started: Instant, gain: ReadGain, now: Instant) {
+        let again = match self.unconfirmed.on_read(started, gain) {
+            Confirmation::Served(until) => {
+                self.served = Some(until);
+                None
+            }
+            Confirmation::ReadAgain(at) => Some(at),
+            Confirmation::InVain { until, again } => {
+                (self.served, self.is_in_vain) = (Some(until), true);
+                again
+            }
+        };
+        let Some(at) = again else { return };
+        self.not_before = match (self.requested, self.not_before) {
+            (Some(_), None) => None,
+            (_, known) => Some(known.map_or(at, |known| known.min(at))),
+        };
+        self.requested = self.requested.max(Some(now));
     }
 
     /// Returns true if this version was answered before, as far as the event knows it.
@@ -224,11 +279,16 @@ impl KeyState {
         self.stale_answer.as_ref()
     }
 
+    /// Returns true if the last of several reads for an event ended, and all of them brought nothing new.
+    pub(super) fn is_in_vain(&self) -> bool {
+        self.is_in_vain
+    }
+
     pub(super) fn state(&self) -> FetchState {
-        match (self.in_flight.or(self.requested), self.last_started) {
+        match (self.in_flight.or(self.requested), self.served) {
             (None, _) => FetchState::Settled,
-            (Some(_), Some(last)) if self.urgent.is_none() && self.awaited.is_none() => {
-                FetchState::Deferred(last)
+            (Some(_), Some(served)) if self.urgent.is_none() && self.awaited.is_none() => {
+                FetchState::Deferred(served)
             }
             _ => FetchState::Pending,
         }

@@ -10,12 +10,12 @@ use rustify::errors::ClientError;
 /// The most bytes of a response: a value of [`MAX_VALUE_BYTES`](crate::provider::MAX_VALUE_BYTES), with its escapes.
 const MAX_BODY_BYTES: usize = 2 << 20;
 
-/// A client for one request.
-pub(super) struct BoundedClient<'a> {
+/// A client that reads responses up to a limit.
+pub(super) struct BoundedClient {
     /// The client with its connections.
-    pub(super) http: &'a reqwest::Client,
+    pub(super) http: reqwest::Client,
     /// The address of the Vault.
-    pub(super) base: &'a str,
+    pub(super) base: String,
 }
 
 /// A response is larger than any that is needed.
@@ -24,9 +24,9 @@ pub(super) struct BoundedClient<'a> {
 pub(super) struct ResponseTooLarge;
 
 #[async_trait]
-impl rustify::client::Client for BoundedClient<'_> {
+impl rustify::client::Client for BoundedClient {
     fn base(&self) -> &str {
-        self.base
+        &self.base
     }
 
     async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, ClientError> {

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::DATE;
@@ -17,6 +18,7 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use vaultrs::client::{Client as _, VaultClient, VaultClientSettings};
 
 use super::bounded_client::BoundedClient;
+use super::consistency::{Consistency, ConsistentClient};
 use super::error::RequestError;
 use super::{health, redirect};
 use crate::manifest::config::VaultSettings;
@@ -36,6 +38,7 @@ pub(super) struct ClientFactory {
     timeout: Duration,
     certificate_hint: String,
     proxy: Option<StoreProxy>,
+    consistency: Arc<Consistency>,
 }
 
 /// A client of a Vault, with a token or, for a login, without.
@@ -43,6 +46,7 @@ pub(super) struct ClientFactory {
 /// No `Debug`: the settings inside print the token.
 pub(super) struct Client {
     vault: VaultClient,
+    http: ConsistentClient,
     namespace: Option<String>,
     certificate_hint: String,
     proxy: Option<StoreProxy>,
@@ -110,6 +114,7 @@ impl ClientFactory {
             timeout,
             certificate_hint,
             proxy: StoreProxy::from_environment(address.as_str()),
+            consistency: Arc::default(),
         })
     }
 
@@ -152,8 +157,12 @@ impl ClientFactory {
             },
             settings,
         };
+        let http = ConsistentClient {
+            http: BoundedClient { http: self.http.clone(), base: self.origin.to_string() },
+            consistency: Arc::clone(&self.consistency),
+        };
         let (namespace, certificate_hint) = (self.namespace.clone(), self.certificate_hint.clone());
-        Client { vault, namespace, certificate_hint, proxy: self.proxy.clone() }
+        Client { vault, http, namespace, certificate_hint, proxy: self.proxy.clone() }
     }
 }
 
@@ -161,8 +170,7 @@ impl Client {
     /// Sends a request. Any response counts as a secret.
     pub(super) async fn send(&self, request: impl Endpoint) -> Result<Response, RequestError> {
         let request = request.with_middleware(self.vault.middle());
-        let rustify::clients::reqwest::Client { http, base } = &self.vault.http;
-        match without_tracing(request.exec(&BoundedClient { http, base })).await {
+        match without_tracing(request.exec(&self.http)).await {
             Ok(result) => {
                 let date = result.response.headers().get(DATE).and_then(|date| date.to_str().ok());
                 let date = date.and_then(|date| rfc2822::parse(date).ok()).map(|date| date.timestamp());

@@ -129,6 +129,10 @@ impl RequestError {
     fn kind_or(self, classify: impl FnOnce(u16, Option<Hint>) -> ErrorKind) -> ErrorKind {
         match self {
             Self::Broken(kind) => kind,
+            // A rate limit has a reason in the body.
+            Self::Status { code: 429, hint: Some(Hint::NoReason) } => ErrorKind::Unavailable(
+                "status 429; the server lags behind the active one of its cluster".to_owned(),
+            ),
             Self::Status { code: 429, .. } => ErrorKind::Throttled,
             Self::Status { code: code @ (300..400 | 412 | 472 | 473 | 500..), .. } => {
                 ErrorKind::Unavailable(format!("status {code}"))

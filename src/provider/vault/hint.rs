@@ -36,6 +36,8 @@ pub(super) enum Hint {
     OtherAddress,
     /// The token is expired, revoked or none; of a login nothing is known.
     DeadToken,
+    /// The server gives no reason.
+    NoReason,
     /// The body is not from a Vault.
     NotVault,
 }
@@ -88,6 +90,7 @@ impl Hint {
         match (known, &body.errors) {
             (Some((_, hint)), _) => Some(*hint),
             (None, None) => Some(Self::NotVault),
+            (None, Some(errors)) if errors.is_empty() => Some(Self::NoReason),
             (None, Some(errors)) => (*errors == [NOT_EXPLAINED]).then_some(Self::DeadToken),
         }
     }
@@ -132,6 +135,6 @@ mod tests {
         for body in ["", "<html>", "{}", "[]"] {
             assert_eq!(Hint::from_body(body), Some(Hint::NotVault), "{body:?}");
         }
-        assert_eq!(Hint::from_body(r#"{"errors": []}"#), None);
+        assert_eq!(Hint::from_body(r#"{"errors": []}"#), Some(Hint::NoReason));
     }
 }

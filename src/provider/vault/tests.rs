@@ -1,5 +1,6 @@
 //! A mock Vault, for responses that a real one cannot be made to send.
 
+mod consistency;
 mod dynamic;
 mod login;
 mod metadata;

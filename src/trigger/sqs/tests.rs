@@ -9,7 +9,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::*;
 use crate::provider::without_tracing::tests::Log;
-use crate::trigger::{TriggerReceiver, channel};
+use crate::trigger::{AckOutcome, TriggerReceiver, channel};
 
 const SESSION_TOKEN: &str = "IQoJb3JpZ2luX2VjE";
 const RECEIVE: &str = "AmazonSQS.ReceiveMessage";
@@ -169,7 +169,7 @@ async fn message_deleted_once_everything_it_caused_is_done() {
     assert_eq!(queue.entries().await, Vec::<String>::new());
     until(async || queue.requests(RECEIVE).await.len() == 2).await;
     assert_eq!(queue.requests(RECEIVE).await[1]["WaitTimeSeconds"], 2, "while it is in flight");
-    event.ack.unwrap().ack();
+    event.ack.unwrap().ack(AckOutcome::Done);
     queue.until(&["delete handle-1"]).await;
     assert_eq!(queue.end().await, ["delete handle-1"]);
 }
@@ -210,7 +210,7 @@ async fn unacked_message_released_on_stop() {
     let mut queue = TestQueue::new(messages(&[received(1, &body, 1), received(2, &body, 1)])).await;
     let (first, _second) =
         (queue.trigger_receiver.recv().await.unwrap(), queue.trigger_receiver.recv().await.unwrap());
-    first.ack.unwrap().ack();
+    first.ack.unwrap().ack(AckOutcome::Done);
     let begun = Instant::now();
     let mut entries = queue.end().await;
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());

@@ -14,8 +14,8 @@ use super::auth::signature::Signature;
 use super::*;
 use crate::credential::StoreKey;
 use crate::manifest::config::triggers::Webhook;
-use crate::trigger::TriggerScope;
 use crate::trigger::channel::{self, ForwardError, TriggerReceiver};
+use crate::trigger::{AckOutcome, TriggerScope};
 
 mod rejection_log;
 mod socket;
@@ -70,8 +70,7 @@ impl TestWebhook {
 
     async fn app(&self, wall_clock: fn() -> Timestamp) -> App {
         let WebhookSettings { authenticator, metrics, .. } = self.settings().await;
-        let (triggers, rejection_log) = (self.triggers.clone(), Mutex::default());
-        App { authenticator, triggers, metrics, wall_clock, rejection_log }
+        App::new(authenticator, self.triggers.clone(), metrics, wall_clock)
     }
 
     async fn router(&self) -> Router {
@@ -142,7 +141,7 @@ async fn request_with_a_token_triggers_the_scope_of_its_body() {
     let (webhook, receiver) = TestWebhook::new();
     let scopes = accept_all(receiver);
     let router = webhook.router().await;
-    let accepted = (202, r#"{"clusterPullSecrets":["images"]}"#.to_owned());
+    let accepted = (202, r#"{"clusterPullSecrets":["images"],"result":"Accepted"}"#.to_owned());
     let event = include_str!("../../../tests/fuzz/seeds/event/label-updated.json");
     for body in ["", r#"{"store": "vault", "key": "ci/ghcr"}"#, r#"{"clusterPullSecret": "images"}"#, event] {
         assert_eq!(answer_to(&router, with_token(body.to_owned())).await, accepted, "{body}");
@@ -329,6 +328,57 @@ async fn unresponsive_controller_is_answered_with_retry_after() {
     assert_eq!(begin.elapsed(), TRIGGER_TIMEOUT);
 }
 
+/// Plays a controller that accepts a request and acks it after a while; returns the result in the answer, and the time
+/// it took.
+async fn result_of(outcome: AckOutcome, after: Duration) -> (String, Duration) {
+    let (webhook, mut receiver) = TestWebhook::new();
+    let router = webhook.router().await;
+    tokio::spawn(async move {
+        let event = receiver.recv().await.unwrap();
+        event.reply.unwrap().send(Ok(vec!["images".to_owned()])).unwrap();
+        tokio::time::sleep(after).await;
+        event.ack.unwrap().ack(outcome);
+    });
+    let begin = Instant::now();
+    let (status, body) = answer_to(&router, with_token("")).await;
+    assert_eq!(status, 202);
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    (body["result"].as_str().unwrap().to_owned(), begin.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_waits_for_the_result_within_its_timeout() {
+    let soon = Duration::from_secs(3);
+    assert_eq!(result_of(AckOutcome::Done, soon).await, ("Done".to_owned(), soon));
+    assert_eq!(result_of(AckOutcome::NoNewerVersion, soon).await, ("NoNewerVersion".to_owned(), soon));
+    let late = result_of(AckOutcome::Done, Duration::from_secs(9)).await;
+    assert_eq!(late, ("Accepted".to_owned(), ANSWER_TIMEOUT));
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_beyond_the_waiting_ones_is_answered_at_once() {
+    let (webhook, mut receiver) = TestWebhook::new();
+    let app = Arc::new(webhook.app(wall_clock).await);
+    let mut events = Vec::new();
+    let mut answers = tokio::task::JoinSet::new();
+    for n in 0..=MAX_WAITING {
+        let app = Arc::clone(&app);
+        answers.spawn(async move { app.trigger(b"", (Instant::now(), wall_clock())).await });
+        let mut event = receiver.recv().await.unwrap();
+        event.reply.take().unwrap().send(Ok(vec!["images".to_owned()])).unwrap();
+        assert_eq!(event.ack.is_some(), n < MAX_WAITING);
+        events.push(event);
+    }
+    let accepted = Ok(Accepted::new(vec!["images".to_owned()], None));
+    assert_eq!(answers.join_next().await.unwrap().unwrap(), accepted);
+    assert!(answers.try_join_next().is_none(), "the others wait");
+    for ack in events.into_iter().filter_map(|event| event.ack) {
+        ack.ack(AckOutcome::Done);
+    }
+    let done = Ok(Accepted::new(vec!["images".to_owned()], Some(AckOutcome::Done)));
+    assert!(answers.join_all().await.into_iter().all(|answer| answer == done));
+}
+
 #[tokio::test]
 async fn request_that_cannot_be_forwarded_is_not_accepted() {
     let (webhook, mut receiver) = TestWebhook::new();
@@ -379,7 +429,8 @@ async fn ten_thousand_rejected_requests_use_no_memory() {
     for (n, error) in (0..10_000).zip(errors.into_iter().cycle()) {
         assert_eq!(app.handle(unauthorized(n), &connection).await, Err(Rejection::Unauthorized(error)));
         if n % 2000 == 0 {
-            assert_eq!(app.handle(with_token(""), &connection).await, Ok(vec!["images".to_owned()]));
+            let accepted = Accepted::new(vec!["images".to_owned()], None);
+            assert_eq!(app.handle(with_token(""), &connection).await, Ok(accepted));
         }
     }
     assert_eq!(scopes.lock().unwrap().len(), 5, "the valid ones");

@@ -33,15 +33,34 @@ impl Hook {
     /// Starts a controller with a webhook that has `more` settings than its files, and waits until it is ready.
     /// Creates missing key files.
     pub(crate) async fn start(cluster: &TestCluster, launch: Launch<'_>, more: &str) -> Self {
-        Self::with(cluster, more, async |manifests| launch.manifests(&manifests).start().await).await
+        let config =
+            |triggers: &str| cluster.config(&format!("triggers: {{pollInterval: 0s, {triggers}}}\n"));
+        Self::with(cluster, more, config, async |manifests| launch.manifests(&manifests).start().await).await
+    }
+
+    /// The same with a Vault at another address, which is polled each second.
+    pub(crate) async fn start_polling(cluster: &TestCluster, vault: &str) -> Self {
+        let config = |triggers: &str| {
+            let triggers = format!("triggers: {{pollInterval: 1s, {triggers}}}\n");
+            cluster.config_with_vault(&format!("address: \"{vault}\""), &triggers)
+        };
+        let launch = cluster.controller();
+        Self::with(cluster, "", config, async |manifests| launch.manifests(&manifests).start().await).await
     }
 
     /// The same without waiting.
     pub(crate) async fn spawn(cluster: &TestCluster, launch: Launch<'_>, more: &str) -> Self {
-        Self::with(cluster, more, async |manifests| launch.manifests(&manifests).spawn().await).await
+        let config =
+            |triggers: &str| cluster.config(&format!("triggers: {{pollInterval: 0s, {triggers}}}\n"));
+        Self::with(cluster, more, config, async |manifests| launch.manifests(&manifests).spawn().await).await
     }
 
-    async fn with(cluster: &TestCluster, more: &str, start: impl AsyncFnOnce(PathBuf) -> Controller) -> Self {
+    async fn with(
+        cluster: &TestCluster,
+        more: &str,
+        config: impl FnOnce(&str) -> String,
+        start: impl AsyncFnOnce(PathBuf) -> Controller,
+    ) -> Self {
         let port = world::free_port().expect("a free port");
         let address = format!("127.0.0.1:{port}");
         for (name, key) in [("tokens", TOKEN), ("keys", KEY)] {
@@ -54,9 +73,8 @@ impl Hook {
             path(cluster, "tokens").display(),
             path(cluster, "keys").display()
         );
-        let triggers =
-            format!("triggers: {{pollInterval: 0s, webhook: {{listen: \"{address}\", {files}{more}}}}}\n");
-        let controller = start(cluster.write(&[&cluster.config(&triggers)])).await;
+        let webhook = format!("webhook: {{listen: \"{address}\", {files}{more}}}");
+        let controller = start(cluster.write(&[&config(&webhook)])).await;
         let client = builder().build().expect("a client");
         Self { controller, address, port, client, directory: cluster.directory.path().to_owned() }
     }

@@ -28,7 +28,13 @@ impl TestKey {
     fn event_before(&mut self, before: Instant, version: &str) {
         let until = self.now + Duration::from_secs(30);
         let version = (!version.is_empty()).then(|| (version.into(), until));
-        self.state.on_change_notice(ChangeNotice { before, version }, self.now);
+        self.state.on_change_notice(ChangeNotice { before, version, can_lag: false }, self.now);
+    }
+
+    /// An event without a version, from a store of which replicas may lag behind.
+    fn lagging_event(&mut self) {
+        self.state
+            .on_change_notice(ChangeNotice { before: self.now, version: None, can_lag: true }, self.now);
     }
 
     fn start(&mut self) {
@@ -39,7 +45,12 @@ impl TestKey {
     fn finish(&mut self, version: &str) {
         let version = (!version.is_empty()).then(|| version.into());
         let started = self.state.in_flight.expect("a read");
-        assert!(self.state.finish(started, version.as_ref(), self.now));
+        let gain = match &version {
+            None => ReadGain::Failed,
+            version if *version == self.state.answered => ReadGain::Nothing,
+            Some(_) => ReadGain::New,
+        };
+        self.state.finish(started, version.as_ref(), gain, self.now);
     }
 
     /// Reads, with an immediate answer.
@@ -275,14 +286,15 @@ fn expired_wait_does_not_shorten_a_later_one() {
 }
 
 #[test]
-fn result_of_another_read_is_ignored() {
+fn result_of_another_read_is_not_its_own() {
     let mut key = TestKey::read_at(&["1"]);
     key.state.request(key.now);
     key.start();
-    let another = key.now + Duration::from_secs(1);
-    assert!(!key.state.finish(another, Some(&"2".into()), another));
+    assert!(key.state.is_in_flight(key.now));
+    assert!(!key.state.is_in_flight(key.now + Duration::from_secs(1)));
     key.finish("2");
     key.check(FetchState::Settled);
+    assert!(!key.state.is_in_flight(key.now));
 }
 
 #[test]
@@ -317,4 +329,78 @@ fn event_of_a_number_alone_awaits_that_number() {
     key.check(FetchState::Pending);
     key.read("2@2026-11-27T11:00:00Z");
     key.check(FetchState::Settled);
+}
+
+#[test]
+fn event_without_news_is_read_four_times_in_three_seconds() {
+    let mut key = TestKey::read_at(&["1", "1"]);
+    key.now += Duration::from_millis(1);
+    let sent = key.now;
+    key.lagging_event();
+    key.now = key.state.next_due().expect("a pause");
+    let since = key.now;
+    assert_eq!(key.read_on("1"), (4, 3));
+    assert!(key.state.is_in_vain() && !key.state.has_news_since(sent));
+    assert!(key.state.has_read_since(since) && !key.state.has_read_since(key.now));
+}
+
+#[test]
+fn news_at_a_further_read_confirms_the_event() {
+    for lagging in 0..4 {
+        let mut key = TestKey::read_at(&["1"]);
+        key.now += Duration::from_millis(1);
+        let sent = key.now;
+        key.lagging_event();
+        for _ in 0..lagging {
+            key.read("1");
+            assert!(!key.state.has_read_since(sent), "the event waits");
+        }
+        key.read("2");
+        key.check(FetchState::Settled);
+        assert!(key.state.has_news_since(sent) && !key.state.is_in_vain());
+    }
+}
+
+#[test]
+fn failed_read_ends_the_further_reads() {
+    let mut key = TestKey::read_at(&["1"]);
+    key.lagging_event();
+    key.read("1");
+    key.read("");
+    key.check(FetchState::Settled);
+    assert!(!key.state.is_in_vain(), "the store says nothing about a version");
+}
+
+#[test]
+fn burst_shares_the_further_reads() {
+    let mut key = TestKey::read_at(&["1", "1"]);
+    let since = key.now;
+    let (mut reads, mut served) = (0, key.now);
+    while key.now < since + Duration::from_secs(60) {
+        key.lagging_event();
+        let due = key.state.next_due().unwrap_or(key.now).max(key.now);
+        if due <= key.now {
+            key.read("1");
+            reads += 1;
+        }
+        if let FetchState::Deferred(until) = key.state.state() {
+            assert!(until >= served, "it never goes back");
+            served = until;
+        }
+        key.now += Duration::from_millis(10);
+    }
+    assert!(reads <= 80, "{reads} reads in a minute of 6,000 events");
+    assert!(key.now - served < Duration::from_secs(9), "endless events are served");
+}
+
+#[test]
+fn request_during_the_further_reads_is_served_at_once() {
+    let mut key = TestKey::read_at(&["1"]);
+    key.lagging_event();
+    key.read("1");
+    assert!(key.state.next_due().is_some_and(|at| at > key.now));
+    key.state.request(key.now);
+    assert!(key.state.start(key.now));
+    key.finish("1");
+    assert!(key.state.next_due().is_some(), "the event still waits");
 }

@@ -85,7 +85,10 @@ async fn connection_carries_one_request() {
     let answer = server.answer_to(&two).await;
     assert_status(&answer, 202);
     assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
-    assert!(answer.ends_with("\r\n\r\n{\"clusterPullSecrets\":[\"images\"]}"), "{answer}");
+    assert!(
+        answer.ends_with("\r\n\r\n{\"clusterPullSecrets\":[\"images\"],\"result\":\"Accepted\"}"),
+        "{answer}"
+    );
     assert_eq!(*scopes.lock().unwrap(), [TriggerScope::All]);
 }
 
@@ -175,6 +178,7 @@ async fn authenticated_request_keeps_its_slot_until_it_is_answered() {
         let (slow, _waiting) = (server.connect().await, server.connect().await);
         assert_eq!(exchange(slow, b"").await, "");
         event.reply.unwrap().send(Ok(vec!["images".to_owned()])).unwrap();
+        event.ack.unwrap().ack(AckOutcome::Done);
         assert_status(&exchange(stream, b"").await, 202);
     }
 }
