@@ -11,7 +11,7 @@ use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::controller::{Controller, Launch};
+use crate::controller::{Controller, Launch, RunController as _};
 
 pub(crate) const TOKEN: &str = "t0ken-of-the-cluster";
 pub(crate) const KEY: &str = "key-of-the-cluster";
