@@ -71,7 +71,7 @@ pub trait Provider: Send + Sync {
         Vec::new()
     }
 
-    /// Revokes leases whose credentials are in use nowhere.
+    /// Revokes leases. Their credentials are in use nowhere.
     async fn revoke_leases(&self, _leases: Vec<String>) {}
 
     /// Forgets the leases of a key, which then run out by themselves.

@@ -60,8 +60,7 @@ impl Controller {
     /// Marks the credential of a key as expired where it is over, so that the status says so and no new namespace
     /// gets it.
     pub(super) fn expire(&mut self, store_key: &StoreKey, now: Instant) -> bool {
-        let describe = |failure: &str| format!("the credential has expired; the last read failed: {failure}");
-        if !self.fetches.expire(store_key, describe, now) {
+        if !self.fetches.expire(store_key, now) {
             return false;
         }
         self.forget_expired_values();
@@ -105,9 +104,12 @@ fn until(at: Timestamp, now: Timestamp) -> Duration {
 mod tests {
     use super::*;
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
     #[test]
     fn time_that_is_over_is_due_at_once() {
-        let at = |second| Timestamp::from_second(second).expect("a time");
         assert_eq!(until(at(70), at(10)), Duration::from_mins(1));
         assert_eq!(until(at(10), at(70)), Duration::ZERO);
         assert_eq!(until(Timestamp::MAX, at(0)), Duration::from_hours(24 * 365 * 10));

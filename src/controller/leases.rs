@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::object_state::ObjectState;
 use super::{Controller, TaskResult};
 use crate::credential::{Expiry, Life, StoreKey};
 
@@ -75,7 +74,7 @@ impl Controller {
         is_in_sync && state.copies == 0 && self.is_applied(name, now)
     }
 
-    /// Forgets the leases of keys whose Secrets may stay as they are: those leases run out by themselves.
+    /// Forgets the leases of keys that Secrets may keep a credential of: those leases run out by themselves.
     pub(super) fn forget_leases<'a>(&self, store_keys: impl IntoIterator<Item = &'a StoreKey>) {
         for store_key in store_keys {
             self.context.stores.forget_leases(store_key);
@@ -83,7 +82,7 @@ impl Controller {
     }
 
     pub(super) fn users_of(&self, store_key: &StoreKey) -> Vec<String> {
-        let uses = |state: &ObjectState| state.store_keys().any(|it| it == store_key);
-        self.objects.iter().filter(|(_, state)| uses(state)).map(|(name, _)| name.clone()).collect()
+        let users = self.objects.iter().filter(|(_, state)| state.store_keys().any(|it| it == store_key));
+        users.map(|(name, _)| name.clone()).collect()
     }
 }

@@ -99,8 +99,9 @@ pub fn check(path: &str) -> Result<(), PathError> {
     if !path.contains('/') || !path.split('/').all(is_plain) {
         return Err(PathError::Spelling);
     }
-    let is_refused = |part: &str| REFUSED.iter().any(|refused| part.eq_ignore_ascii_case(refused));
-    if path.split('/').any(is_refused) { Err(PathError::Server) } else { Ok(()) }
+    let mut parts = path.split('/');
+    let is_refused = parts.any(|part| REFUSED.iter().any(|refused| part.eq_ignore_ascii_case(refused)));
+    if is_refused { Err(PathError::Server) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The expiry of a stored value, and the time to read it again.
 //!
-//! Pure: whoever issues a credential names its times, and the caller has the clock.
+//! Pure: the store names the times of a credential, and the caller has the clock.
 
 use std::time::Duration;
 

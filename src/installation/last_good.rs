@@ -2,7 +2,7 @@
 //!
 //! Pure. A new namespace gets them while the store is away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -65,10 +65,9 @@ impl LastGoodValues {
     ) -> Option<ValueId> {
         let id = ValueId::new(cluster_pull_secret, registry);
         let known = self.0.get(&id);
-        let is_same = |known: &LastGoodValue| {
+        if known.is_some_and(|known| {
             known.version == version && known.expires == expires && known.config.is_same_as(&config)
-        };
-        if known.is_some_and(is_same) {
+        }) {
             return None;
         }
         self.0.insert(id.clone(), LastGoodValue { version, config, expires });
@@ -105,11 +104,9 @@ impl LastGoodValues {
 
     /// Removes the values that are invalid at that time, and returns their identities.
     pub fn remove_expired(&mut self, now: Timestamp) -> Vec<ValueId> {
-        let is_over = |value: &LastGoodValue| value.expires.is_some_and(|expires| expires <= now);
-        let removed: Vec<_> =
-            self.0.iter().filter(|(_, value)| is_over(value)).map(|(id, _)| id.clone()).collect();
-        self.0.retain(|_, value| !is_over(value));
-        removed
+        let over = self.0.iter().filter(|(_, value)| value.expires.is_some_and(|expires| expires <= now));
+        let removed: BTreeSet<_> = over.map(|(id, _)| id.clone()).collect();
+        self.remove_unless(|id| !removed.contains(id))
     }
 
     /// All values by identity.

@@ -79,8 +79,7 @@ impl RetryPolicy {
     where
         Fut: Future<Output = Result<T, ErrorKind>>,
     {
-        let is_throttled = |kind: &ErrorKind| *kind == ErrorKind::Throttled;
-        self.retry_when(deadline, store, Some(key), is_throttled, request).await
+        self.retry_when(deadline, store, Some(key), |kind| *kind == ErrorKind::Throttled, request).await
     }
 
     async fn retry_when<T, Fut>(

@@ -137,7 +137,7 @@ impl Stores {
         provider.map(|it| it.take_replaced_leases(&store_key.key)).unwrap_or_default()
     }
 
-    /// Revokes leases of a store whose credentials are in use nowhere.
+    /// Revokes leases of a store. Their credentials are in use nowhere.
     pub async fn revoke_leases(&self, store: &StoreName, leases: Vec<String>) {
         if let Some(provider) = self.provider(store) {
             provider.revoke_leases(leases).await;

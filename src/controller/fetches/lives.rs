@@ -77,7 +77,7 @@ impl Fetches {
     }
 
     /// Marks the credential of a key as expired, if it is and the last read failed; returns true if that is new.
-    pub fn expire(&mut self, store_key: &StoreKey, describe: impl Fn(&str) -> String, now: Instant) -> bool {
+    pub fn expire(&mut self, store_key: &StoreKey, now: Instant) -> bool {
         if !self.lives.get(store_key).is_some_and(|life| life.expires_at <= now) {
             return false;
         }
@@ -85,7 +85,8 @@ impl Fetches {
         if matches!(error.kind, ErrorKind::Expired(_)) {
             return false;
         }
-        let kind = ErrorKind::Expired(describe(&error.to_string()));
+        let what = format!("the credential has expired; the last read failed: {error}");
+        let kind = ErrorKind::Expired(what);
         self.values.insert(store_key.clone(), Err(kind.at(store_key.clone())));
         true
     }
@@ -108,8 +109,8 @@ mod tests {
     fn read(fetches: &mut Fetches, is_ok: bool, now: Instant) {
         let value =
             StoredValue { version: "1".into(), bytes: b"pw".to_vec().into(), expiry: None, account: None };
-        let failed = || ErrorKind::Unavailable("status 503".into()).at(key());
-        let value = if is_ok { Ok(value) } else { Err(failed()) };
+        let failed = ErrorKind::Unavailable("status 503".into()).at(key());
+        let value = if is_ok { Ok(value) } else { Err(failed) };
         fetches.request([&key()], now);
         fetches.start_due(now);
         fetches.finish(Values::from([(key(), value)]), (now, now), |_| None);
@@ -146,19 +147,18 @@ mod tests {
     #[test]
     fn credential_expires_once_where_no_read_succeeds() {
         let (start, mut fetches) = (Instant::now(), Fetches::default());
-        let describe = |failure: &str| format!("expired: {failure}");
         read(&mut fetches, true, start);
-        assert!(!fetches.expire(&key(), describe, start + Duration::from_secs(60)), "the read is in flight");
+        assert!(!fetches.expire(&key(), start + Duration::from_secs(60)), "the read is in flight");
         read(&mut fetches, false, start + Duration::from_secs(40));
-        assert!(!fetches.expire(&key(), describe, start + Duration::from_secs(59)));
-        assert!(fetches.expire(&key(), describe, start + Duration::from_secs(60)));
-        assert!(!fetches.expire(&key(), describe, start + Duration::from_secs(61)));
+        assert!(!fetches.expire(&key(), start + Duration::from_secs(59)));
+        assert!(fetches.expire(&key(), start + Duration::from_secs(60)));
+        assert!(!fetches.expire(&key(), start + Duration::from_secs(61)));
         let error = fetches.all_values()[&key()].as_ref().expect_err("expired");
         assert_eq!(error.reason(), FetchedReason::Expired);
         assert!(error.to_string().contains("status 503"), "{error}");
         // The next failure keeps the reason.
         read(&mut fetches, false, start + Duration::from_secs(70));
-        assert!(fetches.expire(&key(), describe, start + Duration::from_secs(70)));
+        assert!(fetches.expire(&key(), start + Duration::from_secs(70)));
         read(&mut fetches, true, start + Duration::from_secs(80));
         assert!(fetches.is_fresh(&key(), start + Duration::from_secs(80)));
     }

@@ -13,7 +13,7 @@ use vaultrs::api::kv1::requests::{GetSecretRequest, SetSecretRequest};
 use super::Vault;
 use super::client::Response;
 use super::error::RequestError;
-use super::held_leases::{HeldLease, HeldLeases};
+use super::held_leases::{HeldLeases, LeaseOfKey};
 use super::issued::{self, Issued};
 use super::login::Session;
 use crate::credential::dynamic_path::{DynamicPath, Method};
@@ -84,7 +84,7 @@ impl Vault {
             }
             None => lifetime,
         };
-        let held = lease.zip(lifetime).map(|(granted, lifetime)| HeldLease {
+        let held = lease.zip(lifetime).map(|(granted, lifetime)| LeaseOfKey {
             granted,
             lifetime,
             logged_in: session.logged_in,
@@ -114,7 +114,7 @@ impl Vault {
         is_renewed.then(|| Life::new(since, lifetime))
     }
 
-    /// Revokes leases whose credentials are in use nowhere. A failure is logged: the lease runs out by itself.
+    /// Revokes leases. Their credentials are in use nowhere. A failure is logged: the lease runs out by itself.
     pub(super) async fn revoke_each(&self, ids: Vec<String>) {
         let Ok(session) = self.sessions.current().await else { return };
         for id in ids {

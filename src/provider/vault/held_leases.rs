@@ -13,23 +13,23 @@ use crate::credential::Key;
 
 /// A lease with what its renewal depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct HeldLease {
+pub(super) struct LeaseOfKey {
     pub(super) granted: GrantedLease,
     pub(super) lifetime: Duration,
-    /// The login whose token obtained the lease: the Vault revokes both together.
+    /// The login of the token that obtained the lease: the Vault revokes both together.
     pub(super) logged_in: Instant,
 }
 
 /// The leases by key.
 #[derive(Debug, Default)]
 pub(super) struct HeldLeases {
-    current: BTreeMap<Key, HeldLease>,
+    current: BTreeMap<Key, LeaseOfKey>,
     replaced: BTreeMap<Key, Vec<String>>,
 }
 
 impl HeldLeases {
     /// Records the lease of a new credential; the one before is replaced.
-    pub(super) fn on_issued(&mut self, key: &Key, lease: Option<HeldLease>) {
+    pub(super) fn on_issued(&mut self, key: &Key, lease: Option<LeaseOfKey>) {
         let before = match lease {
             Some(lease) => self.current.insert(key.clone(), lease),
             None => self.current.remove(key),
@@ -40,7 +40,7 @@ impl HeldLeases {
     }
 
     /// Returns the lease of a key, if it can be renewed by the token of this login.
-    pub(super) fn renewable(&self, key: &Key, logged_in: Instant) -> Option<HeldLease> {
+    pub(super) fn renewable(&self, key: &Key, logged_in: Instant) -> Option<LeaseOfKey> {
         let lease = self.current.get(key)?;
         (lease.granted.is_renewable && lease.logged_in == logged_in).then(|| lease.clone())
     }
@@ -75,9 +75,9 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_mins(1);
 
-    fn lease(id: &str, logged_in: Instant) -> Option<HeldLease> {
+    fn lease(id: &str, logged_in: Instant) -> Option<LeaseOfKey> {
         let granted = GrantedLease { id: id.into(), is_renewable: true };
-        Some(HeldLease { granted, lifetime: MINUTE, logged_in })
+        Some(LeaseOfKey { granted, lifetime: MINUTE, logged_in })
     }
 
     #[test]
