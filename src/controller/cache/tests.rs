@@ -414,7 +414,7 @@ fn written_after_restore(before: &str) -> Applied {
     applied
 }
 
-/// A cache whose Secret and entry were seen at a version from before the restore.
+/// A cache with a Secret and an entry that were seen at a version from before the restore.
 fn cache_before_restore(version: &str) -> Cache {
     let mut cache = cache();
     cache.apply(web("regcred"), WatchedObject::Secret(metadata_only(version)), Watch);

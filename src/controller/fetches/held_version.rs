@@ -45,7 +45,7 @@ pub enum AnswerVerdict {
 }
 
 impl HeldVersion {
-    /// Creates the state of a key that this process has not read, and whose last good value has this version.
+    /// Creates the state of a key that this process has not read, with the version of its last good value.
     pub(super) fn recorded(version: Option<Version>) -> Self {
         Self { held: version, ..Self::default() }
     }
