@@ -12,6 +12,7 @@ use jiff::Timestamp;
 pub mod api;
 pub mod key_secret;
 pub mod last_good;
+mod merge;
 pub mod records;
 pub mod refused_logins;
 pub mod shard;
@@ -36,6 +37,8 @@ pub struct Installation {
     /// The `resourceVersion` of each shard that may be written; `None` where the shard does not exist.
     versions: BTreeMap<u16, Option<String>>,
     dirty: BTreeSet<u16>,
+    /// The values that this process recorded or removed, and that their shard may not have.
+    unsaved: BTreeSet<ValueId>,
     /// The shards with a value that replaced another one: a restart before they are written would go back to it.
     rotated: BTreeSet<u16>,
     /// The ClusterPullSecrets of which a shard has no room for something.
@@ -95,8 +98,11 @@ impl Installation {
             }
         };
         for (id, value) in values {
-            self.move_to(shard::index_of_value(&id, self.shards), index);
-            self.values.restore(id, value);
+            let home = shard::index_of_value(&id, self.shards);
+            self.move_to(home, index);
+            if self.values.restore(id.clone(), value) && home != index {
+                self.unsaved.insert(id);
+            }
         }
         for (namespace, name, owned) in records {
             let home = shard::index_of_record(&owned.cluster_pull_secret, &namespace, self.shards);
@@ -134,7 +140,7 @@ impl Installation {
         keep_value: impl Fn(&ValueId) -> bool,
         keep_record: impl Fn(&str, &NamespaceName) -> bool,
     ) {
-        let removed = self.values.remove_unless(keep_value);
+        let removed = self.values.remove_unless(|id, _| keep_value(id));
         self.mark_values(removed);
         self.owned.retain(|namespace, _, owner| keep_record(owner, namespace));
     }
@@ -149,7 +155,10 @@ impl Installation {
 
     fn mark_values(&mut self, changed: impl IntoIterator<Item = ValueId>) {
         if self.shards > 0 {
-            self.dirty.extend(changed.into_iter().map(|id| shard::index_of_value(&id, self.shards)));
+            for id in changed {
+                self.dirty.insert(shard::index_of_value(&id, self.shards));
+                self.unsaved.insert(id);
+            }
         }
     }
 
@@ -217,6 +226,8 @@ impl Installation {
         }
         let pending = shards.into_iter().map(|(index, shard)| {
             let encoded = shard.encode();
+            let ids = shard.values.into_iter().map(|(id, _)| id);
+            self.unsaved.extend(ids.filter(|id| encoded.left_out.contains(&id.cluster_pull_secret)));
             self.left_out.insert(index, encoded.left_out.clone());
             PendingShard { index, resource_version: self.versions[&index].clone(), encoded }
         });
@@ -226,6 +237,7 @@ impl Installation {
     /// Records the `resourceVersion` of a shard that was written.
     pub fn on_written(&mut self, index: u16, resource_version: String) {
         self.versions.insert(index, Some(resource_version));
+        self.mark_saved(index);
     }
 
     /// Records that a shard could not be written: it is going to be tried again.

@@ -231,7 +231,7 @@ impl Installation {
             }
             ShardWrite::Conflict(stored) => {
                 let index = stored.index;
-                let invalid = self.restore(stored);
+                let invalid = self.merge(stored);
                 self.on_failed(index);
                 invalid.map(|error| {
                     format!("Secret {} is broken and will be replaced: {error}", shard_name(index))

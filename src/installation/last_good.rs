@@ -74,12 +74,21 @@ impl LastGoodValues {
         Some(id)
     }
 
-    /// Adds a value that was read from regcred's namespace, unless there is one that is not older.
-    pub fn restore(&mut self, id: ValueId, value: LastGoodValue) {
+    /// Adds a value that was read from regcred's namespace, unless there is one that is not older; returns true if it
+    /// was added.
+    pub fn restore(&mut self, id: ValueId, value: LastGoodValue) -> bool {
         let known = self.0.get(&id);
-        if known.is_none_or(|known| known.version.is_replaced_by(&value.version)) {
+        let is_added = known.is_none_or(|known| known.version.is_replaced_by(&value.version));
+        if is_added {
             self.0.insert(id, value);
         }
+        is_added
+    }
+
+    /// Returns true if there is a value of this identity.
+    #[must_use]
+    pub fn contains(&self, id: &ValueId) -> bool {
+        self.0.contains_key(id)
     }
 
     /// Returns the latest version at which a value of each key was recorded.
@@ -96,10 +105,8 @@ impl LastGoodValues {
     }
 
     /// Removes the values for which `keep` is false, and returns their identities.
-    pub fn remove_unless(&mut self, keep: impl Fn(&ValueId) -> bool) -> Vec<ValueId> {
-        let removed: Vec<_> = self.0.keys().filter(|id| !keep(id)).cloned().collect();
-        self.0.retain(|id, _| keep(id));
-        removed
+    pub fn remove_unless(&mut self, keep: impl Fn(&ValueId, &LastGoodValue) -> bool) -> Vec<ValueId> {
+        self.0.extract_if(.., |id, value| !keep(id, value)).map(|(id, _)| id).collect()
     }
 
     /// Removes the values that are invalid at that time, and returns their identities.

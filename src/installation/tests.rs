@@ -5,7 +5,7 @@ use k8s_openapi::ByteString;
 use super::api::ShardWrite;
 use super::*;
 use crate::docker_config::DockerConfig;
-use crate::reconcile::fixture::{host_key, registry};
+use crate::reconcile::fixture::{host_key, recorded, registry};
 
 const UID: &str = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0";
 const SHARDS: u16 = 16;
@@ -166,6 +166,87 @@ fn later_value_of_another_writer_survives_a_conflict() {
     let written = Shard::decode(&pending[0].encoded.data).expect("a shard");
     let versions: Vec<_> = written.values.iter().map(|(_, value)| value.version.to_string()).collect();
     assert_eq!(versions, ["8"]);
+}
+
+/// An installation of one shard, which was read with these values: host and version.
+fn loaded(values: &[(&str, &str)]) -> Installation {
+    let mut installation = Installation::new(Arc::new(OwnershipKey::new("a", &[1; 32], None)), 1);
+    installation.restore(stored_at("1", values));
+    installation
+}
+
+fn stored_at(resource_version: &str, values: &[(&str, &str)]) -> StoredShard {
+    let values: Vec<_> = values.iter().map(|(host, version)| (*host, *version, *version)).collect();
+    let values = recorded("images", &values);
+    let values = values.iter().map(|(id, value)| (id.clone(), value.clone())).collect();
+    let content = Ok(Shard { values, records: Vec::new() });
+    StoredShard { index: 0, resource_version: Some(resource_version.to_owned()), content }
+}
+
+fn read(installation: &mut Installation, host: &str, version: &str) {
+    let config = recorded("images", &[(host, version, version)]);
+    let config = &config.get("images", &registry(host)).expect("a value").config;
+    installation.record_value("images", &registry(host), &version.into(), config);
+}
+
+/// Host and version of each value.
+fn versions(installation: &Installation) -> Vec<(String, String)> {
+    let values = installation.values().iter();
+    values
+        .map(|(id, value)| (id.host.as_ref().expect("a host").to_string(), value.version.to_string()))
+        .collect()
+}
+
+fn expected(values: &[(&str, &str)]) -> Vec<(String, String)> {
+    values.iter().map(|(host, version)| ((*host).to_owned(), (*version).to_owned())).collect()
+}
+
+#[test]
+fn conflict_keeps_what_only_the_other_writer_changed() {
+    let mut installation =
+        loaded(&[("a.io", "id-1"), ("gone.io", "id-1"), ("ours.io", "id-1"), ("vault.io", "8")]);
+    read(&mut installation, "a.io", "id-1");
+    read(&mut installation, "ours.io", "id-3");
+    assert_eq!(installation.take_pending().len(), 1);
+    let stored =
+        stored_at("2", &[("a.io", "id-2"), ("new.io", "id-1"), ("ours.io", "id-2"), ("vault.io", "7")]);
+    installation.finish_save(vec![ShardWrite::Conflict(stored)]);
+    let merged = [("a.io", "id-2"), ("new.io", "id-1"), ("ours.io", "id-3"), ("vault.io", "8")];
+    assert_eq!(versions(&installation), expected(&merged));
+    assert_eq!(installation.take_pending()[0].resource_version.as_deref(), Some("2"));
+}
+
+#[test]
+fn conflict_does_not_bring_back_a_removed_value() {
+    let mut installation = loaded(&[("a.io", "id-1"), ("b.io", "id-1")]);
+    let removed = ValueId::new("images", &registry("a.io"));
+    installation.retain(|id| *id != removed, |_, _| true);
+    installation
+        .finish_save(vec![ShardWrite::Conflict(stored_at("2", &[("a.io", "id-1"), ("b.io", "id-1")]))]);
+    assert_eq!(versions(&installation), expected(&[("b.io", "id-1")]));
+}
+
+#[test]
+fn written_value_counts_as_stored() {
+    let mut installation = loaded(&[]);
+    read(&mut installation, "a.io", "id-1");
+    installation.take_pending();
+    read(&mut installation, "b.io", "id-1");
+    installation.on_written(0, "2".into());
+    assert_eq!(installation.unsaved.len(), 2, "the shard changed during the write");
+    installation.take_pending();
+    installation.on_written(0, "3".into());
+    installation.finish_save(vec![ShardWrite::Conflict(stored_at("4", &[("a.io", "id-2")]))]);
+    assert_eq!(versions(&installation), expected(&[("a.io", "id-2")]));
+}
+
+#[test]
+fn deleted_shard_is_rebuilt_from_memory() {
+    let mut installation = loaded(&[("a.io", "id-1")]);
+    let deleted = StoredShard { index: 0, resource_version: None, content: Ok(Shard::default()) };
+    installation.finish_save(vec![ShardWrite::Conflict(deleted)]);
+    assert_eq!(versions(&installation), expected(&[("a.io", "id-1")]));
+    assert_eq!(installation.take_pending()[0].resource_version, None);
 }
 
 #[test]
