@@ -43,6 +43,17 @@ pub struct Installation {
     rotated: BTreeSet<u16>,
     /// The ClusterPullSecrets of which a shard has no room for something.
     left_out: BTreeMap<u16, BTreeSet<String>>,
+    /// The shards to which access is denied.
+    denied: BTreeSet<u16>,
+}
+
+/// The reason why something is known to this process only, and lost at a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotRecorded {
+    /// A shard has no room for it.
+    NoRoom,
+    /// Access to its shard is denied.
+    Denied,
 }
 
 /// A shard as it was read.
@@ -245,10 +256,27 @@ impl Installation {
         self.dirty.insert(index);
     }
 
-    /// Returns the ClusterPullSecrets of which something is known to this process only: it has no room in a shard.
+    /// Records that access to a shard is denied: what belongs there stays in memory.
+    pub fn on_denied(&mut self, index: u16) {
+        self.denied.insert(index);
+    }
+
+    /// Returns true if something changed, since the last call, that belongs to a shard to which access is denied.
+    pub fn take_denied_changes(&mut self) -> bool {
+        self.dirty.extract_if(.., |index| self.denied.contains(index)).count() > 0
+    }
+
+    /// Returns the ClusterPullSecrets of which something is known to this process only.
     #[must_use]
-    pub fn left_out(&self) -> BTreeSet<&str> {
-        self.left_out.values().flatten().map(String::as_str).collect()
+    pub fn not_recorded(&self) -> BTreeMap<&str, NotRecorded> {
+        let left_out = self.left_out.values().flatten().map(|name| (name.as_str(), NotRecorded::NoRoom));
+        let may_be_denied = (!self.denied.is_empty()).then(|| self.values.iter().map(|(id, _)| id));
+        let denied = may_be_denied
+            .into_iter()
+            .flatten()
+            .filter(|id| self.denied.contains(&shard::index_of_value(id, self.shards)))
+            .map(|id| (id.cluster_pull_secret.as_str(), NotRecorded::Denied));
+        left_out.chain(denied).collect()
     }
 }
 

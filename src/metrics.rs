@@ -203,7 +203,8 @@ impl Metrics {
         self.copies.get_or_create(&labels).set(whole(copies));
     }
 
-    /// Sets the number of ClusterPullSecrets with last good values that have no room in regcred's own namespace.
+    /// Sets the number of ClusterPullSecrets with last good values that have no room in regcred's own namespace, or may
+    /// not be written there.
     pub fn set_not_recorded(&self, cluster_pull_secrets: usize) {
         self.not_recorded.set(whole(cluster_pull_secrets));
     }

@@ -19,7 +19,7 @@ use crate::cluster::ownership::key::OwnershipKey;
 use crate::credential::StoreKey;
 use crate::installation::api::{KeyError, Loaded, ShardWrite};
 use crate::installation::last_good::ValueId;
-use crate::installation::{Installation, PendingShard};
+use crate::installation::{Installation, NotRecorded, PendingShard};
 use crate::manifest::status::reason::AppliedReason;
 use crate::metrics::{WriteKind, WriteOutcome};
 use crate::object_name::NamespaceName;
@@ -151,12 +151,17 @@ pub(super) fn record_namespace_values<'a>(
     }
 }
 
-/// Returns the problem of a ClusterPullSecret of which something has no room in regcred's own namespace.
+/// Returns the problem of a ClusterPullSecret of which something is not kept in regcred's own namespace.
 pub(super) fn not_recorded(installation: &Installation, cluster_pull_secret: &str) -> Option<Problem> {
-    installation.left_out().contains(cluster_pull_secret).then(|| Problem {
-        reason: AppliedReason::NotRecorded.into(),
-        message: "last good values have no room in regcred's own namespace, and would be lost at a restart. Raise `lastGoodShards` of the chart, or --last-good-shards".to_owned(),
-    })
+    let message = match installation.not_recorded().get(cluster_pull_secret)? {
+        NotRecorded::NoRoom => {
+            "last good values have no room in regcred's own namespace, and would be lost at a restart. Raise `lastGoodShards` of the chart, or --last-good-shards"
+        }
+        NotRecorded::Denied => {
+            "last good values cannot be kept, and would be lost at a restart: access to a Secret `regcred-last-good-N` is denied. Apply the Role of regcred's chart with the same `lastGoodShards`, and restart regcred"
+        }
+    };
+    Some(Problem { reason: AppliedReason::NotRecorded.into(), message: message.to_owned() })
 }
 
 /// Returns true if a value belongs to a registry of its ClusterPullSecret, and its key to all namespaces or to one.
@@ -283,8 +288,12 @@ impl Controller {
     /// Saves what has changed once no write is queued; rotated values, and everything at shutdown, at once.
     pub(super) fn start_save(&mut self, now: Instant, is_last: bool) {
         self.forget_values_of_deleted();
-        let sync = &mut self.installation_sync;
         let Some(installation) = self.cache.installation.as_mut().filter(|_| self.is_leading) else { return };
+        if installation.take_denied_changes() {
+            self.report_not_recorded(now);
+        }
+        let sync = &mut self.installation_sync;
+        let Some(installation) = &mut self.cache.installation else { return };
         if !sync.is_known || sync.in_flight.is_some() || !installation.has_changes() {
             return;
         }
@@ -375,11 +384,17 @@ impl Controller {
             desired_secrets.for_each(|it| it.refresh_last_good(installation.values()));
             self.has_stale_claims = true;
         }
-        let left_out: BTreeSet<String> = installation.left_out().into_iter().map(str::to_owned).collect();
-        self.context.health.metrics.set_not_recorded(left_out.len());
+        self.report_not_recorded(now);
+    }
+
+    /// Reports the ClusterPullSecrets of which something is not kept in regcred's own namespace.
+    fn report_not_recorded(&mut self, now: Instant) {
+        let Some(installation) = &self.cache.installation else { return };
+        let not_recorded = installation.not_recorded();
+        self.context.health.metrics.set_not_recorded(not_recorded.len());
         for (name, state) in &mut self.objects {
             let is_reported = state.problems.iter().any(|it| it.reason == AppliedReason::NotRecorded.into());
-            if is_reported != left_out.contains(name) {
+            if is_reported != not_recorded.contains_key(name.as_str()) {
                 state.publish_at = Some(now);
                 self.timers.set(now, Timer::ObjectPatch(name.clone()));
             }

@@ -126,7 +126,11 @@ impl OwnNamespace {
                     self.name
                 )),
                 Err(error) => {
-                    loaded.is_incomplete |= is_transient(&error);
+                    if is_transient(&error) {
+                        loaded.is_incomplete = true;
+                    } else {
+                        loaded.installation.on_denied(index);
+                    }
                     loaded
                         .problems
                         .push(format!("cannot read Secret {name} in namespace {}: {error}", self.name));

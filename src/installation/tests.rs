@@ -250,6 +250,17 @@ fn deleted_shard_is_rebuilt_from_memory() {
 }
 
 #[test]
+fn value_of_a_denied_shard_is_not_recorded() {
+    let mut installation = Installation::new(Arc::new(OwnershipKey::new("a", &[1; 32], None)), 1);
+    installation.on_denied(0);
+    assert!(installation.not_recorded().is_empty() && !installation.take_denied_changes());
+    read(&mut installation, "a.io", "id-1");
+    assert!(!installation.has_changes(), "there is no shard to write");
+    assert_eq!(installation.not_recorded(), [("images", NotRecorded::Denied)].into());
+    assert!(installation.take_denied_changes() && !installation.take_denied_changes());
+}
+
+#[test]
 fn nothing_is_kept_of_what_does_not_exist() {
     let mut installation = filled();
     installation.take_pending();

@@ -155,7 +155,7 @@ pub(super) const NOT_RECORDED: Description = Description {
     name: "not_recorded",
     kind: Kind::Gauge,
     labels: &[],
-    meaning: "ClusterPullSecrets with last good values that have no room in regcred's own namespace",
+    meaning: "ClusterPullSecrets with last good values that have no room in regcred's own namespace, or may not be written there",
 };
 
 pub(super) const QUEUE_DEPTH: Description = Description {
