@@ -77,6 +77,9 @@ const CLEANUP_INTERVAL: Duration = Duration::from_mins(1);
 /// The time that pending writes get when the process shuts down.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// The saves that may follow another one when the process shuts down: of what changed meanwhile, and after a conflict.
+const LAST_SAVES: usize = 2;
+
 /// Watch events that may wait for the loop.
 const WATCH_EVENT_BUFFER: usize = 1024;
 
@@ -320,15 +323,25 @@ impl Controller {
         }
     }
 
-    /// Shuts down: starts nothing more, and waits for pending writes.
+    /// Shuts down: starts nothing more, and waits for pending writes. What changed during a save, or was in conflict, is
+    /// saved after it.
     async fn shut_down(mut self) -> Result<(), Panicked> {
         self.start_save(Instant::now(), true);
+        let mut further_saves = LAST_SAVES;
         info!(writes = self.tasks.pending_writes(), "waiting for requests in flight");
         let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
         while self.tasks.pending_writes() > 0 {
             self.context.health.heartbeat.beat();
             match tokio::time::timeout_at(deadline, self.tasks.next()).await {
-                Ok(Some(result)) => drop(result?),
+                Ok(Some(result)) => {
+                    if let TaskResult::InstallationSaved(writes) = result?
+                        && further_saves > 0
+                    {
+                        further_saves -= 1;
+                        self.on_installation_saved(writes);
+                        self.start_save(Instant::now(), true);
+                    }
+                }
                 Ok(None) => break,
                 Err(_) => {
                     let abandoned = self.tasks.pending_writes();

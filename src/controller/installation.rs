@@ -404,8 +404,86 @@ impl Controller {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use kube::Client;
+    use serde_json::json;
+    use tokio::sync::watch;
+
     use super::*;
+    use crate::admin::{Health, Heartbeat, Readiness};
     use crate::cluster::error::Error;
+    use crate::cluster::script::{exchange, play};
+    use crate::controller::Context;
+    use crate::installation::StoredShard;
+    use crate::installation::api::OwnNamespace;
+    use crate::installation::shard::Shard;
+    use crate::metrics::Metrics;
+    use crate::provider::stores::Stores;
+    use crate::reconcile::fixture::{recorded, registry};
+    use crate::trigger;
+    use crate::trigger::poll::KnownVersions;
+
+    fn leader(client: Client) -> Controller {
+        let mut controller = Controller::new(Context {
+            client: client.clone(),
+            unfenced_client: client,
+            trigger_receiver: trigger::channel::channel().1,
+            known_versions: watch::channel(KnownVersions::new()).0,
+            stores: Arc::new(Stores::from_providers([], 1)),
+            store_configs: Vec::new(),
+            files: Vec::new(),
+            poll_interval: None,
+            concurrency: 1,
+            health: Health {
+                heartbeat: Heartbeat::new(),
+                readiness: Readiness::not_ready("not synced"),
+                metrics: Arc::new(Metrics::new()),
+            },
+            identity: "a".to_owned(),
+            own_namespace: OwnNamespace { name: "own".into(), shards: 1 },
+            wall_clock: || Timestamp::UNIX_EPOCH,
+            jitter: || 0.5,
+        });
+        let mut installation = Installation::new(Arc::new(OwnershipKey::new("a", &[1; 32], None)), 1);
+        let content = Ok(Shard::default());
+        installation.restore(StoredShard { index: 0, resource_version: None, content });
+        controller.cache.installation = Some(installation);
+        (controller.is_leading, controller.installation_sync.is_known) = (true, true);
+        controller
+    }
+
+    fn record(controller: &mut Controller, version: &str) {
+        let values = recorded("images", &[("ghcr.io", version, version)]);
+        let config = &values.get("images", &registry("ghcr.io")).expect("a value").config;
+        let installation = controller.cache.installation.as_mut().expect("an installation");
+        installation.record_value("images", &registry("ghcr.io"), &version.into(), config);
+    }
+
+    /// The version in the body of a write of a shard.
+    fn written_version(body: &serde_json::Value) -> String {
+        let data = serde_json::from_value(body["data"].clone()).expect("data");
+        let shard = Shard::decode(&data).expect("a shard");
+        shard.values[0].1.version.to_string()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shutdown_saves_what_changed_during_a_save() {
+        const CREATE: &str = "POST /api/v1/namespaces/own/secrets?&fieldManager=regcred";
+        const PATCH: &str = "PATCH /api/v1/namespaces/own/secrets/regcred-last-good-0?&fieldManager=regcred";
+        let written = |version| json!({"metadata": {"name": "x", "resourceVersion": version}});
+        let script = vec![exchange(CREATE, 201, written("5")), exchange(PATCH, 200, written("6"))];
+        let (stopped, bodies) = play(script, async |client| {
+            let mut controller = leader(client);
+            record(&mut controller, "1");
+            controller.start_save(Instant::now(), true);
+            record(&mut controller, "2");
+            controller.shut_down().await
+        })
+        .await;
+        assert!(stopped.is_ok());
+        assert_eq!(bodies.iter().map(written_version).collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(bodies[1]["metadata"]["resourceVersion"], "5");
+    }
 
     #[test]
     fn save_waits_for_the_end_of_a_rotation_with_one_timer() {
