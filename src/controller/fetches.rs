@@ -289,8 +289,9 @@ fn gain(
     after: &Result<StoredValue, Error>,
 ) -> ReadGain {
     match (verdict, before, after) {
-        (Ok(AnswerVerdict::HeldBack { .. }), ..)
-        | (Err(FetchedReason::NotFound | FetchedReason::Deleted), ..) => ReadGain::Nothing,
+        (Ok(AnswerVerdict::HeldBack { .. }) | Err(FetchedReason::NotFound | FetchedReason::Deleted), ..) => {
+            ReadGain::Nothing
+        }
         (Err(_), ..) => ReadGain::Failed,
         (_, Some(Ok(known)), Ok(found))
             if known.version.is_same(&found.version)

@@ -92,10 +92,10 @@ impl ForeignVersions {
         cache: &Cache,
     ) {
         match (resource, namespace) {
-            (WatchedResource::Secrets(secret_name), Some(namespace)) => {
-                if cache.known_secret(namespace, secret_name).is_none() {
-                    self.0.remove(&(namespace.clone(), secret_name.clone()));
-                }
+            (WatchedResource::Secrets(secret_name), Some(namespace))
+                if cache.known_secret(namespace, secret_name).is_none() =>
+            {
+                self.0.remove(&(namespace.clone(), secret_name.clone()));
             }
             (WatchedResource::Namespaces, None) => self.0.retain(|(known, secret_name), _| {
                 known.as_str() != name || cache.known_secret(known, secret_name).is_some()

@@ -454,9 +454,9 @@ mod tests {
 
     fn record(controller: &mut Controller, version: &str) {
         let values = recorded("images", &[("ghcr.io", version, version)]);
-        let config = &values.get("images", &registry("ghcr.io")).expect("a value").config;
+        let value = values.get("images", &registry("ghcr.io")).expect("a value").clone();
         let installation = controller.cache.installation.as_mut().expect("an installation");
-        installation.record_value("images", &registry("ghcr.io"), &version.into(), config);
+        installation.record_value("images", &registry("ghcr.io"), value);
     }
 
     /// The version in the body of a write of a shard.

@@ -282,7 +282,9 @@ mod tests {
         assert_eq!(queue.pop().map(|it| it.namespace), Some("old".into()));
         queue.remove_lane("a");
         assert!(queue.depth() == 0 && !queue.is_idle("a"));
-        ["new", "next"].iter().for_each(|it| queue.push("a", &(*it).into(), Normal));
+        for namespace in ["new", "next"] {
+            queue.push("a", &namespace.into(), Normal);
+        }
         assert_eq!(pop_all(&mut queue), ["a/new"], "the limit holds for both lanes");
         done(&mut queue, "a", "old");
         assert_eq!(pop_all(&mut queue), ["a/next"]);

@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn life_is_over_from_its_last_instant_on() {
-        let life = Life::new(at(1000), Duration::from_secs(60));
+        let life = Life::new(at(1000), Duration::from_mins(1));
         assert!(!life.is_over(at(1059)));
         assert!(life.is_over(at(1060)));
     }

@@ -113,7 +113,7 @@ impl LastGoodValues {
     pub fn remove_expired(&mut self, now: Timestamp) -> Vec<ValueId> {
         let over = self.0.iter().filter(|(_, value)| value.expires.is_some_and(|expires| expires <= now));
         let removed: BTreeSet<_> = over.map(|(id, _)| id.clone()).collect();
-        self.remove_unless(|id| !removed.contains(id))
+        self.remove_unless(|id, _| !removed.contains(id))
     }
 
     /// All values by identity.

@@ -184,9 +184,9 @@ fn stored_at(resource_version: &str, values: &[(&str, &str)]) -> StoredShard {
 }
 
 fn read(installation: &mut Installation, host: &str, version: &str) {
-    let config = recorded("images", &[(host, version, version)]);
-    let config = &config.get("images", &registry(host)).expect("a value").config;
-    installation.record_value("images", &registry(host), &version.into(), config);
+    let values = recorded("images", &[(host, version, version)]);
+    let value = values.get("images", &registry(host)).expect("a value").clone();
+    installation.record_value("images", &registry(host), value);
 }
 
 /// Host and version of each value.

@@ -78,7 +78,7 @@ impl Fetches {
 
     /// Marks the credential of a key as expired, if it is and the last read failed; returns true if that is new.
     pub fn expire(&mut self, store_key: &StoreKey, now: Instant) -> bool {
-        if !self.lives.get(store_key).is_some_and(|life| life.expires_at <= now) {
+        if self.lives.get(store_key).is_none_or(|life| life.expires_at > now) {
             return false;
         }
         let Some(Err(error)) = self.values.get(store_key) else { return false };
@@ -148,10 +148,10 @@ mod tests {
     fn credential_expires_once_where_no_read_succeeds() {
         let (start, mut fetches) = (Instant::now(), Fetches::default());
         read(&mut fetches, true, start);
-        assert!(!fetches.expire(&key(), start + Duration::from_secs(60)), "the read is in flight");
+        assert!(!fetches.expire(&key(), start + Duration::from_mins(1)), "the read is in flight");
         read(&mut fetches, false, start + Duration::from_secs(40));
         assert!(!fetches.expire(&key(), start + Duration::from_secs(59)));
-        assert!(fetches.expire(&key(), start + Duration::from_secs(60)));
+        assert!(fetches.expire(&key(), start + Duration::from_mins(1)));
         assert!(!fetches.expire(&key(), start + Duration::from_secs(61)));
         let error = fetches.all_values()[&key()].as_ref().expect_err("expired");
         assert_eq!(error.reason(), FetchedReason::Expired);

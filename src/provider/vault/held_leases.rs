@@ -75,18 +75,18 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_mins(1);
 
-    fn lease(id: &str, logged_in: Instant) -> Option<LeaseOfKey> {
+    fn lease(id: &str, logged_in: Instant) -> LeaseOfKey {
         let granted = GrantedLease { id: id.into(), is_renewable: true };
-        Some(LeaseOfKey { granted, lifetime: MINUTE, logged_in })
+        LeaseOfKey { granted, lifetime: MINUTE, logged_in }
     }
 
     #[test]
     fn replaced_lease_is_taken_once_and_the_current_never() {
         let (key, now, mut leases) = (Key::from("a"), Instant::now(), HeldLeases::default());
-        leases.on_issued(&key, lease("1", now));
+        leases.on_issued(&key, Some(lease("1", now)));
         assert!(leases.take_replaced(&key).is_empty());
-        leases.on_issued(&key, lease("2", now));
-        leases.on_issued(&key, lease("3", now));
+        leases.on_issued(&key, Some(lease("2", now)));
+        leases.on_issued(&key, Some(lease("3", now)));
         assert_eq!(leases.take_replaced(&key), ["1", "2"]);
         assert!(leases.take_replaced(&key).is_empty());
         leases.on_issued(&key, None);
@@ -96,10 +96,10 @@ mod tests {
     #[test]
     fn lease_of_another_login_is_not_renewed() {
         let (key, now, mut leases) = (Key::from("a"), Instant::now(), HeldLeases::default());
-        leases.on_issued(&key, lease("1", now));
+        leases.on_issued(&key, Some(lease("1", now)));
         assert!(leases.renewable(&key, now).is_some());
         assert_eq!(leases.renewable(&key, now + MINUTE), None);
-        let mut fixed = lease("2", now).expect("a lease");
+        let mut fixed = lease("2", now);
         fixed.granted.is_renewable = false;
         leases.on_issued(&key, Some(fixed));
         assert_eq!(leases.renewable(&key, now), None);
@@ -108,21 +108,21 @@ mod tests {
     #[test]
     fn renewal_below_half_the_lifetime_replaces_the_credential() {
         let (key, now, mut leases) = (Key::from("a"), Instant::now(), HeldLeases::default());
-        leases.on_issued(&key, lease("1", now));
+        leases.on_issued(&key, Some(lease("1", now)));
         assert!(leases.on_renewed(&key, "1", MINUTE));
         assert!(leases.on_renewed(&key, "1", MINUTE / 2));
         assert!(!leases.on_renewed(&key, "1", MINUTE / 5));
-        leases.on_issued(&key, lease("2", now));
+        leases.on_issued(&key, Some(lease("2", now)));
         assert!(!leases.on_renewed(&key, "1", MINUTE), "another one was issued since");
     }
 
     #[test]
     fn forgotten_lease_is_never_revoked() {
         let (key, now, mut leases) = (Key::from("a"), Instant::now(), HeldLeases::default());
-        leases.on_issued(&key, lease("1", now));
-        leases.on_issued(&key, lease("2", now));
+        leases.on_issued(&key, Some(lease("1", now)));
+        leases.on_issued(&key, Some(lease("2", now)));
         leases.forget(&key);
-        leases.on_issued(&key, lease("3", now));
+        leases.on_issued(&key, Some(lease("3", now)));
         assert!(leases.take_replaced(&key).is_empty());
     }
 }

@@ -57,7 +57,7 @@ impl Standby {
     /// Keeps the present answers: the version until [`Standby::show_version`], the value for this number of reads.
     pub(crate) fn lag(&self, reads: usize) {
         let mut answers = self.state.answers();
-        answers.old = answers.last.clone();
+        answers.old.clone_from(&answers.last);
         (answers.lag, answers.hides_version, answers.reads) = (reads, true, 0);
     }
 
