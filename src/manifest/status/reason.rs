@@ -159,8 +159,7 @@ pub enum AppliedReason {
     NotLeading,
     /// regcred stopped before it reached the namespace.
     Interrupted,
-    /// A last good value has no room in regcred's own namespace, or access to its Secret is denied: raise
-    /// `lastGoodShards` or apply the Role, or it is lost at a restart.
+    /// A last good value has no room in regcred's own namespace, or access to its Secret is denied: raise `lastGoodShards` or apply the Role, or it is lost at a restart.
     NotRecorded,
 }
 

@@ -57,7 +57,8 @@ impl Standby {
     /// Keeps the present answers: the version until [`Standby::show_version`], the value for this number of reads.
     pub(crate) fn lag(&self, reads: usize) {
         let mut answers = self.state.answers();
-        answers.old.clone_from(&answers.last);
+        let Answers { last, old, .. } = &mut *answers;
+        old.clone_from(last);
         (answers.lag, answers.hides_version, answers.reads) = (reads, true, 0);
     }
 
