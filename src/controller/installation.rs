@@ -3,7 +3,6 @@
 //! Writes are batched: the records of a rotation are saved after its last target. A value that replaces another one
 //! is saved at once, so that no restart goes back to the one before.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -404,6 +403,8 @@ impl Controller {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use jiff::Timestamp;
     use kube::Client;
     use serde_json::json;
