@@ -77,7 +77,8 @@ const CLEANUP_INTERVAL: Duration = Duration::from_mins(1);
 /// The time that pending writes get when the process shuts down.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The saves that may follow another one when the process shuts down: of what changed meanwhile, and after a conflict.
+/// The saves that may follow another one when the process shuts down: of later changes, and after a
+/// conflict.
 const LAST_SAVES: usize = 2;
 
 /// Watch events that may wait for the loop.

@@ -460,6 +460,11 @@ mod tests {
         installation.record_value("images", &registry("ghcr.io"), value);
     }
 
+    /// The response to a write of a shard.
+    fn written(resource_version: &str) -> serde_json::Value {
+        json!({"metadata": {"name": "x", "resourceVersion": resource_version}})
+    }
+
     /// The version in the body of a write of a shard.
     fn written_version(body: &serde_json::Value) -> String {
         let data = serde_json::from_value(body["data"].clone()).expect("data");
@@ -471,7 +476,6 @@ mod tests {
     async fn shutdown_saves_what_changed_during_a_save() {
         const CREATE: &str = "POST /api/v1/namespaces/own/secrets?&fieldManager=regcred";
         const PATCH: &str = "PATCH /api/v1/namespaces/own/secrets/regcred-last-good-0?&fieldManager=regcred";
-        let written = |version| json!({"metadata": {"name": "x", "resourceVersion": version}});
         let script = vec![exchange(CREATE, 201, written("5")), exchange(PATCH, 200, written("6"))];
         let (stopped, bodies) = play(script, async |client| {
             let mut controller = leader(client);

@@ -26,12 +26,10 @@ impl Installation {
     fn drop_replaced(&mut self, index: u16, shard: &Shard) {
         let stored: BTreeMap<&ValueId, &Version> =
             shard.values.iter().map(|(id, value)| (id, &value.version)).collect();
-        let is_later =
-            |id: &ValueId, known: &Version| stored.get(id).is_some_and(|stored| stored.is_replaced_by(known));
         self.values.remove_unless(|id, value| {
             self.unsaved.contains(id)
                 || index_of_value(id, self.shards) != index
-                || is_later(id, &value.version)
+                || stored.get(id).is_some_and(|stored| stored.is_replaced_by(&value.version))
         });
     }
 
@@ -40,7 +38,7 @@ impl Installation {
         shard.values.retain(|(id, _)| !self.unsaved.contains(id) || self.values.contains(id));
     }
 
-    /// Marks the values of a shard that was written as saved, unless it changed meanwhile, or has no room for them.
+    /// Marks the values of a shard that was written as saved, unless it changed since, or has no room for them.
     pub(super) fn mark_saved(&mut self, index: u16) {
         if self.dirty.contains(&index) {
             return;
