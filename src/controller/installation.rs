@@ -3,6 +3,7 @@
 //! Writes are batched: the records of a rotation are saved after its last target. A value that replaces another one
 //! is saved at once, so that no restart goes back to the one before.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
