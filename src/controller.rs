@@ -33,6 +33,7 @@ mod namespace_keys;
 mod object_writes;
 mod polled_keys;
 mod read_again;
+mod read_pauses;
 mod reconciliations;
 mod secret_lists;
 mod specs;
@@ -63,6 +64,7 @@ use forward::ForwardedRequests;
 use installation::InstallationSync;
 use object_state::ObjectState;
 use queue::Queue;
+use read_pauses::ReadPauses;
 use secret_lists::SecretLists;
 use specs::InvalidObject;
 use tasks::{TaskResult, Tasks};
@@ -132,6 +134,8 @@ pub struct Controller {
     fetches: Fetches,
     drift: DriftBackoff,
     foreign_versions: ForeignVersions,
+    /// Namespaces in which events wait, because a read brought nothing to write.
+    read_pauses: ReadPauses,
     timers: Timers,
     forwarded: ForwardedRequests,
     events: EventRecorder,
@@ -174,6 +178,7 @@ impl Controller {
             fetches: Fetches::default(),
             drift: DriftBackoff::default(),
             foreign_versions: ForeignVersions::default(),
+            read_pauses: ReadPauses::default(),
             timers: Timers::default(),
             forwarded: ForwardedRequests::default(),
             events,

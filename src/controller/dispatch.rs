@@ -227,6 +227,9 @@ impl Controller {
         let Item { cluster_pull_secret, namespace } = item;
         let now = Instant::now();
         let read = applied.is_read.then(|| applied.observed_secrets());
+        if applied.writes.is_empty() && applied.has_read() {
+            self.read_pauses.record(namespace, now);
+        }
         let cached = self.cache.cluster.namespaces.get(namespace);
         self.foreign_versions.forget_overwritten(namespace, &applied.secrets, cached);
         self.cache.finish_write(namespace, &mut applied, &self.claims);

@@ -196,20 +196,22 @@ mod tests {
         assert!(is_recorded(None, Some(secret(None, true))));
     }
 
+    fn secret_at(resource_version: &str) -> Secret {
+        let resource_version = resource_version.to_owned();
+        Secret { resource_version, ..secret(Some("ghcr.io=aws:id-2"), false) }
+    }
+
     #[test]
     fn versions_are_forgotten_after_a_later_own_write() {
         for (observed_at, written_at, expect) in [("5", "6", true), ("6", "6", true), ("7", "6", false)] {
             let (namespace, name) = (NamespaceName::from("web"), SecretName::from("regcred"));
-            let at = |version: &str| Secret {
-                resource_version: version.to_owned(),
-                ..secret(Some("ghcr.io=aws:id-2"), false)
-            };
+            let observed = secret_at(observed_at);
             let mut foreign = ForeignVersions::default();
             let object_ref = ObjectRef::namespaced(namespace.clone(), "regcred");
-            foreign.record(&object_ref, None, Some(&at(observed_at)), Instant::now());
-            let cached =
-                Namespace { secrets: [(name.clone(), at(observed_at))].into(), ..Namespace::default() };
-            let written = AfterWrite { before: "4".to_owned(), now: Some(at(written_at)), is_written: true };
+            foreign.record(&object_ref, None, Some(&observed), Instant::now());
+            let cached = Namespace { secrets: [(name.clone(), observed)].into(), ..Namespace::default() };
+            let now = Some(secret_at(written_at));
+            let written = AfterWrite { before: "4".to_owned(), now, is_written: true };
             foreign.forget_overwritten(&namespace, &[(name, written)].into(), Some(&cached));
             assert_eq!(foreign.0.is_empty(), expect, "seen at {observed_at}, written at {written_at}");
         }

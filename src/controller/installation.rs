@@ -254,8 +254,9 @@ impl Controller {
 
     /// Reports that nothing can be written, in place of what a leader before this one has published.
     fn set_installation_problem(&mut self, problem: Option<&Problem>, now: Instant) {
-        let other = |state: &ObjectState| state.installation_problem.as_ref() != problem;
-        let changed = self.objects.iter().filter(|(_, state)| other(state)).map(|(name, _)| name.clone());
+        let states = self.objects.iter();
+        let changed = states.filter(|(_, state)| state.installation_problem.as_ref() != problem);
+        let changed = changed.map(|(name, _)| name.clone());
         for name in changed.collect::<Vec<_>>() {
             if let Some(state) = self.objects.get_mut(&name) {
                 state.installation_problem = problem.cloned();
@@ -502,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn namespace_that_stays_unreadable_is_a_problem_until_it_is_known() {
+    fn own_namespace_that_stays_unreadable_is_a_problem() {
         let error = KeyError::Request(Error::TimedOut);
         let mut sync = InstallationSync { consecutive_failures: 5, ..InstallationSync::default() };
         assert_eq!(sync.problem(&error), None, "it may pass");

@@ -105,9 +105,13 @@ impl Controller {
             .filter(|it| it.evidence.owner().is_none())
             .filter_map(|it| it.evidence.owner_or_label().map(str::to_owned))
             .collect();
+        let paused_until = self.read_pauses.until(&namespace, now);
         for (name, state) in &self.objects {
             if state.can_affect(&namespace, observed) {
-                self.queue.push(name, &namespace, Priority::High);
+                match paused_until {
+                    Some(until) => self.timers.set(until, Timer::Requeue(name.clone(), namespace.clone())),
+                    None => self.queue.push(name, &namespace, Priority::High),
+                }
             }
         }
         // A copy may have to be reported.

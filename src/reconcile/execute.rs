@@ -75,6 +75,12 @@ impl Applied {
         secrets.filter_map(|(name, it)| Some((name.clone(), it.now.clone()?))).collect()
     }
 
+    /// Returns true if an object was read, apart from what was written.
+    #[must_use]
+    pub fn has_read(&self) -> bool {
+        self.is_read || !self.secrets.is_empty() || !self.service_accounts.is_empty()
+    }
+
     /// Records the Secrets that were written or removed.
     pub fn record_writes(&self, namespace: &NamespaceName, owned: &mut OwnedSecrets) {
         for (name, AfterWrite { now, is_written, .. }) in self.secrets.iter() {

@@ -1,7 +1,7 @@
 //! One tenant of a selected namespace decides about the size of the objects there, and about nothing beyond: other
 //! namespaces, the status and requests by hand are served as before.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use harness::{SECRET, TestCluster, registries, text, until, until_within};
 use serde_json::{Value, json};
@@ -113,6 +113,26 @@ async fn docker_configs_beyond_the_budget_are_read_once_a_decision() {
     rotate(&cluster).await;
     let reads = reads(&cluster, mark).await;
     assert!((1..=20).contains(&reads), "{reads} reads of four Secrets");
+}
+
+/// The edits of a tenant that changes an annotation of its pull secret as fast as it can.
+const EDITS: usize = 200;
+
+#[tokio::test]
+async fn endless_edits_of_a_secret_cost_one_read_a_second() {
+    let cluster = test_cluster("bounds-edits", 2).await;
+    let _controller = cluster.start_synced("one").await;
+    cluster.until_idle().await;
+    let path = format!("/api/v1/namespaces/{}/secrets/{SECRET}", cluster.namespace(0));
+    let (mark, start) = (cluster.mark(), Instant::now());
+    for edit in 0..EDITS {
+        let annotation = json!({"metadata": {"annotations": {"example.com/edit": edit.to_string()}}});
+        cluster.kube.patch(&path, &annotation).await.expect("a patch");
+    }
+    rotate(&cluster).await;
+    let (reads, seconds) = (reads(&cluster, mark).await, start.elapsed().as_secs());
+    assert!(reads >= 1, "an edit that may have changed the data is looked at");
+    assert!(reads as u64 <= seconds + 2, "{reads} reads in {seconds} s of {EDITS} edits");
 }
 
 #[tokio::test]

@@ -39,7 +39,6 @@ impl rustify::client::Client for BoundedClient {
         let mut whole = Response::new(Vec::new());
         *whole.status_mut() = response.status();
         std::mem::swap(whole.headers_mut(), response.headers_mut());
-        let broken = |error: reqwest::Error| ClientError::ResponseError { source: error.into() };
         while let Some(chunk) = response.chunk().await.map_err(broken)? {
             if whole.body().len() + chunk.len() > MAX_BODY_BYTES {
                 return Err(ClientError::ResponseError { source: ResponseTooLarge.into() });
@@ -48,4 +47,8 @@ impl rustify::client::Client for BoundedClient {
         }
         Ok(whole)
     }
+}
+
+fn broken(error: reqwest::Error) -> ClientError {
+    ClientError::ResponseError { source: error.into() }
 }

@@ -100,13 +100,15 @@ async fn every_status_is_classified() {
     check(refused(400), "Misconfigured", odd, 1).await;
 }
 
+/// A response with a password of this length.
+fn value(length: usize) -> ResponseTemplate {
+    let data = json!({"password": "x".repeat(length)});
+    let body = json!({"data": {"data": data, "metadata": {"version": 1}}});
+    ResponseTemplate::new(200).set_body_json(body)
+}
+
 #[tokio::test]
 async fn value_over_one_mebibyte_is_malformed() {
-    let value = |length: usize| {
-        let data = json!({"password": "x".repeat(length)});
-        let body = json!({"data": {"data": data, "metadata": {"version": 1}}});
-        ResponseTemplate::new(200).set_body_json(body)
-    };
     check(value(MAX_VALUE_BYTES), "Malformed", "the value is larger than 1 MiB", 1).await;
     check(value(2 * MAX_VALUE_BYTES), "Malformed", "the response is larger than 2 MiB", 1).await;
     let server = server(value(MAX_VALUE_BYTES - r#"{"password":""}"#.len())).await;

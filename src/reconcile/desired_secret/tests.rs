@@ -65,7 +65,7 @@ fn new_namespace_gets_the_recorded_value_and_none_of_others() {
 }
 
 #[test]
-fn recorded_value_of_a_key_that_is_not_allowed_reaches_no_namespace() {
+fn recorded_value_of_a_key_not_allowed_reaches_no_namespace() {
     let images = Arc::new(cluster_pull_secret("images", &["ghcr.io"]));
     let denied = ErrorKind::NotAllowed.at(store_key("ghcr.io"));
     let resolved = resolve::resolve(&images, &[(store_key("ghcr.io"), Err(denied))].into());

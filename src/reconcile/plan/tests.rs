@@ -282,19 +282,17 @@ fn previous_secret_without_bytes_is_read_before_it_is_pruned() {
         registries: cluster_pull_secret("images", &["ghcr.io", "quay.io"]).registries,
         ..object(&["was", "regcred"], false, Deletion::Delete)
     };
-    let was = || secret("5", &[("ghcr.io", "1", "old"), ("quay.io", "1", "last good")]);
-    let lines_with = |was: Secret| {
+    let whole = secret("5", &[("ghcr.io", "1", "old"), ("quay.io", "1", "last good")]);
+    let mut dropped = whole.clone();
+    dropped.body.iter_mut().for_each(|body| (body.docker_config, body.is_dropped) = (None, true));
+    let unknown = Secret { body: None, ..whole.clone() };
+    let read_first = "images/web: read was first then without was";
+    let create = "images/web: create default=regcred then without was";
+    for (was, expect) in [(dropped, read_first), (unknown, read_first), (whole, create)] {
         let mut web = namespace(None, service_account(&[], &[]));
         web.secrets.insert("was".into(), was);
-        lines(std::slice::from_ref(&images), &cluster(vec![("web", web)]))
-    };
-    let mut unread = was();
-    unread.body.iter_mut().for_each(|body| (body.docker_config, body.is_dropped) = (None, true));
-    assert_eq!(lines_with(unread), ["images/web: read was first then without was"]);
-    let mut unknown = was();
-    unknown.body = None;
-    assert_eq!(lines_with(unknown), ["images/web: read was first then without was"]);
-    assert_eq!(lines_with(was()), ["images/web: create default=regcred then without was"]);
+        assert_eq!(lines(std::slice::from_ref(&images), &cluster(vec![("web", web)])), [expect]);
+    }
 }
 
 #[test]

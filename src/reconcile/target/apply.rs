@@ -39,7 +39,6 @@ pub(super) fn apply(
     let observed = namespace.secrets.get(&owner.secret_name);
     let own = last_good::own_secret(namespace, cluster_pull_secret);
     let is_unread = own.is_some_and(|(_, it)| it.body.as_ref().is_none_or(|body| body.is_dropped));
-    let read = |secret_name: &SecretName| Action::Read { secret_name: secret_name.clone() }.into();
     if observed.is_some_and(|observed| observed.is_shortened) {
         return read(&owner.secret_name);
     }
@@ -75,6 +74,10 @@ pub(super) fn apply(
         },
         _ => Action::NoContent(no_content).into(),
     }
+}
+
+fn read(secret_name: &SecretName) -> SelectedAction {
+    Action::Read { secret_name: secret_name.clone() }.into()
 }
 
 /// Decides about the Secret by its content, and about the entries of ServiceAccounts.
