@@ -280,7 +280,10 @@ async fn rename_begun_under_the_baseline_leaves_a_copy() {
     cluster.until_idle().await;
     assert_eq!(cluster.secrets_named(SECOND_SECRET).await.len(), 2);
     assert_eq!(cluster.secrets().await, before, "no proof says that they are regcred's");
-    assert_eq!(controller.metric("regcred_copies{cluster_pull_secret=\"skew-rename\"}").await, Some(2.0));
+    until("both copies are counted", async || {
+        controller.metric("regcred_copies{cluster_pull_secret=\"skew-rename\"}").await == Some(2.0)
+    })
+    .await;
     let removals = controller.lines().iter().filter(|line| line["message"] == "Secret removed").count();
     assert_eq!(removals, 0, "nothing says that they are gone");
 }
