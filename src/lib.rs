@@ -12,6 +12,7 @@
 //! [`controller`] reconciles until it is stopped, and [`leader_election`] picks the replica that writes.
 //! Every module that writes is observe → decide → act, and the decision is a pure function.
 
+mod error_chain;
 mod message;
 mod named;
 pub mod object_map;

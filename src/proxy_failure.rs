@@ -7,6 +7,8 @@ use std::error::Error as StdError;
 
 use hyper_util::client::legacy;
 
+use crate::error_chain::causes;
+
 /// The server behind a proxy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProxiedServer {
@@ -34,12 +36,12 @@ impl ProxyFailure {
         server: ProxiedServer,
     ) -> Option<Self> {
         let is_connect =
-            chain(error).any(|it| it.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect));
+            causes(error).any(|it| it.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect));
         if !is_connect {
             return None;
         }
         let describe = server.describe;
-        let failure = chain(error).map(ToString::to_string).find_map(|text| {
+        let failure = causes(error).map(ToString::to_string).find_map(|text| {
             text.strip_prefix("tunnel error: ")
                 .map(|what| tunnel_failure(what, proxy, server, error))
                 .or_else(|| text.strip_prefix("SOCKS error: ").map(|what| socks_failure(what, proxy, server)))
@@ -67,11 +69,6 @@ impl ProxyFailure {
             )),
         }
     }
-}
-
-/// An error and its sources, outermost first.
-fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
 }
 
 /// Describes an HTTP proxy that opened no tunnel.

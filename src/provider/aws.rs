@@ -9,10 +9,10 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_secretsmanager::config::http::HttpResponse;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 
-use super::error::causes;
 use super::proxy::StoreProxy;
 use super::without_tracing::without_tracing;
 use super::{Denied, ErrorKind};
+use crate::error_chain::causes;
 
 /// Returns the SDK's default chain for a region, and the value of `AWS_PROFILE`. Makes no request.
 pub(crate) async fn chain(region: &str) -> (SdkConfig, Option<String>) {

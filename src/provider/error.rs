@@ -12,6 +12,7 @@ use url::Url;
 
 use super::proxy::StoreProxy;
 use crate::credential::StoreKey;
+use crate::error_chain::causes;
 use crate::manifest::status::reason::FetchedReason;
 
 /// A failed read of one key.
@@ -226,13 +227,6 @@ pub(super) fn store_at(address: &Url) -> String {
         Some(port) => format!("the store at {}://{host}:{port}", address.scheme()),
         None => format!("the store at {}://{host}", address.scheme()),
     }
-}
-
-/// An error and its sources, outermost first.
-pub(super) fn causes<'a>(
-    error: &'a (dyn StdError + 'static),
-) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
 }
 
 /// Describes the innermost cause of an error.

@@ -9,6 +9,7 @@ use std::io;
 use kube::client::AuthError;
 
 use super::{Detail, Error};
+use crate::error_chain::causes;
 
 impl From<&kube::Error> for Error {
     fn from(error: &kube::Error) -> Self {
@@ -16,7 +17,7 @@ impl From<&kube::Error> for Error {
             return Self::from(status.as_ref());
         }
         // regcred's own layer under the client may have answered in place of the API server.
-        chain(error)
+        causes(error)
             .find_map(|cause| cause.downcast_ref::<Self>().cloned())
             .unwrap_or_else(|| Self::Unavailable(Detail::from_own_words(connection_failure(error))))
     }
@@ -31,10 +32,10 @@ pub fn connection_failure(error: &kube::Error) -> String {
 
 /// Returns the same for any error of a response, such as one that broke off.
 pub(super) fn describe(error: &(dyn StdError + 'static)) -> String {
-    if let Some(error) = chain(error).find_map(|cause| cause.downcast_ref::<AuthError>()) {
+    if let Some(error) = causes(error).find_map(|cause| cause.downcast_ref::<AuthError>()) {
         return credential_failure(error);
     }
-    if let Some(error) = chain(error).find_map(|cause| cause.downcast_ref::<serde_json::Error>()) {
+    if let Some(error) = causes(error).find_map(|cause| cause.downcast_ref::<serde_json::Error>()) {
         return format!(
             "the answer cannot be read ({}, line {}, column {})",
             category(error),
@@ -42,18 +43,10 @@ pub(super) fn describe(error: &(dyn StdError + 'static)) -> String {
             error.column()
         );
     }
-    match chain(error).last() {
+    match causes(error).last() {
         Some(innermost) if has_own_words(innermost) => innermost.to_string(),
         _ => "the request got no answer that can be read".to_owned(),
     }
-}
-
-/// Returns an error and its causes, the innermost last: it names the failure of the connection, and the layers
-/// above it only say that there was one.
-pub(super) fn chain<'a>(
-    error: &'a (dyn StdError + 'static),
-) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
 }
 
 /// Returns true for an error that describes a connection and never its contents.
