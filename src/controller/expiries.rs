@@ -74,8 +74,7 @@ impl Controller {
         let wall = (self.context.wall_clock)();
         let Some(installation) = &mut self.cache.installation else { return };
         if installation.forget_expired(wall) {
-            let desired_secrets = self.objects.values_mut().filter_map(|state| state.desired_secret.as_mut());
-            desired_secrets.for_each(|it| it.refresh_last_good(installation.values()));
+            self.refresh_last_good();
         }
     }
 

@@ -61,6 +61,8 @@ pub(super) struct InstallationSync {
     consecutive_failures: u32,
     /// The failure to read the namespace.
     load_failure: RepeatedFailure,
+    /// The problem of every ClusterPullSecret while the namespace stays unreadable.
+    pub(super) unreadable: Option<Problem>,
     /// The problems of the last read, and of the last save.
     load_problems: BTreeSet<String>,
     save_problems: BTreeSet<String>,
@@ -223,7 +225,7 @@ impl Controller {
                     warn!("cannot read regcred's own namespace, {consequence}: {error}");
                 }
                 let problem = self.installation_sync.problem(&error);
-                self.set_installation_problem(problem.as_ref(), now);
+                self.set_unreadable(problem, now);
             }
             Err(error) => {
                 self.retry_load(Some(now + RETRY_WITHOUT_ACCESS));
@@ -253,14 +255,12 @@ impl Controller {
     }
 
     /// Reports that nothing can be written, in place of what a leader before this one has published.
-    fn set_installation_problem(&mut self, problem: Option<&Problem>, now: Instant) {
-        let states = self.objects.iter();
-        let changed = states.filter(|(_, state)| state.installation_problem.as_ref() != problem);
-        let changed = changed.map(|(name, _)| name.clone());
-        for name in changed.collect::<Vec<_>>() {
-            if let Some(state) = self.objects.get_mut(&name) {
-                state.installation_problem = problem.cloned();
-            }
+    fn set_unreadable(&mut self, problem: Option<Problem>, now: Instant) {
+        if self.installation_sync.unreadable == problem {
+            return;
+        }
+        self.installation_sync.unreadable = problem;
+        for name in self.objects.keys().cloned().collect::<Vec<_>>() {
             self.publish_soon(&name, now);
         }
     }
@@ -272,18 +272,23 @@ impl Controller {
             self.fetches.forget_values();
         }
         self.installation_sync.is_known = true;
-        self.set_installation_problem(None, Instant::now());
+        self.set_unreadable(None, Instant::now());
         self.cache.set_installation(installation);
         self.forget_expired_values();
         let Some(installation) = &mut self.cache.installation else { return };
         for state in self.objects.values_mut() {
             record_values(state, Some(installation));
             record_namespace_values(state, &self.cache.cluster.namespaces, &self.fetches, installation);
-            if let Some(desired_secret) = &mut state.desired_secret {
-                desired_secret.refresh_last_good(installation.values());
-            }
         }
+        self.refresh_last_good();
         self.has_stale_claims = true;
+    }
+
+    /// Decides by the last good values as they are recorded now.
+    pub(super) fn refresh_last_good(&mut self) {
+        let Some(installation) = &self.cache.installation else { return };
+        let desired_secrets = self.objects.values_mut().filter_map(|state| state.desired_secret.as_mut());
+        desired_secrets.for_each(|it| it.refresh_last_good(installation.values()));
     }
 
     /// Saves what has changed once no write is queued; rotated values, and everything at shutdown, at once.
@@ -381,8 +386,7 @@ impl Controller {
         log_new(problems, &mut self.installation_sync.save_problems);
         if has_conflict {
             // Another process, such as `regcred rotate`, may have recorded a later value.
-            let desired_secrets = self.objects.values_mut().filter_map(|state| state.desired_secret.as_mut());
-            desired_secrets.for_each(|it| it.refresh_last_good(installation.values()));
+            self.refresh_last_good();
             self.has_stale_claims = true;
         }
         self.report_not_recorded(now);

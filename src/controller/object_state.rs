@@ -61,8 +61,6 @@ pub struct ObjectState {
     awaited_accounts: BTreeMap<NamespaceName, Instant>,
     /// Problems of the ClusterPullSecret as a whole.
     pub problems: Vec<Problem>,
-    /// The problem that regcred's own namespace cannot be read.
-    pub installation_problem: Option<Problem>,
     /// The reconciliation in progress.
     pub reconciliation: Option<Reconciliation>,
     /// The last rotation.
@@ -127,7 +125,6 @@ impl ObjectState {
             version_holds: BTreeMap::new(),
             awaited_accounts: BTreeMap::new(),
             problems: Vec::new(),
-            installation_problem: None,
             reconciliation: None,
             last_rotation: None,
             awaits_fetch: false,
@@ -241,12 +238,12 @@ impl ObjectState {
     }
 
     /// Returns the `Ready` condition of the previous leader, until this one has reconciled: until then it is
-    /// closer to the truth than the state here.
+    /// closer to the truth than the state here, unless regcred's own namespace stays unreadable and nothing is decided.
     #[must_use]
-    pub fn inherited_ready(&self) -> Option<&Condition> {
+    pub fn inherited_ready(&self, is_unreadable: bool) -> Option<&Condition> {
         let is_unreconciled =
             self.reconciled_generation.is_none() && self.manifest.inactive_reason().is_none();
-        self.published_ready().filter(|_| is_unreconciled && self.installation_problem.is_none())
+        self.published_ready().filter(|_| is_unreconciled && !is_unreadable)
     }
 
     /// Returns the published `Ready` condition, where it results from a reconciliation of the current spec.

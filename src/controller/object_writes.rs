@@ -115,7 +115,7 @@ impl Controller {
             return Some(ObjectPatch::RecordSecretName(names.cloned().collect()));
         }
         let is_due = state.publish_at.is_some_and(|at| at <= now);
-        if !is_due || state.inherited_ready().is_some() {
+        if !is_due || state.inherited_ready(self.installation_sync.unreadable.is_some()).is_some() {
             return None;
         }
         let has_current_name_only = state.reconciliation.is_none() && self.has_current_name_only(state);

@@ -44,19 +44,18 @@ impl Controller {
         }
         state.awaits_fetch = true;
         // A retry for a key that all namespaces share leaves those of each namespace alone.
-        // Another read would make a store issue another credential.
-        let is_event = trigger == Trigger::Annotation;
-        let fetches = &self.fetches;
-        let may_read = |it: &&StoreKey| is_event || !fetches.is_fresh(it, now);
         let is_retry = trigger == Trigger::Refresh && state.failed_fetches > 0;
-        if is_retry && state.full_refresh_at.is_some_and(|at| at > now) {
-            let store_keys: Vec<_> = state.shared_keys().filter(may_read).cloned().collect();
-            self.fetches.request(&store_keys, now);
+        let mut store_keys: Vec<_> = if is_retry && state.full_refresh_at.is_some_and(|at| at > now) {
+            state.shared_keys().cloned().collect()
         } else {
             state.full_refresh_at = Some(now + state.manifest.refresh_interval);
-            let store_keys: Vec<_> = state.store_keys().filter(may_read).cloned().collect();
-            self.fetches.request(&store_keys, now);
+            state.store_keys().cloned().collect()
+        };
+        if trigger != Trigger::Annotation {
+            // Another read would make a store issue another credential.
+            store_keys.retain(|store_key| !self.fetches.is_fresh(store_key, now));
         }
+        self.fetches.request(&store_keys, now);
         let is_settled = self.fetches.is_settled(state.shared_keys());
         // No read leads to it: no key is shared by all namespaces, or no credential of one is due.
         if state.desired_secret.is_none() && is_settled {
@@ -262,7 +261,8 @@ impl Controller {
         let is_new = state.awaits_any_service_account(Instant::now());
         let missing_account = AppliedReason::ServiceAccountMissing.into();
         let guards = guards.problems.into_iter().filter(|it| !(is_new && it.reason == missing_account));
-        let unreadable = state.installation_problem.clone();
+        let unreadable = self.installation_sync.unreadable.clone();
+        let is_unreadable = unreadable.is_some();
         let problems = unreadable.into_iter().chain(guards).chain(too_large);
         state.problems = problems.chain(not_recorded).collect();
         // Without the key of the installation, every signed Secret looks like a copy.
@@ -278,7 +278,7 @@ impl Controller {
         self.context.health.metrics.set_copies(name, copies.len());
         let out_of_sync = state.out_of_sync();
         self.context.health.metrics.set_targets(name, state.targets.len() - out_of_sync, out_of_sync);
-        if let Some(ready) = state.inherited_ready() {
+        if let Some(ready) = state.inherited_ready(is_unreadable) {
             self.context.health.metrics.set_ready(name, status::is_ready(ready));
             return;
         }

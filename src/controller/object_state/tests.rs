@@ -153,7 +153,8 @@ fn check_inherited(change: impl FnOnce(&mut ObjectState), expect: Option<&str>) 
     manifest.object = Some(LiveObject::from_json(&object));
     let mut state = ObjectState::new(Arc::new(manifest));
     change(&mut state);
-    assert_eq!(state.inherited_ready().map(|ready| ready.reason.as_str()), expect);
+    assert_eq!(state.inherited_ready(false).map(|ready| ready.reason.as_str()), expect);
+    assert_eq!(state.inherited_ready(true), None, "regcred's own namespace stays unreadable");
 }
 
 #[test]
@@ -170,8 +171,6 @@ fn previous_leaders_ready_is_inherited_until_reconciled() {
     check_inherited(|state| object(state).status.conditions.clear(), None);
     check_inherited(|state| manifest(state).suspend = true, None);
     check_inherited(|state| manifest(state).object = None, None);
-    let unreadable = Problem { reason: AppliedReason::Unavailable.into(), message: String::new() };
-    check_inherited(|state| state.installation_problem = Some(unreadable), None);
 }
 
 /// Checks the object after this report of its only target.
