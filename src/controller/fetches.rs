@@ -293,9 +293,8 @@ fn gain(
             ReadGain::Nothing
         }
         (Err(_), ..) => ReadGain::Failed,
-        (_, Some(Ok(known)), Ok(found))
-            if known.version.is_same(&found.version)
-                && known.bytes.expose_secret() == found.bytes.expose_secret() =>
+        (_, Some(before @ Ok(known)), Ok(found))
+            if known.version.is_same(&found.version) && !is_changed(before, after) =>
         {
             ReadGain::Nothing
         }

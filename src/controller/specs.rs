@@ -71,10 +71,7 @@ impl Controller {
 
     /// Stops reconciling a ClusterPullSecret: its Secrets stay until the error is fixed.
     fn mark_invalid(&mut self, name: &str, object: LiveObject, message: String) {
-        if !self.is_from_file(name)
-            && let Some(state) = self.objects.remove(name)
-        {
-            self.forget_leases(state.store_keys());
+        if !self.is_from_file(name) && self.remove_object(name) {
             self.forget_object(name);
         }
         let before = self.invalid.insert(
@@ -96,8 +93,7 @@ impl Controller {
         if self.is_from_file(name) {
             return;
         }
-        if let Some(state) = self.objects.remove(name) {
-            self.forget_leases(state.store_keys());
+        if self.remove_object(name) {
             info!(cluster_pull_secret = name, "ClusterPullSecret deleted");
         }
         self.forget_object(name);
@@ -111,6 +107,15 @@ impl Controller {
         for name in deleted {
             self.on_object_deleted(&name);
         }
+    }
+
+    /// Removes the state of a ClusterPullSecret, of which Secrets may keep credentials; returns true if there was one.
+    fn remove_object(&mut self, name: &str) -> bool {
+        let removed = self.objects.remove(name);
+        if let Some(state) = &removed {
+            self.forget_leases(state.store_keys());
+        }
+        removed.is_some()
     }
 
     fn forget_object(&mut self, name: &str) {

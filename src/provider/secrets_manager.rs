@@ -53,7 +53,7 @@ pub struct SecretsManager {
     region: String,
     /// The store in error messages, with its address where that is not the default.
     display_name: String,
-    /// What an error names that no request explains.
+    /// The profile and the proxy, for messages about requests that were never sent.
     context: ClientContext,
     client: Client,
     retry_policy: RetryPolicy,

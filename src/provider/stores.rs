@@ -52,9 +52,7 @@ impl Opened {
             has_paths: matches!(store.backend, Backend::Vault(_)),
         }
     }
-}
 
-impl Opened {
     /// Rejects a key that the store may not be asked for. A path needs an entry of `keys` that names it.
     fn admit(&self, key: &Key) -> Result<(), ErrorKind> {
         let Some(path) = key.dynamic_path() else {
@@ -169,8 +167,7 @@ impl Stores {
     /// Returns true if a store may answer with the value before a change that was reported.
     #[must_use]
     pub fn can_lag(&self, store: &StoreName) -> bool {
-        let provider = self.0.get(store).and_then(|opened| opened.provider.as_ref().ok());
-        provider.is_some_and(|provider| provider.can_lag())
+        self.provider(store).is_some_and(Provider::can_lag)
     }
 
     /// Returns the request to each store, and the keys that are rejected before any request.

@@ -225,12 +225,9 @@ impl Provider for Vault {
     }
 
     async fn versions(&self, keys: &[Key]) -> Vec<Result<Version, Error>> {
-        match self.kv {
-            KvVersion::V1 => return keys.iter().map(|_| Ok(Version::unversioned())).collect(),
-            KvVersion::V2 if keys.iter().all(|key| key.dynamic_path().is_some()) => {
-                return keys.iter().map(|_| Ok(Version::unversioned())).collect();
-            }
-            KvVersion::V2 => {}
+        let has_versions = |key: &Key| self.kv == KvVersion::V2 && key.dynamic_path().is_none();
+        if !keys.iter().any(has_versions) {
+            return keys.iter().map(|_| Ok(Version::unversioned())).collect();
         }
         let started = Instant::now();
         if let Err(errors) = self.log_in_for(keys, KvPart::Metadata, started).await {

@@ -1,8 +1,9 @@
 //! The webhook: senders report a change by `POST /v1/rotate`.
 //!
 //! Every replica serves it, leader or not. In come requests, out go [`TriggerEvent`]s for the controller, and
-//! the names of the triggered ClusterPullSecrets for the sender, with the result if it is known in time. A request is authenticated before its body is
-//! interpreted, and nothing of a request is ever logged or sent back: not its headers, query or body.
+//! the names of the triggered ClusterPullSecrets for the sender, with the result if it is known in time. A request is
+//! authenticated before its body is interpreted, and nothing of a request is ever logged or sent back: not its
+//! headers, query or body.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -116,13 +116,7 @@ async fn request_after_a_fix_retries_despite_back_off() {
     cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
     let mark = cluster.mark();
     let _controller = cluster.controller().start().await;
-    // By then the back-off is several seconds.
-    until("the quota has rejected several writes", async || {
-        let mut requests = cluster.requests(mark).await;
-        requests.retain(|it| it.verb == "create" && it.resource == "secrets" && it.code == 403);
-        requests.len() >= 4
-    })
-    .await;
+    cluster.until_writes_are_rejected(mark).await;
     cluster.kube.delete(&quota).await.expect("the quota is deleted");
     let (code, stdout, stderr) = wait(&cluster, &[]).await;
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");

@@ -110,12 +110,7 @@ async fn lasting_failure_of_a_namespace_is_logged_once() {
     cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
     let mark = cluster.mark();
     let controller = cluster.controller().start().await;
-    until("several writes are rejected", async || {
-        let mut requests = cluster.requests(mark).await;
-        requests.retain(|it| it.verb == "create" && it.resource == "secrets" && it.code == 403);
-        requests.len() >= 4
-    })
-    .await;
+    cluster.until_writes_are_rejected(mark).await;
     let failures =
         controller.lines().iter().filter(|it| message(it).starts_with("target not in sync")).count();
     assert_eq!(failures, 1, "{}", controller.log());

@@ -56,7 +56,7 @@ impl RequestError {
         }
     }
 
-    /// Classifies the error of a read. An unproven token may itself be the cause.
+    /// Classifies the error of a read.
     pub(super) fn read_kind(self, kv: KvVersion, mount: &str, path: &str, is_proven: bool) -> ErrorKind {
         self.kind_or(|code, hint| match (code, hint) {
             (404, Some(Hint::Deleted)) => ErrorKind::Deleted,
@@ -67,13 +67,7 @@ impl RequestError {
                 ErrorKind::Misconfigured(format!("no engine is mounted at {mount}; check `mount`"))
             }
             (404, _) => ErrorKind::NotFound,
-            (403, Some(Hint::DeadToken)) => dead_token(),
-            (403, _) if is_proven => {
-                ErrorKind::Denied(Denied::Key(format!("no policy grants `read` on {path}")))
-            }
-            (403, _) => ErrorKind::Denied(Denied::Key(format!(
-                "the token is expired or revoked, or no policy grants `read` on {path}"
-            ))),
+            (403, hint) => denied(hint, "read", path, is_proven),
             (code, _) => ErrorKind::Misconfigured(format!(
                 "status {code}; {}",
                 unexpected_response(version_number(kv))
@@ -96,13 +90,7 @@ impl RequestError {
                 ErrorKind::Misconfigured(format!("no engine is mounted for the path {path}; check `path`"))
             }
             (404, _) => ErrorKind::NotFound,
-            (403, Some(Hint::DeadToken)) => dead_token(),
-            (403, _) if is_proven => {
-                ErrorKind::Denied(Denied::Key(format!("no policy grants `{capability}` on {path}")))
-            }
-            (403, _) => ErrorKind::Denied(Denied::Key(format!(
-                "the token is expired or revoked, or no policy grants `{capability}` on {path}"
-            ))),
+            (403, hint) => denied(hint, capability, path, is_proven),
             (code, _) => ErrorKind::Misconfigured(format!(
                 "the engine refuses a {} of {path} with status {code}; check `path` and `method`",
                 method.name()
@@ -159,6 +147,16 @@ fn general_kind(hint: Hint, namespace: Option<&str>) -> Option<ErrorKind> {
         Hint::Upgrading => ErrorKind::Unavailable("the engine is being upgraded to version 2".to_owned()),
         _ => return None,
     })
+}
+
+/// Classifies a refusal for lack of a capability on a path. An unproven token may itself be the cause.
+fn denied(hint: Option<Hint>, capability: &str, path: &str, is_proven: bool) -> ErrorKind {
+    let lack = format!("no policy grants `{capability}` on {path}");
+    match hint {
+        Some(Hint::DeadToken) => dead_token(),
+        _ if is_proven => ErrorKind::Denied(Denied::Key(lack)),
+        _ => ErrorKind::Denied(Denied::Key(format!("the token is expired or revoked, or {lack}"))),
+    }
 }
 
 fn dead_token() -> ErrorKind {

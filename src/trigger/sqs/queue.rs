@@ -49,7 +49,7 @@ const ATTEMPTS: u32 = 3;
 pub(super) struct QueueClient {
     url: String,
     client: Client,
-    /// What an error names that no request explains.
+    /// The profile and the proxy, for messages about requests that were never sent.
     context: ClientContext,
 }
 

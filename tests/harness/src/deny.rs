@@ -1,6 +1,7 @@
 //! Obstacles in a namespace: a quota, an admission policy and a webhook that deny the creation of objects.
 
 use serde_json::{Value, json};
+use world::AuditMark;
 
 use crate::{TestCluster, until};
 
@@ -16,6 +17,16 @@ impl TestCluster {
         })
         .await;
         path
+    }
+
+    /// Waits until several writes of a Secret were rejected since the mark; by then the back-off is several seconds.
+    pub async fn until_writes_are_rejected(&self, mark: AuditMark) {
+        until("several writes are rejected", async || {
+            let mut requests = self.requests(mark).await;
+            requests.retain(|it| it.verb == "create" && it.resource == "secrets" && it.code == 403);
+            requests.len() >= 4
+        })
+        .await;
     }
 
     /// Denies the creation of `resource` in a namespace by an admission policy, and waits until the policy binds.
