@@ -37,7 +37,7 @@ pub use proxy::{Fault, Proxy, RequestKind, Rule};
 pub use reaper::Reaper;
 pub use registry::Registry;
 pub use tool::{helm, kubectl_command, kustomize};
-pub use vault::{Vault, VaultAuditEvent, VaultAuditMark};
+pub use vault::{OpenBaoCluster, Vault, VaultAuditEvent, VaultAuditMark};
 
 /// All parts together.
 #[derive(Debug)]
@@ -52,6 +52,8 @@ pub struct World {
     pub registry: Registry,
     /// A registry with a token server.
     pub token_registry: Registry,
+    /// Started by the first test that needs it.
+    openbao: OnceCell<Vault>,
     reaper: Reaper,
 }
 
@@ -77,7 +79,7 @@ impl World {
             async { Registry::start_token(&reaper).await.context("the token registry did not start") },
         )?;
         let (kube, vault) = control_plane;
-        Ok(Self { kube, vault, localstack, registry, token_registry, reaper })
+        Ok(Self { kube, vault, localstack, registry, token_registry, openbao: OnceCell::new(), reaper })
     }
 
     /// Builds missing programs, then starts the parts that the demo needs: the API server without controllers, so that no
@@ -92,7 +94,7 @@ impl World {
             async { Registry::start_basic(&reaper).await.context("the registry did not start") },
             async { Registry::start_token(&reaper).await.context("the token registry did not start") },
         )?;
-        Ok(Self { kube, vault, localstack, registry, token_registry, reaper })
+        Ok(Self { kube, vault, localstack, registry, token_registry, openbao: OnceCell::new(), reaper })
     }
 
     /// Returns the world that all tests of a process share; the first call starts it.
@@ -104,6 +106,22 @@ impl World {
         static SHARED: OnceCell<World> = OnceCell::const_new();
         let world = SHARED.get_or_try_init(Self::start).await;
         world.unwrap_or_else(|error| panic!("the world did not start: {error:#}"))
+    }
+
+    /// Returns an OpenBao with the same engines and auth methods as [`World::vault`]; the first call starts it.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot start: a test without its server fails and is never skipped.
+    pub async fn openbao(&self) -> &Vault {
+        let openbao = self.openbao.get_or_try_init(|| self.start_openbao()).await;
+        openbao.unwrap_or_else(|error| panic!("OpenBao did not start: {error:#}"))
+    }
+
+    async fn start_openbao(&self) -> anyhow::Result<Vault> {
+        let openbao = Vault::start_openbao(&self.reaper).await?;
+        openbao.enable_kubernetes_auth("kubernetes", &self.kube).await?;
+        Ok(openbao)
     }
 
     /// Returns the environment that points kubectl, the tools of Vault and AWS, and regcred to this world, as admin.

@@ -171,6 +171,7 @@ pub async fn build_all() -> anyhow::Result<()> {
     build(&Program::ALL).await?;
     localstack_python().await?;
     deploy_tools_python().await?;
+    bao().await?;
     Ok(())
 }
 
@@ -201,6 +202,11 @@ pub(crate) async fn localstack_python() -> anyhow::Result<PathBuf> {
 /// Returns the Python interpreter of cfn-lint and python-hcl2, which are installed first if they are missing.
 pub(crate) async fn deploy_tools_python() -> anyhow::Result<PathBuf> {
     blocking(python::deploy_tools).await
+}
+
+/// Returns the server and command line of OpenBao, which is installed first if it is missing.
+pub(crate) async fn bao() -> anyhow::Result<PathBuf> {
+    blocking(python::bao).await
 }
 
 /// Returns the first executable file called `name` on `PATH`.

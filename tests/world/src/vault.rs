@@ -1,23 +1,28 @@
-//! A real Vault in dev mode, with KV of both versions, the Kubernetes auth method and an audit file.
+//! A real Vault or OpenBao, with KV of both versions, the Kubernetes auth method and an audit file.
 
 mod audit;
 mod auth;
 mod cli;
+mod openbao_cluster;
+mod start;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
 pub use audit::{VaultAuditEvent, VaultAuditMark};
+pub use openbao_cluster::OpenBaoCluster;
 
+use crate::http;
 use crate::process::{Process, wait_until};
-use crate::programs::Program;
 use crate::reaper::Reaper;
-use crate::{http, port};
 
-/// A running Vault; dropping it ends it.
+/// The audit file in the directory of a server.
+const AUDIT_LOG: &str = "audit.log";
+
+/// A running Vault or OpenBao, or one node of a cluster; dropping it ends it.
 #[derive(Debug)]
 pub struct Vault {
     /// The URL, `http://127.0.0.1:PORT`.
@@ -28,75 +33,13 @@ pub struct Vault {
     unseal_key: String,
     audit_log: PathBuf,
     client: Client,
+    /// The server, which is the command line as well.
+    program: PathBuf,
     _process: Process,
     _reaper: Reaper,
 }
 
 impl Vault {
-    /// Starts a Vault that runs until the returned value or `reaper` is dropped.
-    ///
-    /// KV version 2 is at `secret/`, version 1 at `kv1/`.
-    pub async fn start(reaper: &Reaper) -> anyhow::Result<Self> {
-        let plugin = Program::VaultPluginAuthKubernetes.path().await?;
-        Self::start_with(reaper, Some(&plugin)).await
-    }
-
-    /// Starts a Vault without the Kubernetes auth method.
-    pub async fn start_bare(reaper: &Reaper) -> anyhow::Result<Self> {
-        Self::start_with(reaper, None).await
-    }
-
-    async fn start_with(reaper: &Reaper, plugin: Option<&Path>) -> anyhow::Result<Self> {
-        let program = Program::Vault.path().await?;
-        let directory = reaper.new_directory("vault")?;
-        let plugins = directory.join("plugins");
-        std::fs::create_dir(&plugins).context("cannot create the plugin directory of Vault")?;
-        if let Some(plugin) = plugin {
-            install_plugin(plugin, &plugins)?;
-        }
-        let root_token = crate::kube::credentials::random_token()?;
-        let listen = format!("127.0.0.1:{}", port::free()?);
-        let process = reaper.spawn("vault", &directory, &program, |command| {
-            command
-                .args(["server", "-dev", "-dev-no-store-token"])
-                .arg(format!("-dev-root-token-id={root_token}"))
-                .arg(format!("-dev-listen-address={listen}"))
-                .arg(format!("-dev-plugin-dir={}", plugins.display()));
-        })?;
-        let address = format!("http://{listen}");
-        let client = http::client(None)?;
-        let health = format!("{address}/v1/sys/health");
-        let unseal_key = process
-            .wait_until("an unsealed Vault", || async {
-                let log = std::fs::read_to_string(process.log()).ok()?;
-                let key = log.lines().find_map(|line| line.strip_prefix("Unseal Key: "))?.trim().to_owned();
-                http::is_healthy(&client, &health).await.then_some(key)
-            })
-            .await?;
-        let audit_log = directory.join("audit.log");
-        let vault = Self {
-            address,
-            root_token,
-            unseal_key,
-            audit_log,
-            client,
-            _process: process,
-            _reaper: reaper.clone(),
-        };
-        vault.setup().await?;
-        Ok(vault)
-    }
-
-    async fn setup(&self) -> anyhow::Result<()> {
-        let audit = json!({
-            "type": "file",
-            "options": { "file_path": self.audit_log, "log_raw": "false" },
-        });
-        self.write("sys/audit/file", &audit).await?;
-        self.enable_kv("kv1", 1).await?;
-        Ok(())
-    }
-
     /// Sends a request with the root token; `path` follows `/v1/`. An empty response is `null`.
     pub async fn request(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         self.request_as(&self.root_token, method, path, body).await
@@ -172,19 +115,16 @@ impl Vault {
 
     /// Unseals Vault and waits until it accepts requests again.
     pub async fn unseal(&self) -> anyhow::Result<()> {
-        self.write("sys/unseal", &json!({ "key": self.unseal_key })).await?;
+        self.send_unseal_key().await?;
         let health = format!("{}/v1/sys/health", self.address);
         wait_until("an unsealed Vault", || async {
             Ok(http::is_healthy(&self.client, &health).await.then_some(()))
         })
         .await
     }
-}
 
-/// Installs the plugin under its name in Vault, that of its file; Vault accepts no symbolic link.
-fn install_plugin(plugin: &Path, directory: &Path) -> anyhow::Result<()> {
-    let to = directory.join("kubernetes");
-    std::fs::hard_link(plugin, &to)
-        .or_else(|_| std::fs::copy(plugin, &to).map(drop))
-        .with_context(|| format!("cannot copy Vault's Kubernetes auth method to {}", to.display()))
+    async fn send_unseal_key(&self) -> anyhow::Result<()> {
+        self.write("sys/unseal", &json!({ "key": self.unseal_key })).await?;
+        Ok(())
+    }
 }

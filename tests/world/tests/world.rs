@@ -5,7 +5,10 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use world::{KeyringQuestion, LocalStack, Queue, Registry, World, ask_kubelet, service_account_user};
+use world::{
+    KeyringQuestion, LocalStack, OpenBaoCluster, Queue, Registry, Vault, World, ask_kubelet,
+    service_account_user,
+};
 
 /// Lets the compiler check that a value is `Send`: tests also use worlds on spawned tasks.
 fn assert_send<T: Send>(value: T) -> T {
@@ -67,7 +70,16 @@ async fn kubectl_applies_from_stdin() {
 #[tokio::test]
 async fn service_account_reads_its_secret_from_vault() {
     let world = World::shared().await;
-    let vault = &world.vault;
+    check_login(world, &world.vault, "vaulted").await;
+}
+
+#[tokio::test]
+async fn service_account_reads_its_secret_from_openbao() {
+    let world = World::shared().await;
+    check_login(world, world.openbao().await, "openbaoed").await;
+}
+
+async fn check_login(world: &World, vault: &Vault, namespace: &str) {
     assert_eq!(vault.put_kv2("secret", "ci/ghcr", &json!({ "username": "u" })).await.unwrap(), 1);
     assert_eq!(vault.put_kv2("secret", "ci/ghcr", &json!({ "username": "v" })).await.unwrap(), 2);
     vault.put_kv1("kv1", "ci/old", &json!({ "username": "w" })).await.unwrap();
@@ -75,11 +87,11 @@ async fn service_account_reads_its_secret_from_vault() {
     assert_eq!(vault.put_kv2("teams/a/kv", "x", &json!({ "k": "v" })).await.unwrap(), 1);
     vault.put_policy("ci", r#"path "secret/data/ci/*" { capabilities = ["read"] }"#).await.unwrap();
     vault
-        .create_kubernetes_role("kubernetes", "ci", &["default"], &["vaulted"], &["ci"], "1m")
+        .create_kubernetes_role("kubernetes", "ci", &["default"], &[namespace], &["ci"], "1m")
         .await
         .unwrap();
-    world.kube.create_namespaces(["vaulted"], &[]).await.unwrap();
-    let jwt = world.kube.token("vaulted", "default", 600).await.unwrap();
+    world.kube.create_namespaces([namespace], &[]).await.unwrap();
+    let jwt = world.kube.token(namespace, "default", 600).await.unwrap();
     let login = json!({ "role": "ci", "jwt": jwt });
     let token = login_token(&vault.write("auth/kubernetes/login", &login).await.unwrap());
     let mark = vault.audit_mark().unwrap();
@@ -90,13 +102,41 @@ async fn service_account_reads_its_secret_from_vault() {
 
 #[tokio::test]
 async fn separate_vault_can_be_sealed_and_unsealed() {
-    let world = World::shared().await;
-    let vault = world::Vault::start(world.reaper()).await.unwrap();
+    check_seal(&Vault::start(World::shared().await.reaper()).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn separate_openbao_can_be_sealed_and_unsealed() {
+    check_seal(&Vault::start_openbao(World::shared().await.reaper()).await.unwrap()).await;
+}
+
+async fn check_seal(vault: &Vault) {
     vault.put_kv2("secret", "a", &json!({ "k": "v" })).await.unwrap();
     vault.seal().await.unwrap();
     assert!(vault.read("secret/data/a").await.unwrap_err().to_string().contains("503"));
     vault.unseal().await.unwrap();
     assert_eq!(vault.read("secret/data/a").await.unwrap()["data"]["data"]["k"], "v");
+}
+
+#[tokio::test]
+async fn openbao_cluster_answers_at_every_node() {
+    let cluster = OpenBaoCluster::start(World::shared().await.reaper()).await.unwrap();
+    let active = cluster.active().await.unwrap();
+    let standbys = cluster.standbys().await.unwrap();
+    assert_eq!((cluster.nodes().len(), standbys.len()), (3, 2));
+    assert_eq!(active.put_kv2("secret", "a", &json!({ "k": "v" })).await.unwrap(), 1);
+    let mark = active.audit_mark().unwrap();
+    for standby in standbys {
+        standby.put_kv2("secret", "b", &json!({})).await.unwrap();
+        let standby_mark = standby.audit_mark().unwrap();
+        let begin = Instant::now();
+        while standby.read("secret/data/a").await.is_err() {
+            assert!(begin.elapsed() < Duration::from_secs(10), "the write does not reach a standby");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(standby.reads_of("secret/data/a", standby_mark).unwrap(), 1, "it answers itself");
+    }
+    assert_eq!(active.reads_of("secret/data/a", mark).unwrap(), 0);
 }
 
 #[tokio::test]

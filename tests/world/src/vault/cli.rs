@@ -1,4 +1,4 @@
-//! The real `vault` command line, as root.
+//! The real `vault` or `bao` command line, as root.
 
 use std::path::Path;
 
@@ -6,14 +6,13 @@ use anyhow::Context as _;
 use tokio::process::Command;
 
 use super::Vault;
-use crate::programs::Program;
 use crate::tool;
 
 impl Vault {
-    /// Runs a program that calls `vault`, with additional variables in its environment, and returns its stdout.
+    /// Runs a program that calls `vault`, or `bao` if this is an OpenBao, with additional variables in its environment,
+    /// and returns its stdout.
     pub async fn run(&self, program: &Path, environment: &[(&str, String)]) -> anyhow::Result<String> {
-        let vault = Program::Vault.path().await?;
-        let directory = vault.parent().context("the path of vault has no directory")?.to_owned();
+        let directory = self.program.parent().context("the path of the server has no directory")?.to_owned();
         let inherited = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths(std::iter::once(directory).chain(std::env::split_paths(&inherited)))?;
         let mut command = Command::new(program);
