@@ -84,8 +84,11 @@ macro_rules! contract {
 }
 
 contract! {
-    vault_kv2: crate::provider_contract::vault::Kv2,
-    vault_kv1: crate::provider_contract::vault::Kv1,
+    vault_kv2: crate::provider_contract::vault::Kv2<crate::provider_contract::vault::HashiCorp>,
+    vault_kv1: crate::provider_contract::vault::Kv1<crate::provider_contract::vault::HashiCorp>,
+    openbao_kv2: crate::provider_contract::vault::Kv2<crate::provider_contract::vault::OpenBao>,
+    openbao_kv1: crate::provider_contract::vault::Kv1<crate::provider_contract::vault::OpenBao>,
+    openbao_namespace: crate::provider_contract::vault::NestedNamespace,
     aws: crate::provider_contract::secrets_manager::LocalStack,
     directory: crate::provider_contract::files::Files,
 }

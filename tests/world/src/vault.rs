@@ -3,6 +3,7 @@
 mod audit;
 mod auth;
 mod cli;
+mod namespaces;
 mod openbao_cluster;
 mod start;
 
@@ -91,11 +92,16 @@ impl Vault {
 
     /// Mounts a KV engine of version 1 or 2, at a path that may contain slashes, and waits until it accepts writes.
     pub async fn enable_kv(&self, mount: &str, version: u8) -> anyhow::Result<()> {
+        self.enable_kv_in("", mount, version).await
+    }
+
+    /// The same below a namespace, which ends with a slash.
+    async fn enable_kv_in(&self, namespace: &str, mount: &str, version: u8) -> anyhow::Result<()> {
         let body = json!({ "type": "kv", "options": { "version": version.to_string() } });
-        self.write(&format!("sys/mounts/{mount}"), &body).await?;
+        self.write(&format!("{namespace}sys/mounts/{mount}"), &body).await?;
         if version == 2 {
             // A new version 2 mount rejects all requests for a moment while it upgrades itself.
-            let config = format!("{mount}/config");
+            let config = format!("{namespace}{mount}/config");
             wait_until("a usable KV mount", || async { Ok(self.read(&config).await.ok()) }).await?;
         }
         Ok(())

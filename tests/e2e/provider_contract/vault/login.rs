@@ -8,36 +8,38 @@ use regcred::manifest::config::{AppRoleAuth, KubernetesAuth, KvVersion, VaultAut
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
-use world::{VaultAuditMark, World};
+use world::{Vault, VaultAuditMark};
 
 use super::super::{json_of, password, read};
+use super::server::{Server, VaultServer, on_every_server};
 use super::{TIMEOUT, message, open, settings};
 
 /// An auth mount, a policy and two keys of one test.
 struct Mount {
-    world: &'static World,
+    server: &'static Server,
     name: &'static str,
     beginning: VaultAuditMark,
     directory: TempDir,
 }
 
 impl Mount {
-    async fn new(name: &'static str, kind: &str) -> Self {
-        let world = World::shared().await;
-        world.vault.write(&format!("sys/auth/{name}"), &json!({"type": kind})).await.unwrap();
+    async fn new<S: VaultServer>(name: &'static str) -> Self {
+        let server = S::shared().await;
+        let vault = server.vault;
+        vault.write(&format!("sys/auth/{name}"), &json!({"type": "approle"})).await.unwrap();
         let policy = format!("path \"secret/data/{name}/*\" {{ capabilities = [\"read\"] }}");
-        world.vault.put_policy(name, &policy).await.unwrap();
+        vault.put_policy(name, &policy).await.unwrap();
         for key in ["a", "b"] {
-            world.vault.put_kv2("secret", &format!("{name}/{key}"), &password(key)).await.unwrap();
+            vault.put_kv2("secret", &format!("{name}/{key}"), &password(key)).await.unwrap();
         }
-        let beginning = world.vault.audit_mark().unwrap();
-        Self { world, name, beginning, directory: TempDir::new().unwrap() }
+        let beginning = vault.audit_mark().unwrap();
+        Self { server, name, beginning, directory: TempDir::new().unwrap() }
     }
 
     /// Creates a role and puts its two ids into files.
     async fn app_role(&self, role: serde_json::Value) -> VaultSettings {
         let path = format!("auth/{}/role/regcred", self.name);
-        let vault = &self.world.vault;
+        let vault = self.server.vault;
         vault.write(&path, &role).await.unwrap();
         let role_id = vault.read(&format!("{path}/role-id")).await.unwrap();
         let secret_id = vault.write(&format!("{path}/secret-id"), &json!({})).await.unwrap();
@@ -46,7 +48,11 @@ impl Mount {
             secret_id_file: self.file("secret-id", secret_id["data"]["secret_id"].as_str().unwrap()),
             mount: self.name.to_owned(),
         });
-        VaultSettings { auth, ..settings("secret", KvVersion::V2).await }
+        VaultSettings { auth, ..settings(self.server, "secret", KvVersion::V2) }
+    }
+
+    fn vault(&self) -> &'static Vault {
+        self.server.vault
     }
 
     /// A file as an editor leaves it.
@@ -59,7 +65,7 @@ impl Mount {
     /// Creates a token with the policy.
     async fn token(&self) -> String {
         let body = json!({"policies": [self.name], "ttl": "20m", "display_name": "x", "no_parent": true});
-        let answer = self.world.vault.write("auth/token/create", &body).await.unwrap();
+        let answer = self.server.vault.write("auth/token/create", &body).await.unwrap();
         answer["auth"]["client_token"].as_str().unwrap().to_owned()
     }
 
@@ -69,7 +75,7 @@ impl Mount {
 
     /// The number of requests for `path` by logins at this mount, and by attempts to log in.
     fn requests(&self, path: &str) -> usize {
-        let events = self.world.vault.audit_events_since(self.beginning).unwrap();
+        let events = self.server.vault.audit_events_since(self.beginning).unwrap();
         let requests = events.iter().filter(|event| event.kind == "request" && event.path == path);
         let display_names = requests.map(|event| &event.display_name);
         display_names.filter(|it| it.is_empty() || it.starts_with(self.name)).count()
@@ -84,9 +90,22 @@ impl Mount {
     }
 }
 
-#[tokio::test]
-async fn app_role_logs_in_once_for_many_reads() {
-    let mount = Mount::new("login-approle", "approle").await;
+on_every_server! {
+    app_role_logs_in_once_for_many_reads
+    denied_path_is_reported_and_read_again_with_new_token
+    denied_metadata_paths_are_reported
+    role_with_a_new_policy_is_logged_in_again
+    wrong_secret_id_names_the_files_and_a_new_one_is_read
+    token_is_renewed_while_possible_and_then_replaced
+    unrenewable_token_is_replaced
+    revoked_token_is_replaced_once_for_all_reads
+    refused_token_is_read_again_from_its_file
+    service_account_logs_in_with_the_current_token_file
+    locked_role_is_named_until_it_is_unlocked
+}
+
+async fn app_role_logs_in_once_for_many_reads<S: VaultServer>() {
+    let mount = Mount::new::<S>("login-approle").await;
     let provider = open(&mount.app_role(json!({"token_policies": [mount.name], "token_ttl": "20m"})).await);
     for _ in 0..3 {
         let values = provider.read(&["a", "b"].map(|key| Key(mount.key(key)))).await;
@@ -96,9 +115,8 @@ async fn app_role_logs_in_once_for_many_reads() {
     assert_eq!((mount.logins(), mount.renewals()), (1, 0));
 }
 
-#[tokio::test]
-async fn denied_path_is_reported_and_read_again_with_new_token() {
-    let mount = Mount::new("login-policy", "approle").await;
+async fn denied_path_is_reported_and_read_again_with_new_token<S: VaultServer>() {
+    let mount = Mount::new::<S>("login-policy").await;
     let provider = open(&mount.app_role(json!({"token_policies": [mount.name], "token_ttl": "20m"})).await);
     let denied =
         "store vault, key prod/ghcr: access denied: no policy grants `read` on secret/data/prod/ghcr";
@@ -111,13 +129,12 @@ async fn denied_path_is_reported_and_read_again_with_new_token() {
         assert_eq!(message(&*provider, "prod/ghcr").await, denied);
     }
     assert_eq!(mount.logins(), 4);
-    let tokens = mount.world.vault.request("LIST", "sys/leases/lookup/auth/login-policy/login", None).await;
+    let tokens = mount.vault().request("LIST", "sys/leases/lookup/auth/login-policy/login", None).await;
     assert_eq!(tokens.unwrap()["data"]["keys"].as_array().unwrap().len(), 1, "the others are revoked");
 }
 
-#[tokio::test]
-async fn denied_metadata_paths_are_reported() {
-    let mount = Mount::new("login-metadata", "approle").await;
+async fn denied_metadata_paths_are_reported<S: VaultServer>() {
+    let mount = Mount::new::<S>("login-metadata").await;
     let provider = open(&mount.app_role(json!({"token_policies": [mount.name], "token_ttl": "20m"})).await);
     let keys = ["a", "b"].map(|key| Key(mount.key(key)));
     for (key, version) in keys.iter().zip(provider.versions(&keys).await) {
@@ -130,20 +147,18 @@ async fn denied_metadata_paths_are_reported() {
     assert_eq!(mount.logins(), 1);
 }
 
-#[tokio::test]
-async fn role_with_a_new_policy_is_logged_in_again() {
-    let mount = Mount::new("login-role", "approle").await;
+async fn role_with_a_new_policy_is_logged_in_again<S: VaultServer>() {
+    let mount = Mount::new::<S>("login-role").await;
     let provider = open(&mount.app_role(json!({"token_policies": ["default"], "token_ttl": "20m"})).await);
     let key = mount.key("a");
     assert!(message(&*provider, &key).await.contains("no policy grants `read`"));
     let role = json!({"token_policies": [mount.name]});
-    mount.world.vault.write("auth/login-role/role/regcred", &role).await.unwrap();
+    mount.vault().write("auth/login-role/role/regcred", &role).await.unwrap();
     assert_eq!(json_of(&read(&*provider, &key).await.unwrap()), password("a"));
 }
 
-#[tokio::test]
-async fn wrong_secret_id_names_the_files_and_a_new_one_is_read() {
-    let mount = Mount::new("login-wrong", "approle").await;
+async fn wrong_secret_id_names_the_files_and_a_new_one_is_read<S: VaultServer>() {
+    let mount = Mount::new::<S>("login-wrong").await;
     let settings = mount.app_role(json!({"token_policies": [mount.name]})).await;
     let path = mount.directory.path().join("secret-id");
     let right = std::fs::read(&path).unwrap();
@@ -163,9 +178,28 @@ async fn wrong_secret_id_names_the_files_and_a_new_one_is_read() {
     assert!(read(&*provider, &mount.key("a")).await.is_ok());
 }
 
-#[tokio::test]
-async fn token_is_renewed_while_possible_and_then_replaced() {
-    let mount = Mount::new("login-short", "approle").await;
+async fn locked_role_is_named_until_it_is_unlocked<S: VaultServer>() {
+    let mount = Mount::new::<S>("login-locked").await;
+    let settings = mount.app_role(json!({"token_policies": [mount.name]})).await;
+    let (vault, provider) = (mount.vault(), open(&settings));
+    let role_id = vault.read("auth/login-locked/role/regcred/role-id").await.unwrap();
+    let role_id = role_id["data"]["role_id"].as_str().unwrap();
+    // Another client of the role; the servers lock it after five.
+    for _ in 0..5 {
+        let wrong = json!({"role_id": role_id, "secret_id": "wrong"});
+        vault.request_as("", "POST", "auth/login-locked/login", Some(&wrong)).await.unwrap_err();
+    }
+    let key = mount.key("a");
+    let locked = message(&*provider, &key).await;
+    assert!(locked.contains("the login at auth/login-locked was refused: the role is locked"), "{locked}");
+    let accessor = vault.read("sys/auth/login-locked").await.unwrap();
+    let accessor = accessor["data"]["accessor"].as_str().unwrap();
+    vault.write(&format!("sys/locked-users/{accessor}/unlock/{role_id}"), &json!({})).await.unwrap();
+    assert_eq!(json_of(&read(&*provider, &key).await.unwrap()), password("a"));
+}
+
+async fn token_is_renewed_while_possible_and_then_replaced<S: VaultServer>() {
+    let mount = Mount::new::<S>("login-short").await;
     // Renewed between 8 and 12 s, and replaced between 16 and 20 s: a busy machine may pause for seconds.
     let role = json!({"token_policies": [mount.name], "token_ttl": "12s", "token_max_ttl": "20s"});
     let provider = open(&mount.app_role(role).await);
@@ -181,15 +215,14 @@ async fn token_is_renewed_while_possible_and_then_replaced() {
     }
     let renewed_after = renewed_after.expect("a renewal before the second login");
     assert!(renewed_after >= Duration::from_secs(8), "{renewed_after:?}");
-    let errors = mount.world.vault.audit_events_since(mount.beginning).unwrap();
+    let errors = mount.vault().audit_events_since(mount.beginning).unwrap();
     let refused = errors.iter().filter(|event| event.path == format!("secret/data/{}", mount.key("a")));
     assert!(refused.clone().all(|event| event.error.is_empty()), "a read used an expired token");
     assert!(refused.count() > 0);
 }
 
-#[tokio::test]
-async fn unrenewable_token_is_replaced() {
-    let mount = Mount::new("login-batch", "approle").await;
+async fn unrenewable_token_is_replaced<S: VaultServer>() {
+    let mount = Mount::new::<S>("login-batch").await;
     let role = json!({"token_policies": [mount.name], "token_ttl": "2s", "token_type": "batch"});
     let provider = open(&mount.app_role(role).await);
     let started = Instant::now();
@@ -201,27 +234,25 @@ async fn unrenewable_token_is_replaced() {
     assert_eq!(mount.renewals(), 0);
 }
 
-#[tokio::test]
-async fn revoked_token_is_replaced_once_for_all_reads() {
-    let mount = Mount::new("login-revoked", "approle").await;
+async fn revoked_token_is_replaced_once_for_all_reads<S: VaultServer>() {
+    let mount = Mount::new::<S>("login-revoked").await;
     let provider = open(&mount.app_role(json!({"token_policies": [mount.name], "token_ttl": "20m"})).await);
     assert!(read(&*provider, &mount.key("a")).await.is_ok());
     let path = format!("sys/leases/revoke-prefix/auth/{}/login", mount.name);
-    mount.world.vault.write(&path, &json!({"sync": true})).await.unwrap();
+    mount.vault().write(&path, &json!({"sync": true})).await.unwrap();
     let values = provider.read(&["a", "b"].map(|key| Key(mount.key(key)))).await;
     assert!(values.iter().all(Result::is_ok), "{values:?}");
     assert_eq!(mount.logins(), 2);
 }
 
-#[tokio::test]
-async fn refused_token_is_read_again_from_its_file() {
-    let mount = Mount::new("login-file", "approle").await;
+async fn refused_token_is_read_again_from_its_file<S: VaultServer>() {
+    let mount = Mount::new::<S>("login-file").await;
     let first = mount.token().await;
     let file = mount.file("token", &first);
     let auth = VaultAuth::TokenFile(file);
-    let provider = open(&VaultSettings { auth, ..settings("secret", KvVersion::V2).await });
+    let provider = open(&VaultSettings { auth, ..settings(mount.server, "secret", KvVersion::V2) });
     assert!(read(&*provider, &mount.key("a")).await.is_ok());
-    mount.world.vault.write("auth/token/revoke", &json!({"token": first})).await.unwrap();
+    mount.vault().write("auth/token/revoke", &json!({"token": first})).await.unwrap();
     let key = mount.key("a");
     assert_eq!(
         message(&*provider, &key).await,
@@ -231,15 +262,15 @@ async fn refused_token_is_read_again_from_its_file() {
     assert!(read(&*provider, &key).await.is_ok());
 }
 
-#[tokio::test]
-async fn service_account_logs_in_with_the_current_token_file() {
-    let mount = Mount::new("login-policy-kubernetes", "approle").await;
-    let kube = &mount.world.kube;
-    kube.create_namespaces(["login-kubernetes"], &[]).await.unwrap();
-    let vault = &mount.world.vault;
+async fn service_account_logs_in_with_the_current_token_file<S: VaultServer>() {
+    let mount = Mount::new::<S>("login-policy-kubernetes").await;
+    let kube = &mount.server.world.kube;
+    let namespace = format!("login-{}", S::NAME);
+    kube.create_namespaces([namespace.as_str()], &[]).await.unwrap();
+    let vault = mount.vault();
     let role = "login-kubernetes";
     vault
-        .create_kubernetes_role("kubernetes", role, &["default"], &[role], &[mount.name], "20m")
+        .create_kubernetes_role("kubernetes", role, &["default"], &[namespace.as_str()], &[mount.name], "20m")
         .await
         .unwrap();
     let token_file = mount.file("jwt", "no token");
@@ -248,10 +279,10 @@ async fn service_account_logs_in_with_the_current_token_file() {
         mount: "kubernetes".to_owned(),
         token_file,
     });
-    let provider = open(&VaultSettings { auth, ..settings("secret", KvVersion::V2).await });
+    let provider = open(&VaultSettings { auth, ..settings(mount.server, "secret", KvVersion::V2) });
     let key = mount.key("a");
     let refused = message(&*provider, &key).await;
     assert!(refused.contains("the Vault could not have the token reviewed"), "{refused}");
-    mount.file("jwt", &kube.token("login-kubernetes", "default", 600).await.unwrap());
+    mount.file("jwt", &kube.token(&namespace, "default", 600).await.unwrap());
     assert_eq!(json_of(&read(&*provider, &key).await.unwrap()), password("a"));
 }

@@ -17,7 +17,7 @@ pub struct VaultAuditEvent {
     pub kind: String,
     /// `read`, `update`, `list`, `create`, `delete`, …
     pub operation: String,
-    /// The path after `/v1/`.
+    /// The path after `/v1/`, with the namespace of the request before it.
     pub path: String,
     /// The display name of the token, for example `root` or `kubernetes-regcred-regcred`; empty before a login.
     pub display_name: String,
@@ -76,6 +76,14 @@ struct Auth {
 #[serde(default)]
 struct Request {
     operation: String,
+    namespace: Namespace,
+    path: String,
+}
+
+/// The namespace of a request; its path is empty for the root, or ends with a slash.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Namespace {
     path: String,
 }
 
@@ -84,7 +92,7 @@ impl From<Line> for VaultAuditEvent {
         Self {
             kind: line.kind,
             operation: line.request.operation,
-            path: line.request.path,
+            path: line.request.namespace.path + &line.request.path,
             display_name: line.auth.display_name,
             error: line.error,
         }
@@ -103,5 +111,8 @@ mod tests {
         assert_eq!((event.kind.as_str(), event.operation.as_str()), ("response", "read"));
         assert_eq!((event.path.as_str(), event.display_name.as_str()), ("secret/data/ci/ghcr", "root"));
         assert_eq!(event.error, "");
+        let line = line.replace(r#""operation""#, r#""namespace":{"id":"x","path":"a/b/"},"operation""#);
+        let events: Vec<VaultAuditEvent> = json_lines::parse(&format!("{line}\n")).unwrap();
+        assert_eq!(events[0].path, "a/b/secret/data/ci/ghcr");
     }
 }
