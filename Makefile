@@ -14,9 +14,9 @@ test: tools
 soak: tools
 	REGCRED_SOAK=1 cargo test --workspace
 
-# The end-to-end tests against the oldest Kubernetes that the documentation promises (`make test` runs the newest).
+# The end-to-end tests against the oldest Kubernetes and Vault that the documentation promises (`make test` runs the newest).
 test-oldest: tools
-	REGCRED_WORLD_KUBERNETES=oldest cargo test --test e2e --test controller
+	REGCRED_WORLD_KUBERNETES=oldest REGCRED_WORLD_VAULT=oldest cargo test --test e2e --test controller
 
 # The costs of the one-shot command and of the controller, compared with the baseline and with the bare writes of the same
 # run, and the memory of an optimized binary under the largest objects.

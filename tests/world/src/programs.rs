@@ -3,14 +3,17 @@
 mod baseline;
 mod cache;
 mod go;
+mod patch;
 mod pins;
 mod python;
+mod release;
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
+
+use self::release::Releases;
 
 pub use baseline::Baseline;
 pub(crate) use cache::root as cache_root;
@@ -18,36 +21,6 @@ pub(crate) use pins::hex;
 
 /// The directory that is searched first.
 const BIN_VARIABLE: &str = "REGCRED_WORLD_BIN";
-
-/// Selects the control plane: `oldest` or `newest`, the default.
-const KUBERNETES_VARIABLE: &str = "REGCRED_WORLD_KUBERNETES";
-
-/// The release of Kubernetes that a world runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kubernetes {
-    /// The newest release that regcred is tested on.
-    Newest,
-    /// The oldest release that the documentation promises.
-    Oldest,
-}
-
-impl Kubernetes {
-    /// Returns the release that the environment selects.
-    pub(crate) fn from_env() -> anyhow::Result<Self> {
-        Self::parse(std::env::var_os(KUBERNETES_VARIABLE).as_deref())
-    }
-
-    fn parse(value: Option<&OsStr>) -> anyhow::Result<Self> {
-        let Some(value) = value else { return Ok(Self::Newest) };
-        match value.to_str() {
-            Some("oldest") => Ok(Self::Oldest),
-            Some("newest") => Ok(Self::Newest),
-            _ => {
-                bail!("invalid {KUBERNETES_VARIABLE}={}: the value must be oldest or newest", value.display())
-            }
-        }
-    }
-}
 
 /// A program that the world starts or calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -140,7 +113,7 @@ impl Program {
                 return Ok(Some(path));
             }
         }
-        let module = go::module_of(self, Kubernetes::from_env()?);
+        let module = go::module_of(self, Releases::from_env()?);
         if let Some(path) = on_path(self.name()).filter(|path| self.is_pinned(path, module.folder)) {
             return Ok(Some(path));
         }
@@ -243,19 +216,6 @@ mod tests {
             ("registry github.com/docker/distribution 2.8.3", "3.0", false),
         ] {
             assert_eq!(has_minor_version(text, minor), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn kubernetes_variable_selects_release_or_is_rejected() {
-        assert_eq!(Kubernetes::parse(None).unwrap(), Kubernetes::Newest);
-        assert_eq!(Kubernetes::parse(Some("newest".as_ref())).unwrap(), Kubernetes::Newest);
-        assert_eq!(Kubernetes::parse(Some("oldest".as_ref())).unwrap(), Kubernetes::Oldest);
-        for value in ["", "1.30", "Oldest"] {
-            let error = Kubernetes::parse(Some(value.as_ref())).unwrap_err().to_string();
-            let expected =
-                format!("invalid REGCRED_WORLD_KUBERNETES={value}: the value must be oldest or newest");
-            assert_eq!(error, expected);
         }
     }
 }

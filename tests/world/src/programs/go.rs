@@ -8,7 +8,8 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 
 use super::pins::Pin;
-use super::{Kubernetes, Program, cache, on_path, pins};
+use super::release::{Release, Releases};
+use super::{Program, cache, on_path, patch, pins};
 use crate::progress::report;
 
 /// A Go module with its programs and build flags.
@@ -23,6 +24,8 @@ pub(crate) struct GoModule {
     tags: Option<&'static str>,
     /// Variables that the linker sets to the version of Kubernetes.
     link: &'static [&'static str],
+    /// The module that is built from a patched copy, if any.
+    patched: Option<&'static str>,
     /// The approximate build time to print, on two cores with an empty build cache.
     minutes: u32,
 }
@@ -34,7 +37,15 @@ const KUBE_CONTROLLER_MANAGER: &str = "k8s.io/kubernetes/cmd/kube-controller-man
 const KUBE_VERSION: &[&str] =
     &["k8s.io/component-base/version.gitVersion", "k8s.io/client-go/pkg/version.gitVersion"];
 
-/// The control plane that replaces that of [`MODULES`] for [`Kubernetes::Oldest`].
+const VAULT_PROGRAMS: &[(Program, &str)] = &[
+    (Program::Vault, "github.com/hashicorp/vault"),
+    (
+        Program::VaultPluginAuthKubernetes,
+        "github.com/hashicorp/vault-plugin-auth-kubernetes/cmd/vault-plugin-auth-kubernetes",
+    ),
+];
+
+/// The control plane that replaces that of [`MODULES`] if the oldest is selected.
 const KUBE_OLDEST: GoModule = GoModule {
     folder: "kube-oldest",
     pins: pins::KUBE_OLDEST,
@@ -44,7 +55,19 @@ const KUBE_OLDEST: GoModule = GoModule {
     ],
     tags: None,
     link: KUBE_VERSION,
+    patched: None,
     minutes: 8,
+};
+
+/// The Vault that replaces that of [`MODULES`] if the oldest is selected.
+const VAULT_OLDEST: GoModule = GoModule {
+    folder: "vault-oldest",
+    pins: pins::VAULT_OLDEST,
+    programs: VAULT_PROGRAMS,
+    tags: Some("minimal"),
+    link: &[],
+    patched: None,
+    minutes: 6,
 };
 
 const MODULES: &[GoModule] = &[
@@ -54,6 +77,7 @@ const MODULES: &[GoModule] = &[
         programs: &[(Program::Etcd, "go.etcd.io/etcd/server/v3")],
         tags: None,
         link: &[],
+        patched: None,
         minutes: 1,
     },
     GoModule {
@@ -62,6 +86,7 @@ const MODULES: &[GoModule] = &[
         programs: &[(Program::Helm, "helm.sh/helm/v3/cmd/helm")],
         tags: None,
         link: &[],
+        patched: None,
         minutes: 1,
     },
     GoModule {
@@ -70,6 +95,7 @@ const MODULES: &[GoModule] = &[
         programs: &[(Program::Registry, "./registry")],
         tags: None,
         link: &[],
+        patched: None,
         minutes: 1,
     },
     GoModule {
@@ -83,31 +109,27 @@ const MODULES: &[GoModule] = &[
         ],
         tags: None,
         link: KUBE_VERSION,
+        patched: None,
         minutes: 8,
     },
     GoModule {
         folder: "vault",
         pins: pins::VAULT,
-        programs: &[
-            (Program::Vault, "github.com/hashicorp/vault"),
-            (
-                Program::VaultPluginAuthKubernetes,
-                "github.com/hashicorp/vault-plugin-auth-kubernetes/cmd/vault-plugin-auth-kubernetes",
-            ),
-        ],
+        programs: VAULT_PROGRAMS,
         tags: Some("minimal"),
         link: &[],
+        patched: Some("github.com/hashicorp/vault"),
         minutes: 6,
     },
 ];
 
 /// Builds `programs` into the cache, the programs of one module in one run of the compiler.
 pub(crate) fn build(programs: &[Program]) -> anyhow::Result<()> {
-    let kubernetes = Kubernetes::from_env()?;
-    for module in modules(kubernetes) {
+    let releases = Releases::from_env()?;
+    for module in modules(releases) {
         let members = module.programs.iter().filter(|(member, _)| programs.contains(member));
         let members: Vec<_> = members
-            .filter(|(member, _)| std::ptr::eq(module_of(*member, kubernetes), module))
+            .filter(|(member, _)| std::ptr::eq(module_of(*member, releases), module))
             .copied()
             .collect();
         if !members.is_empty() {
@@ -118,14 +140,15 @@ pub(crate) fn build(programs: &[Program]) -> anyhow::Result<()> {
 }
 
 /// Returns the modules in build order; a program is built from the first module that contains it.
-fn modules(kubernetes: Kubernetes) -> impl Iterator<Item = &'static GoModule> {
-    let oldest = (kubernetes == Kubernetes::Oldest).then_some(&KUBE_OLDEST);
-    oldest.into_iter().chain(MODULES)
+fn modules(releases: Releases) -> impl Iterator<Item = &'static GoModule> {
+    let kube = (releases.kubernetes == Release::Oldest).then_some(&KUBE_OLDEST);
+    let vault = (releases.vault == Release::Oldest).then_some(&VAULT_OLDEST);
+    kube.into_iter().chain(vault).chain(MODULES)
 }
 
 /// Returns the module that builds `program`.
-pub(crate) fn module_of(program: Program, kubernetes: Kubernetes) -> &'static GoModule {
-    modules(kubernetes)
+pub(crate) fn module_of(program: Program, releases: Releases) -> &'static GoModule {
+    modules(releases)
         .find(|module| module.programs.iter().any(|(member, _)| *member == program))
         .expect("a test holds that every program has a module")
 }
@@ -152,13 +175,21 @@ fn build_module(module: &GoModule, members: &[(Program, &str)]) -> anyhow::Resul
     let scratch = cache.join("build");
     // The lock is held, so an existing directory is left over from an interrupted build.
     let _ = std::fs::remove_dir_all(&scratch);
-    let outcome = compile(&go, module, &missing, &sources, &scratch)
+    let outcome = prepare(&go, module, &sources)
+        .and_then(|()| compile(&go, module, &missing, &sources, &scratch))
         .and_then(|()| publish(&missing, &scratch, &cache.join("bin")));
     // A partial build is useless, so the directory is removed in any case.
     let _ = std::fs::remove_dir_all(&scratch);
     outcome?;
     report(&format!("built {names} in {} s", started.elapsed().as_secs()));
     Ok(())
+}
+
+/// Puts a patched copy of a module beside `go.mod`, which replaces the module by it.
+fn prepare(go: &Path, module: &GoModule, sources: &Path) -> anyhow::Result<()> {
+    let Some(patched) = module.patched else { return Ok(()) };
+    let version = pins::version(module.folder, patched).context("a patched module has no pin")?;
+    patch::apply(go, &sources.join("go").join(module.folder), patched, version)
 }
 
 fn compile(
@@ -245,6 +276,16 @@ mod tests {
                 MODULES.iter().filter(|module| module.programs.iter().any(|(member, _)| *member == program));
             assert_eq!(modules.count(), 1, "{}", program.name());
         }
+    }
+
+    #[test]
+    fn oldest_release_replaces_only_its_own_programs() {
+        let releases = Releases { kubernetes: Release::Newest, vault: Release::Oldest };
+        assert_eq!(module_of(Program::Vault, releases).folder, "vault-oldest");
+        assert_eq!(module_of(Program::KubeApiserver, releases).folder, "kube");
+        let releases = Releases { kubernetes: Release::Oldest, vault: Release::Newest };
+        assert_eq!(module_of(Program::Vault, releases).folder, "vault");
+        assert_eq!(module_of(Program::KubeApiserver, releases).folder, "kube-oldest");
     }
 
     #[test]

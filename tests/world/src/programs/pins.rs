@@ -28,7 +28,9 @@ pub(crate) const REGISTRY: &[Pin] =
 pub(crate) const KUBE: &[Pin] = pins!["go/kube/go.mod", "go/kube/go.sum", "go/kube/keyring/main.go"];
 /// The control plane of the oldest Kubernetes that the documentation promises.
 pub(crate) const KUBE_OLDEST: &[Pin] = pins!["go/kube-oldest/go.mod", "go/kube-oldest/go.sum"];
-pub(crate) const VAULT: &[Pin] = pins!["go/vault/go.mod", "go/vault/go.sum"];
+pub(crate) const VAULT: &[Pin] = pins!["go/vault/go.mod", "go/vault/go.sum", "go/vault/vault.patch"];
+/// The oldest Vault that the documentation promises.
+pub(crate) const VAULT_OLDEST: &[Pin] = pins!["go/vault-oldest/go.mod", "go/vault-oldest/go.sum"];
 pub(crate) const LOCALSTACK: &[Pin] = pins!["localstack.lock", "uv.lock"];
 pub(crate) const OPENBAO: &[Pin] = pins!["openbao.lock", "uv.lock"];
 /// The linters and parsers of infrastructure as code.
@@ -62,7 +64,7 @@ pub(crate) fn write_to(directory: &Path, pins: &[Pin]) -> anyhow::Result<()> {
 /// Returns the version of `module` in `go/<folder>/go.mod`, without the leading `v`.
 pub(crate) fn version(folder: &str, module: &str) -> Option<&'static str> {
     let path = format!("go/{folder}/go.mod");
-    let text = [ETCD, HELM, REGISTRY, KUBE, KUBE_OLDEST, VAULT]
+    let text = [ETCD, HELM, REGISTRY, KUBE, KUBE_OLDEST, VAULT, VAULT_OLDEST]
         .into_iter()
         .flatten()
         .find(|pin| pin.path == path)?
@@ -111,6 +113,7 @@ mod tests {
             ("kube-oldest", "k8s.io/kubernetes"),
             ("registry", "github.com/distribution/distribution/v3"),
             ("vault", "github.com/hashicorp/vault"),
+            ("vault-oldest", "github.com/hashicorp/vault"),
         ] {
             assert!(version(folder, module).is_some(), "{module}");
         }
