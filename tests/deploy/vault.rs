@@ -1,11 +1,12 @@
-//! `deploy/vault/`, applied to a real Vault that reviews tokens at a real API server.
+//! `deploy/vault/`, applied to a real Vault and a real OpenBao, which review tokens at a real API server.
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
 use regcred::credential::Key;
 use regcred::manifest::config::{KubernetesAuth, KvVersion, VaultAuth, VaultSettings};
-use regcred::provider::{Environment, Provider, vault};
+use regcred::provider::vault as vault_provider;
+use regcred::provider::{Environment, Provider};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use world::{Kube, Reaper, Vault};
@@ -23,15 +24,21 @@ struct TestCluster {
 }
 
 impl TestCluster {
-    /// Returns the cluster that all tests share.
-    async fn shared() -> &'static Self {
+    /// Returns the cluster with a Vault.
+    async fn vault() -> &'static Self {
         static SHARED: OnceCell<TestCluster> = OnceCell::const_new();
-        SHARED.get_or_init(Self::new).await
+        SHARED.get_or_init(async || Self::new(Vault::start).await).await
     }
 
-    async fn new() -> Self {
+    /// Returns the cluster with an OpenBao.
+    async fn openbao() -> &'static Self {
+        static SHARED: OnceCell<TestCluster> = OnceCell::const_new();
+        SHARED.get_or_init(async || Self::new(Vault::start_openbao).await).await
+    }
+
+    async fn new(start_vault: impl AsyncFnOnce(&Reaper) -> anyhow::Result<Vault>) -> Self {
         let reaper = Reaper::new().expect("a reaper");
-        let (kube, vault) = tokio::join!(Kube::start(&reaper), Vault::start(&reaper));
+        let (kube, vault) = tokio::join!(Kube::start(&reaper), start_vault(&reaper));
         let cluster = Self { kube: kube.expect("an API server"), vault: vault.expect("a Vault"), reaper };
         cluster.kube.create_namespaces([NAMESPACE, "elsewhere"], &[]).await.expect("namespaces");
         for namespace in [NAMESPACE, "elsewhere"] {
@@ -119,9 +126,31 @@ impl TestCluster {
     }
 }
 
-#[tokio::test]
-async fn login_token_reads_only_values_and_versions_below_ci() {
-    let cluster = TestCluster::shared().await;
+/// Runs tests against both servers, each in a module with the name of the server.
+macro_rules! on_every_server {
+    ($($test:ident)*) => {
+        on_every_server!(@ vault: $($test)*);
+        on_every_server!(@ openbao: $($test)*);
+    };
+    (@ $server:ident: $($test:ident)*) => {
+        mod $server {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::TestCluster::$server().await).await;
+            })*
+        }
+    };
+}
+
+on_every_server! {
+    login_token_reads_only_values_and_versions_below_ci
+    other_accounts_and_audiences_cannot_log_in
+    regcred_reads_with_the_projected_token
+    second_setup_changes_nothing
+    refused_login_names_the_cause_that_vault_tells
+}
+
+async fn login_token_reads_only_values_and_versions_below_ci(cluster: &TestCluster) {
     let auth = cluster.log_in_as_regcred().await;
     assert_eq!(auth["policies"], json!(["regcred"]));
     assert_eq!((&auth["lease_duration"], &auth["renewable"]), (&json!(1200), &json!(true)));
@@ -159,9 +188,7 @@ async fn login_token_reads_only_values_and_versions_below_ci() {
     assert!(cluster.request(token, "GET", "secret/data/ci/ghcr").await.is_err());
 }
 
-#[tokio::test]
-async fn other_accounts_and_audiences_cannot_log_in() {
-    let cluster = TestCluster::shared().await;
+async fn other_accounts_and_audiences_cannot_log_in(cluster: &TestCluster) {
     for (namespace, account, audience) in [
         (NAMESPACE, "default", AUDIENCE),
         ("elsewhere", NAME, AUDIENCE),
@@ -177,23 +204,19 @@ async fn other_accounts_and_audiences_cannot_log_in() {
     cluster.log_in_as_regcred().await;
 }
 
-#[tokio::test]
-async fn regcred_reads_with_the_projected_token() {
-    let cluster = TestCluster::shared().await;
+async fn regcred_reads_with_the_projected_token(cluster: &TestCluster) {
     let token_file = cluster.reaper.new_directory("token").expect("a directory").join("token");
     let jwt = cluster.account_token(NAMESPACE, NAME, &[AUDIENCE]).await;
     std::fs::write(&token_file, jwt).expect("a file");
     let settings = cluster.settings("regcred", token_file);
     let provider =
-        vault::Vault::open("vault".into(), &settings, &Environment::default()).expect("a provider");
+        vault_provider::Vault::open("vault".into(), &settings, &Environment::default()).expect("a provider");
     let values = provider.read(&[Key("ci/ghcr".to_owned()), Key("other/x".to_owned())]).await;
     assert!(values[0].is_ok(), "{values:?}");
     assert!(values[1].is_err(), "{values:?}");
 }
 
-#[tokio::test]
-async fn second_setup_changes_nothing() {
-    let cluster = TestCluster::shared().await;
+async fn second_setup_changes_nothing(cluster: &TestCluster) {
     let before = cluster.vault_settings().await;
     assert_eq!(before[0]["kubernetes_host"], cluster.kube.url.as_str());
     assert_eq!(before[2]["policy"], read("vault/policy.hcl"));
@@ -207,9 +230,7 @@ async fn second_setup_changes_nothing() {
     assert_eq!(cluster.vault_settings().await, before);
 }
 
-#[tokio::test]
-async fn refused_login_names_the_cause_that_vault_tells() {
-    let cluster = TestCluster::shared().await;
+async fn refused_login_names_the_cause_that_vault_tells(cluster: &TestCluster) {
     let token_file = cluster.reaper.new_directory("refused").expect("a directory").join("token");
     for (role, namespace, account, audience, expect) in [
         ("nope", NAMESPACE, NAME, AUDIENCE, "there is no role nope."),
@@ -224,8 +245,8 @@ async fn refused_login_names_the_cause_that_vault_tells() {
         };
         std::fs::write(&token_file, jwt).expect("a file");
         let settings = cluster.settings(role, token_file.clone());
-        let provider =
-            vault::Vault::open("vault".into(), &settings, &Environment::default()).expect("a provider");
+        let provider = vault_provider::Vault::open("vault".into(), &settings, &Environment::default())
+            .expect("a provider");
         let error = provider.read(&[Key("ci/ghcr".to_owned())]).await.remove(0).expect_err("a refusal");
         let start = "store vault, key ci/ghcr: access denied: the login at auth/kubernetes was refused: ";
         assert!(error.to_string().starts_with(&format!("{start}{expect}")), "{error}");
@@ -234,17 +255,16 @@ async fn refused_login_names_the_cause_that_vault_tells() {
 
 #[tokio::test]
 async fn setup_uses_bao_where_vault_is_missing() {
-    let cluster = TestCluster::shared().await;
+    let cluster = TestCluster::openbao().await;
     let directory = cluster.reaper.new_directory("bao").expect("a directory");
     let which = directory.join("which");
-    std::fs::write(&which, "#!/bin/sh\nfor it in vault dirname grep; do command -v $it; done\n")
+    std::fs::write(&which, "#!/bin/sh\nfor it in bao dirname grep cat; do command -v $it; done\n")
         .expect("a script");
     std::fs::set_permissions(&which, std::fs::Permissions::from_mode(0o755)).expect("permissions");
     let found = cluster.vault.run(&which, &[]).await.expect("the programs that the script calls");
     let bin = directory.join("bin");
     std::fs::create_dir(&bin).expect("a directory");
-    // The real client of Vault under the name of the other, which has the same arguments.
-    for (program, name) in found.lines().zip(["bao", "dirname", "grep"]) {
+    for (program, name) in found.lines().zip(["bao", "dirname", "grep", "cat"]) {
         symlink(program, bin.join(name)).expect("a link");
     }
     let path = ("PATH", bin.display().to_string());
