@@ -37,6 +37,7 @@ mod queue;
 mod restore;
 mod rotation;
 mod secrecy;
+mod standbys;
 mod startup;
 mod status;
 mod unknown_fields;
