@@ -2,7 +2,8 @@
 //!
 //! A [`World`] is a Kubernetes control plane, a Vault, a LocalStack and two registries on free loopback ports, with all
 //! their files in one temporary directory. Programs come from `$REGCRED_WORLD_BIN`, from `PATH` or from the cache;
-//! missing programs are built once from pinned sources. Each part can also be started alone under a [`Reaper`].
+//! missing programs are built once from pinned sources. Each part can also be started alone under a [`Reaper`], and an
+//! OpenBao or a cluster of them is started by the tests that need it.
 //! However the owner ends, no process and no file is left behind.
 
 pub mod docs;

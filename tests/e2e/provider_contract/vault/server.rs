@@ -28,7 +28,7 @@ pub(in super::super) trait VaultServer: Send + Sync + 'static {
     /// The name in namespaces of the cluster, of which all servers share one.
     const NAME: &str;
 
-    /// The failure of a read or a login with `namespace: team-b`, which nobody has created.
+    /// The failure of a read or a login with `namespace: team-b`, which does not exist.
     const ABSENT_NAMESPACE: &str;
 
     /// Returns the server that tests share.

@@ -185,7 +185,7 @@ fn build_module(module: &GoModule, members: &[(Program, &str)]) -> anyhow::Resul
     Ok(())
 }
 
-/// Puts a patched copy of a module beside `go.mod`, which replaces the module by it.
+/// Puts a patched copy of a module next to `go.mod`, which replaces the module by it.
 fn prepare(go: &Path, module: &GoModule, sources: &Path) -> anyhow::Result<()> {
     let Some(patched) = module.patched else { return Ok(()) };
     let version = pins::version(module.folder, patched).context("a patched module has no pin")?;

@@ -1,6 +1,6 @@
 //! A patched copy of a Go module, for a release that does not compile with published modules.
 //!
-//! In go the folder of a `go.mod`, with a patch `NAME.patch` beside it and a line `replace MODULE => ./NAME`, and the
+//! In go the folder of a `go.mod`, with a patch `NAME.patch` next to it and a line `replace MODULE => ./NAME`, and the
 //! module; out comes the folder `NAME`. The module is from Go's cache, which verifies it by the `go.sum` of the folder.
 
 use std::path::{Path, PathBuf};
