@@ -261,6 +261,12 @@ impl Installation {
         self.denied.insert(index);
     }
 
+    /// Returns true if access to a shard is denied.
+    #[must_use]
+    pub fn has_denied(&self) -> bool {
+        !self.denied.is_empty()
+    }
+
     /// Returns true if something changed, since the last call, that belongs to a shard to which access is denied.
     pub fn take_denied_changes(&mut self) -> bool {
         self.dirty.extract_if(.., |index| self.denied.contains(index)).count() > 0

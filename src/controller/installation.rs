@@ -160,7 +160,7 @@ pub(super) fn not_recorded(installation: &Installation, cluster_pull_secret: &st
             "last good values have no room in regcred's own namespace, and would be lost at a restart. Raise `lastGoodShards` of the chart, or --last-good-shards"
         }
         NotRecorded::Denied => {
-            "last good values cannot be kept, and would be lost at a restart: access to a Secret `regcred-last-good-N` is denied. Apply the Role of regcred's chart with the same `lastGoodShards`, and restart regcred"
+            "last good values cannot be kept, and would be lost at a restart: access to a Secret `regcred-last-good-N` is denied. Apply the Role of regcred's chart with the same `lastGoodShards`"
         }
     };
     Some(Problem { reason: AppliedReason::NotRecorded.into(), message: message.to_owned() })
@@ -205,8 +205,11 @@ impl Controller {
                 let had_key = self.key().is_some();
                 let was_known = self.installation_sync.is_known;
                 self.installation_sync.consecutive_failures = 0;
-                self.retry_load(is_incomplete.then(|| now + backoff::after(5, jitter)));
+                let has_denied = installation.has_denied();
+                let pause = if is_incomplete { backoff::after(5, jitter) } else { RETRY_WITHOUT_ACCESS };
+                self.retry_load((is_incomplete || has_denied).then(|| now + pause));
                 self.take_over(installation);
+                self.report_not_recorded(now);
                 if was_known && !had_key {
                     info!("regcred has access to its own namespace: Secrets are signed from now on");
                     self.secret_lists.invalidate();
