@@ -113,7 +113,7 @@ impl Controller {
             desired: state.desired_secret.as_ref(),
             known: &known,
             guards,
-            accepted_older: state.accepted_older(namespace_name),
+            accepted_older: self.accepted_older(state, namespace_name, Instant::now()),
         };
         target::decide(&self.claims, 0, &input, namespace_name, namespace)
     }
@@ -141,7 +141,7 @@ impl Controller {
         let plan = observed.and_then(|observed| {
             let observed = with_read(observed, read);
             let mut target = self.target(state, guards, namespace, &observed)?;
-            let accepted = state.accepted_older(namespace);
+            let accepted = self.accepted_older(state, namespace, now);
             self.foreign_versions.hold_unread(&mut target, namespace, &observed, &accepted, &self.fetches);
             Some(NamespacePlan::new(namespace, &observed, vec![target]))
         });

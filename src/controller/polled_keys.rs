@@ -14,13 +14,14 @@ use crate::manifest::config::Store;
 use crate::trigger::poll::{KnownVersions, effective_interval};
 
 impl Controller {
-    /// Publishes to the poll which keys are in use, and the version of each that is known.
+    /// Publishes to the poll which keys are in use, and the version of each that is known. A path of an engine has no
+    /// version to ask for: a request would issue a credential.
     pub(super) fn publish_known_versions(&mut self) {
         let active = self.objects.values().filter(|state| state.is_active());
         let used: BTreeSet<_> = active.flat_map(ObjectState::store_keys).collect();
         let known_versions = self.fetches.known_versions();
         let current: KnownVersions = known_versions
-            .filter(|(store_key, _)| used.contains(store_key))
+            .filter(|(store_key, _)| used.contains(store_key) && store_key.key.dynamic_path().is_none())
             .map(|(store_key, version)| (store_key.clone(), version.cloned()))
             .collect();
         self.update_poll_intervals(&current);

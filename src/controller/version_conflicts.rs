@@ -12,13 +12,14 @@ use tracing::warn;
 
 use super::Controller;
 use super::fetches::{AnswerVerdict, ChangeNotice};
-use super::object_state::{ConflictStep, VersionHold};
+use super::object_state::{ConflictStep, ObjectState, VersionHold};
 use super::queue::Priority;
 use super::timers::Timer;
 use crate::credential::StoreKey;
 use crate::manifest::status::reason::{AppliedReason, FetchedReason};
 use crate::object_name::NamespaceName;
 use crate::report::{NamespaceReport, ResultKind};
+use crate::rotator::AcceptedOlder;
 
 impl Controller {
     /// Counts and logs the decisions about fetched values; returns the keys whose values were taken.
@@ -65,6 +66,12 @@ impl Controller {
     ) -> bool {
         let Some(state) = self.objects.get_mut(cluster_pull_secret) else { return false };
         let namespace = report.namespace.clone();
+        let issued = report.version_conflict.as_ref().filter(|it| self.fetches.is_fresh(&it.store_key, now));
+        if issued.is_some() {
+            // Another writer came in between: it is overwritten, because another read would issue a credential.
+            self.queue.push(cluster_pull_secret, &namespace, Priority::High);
+            return true;
+        }
         let Some(conflict) = &report.version_conflict else {
             // A request that failed after the hold was over is tried again without another one.
             if report.result != ResultKind::Failed || report.is_waiting() {
@@ -95,6 +102,19 @@ impl Controller {
                 true
             }
         }
+    }
+
+    /// Returns the keys at which what is held replaces any other version in the Secret of a namespace: an older one after
+    /// a wait, and a credential that was issued and is valid, of which another read would bring another one.
+    pub(super) fn accepted_older(
+        &self,
+        state: &ObjectState,
+        namespace: &NamespaceName,
+        now: Instant,
+    ) -> AcceptedOlder {
+        let issued =
+            state.keys_of_namespace(namespace).filter(|store_key| self.fetches.is_fresh(store_key, now));
+        AcceptedOlder::Keys(state.accepted_older(namespace).chain(issued).cloned().collect())
     }
 
     /// Requeues the targets that waited for a read of one of these keys.

@@ -34,17 +34,7 @@ impl DynamicCluster {
             "ttl": seconds, "max_ttl": seconds,
         });
         vault.write(&format!("{name}/roles/puller"), &role).await.expect("a role");
-        let mut object = cluster.cluster_pull_secret(name);
-        object["spec"]["registries"] = json!([{
-            "host": HOST,
-            "username": "robot",
-            "from": {
-                "store": "vault", "path": path(name), "method": "write", "passwordKey": "serial_number",
-            },
-        }]);
-        // The least that is possible: none of these refreshes may issue a credential.
-        object["spec"]["refreshInterval"] = json!("10s");
-        cluster.apply(&object).await;
+        cluster.apply(&object(&cluster)).await;
         let beginning = cluster.vault_mark();
         Self { cluster, beginning }
     }
@@ -92,6 +82,21 @@ impl DynamicCluster {
         let path = path(self.cluster.name);
         events.iter().filter(|event| event.kind == "request" && event.path == path).count()
     }
+}
+
+/// A ClusterPullSecret with the credential that the engine issues.
+fn object(cluster: &TestCluster) -> Value {
+    let mut object = cluster.cluster_pull_secret(cluster.name);
+    object["spec"]["registries"] = json!([{
+        "host": HOST,
+        "username": "robot",
+        "from": {
+            "store": "vault", "path": path(cluster.name), "method": "write", "passwordKey": "serial_number",
+        },
+    }]);
+    // The least that is possible: none of these refreshes may issue a credential.
+    object["spec"]["refreshInterval"] = json!("10s");
+    object
 }
 
 fn path(name: &str) -> String {
@@ -143,6 +148,52 @@ async fn lease_that_a_namespace_still_holds_is_not_revoked() {
     dynamic.until_other_than(Some(&first)).await;
     until("the end of the first lease", async || dynamic.leases().await == 1).await;
     assert_eq!(dynamic.issued(), 2);
+}
+
+#[tokio::test]
+async fn forged_version_of_an_issued_credential_issues_none() {
+    let dynamic = DynamicCluster::new("dynamic-forged", Duration::from_hours(1)).await;
+    let _controller = dynamic.cluster.controller().manifests(&dynamic.named()).start().await;
+    let password = dynamic.until_other_than(None).await;
+    let cluster = &dynamic.cluster;
+    let held = format!("/api/v1/namespaces/{}/secrets/{SECRET}", cluster.namespace(1));
+    for forged in ["forged", "7", "9@2030-01-01T00:00:00Z"] {
+        let versions = json!({"regcred.dev/versions": format!("{HOST}=vault:{forged}")});
+        let mut edit = json!({"metadata": {"annotations": versions}});
+        cluster.kube.patch(&held, &edit).await.expect("a patch");
+        edit["data"] = json!({".dockerconfigjson": "e30="});
+        cluster.kube.patch(&held, &edit).await.expect("a patch");
+        until("the password is put back", async || {
+            dynamic.passwords().await[1].as_deref() == Some(password.as_str())
+        })
+        .await;
+    }
+    cluster.until_idle().await;
+    assert_eq!(dynamic.passwords().await, [Some(password.clone()), Some(password)]);
+    assert_eq!(dynamic.issued(), 1);
+}
+
+#[tokio::test]
+async fn keys_are_polled_beside_a_path_of_the_same_store() {
+    let dynamic = DynamicCluster::new("dynamic-poll", Duration::from_hours(1)).await;
+    let cluster = &dynamic.cluster;
+    cluster.put_password("one").await;
+    let key = cluster.key("ghcr");
+    let mut object = object(cluster);
+    object["spec"]["refreshInterval"] = json!("1h");
+    let registries = object["spec"]["registries"].as_array_mut().expect("a list");
+    registries.push(json!({"host": "quay.io", "from": {"store": "vault", "key": key}}));
+    cluster.apply(&object).await;
+    let manifests = dynamic.config(&format!("\"{key}\", \"{}\"", path(cluster.name)));
+    let _controller = cluster.controller().manifests(&manifests).start().await;
+    for password in ["one", "two"] {
+        cluster.put_password(password).await;
+        until("the password of the key", async || {
+            cluster.passwords(cluster.namespace(1)).await.get("quay.io").is_some_and(|it| it == password)
+        })
+        .await;
+    }
+    assert_eq!(dynamic.issued(), 1);
 }
 
 #[tokio::test]

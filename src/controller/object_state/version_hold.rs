@@ -11,7 +11,7 @@ use super::ObjectState;
 use crate::controller::fetches::HOLD_BACK;
 use crate::credential::{StoreKey, Version};
 use crate::object_name::NamespaceName;
-use crate::rotator::{AcceptedOlder, VersionConflict};
+use crate::rotator::VersionConflict;
 
 /// The reads for one wait, after which a target is reported whatever its Secret holds.
 const MAX_READS: u32 = 3;
@@ -102,11 +102,16 @@ impl VersionHold {
 }
 
 impl ObjectState {
-    /// Returns the keys at which an older version may replace the one in the Secret of a namespace.
-    #[must_use]
-    pub fn accepted_older(&self, namespace: &NamespaceName) -> AcceptedOlder {
+    /// Returns the keys at which an older version may replace the one in the Secret of a namespace, after a wait.
+    pub fn accepted_older(&self, namespace: &NamespaceName) -> impl Iterator<Item = &StoreKey> {
         let holds = self.version_holds.get(namespace).into_iter().flatten();
-        AcceptedOlder::Keys(holds.filter(|(_, hold)| hold.is_accepted).map(|(key, _)| key.clone()).collect())
+        holds.filter(|(_, hold)| hold.is_accepted).map(|(key, _)| key)
+    }
+
+    /// Returns the keys of which a namespace has credentials: those that all namespaces share, and its own.
+    pub fn keys_of_namespace(&self, namespace: &NamespaceName) -> impl Iterator<Item = &StoreKey> {
+        let own = self.namespace_fetches.in_namespace(namespace).iter().map(|(_, store_key)| store_key);
+        self.shared_keys().chain(own)
     }
 
     /// Returns true if a target waits for another read of the store.
