@@ -254,6 +254,18 @@ fn unknown_name_exits_1_and_lists_the_known_ones() {
 }
 
 #[test]
+fn context_without_a_kubeconfig_is_never_that_of_the_pod() {
+    let directory = directory(&[("images.yaml", GOOD)]);
+    let (code, _, stderr) =
+        regcred(directory.path(), &["rotate", "-f", "images.yaml", "--context", "production"]);
+    assert_eq!(code, 1);
+    insta::assert_snapshot!(stderr, @r"
+    error: no Kubernetes configuration found (--context needs a kubeconfig)
+    hint: pass --kubeconfig or set KUBECONFIG
+    ");
+}
+
+#[test]
 fn missing_kubeconfig_hints_at_the_flag() {
     let directory = directory(&[("images.yaml", GOOD)]);
     let (code, _, stderr) = regcred(directory.path(), &["rotate", "-f", "images.yaml"]);

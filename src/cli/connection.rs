@@ -64,10 +64,12 @@ impl Connection {
         if let Some(kubeconfig) = selected {
             return self.use_kubeconfig(kubeconfig, &environment).await;
         }
-        let Ok(config) = Config::incluster() else {
+        // The ServiceAccount of the pod is of another cluster than the one that --context names.
+        let in_cluster = if has_name { None } else { Config::incluster().ok() };
+        let Some(config) = in_cluster else {
             return Err(match kubeconfig {
                 Some(kubeconfig) => failure::context(&ContextError::NoCurrentContext, &kubeconfig),
-                None => not_found(std::env::var_os("KUBECONFIG")),
+                None => not_found(std::env::var_os("KUBECONFIG"), has_name),
             });
         };
         ClientConfig::from_service_account(config, &environment)
@@ -150,13 +152,15 @@ async fn open(
 
 /// Creates the failure of a command that finds neither a kubeconfig nor the ServiceAccount of a pod. `list` is
 /// the value of `KUBECONFIG`, of which no file exists.
-fn not_found(list: Option<OsString>) -> Failure {
+fn not_found(list: Option<OsString>, has_context: bool) -> Failure {
     let files = list.iter().flat_map(|list| std::env::split_paths(list));
     let files: Vec<_> = files.map(|file| file.display().to_string()).filter(|it| !it.is_empty()).collect();
     let found = "no Kubernetes configuration found";
     let what = match &files[..] {
         [] => {
-            return Failure::external(anyhow!("{found} (no kubeconfig, not in a pod)"))
+            let needed =
+                if has_context { "--context needs a kubeconfig" } else { "no kubeconfig, not in a pod" };
+            return Failure::external(anyhow!("{found} ({needed})"))
                 .with_hint("pass --kubeconfig or set KUBECONFIG");
         }
         [file] => format!("{found}: KUBECONFIG names {file}, which does not exist"),
@@ -234,21 +238,30 @@ mod tests {
 
     #[test]
     fn missing_files_of_kubeconfig_are_named() {
-        for (list, expect) in [
+        for (list, has_context, expect) in [
             (
                 None,
+                true,
+                "no Kubernetes configuration found (--context needs a kubeconfig)\nhint: pass --kubeconfig or set KUBECONFIG",
+            ),
+            (
+                None,
+                false,
                 "no Kubernetes configuration found (no kubeconfig, not in a pod)\nhint: pass --kubeconfig or set KUBECONFIG",
             ),
             (
                 Some("/a"),
+                true,
                 "no Kubernetes configuration found: KUBECONFIG names /a, which does not exist\nhint: correct KUBECONFIG, or pass --kubeconfig",
             ),
             (
                 Some("/a::/b"),
+                false,
                 "no Kubernetes configuration found: KUBECONFIG names /a, /b, which do not exist\nhint: correct KUBECONFIG, or pass --kubeconfig",
             ),
         ] {
-            assert_eq!(not_found(list.map(OsString::from)).to_string(), format!("error: {expect}"));
+            let failure = not_found(list.map(OsString::from), has_context);
+            assert_eq!(failure.to_string(), format!("error: {expect}"));
         }
     }
 
