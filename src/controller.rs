@@ -25,6 +25,8 @@ mod dependents;
 mod dispatch;
 mod events;
 mod expiries;
+#[cfg(test)]
+mod fixture;
 mod foreign_versions;
 mod forward;
 mod installation;

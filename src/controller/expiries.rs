@@ -2,6 +2,7 @@
 //!
 //! The one place of the controller that compares such times with the clock.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -30,16 +31,41 @@ impl Controller {
         }
     }
 
-    /// Sets the timers of the keys that were read.
-    pub(super) fn schedule_expiries(&mut self, lives: Vec<(StoreKey, Option<Life>)>, now: Instant) {
+    /// Sets the metric and the timers of the keys that were read. After a failed read the credential that is in use still
+    /// expires at the known time.
+    pub(super) fn record_expiries(&mut self, expiries: Vec<(StoreKey, Option<Expiry>)>, now: Instant) {
         let wall = (self.context.wall_clock)();
-        for (store_key, life) in lives {
+        for (store_key, expiry) in expiries {
+            let expires_at = expiry.as_ref().map(Expiry::at);
+            self.context.health.metrics.set_credential_expiry(&store_key, expires_at);
+            let life = expiry.as_ref().and_then(Expiry::life);
             let life =
                 life.map(|life| KeyLife::new(until(life.refresh_at(), wall), until(life.expires, wall), now));
-            for at in life.iter().flat_map(KeyLife::deadlines) {
-                self.timers.set(at, Timer::Expiry(store_key.clone()));
-            }
-            self.fetches.set_life(&store_key, life);
+            self.set_life(&store_key, life);
+        }
+    }
+
+    fn set_life(&mut self, store_key: &StoreKey, life: Option<KeyLife>) {
+        for at in life.iter().flat_map(KeyLife::deadlines) {
+            self.timers.set(at, Timer::Expiry(store_key.clone()));
+        }
+        self.fetches.set_life(store_key, life);
+    }
+
+    /// Handles the keys whose read failed: their credentials stay until they expire. Those that a leader before this one
+    /// read expire at the recorded time.
+    pub(super) fn on_refreshes_failed(&mut self, read: &BTreeSet<&StoreKey>, now: Instant) {
+        let failed: Vec<_> = read.iter().copied().filter(|it| self.fetches.version(it).is_none()).collect();
+        let unknown: BTreeSet<_> = failed.iter().copied().filter(|it| !self.fetches.has_life(it)).collect();
+        let recorded = self.cache.installation.as_ref().filter(|_| !unknown.is_empty());
+        let recorded = recorded.map(|it| it.values().expiries(&unknown)).unwrap_or_default();
+        let wall = (self.context.wall_clock)();
+        for (store_key, expires) in recorded {
+            self.set_life(&store_key, Some(KeyLife::without_refresh(until(expires, wall), now)));
+        }
+        for store_key in failed {
+            self.fetches.on_refresh_failed(store_key);
+            self.expire(store_key, now);
         }
     }
 
@@ -84,10 +110,10 @@ impl Controller {
     }
 }
 
-/// Returns the life of each value that was read; the keys that failed are left out.
-pub(super) fn lives(values: &Values) -> Vec<(StoreKey, Option<Life>)> {
-    let read = values.iter().filter(|(_, value)| value.is_ok());
-    read.map(|(store_key, value)| (store_key.clone(), life(value))).collect()
+/// Returns the expiry of each value that was read; the keys that failed are left out.
+pub(super) fn expiries(values: &Values) -> Vec<(StoreKey, Option<Expiry>)> {
+    let read = values.iter().filter_map(|(store_key, value)| Some((store_key, value.as_ref().ok()?)));
+    read.map(|(store_key, value)| (store_key.clone(), value.expiry)).collect()
 }
 
 fn life<E>(value: &Result<StoredValue, E>) -> Option<Life> {
@@ -101,6 +127,14 @@ fn until(at: Timestamp, now: Timestamp) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use crate::cluster::script::play;
+    use crate::controller::fixture::leader;
+    use crate::credential::Version;
+    use crate::installation::last_good::LastGoodValue;
+    use crate::manifest::status::reason::FetchedReason;
+    use crate::provider::Error;
+    use crate::reconcile::fixture::{recorded, registry};
+
     use super::*;
 
     fn at(second: i64) -> Timestamp {
@@ -112,5 +146,73 @@ mod tests {
         assert_eq!(until(at(70), at(10)), Duration::from_mins(1));
         assert_eq!(until(at(10), at(70)), Duration::ZERO);
         assert_eq!(until(Timestamp::MAX, at(0)), Duration::from_hours(24 * 365 * 10));
+    }
+
+    fn store_key() -> StoreKey {
+        registry("ghcr.io").store_key
+    }
+
+    /// The answer of a read: a credential that expires after a minute, or a failure.
+    fn values(is_ok: bool) -> Values {
+        let expiry = Expiry::Issued(Life { issued: at(0), expires: at(60) });
+        let value = StoredValue {
+            version: Version::unversioned(),
+            bytes: b"pw".to_vec().into(),
+            expiry: Some(expiry),
+            account: None,
+        };
+        let failed = ErrorKind::Unavailable("status 503".into()).at(store_key());
+        [(store_key(), if is_ok { Ok(value) } else { Err(failed) })].into()
+    }
+
+    /// Starts a read of the key, and returns its start.
+    fn start_read(controller: &mut Controller) -> Instant {
+        let now = Instant::now();
+        controller.fetches.request([&store_key()], now);
+        controller.fetches.start_due(now);
+        now
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn recorded_credential_expires_where_no_read_succeeds() {
+        let ((), _) = play(Vec::new(), async |client| {
+            let mut controller = leader(client);
+            let installation = controller.cache.installation.as_mut().expect("an installation");
+            let (values_of, source) = (recorded("images", &[("ghcr.io", "1", "pw")]), registry("ghcr.io"));
+            let known = values_of.get("images", &source).expect("a value").clone();
+            let value = LastGoodValue { expires: Some(at(60)), ..known };
+            installation.record_value("images", &source, value);
+            let started = start_read(&mut controller);
+            controller.on_fetched(started, values(false));
+            let reason = |controller: &Controller| {
+                controller.fetches.all_values()[&store_key()].as_ref().map_err(Error::reason).err()
+            };
+            controller.on_expiry_timer(&store_key(), started + Duration::from_secs(59));
+            assert_eq!(reason(&controller), Some(FetchedReason::Unavailable));
+            controller.on_expiry_timer(&store_key(), started + Duration::from_secs(60));
+            assert_eq!(reason(&controller), Some(FetchedReason::Expired));
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn read_of_a_key_that_was_dropped_sets_no_expiry() {
+        let ((), _) = play(Vec::new(), async |client| {
+            let mut controller = leader(client);
+            let started = start_read(&mut controller);
+            controller.fetches.retain(&BTreeSet::new());
+            controller.on_fetched(started, values(true));
+            assert!(!controller.fetches.has_life(&store_key()));
+            assert!(
+                !controller.context.health.metrics.encode().contains("credential_expiry_timestamp_seconds{")
+            );
+            let started = start_read(&mut controller);
+            controller.on_fetched(started, values(true));
+            assert!(controller.fetches.has_life(&store_key()));
+            assert!(
+                controller.context.health.metrics.encode().contains("credential_expiry_timestamp_seconds{")
+            );
+        })
+        .await;
     }
 }

@@ -132,11 +132,12 @@ impl Fetches {
             }
             let held = self.held.entry(store_key.clone());
             let held = held.or_insert_with_key(|store_key| HeldVersion::recorded(recorded(store_key)));
+            let is_held = version.is_some_and(|version| held.is(version));
             let verdict = match &value {
                 Ok(value) => Ok(held.on_answer(&value.version, now)),
                 Err(error) => Err(error.reason()),
             };
-            let gain = gain(verdict, self.values.get(&store_key), &value);
+            let gain = gain((verdict, is_held), self.values.get(&store_key), &value);
             key.finish(started, version, gain, now);
             if key.state() == FetchState::Settled {
                 self.waiting.remove(&store_key);
@@ -282,9 +283,10 @@ impl Fetches {
     }
 }
 
-/// Returns the gain of a read after the one before. A replica that lags behind may answer that a new key is not found.
+/// Returns the gain of a read after the one before; `is_held` if it answered the version that was held. A replica that
+/// lags behind may answer that a new key is not found.
 fn gain(
-    verdict: Result<AnswerVerdict, FetchedReason>,
+    (verdict, is_held): (Result<AnswerVerdict, FetchedReason>, bool),
     before: Option<&Result<StoredValue, Error>>,
     after: &Result<StoredValue, Error>,
 ) -> ReadGain {
@@ -293,9 +295,9 @@ fn gain(
             ReadGain::Nothing
         }
         (Err(_), ..) => ReadGain::Failed,
-        (_, Some(before @ Ok(known)), Ok(found))
-            if known.version.is_same(&found.version) && !is_changed(before, after) =>
-        {
+        (_, Some(before @ Ok(_)), _) if is_held && !is_changed(before, after) => ReadGain::Nothing,
+        // After a failed read, or a restart. A store without versions may have another value.
+        (_, None | Some(Err(_)), Ok(found)) if is_held && !found.version.is_unversioned() => {
             ReadGain::Nothing
         }
         _ => ReadGain::New,

@@ -30,9 +30,8 @@ impl Controller {
             return;
         }
         let Some(life) = life else { return self.fetches.request([store_key], now) };
-        self.context.health.metrics.set_credential_expiry(store_key, Some(life.expires));
         self.fetches.set_expiry(store_key, Expiry::Issued(life));
-        self.schedule_expiries(vec![(store_key.clone(), Some(life))], now);
+        self.record_expiries(vec![(store_key.clone(), Some(Expiry::Issued(life)))], now);
         // The recorded last good value expires later, too.
         for name in self.users_of(store_key) {
             self.resolve(&name);

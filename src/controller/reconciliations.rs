@@ -20,7 +20,7 @@ use crate::cluster::error::Error;
 use crate::credential::StoreKey;
 use crate::installation::Installation;
 use crate::installation::last_good::LastGoodValues;
-use crate::manifest::status::reason::{AppliedReason, ReadyReason};
+use crate::manifest::status::reason::ReadyReason;
 use crate::metrics::ReconciliationOutcome;
 use crate::provider::stores::Values;
 use crate::reconcile::copies;
@@ -110,26 +110,15 @@ impl Controller {
             return;
         }
         for store_keys in self.fetches.start_due(now) {
-            let (stores, metrics) =
-                (Arc::clone(&self.context.stores), Arc::clone(&self.context.health.metrics));
-            self.tasks.spawn_read(async move {
-                let values = stores.read(&store_keys).await;
-                for (store_key, value) in &values {
-                    // After a failed read the credential that is in use still expires at the known time.
-                    if let Ok(value) = value {
-                        let expires_at = value.expiry.map(|expiry| expiry.at());
-                        metrics.set_credential_expiry(store_key, expires_at);
-                    }
-                }
-                TaskResult::Fetched(now, values)
-            });
+            let stores = Arc::clone(&self.context.stores);
+            self.tasks.spawn_read(async move { TaskResult::Fetched(now, stores.read(&store_keys).await) });
         }
     }
 
     /// Handles the values of a read: resolves every ClusterPullSecret that names one of the keys.
     pub(super) fn on_fetched(&mut self, started: Instant, mut values: Values) {
         self.reject_expired(&mut values);
-        let lives = expiries::lives(&values);
+        let mut expiries = expiries::expiries(&values);
         let at = (self.context.wall_clock)();
         let read: BTreeSet<_> = values.keys().cloned().collect();
         let installation = self.cache.installation.as_ref();
@@ -139,13 +128,12 @@ impl Controller {
         let verdicts = self
             .fetches
             .finish(values, (started, Instant::now()), |store_key| recorded.get(store_key).copied().cloned());
-        self.schedule_expiries(lives, Instant::now());
-        for store_key in &read {
-            if self.fetches.version(store_key).is_none() {
-                self.fetches.on_refresh_failed(store_key);
-                self.expire(store_key, Instant::now());
-            }
-        }
+        let accepted: BTreeSet<_> = verdicts.iter().map(|(store_key, _)| store_key).collect();
+        // The key went out of use during the read, and may be in use again with another lease.
+        self.forget_leases(read.iter().filter(|store_key| !accepted.contains(store_key)));
+        expiries.retain(|(store_key, _)| accepted.contains(store_key));
+        self.record_expiries(expiries, Instant::now());
+        self.on_refreshes_failed(&accepted, Instant::now());
         let fetched = self.record_verdicts(&verdicts, started.elapsed());
         for store_key in &read {
             self.fetches.stale_answer(store_key).inspect(|answer| log_stale_answer(store_key, answer));
@@ -258,9 +246,7 @@ impl Controller {
         let guards = Guards::new(&state.manifest, &self.cache.cluster);
         let installation = self.cache.installation.as_ref();
         let not_recorded = installation.and_then(|it| not_recorded(it, name));
-        let is_new = state.awaits_any_service_account(Instant::now());
-        let missing_account = AppliedReason::ServiceAccountMissing.into();
-        let guards = guards.problems.into_iter().filter(|it| !(is_new && it.reason == missing_account));
+        let guards = state.without_awaited_account(guards.problems, Instant::now());
         let unreadable = self.installation_sync.unreadable.clone();
         let is_unreadable = unreadable.is_some();
         let problems = unreadable.into_iter().chain(guards).chain(too_large);

@@ -94,6 +94,11 @@ impl HeldVersion {
         }
     }
 
+    /// Returns true if this version is held.
+    pub(super) fn is(&self, version: &Version) -> bool {
+        self.held.as_ref().is_some_and(|held| held.is_same(version))
+    }
+
     /// Returns the held version and the older one that the store answers instead.
     pub(super) fn held_back(&self) -> Option<(&Version, &Version)> {
         self.held.as_ref().zip(self.older.as_ref().map(|(found, _)| found))

@@ -22,6 +22,8 @@ pub struct KeyLife {
     refresh_at: Option<Instant>,
     /// The instant from which the credential is invalid.
     expires_at: Instant,
+    /// True once that was found out, which is new only once.
+    has_expired: bool,
 }
 
 /// The lives of the keys that have one.
@@ -31,7 +33,14 @@ impl KeyLife {
     /// Creates the life of a credential that was read now.
     #[must_use]
     pub fn new(refresh_in: Duration, expires_in: Duration, now: Instant) -> Self {
-        Self { refresh_at: Some(now + refresh_in.max(MIN_REFRESH)), expires_at: now + expires_in }
+        let refresh_at = Some(now + refresh_in.max(MIN_REFRESH));
+        Self { refresh_at, ..Self::without_refresh(expires_in, now) }
+    }
+
+    /// Creates the life of a credential that another process read, and that no read of this one replaced yet.
+    #[must_use]
+    pub fn without_refresh(expires_in: Duration, now: Instant) -> Self {
+        Self { refresh_at: None, expires_at: now + expires_in, has_expired: false }
     }
 
     /// Returns the instants at which something is due.
@@ -47,6 +56,12 @@ impl Fetches {
             Some(life) => self.lives.insert(store_key.clone(), life),
             None => self.lives.remove(store_key),
         };
+    }
+
+    /// Returns true if the expiry of the last credential of a key is known.
+    #[must_use]
+    pub fn has_life(&self, store_key: &StoreKey) -> bool {
+        self.lives.contains_key(store_key)
     }
 
     /// Records the later expiry of a credential that was renewed.
@@ -78,9 +93,9 @@ impl Fetches {
 
     /// Marks the credential of a key as expired, if it is and the last read failed; returns true if that is new.
     pub fn expire(&mut self, store_key: &StoreKey, now: Instant) -> bool {
-        if self.lives.get(store_key).is_none_or(|life| life.expires_at > now) {
+        let Some(life) = self.lives.get_mut(store_key).filter(|life| life.expires_at <= now) else {
             return false;
-        }
+        };
         let Some(Err(error)) = self.values.get(store_key) else { return false };
         if matches!(error.kind, ErrorKind::Expired(_)) {
             return false;
@@ -88,7 +103,7 @@ impl Fetches {
         let what = format!("the credential has expired; the last read failed: {error}");
         let kind = ErrorKind::Expired(what);
         self.values.insert(store_key.clone(), Err(kind.at(store_key.clone())));
-        true
+        !std::mem::replace(&mut life.has_expired, true)
     }
 }
 
@@ -156,9 +171,11 @@ mod tests {
         let error = fetches.all_values()[&key()].as_ref().expect_err("expired");
         assert_eq!(error.reason(), FetchedReason::Expired);
         assert!(error.to_string().contains("status 503"), "{error}");
-        // The next failure keeps the reason.
+        // The next failure keeps the reason, and is no news.
         read(&mut fetches, false, start + Duration::from_secs(70));
-        assert!(fetches.expire(&key(), start + Duration::from_secs(70)));
+        assert!(!fetches.expire(&key(), start + Duration::from_secs(70)));
+        let error = fetches.all_values()[&key()].as_ref().expect_err("expired");
+        assert_eq!(error.reason(), FetchedReason::Expired);
         read(&mut fetches, true, start + Duration::from_secs(80));
         assert!(fetches.is_fresh(&key(), start + Duration::from_secs(80)));
     }

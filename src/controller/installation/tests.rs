@@ -1,52 +1,13 @@
 //! Saves, their delays, and the namespace that stays unreadable.
 
-use jiff::Timestamp;
-use kube::Client;
 use serde_json::json;
-use tokio::sync::watch;
 
 use super::*;
-use crate::admin::{Health, Heartbeat, Readiness};
 use crate::cluster::error::Error;
 use crate::cluster::script::{exchange, play};
-use crate::controller::Context;
-use crate::installation::StoredShard;
-use crate::installation::api::OwnNamespace;
+use crate::controller::fixture::leader;
 use crate::installation::shard::Shard;
-use crate::metrics::Metrics;
-use crate::provider::stores::Stores;
 use crate::reconcile::fixture::{recorded, registry};
-use crate::trigger;
-use crate::trigger::poll::KnownVersions;
-
-fn leader(client: Client) -> Controller {
-    let mut controller = Controller::new(Context {
-        client: client.clone(),
-        unfenced_client: client,
-        trigger_receiver: trigger::channel::channel().1,
-        known_versions: watch::channel(KnownVersions::new()).0,
-        stores: Arc::new(Stores::from_providers([], 1)),
-        store_configs: Vec::new(),
-        files: Vec::new(),
-        poll_interval: None,
-        concurrency: 1,
-        health: Health {
-            heartbeat: Heartbeat::new(),
-            readiness: Readiness::not_ready("not synced"),
-            metrics: Arc::new(Metrics::new()),
-        },
-        identity: "a".to_owned(),
-        own_namespace: OwnNamespace { name: "own".into(), shards: 1 },
-        wall_clock: || Timestamp::UNIX_EPOCH,
-        jitter: || 0.5,
-    });
-    let mut installation = Installation::new(Arc::new(OwnershipKey::new("a", &[1; 32], None)), 1);
-    let content = Ok(Shard::default());
-    installation.restore(StoredShard { index: 0, resource_version: None, content });
-    controller.cache.installation = Some(installation);
-    (controller.is_leading, controller.installation_sync.is_known) = (true, true);
-    controller
-}
 
 fn record(controller: &mut Controller, version: &str) {
     let values = recorded("images", &[("ghcr.io", version, version)]);

@@ -9,16 +9,20 @@ use tokio::time::Instant;
 
 use super::ObjectState;
 use crate::manifest::status::reason::AppliedReason;
-use crate::report::{NamespaceReport, TargetReason};
+use crate::report::{NamespaceReport, Problem, TargetReason};
 
 /// The time from the first missing ServiceAccount `default` of a namespace to its report.
 const REPORT_AFTER: Duration = Duration::from_secs(5);
 
 impl ObjectState {
-    /// Returns true if a namespace is so new that its ServiceAccount `default` may appear any moment.
+    /// Leaves out the problem that no namespace has a ServiceAccount while one is so new that its `default` may appear
+    /// any moment. What was reported before has another cause, and stays.
     #[must_use]
-    pub fn awaits_any_service_account(&self, now: Instant) -> bool {
-        self.awaited_accounts.values().any(|since| now < *since + REPORT_AFTER)
+    pub fn without_awaited_account(&self, mut problems: Vec<Problem>, now: Instant) -> Vec<Problem> {
+        let is_missing = |it: &Problem| it.reason == AppliedReason::ServiceAccountMissing.into();
+        let is_awaited = self.awaited_accounts.values().any(|since| now < *since + REPORT_AFTER);
+        problems.retain(|it| !(is_awaited && is_missing(it)) || self.problems.iter().any(is_missing));
+        problems
     }
 
     /// Returns the instant before which a missing ServiceAccount `default` is not reported; `None` where the report
@@ -59,7 +63,20 @@ mod tests {
         assert_eq!(state.awaits_service_account(&report(true), at(4)), Some(at(5)));
         assert_eq!(state.awaits_service_account(&report(true), at(5)), None);
         assert_eq!(state.awaits_service_account(&report(true), at(9)), None, "it stays reported");
-        assert!(state.awaits_any_service_account(at(4)) && !state.awaits_any_service_account(at(5)));
+    }
+
+    #[test]
+    fn problem_is_left_out_while_the_account_is_awaited() {
+        let missing = Problem { reason: AppliedReason::ServiceAccountMissing.into(), message: String::new() };
+        let mut state = ObjectState::new(Arc::new(cluster_pull_secret("images", &["ghcr.io"])));
+        let start = Instant::now();
+        state.awaits_service_account(&report(true), start);
+        let left = |state: &ObjectState, seconds| {
+            state.without_awaited_account(vec![missing.clone()], start + Duration::from_secs(seconds)).len()
+        };
+        assert_eq!((left(&state, 4), left(&state, 5)), (0, 1));
+        state.problems = vec![missing.clone()];
+        assert_eq!(left(&state, 4), 1, "it was there before the namespace");
     }
 
     #[test]
