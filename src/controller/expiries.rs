@@ -132,7 +132,6 @@ mod tests {
     use crate::credential::Version;
     use crate::installation::last_good::LastGoodValue;
     use crate::manifest::status::reason::FetchedReason;
-    use crate::provider::Error;
     use crate::reconcile::fixture::{recorded, registry};
 
     use super::*;
@@ -173,6 +172,11 @@ mod tests {
         now
     }
 
+    /// The reason why the key has no value.
+    fn reason(controller: &Controller) -> FetchedReason {
+        controller.fetches.all_values()[&store_key()].as_ref().expect_err("a failure").reason()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn recorded_credential_expires_where_no_read_succeeds() {
         let ((), _) = play(Vec::new(), async |client| {
@@ -184,13 +188,10 @@ mod tests {
             installation.record_value("images", &source, value);
             let started = start_read(&mut controller);
             controller.on_fetched(started, values(false));
-            let reason = |controller: &Controller| {
-                controller.fetches.all_values()[&store_key()].as_ref().map_err(Error::reason).err()
-            };
             controller.on_expiry_timer(&store_key(), started + Duration::from_secs(59));
-            assert_eq!(reason(&controller), Some(FetchedReason::Unavailable));
-            controller.on_expiry_timer(&store_key(), started + Duration::from_secs(60));
-            assert_eq!(reason(&controller), Some(FetchedReason::Expired));
+            assert_eq!(reason(&controller), FetchedReason::Unavailable);
+            controller.on_expiry_timer(&store_key(), started + Duration::from_mins(1));
+            assert_eq!(reason(&controller), FetchedReason::Expired);
         })
         .await;
     }

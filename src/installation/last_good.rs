@@ -107,12 +107,12 @@ impl LastGoodValues {
     /// Returns the latest time at which a recorded credential of each of these keys expires.
     #[must_use]
     pub fn expiries(&self, store_keys: &BTreeSet<&StoreKey>) -> BTreeMap<StoreKey, Timestamp> {
-        let mut expiries: BTreeMap<StoreKey, Timestamp> = BTreeMap::new();
+        let mut latest: BTreeMap<StoreKey, Timestamp> = BTreeMap::new();
         for (id, value) in self.0.iter().filter(|(id, _)| store_keys.contains(&id.store_key)) {
             let Some(expires) = value.expires else { continue };
-            expiries.entry(id.store_key.clone()).and_modify(|at| *at = expires.max(*at)).or_insert(expires);
+            latest.entry(id.store_key.clone()).and_modify(|at| *at = expires.max(*at)).or_insert(expires);
         }
-        expiries
+        latest
     }
 
     /// Removes the values for which `keep` is false, and returns their identities.

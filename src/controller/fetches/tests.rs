@@ -217,12 +217,12 @@ fn only_unknown_keys_are_requested() {
 fn held_version_after_a_failed_read_brings_no_news() {
     let key = store_keys(&["vault:a"]).pop_first().expect("a key");
     for (held, found, expect) in [("1", "1", false), ("1", "2", true), ("unversioned", "unversioned", true)] {
-        let (start, mut fetches) = (Instant::now(), Fetches::default());
-        let second = |n| start + Duration::from_secs(n);
-        for (n, version) in [held, "", found].into_iter().enumerate() {
-            let _ = read(&mut fetches, version, second(n as u64));
+        let (mut now, mut fetches) = (Instant::now(), Fetches::default());
+        for version in [held, "", found] {
+            now += Duration::from_secs(1);
+            let _ = read(&mut fetches, version, now);
         }
-        let notice = ChangeNotice { before: second(2), version: None, can_lag: true };
+        let notice = ChangeNotice { before: now, version: None, can_lag: true };
         assert_eq!(fetches.has_brought_news(&key, &notice), expect, "{held} {found}");
     }
 }

@@ -80,7 +80,7 @@ fn save_after_a_failure_waits_for_its_back_off() {
 
 #[tokio::test(start_paused = true)]
 async fn denied_shard_is_read_again_every_minute() {
-    let (_, _) = play(Vec::new(), async |client| {
+    let ((), _) = play(Vec::new(), async |client| {
         let mut controller = leader(client);
         let loaded = |installation| Loaded { installation, problems: Vec::new(), is_incomplete: false };
         let mut installation = Installation::new(Arc::new(OwnershipKey::new("a", &[1; 32], None)), 1);

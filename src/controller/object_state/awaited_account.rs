@@ -19,9 +19,10 @@ impl ObjectState {
     /// any moment. What was reported before has another cause, and stays.
     #[must_use]
     pub fn without_awaited_account(&self, mut problems: Vec<Problem>, now: Instant) -> Vec<Problem> {
-        let is_missing = |it: &Problem| it.reason == AppliedReason::ServiceAccountMissing.into();
         let is_awaited = self.awaited_accounts.values().any(|since| now < *since + REPORT_AFTER);
-        problems.retain(|it| !(is_awaited && is_missing(it)) || self.problems.iter().any(is_missing));
+        problems.retain(|it| {
+            !(is_awaited && is_missing_account(it)) || self.problems.iter().any(is_missing_account)
+        });
         problems
     }
 
@@ -38,6 +39,10 @@ impl ObjectState {
         let report_at = since + REPORT_AFTER;
         (now < report_at).then_some(report_at)
     }
+}
+
+fn is_missing_account(problem: &Problem) -> bool {
+    problem.reason == AppliedReason::ServiceAccountMissing.into()
 }
 
 #[cfg(test)]
@@ -71,12 +76,12 @@ mod tests {
         let mut state = ObjectState::new(Arc::new(cluster_pull_secret("images", &["ghcr.io"])));
         let start = Instant::now();
         state.awaits_service_account(&report(true), start);
-        let left = |state: &ObjectState, seconds| {
-            state.without_awaited_account(vec![missing.clone()], start + Duration::from_secs(seconds)).len()
-        };
-        assert_eq!((left(&state, 4), left(&state, 5)), (0, 1));
-        state.problems = vec![missing.clone()];
-        assert_eq!(left(&state, 4), 1, "it was there before the namespace");
+        for (seconds, before, expect) in [(4, vec![], 0), (5, vec![], 1), (4, vec![missing.clone()], 1)] {
+            state.problems = before;
+            let now = start + Duration::from_secs(seconds);
+            let left = state.without_awaited_account(vec![missing.clone()], now);
+            assert_eq!(left.len(), expect, "{seconds} s, before: {}", state.problems.len());
+        }
     }
 
     #[test]
