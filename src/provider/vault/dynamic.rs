@@ -77,11 +77,7 @@ impl Vault {
     /// Keeps the lease of an issued credential, and returns the credential with its life.
     fn keep(&self, key: &Key, Issued { bytes, lease, lifetime }: Issued, session: &Session) -> StoredValue {
         let lifetime = match &lease {
-            // The Vault revokes the leases of a token together with it.
-            Some(_) => {
-                session.keep_alive();
-                lifetime.into_iter().chain(session.remaining(Instant::now())).min()
-            }
+            Some(_) => lifetime.into_iter().chain(session.remaining(Instant::now())).min(),
             None => lifetime,
         };
         let held = lease.zip(lifetime).map(|(granted, lifetime)| LeaseOfKey {
@@ -142,6 +138,8 @@ impl Vault {
 
 async fn send_path(session: &Session, path: DynamicPath<'_>) -> Result<Response, ErrorKind> {
     path.check().map_err(|error| ErrorKind::Misconfigured(format!("the path {error}")))?;
+    // The Vault revokes the leases of a token together with it, also one whose answer is still on its way.
+    session.keep_alive();
     let (mount, rest) = path.path.split_once('/').unwrap_or((path.path, ""));
     let (mount, rest) = (mount.to_owned(), rest.to_owned());
     let response = match path.method {

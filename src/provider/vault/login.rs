@@ -52,7 +52,7 @@ pub(super) struct Session {
     /// True if the Vault has confirmed this token.
     pub(super) is_proven: bool,
     lease: TokenLease,
-    /// True once credentials with leases were obtained, which the Vault revokes together with the token.
+    /// True once credentials were requested, whose leases the Vault revokes together with the token.
     has_leases: Arc<AtomicBool>,
 }
 
@@ -271,7 +271,7 @@ impl Session {
         Arc::new(Self { client, logged_in: *logged_in, is_proven: *is_proven, lease, has_leases })
     }
 
-    /// Keeps the token from being revoked: it obtained a credential with a lease.
+    /// Keeps the token from being revoked: it requests a credential that may have a lease.
     pub(super) fn keep_alive(&self) {
         self.has_leases.store(true, Ordering::Relaxed);
     }

@@ -1,10 +1,15 @@
 //! Paths at which an engine issues credentials, and their leases.
 
+use std::path::Path;
+
+use tempfile::TempDir;
+use wiremock::MockBuilder;
 use wiremock::matchers::{body_json, method};
 
 use super::*;
 use crate::credential::dynamic_path::Method;
 use crate::credential::{Expiry, Life};
+use crate::manifest::config::KubernetesAuth;
 
 const PATH: &str = "artifactory/token/puller";
 
@@ -141,4 +146,74 @@ async fn life_of_a_lease_ends_with_that_of_the_token() {
     let value = vault.read(&[key(Method::Read)]).await.remove(0).unwrap();
     let life = life_of(&value).expect("a life");
     assert!((25..=30).contains(&life), "{life}");
+}
+
+/// The words of a refusal by the policies.
+const NO_POLICY: &str = "1 error occurred:\n\t* permission denied\n\n";
+
+/// A Vault whose logins grant the tokens `hvs.1`, `hvs.2` and so on, none of which may read `ci/denied`.
+struct LoginVault {
+    server: MockServer,
+    vault: Vault,
+    _jwt: TempDir,
+}
+
+impl LoginVault {
+    async fn new() -> Self {
+        let jwt = TempDir::new().unwrap();
+        let server = MockServer::start().await;
+        for n in 1..10 {
+            let auth = json!({"client_token": format!("hvs.{n}"), "lease_duration": 1200, "renewable": true});
+            Mock::given(path("/v1/auth/kubernetes/login"))
+                .respond_with(ResponseTemplate::new(200).set_body_json(json!({"auth": auth})))
+                .up_to_n_times(1)
+                .mount(&server)
+                .await;
+        }
+        Mock::given(path("/v1/secret/data/ci/denied"))
+            .respond_with(error_body(403, NO_POLICY))
+            .mount(&server)
+            .await;
+        Mock::given(path("/v1/auth/token/revoke-self"))
+            .respond_with(ResponseTemplate::new(204))
+            .mount(&server)
+            .await;
+        let vault = open(&settings(&server.uri(), kubernetes(jwt.path())));
+        Self { server, vault, _jwt: jwt }
+    }
+
+    /// Answers the path with this token.
+    fn path_with(token: &str) -> MockBuilder {
+        Mock::given(path(format!("/v1/{PATH}"))).and(header("X-Vault-Token", token))
+    }
+
+    async fn read(&self, key: Key) -> Result<StoredValue, Error> {
+        self.vault.read(&[key]).await.remove(0)
+    }
+
+    /// The tokens that were revoked.
+    async fn revoked(&self) -> Vec<String> {
+        let requests = self.server.received_requests().await.unwrap();
+        let revocations = requests.iter().filter(|it| it.url.path() == "/v1/auth/token/revoke-self");
+        revocations.map(|it| it.headers["X-Vault-Token"].to_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn kubernetes(directory: &Path) -> VaultAuth {
+    let token_file = directory.join("token");
+    std::fs::write(&token_file, "jwt").unwrap();
+    let (role, mount) = ("regcred".to_owned(), "kubernetes".to_owned());
+    VaultAuth::Kubernetes(KubernetesAuth { role, mount, token_file })
+}
+
+#[tokio::test]
+async fn token_is_not_revoked_during_a_request_of_a_path() {
+    let it = LoginVault::new().await;
+    it.read("ci/denied".into()).await.unwrap_err();
+    let late = leased("a/1", 60).set_delay(Duration::from_millis(300));
+    LoginVault::path_with("hvs.1").respond_with(late).mount(&it.server).await;
+    let both = it.vault.read(&["ci/denied".into(), key(Method::Read)]).await;
+    assert!(both[0].is_err() && both[1].is_ok(), "{both:?}");
+    assert_eq!(requests(&it.server, "auth/kubernetes/login").await, 2, "the denial led to a login");
+    assert_eq!(it.revoked().await, [""; 0], "the credential would be revoked with its token");
 }
