@@ -1,8 +1,8 @@
 //! A Vault or an `OpenBao`: the KV engines, versions 1 and 2, and paths at which an engine issues credentials.
 //!
 //! A value is the secret's data as JSON; its version is the version number of KV v2, which the metadata
-//! contain without the value. `login` keeps the one token that all requests share, `lease` decides when to
-//! renew it, `dynamic` requests paths, `response` parses responses, and `error` classifies errors without quoting them.
+//! contain without the value. `sessions` keeps the token that all requests share, `login` obtains it, `lease` decides
+//! when to renew it, `dynamic` requests paths, `response` parses responses, and `error` classifies errors without quoting them.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -15,7 +15,7 @@ use vaultrs::api::kv2::requests::{ReadSecretMetadataRequest, ReadSecretRequest};
 
 use self::client::{ClientFactory, Response};
 use self::held_leases::HeldLeases;
-use self::login::{Session, Sessions};
+use self::sessions::{Session, Sessions};
 use super::error::{RequestContext, store_at};
 use super::retry::{CONCURRENT_READS, RetryPolicy};
 use super::{Environment, Error, ErrorKind, OpenError, Provider, WallClock, log_read, log_version};
@@ -36,6 +36,7 @@ mod login;
 mod login_refusal;
 mod redirect;
 mod response;
+mod sessions;
 
 /// The part of a key that a request reads.
 #[derive(Clone, Copy)]
@@ -135,6 +136,13 @@ impl Vault {
         }
     }
 
+    /// Revokes the tokens that nothing needs any more, in what is left of the time of a batch.
+    async fn revoke_unused_tokens(&self, started: Instant) {
+        let deadline = started + self.retry_policy.total_timeout;
+        // A token that is not revoked runs out by itself.
+        let _ = tokio::time::timeout_at(deadline, self.sessions.revoke_unused()).await;
+    }
+
     async fn read_one(&self, key: &Key, started: Instant) -> Result<StoredValue, Error> {
         if let Some(path) = key.dynamic_path() {
             return self.read_path(key, path, started).await;
@@ -188,8 +196,8 @@ impl Vault {
         let session = self.sessions.current().await?;
         match self.send(&session, key, part).await {
             // A token from a login during this call is valid: then the policy denies the read.
-            Err(ErrorKind::Denied(_)) if session.logged_in < started => {
-                let session = self.sessions.after(&session).await?;
+            Err(denial @ ErrorKind::Denied(_)) if session.logged_in < started => {
+                let session = self.sessions.after(session, denial).await?;
                 self.send(&session, key, part).await
             }
             outcome => outcome,
@@ -221,7 +229,9 @@ impl Provider for Vault {
             return errors.into_iter().map(Err).collect();
         }
         let reads: Vec<_> = keys.iter().map(|key| self.read_one(key, started)).collect();
-        futures::stream::iter(reads).buffered(CONCURRENT_READS).collect().await
+        let values = futures::stream::iter(reads).buffered(CONCURRENT_READS).collect().await;
+        self.revoke_unused_tokens(started).await;
+        values
     }
 
     async fn versions(&self, keys: &[Key]) -> Vec<Result<Version, Error>> {
@@ -234,7 +244,9 @@ impl Provider for Vault {
             return errors.into_iter().map(Err).collect();
         }
         let lookups: Vec<_> = keys.iter().map(|key| self.version_of(key, started)).collect();
-        futures::stream::iter(lookups).buffered(CONCURRENT_READS).collect().await
+        let versions = futures::stream::iter(lookups).buffered(CONCURRENT_READS).collect().await;
+        self.revoke_unused_tokens(started).await;
+        versions
     }
 
     async fn renew(&self, key: &Key) -> Option<Life> {

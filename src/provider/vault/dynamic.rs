@@ -15,7 +15,7 @@ use super::client::Response;
 use super::error::RequestError;
 use super::held_leases::{HeldLeases, LeaseOfKey};
 use super::issued::{self, Issued};
-use super::login::Session;
+use super::sessions::Session;
 use crate::credential::dynamic_path::{DynamicPath, Method};
 use crate::credential::{Expiry, Key, Life, StoredValue, Version};
 use crate::provider::error::RequestContext;
@@ -41,7 +41,7 @@ impl Vault {
             .retry_throttled(deadline, &self.store, key, || self.request_path(path, started))
             .await;
         let outcome = outcome.and_then(|(session, response)| {
-            issued::parse(&response).map(|issued| self.keep(key, issued, &session))
+            issued::parse(&response).map(|issued| self.keep(key, issued, session))
         });
         let outcome = outcome.map_err(|kind| {
             let context = RequestContext {
@@ -63,28 +63,26 @@ impl Vault {
         started: Instant,
     ) -> Result<(Arc<Session>, Response), ErrorKind> {
         let session = self.sessions.current().await?;
-        let (session, response) = match send_path(&session, path).await {
-            Err(ErrorKind::Denied(_)) if session.logged_in < started => {
-                let session = self.sessions.after(&session).await?;
+        match send_path(&session, path).await {
+            Err(denial @ ErrorKind::Denied(_)) if session.logged_in < started => {
+                let session = self.sessions.after(session, denial).await?;
                 let response = send_path(&session, path).await?;
-                (session, response)
+                Ok((session, response))
             }
-            outcome => (session, outcome?),
-        };
-        Ok((session, response))
+            outcome => Ok((session, outcome?)),
+        }
     }
 
     /// Keeps the lease of an issued credential, and returns the credential with its life.
-    fn keep(&self, key: &Key, Issued { bytes, lease, lifetime }: Issued, session: &Session) -> StoredValue {
-        let lifetime = match &lease {
-            Some(_) => lifetime.into_iter().chain(session.remaining(Instant::now())).min(),
-            None => lifetime,
-        };
-        let held = lease.zip(lifetime).map(|(granted, lifetime)| LeaseOfKey {
-            granted,
-            lifetime,
-            logged_in: session.logged_in,
-        });
+    fn keep(&self, key: &Key, issued: Issued, session: Arc<Session>) -> StoredValue {
+        let Issued { bytes, lease, lifetime: granted } = issued;
+        // The Vault revokes the leases of a token together with it.
+        let token = lease.as_ref().and_then(|_| session.lease().remaining(Instant::now()));
+        let lifetime = granted.into_iter().chain(token).min();
+        if lease.is_some() && granted.is_none() {
+            session.let_expire();
+        }
+        let held = lease.zip(granted).map(|(granted, lifetime)| LeaseOfKey { granted, lifetime, session });
         self.leases(|leases| leases.on_issued(key, held));
         let issued = (self.wall_clock.0)();
         StoredValue {
@@ -97,13 +95,15 @@ impl Vault {
 
     /// Renews the lease of the last credential of a key; `None` where another credential has to be requested.
     pub(super) async fn renew_lease(&self, key: &Key) -> Option<Life> {
-        let session = self.sessions.current().await.ok()?;
-        let lease = self.leases(|leases| leases.renewable(key, session.logged_in))?;
-        let (since, id) = ((self.wall_clock.0)(), lease.granted.id);
+        let LeaseOfKey { granted, session, lifetime: _ } = self.leases(|leases| leases.renewable(key))?;
+        if !self.sessions.extend(&session).await {
+            return None;
+        }
+        let (since, id) = ((self.wall_clock.0)(), granted.id);
         let response = self.send_lease(&session, RENEW, &id).await.ok()?;
         let granted = issued::renewed(&response)?;
-        let lifetime = session.remaining(Instant::now()).map_or(granted, |token| token.min(granted));
-        let is_renewed = self.leases(|leases| leases.on_renewed(key, &id, lifetime));
+        let lifetime = session.lease().remaining(Instant::now()).map_or(granted, |token| token.min(granted));
+        let is_renewed = self.leases(|leases| leases.on_renewed(key, &id, granted));
         if is_renewed {
             debug!(store = %self.store, %key, "lease renewed");
         }
@@ -122,6 +122,7 @@ impl Vault {
                 }
             }
         }
+        self.sessions.revoke_unused().await;
     }
 
     async fn send_lease(&self, session: &Session, path: &str, id: &str) -> Result<Response, RequestError> {
@@ -138,8 +139,6 @@ impl Vault {
 
 async fn send_path(session: &Session, path: DynamicPath<'_>) -> Result<Response, ErrorKind> {
     path.check().map_err(|error| ErrorKind::Misconfigured(format!("the path {error}")))?;
-    // The Vault revokes the leases of a token together with it, also one whose answer is still on its way.
-    session.keep_alive();
     let (mount, rest) = path.path.split_once('/').unwrap_or((path.path, ""));
     let (mount, rest) = (mount.to_owned(), rest.to_owned());
     let response = match path.method {

@@ -4,27 +4,28 @@
 //! lease that is forgotten runs out by itself.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::issued::GrantedLease;
+use super::sessions::Session;
 use crate::credential::Key;
 
 /// A lease with what its renewal depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) struct LeaseOfKey {
     pub(super) granted: GrantedLease,
+    /// The time for which it was granted last.
     pub(super) lifetime: Duration,
-    /// The login of the token that obtained the lease: the Vault revokes both together.
-    pub(super) logged_in: Instant,
+    /// The session that obtained the lease: the Vault revokes the lease together with its token.
+    pub(super) session: Arc<Session>,
 }
 
 /// The leases by key.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct HeldLeases {
     current: BTreeMap<Key, LeaseOfKey>,
-    replaced: BTreeMap<Key, Vec<String>>,
+    replaced: BTreeMap<Key, Vec<LeaseOfKey>>,
 }
 
 impl HeldLeases {
@@ -35,14 +36,13 @@ impl HeldLeases {
             None => self.current.remove(key),
         };
         if let Some(before) = before {
-            self.replaced.entry(key.clone()).or_default().push(before.granted.id);
+            self.replaced.entry(key.clone()).or_default().push(before);
         }
     }
 
-    /// Returns the lease of a key, if it can be renewed by the token of this login.
-    pub(super) fn renewable(&self, key: &Key, logged_in: Instant) -> Option<LeaseOfKey> {
-        let lease = self.current.get(key)?;
-        (lease.granted.is_renewable && lease.logged_in == logged_in).then(|| lease.clone())
+    /// Returns the lease of a key, if it can be renewed.
+    pub(super) fn renewable(&self, key: &Key) -> Option<LeaseOfKey> {
+        self.current.get(key).filter(|it| it.granted.is_renewable).cloned()
     }
 
     /// Records the time for which a lease was renewed. Returns false if the credential has to be replaced: another one
@@ -59,34 +59,46 @@ impl HeldLeases {
 
     /// Removes and returns the replaced leases of a key.
     pub(super) fn take_replaced(&mut self, key: &Key) -> Vec<String> {
-        self.replaced.remove(key).unwrap_or_default()
+        self.replaced.remove(key).into_iter().flatten().map(|it| it.granted.id).collect()
     }
 
-    /// Forgets the leases of a key, which then run out.
+    /// Forgets the leases of a key, which then run out together with their tokens.
     pub(super) fn forget(&mut self, key: &Key) {
-        self.current.remove(key);
-        self.replaced.remove(key);
+        let replaced = self.replaced.remove(key).into_iter().flatten();
+        for lease in self.current.remove(key).into_iter().chain(replaced) {
+            lease.session.let_expire();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
+    use crate::manifest::config::VaultAuth;
+    use crate::provider::vault::client::ClientFactory;
+    use crate::provider::vault::lease::TokenLease;
+    use crate::provider::vault::tests::settings;
 
     const MINUTE: Duration = Duration::from_mins(1);
 
-    fn lease(id: &str, logged_in: Instant) -> LeaseOfKey {
+    fn lease(id: &str) -> LeaseOfKey {
+        let settings = settings("http://127.0.0.1:1", VaultAuth::Environment);
+        let client = ClientFactory::new(&settings, MINUTE).expect("a client").client(None);
+        let now = Instant::now();
+        let session = Session::new(client, now, true, TokenLease::new(now, 0, false));
         let granted = GrantedLease { id: id.into(), is_renewable: true };
-        LeaseOfKey { granted, lifetime: MINUTE, logged_in }
+        LeaseOfKey { granted, lifetime: MINUTE, session }
     }
 
     #[test]
     fn replaced_lease_is_taken_once_and_the_current_never() {
-        let (key, now, mut leases) = (Key::from("a"), Instant::now(), HeldLeases::default());
-        leases.on_issued(&key, Some(lease("1", now)));
+        let (key, mut leases) = (Key::from("a"), HeldLeases::default());
+        leases.on_issued(&key, Some(lease("1")));
         assert!(leases.take_replaced(&key).is_empty());
-        leases.on_issued(&key, Some(lease("2", now)));
-        leases.on_issued(&key, Some(lease("3", now)));
+        leases.on_issued(&key, Some(lease("2")));
+        leases.on_issued(&key, Some(lease("3")));
         assert_eq!(leases.take_replaced(&key), ["1", "2"]);
         assert!(leases.take_replaced(&key).is_empty());
         leases.on_issued(&key, None);
@@ -94,35 +106,37 @@ mod tests {
     }
 
     #[test]
-    fn lease_of_another_login_is_not_renewed() {
-        let (key, now, mut leases) = (Key::from("a"), Instant::now(), HeldLeases::default());
-        leases.on_issued(&key, Some(lease("1", now)));
-        assert!(leases.renewable(&key, now).is_some());
-        assert_eq!(leases.renewable(&key, now + MINUTE), None);
-        let mut fixed = lease("2", now);
+    fn only_a_renewable_lease_is_renewed() {
+        let (key, mut leases) = (Key::from("a"), HeldLeases::default());
+        leases.on_issued(&key, Some(lease("1")));
+        assert_eq!(leases.renewable(&key).map(|it| it.granted.id).as_deref(), Some("1"));
+        let mut fixed = lease("2");
         fixed.granted.is_renewable = false;
         leases.on_issued(&key, Some(fixed));
-        assert_eq!(leases.renewable(&key, now), None);
+        assert!(leases.renewable(&key).is_none());
     }
 
     #[test]
     fn renewal_below_half_the_lifetime_replaces_the_credential() {
-        let (key, now, mut leases) = (Key::from("a"), Instant::now(), HeldLeases::default());
-        leases.on_issued(&key, Some(lease("1", now)));
+        let (key, mut leases) = (Key::from("a"), HeldLeases::default());
+        leases.on_issued(&key, Some(lease("1")));
         assert!(leases.on_renewed(&key, "1", MINUTE));
         assert!(leases.on_renewed(&key, "1", MINUTE / 2));
         assert!(!leases.on_renewed(&key, "1", MINUTE / 5));
-        leases.on_issued(&key, Some(lease("2", now)));
+        leases.on_issued(&key, Some(lease("2")));
         assert!(!leases.on_renewed(&key, "1", MINUTE), "another one was issued since");
     }
 
     #[test]
     fn forgotten_lease_is_never_revoked() {
-        let (key, now, mut leases) = (Key::from("a"), Instant::now(), HeldLeases::default());
-        leases.on_issued(&key, Some(lease("1", now)));
-        leases.on_issued(&key, Some(lease("2", now)));
+        let (key, mut leases) = (Key::from("a"), HeldLeases::default());
+        let [first, second] = [lease("1"), lease("2")];
+        let sessions = [&first, &second].map(|it| Arc::clone(&it.session));
+        leases.on_issued(&key, Some(first));
+        leases.on_issued(&key, Some(second));
         leases.forget(&key);
-        leases.on_issued(&key, Some(lease("3", now)));
+        leases.on_issued(&key, Some(lease("3")));
         assert!(leases.take_replaced(&key).is_empty());
+        assert!(sessions.iter().all(|it| it.must_expire()), "nor are their tokens");
     }
 }

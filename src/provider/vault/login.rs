@@ -1,24 +1,13 @@
-//! The one token that all reads of a Vault share.
-//!
-//! No background task renews the token: a read that finds it at two thirds of its lifetime renews it, and
-//! logs in again if the renewal is refused. Of concurrent reads one does so, and a failed attempt is not
-//! repeated for a while as long as the token lives.
-//!
-//! At the end of the process the token is left to expire: a provider has no shutdown of its own, and a token
-//! revoked too early would fail the reads in flight. A short `token_ttl` on the role keeps what remains
-//! short-lived; twenty minutes are enough for a rotation, and longer ones renew.
+//! The login of each auth method, and the renewal and revocation of the tokens.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::fs;
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::debug;
 use vaultrs::api::auth::approle::requests::LoginWithApproleRequest;
@@ -29,31 +18,27 @@ use super::client::{Client, ClientFactory, Response, Token};
 use super::error::RequestError;
 use super::lease::{TokenAction, TokenLease};
 use super::login_refusal::{self, Login};
+use super::sessions::Session;
 use crate::credential::StoreName;
 use crate::manifest::config::{AppRoleAuth, KubernetesAuth, VaultAuth};
 use crate::provider::refused_logins::{LoginAttempt, RefusedLogins};
 use crate::provider::{Denied, Environment, ErrorKind};
 
-/// The auth method, and the session in use.
-pub(super) struct Sessions {
+/// The logins with one auth method, and the requests about the tokens that they grant.
+pub(super) struct Logins {
     store: StoreName,
     clients: ClientFactory,
     auth_method: AuthMethod,
     refused_logins: Arc<RefusedLogins>,
-    /// Locked during a login, so that concurrent reads wait for its outcome.
-    current: Mutex<Option<Arc<Session>>>,
 }
 
-/// A token in use.
-pub(super) struct Session {
-    pub(super) client: Arc<Client>,
-    /// The time of the login, or of the last read of the token from its file or variable.
-    pub(super) logged_in: Instant,
-    /// True if the Vault has confirmed this token.
-    pub(super) is_proven: bool,
-    lease: TokenLease,
-    /// True once credentials were requested, whose leases the Vault revokes together with the token.
-    has_leases: Arc<AtomicBool>,
+/// The outlook of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extension {
+    /// The token needs no renewal yet, or was renewed.
+    Lives,
+    /// The Vault renews the token no longer, or only for a short time.
+    Ends,
 }
 
 /// The source of a token, read again for each login.
@@ -91,7 +76,7 @@ struct TokenInfo {
     renewable: bool,
 }
 
-impl Sessions {
+impl Logins {
     /// Makes no request yet. The error describes the problem with the settings.
     pub(super) fn open(
         store: StoreName,
@@ -111,80 +96,54 @@ impl Sessions {
             }
         };
         let refused_logins = Arc::clone(&environment.refused_logins);
-        Ok(Self { store, clients, auth_method, refused_logins, current: Mutex::new(None) })
+        Ok(Self { store, clients, auth_method, refused_logins })
     }
 
-    /// Returns the current session, renewed or replaced if that is due.
-    pub(super) async fn current(&self) -> Result<Arc<Session>, ErrorKind> {
-        let mut current = self.current.lock().await;
-        let Some(session) = current.as_ref() else {
-            return Ok(Arc::clone(current.insert(self.log_in().await?)));
-        };
-        let now = Instant::now();
-        let action = session.lease.action(now);
+    /// Returns true if a login grants a token of its own, which is revoked when it is replaced.
+    pub(super) fn grant_tokens(&self) -> bool {
+        match self.auth_method {
+            AuthMethod::Kubernetes(_) | AuthMethod::AppRole(_) => true,
+            AuthMethod::File(_) | AuthMethod::Environment(_) => false,
+        }
+    }
+
+    /// Renews the token of a session if that is due.
+    pub(super) async fn extend(&self, session: &Session) -> Result<Extension, ErrorKind> {
+        let (now, lease) = (Instant::now(), session.lease());
+        let action = lease.action(now);
         if action == TokenAction::Keep {
-            return Ok(Arc::clone(session));
+            return Ok(Extension::Lives);
         }
         // Recorded first, because a read that reaches its deadline stops waiting for the response.
-        let session = session.with_lease(session.lease.attempted_at(now));
-        current.replace(Arc::clone(&session));
-        let next =
-            if action == TokenAction::Renew { self.renew(&session).await } else { self.log_in().await };
-        match next {
-            // A third of the lifetime was left; what remains of it is enough for the reads.
-            Err(kind) if kind.is_retryable() && session.lease.is_alive(Instant::now()) => Ok(session),
-            next => Ok(Arc::clone(current.insert(next?))),
+        session.set_lease(lease.attempted_at(now));
+        if action == TokenAction::LogIn {
+            return Ok(Extension::Ends);
         }
-    }
-
-    /// Returns the session that follows a denied one, and logs in unless another read has.
-    ///
-    /// The token may have expired, or the policies of its role may have changed since it was issued.
-    pub(super) async fn after(&self, denied: &Session) -> Result<Arc<Session>, ErrorKind> {
-        let mut current = self.current.lock().await;
-        match current.as_ref() {
-            Some(session) if session.logged_in > denied.logged_in => Ok(Arc::clone(session)),
-            _ => {
-                let session = self.log_in().await?;
-                current.replace(Arc::clone(&session));
-                self.revoke(denied).await;
-                Ok(session)
-            }
-        }
-    }
-
-    /// Revokes a token from a login, so that a key that stays denied does not fill the Vault with leases.
-    async fn revoke(&self, session: &Session) {
-        match self.auth_method {
-            // Namespaces still hold credentials of such a token, which runs out by itself.
-            _ if session.has_leases.load(Ordering::Relaxed) => {}
-            AuthMethod::Kubernetes(_) | AuthMethod::AppRole(_) => {
-                // An expired token cannot revoke itself and need not.
-                let _ = session.client.send(RevokeTokenSelfRequest {}).await;
-            }
-            AuthMethod::File(_) | AuthMethod::Environment(_) => {}
-        }
-    }
-
-    /// Renews a token, or replaces it if the Vault no longer renews it.
-    async fn renew(&self, session: &Session) -> Result<Arc<Session>, ErrorKind> {
-        let now = Instant::now();
         let response = session.client.send(RenewTokenSelfRequest { increment: None }).await;
         match response.map_err(RequestError::token_kind).and_then(|response| parse(&response)) {
             Ok(LoginResponse { auth }) => {
-                let lease = TokenLease::new(now, auth.lease_duration, auth.renewable);
-                if lease.is_running_out(&session.lease) {
-                    return self.log_in().await;
+                let renewed = TokenLease::new(now, auth.lease_duration, auth.renewable);
+                if renewed.is_running_out(&lease) {
+                    return Ok(Extension::Ends);
                 }
                 debug!(store = %self.store, "token renewed");
-                Ok(session.with_lease(lease))
+                session.set_lease(renewed);
+                Ok(Extension::Lives)
             }
             Err(kind) if kind.is_retryable() => Err(kind),
-            Err(_) => self.log_in().await,
+            Err(_) => Ok(Extension::Ends),
         }
     }
 
-    async fn log_in(&self) -> Result<Arc<Session>, ErrorKind> {
+    /// Revokes the token of a session.
+    pub(super) async fn revoke(&self, session: &Session) {
+        // An expired token cannot revoke itself and need not.
+        let _ = session.client.send(RevokeTokenSelfRequest {}).await;
+        debug!(store = %self.store, "replaced token revoked");
+    }
+
+    /// Logs in, or reads the token again from where it is.
+    pub(super) async fn log_in(&self) -> Result<Arc<Session>, ErrorKind> {
         self.clients.require_namespaces().await?;
         let now = Instant::now();
         let client = self.clients.client(None);
@@ -209,13 +168,8 @@ impl Sessions {
         let token = Token::parse(&Zeroizing::new(auth.client_token))
             .ok_or_else(|| login_denied(format!("the login at auth/{mount} returned no token")))?;
         debug!(store = %self.store, "logged in");
-        Ok(Arc::new(Session {
-            client: Arc::new(self.clients.client(Some(&token))),
-            logged_in: now,
-            is_proven: true,
-            lease: TokenLease::new(now, auth.lease_duration, auth.renewable),
-            has_leases: Arc::default(),
-        }))
+        let lease = TokenLease::new(now, auth.lease_duration, auth.renewable);
+        Ok(Session::new(self.clients.client(Some(&token)), now, true, lease))
     }
 
     /// Logs in with the contents of the two files, unless they were refused a short time ago.
@@ -250,7 +204,7 @@ impl Sessions {
     /// Looks up the lifetime of a token from a file or a variable.
     async fn look_up(&self, token: &Token) -> Result<Arc<Session>, ErrorKind> {
         let now = Instant::now();
-        let client = Arc::new(self.clients.client(Some(token)));
+        let client = self.clients.client(Some(token));
         let response = client.send(LookupTokenSelfRequest {}).await;
         let looked_up = response.map_err(RequestError::token_kind).and_then(|response| parse(&response));
         let (is_proven, lease) = match looked_up {
@@ -259,26 +213,7 @@ impl Sessions {
             Err(ErrorKind::Denied(_)) => (false, TokenLease::new(now, 0, false)),
             Err(kind) => return Err(kind),
         };
-        Ok(Arc::new(Session { client, logged_in: now, is_proven, lease, has_leases: Arc::default() }))
-    }
-}
-
-impl Session {
-    /// The same token with another lease.
-    fn with_lease(&self, lease: TokenLease) -> Arc<Self> {
-        let Self { client, logged_in, is_proven, lease: _, has_leases } = self;
-        let (client, has_leases) = (Arc::clone(client), Arc::clone(has_leases));
-        Arc::new(Self { client, logged_in: *logged_in, is_proven: *is_proven, lease, has_leases })
-    }
-
-    /// Keeps the token from being revoked: it requests a credential that may have a lease.
-    pub(super) fn keep_alive(&self) {
-        self.has_leases.store(true, Ordering::Relaxed);
-    }
-
-    /// Returns the rest of the lifetime of the token; `None` if it never expires.
-    pub(super) fn remaining(&self, now: Instant) -> Option<Duration> {
-        self.lease.remaining(now)
+        Ok(Session::new(client, now, is_proven, lease))
     }
 }
 
@@ -302,6 +237,3 @@ async fn read_file(setting: &str, path: &Path) -> Result<Zeroizing<String>, Erro
         content => Ok(Zeroizing::new(content.to_owned())),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -163,9 +163,8 @@ impl LoginVault {
         let jwt = TempDir::new().unwrap();
         let server = MockServer::start().await;
         for n in 1..10 {
-            let auth = json!({"client_token": format!("hvs.{n}"), "lease_duration": 1200, "renewable": true});
             Mock::given(path("/v1/auth/kubernetes/login"))
-                .respond_with(ResponseTemplate::new(200).set_body_json(json!({"auth": auth})))
+                .respond_with(login_response(&format!("hvs.{n}")))
                 .up_to_n_times(1)
                 .mount(&server)
                 .await;
@@ -191,12 +190,52 @@ impl LoginVault {
         self.vault.read(&[key]).await.remove(0)
     }
 
+    /// Has reads of a denied key replace the first token: one of the two finds it from before.
+    async fn log_in_again(&self) {
+        for _ in 0..2 {
+            self.read("ci/denied".into()).await.unwrap_err();
+        }
+        assert_eq!(self.logins().await, 2);
+    }
+
+    async fn logins(&self) -> usize {
+        requests(&self.server, "auth/kubernetes/login").await
+    }
+
+    /// Answers renewals of a lease, and of the token, that are made with this token.
+    async fn answer_renewals_with(&self, token: &str, id: &str, granted: u64) {
+        Mock::given(path("/v1/sys/leases/renew"))
+            .and(header("X-Vault-Token", token))
+            .and(body_json(json!({"lease_id": id})))
+            .respond_with(leased(id, granted))
+            .mount(&self.server)
+            .await;
+        Mock::given(path("/v1/auth/token/renew-self"))
+            .and(header("X-Vault-Token", token))
+            .respond_with(login_response(token))
+            .mount(&self.server)
+            .await;
+    }
+
     /// The tokens that were revoked.
     async fn revoked(&self) -> Vec<String> {
         let requests = self.server.received_requests().await.unwrap();
         let revocations = requests.iter().filter(|it| it.url.path() == "/v1/auth/token/revoke-self");
         revocations.map(|it| it.headers["X-Vault-Token"].to_str().unwrap().to_owned()).collect()
     }
+}
+
+/// A token for twenty minutes.
+fn login_response(token: &str) -> ResponseTemplate {
+    let auth = json!({"client_token": token, "lease_duration": 1200, "renewable": true});
+    ResponseTemplate::new(200).set_body_json(json!({"auth": auth}))
+}
+
+/// Lets time pass for this process, without a wait.
+async fn pass(duration: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(duration).await;
+    tokio::time::resume();
 }
 
 fn kubernetes(directory: &Path) -> VaultAuth {
@@ -214,6 +253,82 @@ async fn token_is_not_revoked_during_a_request_of_a_path() {
     LoginVault::path_with("hvs.1").respond_with(late).mount(&it.server).await;
     let both = it.vault.read(&["ci/denied".into(), key(Method::Read)]).await;
     assert!(both[0].is_err() && both[1].is_ok(), "{both:?}");
-    assert_eq!(requests(&it.server, "auth/kubernetes/login").await, 2, "the denial led to a login");
+    assert_eq!(it.logins().await, 2, "the denial led to a login");
     assert_eq!(it.revoked().await, [""; 0], "the credential would be revoked with its token");
+}
+
+#[tokio::test]
+async fn lease_is_renewed_with_the_token_that_obtained_it() {
+    let it = LoginVault::new().await;
+    LoginVault::path_with("hvs.1").respond_with(leased("a/1", 3600)).mount(&it.server).await;
+    let life = life_of(&it.read(key(Method::Read)).await.unwrap()).expect("a life");
+    assert!((1190..=1200).contains(&life), "{life}: that of the token");
+    it.log_in_again().await;
+    it.answer_renewals_with("hvs.1", "a/1", 3600).await;
+    for _ in 0..3 {
+        pass(Duration::from_secs(801)).await;
+        let life = it.vault.renew(&key(Method::Read)).await.map(seconds).expect("a renewal");
+        assert!((1190..=1200).contains(&life), "{life}: the token is renewed, too");
+    }
+    assert_eq!(it.revoked().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn short_rest_of_a_token_does_not_end_the_lease() {
+    let it = LoginVault::new().await;
+    LoginVault::path_with("hvs.1").respond_with(leased("a/1", 1140)).mount(&it.server).await;
+    it.read(key(Method::Read)).await.unwrap();
+    it.answer_renewals_with("hvs.1", "a/1", 1140).await;
+    pass(Duration::from_mins(13)).await;
+    let life = it.vault.renew(&key(Method::Read)).await.map(seconds).expect("a renewal");
+    assert!((410..=420).contains(&life), "{life}");
+    pass(Duration::from_mins(5)).await;
+    let life = it.vault.renew(&key(Method::Read)).await.map(seconds).expect("a renewal");
+    assert!((1130..=1140).contains(&life), "{life}");
+}
+
+#[tokio::test]
+async fn token_is_revoked_once_no_lease_needs_it() {
+    let it = LoginVault::new().await;
+    LoginVault::path_with("hvs.1").respond_with(leased("a/1", 3600)).mount(&it.server).await;
+    LoginVault::path_with("hvs.2").respond_with(leased("a/2", 3600)).mount(&it.server).await;
+    Mock::given(path("/v1/sys/leases/revoke"))
+        .respond_with(ResponseTemplate::new(204))
+        .mount(&it.server)
+        .await;
+    it.read(key(Method::Read)).await.unwrap();
+    it.log_in_again().await;
+    it.read(key(Method::Read)).await.unwrap();
+    assert_eq!(it.revoked().await, [""; 0], "a namespace may hold the first credential");
+    let replaced = it.vault.take_replaced_leases(&key(Method::Read));
+    assert_eq!(replaced, ["a/1"]);
+    it.vault.revoke_leases(replaced).await;
+    assert_eq!(it.revoked().await, ["hvs.1"]);
+}
+
+#[tokio::test]
+async fn token_of_a_forgotten_lease_is_not_revoked() {
+    let it = LoginVault::new().await;
+    LoginVault::path_with("hvs.1").respond_with(leased("a/1", 3600)).mount(&it.server).await;
+    it.read(key(Method::Read)).await.unwrap();
+    it.log_in_again().await;
+    it.vault.forget_leases(&key(Method::Read));
+    it.read("ci/denied".into()).await.unwrap_err();
+    assert_eq!(it.revoked().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn denied_key_leads_to_one_login_in_five_minutes() {
+    let it = LoginVault::new().await;
+    it.log_in_again().await;
+    for _ in 0..3 {
+        it.read("ci/denied".into()).await.unwrap_err();
+    }
+    assert_eq!((it.logins().await, it.revoked().await), (2, vec!["hvs.1".to_owned()]));
+    pass(Duration::from_secs(299)).await;
+    it.read("ci/denied".into()).await.unwrap_err();
+    assert_eq!(it.logins().await, 2);
+    pass(Duration::from_secs(2)).await;
+    it.read("ci/denied".into()).await.unwrap_err();
+    assert_eq!((it.logins().await, it.revoked().await.len()), (3, 2));
 }

@@ -8,6 +8,8 @@ use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use super::*;
+use crate::manifest::config::AppRoleAuth;
+use crate::provider::vault::client::Token;
 use crate::provider::vault::tests::settings;
 
 const RENEW: &str = "/v1/auth/token/renew-self";
@@ -56,15 +58,11 @@ impl SessionFixture {
         let settings = settings(&server.uri(), auth);
         let clients = ClientFactory::new(&settings, Duration::from_secs(1)).unwrap();
         let environment = Environment::default();
+        let client = clients.client(Token::parse("hvs.token").as_ref());
         let sessions = Sessions::open("vault".into(), clients, &settings.auth, &environment).unwrap();
         let since = Instant::now() - Duration::from_secs(age);
-        *sessions.current.lock().await = Some(Arc::new(Session {
-            client: Arc::new(sessions.clients.client(Token::parse("hvs.token").as_ref())),
-            logged_in: since,
-            is_proven: true,
-            lease: TokenLease::new(since, 60, is_renewable),
-            has_leases: Arc::default(),
-        }));
+        let session = Session::new(client, since, true, TokenLease::new(since, 60, is_renewable));
+        sessions.state.lock().await.current = Some(session);
         Self { server, sessions, _ids: ids }
     }
 
