@@ -74,17 +74,14 @@ pub struct FetchedCredentials {
 #[must_use]
 pub fn resolve(cluster_pull_secret: &Arc<ClusterPullSecret>, values: &Values) -> Resolved {
     let mut resolver = Resolver::new(cluster_pull_secret, values);
-    let fetches = cluster_pull_secret.registries.iter().map(|source| {
-        let is_deferred = source.store_key.is_per_namespace() && resolver.host_not_allowed(source).is_none();
-        (source.clone(), (!is_deferred).then(|| resolver.fetch_next(source)))
-    });
-    let fetches: Vec<_> = fetches.collect();
-    let registries = fetches.into_iter().map(|(source, fetch)| match fetch {
-        None => ResolvedRegistry::deferred(source),
-        Some(fetch) => resolver.resolve(source, fetch),
-    });
-    let registries = registries.collect();
-    Resolved { cluster_pull_secret: Arc::clone(cluster_pull_secret), registries }
+    for source in &cluster_pull_secret.registries {
+        if source.store_key.is_per_namespace() && resolver.host_not_allowed(source).is_none() {
+            resolver.defer(source.clone());
+        } else {
+            resolver.fetch_next(source.clone());
+        }
+    }
+    resolver.finish()
 }
 
 /// Resolves the registries of one ClusterPullSecret that a namespace may have.
@@ -97,14 +94,13 @@ pub fn resolve_in(
 ) -> Resolved {
     let mut resolver = Resolver::new(cluster_pull_secret, values);
     let ClusterPullSecret { registries, admission, .. } = cluster_pull_secret.as_ref();
-    let fetches = registries
+    let admitted = registries
         .iter()
-        .filter(|source| admission.admits_namespace(&source.store_key.store, namespace_name, labels))
-        .map(|source| source.in_namespace(namespace_name))
-        .map(|source| (resolver.fetch_next(&source), source));
-    let fetches: Vec<_> = fetches.collect();
-    let registries = fetches.into_iter().map(|(fetch, source)| resolver.resolve(source, fetch)).collect();
-    Resolved { cluster_pull_secret: Arc::clone(cluster_pull_secret), registries }
+        .filter(|source| admission.admits_namespace(&source.store_key.store, namespace_name, labels));
+    for source in admitted {
+        resolver.fetch_next(source.in_namespace(namespace_name));
+    }
+    resolver.finish()
 }
 
 impl ResolvedRegistry {
@@ -169,12 +165,14 @@ impl Resolved {
 
 /// Resolves registries in their order: the first one that has a host keeps it.
 struct Resolver<'a> {
-    cluster_pull_secret: &'a ClusterPullSecret,
+    cluster_pull_secret: &'a Arc<ClusterPullSecret>,
     values: &'a Values,
     /// The hosts that registries name.
     named: BTreeSet<&'a HostKey>,
     /// The hosts that were fetched so far.
     hosts: BTreeSet<HostKey>,
+    /// The registries so far; `None` for one with a key for each namespace, which is resolved there.
+    fetches: Vec<(RegistrySource, Option<Result<FetchedValue, FailedFetch>>)>,
 }
 
 /// A value as fetched and parsed, before the entries that are not needed are known.
@@ -193,23 +191,38 @@ struct AdmittedConfig {
 }
 
 impl<'a> Resolver<'a> {
-    fn new(cluster_pull_secret: &'a ClusterPullSecret, values: &'a Values) -> Self {
+    fn new(cluster_pull_secret: &'a Arc<ClusterPullSecret>, values: &'a Values) -> Self {
         let named = cluster_pull_secret.registries.iter().filter_map(|it| it.host.as_ref()).collect();
-        Self { cluster_pull_secret, values, named, hosts: BTreeSet::new() }
+        Self { cluster_pull_secret, values, named, hosts: BTreeSet::new(), fetches: Vec::new() }
     }
 
-    /// Resolves a registry once all were fetched: an entry that cannot be used is no loss where a usable one has its
+    /// Adds a registry, and remembers its hosts.
+    fn fetch_next(&mut self, source: RegistrySource) {
+        let fetch = self.fetch(&source);
+        if let Ok(fetched) = &fetch {
+            self.hosts.extend(fetched.credentials.config.auths.keys().cloned());
+        }
+        self.fetches.push((source, Some(fetch)));
+    }
+
+    /// Adds a registry with a key for each namespace.
+    fn defer(&mut self, source: RegistrySource) {
+        self.fetches.push((source, None));
+    }
+
+    /// Resolves the registries once all were fetched: an entry that cannot be used is no loss where a usable one has its
     /// host.
-    fn resolve(&self, source: RegistrySource, fetch: Result<FetchedValue, FailedFetch>) -> ResolvedRegistry {
-        let outcome = fetch.and_then(|fetched| self.without_unneeded(&source, fetched));
-        ResolvedRegistry::new(source, outcome)
-    }
-
-    /// Returns the value of a registry, and remembers its hosts.
-    fn fetch_next(&mut self, source: &RegistrySource) -> Result<FetchedValue, FailedFetch> {
-        let fetched = self.fetch(source)?;
-        self.hosts.extend(fetched.credentials.config.auths.keys().cloned());
-        Ok(fetched)
+    fn finish(mut self) -> Resolved {
+        let fetches = std::mem::take(&mut self.fetches);
+        let registries = fetches.into_iter().map(|(source, fetch)| match fetch {
+            None => ResolvedRegistry::deferred(source),
+            Some(fetch) => {
+                let outcome = fetch.and_then(|fetched| self.without_unneeded(&source, fetched));
+                ResolvedRegistry::new(source, outcome)
+            }
+        });
+        let registries = registries.collect();
+        Resolved { cluster_pull_secret: Arc::clone(self.cluster_pull_secret), registries }
     }
 
     /// Returns the value of a registry.

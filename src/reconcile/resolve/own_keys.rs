@@ -41,20 +41,17 @@ impl<'a> OwnKeyResolver<'a> {
     pub fn resolve_in(&self, namespace_name: &NamespaceName, labels: &ObjectMap<String, String>) -> Resolved {
         let mut resolver = Resolver::new(self.cluster_pull_secret, self.values);
         let ClusterPullSecret { registries, admission, .. } = self.cluster_pull_secret.as_ref();
-        let mut own = Vec::new();
         for (source, shared_hosts) in registries.iter().zip(&self.shared_hosts) {
             if !admission.admits_namespace(&source.store_key.store, namespace_name, labels) {
                 continue;
             }
             if source.store_key.is_per_namespace() {
-                let source = source.in_namespace(namespace_name);
-                own.push((resolver.fetch_next(&source), source));
+                resolver.fetch_next(source.in_namespace(namespace_name));
             } else if shared_hosts.is_disjoint(&resolver.hosts) {
                 resolver.hosts.extend(shared_hosts.iter().cloned());
             }
         }
-        let registries = own.into_iter().map(|(fetch, source)| resolver.resolve(source, fetch)).collect();
-        Resolved { cluster_pull_secret: Arc::clone(self.cluster_pull_secret), registries }
+        resolver.finish()
     }
 }
 
