@@ -187,11 +187,13 @@ impl ObjectState {
         reconciliation
     }
 
-    /// Records the requests that a finished reconciliation served. A forwarded request is left open where
-    /// events are left for the next reconciliation: it may be one of them.
+    /// Records the requests that a finished reconciliation served, unless the next one has to. A forwarded request is
+    /// left open where events are left for the next reconciliation: it may be one of them.
     pub fn record_observed(&mut self, has_late_events: bool) {
         let Some(object) = &self.manifest.object else { return };
-        self.observed_rotate.clone_from(&object.rotate);
+        if !self.reconciliation.as_ref().is_some_and(Reconciliation::has_annotation) {
+            self.observed_rotate.clone_from(&object.rotate);
+        }
         if !has_late_events {
             self.observed_request = object.request.as_ref().map(|request| request.at.to_string());
         }

@@ -46,6 +46,8 @@ pub struct Reconciliation {
     writes: Option<(Instant, Instant)>,
     /// Events that joined it, in the order of their arrival.
     joined: Vec<JoinedEvent>,
+    /// The last setting of the annotation that joined it.
+    annotation: Option<Cause>,
 }
 
 /// An event that joined a reconciliation.
@@ -106,6 +108,7 @@ impl Reconciliation {
             fetched: None,
             writes: None,
             joined: Vec::new(),
+            annotation: None,
         }
     }
 
@@ -116,6 +119,9 @@ impl Reconciliation {
             (self.cause.since, self.cause.at) = (cause.since, cause.at);
         }
         self.cause.trigger = self.cause.trigger.min(cause.trigger);
+        if cause.trigger == Trigger::Annotation {
+            self.annotation = Some(cause);
+        }
     }
 
     /// Records an event that joined, and the acknowledgement due once its keys and every target are done.
@@ -132,22 +138,26 @@ impl Reconciliation {
         }
     }
 
-    /// Removes the events that arrived after `since`, for the next reconciliation.
-    pub fn split_off_events(&mut self, since: Instant) -> Vec<JoinedEvent> {
-        let first = self.joined.partition_point(|joined| joined.at <= since);
-        self.joined.split_off(first)
+    /// Removes what came after `served`, and returns the next reconciliation for it; none if nothing did.
+    pub fn split_off_late(&mut self, served: Instant) -> Option<Self> {
+        let first = self.joined.partition_point(|joined| joined.at <= served);
+        let joined = self.joined.split_off(first);
+        let annotation = self.annotation.filter(|cause| cause.since > served);
+        let events = joined.iter().map(|JoinedEvent { at, cause, .. }| (*at, *cause));
+        let late: Vec<_> = events.chain(annotation.map(|cause| (cause.since, cause))).collect();
+        let (started, cause) = *late.iter().min_by_key(|(at, _)| *at)?;
+        let mut next = Self::new(cause, started);
+        for (_, cause) in late {
+            next.join(cause);
+        }
+        next.joined = joined;
+        Some(next)
     }
 
-    /// Creates the reconciliation of events that were too late for the one before; none without events.
+    /// Returns true if the annotation was set for it.
     #[must_use]
-    pub fn from_events(events: Vec<JoinedEvent>) -> Option<Self> {
-        let first = events.first()?;
-        let mut reconciliation = Self::new(first.cause, first.at);
-        for JoinedEvent { cause, .. } in &events {
-            reconciliation.join(*cause);
-        }
-        reconciliation.joined = events;
-        Some(reconciliation)
+    pub fn has_annotation(&self) -> bool {
+        self.annotation.is_some()
     }
 
     /// Acknowledges every event of which all keys have an outcome. Called once every target is done.
@@ -276,13 +286,25 @@ mod tests {
     fn late_events_wait_for_the_next_reconciliation() {
         let second = seconds(Instant::now());
         let (mut reconciliation, mut receivers) = joined(&second);
-        let late = reconciliation.split_off_events(second(2));
+        let next = reconciliation.split_off_late(second(2)).expect("another reconciliation");
+        assert!(reconciliation.split_off_late(second(2)).is_none());
         reconciliation.ack(|_, _| Some(AckOutcome::Done));
         assert_eq!(outcomes(&mut receivers), [Some(true), Some(true), None, None]);
-        let next = Reconciliation::from_events(late).expect("another reconciliation");
         assert_eq!((next.cause.since, next.started), (second(3), second(3)));
-        drop(next);
-        assert!(Reconciliation::from_events(Vec::new()).is_none());
+    }
+
+    #[test]
+    fn late_annotation_waits_for_the_next_reconciliation() {
+        let second = seconds(Instant::now());
+        for (served, is_late) in [(4, true), (5, false)] {
+            let mut reconciliation = Reconciliation::new(cause(Trigger::Webhook, second(0)), second(0));
+            reconciliation.join(cause(Trigger::Annotation, second(5)));
+            reconciliation.add_event(cause(Trigger::Webhook, second(6)), None, second(6));
+            let next = reconciliation.split_off_late(second(served)).expect("another reconciliation");
+            assert_eq!(next.has_annotation(), is_late);
+            assert_eq!(next.started, second(if is_late { 5 } else { 6 }));
+            assert_eq!(next.cause.trigger, if is_late { Trigger::Annotation } else { Trigger::Webhook });
+        }
     }
 
     #[test]
@@ -315,7 +337,7 @@ mod tests {
             reconciliation.add_event(cause(Trigger::Webhook, second(n)), None, second(n));
         }
         assert_eq!(reconciliation.joined.len(), 1);
-        let next = Reconciliation::from_events(reconciliation.split_off_events(second(3)));
+        let next = reconciliation.split_off_late(second(3));
         assert_eq!(next.map(|it| it.cause.since), Some(second(2)));
     }
 

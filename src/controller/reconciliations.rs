@@ -56,6 +56,14 @@ impl Controller {
             store_keys.retain(|store_key| !self.fetches.is_fresh(store_key, now));
         }
         self.fetches.request(&store_keys, now);
+        if trigger == Trigger::Annotation {
+            // A replica of a store may lag behind a write, which is why a user asks.
+            for store_key in &store_keys {
+                let can_lag = self.context.stores.can_lag(&store_key.store);
+                let notice = ChangeNotice { before: now, version: None, can_lag };
+                self.fetches.on_change_notice(store_key, notice, now);
+            }
+        }
         let is_settled = self.fetches.is_settled(state.shared_keys());
         // No read leads to it: no key is shared by all namespaces, or no credential of one is due.
         if state.desired_secret.is_none() && is_settled {
@@ -287,8 +295,7 @@ impl Controller {
         let Some(state) = self.objects.get_mut(name) else { return };
         let Some(mut finished) = state.reconciliation.take() else { return };
         let served = self.fetches.served_until(state.store_keys());
-        let late_events = served.map(|last| finished.split_off_events(last));
-        state.reconciliation = late_events.and_then(Reconciliation::from_events);
+        state.reconciliation = served.and_then(|last| finished.split_off_late(last));
         state.reconciled_generation = Some(state.generation());
         state.record_observed(served.is_some());
         state.publish_at = Some(now + PUBLISH_AFTER);

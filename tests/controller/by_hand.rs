@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::test_cluster;
 use crate::controller::RunController as _;
+use crate::webhook::standby::Standby;
 
 /// `0.84s` as seconds.
 #[track_caller]
@@ -60,6 +61,31 @@ async fn request_without_a_change_is_answered_by_one_write() {
         cluster.condition(cluster.name, "Ready").await.starts_with("True")
     })
     .await;
+}
+
+#[tokio::test]
+async fn request_at_a_lagging_standby_brings_the_new_value() {
+    let cluster = test_cluster("by-hand-lag", 2).await;
+    cluster.put_password("zero").await;
+    cluster.apply(&cluster.cluster_pull_secret(cluster.name)).await;
+    let standby = Standby::start(&cluster.vault.address).await;
+    let vault = format!("address: \"{}\"", standby.address);
+    let manifests = cluster.write(&[&cluster.config_with_vault(&vault, "triggers: {pollInterval: 0s}\n")]);
+    let _controller = cluster.controller().manifests(&manifests).start().await;
+    cluster.until_synced("zero").await;
+    for (lag, password) in [(0, "one"), (1, "two"), (3, "three")] {
+        standby.lag(lag);
+        cluster.put_password(password).await;
+        cluster.annotate_rotation(cluster.name, password).await;
+        until_observed(&cluster, password).await;
+        assert_eq!(standby.reads(), lag + 1);
+        assert_eq!(cluster.out_of_sync(password).await, Vec::<String>::new(), "{lag} old answers");
+    }
+
+    standby.lag(0);
+    cluster.annotate_rotation(cluster.name, "unchanged").await;
+    until_observed(&cluster, "unchanged").await;
+    assert_eq!(standby.reads(), 4, "no further reads");
 }
 
 #[tokio::test]

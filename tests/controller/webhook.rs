@@ -2,7 +2,7 @@
 //! valid key costs almost nothing.
 
 pub(crate) mod hook;
-mod standby;
+pub(crate) mod standby;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
