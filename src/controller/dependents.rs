@@ -2,7 +2,8 @@
 //!
 //! Pure. Earlier versions made a ClusterPullSecret the owner of its Secrets. In go the claims and the cached cluster,
 //! out come the Secrets that still have such an owner reference. The ClusterPullSecret waits for those that regcred
-//! is going to write or to remove; a tenant must not be able to hold it by any other.
+//! is going to write or to remove; a tenant must not be able to hold it by any other. What a ClusterPullSecret with
+//! `deletion: Delete` removes itself is not looked at here.
 
 use crate::cluster::ownership::evidence::Evidence;
 use crate::cluster::{Cluster, Namespace, PULL_SECRET_TYPE, Secret};
@@ -46,7 +47,8 @@ impl<'a> Dependents<'a> {
                         Some(holder) => secret.is_created_for(&holder.name),
                         None => {
                             is_claimed(claims, holder, secret, namespace_name, namespace)
-                                || is_own(manifest, secret_name, secret, guards)
+                                || (!manifest.is_deleting_secrets()
+                                    && is_own(manifest, secret_name, secret, guards))
                         }
                     };
                 let namespaces =
@@ -115,10 +117,12 @@ mod tests {
     use std::sync::Arc;
 
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+    use serde_json::json;
 
     use super::*;
     use crate::cluster::{SecretBody, ServiceAccount};
     use crate::manifest::admission::tests::admission;
+    use crate::manifest::object::LiveObject;
     use crate::manifest::selection::Patterns;
     use crate::reconcile::claims::Others;
     use crate::reconcile::fixture::{cluster, cluster_pull_secret, namespace, secret};
@@ -225,6 +229,23 @@ mod tests {
             Secret { versions: Some("x".repeat(17 << 10).into()), ..with_body(signed(), "Opaque", false) };
         opaque.drop_long_versions();
         assert_eq!(is_awaited(&images, opaque), Some(false));
+    }
+
+    #[test]
+    fn deletion_with_secrets_waits_for_a_successor_only() {
+        let object = json!({"metadata": {"uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
+        let object = LiveObject::from_json(&object);
+        let images = ClusterPullSecret { object: Some(object), ..selecting("images", "web") };
+        assert!(images.is_deleting_secrets());
+        let successor = selecting("successor", "web");
+        let suspended = ClusterPullSecret { suspend: true, ..successor.clone() };
+        for secret in [signed(), labelled()] {
+            let all = [images.clone(), successor.clone()];
+            assert_eq!(is_awaited(&all, secret.clone()), Some(true), "it is taken over");
+            let all = [images.clone(), suspended.clone()];
+            assert_eq!(is_awaited(&all, secret.clone()), Some(false), "nothing is written");
+            assert_eq!(is_awaited(&[images.clone()], secret), Some(false), "it is removed as a target");
+        }
     }
 
     #[test]

@@ -146,14 +146,16 @@ impl Controller {
         if !state.secret_names().all(|name| self.can_finalize(manifest, name)) {
             return false;
         }
-        match (&manifest.object, manifest.deletion) {
-            (None, _) => true,
-            // The garbage collector must find nothing of regcred's to remove.
-            (Some(object), Deletion::Retain) => self.dependents(manifest, &object.uid).awaited.is_empty(),
-            (Some(_), Deletion::Delete) => {
+        let Some(object) = &manifest.object else { return true };
+        // The garbage collector must find nothing of regcred's to remove.
+        let has_no_dependents = || self.dependents(manifest, &object.uid).awaited.is_empty();
+        match manifest.deletion {
+            Deletion::Retain => has_no_dependents(),
+            Deletion::Delete => {
                 let guards = Guards::new(manifest, &self.cache.cluster);
                 let mut namespaces = self.cache.cluster.namespaces.iter();
                 !namespaces.any(|(name, it)| self.target(state, &guards, name, it).is_some())
+                    && has_no_dependents()
             }
         }
     }

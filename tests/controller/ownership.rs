@@ -277,6 +277,45 @@ async fn successor_takes_over_retained_secrets() {
 }
 
 #[tokio::test]
+async fn successor_of_a_suspended_owner_keeps_its_secrets() {
+    let cluster = test_cluster("owner-suspended", 20).await;
+    let _controller = cluster.start_synced("one").await;
+    cluster.patch_spec(cluster.name, json!({"suspend": true})).await;
+    until("it is suspended", async || cluster.condition(cluster.name, "Ready").await == "False Suspended")
+        .await;
+    // As earlier versions wrote them: a suspended ClusterPullSecret writes nothing since the upgrade.
+    let owned = json!({"metadata": {"ownerReferences": owner_reference(&cluster).await}});
+    for namespace in &cluster.namespaces {
+        cluster.kube.patch(&secret_path(namespace), &owned).await.expect("an owner reference");
+    }
+    let mut successor = cluster.cluster_pull_secret("owner-heir");
+    successor["metadata"]["name"] = json!("owner-heir");
+    cluster.apply(&successor).await;
+    until("the conflict is reported", async || {
+        cluster.condition("owner-heir", "Applied").await.starts_with("False")
+    })
+    .await;
+    cluster.until_idle().await;
+    let (before, mark) = (uids(&cluster).await, cluster.mark());
+    cluster.kube.delete(&format!("{CLUSTER_PULL_SECRETS}/{}", cluster.name)).await.expect("a deletion");
+    until("the ClusterPullSecret is gone", async || {
+        cluster.get_cluster_pull_secret(cluster.name).await.is_none()
+    })
+    .await;
+    until("the successor is ready", async || {
+        cluster.condition("owner-heir", "Ready").await.starts_with("True")
+    })
+    .await;
+    // The garbage collector would take about a second.
+    tokio::time::sleep(2 * QUIET).await;
+    assert_eq!(uids(&cluster).await, before, "no Secret was removed or made anew");
+    let writes = cluster.writes(mark).await;
+    let finalized = writes.iter().rposition(|it| it.contains("clusterpullsecrets owner-suspended "));
+    let taken_over = writes.iter().rposition(|it| it.starts_with("patch secrets "));
+    assert!(taken_over.is_some() && taken_over < finalized, "{writes:?}");
+}
+
+#[tokio::test]
 async fn copy_with_an_owner_holds_no_retained_deletion() {
     let cluster = test_cluster("owner-held", 3).await;
     let controller = cluster.start_synced_with("one", "deletion", json!("Retain")).await;
