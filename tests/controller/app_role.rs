@@ -14,51 +14,75 @@ use crate::controller::{Controller, RunController as _};
 /// A poll of one second, the read after it and the write of the status, on a busy machine.
 const ONE_POLL: Duration = Duration::from_secs(15);
 
-/// A cluster whose Vault is read with an AppRole.
-struct AppRoleCluster {
-    cluster: TestCluster,
-    right_secret_id: String,
-    beginning: VaultAuditMark,
+/// An AppRole of the Vault of a test.
+pub(crate) struct AppRole {
+    secret_id: String,
+    files: PathBuf,
 }
 
-impl AppRoleCluster {
-    async fn new(name: &'static str) -> Self {
-        let cluster = test_cluster(name, 2).await;
-        let vault = &cluster.vault;
+impl AppRole {
+    /// Creates an auth method, a policy and a role with the name of the test, and the files of a login.
+    pub(crate) async fn create(cluster: &TestCluster, rules: &str) -> Self {
+        let (name, vault) = (cluster.name, &cluster.vault);
         vault.write(&format!("sys/auth/{name}"), &json!({"type": "approle"})).await.expect("an auth method");
-        let rules = ["data", "metadata"]
-            .map(|part| format!("path \"secret/{part}/{name}/*\" {{ capabilities = [\"read\"] }}"));
-        vault.put_policy(name, &rules.join("\n")).await.expect("a policy");
+        vault.put_policy(name, rules).await.expect("a policy");
         let role = format!("auth/{name}/role/regcred");
         let settings = json!({"token_policies": [name], "token_ttl": "20m"});
         vault.write(&role, &settings).await.expect("a role");
         let role_id = vault.read(&format!("{role}/role-id")).await.expect("a role id");
         let secret_id = vault.write(&format!("{role}/secret-id"), &json!({})).await.expect("a secret id");
-        let right_secret_id = secret_id["data"]["secret_id"].as_str().expect("a secret id").to_owned();
-        let beginning = cluster.vault_mark();
-        let it = Self { cluster, right_secret_id, beginning };
+        let secret_id = secret_id["data"]["secret_id"].as_str().expect("a secret id").to_owned();
+        let it = Self { secret_id, files: cluster.files() };
         let role_id = role_id["data"]["role_id"].as_str().expect("a role id");
         std::fs::write(it.file("role-id"), role_id).expect("a file");
-        it.cluster.put_password("one").await;
-        it.cluster.apply(&it.cluster.cluster_pull_secret(name)).await;
+        it.set_secret_id(&it.secret_id);
         it
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.cluster.files().join(name)
+        self.files.join(name)
     }
 
     fn set_secret_id(&self, secret_id: &str) {
         std::fs::write(self.file("secret-id"), secret_id).expect("a file");
     }
 
-    async fn start(&self, replica: &str) -> Controller {
-        let (name, address) = (self.cluster.name, &self.cluster.vault.address);
+    /// The fields of a store that logs in with this role.
+    pub(crate) fn vault(&self, cluster: &TestCluster) -> String {
+        let (name, address) = (cluster.name, &cluster.vault.address);
         let [role_id, secret_id] = ["role-id", "secret-id"].map(|name| self.file(name).display().to_string());
-        let vault = format!(
+        format!(
             "address: \"{address}\", auth: {{appRole: {{mount: {name}, roleIdFile: {role_id}, \
              secretIdFile: {secret_id}}}}}"
-        );
+        )
+    }
+}
+
+/// A cluster whose Vault is read with an AppRole.
+struct AppRoleCluster {
+    cluster: TestCluster,
+    role: AppRole,
+    beginning: VaultAuditMark,
+}
+
+impl AppRoleCluster {
+    async fn new(name: &'static str) -> Self {
+        let cluster = test_cluster(name, 2).await;
+        let rules = ["data", "metadata"]
+            .map(|part| format!("path \"secret/{part}/{name}/*\" {{ capabilities = [\"read\"] }}"));
+        let role = AppRole::create(&cluster, &rules.join("\n")).await;
+        let beginning = cluster.vault_mark();
+        cluster.put_password("one").await;
+        cluster.apply(&cluster.cluster_pull_secret(name)).await;
+        Self { cluster, role, beginning }
+    }
+
+    fn set_secret_id(&self, secret_id: &str) {
+        self.role.set_secret_id(secret_id);
+    }
+
+    async fn start(&self, replica: &str) -> Controller {
+        let vault = self.role.vault(&self.cluster);
         let config = self.cluster.config_with_vault(&vault, "triggers: {pollInterval: 1s}\n");
         let manifests = self.cluster.write(&[&config]);
         let launch = self.cluster.controller().manifests(&manifests).replica(replica);
@@ -109,7 +133,7 @@ async fn stale_secret_id_is_tried_once_by_replicas_and_restarts() {
 
     let log = restarted.log();
     assert!(!log.contains("remembered by this process only"), "{log}");
-    cluster.set_secret_id(&cluster.right_secret_id);
+    cluster.set_secret_id(&cluster.role.secret_id);
     cluster.cluster.until_synced("one").await;
     assert_eq!(cluster.logins(), 2);
 }
@@ -117,7 +141,7 @@ async fn stale_secret_id_is_tried_once_by_replicas_and_restarts() {
 #[tokio::test]
 async fn refused_login_is_seen_and_corrected_within_one_poll() {
     let cluster = AppRoleCluster::new("role-poll").await;
-    cluster.set_secret_id(&cluster.right_secret_id);
+    cluster.set_secret_id(&cluster.role.secret_id);
     let _controller = cluster.start(REPLICAS[0]).await;
     cluster.cluster.until_synced("one").await;
     until("a good status", async || cluster.is_ready().await).await;
@@ -131,7 +155,7 @@ async fn refused_login_is_seen_and_corrected_within_one_poll() {
     assert!(fetched.contains("roleIdFile") && !fetched.contains("no policy grants"), "{fetched}");
 
     cluster.cluster.put_password("two").await;
-    cluster.set_secret_id(&cluster.right_secret_id);
+    cluster.set_secret_id(&cluster.role.secret_id);
     until_within(ONE_POLL, "a good status", async || cluster.is_ready().await).await;
     cluster.cluster.until_synced("two").await;
     assert_eq!(cluster.logins(), 3, "the first, the refused and the corrected one");

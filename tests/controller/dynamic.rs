@@ -1,4 +1,6 @@
-//! Credentials that an engine of the Vault issues with a lease: the serial numbers of certificates stand for passwords.
+//! Credentials that an engine of the Vault issues for a time: the serial numbers of certificates stand for passwords.
+
+mod identity_token;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -9,44 +11,78 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use world::VaultAuditMark;
 
-use crate::cluster::test_cluster;
+use crate::cluster::{now, test_cluster};
 use crate::controller::RunController as _;
 
 /// The life of a credential. It is replaced after 30 seconds.
 const LIFE: Duration = Duration::from_secs(45);
 
-/// A cluster with an engine that issues credentials on `POST NAME/issue/puller`.
+/// A cluster whose pull secrets hold a credential that an engine issues.
 struct DynamicCluster {
     cluster: TestCluster,
+    /// The path of the credential.
+    path: String,
     beginning: VaultAuditMark,
 }
 
 impl DynamicCluster {
+    /// An engine that issues credentials on `POST NAME/issue/puller`, with leases that cannot be renewed.
     async fn new(name: &'static str, life: Duration) -> Self {
         let cluster = test_cluster(name, 2).await;
         let vault = &cluster.vault;
         vault.write(&format!("sys/mounts/{name}"), &json!({"type": "pki"})).await.expect("an engine");
         let root = json!({"common_name": "root", "ttl": "2h", "key_type": "ec"});
         vault.write(&format!("{name}/root/generate/internal"), &root).await.expect("an authority");
+        let path = format!("{name}/issue/puller");
+        let from = json!({"store": "vault", "path": path, "method": "write", "passwordKey": "serial_number"});
+        let it = Self::with(cluster, path, &from).await;
+        it.create_role(life).await;
+        it
+    }
+
+    /// An engine that answers `GET NAME/puller` with the password `one`, and a lease that can be renewed.
+    async fn renewable(name: &'static str, life: Duration) -> Self {
+        let cluster = test_cluster(name, 2).await;
+        let mount = json!({"type": "kv", "options": {"version": "1", "leased_passthrough": "true"}});
+        cluster.vault.write(&format!("sys/mounts/{name}"), &mount).await.expect("an engine");
+        let path = format!("{name}/puller");
+        let value = json!({"password": "one", "ttl": format!("{}s", life.as_secs())});
+        cluster.vault.write(&path, &value).await.expect("a credential");
+        let from = json!({"store": "vault", "path": path});
+        Self::with(cluster, path, &from).await
+    }
+
+    async fn with(cluster: TestCluster, path: String, from: &Value) -> Self {
+        let mut object = cluster.cluster_pull_secret(cluster.name);
+        object["spec"]["registries"] = json!([{"host": HOST, "username": "robot", "from": from}]);
+        // The least that is possible: none of these refreshes may issue a credential.
+        object["spec"]["refreshInterval"] = json!("10s");
+        cluster.apply(&object).await;
+        let beginning = cluster.vault_mark();
+        Self { cluster, path, beginning }
+    }
+
+    fn role(&self) -> String {
+        format!("{}/roles/puller", self.cluster.name)
+    }
+
+    async fn create_role(&self, life: Duration) {
         let seconds = format!("{}s", life.as_secs());
         let role = json!({
             "allow_any_name": true, "require_cn": false, "generate_lease": true, "key_type": "ec",
             "ttl": seconds, "max_ttl": seconds,
         });
-        vault.write(&format!("{name}/roles/puller"), &role).await.expect("a role");
-        cluster.apply(&object(&cluster)).await;
-        let beginning = cluster.vault_mark();
-        Self { cluster, beginning }
+        self.cluster.vault.write(&self.role(), &role).await.expect("a role");
     }
 
     /// A Config whose store admits these keys.
     fn config(&self, keys: &str) -> PathBuf {
         let config = self.cluster.config("triggers: {pollInterval: 1s}\n");
-        self.cluster.write(&[&config.replace("- name: down\n", &format!("  keys: [{keys}]\n- name: down\n"))])
+        self.cluster.write(&[&with_keys(&config, keys)])
     }
 
     fn named(&self) -> PathBuf {
-        self.config(&format!("\"ci/*\", \"{}\"", path(self.cluster.name)))
+        self.config(&format!("\"ci/*\", \"{}\"", self.path))
     }
 
     /// The passwords that the namespaces hold.
@@ -71,7 +107,7 @@ impl DynamicCluster {
 
     /// The number of leases that are alive.
     async fn leases(&self) -> usize {
-        let path = format!("sys/leases/lookup/{}", path(self.cluster.name));
+        let path = format!("sys/leases/lookup/{}", self.path);
         let listed: Value = self.cluster.vault.request("LIST", &path, None).await.unwrap_or_default();
         listed["data"]["keys"].as_array().map_or(0, Vec::len)
     }
@@ -79,28 +115,25 @@ impl DynamicCluster {
     /// The number of credentials that were issued.
     fn issued(&self) -> usize {
         let events = self.cluster.vault.audit_events_since(self.beginning).expect("Vault's audit log");
-        let path = path(self.cluster.name);
-        events.iter().filter(|event| event.kind == "request" && event.path == path).count()
+        events.iter().filter(|event| event.kind == "request" && event.path == self.path).count()
+    }
+
+    /// The number of leases that were renewed.
+    fn renewals(&self) -> usize {
+        let events = self.cluster.vault.audit_events_since(self.beginning).expect("Vault's audit log");
+        events.iter().filter(|event| event.kind == "request" && event.path == "sys/leases/renew").count()
+    }
+
+    /// The metric of the expiry of the credential.
+    fn expiry(&self, method: &str) -> String {
+        let path = &self.path;
+        format!("regcred_credential_expiry_timestamp_seconds{{store=\"vault\",key=\"{method} /{path}\"}}")
     }
 }
 
-/// A ClusterPullSecret with the credential that the engine issues.
-fn object(cluster: &TestCluster) -> Value {
-    let mut object = cluster.cluster_pull_secret(cluster.name);
-    object["spec"]["registries"] = json!([{
-        "host": HOST,
-        "username": "robot",
-        "from": {
-            "store": "vault", "path": path(cluster.name), "method": "write", "passwordKey": "serial_number",
-        },
-    }]);
-    // The least that is possible: none of these refreshes may issue a credential.
-    object["spec"]["refreshInterval"] = json!("10s");
-    object
-}
-
-fn path(name: &str) -> String {
-    format!("{name}/issue/puller")
+/// A Config whose store `vault` admits these keys.
+fn with_keys(config: &str, keys: &str) -> String {
+    config.replace("- name: down\n", &format!("  keys: [{keys}]\n- name: down\n"))
 }
 
 #[tokio::test]
@@ -110,10 +143,7 @@ async fn lease_is_replaced_at_two_thirds_and_then_revoked() {
     let first = dynamic.until_other_than(None).await;
     let issued_at = Instant::now();
     assert_eq!((dynamic.leases().await, dynamic.issued()), (1, 1));
-    let series = format!(
-        "regcred_credential_expiry_timestamp_seconds{{store=\"vault\",key=\"POST /{}\"}}",
-        path(dynamic.cluster.name)
-    );
+    let series = dynamic.expiry("POST");
     let expiry = controller.metric(&series).await.expect("an expiry");
 
     let second = dynamic.until_other_than(Some(&first)).await;
@@ -123,6 +153,60 @@ async fn lease_is_replaced_at_two_thirds_and_then_revoked() {
     assert_eq!(dynamic.issued(), 2, "neither a poll nor a refresh issues a credential");
     let later = controller.metric(&series).await.expect("an expiry");
     assert!(later > expiry, "{expiry} {later}");
+}
+
+#[tokio::test]
+async fn renewable_lease_keeps_its_credential() {
+    let dynamic = DynamicCluster::renewable("dynamic-renew", Duration::from_secs(15)).await;
+    let controller = dynamic.cluster.controller().manifests(&dynamic.named()).start().await;
+    dynamic.cluster.until_synced("one").await;
+    let series = dynamic.expiry("GET");
+    let mut expiry = controller.metric(&series).await.expect("an expiry");
+    for renewal in 1..=3 {
+        until("a later expiry", async || {
+            controller.metric(&series).await.is_some_and(|later| later > expiry)
+        })
+        .await;
+        expiry = controller.metric(&series).await.expect("an expiry");
+        assert_eq!((dynamic.leases().await, dynamic.issued()), (1, 1), "renewal {renewal}");
+    }
+    assert_eq!(dynamic.renewals(), 3, "one at two thirds of each life");
+    assert_eq!(dynamic.cluster.out_of_sync("one").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn credential_that_cannot_be_read_again_expires() {
+    let life = Duration::from_secs(20);
+    let mut dynamic = DynamicCluster::new("dynamic-expired", life).await;
+    let controller = dynamic.cluster.controller().manifests(&dynamic.named()).start().await;
+    let first = dynamic.until_other_than(None).await;
+    let expiry = controller.metric(&dynamic.expiry("POST")).await.expect("an expiry");
+    dynamic.cluster.vault.delete(&dynamic.role()).await.expect("no role");
+    let name = dynamic.cluster.name;
+    until("a failed read", async || dynamic.cluster.condition(name, "Fetched").await.starts_with("False"))
+        .await;
+    until("the expiry", async || dynamic.cluster.condition(name, "Fetched").await == "False Expired").await;
+    assert!(now().as_second() as f64 >= expiry, "not before its end");
+    let series = dynamic.expiry("POST");
+    assert_eq!(controller.metric(&series).await, Some(expiry), "the metric shows when it expired");
+    let registry = dynamic.cluster.status(name).await["registries"][0].clone();
+    assert_eq!(registry["result"], "Expired", "{registry}");
+    assert!(controller.log().contains("the credential has expired"), "{}", controller.log());
+    let ready = format!("regcred_ready{{cluster_pull_secret=\"{name}\"}}");
+    assert_eq!(controller.metric(&ready).await, Some(0.0));
+
+    dynamic.cluster.add_namespace("dynamic-expired-late").await;
+    until("the new namespace has a status", async || {
+        let namespaces = dynamic.cluster.status(name).await["namespaces"].clone();
+        namespaces["selected"] == 3 && namespaces["inSync"] == 2
+    })
+    .await;
+    dynamic.cluster.until_idle().await;
+    assert!(dynamic.cluster.passwords("dynamic-expired-late").await.is_empty(), "it gets no expired value");
+
+    dynamic.create_role(Duration::from_hours(1)).await;
+    dynamic.until_other_than(Some(&first)).await;
+    until("it is ready", async || dynamic.cluster.condition(name, "Ready").await == "True InSync").await;
 }
 
 #[tokio::test]
@@ -179,12 +263,16 @@ async fn keys_are_polled_beside_a_path_of_the_same_store() {
     let cluster = &dynamic.cluster;
     cluster.put_password("one").await;
     let key = cluster.key("ghcr");
-    let mut object = object(cluster);
-    object["spec"]["refreshInterval"] = json!("1h");
-    let registries = object["spec"]["registries"].as_array_mut().expect("a list");
-    registries.push(json!({"host": "quay.io", "from": {"store": "vault", "key": key}}));
-    cluster.apply(&object).await;
-    let manifests = dynamic.config(&format!("\"{key}\", \"{}\"", path(cluster.name)));
+    let from = json!({
+        "store": "vault", "path": dynamic.path, "method": "write", "passwordKey": "serial_number",
+    });
+    let registries = json!([
+        {"host": HOST, "username": "robot", "from": from},
+        {"host": "quay.io", "from": {"store": "vault", "key": key}},
+    ]);
+    let spec = json!({"registries": registries, "refreshInterval": "1h"});
+    cluster.patch_spec(cluster.name, spec).await;
+    let manifests = dynamic.config(&format!("\"{key}\", \"{}\"", dynamic.path));
     let _controller = cluster.controller().manifests(&manifests).start().await;
     for password in ["one", "two"] {
         cluster.put_password(password).await;

@@ -3,6 +3,7 @@
 mod image;
 mod login;
 mod token_server;
+mod trusted_issuer;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -53,7 +54,7 @@ impl Registry {
     pub async fn start_token(reaper: &Reaper) -> anyhow::Result<Self> {
         let directory = reaper.new_directory("token-registry")?;
         set_password_in(&directory, &random_token()?)?;
-        let server = TokenServer::start(USERNAME, directory.join(PASSWORD_FILE))?;
+        let server = TokenServer::start(USERNAME, &directory)?;
         let jwks = directory.join("jwks.json");
         write_private(&jwks, &server.jwks().to_string())?;
         let auth = json!({

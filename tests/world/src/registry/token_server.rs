@@ -4,7 +4,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -17,6 +17,9 @@ use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use url::Url;
+
+use super::PASSWORD_FILE;
+use super::trusted_issuer::{ISSUER_FILE, TrustedIssuer};
 
 /// The name of the registry, and the audience of tokens.
 pub(super) const SERVICE: &str = "world-registry";
@@ -49,12 +52,15 @@ struct ServerState {
     username: String,
     /// Read for every request, so that a new password takes effect at once.
     password_file: PathBuf,
+    /// Read for every request with another password.
+    issuer_file: PathBuf,
     key: EcdsaKeyPair,
 }
 
 impl TokenServer {
-    /// Starts a server for one user, with the current content of a file as the password.
-    pub(super) fn start(username: &str, password_file: PathBuf) -> anyhow::Result<Self> {
+    /// Starts a server for one user, with the current content of the password file in a directory as the password, or
+    /// a token of the issuer in another file.
+    pub(super) fn start(username: &str, directory: &Path) -> anyhow::Result<Self> {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
             .map_err(|_| anyhow!("cannot generate the key that signs tokens"))?;
         let jwks = jwks(key.public_key().as_ref())?;
@@ -63,7 +69,12 @@ impl TokenServer {
         let address = listener.local_addr().context("the token server has no address")?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let state = Arc::new(ServerState { username: username.to_owned(), password_file, key });
+        let state = Arc::new(ServerState {
+            username: username.to_owned(),
+            password_file: directory.join(PASSWORD_FILE),
+            issuer_file: directory.join(ISSUER_FILE),
+            key,
+        });
         let thread = std::thread::Builder::new()
             .name("token-server".to_owned())
             .spawn(move || accept(&listener, &stopped, &state))
@@ -148,8 +159,11 @@ impl ServerState {
         if url.path() != "/token" {
             return Ok(("404 Not Found", error_body("UNSUPPORTED", "the only path is /token")));
         }
-        let password = std::fs::read_to_string(&self.password_file)?;
-        if authorization.and_then(basic) != Some((self.username.clone(), password)) {
+        let is_accepted = match authorization.and_then(basic) {
+            Some((username, password)) if username == self.username => self.accepts(&password)?,
+            _ => false,
+        };
+        if !is_accepted {
             return Ok(("401 Unauthorized", error_body("UNAUTHORIZED", "incorrect username or password")));
         }
         let access: Vec<_> = url
@@ -160,6 +174,11 @@ impl ServerState {
         let token = self.sign(&access)?;
         let body = json!({ "token": token, "access_token": token, "expires_in": LIFETIME.as_secs() });
         Ok(("200 OK", body))
+    }
+
+    fn accepts(&self, password: &str) -> anyhow::Result<bool> {
+        let is_password = std::fs::read_to_string(&self.password_file)? == password;
+        Ok(is_password || TrustedIssuer::read(&self.issuer_file).is_some_and(|it| it.accepts(password)))
     }
 
     fn sign(&self, access: &[Value]) -> anyhow::Result<String> {
