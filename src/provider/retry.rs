@@ -54,7 +54,7 @@ impl RetryPolicy {
 
     /// Retries `request` while its failure is retryable, until `deadline`; returns the number of attempts.
     ///
-    /// Without a `key` the request is a login.
+    /// Without a `key` the request is a login or concerns a lease.
     pub(super) async fn retry<T, Fut>(
         &self,
         deadline: Instant,

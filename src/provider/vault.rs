@@ -21,6 +21,7 @@ use super::retry::{CONCURRENT_READS, RetryPolicy};
 use super::{Environment, Error, ErrorKind, OpenError, Provider, WallClock, log_read, log_version};
 use crate::credential::{Key, Life, StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::config::{KvVersion, VaultSettings};
+use crate::repeated_failure::RepeatedFailure;
 
 mod bounded_client;
 mod client;
@@ -36,6 +37,7 @@ mod login;
 mod login_refusal;
 mod redirect;
 mod response;
+mod revocation;
 mod sessions;
 
 /// The part of a key that a request reads.
@@ -58,6 +60,7 @@ pub struct Vault {
     retry_policy: RetryPolicy,
     wall_clock: WallClock,
     leases: Mutex<HeldLeases>,
+    revocation_failure: Mutex<RepeatedFailure>,
 }
 
 impl Vault {
@@ -88,6 +91,7 @@ impl Vault {
                 retry_policy,
                 wall_clock: environment.wall_clock,
                 leases: Mutex::default(),
+                revocation_failure: Mutex::default(),
             }),
             Err(what) => Err(OpenError { store, what }),
         }

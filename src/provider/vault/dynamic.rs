@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 
 use serde_json::json;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::debug;
 use vaultrs::api::kv1::requests::{GetSecretRequest, SetSecretRequest};
 
 use super::Vault;
@@ -23,8 +23,6 @@ use crate::provider::{Error, ErrorKind, log_read};
 
 /// The path that renews a lease.
 const RENEW: &str = "leases/renew";
-/// The path that revokes a lease.
-const REVOKE: &str = "leases/revoke";
 
 impl Vault {
     /// Requests a path, and keeps the lease of the answer.
@@ -82,7 +80,12 @@ impl Vault {
         if lease.is_some() && granted.is_none() {
             session.let_expire();
         }
-        let held = lease.zip(granted).map(|(granted, lifetime)| LeaseOfKey { granted, lifetime, session });
+        let held = lease.zip(granted).map(|(granted, lifetime)| LeaseOfKey {
+            granted,
+            since: Instant::now(),
+            lifetime,
+            session,
+        });
         self.leases(|leases| leases.on_issued(key, held));
         let issued = (self.wall_clock.0)();
         StoredValue {
@@ -95,37 +98,28 @@ impl Vault {
 
     /// Renews the lease of the last credential of a key; `None` where another credential has to be requested.
     pub(super) async fn renew_lease(&self, key: &Key) -> Option<Life> {
-        let LeaseOfKey { granted, session, lifetime: _ } = self.leases(|leases| leases.renewable(key))?;
+        let LeaseOfKey { granted, session, .. } = self.leases(|leases| leases.renewable(key))?;
         if !self.sessions.extend(&session).await {
             return None;
         }
-        let (since, id) = ((self.wall_clock.0)(), granted.id);
+        let (since, renewed, id) = ((self.wall_clock.0)(), Instant::now(), granted.id);
         let response = self.send_lease(&session, RENEW, &id).await.ok()?;
         let granted = issued::renewed(&response)?;
         let lifetime = session.lease().remaining(Instant::now()).map_or(granted, |token| token.min(granted));
-        let is_renewed = self.leases(|leases| leases.on_renewed(key, &id, granted));
+        let is_renewed = self.leases(|leases| leases.on_renewed(key, &id, renewed, granted));
         if is_renewed {
             debug!(store = %self.store, %key, "lease renewed");
         }
         is_renewed.then(|| Life::new(since, lifetime))
     }
 
-    /// Revokes leases. Their credentials are in use nowhere. A failure is logged: the lease runs out by itself.
-    pub(super) async fn revoke_each(&self, ids: Vec<String>) {
-        let Ok(session) = self.sessions.current().await else { return };
-        for id in ids {
-            match self.send_lease(&session, REVOKE, &id).await {
-                Ok(_) => debug!(store = %self.store, "replaced lease revoked"),
-                Err(error) => {
-                    let reason = error.token_kind().reason();
-                    warn!(store = %self.store, %reason, "a replaced lease was not revoked and runs out by itself. Grant `update` on sys/leases/revoke");
-                }
-            }
-        }
-        self.sessions.revoke_unused().await;
-    }
-
-    async fn send_lease(&self, session: &Session, path: &str, id: &str) -> Result<Response, RequestError> {
+    /// Sends a request about a lease.
+    pub(super) async fn send_lease(
+        &self,
+        session: &Session,
+        path: &str,
+        id: &str,
+    ) -> Result<Response, RequestError> {
         let data = json!({ "lease_id": id }).to_string().into_bytes();
         let request = SetSecretRequest { mount: "sys".to_owned(), path: path.to_owned(), data };
         session.client.send(request).await

@@ -98,6 +98,14 @@ impl RequestError {
         })
     }
 
+    /// Classifies the error of a request about a lease, at a path below `sys/`.
+    pub(super) fn lease_kind(self, path: &str, is_proven: bool) -> ErrorKind {
+        self.kind_or(|code, hint| match code {
+            403 => denied(hint, "update", &format!("sys/{path}"), is_proven),
+            code => ErrorKind::Misconfigured(format!("the Vault answers sys/{path} with status {code}")),
+        })
+    }
+
     /// Classifies the error of a login.
     pub(super) fn login_kind(self, login: Login<'_>) -> ErrorKind {
         self.kind_or(|code, hint| ErrorKind::Denied(Denied::Login(login.refusal(code, hint))))

@@ -332,3 +332,60 @@ async fn denied_key_leads_to_one_login_in_five_minutes() {
     it.read("ci/denied".into()).await.unwrap_err();
     assert_eq!((it.logins().await, it.revoked().await.len()), (3, 2));
 }
+
+/// A Vault with a lease that another one replaced.
+async fn with_replaced_lease() -> (MockServer, Vault) {
+    let (server, vault) = vault(leased("a/1", 3600)).await;
+    for _ in 0..2 {
+        vault.read(&[key(Method::Read)]).await.remove(0).unwrap();
+    }
+    (server, vault)
+}
+
+/// Answers the next revocations of leases.
+async fn answer_revocations(server: &MockServer, response: ResponseTemplate, times: u64) {
+    Mock::given(path("/v1/sys/leases/revoke"))
+        .respond_with(response)
+        .up_to_n_times(times)
+        .with_priority(1)
+        .mount(server)
+        .await;
+}
+
+/// Takes the replaced leases and revokes them; returns the number of requests.
+async fn revoke_replaced(server: &MockServer, vault: &Vault) -> usize {
+    let before = requests(server, "sys/leases/revoke").await;
+    let replaced = vault.take_replaced_leases(&key(Method::Read));
+    Provider::revoke_leases(vault, replaced).await;
+    requests(server, "sys/leases/revoke").await - before
+}
+
+#[tokio::test]
+async fn lease_is_revoked_after_an_outage_that_is_logged_once() {
+    let (log, _guard) = Log::capture();
+    let (server, vault) = with_replaced_lease().await;
+    answer_revocations(&server, refused(503), 6).await;
+    for _ in 0..2 {
+        assert_eq!(revoke_replaced(&server, &vault).await, 3);
+    }
+    answer_revocations(&server, ResponseTemplate::new(204), 10).await;
+    assert_eq!(revoke_replaced(&server, &vault).await, 1);
+    assert_eq!(revoke_replaced(&server, &vault).await, 0, "it is revoked");
+    let warning =
+        "failed to revoke a replaced lease: the store is unavailable: status 503. It is tried again";
+    assert_eq!(log.text().matches(warning).count(), 1, "{}", log.text());
+    assert!(log.text().contains("replaced leases are revoked again"), "{}", log.text());
+}
+
+#[tokio::test]
+async fn forbidden_revocation_is_logged_once_and_not_repeated() {
+    let (log, _guard) = Log::capture();
+    let (server, vault) = with_replaced_lease().await;
+    answer_revocations(&server, error_body(403, NO_POLICY), 10).await;
+    assert_eq!(revoke_replaced(&server, &vault).await, 1);
+    assert_eq!(revoke_replaced(&server, &vault).await, 0, "it runs out");
+    vault.read(&[key(Method::Read)]).await.remove(0).unwrap();
+    assert_eq!(revoke_replaced(&server, &vault).await, 1);
+    let warning = "which runs out by itself: access denied: no policy grants `update` on sys/leases/revoke";
+    assert_eq!(log.text().matches(warning).count(), 1, "{}", log.text());
+}
