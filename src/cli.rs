@@ -165,12 +165,12 @@ fn wall_clock() -> Timestamp {
     Timestamp::now()
 }
 
-/// Reads the environment variables that the stores use. Refused logins are recorded in regcred's own namespace, where
-/// a run that `may_write` adds some.
+/// Reads the environment variables that the stores use. Refused logins are recorded in regcred's own namespace, also by
+/// a dry run: the servers count them all the same.
 #[expect(clippy::disallowed_methods, reason = "this is the edge")]
-fn environment(client: &Client, own_namespace: &OwnNamespace, may_write: bool) -> Environment {
+fn environment(client: &Client, own_namespace: &OwnNamespace) -> Environment {
     let vault_token = std::env::var("VAULT_TOKEN").ok().filter(|token| !token.is_empty());
-    let record = RefusedLoginFields::new(client.clone(), own_namespace.name.clone(), may_write, wall_clock);
+    let record = RefusedLoginFields::new(client.clone(), own_namespace.name.clone(), wall_clock);
     let refused_logins = Arc::new(RefusedLogins::recorded(Arc::new(record)));
     Environment {
         vault_token: vault_token.map(Into::into),

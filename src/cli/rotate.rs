@@ -144,7 +144,7 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
     let is_active = |it: &ClusterPullSecret| is_selected(&names, &it.name) && it.inactive_reason().is_none();
     let store_keys = reconcile::store_keys(cluster_pull_secrets.valid.iter().filter(|it| is_active(it)));
     let own_namespace = own_namespace.own_namespace();
-    let environment = super::environment(&client, &own_namespace, !dry_run);
+    let environment = super::environment(&client, &own_namespace);
     let stores = Stores::open(&stores, &store_keys, &environment).await;
 
     let bar = Bar::new(verbose);

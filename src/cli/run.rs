@@ -95,7 +95,7 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
     let unfenced_client = config.client()?;
     let client = config.fenced_client(&Fence::new(&lease, leadership.clone()))?;
     let (address, proxy) = (config.address(), config.proxy());
-    let environment = super::environment(&client, &own_namespace, true);
+    let environment = super::environment(&client, &own_namespace);
     let stores = Arc::new(Stores::open_all(&manifests.stores, &environment).await);
     let endpoints = Endpoints::bind(&endpoints)?;
     let [listening, probes] = endpoints.addresses().map(|address| address.map(tracing::field::display));

@@ -27,7 +27,6 @@ const FIELD_PREFIX: &str = "refusedLogin.";
 pub struct RefusedLoginFields {
     client: Client,
     namespace: NamespaceName,
-    may_write: bool,
     wall_clock: fn() -> Timestamp,
 }
 
@@ -41,15 +40,10 @@ struct Field {
 }
 
 impl RefusedLoginFields {
-    /// The record in this namespace, which a dry run may not write.
+    /// The record in this namespace.
     #[must_use]
-    pub fn new(
-        client: Client,
-        namespace: NamespaceName,
-        may_write: bool,
-        wall_clock: fn() -> Timestamp,
-    ) -> Self {
-        Self { client, namespace, may_write, wall_clock }
+    pub fn new(client: Client, namespace: NamespaceName, wall_clock: fn() -> Timestamp) -> Self {
+        Self { client, namespace, wall_clock }
     }
 
     async fn read(&self) -> Result<KeyData, RecordError> {
@@ -78,9 +72,6 @@ impl RefusedLoginRecord for RefusedLoginFields {
     }
 
     async fn add(&self, refused: &RefusedLogin) -> Result<(), RecordError> {
-        if !self.may_write {
-            return Ok(());
-        }
         let patch = json!({ "data": changes(&self.read().await?, refused, (self.wall_clock)()) });
         let (api, params, patch) = (self.api(), params::patch(), Patch::Merge(patch));
         let written = with_timeout(api.patch_metadata(key_secret::NAME, &params, &patch)).await;
@@ -125,8 +116,8 @@ mod tests {
         text.parse().expect("a time")
     }
 
-    fn record(client: &Client, may_write: bool) -> RefusedLoginFields {
-        RefusedLoginFields::new(client.clone(), "own".into(), may_write, || time(NOW))
+    fn record(client: &Client) -> RefusedLoginFields {
+        RefusedLoginFields::new(client.clone(), "own".into(), || time(NOW))
     }
 
     fn login() -> RefusedLogin {
@@ -152,7 +143,7 @@ mod tests {
             ("yesterday", None),
         ] {
             let script = vec![exchange(GET, 200, secret(at))];
-            let (loaded, _) = play(script, async |client| record(&client, true).load().await).await;
+            let (loaded, _) = play(script, async |client| record(&client).load().await).await;
             let ages: Vec<_> =
                 loaded.expect("a record").iter().map(|it| it.refused.elapsed().as_secs()).collect();
             assert_eq!(ages, Vec::from_iter(expect), "{at}");
@@ -167,7 +158,7 @@ mod tests {
         let patched = json!({"metadata": {"name": "x"}});
         let script = vec![exchange(GET, 200, before), exchange(PATCH, 200, patched)];
         let new = RefusedLogin { salt: 8, ..login() };
-        let (added, bodies) = play(script, async |client| record(&client, true).add(&new).await).await;
+        let (added, bodies) = play(script, async |client| record(&client).add(&new).await).await;
         added.expect("a write");
         let data = bodies[1]["data"].as_object().expect("data");
         assert_eq!((&data[&outdated], &data["refusedLogin.edited"]), (&Value::Null, &Value::Null));
@@ -178,16 +169,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn dry_run_writes_no_refusal() {
-        let (added, bodies) =
-            play(Vec::new(), async |client| record(&client, false).add(&login()).await).await;
-        assert!(added.is_ok() && bodies.is_empty());
-    }
-
-    #[tokio::test]
     async fn unwritable_secret_is_named() {
         let script = vec![exchange(GET, 200, secret(NOW)), refused_request(PATCH, 403, "Forbidden")];
-        let (added, _) = play(script, async |client| record(&client, true).add(&login()).await).await;
+        let (added, _) = play(script, async |client| record(&client).add(&login()).await).await;
         let error = added.expect_err("a refusal").to_string();
         assert!(
             error.starts_with("failed to write Secret regcred-ownership-key in namespace own: "),

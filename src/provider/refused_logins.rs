@@ -4,15 +4,16 @@
 //! In: the contents of a login. Out: whether they were refused a short time ago. Only a keyed hash of them is kept,
 //! in memory and, where there is a [`RefusedLoginRecord`], across restarts and from one leader to the next.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_lc_rs::{hmac, rand};
 use secrecy::zeroize::Zeroizing;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -53,6 +54,8 @@ pub struct RecordError(pub String);
 #[derive(Default)]
 pub struct RefusedLogins {
     known: Mutex<Vec<RefusedLogin>>,
+    /// The turn of each attempt in flight, by a hash of its contents.
+    turns: SyncMutex<BTreeMap<u128, Arc<Mutex<()>>>>,
     record: Option<Arc<dyn RefusedLoginRecord>>,
     has_warned: AtomicBool,
 }
@@ -99,20 +102,32 @@ impl RefusedLogins {
         Self { record: Some(record), ..Self::default() }
     }
 
-    /// Returns true if this attempt was refused a short time ago, by this process or another.
-    pub async fn forbid(&self, attempt: &LoginAttempt) -> bool {
-        let mut known = self.known.lock().await;
+    /// Begins an attempt; `None` if it was refused a short time ago, by this process or another. The outcome is known
+    /// before the next attempt with the same contents begins, so that several stores with one login make one.
+    pub async fn begin(&self, attempt: &LoginAttempt) -> Option<OwnedMutexGuard<()>> {
+        let turn = self.turn(attempt).lock_owned().await;
+        (!self.forbid(attempt).await).then_some(turn)
+    }
+
+    fn turn(&self, attempt: &LoginAttempt) -> Arc<Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        // Nothing of it outlasts the attempt.
+        Arc::clone(turns.entry(attempt.hash(0)).or_default())
+    }
+
+    async fn forbid(&self, attempt: &LoginAttempt) -> bool {
         let now = Instant::now();
-        known.retain(|it| it.is_recent(now));
-        if known.iter().any(|it| it.forbids(attempt, now)) {
+        if self.is_known(attempt, now).await {
             return true;
         }
         // Another replica may have led since the last login.
         let Some(record) = &self.record else { return false };
         match record.load().await {
             Ok(recorded) => {
-                let is_forbidden = recorded.iter().any(|it| it.forbids(attempt, now));
-                known.extend(recorded.into_iter().filter(|it| it.forbids(attempt, now)));
+                let refused = recorded.into_iter().find(|it| it.forbids(attempt, now));
+                let is_forbidden = refused.is_some();
+                self.known.lock().await.extend(refused);
                 is_forbidden
             }
             Err(error) => {
@@ -120,6 +135,12 @@ impl RefusedLogins {
                 false
             }
         }
+    }
+
+    async fn is_known(&self, attempt: &LoginAttempt, now: Instant) -> bool {
+        let mut known = self.known.lock().await;
+        known.retain(|it| it.is_recent(now));
+        known.iter().any(|it| it.forbids(attempt, now))
     }
 
     /// Remembers that this attempt was refused.

@@ -81,11 +81,15 @@ impl AppRoleCluster {
         self.role.set_secret_id(secret_id);
     }
 
-    async fn start(&self, replica: &str) -> Controller {
+    /// A Config whose store logs in with the two files.
+    fn manifests(&self) -> PathBuf {
         let vault = self.role.vault(&self.cluster);
         let config = self.cluster.config_with_vault(&vault, "triggers: {pollInterval: 1s}\n");
-        let manifests = self.cluster.write(&[&config]);
-        let launch = self.cluster.controller().manifests(&manifests).replica(replica);
+        self.cluster.write(&[&config])
+    }
+
+    async fn start(&self, replica: &str) -> Controller {
+        let launch = self.cluster.controller().manifests(&self.manifests()).replica(replica);
         launch.args(&["--lease-duration", "3s"]).start().await
     }
 
@@ -136,6 +140,18 @@ async fn stale_secret_id_is_tried_once_by_replicas_and_restarts() {
     cluster.set_secret_id(&cluster.role.secret_id);
     cluster.cluster.until_synced("one").await;
     assert_eq!(cluster.logins(), 2);
+}
+
+#[tokio::test]
+async fn stale_secret_id_is_tried_once_by_dry_runs() {
+    let cluster = AppRoleCluster::new("role-dry-run").await;
+    cluster.set_secret_id("stale");
+    let manifests = cluster.manifests();
+    for _ in 0..3 {
+        let run = cluster.cluster.rotate(&manifests, &["--dry-run", cluster.cluster.name]).await;
+        assert!(run.stdout.contains("roleIdFile"), "{} {}", run.stdout, run.stderr);
+    }
+    assert_eq!(cluster.logins(), 1, "the servers lock the role after five");
 }
 
 #[tokio::test]

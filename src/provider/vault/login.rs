@@ -182,9 +182,9 @@ impl Logins {
         let secret_id = read_file("auth.appRole.secretIdFile", secret_id_file).await?;
         let [address, namespace] = self.clients.identity();
         let attempt = LoginAttempt::new(&[address, namespace, mount, &role_id, &secret_id]);
-        if self.refused_logins.forbid(&attempt).await {
+        let Some(_turn) = self.refused_logins.begin(&attempt).await else {
             return Err(login_denied(login_refusal::not_tried(mount)));
-        }
+        };
         let request = LoginWithApproleRequest {
             mount: mount.clone(),
             role_id: role_id.to_string(),

@@ -1,6 +1,7 @@
 //! The auth methods, and the errors of a failed login.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -170,6 +171,23 @@ async fn refused_app_role_login_is_not_tried_again() {
     for _ in 0..3 {
         vault.read(&keys(1)).await.remove(0).unwrap_err();
     }
+}
+
+#[tokio::test]
+async fn stores_with_the_same_login_are_refused_once() {
+    let directory = TempDir::new().unwrap();
+    let refused = error_body(400, "invalid role or secret ID").set_delay(Duration::from_millis(100));
+    let server = app_role_server(refused, 1).await;
+    let settings = settings(&server.uri(), app_role(directory.path(), "stale"));
+    let environment = Environment::default();
+    let stores = (0..6).map(|n| {
+        let settings = VaultSettings { mount: format!("kv-{n}"), ..settings.clone() };
+        Vault::open(format!("vault-{n}").as_str().into(), &settings, &environment).unwrap()
+    });
+    let stores: Vec<_> = stores.collect();
+    let first = keys(1);
+    let reads = futures::future::join_all(stores.iter().map(|store| store.read(&first))).await;
+    assert!(reads.iter().flatten().all(Result::is_err));
 }
 
 #[tokio::test]
