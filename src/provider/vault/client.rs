@@ -15,6 +15,7 @@ use reqwest::Certificate;
 use rustify::Endpoint;
 use rustls::crypto::aws_lc_rs;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use tracing::warn;
 use vaultrs::client::{Client as _, VaultClient, VaultClientSettings};
 
 use super::bounded_client::BoundedClient;
@@ -170,7 +171,15 @@ impl Client {
     /// Sends a request. Any response counts as a secret.
     pub(super) async fn send(&self, request: impl Endpoint) -> Result<Response, RequestError> {
         let request = request.with_middleware(self.vault.middle());
-        match without_tracing(request.exec(&self.http)).await {
+        let outcome = without_tracing(request.exec(&self.http)).await;
+        if self.http.consistency.take_refusal() {
+            warn!(
+                address = %self.http.http.base,
+                "the Vault refuses the headers of consistent reads with status 400: none are sent any more, and a \
+                 standby may answer with earlier versions"
+            );
+        }
+        match outcome {
             Ok(result) => {
                 let date = result.response.headers().get(DATE).and_then(|date| date.to_str().ok());
                 let date = date.and_then(|date| rfc2822::parse(date).ok()).map(|date| date.timestamp());

@@ -16,6 +16,7 @@ use rustify::errors::ClientError;
 use serde::Deserialize;
 
 use super::bounded_client::BoundedClient;
+use super::hint::Hint;
 
 /// The count of writes that a server has applied, in requests the least it must have.
 const INDEX: HeaderName = HeaderName::from_static("x-vault-index");
@@ -42,7 +43,7 @@ enum Knowledge {
     /// The greatest index of the cluster that answered last.
     Seen(Index),
     /// A server refused the headers.
-    Refused,
+    Refused { is_logged: bool },
 }
 
 /// The position of a cluster in its log.
@@ -80,7 +81,7 @@ impl Knowledge {
         let Some(found) = Index::from_headers(headers) else { return };
         match self {
             Self::Seen(known) if !found.replaces(known) => {}
-            Self::Refused => {}
+            Self::Refused { .. } => {}
             Self::Seen(_) | Self::Unknown => *self = Self::Seen(found),
         }
     }
@@ -88,7 +89,7 @@ impl Knowledge {
     fn index(&self) -> Option<HeaderValue> {
         match self {
             Self::Seen(index) => Some(index.header.clone()),
-            Self::Unknown | Self::Refused => None,
+            Self::Unknown | Self::Refused { .. } => None,
         }
     }
 }
@@ -96,6 +97,14 @@ impl Knowledge {
 impl Consistency {
     fn with<T>(&self, apply: impl FnOnce(&mut Knowledge) -> T) -> T {
         apply(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns true once if the headers were refused.
+    pub(super) fn take_refusal(&self) -> bool {
+        self.with(|knowledge| match knowledge {
+            Knowledge::Refused { is_logged } => !std::mem::replace(is_logged, true),
+            Knowledge::Unknown | Knowledge::Seen(_) => false,
+        })
     }
 }
 
@@ -118,7 +127,7 @@ impl Client for ConsistentClient {
                 consistent.headers_mut().insert(INCONSISTENT, FORWARD);
                 match self.http.send(consistent).await? {
                     response if response.status() == StatusCode::BAD_REQUEST => {
-                        self.send_without_headers(request).await?
+                        self.send_without_headers(request, response.body()).await?
                     }
                     response => response,
                 }
@@ -134,16 +143,25 @@ impl Client for ConsistentClient {
 }
 
 impl ConsistentClient {
-    /// Repeats a request that was refused with the headers. Where they were not the reason, they stay.
+    /// Repeats a request that was refused with this body. If it succeeds, the headers were the reason, unless the body
+    /// has another one that may have passed meanwhile.
     async fn send_without_headers(
         &self,
         request: Request<Vec<u8>>,
+        refusal: &[u8],
     ) -> Result<Response<Vec<u8>>, ClientError> {
         let response = self.http.send(request).await?;
-        if response.status() != StatusCode::BAD_REQUEST {
-            self.consistency.with(|it| *it = Knowledge::Refused);
+        if response.status().is_success() && has_unknown_reason(refusal) {
+            self.consistency.with(|it| *it = Knowledge::Refused { is_logged: false });
         }
         Ok(response)
+    }
+}
+
+fn has_unknown_reason(refusal: &[u8]) -> bool {
+    match Hint::from_body(&String::from_utf8_lossy(refusal)) {
+        None | Some(Hint::NotVault | Hint::NoReason) => true,
+        Some(_) => false,
     }
 }
 
@@ -160,7 +178,7 @@ mod tests {
     fn seen(knowledge: &Knowledge) -> Option<(&str, u64)> {
         match knowledge {
             Knowledge::Seen(index) => Some((index.cluster.as_str(), index.number)),
-            Knowledge::Unknown | Knowledge::Refused => None,
+            Knowledge::Unknown | Knowledge::Refused { .. } => None,
         }
     }
 
@@ -196,7 +214,7 @@ mod tests {
 
     #[test]
     fn refusal_is_for_good() {
-        let mut knowledge = Knowledge::Refused;
+        let mut knowledge = Knowledge::Refused { is_logged: false };
         knowledge.observe(&headers("a", "9"));
         assert_eq!(knowledge.index(), None);
     }

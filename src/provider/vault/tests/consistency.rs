@@ -89,8 +89,44 @@ async fn refused_headers_are_dropped_for_good() {
     let index = index("a", 9);
     let server = server_at(std::slice::from_ref(&index)).await;
     Mock::given(header_exists(INCONSISTENT)).respond_with(refused(400)).with_priority(1).mount(&server).await;
-    read(&open(&settings(&server.uri(), VaultAuth::Environment)), 3).await;
-    assert_eq!(sent(&server).await, [None, Some(index), None, None], "the refused read is repeated");
+    let (log, _guard) = Log::capture();
+    read(&open(&settings(&server.uri(), VaultAuth::Environment)), 4).await;
+    assert_eq!(sent(&server).await, [None, Some(index), None, None, None], "the refused read is repeated");
+    assert_eq!(log.text().matches("refuses the headers").count(), 1, "{}", log.text());
+}
+
+/// Checks that the headers stay where the first answer to a read with them is `first`, and the next is `second`.
+async fn check_headers_stay(first: ResponseTemplate, second: ResponseTemplate) {
+    let index = index("a", 9);
+    let server = server_at(std::slice::from_ref(&index)).await;
+    let vault = open(&settings(&server.uri(), VaultAuth::Environment));
+    read(&vault, 1).await;
+    for (response, priority) in [(first, 1), (second, 2)] {
+        Mock::given(path("/v1/secret/data/ci/0"))
+            .respond_with(response)
+            .up_to_n_times(1)
+            .with_priority(priority)
+            .mount(&server)
+            .await;
+    }
+    let _ = vault.read(&keys(1)).await;
+    read(&vault, 1).await;
+    let sent = sent(&server).await;
+    assert_eq!(sent[..3], [None, Some(index.clone()), None]);
+    assert_eq!(sent.last(), Some(&Some(index)), "{sent:?}");
+}
+
+#[tokio::test]
+async fn repeat_that_fails_leaves_the_headers() {
+    for status in [403, 429, 503] {
+        check_headers_stay(refused(400), refused(status)).await;
+    }
+}
+
+#[tokio::test]
+async fn upgrade_that_ends_meanwhile_leaves_the_headers() {
+    let upgrading = "Upgrading from non-versioned to versioned data.";
+    check_headers_stay(error_body(400, upgrading), secret(7)).await;
 }
 
 #[tokio::test]
