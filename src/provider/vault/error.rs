@@ -116,9 +116,11 @@ impl RequestError {
         self.kind_or(|_, _| dead_token())
     }
 
-    /// Returns true if a Vault refused what the login was made with, which counts towards the lock of the role.
+    /// Returns true if a Vault refused what the login was made with, which counts towards the lock of the role. The
+    /// address of the client does not.
     pub(super) fn is_refused_login(&self) -> bool {
-        matches!(self, Self::Status { code: 400, hint } if *hint != Some(Hint::NotVault))
+        let Self::Status { code, hint } = self else { return false };
+        *code == 400 && !matches!(hint, Some(Hint::NotVault | Hint::OtherAddress))
     }
 
     /// Classifies the error of any request; `classify` handles the other statuses, all client errors.

@@ -102,6 +102,7 @@ on_every_server! {
     refused_token_is_read_again_from_its_file
     service_account_logs_in_with_the_current_token_file
     locked_role_is_named_until_it_is_unlocked
+    refused_address_is_named_and_does_not_lock_the_role
 }
 
 async fn app_role_logs_in_once_for_many_reads<S: VaultServer>() {
@@ -195,6 +196,21 @@ async fn locked_role_is_named_until_it_is_unlocked<S: VaultServer>() {
     let accessor = vault.read("sys/auth/login-locked").await.unwrap();
     let accessor = accessor["data"]["accessor"].as_str().unwrap();
     vault.write(&format!("sys/locked-users/{accessor}/unlock/{role_id}"), &json!({})).await.unwrap();
+    assert_eq!(json_of(&read(&*provider, &key).await.unwrap()), password("a"));
+}
+
+async fn refused_address_is_named_and_does_not_lock_the_role<S: VaultServer>() {
+    let mount = Mount::new::<S>("login-cidr").await;
+    let role = json!({"token_policies": [mount.name], "secret_id_bound_cidrs": ["192.0.2.0/24"]});
+    let provider = open(&mount.app_role(role).await);
+    let key = mount.key("a");
+    for _ in 0..7 {
+        let refused = message(&*provider, &key).await;
+        assert!(refused.contains("the role does not admit the address of this client"), "{refused}");
+    }
+    assert_eq!(mount.logins(), 7, "the servers lock a role after five that count");
+    let role = json!({"token_policies": [mount.name], "secret_id_bound_cidrs": ["127.0.0.0/8"]});
+    mount.vault().write("auth/login-cidr/role/regcred", &role).await.unwrap();
     assert_eq!(json_of(&read(&*provider, &key).await.unwrap()), password("a"));
 }
 
