@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use regcred::credential::Key;
+use regcred::credential::dynamic_path::Method;
 use regcred::manifest::config::{AppRoleAuth, KubernetesAuth, KvVersion, VaultAuth, VaultSettings};
 use serde_json::json;
 use tempfile::TempDir;
@@ -103,6 +104,7 @@ on_every_server! {
     service_account_logs_in_with_the_current_token_file
     locked_role_is_named_until_it_is_unlocked
     refused_address_is_named_and_does_not_lock_the_role
+    lease_outlives_a_login_and_then_its_token_is_revoked
 }
 
 async fn app_role_logs_in_once_for_many_reads<S: VaultServer>() {
@@ -212,6 +214,47 @@ async fn refused_address_is_named_and_does_not_lock_the_role<S: VaultServer>() {
     let role = json!({"token_policies": [mount.name], "secret_id_bound_cidrs": ["127.0.0.0/8"]});
     mount.vault().write("auth/login-cidr/role/regcred", &role).await.unwrap();
     assert_eq!(json_of(&read(&*provider, &key).await.unwrap()), password("a"));
+}
+
+/// The number of leases below a path of a server.
+async fn leases(vault: &Vault, path: &str) -> usize {
+    let listed = vault.request("LIST", &format!("sys/leases/lookup/{path}"), None).await.unwrap_or_default();
+    listed["data"]["keys"].as_array().map_or(0, Vec::len)
+}
+
+async fn lease_outlives_a_login_and_then_its_token_is_revoked<S: VaultServer>() {
+    let mount = Mount::new::<S>("login-lease").await;
+    let (vault, name) = (mount.vault(), mount.name);
+    vault.write(&format!("sys/mounts/{name}"), &json!({"type": "pki"})).await.unwrap();
+    let root = json!({"common_name": "root", "ttl": "2h", "key_type": "ec"});
+    vault.write(&format!("{name}/root/generate/internal"), &root).await.unwrap();
+    let role = json!({
+        "allow_any_name": true, "require_cn": false, "generate_lease": true, "key_type": "ec", "ttl": "1h",
+    });
+    vault.write(&format!("{name}/roles/puller"), &role).await.unwrap();
+    let path = format!("{name}/issue/puller");
+    let rules =
+        [&path, "sys/leases/revoke"].map(|it| format!("path \"{it}\" {{ capabilities = [\"update\"] }}"));
+    vault.put_policy(name, &rules.join("\n")).await.unwrap();
+    let provider = open(&mount.app_role(json!({"token_policies": [name], "token_ttl": "20m"})).await);
+
+    let key = Key::from_path(Method::Write, &path);
+    let denied = Key::from("prod/ghcr");
+    assert!(provider.read(std::slice::from_ref(&key)).await[0].is_ok());
+    let both = provider.read(&[denied, key.clone()]).await;
+    assert!(both[0].is_err() && both[1].is_ok(), "{both:?}");
+    assert_eq!(mount.logins(), 2);
+    let tokens = format!("auth/{name}/login");
+    assert_eq!(
+        (leases(vault, &path).await, leases(vault, &tokens).await),
+        (2, 2),
+        "no credential was revoked"
+    );
+    assert!(provider.read(std::slice::from_ref(&key)).await[0].is_ok());
+    let replaced = provider.take_replaced_leases(&key);
+    assert_eq!(replaced.len(), 2);
+    provider.revoke_leases(replaced).await;
+    assert_eq!((leases(vault, &path).await, leases(vault, &tokens).await), (1, 1));
 }
 
 async fn token_is_renewed_while_possible_and_then_replaced<S: VaultServer>() {
