@@ -26,7 +26,7 @@ pub(super) struct TrustedIssuer {
 }
 
 impl Registry {
-    /// Accepts the tokens of an OpenID Connect issuer for this audience as passwords, by the keys that it publishes now.
+    /// Accepts the tokens of an OIDC issuer for this audience as passwords, by the keys that it publishes now.
     pub async fn trust_issuer(&self, url: &str, audience: &str) -> anyhow::Result<()> {
         let issuer = TrustedIssuer::discover(&self.client, url, audience).await?;
         super::replace(&self.directory.join(ISSUER_FILE), &serde_json::to_string(&issuer)?)
