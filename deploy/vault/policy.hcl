@@ -18,3 +18,15 @@ path "auth/token/renew-self" {
 path "auth/token/revoke-self" {
   capabilities = ["update"]
 }
+
+# A credential that an engine issues: set its path here and in `keys` of the store, and remove the `# ` of these lines.
+# path "artifactory/token/puller" {
+#   capabilities = ["read"]
+# }
+# Its lease is renewed, and revoked when another one has replaced it.
+# path "sys/leases/renew" {
+#   capabilities = ["update"]
+# }
+# path "sys/leases/revoke" {
+#   capabilities = ["update"]
+# }
