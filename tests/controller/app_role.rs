@@ -58,7 +58,7 @@ impl AppRole {
     }
 }
 
-/// A cluster whose Vault is read with an AppRole.
+/// A cluster with a Vault that is read with an AppRole.
 struct AppRoleCluster {
     cluster: TestCluster,
     role: AppRole,

@@ -17,7 +17,7 @@ use crate::controller::RunController as _;
 /// The life of a credential. It is replaced after 30 seconds.
 const LIFE: Duration = Duration::from_secs(45);
 
-/// A cluster whose pull secrets hold a credential that an engine issues.
+/// A cluster with a credential that an engine issues in its pull secrets.
 struct DynamicCluster {
     cluster: TestCluster,
     /// The path of the credential.
@@ -75,7 +75,7 @@ impl DynamicCluster {
         self.cluster.vault.write(&self.role(), &role).await.expect("a role");
     }
 
-    /// A Config whose store admits these keys.
+    /// A Config with a store that admits these keys.
     fn config(&self, keys: &str) -> PathBuf {
         let config = self.cluster.config("triggers: {pollInterval: 1s}\n");
         self.cluster.write(&[&with_keys(&config, keys)])
@@ -131,7 +131,7 @@ impl DynamicCluster {
     }
 }
 
-/// A Config whose store `vault` admits these keys.
+/// A Config with a store `vault` that admits these keys.
 fn with_keys(config: &str, keys: &str) -> String {
     config.replace("- name: down\n", &format!("  keys: [{keys}]\n- name: down\n"))
 }

@@ -1,5 +1,5 @@
-//! Identity tokens of a Vault as passwords of a registry, whose token server verifies their signature by the keys that
-//! the Vault publishes.
+//! Identity tokens of a Vault as passwords of a registry: its token server verifies their signature by the keys that the
+//! Vault publishes.
 
 use std::time::Duration;
 

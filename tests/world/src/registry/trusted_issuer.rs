@@ -1,4 +1,4 @@
-//! An issuer of identity tokens, such as a Vault, whose tokens the token server accepts as passwords.
+//! An issuer of identity tokens, such as a Vault: the token server accepts its tokens as passwords.
 
 use std::path::Path;
 
