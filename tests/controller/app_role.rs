@@ -145,13 +145,17 @@ async fn stale_secret_id_is_tried_once_by_replicas_and_restarts() {
 #[tokio::test]
 async fn stale_secret_id_is_tried_once_by_dry_runs() {
     let cluster = AppRoleCluster::new("role-dry-run").await;
+    let (manifests, name) = (cluster.manifests(), cluster.cluster.name);
+    // The first run of an installation creates the Secret with the record, which a dry run does not.
+    cluster.set_secret_id(&cluster.right_secret_id);
+    let first = cluster.cluster.rotate(&manifests, &[name]).await;
+    assert_eq!(first.code, 0, "{first:?}");
     cluster.set_secret_id("stale");
-    let manifests = cluster.manifests();
     for _ in 0..3 {
-        let run = cluster.cluster.rotate(&manifests, &["--dry-run", cluster.cluster.name]).await;
-        assert!(run.stdout.contains("roleIdFile"), "{} {}", run.stdout, run.stderr);
+        let run = cluster.cluster.rotate(&manifests, &["--dry-run", name]).await;
+        assert!(run.stdout.contains("roleIdFile"), "{run:?}");
     }
-    assert_eq!(cluster.logins(), 1, "the servers lock the role after five");
+    assert_eq!(cluster.logins(), 2, "the servers lock the role after five");
 }
 
 #[tokio::test]
