@@ -53,7 +53,8 @@ pub struct Args {
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     filenames: Vec<PathBuf>,
 
-    /// Write nothing; print the report and the changes, passwords as (changed).
+    /// Write nothing but the record of a refused AppRole login; print the report and the changes, passwords as
+    /// (changed).
     #[arg(long)]
     dry_run: bool,
 
