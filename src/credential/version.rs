@@ -1,7 +1,8 @@
 //! The version of a stored value, and the order of two versions.
 //!
 //! Pure. One rule for every process that writes: [`Version::compare`]. Versions of KV v2 are ordered by
-//! their number and the time of their creation; every other version is a name, and the last read wins.
+//! their number and the time of their creation, credentials that a store issues by the time of their end; every
+//! other version is a name, and the last read wins.
 
 use std::fmt::{self, Display};
 
@@ -18,6 +19,11 @@ pub enum Version {
         /// and in an event.
         created: Option<Timestamp>,
     },
+    /// A credential that the store issued for a time: of two, the one that is valid for longer is the later one.
+    Issued {
+        /// The time from which it is invalid, by the clock of the store.
+        expires: Timestamp,
+    },
     /// A name without an order: an AWS `VersionId`, or the modification time of a file.
     Unordered(String),
 }
@@ -27,16 +33,19 @@ pub enum Version {
 pub enum VersionOrder {
     /// The same version, as far as both are known.
     Same,
-    /// A higher number.
+    /// A higher number, or a later end.
     Newer,
     /// An equal or lower number with a later time: the key was deleted and created again.
     Recreated,
     /// An equal or lower number with an earlier time: a replica that lags behind, or a restored snapshot. Also
-    /// a lower number where one of the times is unknown.
+    /// a lower number where one of the times is unknown, and an earlier end.
     Older,
-    /// Two names, which have no order.
+    /// Two names, or versions of two kinds, which have no order.
     Unordered,
 }
+
+/// The start of the text of an issued version, before the time of its end.
+const ISSUED: &str = "expires@";
 
 impl Version {
     /// The placeholder for a store without versions, such as KV v1.
@@ -58,6 +67,13 @@ impl Version {
     #[must_use]
     pub fn compare(&self, found: &Self) -> VersionOrder {
         use std::cmp::Ordering::{Equal, Greater, Less};
+        if let (Self::Issued { expires: held }, Self::Issued { expires }) = (self, found) {
+            return match expires.cmp(held) {
+                Greater => VersionOrder::Newer,
+                Equal => VersionOrder::Same,
+                Less => VersionOrder::Older,
+            };
+        }
         let (Self::Numbered { number: held, created: held_at }, Self::Numbered { number, created }) =
             (self, found)
         else {
@@ -115,14 +131,19 @@ impl Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Numbered { number, .. } => number.fmt(f),
+            Self::Issued { expires } => write!(f, "{ISSUED}{expires}"),
             Self::Unordered(name) => name.fmt(f),
         }
     }
 }
 
-/// Reads `7`, `7@2026-11-27T10:00:00Z`, or a name. No name of AWS is short enough to be taken for a number.
+/// Reads `7`, `7@2026-11-27T10:00:00Z`, `expires@2026-11-27T22:00:00Z`, or a name. No name of AWS is short enough to be
+/// taken for a number, or has an `@`.
 impl From<&str> for Version {
     fn from(text: &str) -> Self {
+        if let Some(Ok(expires)) = text.strip_prefix(ISSUED).map(str::parse) {
+            return Self::Issued { expires };
+        }
         let (number, created) = match text.split_once('@') {
             None => (parse_number(text), Some(None)),
             Some((number, created)) => (parse_number(number), created.parse().ok().map(Some)),
@@ -194,8 +215,45 @@ mod tests {
     }
 
     #[test]
+    fn issued_credentials_are_ordered_by_their_end() {
+        use VersionOrder::{Newer, Older, Same, Unordered};
+        let [early, late] = [EARLY, LATE].map(|time| format!("expires@{time}"));
+        check(&early, &late, Newer);
+        check(&late, &early, Older);
+        check(&late, &late, Same);
+        for other in ["7", "7@2026-11-27T10:00:00Z", "unversioned", EARLY] {
+            check(&early, other, Unordered);
+            check(other, &early, Unordered);
+        }
+        assert!(Version::from(early.as_str()).is_exact());
+    }
+
+    #[test]
+    fn issued_version_survives_a_round_trip() {
+        let version = Version::Issued { expires: LATE.parse().expect("a time") };
+        assert_eq!(version.serialized(), format!("expires@{LATE}"));
+        for text in [version.to_string(), version.serialized(), version.with_time()] {
+            assert_eq!(Version::from(text.as_str()), version);
+        }
+    }
+
+    #[test]
     fn text_that_is_no_number_is_a_name() {
-        for text in ["", "07", "+7", "-7", "7.0", "7@", "7@yesterday", "@", "18446744073709551616", "7 "] {
+        for text in [
+            "",
+            "expires@",
+            "expires@7",
+            "expires",
+            "07",
+            "+7",
+            "-7",
+            "7.0",
+            "7@",
+            "7@yesterday",
+            "@",
+            "18446744073709551616",
+            "7 ",
+        ] {
             assert_eq!(Version::from(text), Version::Unordered(text.to_owned()), "{text:?}");
             assert_eq!(Version::from(text).serialized(), text);
         }
@@ -215,6 +273,9 @@ mod tests {
         );
         prop_oneof![
             4 => (0_u64..4, created).prop_map(|(number, created)| Version::Numbered { number, created }),
+            2 => (0_i64..3).prop_map(|second| Version::Issued {
+                expires: Timestamp::from_second(second).expect("a time"),
+            }),
             1 => "[a-c]".prop_map(Version::Unordered),
         ]
     }

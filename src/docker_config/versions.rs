@@ -1,7 +1,8 @@
 //! The versions annotation of a pull secret: the store and the version of each entry.
 //!
 //! `docker.io=aws:6a7e8feb-…,ghcr.io=vault:7@2026-11-27T10:00:00Z#91017b86`: a version of KV
-//! v2 has the time of its creation and the fingerprint of its key, because versions of two keys have no order.
+//! v2 has the time of its creation, and every version with an order the fingerprint of its key, because versions of
+//! two keys have no order.
 //! Host keys hold neither comma nor equals sign, and Docker Hub is one entry. The annotation holds no secret and no hash of one, so that
 //! anyone may read it. An older regcred wrote `ghcr.io=vault:7`, and reads this form as a name.
 
@@ -62,7 +63,10 @@ impl EntryOrigin {
         let Self { store, key, version } = self;
         let version_text = version.serialized();
         match (version, key) {
-            (Version::Numbered { created: Some(_), .. }, Some(KeyFingerprint(key))) => {
+            (
+                Version::Numbered { created: Some(_), .. } | Version::Issued { .. },
+                Some(KeyFingerprint(key)),
+            ) => {
                 format!("{store}:{version_text}#{key}")
             }
             _ => format!("{store}:{version_text}"),
@@ -121,10 +125,10 @@ mod tests {
     #[test]
     fn rendered_annotation_is_parsed_back() {
         let annotation = "a.io=vault:7@2026-11-27T10:00:00.123456789Z#5f2c9a01,b.io=vault:7@2026-11-27T10:00:00Z,\
-            docker.io=aws:6a7e-8feb,ghcr.io=vault:7,r.example.com:5000/t=files:2026-11-22T10:00:00Z";
+            c.io=ecr:expires@2026-11-27T22:00:00.123Z#5f2c9a01,docker.io=aws:6a7e-8feb,ghcr.io=vault:7,r.example.com:5000/t=files:2026-11-22T10:00:00Z";
         let origins = parse_lenient(annotation);
         assert_eq!(render(&origins), annotation);
-        assert_eq!(origins.len(), 5);
+        assert_eq!(origins.len(), 6);
     }
 
     #[test]
@@ -160,6 +164,16 @@ mod tests {
         let without_key = EntryOrigin { key: None, ..origin };
         assert!(without_key.is_from(&store_key("prod/ghcr")));
         assert!(!without_key.is_from(&StoreKey { store: "aws".into(), key: "ci/ghcr".into() }));
+    }
+
+    #[test]
+    fn issued_version_has_the_fingerprint_of_its_key() {
+        let key = store_key("123456789012");
+        let origin = EntryOrigin::new(&key, "expires@2026-11-27T22:00:00Z".into());
+        let annotation = origin.annotation();
+        assert!(annotation.starts_with("vault:expires@2026-11-27T22:00:00Z#"), "{annotation}");
+        let parsed = parse_lenient(&format!("ghcr.io={annotation}"));
+        assert_eq!(parsed.into_values().collect::<Vec<_>>(), [origin]);
     }
 
     #[test]
