@@ -18,6 +18,7 @@ use host_key::HostKey;
 
 pub mod capacity;
 pub mod earlier_form;
+pub mod ecr_host;
 mod entry;
 pub mod foreign;
 pub mod host_key;

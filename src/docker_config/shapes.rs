@@ -19,6 +19,7 @@ use super::host_key::HostKey;
 use super::registry_source::RegistrySource;
 use crate::credential::Credential;
 
+mod ecr;
 mod google_key;
 mod text;
 mod unusable;

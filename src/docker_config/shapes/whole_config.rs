@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
 use super::text::{self, Json};
-use super::{Malformed, ParsedValue, RejectedEntry, finish};
+use super::{Malformed, ParsedValue, RejectedEntry, ecr, finish};
 use crate::credential::Credential;
 use crate::docker_config::entry::{self, EntryError};
 use crate::docker_config::host_key::{self, HostKey};
@@ -136,10 +136,11 @@ impl WholeConfig {
         let Self { auths, has_helper } = self;
         let hint = if has_helper { IN_HELPER } else { "" };
         let auths = match auths {
-            Some(Value::Object(auths)) => auths,
+            Some(Value::Object(auths)) => ecr::with_alias(auths, host),
             None => return Err(Malformed(format!("the docker config has no `auths`{hint}"))),
             Some(_) => return Err("`auths` is not an object".into()),
         };
+        let absence = ecr::describe_absence(&auths, host);
         let mut parsed = ParsedValue::default();
         // Where both keys of Docker Hub are there, the kubelet takes `docker.io`.
         for part in host_key::split_last_resort(auths) {
@@ -156,7 +157,7 @@ impl WholeConfig {
         }
         Err(match parsed.rejected.into_iter().next() {
             Some(entry) => Malformed(format!("`auths`, {entry}")),
-            None => Malformed(format!("`auths` has no entry for {host}{hint}")),
+            None => absence.unwrap_or_else(|| Malformed(format!("`auths` has no entry for {host}{hint}"))),
         })
     }
 }
