@@ -20,6 +20,7 @@ use crate::manifest::config::{Backend, Store};
 
 pub use error::{Denied, Error, ErrorKind, SealedPart};
 
+pub mod ecr;
 pub mod file;
 pub mod refused_logins;
 pub mod secrets_manager;
@@ -118,6 +119,7 @@ pub async fn open(store: &Store, environment: &Environment) -> Result<Arc<dyn Pr
         Backend::AwsSecretsManager(settings) => {
             Arc::new(secrets_manager::SecretsManager::open(name, settings).await)
         }
+        Backend::AwsEcr(settings) => Arc::new(ecr::Ecr::open(name, settings, environment).await),
         Backend::File(settings) => Arc::new(file::Directory::open(name, settings)),
         Backend::DefaultDirectory(path) => Arc::new(file::Directory::open_default(name, path)),
     })

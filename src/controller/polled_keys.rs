@@ -94,7 +94,7 @@ mod tests {
 
     fn aws() -> Backend {
         let region = "eu-west-1".to_owned();
-        Backend::AwsSecretsManager(SecretsManagerStore { region, endpoint_url: None })
+        Backend::AwsSecretsManager(SecretsManagerStore { region, endpoint_url: None, role_arn: None })
     }
 
     #[test]

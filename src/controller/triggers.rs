@@ -88,7 +88,7 @@ impl Controller {
             Backend::AwsSecretsManager(settings) => {
                 Some(AwsLocation { region: &settings.region, account: self.fetches.account(store) })
             }
-            Backend::Vault(_) | Backend::File(_) | Backend::DefaultDirectory(_) => None,
+            Backend::Vault(_) | Backend::AwsEcr(_) | Backend::File(_) | Backend::DefaultDirectory(_) => None,
         }
     }
 

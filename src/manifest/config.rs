@@ -14,7 +14,7 @@ use globset::GlobSet;
 use super::admission::{Admission, StoreAdmission};
 use crate::credential::StoreName;
 
-pub use super::wire::{AppRoleAuth, Config, FileStore, KubernetesAuth, SecretsManagerStore};
+pub use super::wire::{AppRoleAuth, Config, EcrStore, FileStore, KubernetesAuth, SecretsManagerStore};
 
 /// A store after validation.
 #[derive(Clone, Debug)]
@@ -45,6 +45,8 @@ pub enum Backend {
     Vault(Box<VaultSettings>),
     /// A region of AWS Secrets Manager.
     AwsSecretsManager(SecretsManagerStore),
+    /// A region of Amazon ECR.
+    AwsEcr(EcrStore),
     /// A directory.
     File(FileStore),
     /// The directory that the command line names, where no Config defines a store.
@@ -58,7 +60,8 @@ impl Backend {
         match self {
             Self::Vault(settings) => settings.kv == KvVersion::V2,
             Self::AwsSecretsManager(_) => true,
-            Self::File(_) | Self::DefaultDirectory(_) => false,
+            // Each read makes ECR issue another token.
+            Self::AwsEcr(_) | Self::File(_) | Self::DefaultDirectory(_) => false,
         }
     }
 }

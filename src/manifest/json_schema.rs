@@ -42,10 +42,13 @@ pub fn either_kind() -> Json {
 #[must_use]
 pub fn config() -> Json {
     let mut schema = schema_of::<Config>(CONFIG);
-    let backends = ["vault", "awsSecretsManager", "file"].map(|name| json!({"required": [name]}));
+    let backends = ["vault", "awsSecretsManager", "awsEcr", "file"].map(|name| json!({"required": [name]}));
     let store = "/properties/stores/items";
     add_keywords(&mut schema, store, json!({"oneOf": backends}));
     add_keywords(&mut schema, &format!("{store}/properties/name"), label());
+    let registry_ids = format!("{store}/properties/awsEcr/properties/registryIds");
+    add_keywords(&mut schema, &registry_ids, json!({"minItems": 1}));
+    add_keywords(&mut schema, &format!("{registry_ids}/items"), json!({"pattern": "^[0-9]{12}$"}));
     let auth = format!("{store}/properties/vault/properties/auth");
     add_keywords(&mut schema, &auth, json!({"maxProperties": 1}));
     add_keywords(&mut schema, "/properties/triggers/properties/pollInterval", interval());
@@ -155,8 +158,13 @@ mod tests {
         let store = &config["properties"]["stores"]["items"];
         let poll_interval = &config["properties"]["triggers"]["properties"]["pollInterval"];
         assert_eq!(spec["registries"]["minItems"], 1);
-        assert_eq!(store["oneOf"].as_array().map(Vec::len), Some(3));
+        assert_eq!(store["oneOf"].as_array().map(Vec::len), Some(4));
         assert_eq!(store["properties"]["vault"]["properties"]["auth"]["maxProperties"], 1);
+        let registry_ids = &store["properties"]["awsEcr"]["properties"]["registryIds"];
+        assert_eq!(
+            (&registry_ids["minItems"], &registry_ids["items"]["pattern"]),
+            (&json!(1), &json!("^[0-9]{12}$"))
+        );
         for schema in [poll_interval, &spec["refreshInterval"]] {
             assert_eq!((&schema["pattern"], &schema["minLength"]), (&json!(INTERVAL), &json!(1)));
         }

@@ -4,6 +4,7 @@
 //! validated by itself, at its own place and no matter what is wrong around it, so that no error hides
 //! another; what a function here returns is right only if it added no error.
 
+mod aws_store;
 pub(crate) mod cluster_pull_secret;
 pub(crate) mod object;
 pub(crate) mod selection;
@@ -61,7 +62,8 @@ pub(crate) fn validate(
         stores.add_default(default_files_directory);
     }
     let known_stores = (are_stores_known && !stores.has_nameless).then(|| stores.names());
-    if let Some(path) = stores.first_triggers.as_ref().filter(|_| are_stores_known && !stores.may_have_aws) {
+    let has_no_events = are_stores_known && !stores.may_have_aws_events;
+    if let Some(path) = stores.first_triggers.as_ref().filter(|_| has_no_events) {
         triggers::require_aws_store(path, errors);
     }
 
@@ -106,8 +108,8 @@ struct DeclaredStores<'a> {
     first_uses: BTreeMap<String, FieldPath<'a>>,
     /// True if some store, or a whole list of them, has no readable name.
     has_nameless: bool,
-    /// True if some store is of AWS, or has no known backend.
-    may_have_aws: bool,
+    /// True if AWS sends events about some store, or a store has no known backend.
+    may_have_aws_events: bool,
     /// The triggers of the one Config that has some.
     triggers: Option<Triggers>,
     /// The place of these triggers.
@@ -120,10 +122,10 @@ impl<'a> DeclaredStores<'a> {
         schema::validate::<Config>(path, &[], errors);
         let list = path.field("stores");
         self.has_nameless |= !is_list(&list);
-        self.may_have_aws |= !is_list(&list);
+        self.may_have_aws_events |= !is_list(&list);
         for store in list.items() {
             self.has_nameless |= store.field("name").text().is_none();
-            self.may_have_aws |= store::may_be_aws(&store);
+            self.may_have_aws_events |= store::may_have_aws_events(&store);
             validate_unique(&store.field("name"), "a store", &mut self.first_uses, errors);
             self.validated.extend(store::validate(&store, errors));
         }

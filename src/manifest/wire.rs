@@ -14,8 +14,8 @@ pub use cluster_pull_secret::{
     PathMethod, Registry,
 };
 pub use config::{
-    AppRoleAuth, Config, DEFAULT_MAX_POLLS_PER_SECOND, FileStore, KubernetesAuth, SecretsManagerStore,
-    StoreSpec, VaultAuthSpec, VaultStore,
+    AppRoleAuth, Config, DEFAULT_MAX_POLLS_PER_SECOND, EcrStore, FileStore, KubernetesAuth,
+    SecretsManagerStore, StoreSpec, VaultAuthSpec, VaultStore,
 };
 pub use namespaces::{LabelOperator, LabelRequirement, LabelSelector, Namespaces};
 pub use triggers::{DEFAULT_LISTEN, DEFAULT_POLL_INTERVAL, SqsQueue, Tls, TriggersSpec, WebhookSpec};

@@ -4,11 +4,14 @@
 
 use std::error::Error as StdError;
 
+use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_secretsmanager::config::http::HttpResponse;
-use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_secretsmanager::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 
+use super::error::store_at;
 use super::proxy::StoreProxy;
 use super::without_tracing::without_tracing;
 use super::{Denied, ErrorKind};
@@ -24,9 +27,34 @@ pub(crate) async fn chain(region: &str) -> (SdkConfig, Option<String>) {
     (shared, profile)
 }
 
-/// Returns the domain of the services in a region.
-pub(crate) fn domain(region: &str) -> &'static str {
-    if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" }
+/// The name of the sessions of a role, as `CloudTrail` shows it.
+const SESSION: &str = "regcred";
+
+/// Returns the chain with the credentials of a role, which it assumes by those of its own; without a role as it is.
+/// Makes no request.
+pub(crate) async fn with_role(shared: SdkConfig, role_arn: Option<&str>) -> SdkConfig {
+    let Some(role_arn) = role_arn else { return shared };
+    let role = AssumeRoleProvider::builder(role_arn).configure(&shared).session_name(SESSION).build();
+    let role = SharedCredentialsProvider::new(without_tracing(role).await);
+    shared.into_builder().credentials_provider(role).build()
+}
+
+/// Returns the name of a service in error messages, with its address where that is not the default, and the proxy that
+/// requests to it lead through. `endpoint` is the start of the default address.
+pub(crate) fn describe(
+    service: &str,
+    endpoint: &str,
+    region: &str,
+    address: Option<&str>,
+) -> (String, Option<StoreProxy>) {
+    let (name, url) = match address.and_then(|url| url.parse().ok()) {
+        Some(address) => (store_at(&address), address.to_string()),
+        None => {
+            let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+            (format!("{service} in {region}"), format!("https://{endpoint}.{region}.{domain}"))
+        }
+    };
+    (name, StoreProxy::from_environment(&url))
 }
 
 /// An error response of an AWS service.
@@ -76,6 +104,8 @@ impl ErrorResponse<'_> {
 pub(crate) struct ClientContext {
     /// The value of `AWS_PROFILE`.
     pub(crate) profile: Option<String>,
+    /// The ARN of the role that the credentials assume.
+    pub(crate) role_arn: Option<String>,
     /// The proxy that requests lead through.
     pub(crate) proxy: Option<StoreProxy>,
 }
@@ -140,19 +170,25 @@ fn unreadable_response() -> ErrorKind {
 }
 
 fn unsent_request(error: &(dyn StdError + 'static), context: &ClientContext) -> ErrorKind {
-    let cause = causes(error).find_map(|cause| cause.downcast_ref::<CredentialsError>());
-    let what = match cause {
-        None => {
+    let mut failures = causes(error).filter_map(|cause| cause.downcast_ref::<CredentialsError>());
+    let cause = match (failures.next(), &context.role_arn) {
+        (None, _) => {
             let hint = "the authority that signed it is not trusted on this machine";
             return ErrorKind::from_connection_error(error, hint, context.proxy.as_ref());
         }
-        Some(CredentialsError::CredentialsNotLoaded(_)) => "no AWS credentials",
-        Some(CredentialsError::InvalidConfiguration(_)) => {
-            "the configuration of the AWS credentials is invalid"
-        }
-        Some(CredentialsError::ProviderTimedOut(_)) => "timeout while loading the AWS credentials",
+        (Some(failure), None) => failure,
+        // The credentials by which the role is assumed have a failure of their own.
+        (Some(_), Some(role_arn)) => match failures.next() {
+            Some(failure) => failure,
+            None => return role_not_assumed(error, role_arn, context),
+        },
+    };
+    let what = match cause {
+        CredentialsError::CredentialsNotLoaded(_) => "no AWS credentials",
+        CredentialsError::InvalidConfiguration(_) => "the configuration of the AWS credentials is invalid",
+        CredentialsError::ProviderTimedOut(_) => "timeout while loading the AWS credentials",
         // The text of the other variants may quote a response of STS or of the metadata service.
-        Some(_) => "the AWS credentials cannot be loaded",
+        _ => "the AWS credentials cannot be loaded",
     };
     let profile = match &context.profile {
         Some(name) => format!("profile {name:?} (AWS_PROFILE)"),
@@ -161,5 +197,24 @@ fn unsent_request(error: &(dyn StdError + 'static), context: &ClientContext) -> 
     ErrorKind::Denied(Denied::Login(format!(
         "{what}: looked for AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, {profile}, \
          a web identity (IRSA), container credentials (EKS Pod Identity) and an instance role (IMDS)"
+    )))
+}
+
+/// Classifies the failure to assume a role: STS is out of reach, or refuses.
+fn role_not_assumed(error: &(dyn StdError + 'static), role_arn: &str, context: &ClientContext) -> ErrorKind {
+    // The causes above the failure of the credentials are those of the request for which they were loaded.
+    let mut of_sts = causes(error).skip_while(|cause| !cause.is::<CredentialsError>());
+    if of_sts.any(|cause| cause.is::<ConnectorError>()) {
+        let hint = "the authority that signed it is not trusted on this machine";
+        return match ErrorKind::from_connection_error(error, hint, context.proxy.as_ref()) {
+            ErrorKind::Unavailable(cause) => {
+                ErrorKind::Unavailable(format!("no connection to STS, which issues its credentials: {cause}"))
+            }
+            kind => kind,
+        };
+    }
+    ErrorKind::Denied(Denied::Login(format!(
+        "the role {role_arn} cannot be assumed: its trust policy must admit the credentials of this process, and \
+         their policy must grant `sts:AssumeRole` on it"
     )))
 }

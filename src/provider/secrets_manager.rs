@@ -22,8 +22,7 @@ use tokio::time::Instant;
 
 use self::batch::BatchResults;
 use super::aws::ClientContext;
-use super::error::{RequestContext, store_at};
-use super::proxy::StoreProxy;
+use super::error::RequestContext;
 use super::retry::{CONCURRENT_READS, RetryPolicy, until};
 use super::without_tracing::without_tracing;
 use super::{Error, ErrorKind, Provider, aws, log_read, log_version};
@@ -53,7 +52,7 @@ pub struct SecretsManager {
     region: String,
     /// The store in error messages, with its address where that is not the default.
     display_name: String,
-    /// The profile and the proxy, for messages about requests that were never sent.
+    /// The profile, the role and the proxy, for messages about requests that were never sent.
     context: ClientContext,
     client: Client,
     retry_policy: RetryPolicy,
@@ -63,6 +62,7 @@ impl SecretsManager {
     /// Makes no request. The first read loads credentials from the SDK's default chain.
     pub async fn open(store: StoreName, settings: &SecretsManagerStore) -> Self {
         let (shared, profile) = aws::chain(&settings.region).await;
+        let shared = aws::with_role(shared, settings.role_arn.as_deref()).await;
         let mut opened = Self::with_config(store, settings, &shared);
         opened.context.profile = profile;
         opened
@@ -82,7 +82,7 @@ impl SecretsManager {
         retries: RetryConfig,
         retry_policy: RetryPolicy,
     ) -> Self {
-        let SecretsManagerStore { region, endpoint_url } = settings;
+        let SecretsManagerStore { region, endpoint_url, role_arn } = settings;
         let mut config = aws_sdk_secretsmanager::config::Builder::from(shared)
             .region(Region::new(region.clone()))
             .timeout_config(
@@ -91,15 +91,9 @@ impl SecretsManager {
             .retry_config(retries)
             // Else all stores of a region share one quota of retries, and one that is down uses it up.
             .retry_partition(RetryPartition::custom(store.to_string()).build());
-        let address = endpoint_url.as_deref().or(shared.endpoint_url()).and_then(|url| url.parse().ok());
-        let (display_name, url) = match address {
-            Some(address) => (store_at(&address), address.to_string()),
-            None => (
-                format!("AWS Secrets Manager in {region}"),
-                format!("https://secretsmanager.{region}.{}", aws::domain(region)),
-            ),
-        };
-        let context = ClientContext { profile: None, proxy: StoreProxy::from_environment(&url) };
+        let address = endpoint_url.as_deref().or(shared.endpoint_url());
+        let (display_name, proxy) = aws::describe("AWS Secrets Manager", "secretsmanager", region, address);
+        let context = ClientContext { profile: None, role_arn: role_arn.clone(), proxy };
         if let Some(url) = endpoint_url {
             // Set here and not in the shared configuration, where it would apply to STS as well.
             config = config.endpoint_url(url);

@@ -4,10 +4,10 @@ use super::{SMALLEST, check_spec, check_store, good, good_store};
 
 #[test]
 fn stores_are_validated() {
-    check_store("{name: a}", ": has none of vault, awsSecretsManager and file: give one");
+    check_store("{name: a}", ": has none of vault, awsSecretsManager, awsEcr and file: give one");
     check_store(
         "{name: a, file: {directory: x}, vault: {address: 'https://v'}}",
-        ": has more than one of vault, awsSecretsManager and file: make each a store of its own",
+        ": has more than one of vault, awsSecretsManager, awsEcr and file: make each a store of its own",
     );
     check_store("{name: a, vault: {address: 'ftp://v'}}", ".vault.address: must be an http or https URL");
     check_store(
@@ -56,6 +56,58 @@ fn stores_are_validated() {
         "{name: a, awsSecretsManager: {region: ''}}",
         ".awsSecretsManager.region: must be the name of a region, such as eu-west-1",
     );
+}
+
+#[test]
+fn ecr_store_is_validated() {
+    good_store("{name: a, awsEcr: {region: eu-west-1, registryIds: ['012345678901']}}");
+    let ids = |ids: &str| format!("{{name: a, awsEcr: {{region: eu-west-1, registryIds: {ids}}}}}");
+    check_store(
+        &ids("[]"),
+        ".awsEcr.registryIds: must have at least one registry id: the 12 digits of an AWS account",
+    );
+    let id = ".awsEcr.registryIds[0]: must be a registry id: the 12 digits of an AWS account, such as 123456789012";
+    for text in [
+        "'12345678901'",
+        "'1234567890123'",
+        "'12345678901x'",
+        "'123456789012.dkr.ecr.eu-west-1.amazonaws.com'",
+        "'*'",
+    ] {
+        check_store(&ids(&format!("[{text}]")), id);
+    }
+    check_store(
+        &ids("[123456789012]"),
+        ".awsEcr.registryIds[0]: must be text, but is a number to YAML: put it in quotes",
+    );
+    check_store("{name: a, awsEcr: {region: eu-west-1}}", ".awsEcr: the field registryIds is missing");
+    check_store(
+        "{name: a, awsEcr: {region: EU, registryIds: ['123456789012']}}",
+        ".awsEcr.region: must be the name of a region, such as eu-west-1",
+    );
+}
+
+#[test]
+fn role_of_an_aws_store_is_an_arn() {
+    for (field, rest) in [("awsSecretsManager", ""), ("awsEcr", ", registryIds: ['123456789012']")] {
+        let store =
+            |role: &str| format!("{{name: a, {field}: {{region: eu-west-1, roleArn: '{role}'{rest}}}}}");
+        for role in ["arn:aws:iam::123456789012:role/a", "arn:aws-cn:iam::123456789012:role/path/to/a"] {
+            good_store(&store(role));
+        }
+        for role in [
+            "",
+            "a",
+            "arn:aws:iam::123456789012:user/a",
+            "arn:aws:iam::123456789012:role/",
+            "arn:aws:iam::1:role/a",
+            "arn:aws:sts::123456789012:assumed-role/a/b",
+            "arn:aws:iam:eu-west-1:123456789012:role/a",
+        ] {
+            let detail = "must be the ARN of a role, such as arn:aws:iam::123456789012:role/regcred";
+            check_store(&store(role), &format!(".{field}.roleArn: {detail}"));
+        }
+    }
 }
 
 #[test]

@@ -20,7 +20,10 @@ fn example_is_read_in_full() {
         .iter()
         .filter_map(|store| match &store.backend {
             Backend::Vault(vault) => Some(&vault.auth),
-            Backend::AwsSecretsManager(_) | Backend::File(_) | Backend::DefaultDirectory(_) => None,
+            Backend::AwsSecretsManager(_)
+            | Backend::AwsEcr(_)
+            | Backend::File(_)
+            | Backend::DefaultDirectory(_) => None,
         })
         .collect();
     assert!(matches!(

@@ -90,7 +90,7 @@ just text
     stores.yaml:7: stores[0].vault.mount: must not be empty
     stores.yaml:8: stores[0].vault.kvVersion: must be 1 or 2
     stores.yaml:9: stores[0].vault.password: unknown field; passwords stay in the store; known: address, allowHttp, auth, caFile, kvVersion, mount, namespace, redirectHosts
-    stores.yaml:10: stores[1]: has more than one of vault, awsSecretsManager and file: make each a store of its own
+    stores.yaml:10: stores[1]: has more than one of vault, awsSecretsManager, awsEcr and file: make each a store of its own
     stores.yaml:11: stores[1].file.directory: must not be empty
     stores.yaml:12: stores[1].awsSecretsManager.region: must be the name of a region, such as eu-west-1
     "###);
@@ -150,8 +150,8 @@ spec:
     images.yaml:10: document 1: stores[0].vault.auth: has more than one of kubernetes, appRole and tokenFile: give one
     images.yaml:11: document 1: stores[0].keys[1]: must be text, but is a number to YAML: put it in quotes
     images.yaml:11: document 1: stores[0].keys[0]: is not a valid glob: unclosed character class; missing ']'
-    images.yaml:12: document 1: stores[1]: has more than one of vault, awsSecretsManager and file: make each a store of its own
-    images.yaml:13: document 1: stores[1].awsSecretsManager.profile: unknown field; known: endpointUrl, region
+    images.yaml:12: document 1: stores[1]: has more than one of vault, awsSecretsManager, awsEcr and file: make each a store of its own
+    images.yaml:13: document 1: stores[1].awsSecretsManager.profile: unknown field; known: endpointUrl, region, roleArn
     images.yaml:13: document 1: stores[1].awsSecretsManager.region: must be the name of a region, such as eu-west-1
     images.yaml:13: document 1: stores[1].awsSecretsManager.endpointUrl: must be an http or https URL
     images.yaml:14: document 1: stores[1].file.mode: unknown field; known: directory

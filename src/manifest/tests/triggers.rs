@@ -48,6 +48,9 @@ fn queue_errors_with(stores: &str) -> String {
 fn queue_without_an_aws_store_is_rejected() {
     let vault = "{name: v, vault: {address: 'https://v'}}";
     assert_snapshot!(queue_errors_with(&format!("[{vault}]")), @"queue.yaml:4: triggers.sqs: only receives events of AWS Secrets Manager, and no store is one: add a store with awsSecretsManager, or remove the queues");
+    let ecr = "{name: e, awsEcr: {region: eu-west-1, registryIds: ['123456789012']}}";
+    let errors = queue_errors_with(&format!("[{ecr}]"));
+    assert!(errors.contains("only receives events of AWS Secrets Manager"), "ECR sends none: {errors}");
     let aws = "{name: a, awsSecretsManager: {region: eu-west-1}}";
     assert_eq!(queue_errors_with(&format!("[{vault}, {aws}]")), "");
 }

@@ -12,11 +12,10 @@ use super::super::selection::glob_set;
 use super::super::wire::{StoreSpec, VaultAuthSpec, VaultStore};
 use super::super::yaml::node::Value;
 use super::super::{names, schema};
-use super::selection;
 use super::text::{
-    EMPTY, invalid_glob, validate_file, validate_globs, validate_name, validate_region, validate_text,
-    validate_url,
+    EMPTY, invalid_glob, validate_file, validate_globs, validate_name, validate_text, validate_url,
 };
+use super::{aws_store, selection};
 
 const REDIRECT_HOST: &str = "must be a host, with or without a port, such as node-1.example.com:8200";
 
@@ -24,7 +23,12 @@ const PLAIN_HTTP: &str = "must be an https URL: with http everybody on the netwo
      passwords. Use https, with `caFile` for an authority of your own, or set `allowHttp: true`";
 
 const MORE_THAN_ONE: &str =
-    "has more than one of vault, awsSecretsManager and file: make each a store of its own";
+    "has more than one of vault, awsSecretsManager, awsEcr and file: make each a store of its own";
+
+const NONE: &str = "has none of vault, awsSecretsManager, awsEcr and file: give one";
+
+/// The fields of which a store has one.
+const BACKENDS: [&str; 4] = ["vault", "awsSecretsManager", "awsEcr", "file"];
 
 /// Returns the store, or `None` if it cannot be built; all errors are added either way.
 pub(super) fn validate(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Option<Store> {
@@ -35,10 +39,11 @@ pub(super) fn validate(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Option
     let vault_path = path.field("vault");
     let address = validate_vault(&vault_path, errors);
     let redirect_hosts = validate_redirect_hosts(&vault_path.field("redirectHosts"), errors);
-    validate_secrets_manager(&path.field("awsSecretsManager"), errors);
+    aws_store::validate_secrets_manager(&path.field("awsSecretsManager"), errors);
+    aws_store::validate_ecr(&path.field("awsEcr"), errors);
     validate_file(&path.field("file").field("directory"), errors);
-    match count_fields(path, ["vault", "awsSecretsManager", "file"]) {
-        Some(0) => errors.push(path.error("has none of vault, awsSecretsManager and file: give one")),
+    match count_fields(path, &BACKENDS) {
+        Some(0) => errors.push(path.error(NONE)),
         None | Some(1) => {}
         Some(_) => errors.push(path.error(MORE_THAN_ONE)),
     }
@@ -50,6 +55,7 @@ pub(super) fn validate(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Option
         .map(|(vault, address)| Backend::Vault(Box::new(settings(vault, address, redirect_hosts))));
     let backend = vault
         .or(written.aws_secrets_manager.map(Backend::AwsSecretsManager))
+        .or(written.aws_ecr.map(Backend::AwsEcr))
         .or(written.file.map(Backend::File))?;
     Some(Store {
         name: written.name,
@@ -60,16 +66,17 @@ pub(super) fn validate(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Option
     })
 }
 
-/// Returns true for a store of AWS, and for one without a known backend.
-pub(super) fn may_be_aws(path: &FieldPath<'_>) -> bool {
+/// Returns true for a store whose changes AWS reports by events, and for one without a known backend. ECR reports
+/// nothing about its tokens.
+pub(super) fn may_have_aws_events(path: &FieldPath<'_>) -> bool {
     path.field("awsSecretsManager").node().is_some()
-        || ["vault", "file"].iter().all(|name| path.field(name).node().is_none())
+        || BACKENDS.iter().all(|name| path.field(name).node().is_none())
 }
 
 /// Counts how many of these fields a map has, valid or not; `None` if it is no map.
-fn count_fields(path: &FieldPath<'_>, names: [&str; 3]) -> Option<usize> {
+fn count_fields(path: &FieldPath<'_>, names: &[&str]) -> Option<usize> {
     let node = path.node().filter(|node| matches!(node.value, Value::Map(_)))?;
-    Some(names.into_iter().filter(|name| node.field(name).is_some()).count())
+    Some(names.iter().filter(|name| node.field(name).is_some()).count())
 }
 
 fn validate_keys(path: &FieldPath<'_>, errors: &mut FieldErrors) -> GlobSet {
@@ -122,7 +129,7 @@ fn validate_vault(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Option<Url>
     validate_file(&app_role.field("secretIdFile"), errors);
     validate_mount(&app_role.field("mount"), errors);
     validate_file(&auth.field("tokenFile"), errors);
-    if count_fields(&auth, ["kubernetes", "appRole", "tokenFile"]).is_some_and(|count| count > 1) {
+    if count_fields(&auth, &["kubernetes", "appRole", "tokenFile"]).is_some_and(|count| count > 1) {
         errors.push(auth.error("has more than one of kubernetes, appRole and tokenFile: give one"));
     }
 
@@ -182,11 +189,6 @@ fn settings(written: VaultStore, address: Url, redirect_hosts: Vec<RedirectHost>
         allow_http: written.allow_http,
         auth,
     }
-}
-
-fn validate_secrets_manager(path: &FieldPath<'_>, errors: &mut FieldErrors) {
-    validate_region(&path.field("region"), errors);
-    validate_url(&path.field("endpointUrl"), "https://secretsmanager.eu-west-1.amazonaws.com", errors);
 }
 
 fn validate_mount(path: &FieldPath<'_>, errors: &mut FieldErrors) {

@@ -72,7 +72,7 @@ fn validate_unique_queues(path: &FieldPath<'_>, errors: &mut FieldErrors) {
     }
 }
 
-/// Rejects queues if no store is of AWS: their events never name a key of another store.
+/// Rejects queues if no store is AWS Secrets Manager: their events never name a key of another store.
 pub(super) fn require_aws_store(path: &FieldPath<'_>, errors: &mut FieldErrors) {
     let sqs = path.field("sqs");
     if sqs.items().next().is_some() {

@@ -29,7 +29,7 @@ pub struct Config {
     pub triggers: TriggersSpec,
 }
 
-/// One store: a name and exactly one of `vault`, `awsSecretsManager` and `file`.
+/// One store: a name and exactly one of `vault`, `awsSecretsManager`, `awsEcr` and `file`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StoreSpec {
@@ -39,6 +39,8 @@ pub struct StoreSpec {
     pub vault: Option<VaultStore>,
     /// AWS Secrets Manager in one region.
     pub aws_secrets_manager: Option<SecretsManagerStore>,
+    /// Amazon ECR in one region.
+    pub aws_ecr: Option<EcrStore>,
     /// Directory with one file per key.
     pub file: Option<FileStore>,
     /// Keys that a ClusterPullSecret may name: names or globs, in which `*` stops at a slash and `**` does not.
@@ -139,6 +141,23 @@ pub struct SecretsManagerStore {
     pub region: String,
     /// URL of a VPC endpoint or of LocalStack. Default: the endpoint of the region.
     pub endpoint_url: Option<String>,
+    /// ARN of a role to assume with these credentials, such as one of another account. Default: none.
+    pub role_arn: Option<String>,
+}
+
+/// Amazon ECR in one region, with credentials from the SDK's default chain. A key is a registry id: the 12 digits of an
+/// AWS account.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EcrStore {
+    /// Name of the region, such as `eu-west-1`.
+    pub region: String,
+    /// Registry ids that a ClusterPullSecret may name, such as `"123456789012"`.
+    pub registry_ids: Vec<String>,
+    /// URL of a VPC endpoint of the API. Default: the endpoint of the region.
+    pub endpoint_url: Option<String>,
+    /// ARN of a role to assume with these credentials, such as one of another account. Default: none.
+    pub role_arn: Option<String>,
 }
 
 /// A directory with one file per key.

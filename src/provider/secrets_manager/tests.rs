@@ -36,8 +36,8 @@ fn open_with(
         .behavior_version(BehaviorVersion::latest())
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .build();
-    let settings =
-        SecretsManagerStore { region: "eu-west-1".to_owned(), endpoint_url: Some(address.to_owned()) };
+    let (region, endpoint_url) = ("eu-west-1".to_owned(), Some(address.to_owned()));
+    let settings = SecretsManagerStore { region, endpoint_url, role_arn: None };
     let pause = Duration::from_millis(1);
     let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(pause);
     SecretsManager::with_retry_policy("aws".into(), &settings, &shared, retries, retry_policy)
@@ -218,7 +218,7 @@ async fn missing_credentials_are_named_without_a_request() {
         for (profile, named) in [(None, "the default profile"), (Some("ci"), "profile \"ci\" (AWS_PROFILE)")]
         {
             let profile = profile.map(str::to_owned);
-            let context = ClientContext { profile, proxy: None };
+            let context = ClientContext { profile, ..ClientContext::default() };
             let aws = SecretsManager { context, ..open(&server.uri(), chain) };
             let error = aws.read(&keys(&["ci/ghcr"])).await.remove(0).unwrap_err();
             assert_eq!(

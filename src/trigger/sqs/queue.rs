@@ -92,7 +92,7 @@ impl QueueClient {
             config = config.endpoint_url(url);
         }
         let proxy = StoreProxy::from_environment(endpoint_url.as_ref().unwrap_or(queue_url));
-        let context = ClientContext { profile: None, proxy };
+        let context = ClientContext { proxy, ..ClientContext::default() };
         Self { url: queue_url.clone(), client: Client::from_conf(config.build()), context }
     }
 
