@@ -8,6 +8,7 @@ mod cluster;
 mod connection;
 mod crd;
 mod docker_config;
+mod ecr;
 mod lease;
 mod objects;
 mod policy;

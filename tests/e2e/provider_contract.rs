@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports, in its helpers too")]
 
+mod ecr;
 mod files;
 mod secrets_manager;
 mod vault;
@@ -25,10 +26,12 @@ const LAG: Duration = Duration::from_secs(3);
 /// A real store, in which the keys below `prefix` belong to one test.
 #[async_trait]
 trait Subject: Send + Sync {
-    /// True if the store gives each value its own version.
+    /// True if the store gives each value its own version, which can be looked up.
     const HAS_VERSIONS: bool = true;
-    /// The reason for a key with a deleted value.
-    const DELETED: &str;
+    /// True if each read has its own version.
+    const HAS_READ_VERSIONS: bool = Self::HAS_VERSIONS;
+    /// The reason for a key that the store does not have.
+    const MISSING: &str = "NotFound";
 
     async fn new() -> Self;
 
@@ -41,12 +44,14 @@ trait Subject: Send + Sync {
     /// Puts a value, which is JSON, as a user of the store would.
     async fn put(&self, key: &str, value: &Value);
 
-    /// Deletes the current value, as a user of the store would.
-    async fn delete(&self, key: &str);
+    /// The key of the store for a name of the contract.
+    fn key(&self, name: &str) -> String {
+        name.to_owned()
+    }
 
-    /// Puts a value after a deletion, as a user of the store would.
-    async fn restore(&self, key: &str, value: &Value) {
-        self.put(key, value).await;
+    /// The value that a read returns after this one was put.
+    fn expected(&self, _key: &str, put: &Value) -> Value {
+        put.clone()
     }
 
     /// The number of reads of a key so far, if the store counts them.
@@ -55,26 +60,49 @@ trait Subject: Send + Sync {
     }
 }
 
+/// A real store that keeps what is put into it.
+#[async_trait]
+trait KeepingSubject: Subject {
+    /// The reason for a key with a deleted value.
+    const DELETED: &str;
+
+    /// Deletes the current value, as a user of the store would.
+    async fn delete(&self, key: &str);
+
+    /// Puts a value after a deletion, as a user of the store would.
+    async fn restore(&self, key: &str, value: &Value) {
+        self.put(key, value).await;
+    }
+}
+
 macro_rules! contract {
-    ($($store:ident: $subject:ty),* $(,)?) => {$(
-        mod $store {
-            contract!(@ $subject:
-                value_is_read_with_its_version
+    (keeps: {$($keeps:ident: $keeping:ty),* $(,)?} issues: {$($issues:ident: $issuing:ty),* $(,)?}) => {
+        $(mod $keeps {
+            contract!(@every $keeping);
+            contract!(@ $keeping:
                 unchanged_value_keeps_its_version
-                new_value_has_a_new_version
-                missing_key_is_not_found
                 deleted_value_is_reported_as_such
-                results_follow_the_order_of_the_keys
-                forty_five_keys_are_read_in_one_call
-                each_key_is_read_once
                 versions_equal_those_of_a_read
-                forty_five_versions_follow_the_order_of_the_keys
-                version_is_returned_without_a_read
-                no_keys_give_no_results
-                unreachable_store_is_unavailable
             );
-        }
-    )*};
+        })*
+        $(mod $issues {
+            contract!(@every $issuing);
+        })*
+    };
+    (@every $subject:ty) => {
+        contract!(@ $subject:
+            value_is_read_with_its_version
+            new_value_has_a_new_version
+            missing_key_is_not_found
+            results_follow_the_order_of_the_keys
+            forty_five_keys_are_read_in_one_call
+            each_key_is_read_once
+            forty_five_versions_follow_the_order_of_the_keys
+            version_is_returned_without_a_read
+            no_keys_give_no_results
+            unreachable_store_is_unavailable
+        );
+    };
     (@ $subject:ty: $($promise:ident)*) => {$(
         #[tokio::test]
         async fn $promise() {
@@ -84,26 +112,33 @@ macro_rules! contract {
 }
 
 contract! {
-    vault_kv2: crate::provider_contract::vault::Kv2<crate::provider_contract::vault::HashiCorp>,
-    vault_kv1: crate::provider_contract::vault::Kv1<crate::provider_contract::vault::HashiCorp>,
-    openbao_kv2: crate::provider_contract::vault::Kv2<crate::provider_contract::vault::OpenBao>,
-    openbao_kv1: crate::provider_contract::vault::Kv1<crate::provider_contract::vault::OpenBao>,
-    openbao_namespace: crate::provider_contract::vault::NestedNamespace,
-    aws: crate::provider_contract::secrets_manager::LocalStack,
-    directory: crate::provider_contract::files::Files,
+    keeps: {
+        vault_kv2: crate::provider_contract::vault::Kv2<crate::provider_contract::vault::HashiCorp>,
+        vault_kv1: crate::provider_contract::vault::Kv1<crate::provider_contract::vault::HashiCorp>,
+        openbao_kv2: crate::provider_contract::vault::Kv2<crate::provider_contract::vault::OpenBao>,
+        openbao_kv1: crate::provider_contract::vault::Kv1<crate::provider_contract::vault::OpenBao>,
+        openbao_namespace: crate::provider_contract::vault::NestedNamespace,
+        aws: crate::provider_contract::secrets_manager::LocalStack,
+        aws_moto: crate::provider_contract::secrets_manager::Moto,
+        directory: crate::provider_contract::files::Files,
+    }
+    // Each read makes these issue another value; none can be put or deleted.
+    issues: {
+        aws_ecr: crate::provider_contract::ecr::Registry,
+    }
 }
 
 async fn value_is_read_with_its_version<S: Subject>(prefix: &str) {
     let subject = S::new().await;
-    let key = format!("{prefix}/ci/ghcr");
+    let key = subject.key(&format!("{prefix}/ci/ghcr"));
     subject.put(&key, &password("hunter2")).await;
     let value = read(&*subject.provider().await, &key).await.unwrap();
-    assert_eq!(json_of(&value), password("hunter2"));
-    assert_eq!(value.version.is_unversioned(), !S::HAS_VERSIONS, "{}", value.version);
+    assert_eq!(json_of(&value), subject.expected(&key, &password("hunter2")));
+    assert_eq!(value.version.is_unversioned(), !S::HAS_READ_VERSIONS, "{}", value.version);
     assert!(!format!("{value:?}").contains("hunter2"));
 }
 
-async fn unchanged_value_keeps_its_version<S: Subject>(prefix: &str) {
+async fn unchanged_value_keeps_its_version<S: KeepingSubject>(prefix: &str) {
     let subject = S::new().await;
     let key = format!("{prefix}/key");
     subject.put(&key, &password("hunter2")).await;
@@ -114,24 +149,25 @@ async fn unchanged_value_keeps_its_version<S: Subject>(prefix: &str) {
 
 async fn new_value_has_a_new_version<S: Subject>(prefix: &str) {
     let subject = S::new().await;
-    let key = format!("{prefix}/key");
-    let provider = subject.provider().await;
+    let key = subject.key(&format!("{prefix}/key"));
     subject.put(&key, &password("old")).await;
+    let provider = subject.provider().await;
     let old = read(&*provider, &key).await.unwrap();
     subject.put(&key, &password("new")).await;
     let new = read(&*provider, &key).await.unwrap();
-    assert_eq!(json_of(&new), password("new"));
-    assert_eq!(old.version != new.version, S::HAS_VERSIONS, "{} and {}", old.version, new.version);
+    assert_eq!(json_of(&new), subject.expected(&key, &password("new")));
+    assert_eq!(old.version != new.version, S::HAS_READ_VERSIONS, "{} and {}", old.version, new.version);
 }
 
 async fn missing_key_is_not_found<S: Subject>(prefix: &str) {
     let subject = S::new().await;
-    let error = read(&*subject.provider().await, &format!("{prefix}/nothing")).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
-    assert!(error.to_string().contains(&format!("key {prefix}/nothing")), "{error}");
+    let key = subject.key(&format!("{prefix}/nothing"));
+    let error = read(&*subject.provider().await, &key).await.unwrap_err();
+    assert_eq!(error.reason().to_string(), S::MISSING, "{error}");
+    assert!(error.to_string().contains(&format!("key {key}")), "{error}");
 }
 
-async fn deleted_value_is_reported_as_such<S: Subject>(prefix: &str) {
+async fn deleted_value_is_reported_as_such<S: KeepingSubject>(prefix: &str) {
     let subject = S::new().await;
     let (gone, kept) = (format!("{prefix}/gone"), format!("{prefix}/kept"));
     subject.put(&gone, &password("hunter2")).await;
@@ -148,36 +184,34 @@ async fn deleted_value_is_reported_as_such<S: Subject>(prefix: &str) {
 
 async fn results_follow_the_order_of_the_keys<S: Subject>(prefix: &str) {
     let subject = S::new().await;
-    for name in ["a", "b"] {
-        subject.put(&format!("{prefix}/{name}"), &password(name)).await;
+    let keys = ["b", "nothing", "a"].map(|name| Key(subject.key(&format!("{prefix}/{name}"))));
+    for (key, name) in [(&keys[2], "a"), (&keys[0], "b")] {
+        subject.put(&key.0, &password(name)).await;
     }
-    let keys = ["b", "nothing", "a"].map(|name| Key(format!("{prefix}/{name}")));
     let values = subject.provider().await.read(&keys).await;
     assert_eq!(values.len(), 3);
-    assert_eq!(json_of(values[0].as_ref().unwrap()), password("b"));
-    assert!(
-        matches!(&values[1], Err(Error { at, kind: ErrorKind::NotFound, .. }) if at.key == keys[1]),
-        "{values:?}"
-    );
-    assert_eq!(json_of(values[2].as_ref().unwrap()), password("a"));
+    assert_eq!(json_of(values[0].as_ref().unwrap()), subject.expected(&keys[0].0, &password("b")));
+    let missing = values[1].as_ref().unwrap_err();
+    assert_eq!((missing.reason().to_string().as_str(), &missing.at.key), (S::MISSING, &keys[1]), "{missing}");
+    assert_eq!(json_of(values[2].as_ref().unwrap()), subject.expected(&keys[2].0, &password("a")));
 }
 
 async fn forty_five_keys_are_read_in_one_call<S: Subject>(prefix: &str) {
     let subject = S::new().await;
-    let keys: Vec<Key> = (0..45).map(|i| Key(format!("{prefix}/{i}"))).collect();
+    let keys: Vec<Key> = (0..45).map(|i| Key(subject.key(&format!("{prefix}/{i}")))).collect();
     for key in &keys {
         subject.put(&key.0, &password(&key.0)).await;
     }
     let values = subject.provider().await.read(&keys).await;
     assert_eq!(values.len(), keys.len());
     for (key, value) in keys.iter().zip(&values) {
-        assert_eq!(json_of(value.as_ref().unwrap()), password(&key.0));
+        assert_eq!(json_of(value.as_ref().unwrap()), subject.expected(&key.0, &password(&key.0)));
     }
 }
 
 async fn each_key_is_read_once<S: Subject>(prefix: &str) {
     let subject = S::new().await;
-    let keys = ["a", "b"].map(|name| Key(format!("{prefix}/{name}")));
+    let keys = ["a", "b"].map(|name| Key(subject.key(&format!("{prefix}/{name}"))));
     for key in &keys {
         subject.put(&key.0, &password("hunter2")).await;
     }
@@ -187,7 +221,7 @@ async fn each_key_is_read_once<S: Subject>(prefix: &str) {
     assert_eq!(after, before.map(|reads| reads.map(|reads| reads + 1)));
 }
 
-async fn versions_equal_those_of_a_read<S: Subject>(prefix: &str) {
+async fn versions_equal_those_of_a_read<S: KeepingSubject>(prefix: &str) {
     let subject = S::new().await;
     let provider = subject.provider().await;
     let key = Key(format!("{prefix}/key"));
@@ -221,7 +255,7 @@ async fn compared_version<S: Subject>(provider: &dyn Provider, key: &Key) -> Str
 
 async fn forty_five_versions_follow_the_order_of_the_keys<S: Subject>(prefix: &str) {
     let subject = S::new().await;
-    let keys: Vec<Key> = (0..45).rev().map(|i| Key(format!("{prefix}/{i}"))).collect();
+    let keys: Vec<Key> = (0..45).rev().map(|i| Key(subject.key(&format!("{prefix}/{i}")))).collect();
     for key in keys.iter().step_by(2) {
         subject.put(&key.0, &password(&key.0)).await;
     }
@@ -238,7 +272,7 @@ async fn forty_five_versions_follow_the_order_of_the_keys<S: Subject>(prefix: &s
 
 async fn version_is_returned_without_a_read<S: Subject>(prefix: &str) {
     let subject = S::new().await;
-    let key = Key(format!("{prefix}/key"));
+    let key = Key(subject.key(&format!("{prefix}/key")));
     subject.put(&key.0, &password("hunter2")).await;
     let before = subject.reads_of(&key.0);
     assert!(subject.provider().await.versions(std::slice::from_ref(&key)).await[0].is_ok());
@@ -252,8 +286,12 @@ async fn no_keys_give_no_results<S: Subject>(_: &str) {
 }
 
 async fn unreachable_store_is_unavailable<S: Subject>(prefix: &str) {
-    let provider = S::new().await.unreachable().await;
-    let keys = ["a", "b"].map(|name| Key(format!("{prefix}/{name}")));
+    let subject = S::new().await;
+    let keys = ["a", "b"].map(|name| Key(subject.key(&format!("{prefix}/{name}"))));
+    for key in &keys {
+        subject.put(&key.0, &password("hunter2")).await;
+    }
+    let provider = subject.unreachable().await;
     for value in provider.read(&keys).await {
         let error = value.unwrap_err();
         assert!(matches!(error.kind, ErrorKind::Unavailable(_)), "{error}");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use harness::{NAMESPACE, SERVICE_ACCOUNT, TestCluster, until};
 use serde_json::Value;
-use world::{LocalStack, Proxy};
+use world::{AwsEndpoint, Proxy};
 
 use super::Controller;
 
@@ -17,7 +17,7 @@ pub(crate) struct Launch<'a> {
     account: &'a str,
     proxy: Option<&'a Proxy>,
     arguments: Vec<String>,
-    aws: Option<&'a LocalStack>,
+    aws: Option<&'a AwsEndpoint>,
     binary: PathBuf,
 }
 
@@ -98,8 +98,8 @@ impl<'a> Launch<'a> {
     }
 
     /// Adds credentials for this AWS.
-    pub(crate) fn aws(mut self, localstack: &'a LocalStack) -> Self {
-        self.aws = Some(localstack);
+    pub(crate) fn aws(mut self, aws: &'a AwsEndpoint) -> Self {
+        self.aws = Some(aws);
         self
     }
 
@@ -153,7 +153,7 @@ impl<'a> Launch<'a> {
             // Nothing of the machine the tests run on, not even a PATH.
             command.env_remove("PATH");
             command.env("KUBECONFIG", &kubeconfig).env("VAULT_TOKEN", &cluster.vault.root_token);
-            command.envs(self.aws.map(LocalStack::env).unwrap_or_default());
+            command.envs(self.aws.map(AwsEndpoint::env).unwrap_or_default());
         });
         let probes = if is_baseline { metrics } else { probes };
         Controller { process: process.expect("regcred runs"), metrics, probes }

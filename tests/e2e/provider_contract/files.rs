@@ -11,14 +11,12 @@ use regcred::provider::file::Directory;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::Subject;
+use super::{KeepingSubject, Subject};
 
 pub(super) struct Files(TempDir);
 
 #[async_trait]
 impl Subject for Files {
-    const DELETED: &str = "NotFound";
-
     async fn new() -> Self {
         Self(TempDir::new().unwrap())
     }
@@ -40,6 +38,11 @@ impl Subject for Files {
             std::fs::write(&path, value.to_string()).unwrap();
         }
     }
+}
+
+#[async_trait]
+impl KeepingSubject for Files {
+    const DELETED: &str = "NotFound";
 
     async fn delete(&self, key: &str) {
         std::fs::remove_file(self.0.path().join(key)).unwrap();

@@ -1,5 +1,6 @@
-//! AWS Secrets Manager, in the shape of `LocalStack`.
+//! AWS Secrets Manager, in the shapes of LocalStack and of moto.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,22 +15,48 @@ use regcred::provider::Provider;
 use regcred::provider::secrets_manager::SecretsManager;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use world::{REGION, World};
+use world::{AwsEndpoint, REGION, World};
 
-use super::{Subject, closed_address, json_of, password, read};
+use super::{KeepingSubject, Subject, closed_address, json_of, password, read};
 
-pub(super) struct LocalStack;
+/// A server that answers as Secrets Manager does.
+#[async_trait]
+pub(super) trait SecretsManagerServer: Send + Sync {
+    async fn endpoint() -> &'static AwsEndpoint;
+}
+
+pub(super) struct OfLocalStack;
+
+pub(super) struct OfMoto;
 
 #[async_trait]
-impl Subject for LocalStack {
-    const DELETED: &str = "Deleted";
+impl SecretsManagerServer for OfLocalStack {
+    async fn endpoint() -> &'static AwsEndpoint {
+        &World::shared().await.localstack
+    }
+}
 
+#[async_trait]
+impl SecretsManagerServer for OfMoto {
+    async fn endpoint() -> &'static AwsEndpoint {
+        World::shared().await.moto().await
+    }
+}
+
+pub(super) struct SecretsManagerOf<S>(PhantomData<S>);
+
+pub(super) type LocalStack = SecretsManagerOf<OfLocalStack>;
+
+pub(super) type Moto = SecretsManagerOf<OfMoto>;
+
+#[async_trait]
+impl<S: SecretsManagerServer> Subject for SecretsManagerOf<S> {
     async fn new() -> Self {
-        Self
+        Self(PhantomData)
     }
 
     async fn provider(&self) -> Arc<dyn Provider> {
-        open(&World::shared().await.localstack.endpoint)
+        open(&S::endpoint().await.endpoint)
     }
 
     async fn unreachable(&self) -> Arc<dyn Provider> {
@@ -37,19 +64,25 @@ impl Subject for LocalStack {
     }
 
     async fn put(&self, key: &str, value: &Value) {
-        let localstack = &World::shared().await.localstack;
-        if localstack.put_secret(key, &value.to_string()).await.is_err() {
-            localstack.create_secret(key, &value.to_string()).await.unwrap();
+        let server = S::endpoint().await;
+        if server.put_secret(key, &value.to_string()).await.is_err() {
+            server.create_secret(key, &value.to_string()).await.unwrap();
         }
     }
+}
+
+#[async_trait]
+impl<S: SecretsManagerServer> KeepingSubject for SecretsManagerOf<S> {
+    const DELETED: &str = "Deleted";
 
     async fn delete(&self, key: &str) {
         let in_a_week = json!({"SecretId": key, "RecoveryWindowInDays": 7});
-        request("DeleteSecret", &in_a_week).await;
+        S::endpoint().await.request("secretsmanager", "DeleteSecret", &in_a_week).await.unwrap();
     }
 
     async fn restore(&self, key: &str, value: &Value) {
-        request("RestoreSecret", &json!({"SecretId": key})).await;
+        let id = json!({"SecretId": key});
+        S::endpoint().await.request("secretsmanager", "RestoreSecret", &id).await.unwrap();
         self.put(key, value).await;
     }
 }
@@ -60,8 +93,13 @@ fn open(address: &str) -> Arc<dyn Provider> {
         .behavior_version(BehaviorVersion::latest())
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .build();
-    let settings = SecretsManagerStore { region: REGION.to_owned(), endpoint_url: Some(address.to_owned()) };
+    let (region, endpoint_url) = (REGION.to_owned(), Some(address.to_owned()));
+    let settings = SecretsManagerStore { region, endpoint_url, role_arn: None };
     Arc::new(SecretsManager::with_config("aws".into(), &settings, &shared))
+}
+
+async fn localstack_provider() -> Arc<dyn Provider> {
+    open(&World::shared().await.localstack.endpoint)
 }
 
 async fn request(action: &str, body: &Value) -> Value {
@@ -75,7 +113,7 @@ async fn secret_is_read_by_arn_and_by_partial_arn() {
     let arn = localstack.create_secret("by-arn/ghcr", &value.to_string()).await.unwrap();
     let other = localstack.create_secret("by-arn/other", "other").await.unwrap();
     let partial = arn.rsplit_once('-').unwrap().0.to_owned();
-    let provider = LocalStack.provider().await;
+    let provider = localstack_provider().await;
     for key in [&arn, &partial] {
         assert_eq!(json_of(&read(&*provider, key).await.unwrap()), value, "{key}");
     }
@@ -92,7 +130,7 @@ async fn version_is_found_by_any_name_and_after_recreation() {
     let localstack = &World::shared().await.localstack;
     let arn = localstack.create_secret("recreated/ghcr", "old").await.unwrap();
     let keys = [arn.rsplit_once('-').unwrap().0.to_owned(), "recreated/ghcr".to_owned()].map(Key);
-    let provider = LocalStack.provider().await;
+    let provider = localstack_provider().await;
     let old = versions(&*provider, &keys).await;
     request("DeleteSecret", &json!({"SecretId": arn, "ForceDeleteWithoutRecovery": true})).await;
     localstack.create_secret("recreated/ghcr", "new").await.unwrap();
@@ -118,7 +156,7 @@ async fn binary_secret_is_read_as_its_bytes() {
         });
         request("CreateSecret", &body).await;
     }
-    let provider = LocalStack.provider().await;
+    let provider = localstack_provider().await;
     assert_eq!(read(&*provider, "binary/a").await.unwrap().bytes.expose_secret(), bytes);
     for value in provider.read(&["binary/a".into(), "binary/b".into()]).await {
         assert_eq!(value.unwrap().bytes.expose_secret(), bytes);
@@ -136,7 +174,7 @@ async fn version_is_the_id_of_the_current_version() {
         "ClientRequestToken": "pending-0000000000000000000000000000",
     });
     request("PutSecretValue", &body).await;
-    let provider = LocalStack.provider().await;
+    let provider = localstack_provider().await;
     let value = read(&*provider, "current").await.unwrap();
     assert_eq!((value.version.to_string(), value.bytes.expose_secret()), (new.clone(), &b"new"[..]));
     assert_eq!(provider.versions(&["current".into()]).await.remove(0).unwrap().to_string(), new);
@@ -149,7 +187,7 @@ async fn secret_without_a_value_is_not_found() {
         &json!({"Name": "hollow", "ClientRequestToken": "hollow-0000000000000000000000000000"}),
     )
     .await;
-    let provider = LocalStack.provider().await;
+    let provider = localstack_provider().await;
     let not_found = format!("store aws, key hollow: not found in {REGION}");
     assert_eq!(read(&*provider, "hollow").await.unwrap_err().to_string(), not_found);
     assert_eq!(provider.versions(&["hollow".into()]).await.remove(0).unwrap_err().to_string(), not_found);

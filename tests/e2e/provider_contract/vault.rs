@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 pub(super) use self::namespaces::NestedNamespace;
 pub(super) use self::server::{HashiCorp, OpenBao};
 use self::server::{Server, VaultServer, on_every_server};
-use super::{Subject, closed_address, json_of, password, read};
+use super::{KeepingSubject, Subject, closed_address, json_of, password, read};
 
 /// The longest wait of a test for an expiry.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,8 +38,6 @@ pub(super) struct Kv1<S> {
 
 #[async_trait]
 impl<S: VaultServer> Subject for Kv2<S> {
-    const DELETED: &str = "Deleted";
-
     async fn new() -> Self {
         Self { server: S::shared().await, kind: PhantomData }
     }
@@ -57,19 +55,23 @@ impl<S: VaultServer> Subject for Kv2<S> {
         self.server.vault.put_kv2("secret", key, value).await.unwrap();
     }
 
-    async fn delete(&self, key: &str) {
-        self.server.vault.delete(&format!("secret/data/{key}")).await.unwrap();
-    }
-
     fn reads_of(&self, key: &str) -> Option<usize> {
         Some(reads_of(self.server.vault, &format!("secret/data/{key}")))
     }
 }
 
 #[async_trait]
+impl<S: VaultServer> KeepingSubject for Kv2<S> {
+    const DELETED: &str = "Deleted";
+
+    async fn delete(&self, key: &str) {
+        self.server.vault.delete(&format!("secret/data/{key}")).await.unwrap();
+    }
+}
+
+#[async_trait]
 impl<S: VaultServer> Subject for Kv1<S> {
     const HAS_VERSIONS: bool = false;
-    const DELETED: &str = "NotFound";
 
     async fn new() -> Self {
         Self { server: S::shared().await, kind: PhantomData }
@@ -88,12 +90,17 @@ impl<S: VaultServer> Subject for Kv1<S> {
         self.server.vault.put_kv1("kv1", key, value).await.unwrap();
     }
 
-    async fn delete(&self, key: &str) {
-        self.server.vault.delete(&format!("kv1/{key}")).await.unwrap();
-    }
-
     fn reads_of(&self, key: &str) -> Option<usize> {
         Some(reads_of(self.server.vault, &format!("kv1/{key}")))
+    }
+}
+
+#[async_trait]
+impl<S: VaultServer> KeepingSubject for Kv1<S> {
+    const DELETED: &str = "NotFound";
+
+    async fn delete(&self, key: &str) {
+        self.server.vault.delete(&format!("kv1/{key}")).await.unwrap();
     }
 }
 

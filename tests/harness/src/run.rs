@@ -6,7 +6,6 @@ use std::process::{Output, Stdio};
 
 use serde_json::Value;
 use tokio::process::Command;
-use world::LocalStack;
 
 use crate::TestCluster;
 use crate::observe::text;
@@ -95,7 +94,7 @@ impl TestCluster {
         // Nothing of the machine the tests run on: no proxy, no profile, no home.
         command.args(arguments).env_clear().env("KUBECONFIG", &self.kubeconfig);
         command.env("VAULT_TOKEN", &self.vault.root_token);
-        command.envs(self.localstack.map(LocalStack::env).unwrap_or_default());
+        command.envs(self.localstack.map(|it| it.env()).unwrap_or_default());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command
     }

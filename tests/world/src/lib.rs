@@ -2,10 +2,11 @@
 //!
 //! A [`World`] is a Kubernetes control plane, a Vault, a LocalStack and two registries on free loopback ports, with all
 //! their files in one temporary directory. Programs come from `$REGCRED_WORLD_BIN`, from `PATH` or from the cache;
-//! missing programs are built once from pinned sources. Each part can also be started alone under a [`Reaper`], and an
+//! missing programs are built once from pinned sources. Each part can also be started alone under a [`Reaper`]. A moto, an
 //! OpenBao or a cluster of them is started by the tests that need it.
 //! However the owner ends, no process and no file is left behind.
 
+mod aws_endpoint;
 pub mod docs;
 mod http;
 mod infrastructure;
@@ -13,6 +14,7 @@ mod json_lines;
 mod keyring;
 mod kube;
 mod localstack;
+mod moto;
 mod port;
 mod process;
 mod programs;
@@ -27,10 +29,12 @@ pub mod world_daemon;
 use anyhow::Context as _;
 use tokio::sync::OnceCell;
 
+pub use aws_endpoint::{AwsEndpoint, REGION};
 pub use infrastructure::{cfn_lint, cloudformation, terraform};
 pub use keyring::{KeyringAnswer, KeyringCredential, KeyringQuestion, ask_kubelet};
 pub use kube::{AuditEvent, AuditMark, Backup, Kube, StopSignal, service_account_user};
-pub use localstack::{LocalStack, Queue, REGION};
+pub use localstack::{LocalStack, Queue};
+pub use moto::{EcrProxy, Moto};
 pub use port::free as free_port;
 pub use process::Process;
 pub use programs::{Baseline, build_all, build_bare};
@@ -55,6 +59,8 @@ pub struct World {
     pub token_registry: Registry,
     /// Started by the first test that needs it.
     openbao: OnceCell<Vault>,
+    /// The same.
+    moto: OnceCell<Moto>,
     reaper: Reaper,
 }
 
@@ -80,7 +86,16 @@ impl World {
             async { Registry::start_token(&reaper).await.context("the token registry did not start") },
         )?;
         let (kube, vault) = control_plane;
-        Ok(Self { kube, vault, localstack, registry, token_registry, openbao: OnceCell::new(), reaper })
+        Ok(Self {
+            kube,
+            vault,
+            localstack,
+            registry,
+            token_registry,
+            openbao: OnceCell::new(),
+            moto: OnceCell::new(),
+            reaper,
+        })
     }
 
     /// Builds missing programs, then starts the parts that the demo needs: the API server without controllers, so that no
@@ -95,7 +110,16 @@ impl World {
             async { Registry::start_basic(&reaper).await.context("the registry did not start") },
             async { Registry::start_token(&reaper).await.context("the token registry did not start") },
         )?;
-        Ok(Self { kube, vault, localstack, registry, token_registry, openbao: OnceCell::new(), reaper })
+        Ok(Self {
+            kube,
+            vault,
+            localstack,
+            registry,
+            token_registry,
+            openbao: OnceCell::new(),
+            moto: OnceCell::new(),
+            reaper,
+        })
     }
 
     /// Returns the world that all tests of a process share; the first call starts it.
@@ -117,6 +141,16 @@ impl World {
     pub async fn openbao(&self) -> &Vault {
         let openbao = self.openbao.get_or_try_init(|| self.start_openbao()).await;
         openbao.unwrap_or_else(|error| panic!("OpenBao did not start: {error:#}"))
+    }
+
+    /// Returns a moto, which has the services that LocalStack lacks; the first call starts it.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot start: a test without its server fails and is never skipped.
+    pub async fn moto(&self) -> &Moto {
+        let moto = self.moto.get_or_try_init(|| Moto::start(&self.reaper)).await;
+        moto.unwrap_or_else(|error| panic!("moto did not start: {error:#}"))
     }
 
     async fn start_openbao(&self) -> anyhow::Result<Vault> {

@@ -145,6 +145,7 @@ pub async fn build_all() -> anyhow::Result<()> {
     localstack_python().await?;
     deploy_tools_python().await?;
     bao().await?;
+    moto_python().await?;
     Ok(())
 }
 
@@ -170,6 +171,11 @@ async fn build(programs: &'static [Program]) -> anyhow::Result<()> {
 /// Returns the Python interpreter of the LocalStack installation, which is installed first if it is missing.
 pub(crate) async fn localstack_python() -> anyhow::Result<PathBuf> {
     blocking(python::localstack).await
+}
+
+/// Returns the Python interpreter of the moto installation, which is installed first if it is missing.
+pub(crate) async fn moto_python() -> anyhow::Result<PathBuf> {
+    blocking(python::moto).await
 }
 
 /// Returns the Python interpreter of cfn-lint and python-hcl2, which are installed first if they are missing.

