@@ -13,7 +13,10 @@ mod terraform;
 
 /// The rights of regcred in AWS, by statement, without those for customer-managed keys.
 const RIGHTS: &[(&str, &[&str])] = &[
+    ("AssumedRole", &["sts:AssumeRole"]),
     ("Batches", &["secretsmanager:BatchGetSecretValue"]),
+    ("EcrPulls", &["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]),
+    ("EcrToken", &["ecr:GetAuthorizationToken"]),
     ("Queue", &["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"]),
     ("Secrets", &["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]),
 ];
@@ -109,10 +112,16 @@ async fn template_and_module_grant_the_used_rights_only() {
     assert_eq!(granted.rights_of_regcred(), expected);
     for (sid, statement) in &granted.0 {
         let is_unrestricted = statement.resources.iter().any(|it| it == "*");
-        assert_eq!(is_unrestricted, sid == "Batches", "{sid}: {statement:?}");
+        // The two actions have no resources.
+        assert_eq!(is_unrestricted, ["Batches", "EcrToken"].contains(&sid.as_str()), "{sid}: {statement:?}");
     }
     let optional = granted.0.iter().filter(|(_, it)| it.is_optional).map(|(sid, _)| sid.as_str());
-    assert_eq!(optional.collect::<Vec<_>>(), ["Batches", "QueueKey", "SecretsKey"]);
+    let expected = ["AssumedRole", "Batches", "EcrPulls", "EcrToken", "QueueKey", "SecretsKey"];
+    assert_eq!(optional.collect::<Vec<_>>(), expected);
+    let repositories =
+        "arn:${AWS::Partition}:ecr:${AWS::Region}:${AWS::AccountId}:repository/${EcrRepositoryPrefix}*";
+    assert_eq!(granted.0["EcrPulls"].resources, [repositories]);
+    assert_eq!(granted.0["AssumedRole"].resources, ["${AssumedRoleArn}"]);
     for (sid, via) in [("SecretsKey", "secretsmanager"), ("QueueKey", "sqs")] {
         let service = format!("{via}.${{AWS::Region}}.amazonaws.com");
         assert_eq!(granted.0[sid].conditions["StringEquals kms:ViaService"], [service], "{sid}");

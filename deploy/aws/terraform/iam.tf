@@ -40,6 +40,35 @@ data "aws_iam_policy_document" "regcred" {
     }
   }
 
+  # A token of ECR. The action has no resources: the token is valid where the statement EcrPulls is.
+  dynamic "statement" {
+    for_each = var.ecr_repository_prefix == "" ? [] : [true]
+    content {
+      sid       = "EcrToken"
+      actions   = ["ecr:GetAuthorizationToken"]
+      resources = ["*"]
+    }
+  }
+
+  # The pulls of the pods: a token has the rights of the one that requested it.
+  dynamic "statement" {
+    for_each = var.ecr_repository_prefix == "" ? [] : [true]
+    content {
+      sid       = "EcrPulls"
+      actions   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+      resources = ["arn:${data.aws_partition.current.partition}:ecr:${data.aws_region.current.region}:${data.aws_caller_identity.current.account_id}:repository/${var.ecr_repository_prefix}*"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = var.assumed_role_arn == "" ? [] : [true]
+    content {
+      sid       = "AssumedRole"
+      actions   = ["sts:AssumeRole"]
+      resources = [var.assumed_role_arn]
+    }
+  }
+
   # A message is received, kept in flight while its reconciliation runs, and deleted.
   statement {
     sid       = "Queue"

@@ -43,6 +43,18 @@ variable "batch_reads" {
   description = "Let regcred read up to twenty secrets in one request. Without it they are read one by one."
 }
 
+variable "ecr_repository_prefix" {
+  type        = string
+  default     = ""
+  description = "The prefix of the names of the ECR repositories that pods pull from with the tokens of regcred, such as team/, or * for all. Empty for no rights to ECR."
+}
+
+variable "assumed_role_arn" {
+  type        = string
+  default     = ""
+  description = "A role that a store assumes by its roleArn, such as one of another account. Empty for none."
+}
+
 variable "alarm_topic_arn" {
   type        = string
   default     = ""

@@ -98,6 +98,8 @@ async fn cloud_trail_events_reach_the_queue_with_all_options() {
         ("CloudTrailEvents", "true"),
         ("BatchReads", "false"),
         ("SecretsKeyArn", "arn:aws:kms:us-east-1:000000000000:key/1"),
+        ("EcrRepositoryPrefix", "team/"),
+        ("AssumedRoleArn", "arn:aws:iam::999999999999:role/puller"),
         ("AlarmTopicArn", "arn:aws:sns:us-east-1:000000000000:people"),
         ("Trust", "Irsa"),
         ("OidcProvider", "oidc.example.com/id/1"),
