@@ -9,7 +9,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_secretsmanager::config::http::HttpResponse;
-use aws_sdk_secretsmanager::error::{ConnectorError, ProvideErrorMetadata, SdkError};
+use aws_sdk_secretsmanager::error::{ConnectorError, ErrorMetadata, ProvideErrorMetadata, SdkError};
 
 use super::error::store_at;
 use super::proxy::StoreProxy;
@@ -212,6 +212,11 @@ fn role_not_assumed(error: &(dyn StdError + 'static), role_arn: &str, context: &
             }
             kind => kind,
         };
+    }
+    let code =
+        causes(error).find_map(|cause| cause.downcast_ref::<ErrorMetadata>()?.code()).unwrap_or_default();
+    if THROTTLING.contains(&code) || is_about_credentials(code) {
+        return ErrorResponse { code, message: "", status: 400 }.common_kind();
     }
     ErrorKind::Denied(Denied::Login(format!(
         "the role {role_arn} cannot be assumed: its trust policy must admit the credentials of this process, and \

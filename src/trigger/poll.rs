@@ -111,7 +111,7 @@ impl StorePoller<'_> {
         let before = self.known_versions_of(keys);
         let answers = self.settings.stores.versions(&before.keys().cloned().collect()).await;
         if answers.values().flatten().any(Version::is_unversioned) {
-            info!(store = %self.store, "the store keeps no versions and is not polled; refreshInterval picks up changes");
+            info!(store = %self.store, "the store keeps no versions and is not polled: refreshInterval, events and the end of a credential cause its reads");
             return Ok(false);
         }
         let scopes = self.changed_scopes(&before, &answers);

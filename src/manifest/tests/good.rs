@@ -15,7 +15,7 @@ use crate::docker_config::host_key::HostKey;
 fn example_is_read_in_full() {
     let Manifests { stores, triggers, cluster_pull_secrets } = good(EXAMPLE);
     let names: Vec<&str> = stores.iter().map(|store| store.name.as_str()).collect();
-    assert_eq!(names, ["vault", "approle", "token", "environment", "aws", "files"]);
+    assert_eq!(names, ["vault", "approle", "token", "environment", "aws", "files", "ecr"]);
     let auths: Vec<&VaultAuth> = stores
         .iter()
         .filter_map(|store| match &store.backend {
@@ -39,6 +39,12 @@ fn example_is_read_in_full() {
     assert_eq!((format!("{:?}", aws.0.selector.match_labels), aws.1), (r#"{"tier": "prod"}"#.to_owned(), 5));
     assert!(aws.0.namespaces.is_some() && aws.0.hosts.is_some() && stores[0].admission.hosts.is_none());
     assert_eq!(stores[0].max_polls_per_second, 20);
+    let Backend::AwsEcr(ecr) = &stores[6].backend else { panic!("{:?}", stores[6]) };
+    assert_eq!(
+        (ecr.registry_ids.as_slice(), ecr.role_arn.is_some()),
+        (&["123456789012".to_owned()][..], true)
+    );
+    assert!(!stores[6].backend.has_versions());
 
     let [images] = &cluster_pull_secrets[..] else { panic!("{cluster_pull_secrets:?}") };
     assert_eq!((images.name.as_str(), images.secret_name.as_str()), ("images", "regcred"));

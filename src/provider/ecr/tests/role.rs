@@ -61,9 +61,9 @@ fn assumed() -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_string(body)
 }
 
-fn refused() -> ResponseTemplate {
+fn refused(code: &str) -> ResponseTemplate {
     let body = format!(
-        "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>{PASSWORD}</Message></Error></ErrorResponse>"
+        "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{PASSWORD}</Message></Error></ErrorResponse>"
     );
     ResponseTemplate::new(403).set_body_string(body)
 }
@@ -97,12 +97,20 @@ async fn check_role(server: &MockServer, sts: &str, credentials: Option<Credenti
 
 #[tokio::test]
 async fn role_that_cannot_be_assumed_is_named() {
-    let server = servers(refused()).await;
-    let expect = format!(
+    let role = format!(
         "access denied: the role {ROLE} cannot be assumed: its trust policy must admit the credentials of this \
          process, and their policy must grant `sts:AssumeRole` on it"
     );
-    check_role(&server, &server.uri(), Some(credentials()), &expect).await;
+    let key = "access denied: AWS does not accept the credentials: check the key and this machine's clock";
+    for (code, expect) in [
+        ("AccessDenied", role.as_str()),
+        ("Hunter2", role.as_str()),
+        ("InvalidClientTokenId", key),
+        ("Throttling", "the store is throttling requests"),
+    ] {
+        let server = servers(refused(code)).await;
+        check_role(&server, &server.uri(), Some(credentials()), expect).await;
+    }
 }
 
 #[tokio::test]
