@@ -107,7 +107,8 @@ fn help_of_rotate_names_every_flag() {
               Increase verbosity: -v logs every change, -vv everything; `run` always logs changes
 
           --dry-run
-              Write nothing; print the report and the changes, passwords as (changed)
+              Write nothing but the record of a refused AppRole login; print the report and the changes,
+              passwords as (changed)
 
           --exit-code
               With --dry-run: exit with 1 if there are changes

@@ -15,7 +15,8 @@ use vaultrs::api::kv2::requests::{ReadSecretMetadataRequest, ReadSecretRequest};
 
 use self::client::{ClientFactory, Response};
 use self::held_leases::HeldLeases;
-use self::sessions::{Session, Sessions};
+use self::session::Session;
+use self::sessions::Sessions;
 use super::error::{RequestContext, store_at};
 use super::retry::{CONCURRENT_READS, RetryPolicy};
 use super::{Environment, Error, ErrorKind, OpenError, Provider, WallClock, log_read, log_version};
@@ -38,6 +39,7 @@ mod login_refusal;
 mod redirect;
 mod response;
 mod revocation;
+mod session;
 mod sessions;
 
 /// The part of a key that a request reads.

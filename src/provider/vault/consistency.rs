@@ -144,7 +144,7 @@ impl Client for ConsistentClient {
 
 impl ConsistentClient {
     /// Repeats a request that was refused with this body. If it succeeds, the headers were the reason, unless the body
-    /// has another one that may have passed meanwhile.
+    /// has another one that may have passed.
     async fn send_without_headers(
         &self,
         request: Request<Vec<u8>>,

@@ -15,7 +15,7 @@ use super::client::Response;
 use super::error::RequestError;
 use super::held_leases::{HeldLeases, LeaseOfKey};
 use super::issued::{self, Issued};
-use super::sessions::Session;
+use super::session::Session;
 use crate::credential::dynamic_path::{DynamicPath, Method};
 use crate::credential::{Expiry, Key, Life, StoredValue, Version};
 use crate::provider::error::RequestContext;

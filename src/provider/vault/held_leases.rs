@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::issued::GrantedLease;
-use super::sessions::Session;
+use super::session::Session;
 use crate::credential::Key;
 
 /// A lease with what its renewal depends on.

@@ -18,7 +18,7 @@ use super::client::{Client, ClientFactory, Response, Token};
 use super::error::RequestError;
 use super::lease::{TokenAction, TokenLease};
 use super::login_refusal::{self, Login};
-use super::sessions::Session;
+use super::session::Session;
 use crate::credential::StoreName;
 use crate::manifest::config::{AppRoleAuth, KubernetesAuth, VaultAuth};
 use crate::provider::refused_logins::{LoginAttempt, RefusedLogins};
@@ -29,7 +29,7 @@ pub(super) struct Logins {
     store: StoreName,
     clients: ClientFactory,
     auth_method: AuthMethod,
-    refused_logins: Arc<RefusedLogins>,
+    refused: Arc<RefusedLogins>,
 }
 
 /// The outlook of a token.
@@ -95,8 +95,8 @@ impl Logins {
                 AuthMethod::Environment(token.ok_or("VAULT_TOKEN is empty or not a valid token")?)
             }
         };
-        let refused_logins = Arc::clone(&environment.refused_logins);
-        Ok(Self { store, clients, auth_method, refused_logins })
+        let refused = Arc::clone(&environment.refused_logins);
+        Ok(Self { store, clients, auth_method, refused })
     }
 
     /// Returns true if a login grants a token of its own, which is revoked when it is replaced.
@@ -182,7 +182,7 @@ impl Logins {
         let secret_id = read_file("auth.appRole.secretIdFile", secret_id_file).await?;
         let [address, namespace] = self.clients.identity();
         let attempt = LoginAttempt::new(&[address, namespace, mount, &role_id, &secret_id]);
-        let Some(_turn) = self.refused_logins.begin(&attempt).await else {
+        let Some(_turn) = self.refused.begin(&attempt).await else {
             return Err(login_denied(login_refusal::not_tried(mount)));
         };
         let request = LoginWithApproleRequest {
@@ -194,7 +194,7 @@ impl Logins {
             Ok(response) => Ok(response),
             Err(error) => {
                 if error.is_refused_login() {
-                    self.refused_logins.add(&attempt).await;
+                    self.refused.add(&attempt).await;
                 }
                 Err(error.login_kind(Login::AppRole { mount }))
             }

@@ -1,7 +1,7 @@
 //! The revocation of leases that later credentials replaced.
 //!
-//! The caller has made sure that their credentials are in use nowhere. A lease whose revocation fails for a reason that
-//! may pass is taken by the caller again; any other runs out by itself.
+//! The caller has made sure that their credentials are in use nowhere. After a failure that may pass, the
+//! caller takes the lease again; after any other, the lease runs out by itself.
 
 use std::sync::PoisonError;
 
@@ -32,7 +32,7 @@ impl Vault {
             self.leases(|leases| leases.return_taken(&id, now));
             break;
         }
-        // Whatever failed now fails for the others, too.
+        // The cause concerns the others, too.
         let now = Instant::now();
         ids.for_each(|id| self.leases(|leases| leases.return_taken(&id, now)));
         self.sessions.revoke_unused().await;
@@ -40,13 +40,13 @@ impl Vault {
 
     async fn revoke_lease(&self, id: &str) -> Result<(), ErrorKind> {
         let deadline = Instant::now() + self.retry_policy.total_timeout;
-        let request = async || {
-            let session = self.sessions.current().await?;
-            let revoked = self.send_lease(&session, REVOKE, id).await;
-            revoked.map_err(|error| error.lease_kind(REVOKE, session.is_proven))
-        };
-        let (outcome, _) = self.retry_policy.retry(deadline, &self.store, None, request).await;
-        outcome.map(drop)
+        self.retry_policy.retry(deadline, &self.store, None, || self.send_revocation(id)).await.0
+    }
+
+    async fn send_revocation(&self, id: &str) -> Result<(), ErrorKind> {
+        let session = self.sessions.current().await?;
+        let revoked = self.send_lease(&session, REVOKE, id).await;
+        revoked.map(drop).map_err(|error| error.lease_kind(REVOKE, session.is_proven))
     }
 
     fn on_revoked(&self, id: &str) {

@@ -9,34 +9,21 @@
 //! own, and a token revoked too early would fail the reads in flight. A short `token_ttl` on the role keeps what
 //! remains short-lived; twenty minutes are enough for a rotation, and longer ones renew.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::client::{Client, ClientFactory};
-use super::lease::TokenLease;
+use super::client::ClientFactory;
 use super::login::{Extension, Logins};
+use super::session::Session;
 use crate::credential::StoreName;
 use crate::manifest::config::VaultAuth;
 use crate::provider::{Denied, Environment, ErrorKind};
 
 /// The time between two logins because the policies deny a key: those of the role may have changed since the login.
 const LOGIN_PAUSE: Duration = Duration::from_mins(5);
-
-/// A token in use.
-pub(super) struct Session {
-    pub(super) client: Client,
-    /// The time of the login, or of the last read of the token from its file or variable.
-    pub(super) logged_in: Instant,
-    /// True if the Vault has confirmed this token.
-    pub(super) is_proven: bool,
-    lease: SyncMutex<TokenLease>,
-    /// True once the token has to expire by itself, because the Vault would revoke leases together with it.
-    must_expire: AtomicBool,
-}
 
 /// The tokens of one Vault.
 pub(super) struct Sessions {
@@ -52,31 +39,6 @@ struct State {
     replaced: Vec<Arc<Session>>,
     /// The last login because the policies denied a key.
     last_login_after_denial: Option<Instant>,
-}
-
-impl Session {
-    pub(super) fn new(client: Client, logged_in: Instant, is_proven: bool, lease: TokenLease) -> Arc<Self> {
-        let (lease, must_expire) = (SyncMutex::new(lease), AtomicBool::new(false));
-        Arc::new(Self { client, logged_in, is_proven, lease, must_expire })
-    }
-
-    /// Returns the lease of the token.
-    pub(super) fn lease(&self) -> TokenLease {
-        *self.lease.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn set_lease(&self, lease: TokenLease) {
-        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = lease;
-    }
-
-    /// Keeps the token from ever being revoked: namespaces may hold a credential whose lease is not known any more.
-    pub(super) fn let_expire(&self) {
-        self.must_expire.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn must_expire(&self) -> bool {
-        self.must_expire.load(Ordering::Relaxed)
-    }
 }
 
 impl Sessions {

@@ -10,6 +10,7 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 use super::*;
 use crate::manifest::config::AppRoleAuth;
 use crate::provider::vault::client::Token;
+use crate::provider::vault::lease::TokenLease;
 use crate::provider::vault::tests::settings;
 
 const RENEW: &str = "/v1/auth/token/renew-self";

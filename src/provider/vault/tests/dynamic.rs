@@ -151,7 +151,7 @@ async fn life_of_a_lease_ends_with_that_of_the_token() {
 /// The words of a refusal by the policies.
 const NO_POLICY: &str = "1 error occurred:\n\t* permission denied\n\n";
 
-/// A Vault whose logins grant the tokens `hvs.1`, `hvs.2` and so on, none of which may read `ci/denied`.
+/// A Vault that grants the tokens `hvs.1`, `hvs.2` and so on. None of them reads `ci/denied`.
 struct LoginVault {
     server: MockServer,
     vault: Vault,
