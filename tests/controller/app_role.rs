@@ -147,7 +147,7 @@ async fn stale_secret_id_is_tried_once_by_dry_runs() {
     let cluster = AppRoleCluster::new("role-dry-run").await;
     let (manifests, name) = (cluster.manifests(), cluster.cluster.name);
     // The first run of an installation creates the Secret with the record, which a dry run does not.
-    cluster.set_secret_id(&cluster.right_secret_id);
+    cluster.set_secret_id(&cluster.role.secret_id);
     let first = cluster.cluster.rotate(&manifests, &[name]).await;
     assert_eq!(first.code, 0, "{first:?}");
     cluster.set_secret_id("stale");

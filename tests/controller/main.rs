@@ -19,6 +19,7 @@ mod churn;
 mod drift;
 mod dynamic;
 mod earlier_form;
+mod ecr;
 mod events;
 mod faults;
 mod files;
