@@ -70,7 +70,7 @@ pub fn is_registry_id(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Returns true for the public gallery, whose tokens are those of another API.
+/// Returns true for the public gallery: another API issues its tokens.
 #[must_use]
 pub fn is_public(host: &str) -> bool {
     PUBLIC.contains(&host.split_once('/').map_or(host, |(host, _)| host))

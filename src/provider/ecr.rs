@@ -14,7 +14,7 @@ use aws_sdk_ecr::config::retry::RetryPartition;
 use futures::future::OptionFuture;
 use tokio::time::Instant;
 
-use self::token::Token;
+use self::token::EcrToken;
 use super::aws::ClientContext;
 use super::error::RequestContext;
 use super::retry::{RetryPolicy, until};
@@ -106,11 +106,11 @@ impl Ecr {
 
     /// Requests a token. `registryIds` of the API is not sent: it is deprecated, and changes neither the token nor the
     /// registries at which it is valid.
-    async fn request_token(&self, deadline: Instant) -> Result<Token, ErrorKind> {
+    async fn request_token(&self, deadline: Instant) -> Result<EcrToken, ErrorKind> {
         let request = async {
             let response = without_tracing(self.client.get_authorization_token().send()).await;
             let output = response.map_err(|error| error::error_kind(&error, &self.context))?;
-            Token::from_output(&output)
+            EcrToken::from_output(&output)
         };
         until(deadline, request).await
     }

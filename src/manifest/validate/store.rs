@@ -66,7 +66,7 @@ pub(super) fn validate(path: &FieldPath<'_>, errors: &mut FieldErrors) -> Option
     })
 }
 
-/// Returns true for a store whose changes AWS reports by events, and for one without a known backend. ECR reports
+/// Returns true for a store if AWS reports its changes by events, and for one without a known backend. ECR reports
 /// nothing about its tokens.
 pub(super) fn may_have_aws_events(path: &FieldPath<'_>) -> bool {
     path.field("awsSecretsManager").node().is_some()

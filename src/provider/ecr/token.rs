@@ -14,7 +14,7 @@ use crate::docker_config::ecr_host::EcrHost;
 use crate::provider::ErrorKind;
 
 /// A token that ECR issued.
-pub(super) struct Token {
+pub(super) struct EcrToken {
     /// Base64 of user and password, as `auth` of a docker config has it.
     auth: SecretString,
     /// The host of every registry in the region, after its registry id.
@@ -22,7 +22,7 @@ pub(super) struct Token {
     expires: Timestamp,
 }
 
-impl Token {
+impl EcrToken {
     /// Reads the token of a response.
     pub(super) fn from_output(output: &GetAuthorizationTokenOutput) -> Result<Self, ErrorKind> {
         let data = output.authorization_data().first().ok_or_else(|| absent("authorizationData"))?;

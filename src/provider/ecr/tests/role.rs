@@ -17,7 +17,7 @@ async fn servers(sts: ResponseTemplate) -> MockServer {
     server
 }
 
-/// A store whose STS has this address.
+/// A store with an STS at this address.
 async fn open_with_role(server: &MockServer, sts: &str, credentials: Option<Credentials>) -> Ecr {
     let mut chain = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new("eu-west-1"))

@@ -1,5 +1,5 @@
-//! A proxy in front of moto, whose tokens never differ and expired in 2015: each token that passes gets a password and
-//! an end of its own.
+//! A proxy in front of moto: the tokens of moto never differ and expired in 2015, and each that passes gets a password
+//! and an end of its own.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -58,7 +58,7 @@ struct Tokens {
 }
 
 impl EcrProxy {
-    /// Starts a proxy whose tokens are valid for this time.
+    /// Starts a proxy with tokens that are valid for this time.
     pub async fn start(moto: &Moto, life: Duration) -> anyhow::Result<Self> {
         let tokens = Tokens {
             life,
