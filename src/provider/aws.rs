@@ -204,7 +204,7 @@ fn unsent_request(error: &(dyn StdError + 'static), context: &ClientContext) -> 
 fn role_not_assumed(error: &(dyn StdError + 'static), role_arn: &str, context: &ClientContext) -> ErrorKind {
     // The causes above the failure of the credentials are those of the request for which they were loaded.
     let mut of_sts = causes(error).skip_while(|cause| !cause.is::<CredentialsError>());
-    if of_sts.any(|cause| cause.is::<ConnectorError>()) {
+    if of_sts.any(<dyn StdError>::is::<ConnectorError>) {
         let hint = "the authority that signed it is not trusted on this machine";
         return match ErrorKind::from_connection_error(error, hint, context.proxy.as_ref()) {
             ErrorKind::Unavailable(cause) => {

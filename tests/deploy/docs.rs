@@ -106,7 +106,7 @@ async fn documented_values_bring_a_valid_config_and_its_files() {
     let objects = chart_of(docs::blocks(&docs::section(INSTALL, "## Stores"), "yaml")[0]).await;
     let (config, manifests) = config(&objects);
     let stores: Vec<&str> = manifests.stores.iter().map(|it| it.name.as_str()).collect();
-    assert_eq!(stores, ["vault", "vault-emea", "aws"]);
+    assert_eq!(stores, ["vault", "vault-emea", "aws", "ecr"]);
 
     let mounts = pod(&objects)["spec"]["containers"][0]["volumeMounts"].as_array().expect("mounts").clone();
     let paths: Vec<_> = mounts.iter().filter_map(|it| it["mountPath"].as_str()).collect();

@@ -1,7 +1,7 @@
 //! `regcred rotate` with tokens of Amazon ECR: moto issues them, behind a proxy that gives each a password `token-N` and
 //! an end of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use harness::{Run, TestCluster};
@@ -43,7 +43,7 @@ impl EcrCluster {
         self.cluster.write(&[&self.cluster.config(&store), &object.to_string()])
     }
 
-    async fn rotate(&self, manifests: &PathBuf) -> Run {
+    async fn rotate(&self, manifests: &Path) -> Run {
         let manifests = manifests.display().to_string();
         let mut command = self.cluster.command(&["rotate", "-f", &manifests, "--output", "json"]);
         command.env("AWS_ENDPOINT_URL_STS", &self.moto.endpoint).output().await.expect("regcred runs").into()
