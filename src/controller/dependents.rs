@@ -244,7 +244,11 @@ mod tests {
             assert_eq!(is_awaited(&all, secret.clone()), Some(true), "it is taken over");
             let all = [images.clone(), suspended.clone()];
             assert_eq!(is_awaited(&all, secret.clone()), Some(false), "nothing is written");
-            assert_eq!(is_awaited(std::slice::from_ref(&images), secret), Some(false), "it is removed as a target");
+            assert_eq!(
+                is_awaited(std::slice::from_ref(&images), secret),
+                Some(false),
+                "it is removed as a target"
+            );
         }
     }
 
