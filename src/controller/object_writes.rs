@@ -147,17 +147,16 @@ impl Controller {
             return false;
         }
         let Some(object) = &manifest.object else { return true };
-        // The garbage collector must find nothing of regcred's to remove.
-        let has_no_dependents = || self.dependents(manifest, &object.uid).awaited.is_empty();
-        match manifest.deletion {
-            Deletion::Retain => has_no_dependents(),
+        let is_done = match manifest.deletion {
+            Deletion::Retain => true,
             Deletion::Delete => {
                 let guards = Guards::new(manifest, &self.cache.cluster);
                 let mut namespaces = self.cache.cluster.namespaces.iter();
                 !namespaces.any(|(name, it)| self.target(state, &guards, name, it).is_some())
-                    && has_no_dependents()
             }
-        }
+        };
+        // The garbage collector must find nothing of regcred's to remove.
+        is_done && self.dependents(manifest, &object.uid).awaited.is_empty()
     }
 
     /// Returns true if the Secrets of this name are cached, or regcred may not see them and wrote none.

@@ -78,11 +78,14 @@ fn save_after_a_failure_waits_for_its_back_off() {
     assert_eq!(sync.postpone_save(false, not_before), None);
 }
 
+fn loaded(installation: Installation) -> Loaded {
+    Loaded { installation, problems: Vec::new(), is_incomplete: false }
+}
+
 #[tokio::test(start_paused = true)]
 async fn denied_shard_is_read_again_every_minute() {
     let ((), _) = play(Vec::new(), async |client| {
         let mut controller = leader(client);
-        let loaded = |installation| Loaded { installation, problems: Vec::new(), is_incomplete: false };
         let mut installation = Installation::new(Arc::new(OwnershipKey::new("a", &[1; 32], None)), 1);
         installation.on_denied(0);
         controller.on_installation_loaded(Ok(loaded(installation)));
