@@ -205,6 +205,10 @@ const UPGRADE_ROWS: &[(&str, &str)] = &[
         "objects_of_the_baseline_are_taken_over_in_one_write",
     ),
     ("the same annotation without it (`regcred`)", "annotation_without_a_cluster_pull_secret_is_completed"),
+    (
+        "pull secrets of a ClusterPullSecret with `suspend: true`",
+        "successor_of_a_suspended_owner_keeps_its_secrets",
+    ),
     ("finalizer `regcred.dev/cleanup`", "objects_of_the_baseline_are_taken_over_in_one_write"),
     ("deletion that is not finished", "deletion_begun_under_the_baseline_is_completed"),
     ("change of `secretName` that is not finished", "rename_begun_under_the_baseline_leaves_a_copy"),
