@@ -66,12 +66,6 @@ impl Controller {
     ) -> bool {
         let Some(state) = self.objects.get_mut(cluster_pull_secret) else { return false };
         let namespace = report.namespace.clone();
-        let issued = report.version_conflict.as_ref().filter(|it| self.fetches.is_fresh(&it.store_key, now));
-        if issued.is_some() {
-            // Another writer came in between: it is overwritten, because another read would issue a credential.
-            self.queue.push(cluster_pull_secret, &namespace, Priority::High);
-            return true;
-        }
         let Some(conflict) = &report.version_conflict else {
             // A request that failed after the hold was over is tried again without another one.
             if report.result != ResultKind::Failed || report.is_waiting() {
@@ -79,6 +73,11 @@ impl Controller {
             }
             return false;
         };
+        if self.fetches.is_fresh(&conflict.store_key, now) {
+            // Another writer came in between: it is overwritten, because another read would issue a credential.
+            self.queue.push(cluster_pull_secret, &namespace, Priority::High);
+            return true;
+        }
         let holds = state.version_holds.entry(namespace.clone()).or_default();
         let hold = holds.entry(conflict.store_key.clone()).or_insert_with(|| VersionHold::new(conflict, now));
         match hold.next_step(conflict, now) {
