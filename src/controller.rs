@@ -16,7 +16,6 @@ use tracing::{info, warn};
 
 pub mod cache;
 pub mod drift;
-pub mod fetches;
 pub mod object_state;
 pub mod queue;
 pub mod reconciliation;
@@ -51,6 +50,7 @@ use crate::backoff;
 use crate::cluster::events::EventRecorder;
 use crate::cluster::watch::{Watch, WatchEvent, WatchedResource};
 use crate::credential::StoreKey;
+use crate::fetches::Fetches;
 use crate::installation::api::OwnNamespace;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::config::Store;
@@ -60,7 +60,7 @@ use crate::repeated_failure::RepeatedFailure;
 use crate::trigger::{Trigger, TriggerReceiver, poll};
 use cache::Cache;
 use drift::DriftBackoff;
-use fetches::Fetches;
+
 use foreign_versions::ForeignVersions;
 use forward::ForwardedRequests;
 use installation::InstallationSync;

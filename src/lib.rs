@@ -41,6 +41,7 @@ pub mod reconcile;
 pub mod report;
 
 pub mod controller;
+pub mod fetches;
 pub mod leader_election;
 
 pub mod admin;

@@ -1,36 +1,18 @@
 //! The expiry of credentials that a store issued for a time: the next read of each, and the status after its end.
 //!
-//! The one place of the controller that compares such times with the clock.
+//! Such times are compared with the clock here and in `fetches::lives` alone.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::Controller;
-use super::fetches::KeyLife;
 use super::timers::Timer;
-use crate::credential::{Expiry, Life, StoreKey, StoredValue};
-use crate::provider::ErrorKind;
-use crate::provider::stores::Values;
+use crate::credential::{Expiry, StoreKey};
+use crate::fetches::KeyLife;
 
 impl Controller {
-    /// Takes no credential that had expired when it was read: it would replace a good one.
-    pub(super) fn reject_expired(&self, values: &mut Values) {
-        let wall = (self.context.wall_clock)();
-        for (store_key, value) in values {
-            if let Some(life) = life(value).filter(|life| life.is_over(wall)) {
-                let expires = life.expires;
-                let what = format!(
-                    "the store issued a credential that expired at {expires}. Compare its clock with that of this machine"
-                );
-                *value = Err(ErrorKind::Expired(what).at(store_key.clone()));
-            }
-        }
-    }
-
     /// Sets the metric and the timers of the keys that were read. After a failed read the credential that is in use still
     /// expires at the known time.
     pub(super) fn record_expiries(&mut self, expiries: Vec<(StoreKey, Option<Expiry>)>, now: Instant) {
@@ -38,9 +20,7 @@ impl Controller {
         for (store_key, expiry) in expiries {
             let expires_at = expiry.as_ref().map(Expiry::at);
             self.context.health.metrics.set_credential_expiry(&store_key, expires_at);
-            let life = expiry.as_ref().and_then(Expiry::life);
-            let life =
-                life.map(|life| KeyLife::new(until(life.refresh_at(), wall), until(life.expires, wall), now));
+            let life = expiry.as_ref().and_then(Expiry::life).map(|life| KeyLife::at(life, wall, now));
             self.set_life(&store_key, life);
         }
     }
@@ -61,7 +41,7 @@ impl Controller {
         let recorded = recorded.map(|it| it.values().expiries(&unknown)).unwrap_or_default();
         let wall = (self.context.wall_clock)();
         for (store_key, expires) in recorded {
-            self.set_life(&store_key, Some(KeyLife::without_refresh(until(expires, wall), now)));
+            self.set_life(&store_key, Some(KeyLife::without_refresh(expires, wall, now)));
         }
         for store_key in failed {
             self.fetches.on_refresh_failed(store_key);
@@ -110,41 +90,25 @@ impl Controller {
     }
 }
 
-/// Returns the expiry of each value that was read; the keys that failed are left out.
-pub(super) fn expiries(values: &Values) -> Vec<(StoreKey, Option<Expiry>)> {
-    let read = values.iter().filter_map(|(store_key, value)| Some((store_key, value.as_ref().ok()?)));
-    read.map(|(store_key, value)| (store_key.clone(), value.expiry)).collect()
-}
-
-fn life<E>(value: &Result<StoredValue, E>) -> Option<Life> {
-    value.as_ref().ok()?.expiry.as_ref().and_then(Expiry::life).copied()
-}
-
-fn until(at: Timestamp, now: Timestamp) -> Duration {
-    // Bounded, so that an instant can hold it.
-    Duration::try_from(at.duration_since(now)).unwrap_or_default().min(Duration::from_hours(24 * 365 * 10))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+
     use crate::cluster::script::play;
     use crate::controller::fixture::leader;
-    use crate::credential::Version;
+    use crate::credential::{Life, StoredValue, Version};
     use crate::installation::last_good::LastGoodValue;
     use crate::manifest::status::reason::FetchedReason;
+    use crate::provider::ErrorKind;
+    use crate::provider::stores::Values;
     use crate::reconcile::fixture::{recorded, registry};
 
     use super::*;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("a time")
-    }
-
-    #[test]
-    fn time_that_is_over_is_due_at_once() {
-        assert_eq!(until(at(70), at(10)), Duration::from_mins(1));
-        assert_eq!(until(at(10), at(70)), Duration::ZERO);
-        assert_eq!(until(Timestamp::MAX, at(0)), Duration::from_hours(24 * 365 * 10));
     }
 
     fn store_key() -> StoreKey {

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use super::Controller;
 use super::cache::Cache;
-use super::fetches::Fetches;
 use crate::cluster::watch::{ObjectRef, WatchedResource};
 use crate::cluster::{Namespace, Secret, revision};
+use crate::fetches::Fetches;
 use crate::object_map::ObjectMap;
 use crate::object_name::{NamespaceName, SecretName};
 use crate::reconcile::execute::AfterWrite;

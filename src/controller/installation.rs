@@ -10,13 +10,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::fetches::Fetches;
 use super::object_state::ObjectState;
 use super::timers::Timer;
 use super::{Controller, TaskResult, backoff};
 use crate::cluster::Namespace;
 use crate::cluster::ownership::key::OwnershipKey;
 use crate::credential::StoreKey;
+use crate::fetches::Fetches;
 use crate::installation::api::{KeyError, Loaded, ShardWrite};
 use crate::installation::last_good::ValueId;
 use crate::installation::{Installation, NotRecorded, PendingShard};

@@ -8,8 +8,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::fetches::ChangeNotice;
 use crate::credential::StoreKey;
+use crate::fetches::ChangeNotice;
 use crate::trigger::{Ack, AckOutcome, Trigger};
 
 /// The reason for a reconciliation, and its time.

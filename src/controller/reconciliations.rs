@@ -8,16 +8,15 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::fetches::{ChangeNotice, StaleAnswer};
 use super::installation::{not_recorded, record_values};
 use super::object_state::{ObjectState, PUBLISH_AFTER, PUBLISH_EVERY};
 use super::queue::Priority;
 use super::reconciliation::{Cause, Reconciliation};
 use super::timers::Timer;
-use super::triggers::STALENESS;
-use super::{Controller, TaskResult, backoff, expiries, status};
+use super::{Controller, TaskResult, backoff, status};
 use crate::cluster::error::Error;
 use crate::credential::StoreKey;
+use crate::fetches::{self, ChangeNotice, STALENESS, StaleAnswer};
 use crate::installation::Installation;
 use crate::installation::last_good::LastGoodValues;
 use crate::manifest::status::reason::ReadyReason;
@@ -125,9 +124,9 @@ impl Controller {
 
     /// Handles the values of a read: resolves every ClusterPullSecret that names one of the keys.
     pub(super) fn on_fetched(&mut self, started: Instant, mut values: Values) {
-        self.reject_expired(&mut values);
-        let mut expiries = expiries::expiries(&values);
         let at = (self.context.wall_clock)();
+        fetches::reject_expired(&mut values, at);
+        let mut expiries = fetches::expiries(&values);
         let read: BTreeSet<_> = values.keys().cloned().collect();
         let installation = self.cache.installation.as_ref();
         // Only the first answer of a key is compared with them, and there may be a key for each namespace.

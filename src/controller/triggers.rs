@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Controller;
-use super::fetches::ChangeNotice;
 use super::reconciliation::{Cause, PendingAck};
 use crate::credential::{StoreKey, StoreName, Version};
+use crate::fetches::{ChangeNotice, STALENESS};
 use crate::manifest::config::Backend;
 use crate::manifest::object::{ExpectedVersion, ForwardedKey, ForwardedRequest, LiveObject};
 use crate::metrics::TriggerOutcome;
@@ -19,9 +19,6 @@ use crate::trigger::{Ack, AckOutcome, Trigger, TriggerEvent, TriggerScope};
 /// The age up to which the time of a forwarded request counts. One that seems older has the time of another
 /// clock, or was taken up by a leader that could not record it.
 const MAX_REQUEST_AGE: Duration = Duration::from_mins(1);
-
-/// The time after an event in which a store may still reply the version before it.
-pub(super) const STALENESS: Duration = Duration::from_secs(30);
 
 /// The keys that a forwarded request names; one for more keys asks for all of them, so that the annotation stays
 /// small.

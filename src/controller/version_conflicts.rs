@@ -11,11 +11,11 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::Controller;
-use super::fetches::{AnswerVerdict, ChangeNotice};
 use super::object_state::{ConflictStep, ObjectState, VersionHold};
 use super::queue::Priority;
 use super::timers::Timer;
 use crate::credential::StoreKey;
+use crate::fetches::{AnswerVerdict, ChangeNotice};
 use crate::manifest::status::reason::{AppliedReason, FetchedReason};
 use crate::object_name::NamespaceName;
 use crate::report::{NamespaceReport, ResultKind};

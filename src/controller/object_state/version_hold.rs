@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 use super::ObjectState;
-use crate::controller::fetches::HOLD_BACK;
 use crate::credential::{StoreKey, Version};
+use crate::fetches::HOLD_BACK;
 use crate::object_name::NamespaceName;
 use crate::rotator::VersionConflict;
 

@@ -5,6 +5,7 @@
 //! hangs delays no other. `key_state` decides for each key when the next read starts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
@@ -13,8 +14,8 @@ use self::held_version::HeldVersion;
 pub use self::held_version::{AnswerVerdict, HOLD_BACK};
 pub use self::key_state::{ChangeNotice, StaleAnswer};
 use self::key_state::{FetchState, KeyState};
-pub use self::lives::KeyLife;
 use self::lives::Lives;
+pub use self::lives::{KeyLife, expiries, reject_expired};
 use self::unconfirmed::ReadGain;
 use crate::credential::{StoreKey, StoreName, StoredValue, Version};
 use crate::manifest::status::reason::FetchedReason;
@@ -27,6 +28,9 @@ mod key_state;
 mod lives;
 mod unconfirmed;
 mod values;
+
+/// The time after an event in which a store may still reply the version before it.
+pub const STALENESS: Duration = Duration::from_secs(30);
 
 /// The keys in use, their state and their last values.
 #[derive(Default)]

@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Fetches;
-use crate::credential::{Expiry, StoreKey};
+use crate::credential::{Expiry, Life, StoreKey, StoredValue};
 use crate::provider::ErrorKind;
+use crate::provider::stores::Values;
 
 /// The least time from a read to the next one, however short the life is.
 const MIN_REFRESH: Duration = Duration::from_secs(5);
@@ -34,13 +36,19 @@ impl KeyLife {
     #[must_use]
     pub fn new(refresh_in: Duration, expires_in: Duration, now: Instant) -> Self {
         let refresh_at = Some(now + refresh_in.max(MIN_REFRESH));
-        Self { refresh_at, ..Self::without_refresh(expires_in, now) }
+        Self { refresh_at, expires_at: now + expires_in, has_expired: false }
     }
 
     /// Creates the life of a credential that another process read, and that no read of this one replaced yet.
     #[must_use]
-    pub fn without_refresh(expires_in: Duration, now: Instant) -> Self {
-        Self { refresh_at: None, expires_at: now + expires_in, has_expired: false }
+    pub fn without_refresh(expires: Timestamp, wall: Timestamp, now: Instant) -> Self {
+        Self { refresh_at: None, expires_at: now + until(expires, wall), has_expired: false }
+    }
+
+    /// Creates the life of a credential that was read now, `wall` by the wall clock.
+    #[must_use]
+    pub fn at(life: &Life, wall: Timestamp, now: Instant) -> Self {
+        Self::new(until(life.refresh_at(), wall), until(life.expires, wall), now)
     }
 
     /// Returns the instants at which something is due.
@@ -107,12 +115,40 @@ impl Fetches {
     }
 }
 
+/// Takes no credential that had expired when it was read: it would replace a good one.
+pub fn reject_expired(values: &mut Values, wall: Timestamp) {
+    for (store_key, value) in values {
+        if let Some(life) = life(value).filter(|life| life.is_over(wall)) {
+            let expires = life.expires;
+            let what = format!(
+                "the store issued a credential that expired at {expires}. Compare its clock with that of this machine"
+            );
+            *value = Err(ErrorKind::Expired(what).at(store_key.clone()));
+        }
+    }
+}
+
+/// Returns the expiry of each value that was read; the keys that failed are left out.
+#[must_use]
+pub fn expiries(values: &Values) -> Vec<(StoreKey, Option<Expiry>)> {
+    let read = values.iter().filter_map(|(store_key, value)| Some((store_key, value.as_ref().ok()?)));
+    read.map(|(store_key, value)| (store_key.clone(), value.expiry)).collect()
+}
+
+fn life<E>(value: &Result<StoredValue, E>) -> Option<Life> {
+    value.as_ref().ok()?.expiry.as_ref().and_then(Expiry::life).copied()
+}
+
+fn until(at: Timestamp, now: Timestamp) -> Duration {
+    // Bounded, so that an instant can hold it.
+    Duration::try_from(at.duration_since(now)).unwrap_or_default().min(Duration::from_hours(24 * 365 * 10))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::credential::StoredValue;
     use crate::manifest::status::reason::FetchedReason;
-    use crate::provider::stores::Values;
 
     const KEY: &str = "artifactory/token/puller";
 
@@ -187,6 +223,14 @@ mod tests {
         fetches.set_life(&key(), Some(KeyLife::new(Duration::ZERO, Duration::from_secs(1), start)));
         assert!(!fetches.is_refresh_due(&key(), start + Duration::from_secs(4)));
         assert!(fetches.is_refresh_due(&key(), start + Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn time_that_is_over_is_due_at_once() {
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        assert_eq!(until(at(70), at(10)), Duration::from_mins(1));
+        assert_eq!(until(at(10), at(70)), Duration::ZERO);
+        assert_eq!(until(Timestamp::MAX, at(0)), Duration::from_hours(24 * 365 * 10));
     }
 
     #[test]
