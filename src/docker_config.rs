@@ -22,6 +22,7 @@ pub mod ecr_host;
 mod entry;
 pub mod foreign;
 pub mod host_key;
+pub mod portable;
 pub mod registry_source;
 pub mod shapes;
 pub mod versions;
@@ -83,7 +84,7 @@ struct RenderedEntry {
 }
 
 /// Encodes `auth`: base64 of `username:password`.
-fn encode_auth(credential: &Credential) -> String {
+pub(crate) fn encode_auth(credential: &Credential) -> String {
     let text: SecretString =
         format!("{}:{}", credential.username, credential.password.expose_secret()).into();
     STANDARD.encode(text.expose_secret())

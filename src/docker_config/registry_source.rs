@@ -5,7 +5,7 @@ use crate::credential::StoreKey;
 use crate::object_name::NamespaceName;
 
 /// One registry of a ClusterPullSecret, and the source of its credential.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistrySource {
     /// The host key; `None` takes every entry of the docker config in the store.
     pub host: Option<HostKey>,
