@@ -69,6 +69,12 @@ pub async fn serve_probes(listener: TcpListener, health: Health, shutdown: impl 
     serve(listener, PROBES, probe_router(health), shutdown).await;
 }
 
+/// Serves all three on one port, for a process that nothing else listens in.
+pub async fn serve_all(listener: TcpListener, health: Health, shutdown: impl Future<Output = ()>) {
+    let router = metrics_router(Arc::clone(&health.metrics)).merge(probe_router(health));
+    serve(listener, PROBES, router, shutdown).await;
+}
+
 async fn serve(listener: TcpListener, limits: Limits, router: Router, shutdown: impl Future<Output = ()>) {
     let handler = |stream, _, state| serve_connection(stream, router.clone(), state);
     http_server::serve(listener, limits, handler, shutdown).await;

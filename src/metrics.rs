@@ -17,18 +17,20 @@ use strum::VariantArray;
 use tokio::time::Instant;
 
 use self::labels::{
-    ClusterPullSecretLabels, FetchLabels, PollLabels, PropagationLabels, RECEIVED, ReceiveLabels,
-    ReconciliationLabels, SnakeCase, StoreKeyLabels, StoreLabels, TargetLabels, TargetState, TriggerLabels,
-    WriteLabels, fetch_outcomes, poll_outcomes, receive_outcomes,
+    ClusterPullSecretLabels, ConfigFileWriteLabels, FetchLabels, PollLabels, PropagationLabels, RECEIVED,
+    ReceiveLabels, ReconciliationLabels, SnakeCase, StoreKeyLabels, StoreLabels, TargetLabels, TargetState,
+    TriggerLabels, WriteLabels, fetch_outcomes, poll_outcomes, receive_outcomes,
 };
-pub use self::labels::{PollOutcome, ReconciliationOutcome, TriggerOutcome, WriteKind, WriteOutcome};
+pub use self::labels::{
+    ConfigFileWrite, PollOutcome, ReconciliationOutcome, TriggerOutcome, WriteKind, WriteOutcome,
+};
 use self::last_success::LastSuccess;
 use self::queue_age::QueueAge;
 pub use self::reference::reference;
 use self::reference::{
-    COPIES, CREDENTIAL_EXPIRY, Description, FETCH_SECONDS, FETCHES, LEADER, NOT_RECORDED,
-    POLL_INTERVAL_SECONDS, POLLS, PREFIX, PROPAGATION_SECONDS, QUEUE_DEPTH, READY, RECEIVES, RECONCILIATIONS,
-    TARGETS, TRIGGERS, WRITES,
+    CONFIG_FILE_STALE, CONFIG_FILE_WRITES, COPIES, CREDENTIAL_EXPIRY, Description, FETCH_SECONDS, FETCHES,
+    LEADER, NOT_RECORDED, POLL_INTERVAL_SECONDS, POLLS, PREFIX, PROPAGATION_SECONDS, Process, QUEUE_DEPTH,
+    READY, RECEIVES, RECONCILIATIONS, TARGETS, TRIGGERS, WRITES,
 };
 use crate::credential::{StoreKey, StoreName};
 use crate::manifest::status::reason::FetchedReason;
@@ -70,37 +72,52 @@ pub struct Metrics {
     queue_age: QueueAge,
     credential_expiry: Family<StoreKeyLabels, Gauge>,
     poll_interval: Family<StoreLabels, Gauge>,
+    config_file_stale: Gauge,
+    config_file_writes: Family<ConfigFileWriteLabels, Counter>,
 }
 
 impl Metrics {
-    /// Metrics of a new process.
+    /// Metrics of a controller.
     #[must_use]
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix(PREFIX);
-        let last_success = LastSuccess::default();
-        registry.register_collector(Box::new(last_success.clone()));
-        let queue_age = QueueAge::default();
-        registry.register_collector(Box::new(queue_age.clone()));
+        Self::for_process(Process::Controller)
+    }
+
+    /// Metrics of a sidecar.
+    #[must_use]
+    pub fn for_sidecar() -> Self {
+        Self::for_process(Process::Sidecar)
+    }
+
+    fn for_process(process: Process) -> Self {
+        let mut registry = Registrar { registry: Registry::with_prefix(PREFIX), process };
+        let (last_success, queue_age) = (LastSuccess::default(), QueueAge::default());
+        if process == Process::Controller {
+            registry.registry.register_collector(Box::new(last_success.clone()));
+            registry.registry.register_collector(Box::new(queue_age.clone()));
+        }
         let metrics = Self {
-            triggers: register(&mut registry, &TRIGGERS, Family::default()),
-            polls: register(&mut registry, &POLLS, Family::default()),
-            receives: register(&mut registry, &RECEIVES, Family::default()),
-            fetches: register(&mut registry, &FETCHES, Family::default()),
-            fetch_seconds: register(&mut registry, &FETCH_SECONDS, histograms()),
-            reconciliations: register(&mut registry, &RECONCILIATIONS, Family::default()),
-            writes: register(&mut registry, &WRITES, Family::default()),
-            propagation_seconds: register(&mut registry, &PROPAGATION_SECONDS, histograms()),
-            ready: register(&mut registry, &READY, Family::default()),
-            targets: register(&mut registry, &TARGETS, Family::default()),
+            triggers: registry.register(&TRIGGERS, Family::default()),
+            polls: registry.register(&POLLS, Family::default()),
+            receives: registry.register(&RECEIVES, Family::default()),
+            fetches: registry.register(&FETCHES, Family::default()),
+            fetch_seconds: registry.register(&FETCH_SECONDS, histograms()),
+            reconciliations: registry.register(&RECONCILIATIONS, Family::default()),
+            writes: registry.register(&WRITES, Family::default()),
+            propagation_seconds: registry.register(&PROPAGATION_SECONDS, histograms()),
+            ready: registry.register(&READY, Family::default()),
+            targets: registry.register(&TARGETS, Family::default()),
             last_success,
-            leader: register(&mut registry, &LEADER, Gauge::default()),
-            copies: register(&mut registry, &COPIES, Family::default()),
-            not_recorded: register(&mut registry, &NOT_RECORDED, Gauge::default()),
-            queue_depth: register(&mut registry, &QUEUE_DEPTH, Gauge::default()),
+            leader: registry.register(&LEADER, Gauge::default()),
+            copies: registry.register(&COPIES, Family::default()),
+            not_recorded: registry.register(&NOT_RECORDED, Gauge::default()),
+            queue_depth: registry.register(&QUEUE_DEPTH, Gauge::default()),
             queue_age,
-            credential_expiry: register(&mut registry, &CREDENTIAL_EXPIRY, Family::default()),
-            poll_interval: register(&mut registry, &POLL_INTERVAL_SECONDS, Family::default()),
-            registry,
+            credential_expiry: registry.register(&CREDENTIAL_EXPIRY, Family::default()),
+            poll_interval: registry.register(&POLL_INTERVAL_SECONDS, Family::default()),
+            config_file_stale: registry.register(&CONFIG_FILE_STALE, Gauge::default()),
+            config_file_writes: registry.register(&CONFIG_FILE_WRITES, Family::default()),
+            registry: registry.registry,
         };
         for trigger in Trigger::EXTERNAL {
             for &outcome in TriggerOutcome::VARIANTS {
@@ -111,6 +128,9 @@ impl Metrics {
             for &outcome in WriteOutcome::VARIANTS {
                 metrics.writes.get_or_create(&WriteLabels { kind, outcome }).inc_by(0);
             }
+        }
+        for &outcome in ConfigFileWrite::VARIANTS {
+            metrics.config_file_writes.get_or_create(&ConfigFileWriteLabels { outcome }).inc_by(0);
         }
         metrics
     }
@@ -236,6 +256,16 @@ impl Metrics {
         }
     }
 
+    /// Sets the number of registries that the docker config of a sidecar has no current credential for.
+    pub fn set_config_file_stale(&self, registries: usize) {
+        self.config_file_stale.set(whole(registries));
+    }
+
+    /// Counts a write of the docker config of a sidecar.
+    pub fn wrote_config_file(&self, outcome: ConfigFileWrite) {
+        self.config_file_writes.get_or_create(&ConfigFileWriteLabels { outcome }).inc();
+    }
+
     /// Removes the series of a deleted ClusterPullSecret.
     pub fn forget(&self, cluster_pull_secret: &str) {
         for &outcome in ReconciliationOutcome::VARIANTS {
@@ -267,9 +297,19 @@ impl Default for Metrics {
     }
 }
 
-fn register<M: Metric + Clone>(registry: &mut Registry, description: &Description, metric: M) -> M {
-    registry.register(description.registered_name(), description.meaning, metric.clone());
-    metric
+/// Registers the metrics that a kind of process has.
+struct Registrar {
+    registry: Registry,
+    process: Process,
+}
+
+impl Registrar {
+    fn register<M: Metric + Clone>(&mut self, description: &Description, metric: M) -> M {
+        if description.is_of(self.process) {
+            self.registry.register(description.registered_name(), description.meaning, metric.clone());
+        }
+        metric
+    }
 }
 
 fn histograms<Labels: Clone + Eq + std::hash::Hash>() -> Histograms<Labels> {

@@ -84,6 +84,18 @@ pub enum WriteOutcome {
     Failed,
 }
 
+/// The outcome of a write of a docker config file.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantNames, strum::VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum ConfigFileWrite {
+    /// The file was replaced.
+    Updated,
+    /// The file was left as it is: the disk is full, or the file holds what regcred did not write.
+    Failed,
+}
+
 /// The state of targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantNames)]
 #[strum(serialize_all = "snake_case")]
@@ -125,7 +137,15 @@ macro_rules! encode_by_name {
     )*};
 }
 
-encode_by_name!(TriggerOutcome, ReconciliationOutcome, WriteKind, WriteOutcome, TargetState, Trigger);
+encode_by_name!(
+    TriggerOutcome,
+    ReconciliationOutcome,
+    WriteKind,
+    WriteOutcome,
+    ConfigFileWrite,
+    TargetState,
+    Trigger
+);
 
 /// The outcomes of a fetch: `fetched`, or the reason of a [`provider::Error`].
 pub(super) fn fetch_outcomes() -> impl Iterator<Item = SnakeCase> {
@@ -181,6 +201,11 @@ pub(super) struct ReconciliationLabels {
 pub(super) struct WriteLabels {
     pub(super) kind: WriteKind,
     pub(super) outcome: WriteOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ConfigFileWriteLabels {
+    pub(super) outcome: ConfigFileWrite,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use strum::VariantNames;
 
 use super::labels::{
-    ReconciliationOutcome, SnakeCase, TargetState, TriggerOutcome, WriteKind, WriteOutcome, fetch_outcomes,
-    poll_outcomes, receive_outcomes,
+    ConfigFileWrite, ReconciliationOutcome, SnakeCase, TargetState, TriggerOutcome, WriteKind, WriteOutcome,
+    fetch_outcomes, poll_outcomes, receive_outcomes,
 };
 use crate::trigger_kind::Trigger;
 
@@ -186,7 +186,39 @@ pub(super) const POLL_INTERVAL_SECONDS: Description = Description {
     meaning: "Interval at which each key of a store is polled: longer than `pollInterval` where `maxPollsPerSecond` requires it",
 };
 
-pub(super) const ALL: [Description; 18] = [
+pub(super) const CONFIG_FILE_STALE: Description = Description {
+    name: "config_file_stale",
+    kind: Kind::Gauge,
+    labels: &[],
+    meaning: "Registries of which `regcred sidecar` could not read the current credential: the file holds an earlier one, or none",
+};
+
+pub(super) const CONFIG_FILE_WRITES: Description = Description {
+    name: "config_file_writes_total",
+    kind: Kind::Counter,
+    labels: &[Label { name: "outcome", values: || names(ConfigFileWrite::VARIANTS) }],
+    meaning: "Writes of the docker config of `regcred sidecar`, by outcome",
+};
+
+/// The metrics of a sidecar; all others are of the controller.
+const OF_SIDECAR: [&str; 7] = [
+    POLLS.name,
+    FETCHES.name,
+    FETCH_SECONDS.name,
+    CREDENTIAL_EXPIRY.name,
+    POLL_INTERVAL_SECONDS.name,
+    CONFIG_FILE_STALE.name,
+    CONFIG_FILE_WRITES.name,
+];
+
+/// The kind of process that has metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Process {
+    Controller,
+    Sidecar,
+}
+
+pub(super) const ALL: [Description; 20] = [
     TRIGGERS,
     POLLS,
     RECEIVES,
@@ -205,9 +237,19 @@ pub(super) const ALL: [Description; 18] = [
     QUEUE_AGE,
     CREDENTIAL_EXPIRY,
     POLL_INTERVAL_SECONDS,
+    CONFIG_FILE_STALE,
+    CONFIG_FILE_WRITES,
 ];
 
 impl Description {
+    /// Returns true if a process of this kind has the metric.
+    pub(super) fn is_of(&self, process: Process) -> bool {
+        match process {
+            Process::Sidecar => OF_SIDECAR.contains(&self.name),
+            Process::Controller => ![CONFIG_FILE_STALE.name, CONFIG_FILE_WRITES.name].contains(&self.name),
+        }
+    }
+
     /// Returns the name for the registry, which adds the suffix of a counter itself.
     pub(super) fn registered_name(&self) -> &'static str {
         self.name.strip_suffix("_total").unwrap_or(self.name)

@@ -39,9 +39,28 @@ fn eventful() -> Metrics {
     metrics
 }
 
+/// Metrics of a sidecar in which everything has happened once.
+fn eventful_sidecar() -> Metrics {
+    let metrics = Metrics::for_sidecar();
+    metrics.polled(&"vault".into(), Ok(PollOutcome::New));
+    metrics.fetched(&"vault".into(), FetchedReason::Fetched, Duration::from_millis(30));
+    metrics.set_credential_expiry(&key(), Some(Timestamp::from_second(1_800_000_000).unwrap()));
+    metrics.set_poll_interval(&"vault".into(), Some(Duration::from_secs(50)));
+    metrics.set_config_file_stale(2);
+    metrics.wrote_config_file(ConfigFileWrite::Updated);
+    metrics
+}
+
 #[test]
 fn registry_matches_the_reference() {
-    let text = eventful().encode();
+    check_registry(&eventful(), Process::Controller);
+    check_registry(&eventful_sidecar(), Process::Sidecar);
+}
+
+#[track_caller]
+fn check_registry(metrics: &Metrics, process: Process) {
+    let text = metrics.encode();
+    let expected: Vec<_> = reference::ALL.iter().filter(|it| it.is_of(process)).collect();
     let mut kinds = BTreeMap::new();
     let mut labels: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for line in text.lines() {
@@ -54,8 +73,8 @@ fn registry_matches_the_reference() {
             labels.entry(name).or_default().extend(names.filter(|name| *name != "le"));
         }
     }
-    assert_eq!(kinds.len(), reference::ALL.len(), "{text}");
-    for description in &reference::ALL {
+    assert_eq!(kinds.len(), expected.len(), "{text}");
+    for description in expected {
         let registered = format!("{PREFIX}_{}", description.registered_name());
         assert_eq!(kinds[registered.as_str()], description.kind.to_string(), "{registered}");
         let sample = match description.kind {
