@@ -65,18 +65,7 @@ impl PortableKeys {
 
     /// Adds the registries of one server, the server itself first.
     fn add(&mut self, server: &str, hosts: &[&HostKey]) {
-        let owned = || hosts.iter().map(|host| (*host).clone()).collect();
-        let limit = match hosts {
-            [host] if is_bare(host) => None,
-            [host] => Some(PortabilityLimit::Widened((*host).clone())),
-            [first, ..] if is_bare(first) => Some(PortabilityLimit::PathsBesideHost(owned())),
-            _ => Some(PortabilityLimit::Paths(owned())),
-        };
-        let limit = if server.contains('*') {
-            hosts.first().map(|glob| PortabilityLimit::Glob((*glob).clone()))
-        } else {
-            limit
-        };
+        let limit = PortabilityLimit::new(server, hosts);
         let is_widened = matches!(limit, Some(PortabilityLimit::Widened(_)));
         for host in hosts {
             let keys = if is_widened || is_bare(host) { server_keys(server) } else { vec![host.to_string()] };
@@ -87,6 +76,19 @@ impl PortableKeys {
 }
 
 impl PortabilityLimit {
+    /// Returns the limit of the registries of one server, the server itself first.
+    fn new(server: &str, hosts: &[&HostKey]) -> Option<Self> {
+        let all = hosts.iter().map(|host| (*host).clone()).collect();
+        match hosts {
+            [] => None,
+            [first, ..] if server.contains('*') => Some(Self::Glob((*first).clone())),
+            [host] if is_bare(host) => None,
+            [host] => Some(Self::Widened((*host).clone())),
+            [first, ..] if is_bare(first) => Some(Self::PathsBesideHost(all)),
+            _ => Some(Self::Paths(all)),
+        }
+    }
+
     /// Returns true if the registries are written so that every client finds them, and some send them too often.
     #[must_use]
     pub fn is_harmless(&self) -> bool {
