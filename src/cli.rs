@@ -29,6 +29,7 @@ pub mod progress;
 pub mod rotate;
 pub mod run;
 pub mod schema;
+pub mod sidecar;
 
 use crate::installation::api::OwnNamespace;
 use crate::installation::refused_logins::RefusedLoginFields;
@@ -50,7 +51,7 @@ Passwords are never arguments: they come from stores, files and the environment.
 #[derive(Debug, Parser)]
 #[command(name = "regcred", version, after_help = AFTER_HELP)]
 struct Cli {
-    /// Increase verbosity: -v logs every change, -vv everything; `run` always logs changes.
+    /// Increase verbosity: -v logs every change, -vv everything; `run` and `sidecar` always log changes.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     verbose: u8,
 
@@ -62,6 +63,7 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Rotate(rotate::Args),
+    Sidecar(sidecar::Args),
     Crd(crd::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -94,6 +96,7 @@ pub fn main() -> ExitCode {
     let Cli { verbose, command } = parse();
     match &command {
         Command::Run(args) => log::init(verbose.saturating_add(1), args.log_format),
+        Command::Sidecar(args) => log::init(verbose.saturating_add(args.verbosity()), args.log_format),
         _ => log::init(verbose, LogFormat::Text),
     }
     // One thread: regcred mostly waits for other programs, which need the other cores of a small machine.
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
         match command {
             Command::Run(args) => run::run(args).await,
             Command::Rotate(args) => rotate::run(args, verbose > 0).await,
+            Command::Sidecar(args) => sidecar::run(args).await,
             Command::Crd(args) => crd::run(args),
             Command::Schema(args) => schema::run(args),
             Command::Completions(args) => completions::run(args),
@@ -165,16 +169,28 @@ fn wall_clock() -> Timestamp {
     Timestamp::now()
 }
 
+/// Returns a random number from 0 to 1, good enough for jitter: the keys of a new hasher are random.
+fn jitter() -> f64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    let bits = u32::try_from(RandomState::new().hash_one(()) >> 32).unwrap_or_default();
+    f64::from(bits) / f64::from(u32::MAX)
+}
+
 /// Reads the environment variables that the stores use. Refused logins are recorded in regcred's own namespace, also by
 /// a dry run: the servers count them all the same.
-#[expect(clippy::disallowed_methods, reason = "this is the edge")]
 fn environment(client: &Client, own_namespace: &OwnNamespace) -> Environment {
-    let vault_token = std::env::var("VAULT_TOKEN").ok().filter(|token| !token.is_empty());
     let record = RefusedLoginFields::new(client.clone(), own_namespace.name.clone(), wall_clock);
     let refused_logins = Arc::new(RefusedLogins::recorded(Arc::new(record)));
+    Environment { refused_logins, ..environment_without_cluster() }
+}
+
+/// Reads the same for a process without a cluster, which remembers refused logins in memory alone.
+#[expect(clippy::disallowed_methods, reason = "this is the edge")]
+fn environment_without_cluster() -> Environment {
+    let vault_token = std::env::var("VAULT_TOKEN").ok().filter(|token| !token.is_empty());
     Environment {
         vault_token: vault_token.map(Into::into),
-        refused_logins,
+        refused_logins: Arc::default(),
         wall_clock: WallClock(wall_clock),
     }
 }

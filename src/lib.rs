@@ -43,6 +43,7 @@ pub mod report;
 pub mod controller;
 pub mod fetches;
 pub mod leader_election;
+pub mod sidecar;
 
 pub mod admin;
 mod http_server;

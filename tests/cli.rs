@@ -62,6 +62,7 @@ fn help_names_commands_and_exit_codes() {
       run          Run the controller: keep pull secrets in sync in every selected namespace
       rotate       Reconcile once: write the pull secrets of every selected namespace, and print a
                    report
+      sidecar      Keep a docker config file current, for builders and other clients that read one
       crd          Print the CRD of ClusterPullSecret as YAML, for kubectl apply
       schema       Print the JSON Schema of the manifests, for completion and checks in editors
       completions  Print the completion script of a shell
@@ -69,8 +70,8 @@ fn help_names_commands_and_exit_codes() {
       help         Print this message or the help of the given subcommand(s)
 
     Options:
-      -v, --verbose...  Increase verbosity: -v logs every change, -vv everything; `run` always logs
-                        changes
+      -v, --verbose...  Increase verbosity: -v logs every change, -vv everything; `run` and `sidecar`
+                        always log changes
       -h, --help        Print help
       -V, --version     Print version
 
@@ -104,7 +105,8 @@ fn help_of_rotate_names_every_flag() {
               ClusterPullSecret in them, those of the cluster are used
 
       -v, --verbose...
-              Increase verbosity: -v logs every change, -vv everything; `run` always logs changes
+              Increase verbosity: -v logs every change, -vv everything; `run` and `sidecar` always log
+              changes
 
           --dry-run
               Write nothing but the record of a refused AppRole login; print the report and the changes,
@@ -498,7 +500,7 @@ fn run_rejects_invalid_manifests_before_it_starts() {
     assert!(stderr.contains("1 error in the manifests; nothing was read or written"), "{stderr}");
 }
 
-const COMMANDS: [&str; 6] = ["run", "rotate", "crd", "schema", "completions", "man"];
+const COMMANDS: [&str; 7] = ["run", "rotate", "sidecar", "crd", "schema", "completions", "man"];
 
 #[test]
 fn completions_of_each_shell_name_every_command() {

@@ -24,14 +24,13 @@ impl OwnNamespaceArgs {
     /// Completes the arguments with the pod's namespace.
     pub(super) fn own_namespace(self) -> OwnNamespace {
         let Self { namespace, last_good_shards: shards } = self;
-        OwnNamespace { name: namespace.unwrap_or_else(pod_namespace).into(), shards }
+        let name = namespace.or_else(pod_namespace).unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
+        OwnNamespace { name: name.into(), shards }
     }
 }
 
-fn pod_namespace() -> String {
-    let namespace = std::fs::read_to_string(POD_NAMESPACE).unwrap_or_default();
-    match namespace.trim() {
-        "" => DEFAULT_NAMESPACE.to_owned(),
-        namespace => namespace.to_owned(),
-    }
+/// Reads the namespace of the pod; none outside of one.
+pub(super) fn pod_namespace() -> Option<String> {
+    let namespace = std::fs::read_to_string(POD_NAMESPACE).ok()?;
+    Some(namespace.trim().to_owned()).filter(|namespace| !namespace.is_empty())
 }

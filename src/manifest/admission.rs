@@ -115,6 +115,18 @@ impl Admission {
         self.0.get(store).is_none_or(|it| it.admits_namespace(namespace_name, labels))
     }
 
+    /// Returns true if the store serves only some namespaces, by their names or their labels.
+    #[must_use]
+    pub fn has_namespaces(&self, store: &StoreName) -> bool {
+        self.0.get(store).is_some_and(|it| it.namespaces.is_some()) || self.has_selector(store)
+    }
+
+    /// Returns true if the store serves only namespaces with some labels.
+    #[must_use]
+    pub fn has_selector(&self, store: &StoreName) -> bool {
+        self.0.get(store).is_some_and(|it| it.selector != LabelSelector::default())
+    }
+
     /// Returns true if the store may serve this registry.
     #[must_use]
     pub fn admits_host(&self, store: &StoreName, host: &HostKey) -> bool {

@@ -51,6 +51,13 @@ impl Selection {
             && self.selector.matches(labels)
     }
 
+    /// Returns true if it is the one of a ClusterPullSecret without `namespaces`.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        let Self { selector, include, exclude, own_namespace: _ } = self;
+        *selector == LabelSelector::default() && include.is_none() && exclude.written.is_empty()
+    }
+
     /// Returns true if it selects no namespace at all, as `include: []` does.
     #[must_use]
     pub fn is_empty(&self) -> bool {

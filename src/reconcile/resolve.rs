@@ -103,6 +103,15 @@ pub fn resolve_in(
     resolver.finish()
 }
 
+impl FetchedCredentials {
+    /// Returns the value to record as the last good one. An entry that cannot be used stays as it was recorded.
+    #[must_use]
+    pub fn with_last_good(&self, known: Option<&LastGoodValue>) -> LastGoodValue {
+        let config = self.rejected.with_last_good(&self.config, known);
+        LastGoodValue { version: self.origin.version.clone(), config, expires: self.expires }
+    }
+}
+
 impl ResolvedRegistry {
     /// Returns true if the registry needs no last good entry: all its entries were fetched, or each namespace has a
     /// key of its own.
@@ -143,10 +152,7 @@ impl Resolved {
                     && !registry.fetched_version().is_some_and(|fetched| fetched.has_given_up(known))
             });
             if !is_later || accepted_older.contains(&registry.source.store_key) {
-                let config = fetched.rejected.with_last_good(&fetched.config, known);
-                let (version, expires) = (version.clone(), fetched.expires);
-                let value = LastGoodValue { version, config, expires };
-                installation.record_value(name, &registry.source, value);
+                installation.record_value(name, &registry.source, fetched.with_last_good(known));
             }
         }
     }

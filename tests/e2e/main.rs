@@ -17,6 +17,7 @@ mod refusals;
 mod rotation;
 mod secrecy;
 mod service_accounts;
+mod sidecar;
 mod stored_values;
 mod thousand;
 mod version_order;

@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinError;
 use tracing::info;
 
-use super::super::{Exit, Failure, wall_clock};
+use super::super::{Exit, Failure, jitter, wall_clock};
 use super::signals::Signals;
 use super::triggers::{SourceContext, Sources, WebhookListener};
 use crate::admin::Health;
@@ -148,11 +148,4 @@ fn lost(ended: Result<Result<(), Lost>, JoinError>) -> Failure {
         }
         Err(error) => Failure::internal(anyhow::Error::new(error).context("the leader election panicked")),
     }
-}
-
-/// Returns a random number from 0 to 1, good enough for jitter: the keys of a new hasher are random.
-fn jitter() -> f64 {
-    use std::hash::{BuildHasher as _, RandomState};
-    let bits = u32::try_from(RandomState::new().hash_one(()) >> 32).unwrap_or_default();
-    f64::from(bits) / f64::from(u32::MAX)
 }

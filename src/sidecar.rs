@@ -1,0 +1,304 @@
+//! `regcred sidecar`: one docker config file that stays right, without a cluster.
+//!
+//! In go registries, opened stores and a file, out come writes of that file. One loop owns the state and decides by pure
+//! functions: `state` has the reads and the last good values, `plan` the content. Reads of the stores run as tasks, each
+//! store on its own. Nothing here requests anything of a Kubernetes API.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+pub mod check;
+mod existing;
+mod journal;
+pub mod output_file;
+pub mod plan;
+mod record;
+pub mod registries;
+mod state;
+
+use crate::admin::Health;
+use crate::backoff;
+use crate::credential::{Life, StoreKey};
+use crate::manifest::cluster_pull_secret::ClusterPullSecret;
+use crate::manifest::status::reason::FetchedReason;
+use crate::metrics::ConfigFileWrite;
+use crate::named;
+use crate::provider;
+use crate::provider::stores::{Stores, Values};
+use crate::trigger::poll::{self, KnownVersions, PollSettings};
+use crate::trigger::{TriggerEvent, TriggerScope, channel};
+use journal::Journal;
+use output_file::{AppliedFile, FileStamp, OutputError, OutputFile};
+use state::{DesiredFile, SidecarState};
+
+/// The interval at which the file is compared with the one that was written, and the longest time between two beats of
+/// the heartbeat.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Dependencies and settings of a sidecar.
+pub struct SidecarContext {
+    /// The registries of the file.
+    pub registries: Arc<ClusterPullSecret>,
+    /// The stores that they name.
+    pub stores: Arc<Stores>,
+    /// The file.
+    pub file: Arc<OutputFile>,
+    /// The interval of the poll; `None` for never.
+    pub poll_interval: Option<Duration>,
+    /// State served to probes and Prometheus.
+    pub health: Health,
+    /// Returns the wall-clock time.
+    pub wall_clock: fn() -> Timestamp,
+    /// Returns a random number from 0 to 1.
+    pub jitter: fn() -> f64,
+}
+
+/// A sidecar and its reads in flight.
+pub struct Sidecar {
+    context: SidecarContext,
+    state: SidecarState,
+    journal: Journal,
+    tasks: JoinSet<StoreResult>,
+    known_versions: watch::Sender<KnownVersions>,
+    /// The file as it was after the last write.
+    stamp: Option<FileStamp>,
+    /// The time of the next write; `None` while the file is as desired.
+    write_at: Option<Instant>,
+    failed_writes: u32,
+    next_check: Instant,
+}
+
+/// The result of a task.
+enum StoreResult {
+    /// A read of a store that started at that instant.
+    Read(Instant, Values),
+    /// The lease of a key was renewed, or its key has to be read.
+    Renewed(StoreKey, Option<Life>),
+}
+
+/// A task of the sidecar panicked: a defect of regcred.
+#[derive(Debug, thiserror::Error)]
+#[error("a task of the sidecar panicked")]
+pub struct SidecarPanicked(#[from] JoinError);
+
+/// The state of the file after every registry was read once.
+#[derive(Debug, Default)]
+pub struct FirstWrite {
+    /// The registries that were not fetched, with the problem of each.
+    pub problems: Vec<(String, String)>,
+    /// The error of the last write.
+    pub error: Option<OutputError>,
+}
+
+impl Sidecar {
+    /// Creates a sidecar, and takes from the file what is not desired any more. Nothing is read from a store yet.
+    pub async fn start(context: SidecarContext) -> Result<Self, OutputError> {
+        let now = Instant::now();
+        let state = SidecarState::new(Arc::clone(&context.registries), now);
+        let mut sidecar = Self {
+            context,
+            state,
+            journal: Journal::default(),
+            tasks: JoinSet::new(),
+            known_versions: watch::Sender::new(KnownVersions::new()),
+            stamp: None,
+            write_at: None,
+            failed_writes: 0,
+            next_check: now + CHECK_INTERVAL,
+        };
+        sidecar.report_desired();
+        let applied = sidecar.apply().await?;
+        sidecar.on_applied(applied);
+        Ok(sidecar)
+    }
+
+    /// Reads every registry once, and writes the file.
+    pub async fn run_once(mut self) -> Result<FirstWrite, SidecarPanicked> {
+        while !self.state.is_settled() {
+            self.start_reads(Instant::now());
+            match self.tasks.join_next().await {
+                Some(result) => self.on_task_result(result?),
+                // The next read waits for its time.
+                None => sleep_until(self.state.next_due().unwrap_or_else(Instant::now)).await,
+            }
+        }
+        let problems = self.state.desired().problems.iter();
+        let problems =
+            problems.filter_map(|(name, problem)| Some((name.clone(), problem.clone()?))).collect();
+        let outcome = self.apply().await;
+        self.journal.log_write(self.context.file.path(), &outcome);
+        Ok(FirstWrite { problems, error: outcome.err() })
+    }
+
+    /// Keeps the file current until `stop` resolves; each message of `reloads` reads every key again.
+    pub async fn run(
+        mut self,
+        mut reloads: mpsc::Receiver<()>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), SidecarPanicked> {
+        let mut stop = std::pin::pin!(stop);
+        // Without a poll the sender stays here, so that the channel is open.
+        let (triggers, mut trigger_receiver) = channel::channel();
+        let (_leading, leads) = watch::channel(true);
+        let (_stop_poll, poll_stopped) = watch::channel(false);
+        let mut polls = JoinSet::new();
+        if let Some(interval) = self.context.poll_interval {
+            let settings = self.poll_settings(interval);
+            let known = self.known_versions.subscribe();
+            polls.spawn(poll::run(settings, known, triggers.clone(), leads, poll_stopped));
+        }
+        loop {
+            self.advance(Instant::now()).await;
+            let deadline = self.next_deadline();
+            tokio::select! {
+                biased;
+                () = &mut stop => return Ok(()),
+                Some(result) = self.tasks.join_next() => self.on_task_result(result?),
+                Some(()) = reloads.recv() => self.state.read_all(Instant::now()),
+                Some(event) = trigger_receiver.recv() => self.on_trigger(&event),
+                () = sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    /// Starts what is due.
+    async fn advance(&mut self, now: Instant) {
+        self.context.health.heartbeat.beat();
+        self.start_reads(now);
+        if now >= self.next_check {
+            self.next_check = now + CHECK_INTERVAL;
+            // Another program wrote or removed the file.
+            if self.context.file.stamp() != self.stamp {
+                self.write_at.get_or_insert(now);
+            }
+        }
+        if self.write_at.is_some_and(|at| at <= now) {
+            self.write().await;
+        }
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let due = [self.state.next_due(), self.write_at, Some(self.next_check)].into_iter().flatten().min();
+        due.unwrap_or(self.next_check)
+    }
+
+    fn start_reads(&mut self, now: Instant) {
+        for store_key in self.state.on_timer(now) {
+            let stores = Arc::clone(&self.context.stores);
+            self.tasks.spawn(async move {
+                let life = stores.renew(&store_key).await;
+                StoreResult::Renewed(store_key, life)
+            });
+        }
+        for store_keys in self.state.start_due(now) {
+            let stores = Arc::clone(&self.context.stores);
+            self.tasks.spawn(async move { StoreResult::Read(now, stores.read(&store_keys).await) });
+        }
+    }
+
+    fn on_task_result(&mut self, result: StoreResult) {
+        let (now, wall) = (Instant::now(), (self.context.wall_clock)());
+        match result {
+            StoreResult::Renewed(store_key, life) => self.state.on_renewed(&store_key, life, wall, now),
+            StoreResult::Read(started, values) => {
+                self.record_metrics(&values, now.saturating_duration_since(started));
+                for store_key in values.keys().filter(|it| it.key.dynamic_path().is_some()) {
+                    // Clients may still use the credential before: its lease runs out by itself.
+                    drop(self.context.stores.take_replaced_leases(store_key));
+                }
+                self.state.on_read(values, (started, now), wall, (self.context.jitter)());
+                self.publish_known_versions();
+                self.report_desired();
+                self.write_at = Some(now);
+            }
+        }
+    }
+
+    fn on_trigger(&mut self, event: &TriggerEvent) {
+        let now = Instant::now();
+        for scope in &event.scopes {
+            if let TriggerScope::Key(store_key, version) = scope {
+                let can_lag = self.context.stores.can_lag(&store_key.store);
+                self.state.on_change(store_key, version.as_ref(), now, can_lag);
+            }
+        }
+    }
+
+    /// Reports what is new about the desired entries.
+    fn report_desired(&mut self) {
+        let DesiredFile { problems, limits, .. } = self.state.desired();
+        self.journal.log_registries(problems);
+        self.journal.log_limits(limits);
+        let current = problems.values().filter(|problem| problem.is_none()).count();
+        let stale = self.context.registries.registries.len().saturating_sub(current);
+        self.context.health.metrics.set_config_file_stale(stale);
+    }
+
+    /// Writes the file, and retries a failed write later.
+    async fn write(&mut self) {
+        let outcome = self.apply().await;
+        self.journal.log_write(self.context.file.path(), &outcome);
+        match outcome {
+            Ok(applied) => self.on_applied(applied),
+            Err(_) => {
+                self.context.health.metrics.wrote_config_file(ConfigFileWrite::Failed);
+                self.failed_writes = self.failed_writes.saturating_add(1);
+                let pause = backoff::after(self.failed_writes, (self.context.jitter)());
+                self.write_at = Some(Instant::now() + pause);
+                self.stamp = self.context.file.stamp();
+            }
+        }
+    }
+
+    async fn apply(&self) -> Result<AppliedFile, OutputError> {
+        let (file, desired) = (Arc::clone(&self.context.file), self.state.desired().entries.clone());
+        // A disk may take its time.
+        let applied = tokio::task::spawn_blocking(move || file.apply(&desired)).await;
+        applied.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+    }
+
+    fn on_applied(&mut self, applied: AppliedFile) {
+        let health = &self.context.health;
+        if applied.is_written {
+            health.metrics.wrote_config_file(ConfigFileWrite::Updated);
+        }
+        if applied.missing.is_empty() {
+            health.readiness.set_ready();
+        } else {
+            let missing = named::join(&applied.missing, ", ");
+            health.readiness.set_not_ready(format!("the docker config has no entry yet for {missing}"));
+        }
+        (self.stamp, self.write_at, self.failed_writes) = (applied.stamp, None, 0);
+    }
+
+    fn publish_known_versions(&self) {
+        let current = self.state.known_versions();
+        self.known_versions.send_if_modified(|published| {
+            let has_changed = *published != current;
+            *published = current;
+            has_changed
+        });
+    }
+
+    fn record_metrics(&self, values: &Values, took: Duration) {
+        let metrics = &self.context.health.metrics;
+        for (store_key, value) in values {
+            let reason = value.as_ref().map_or_else(provider::Error::reason, |_| FetchedReason::Fetched);
+            metrics.fetched(&store_key.store, reason, took);
+            if let Ok(value) = value {
+                metrics.set_credential_expiry(store_key, value.expiry.map(|expiry| expiry.at()));
+            }
+        }
+    }
+
+    fn poll_settings(&self, interval: Duration) -> PollSettings {
+        let SidecarContext { stores, health, wall_clock, jitter, .. } = &self.context;
+        let (stores, metrics) = (Arc::clone(stores), Arc::clone(&health.metrics));
+        PollSettings { stores, interval, metrics, wall_clock: *wall_clock, jitter: *jitter }
+    }
+}

@@ -1,0 +1,297 @@
+//! The state of a sidecar: the reads, the last good values, and the time of the next action.
+//!
+//! Pure; times and randomness are parameters. In go results of reads, changed versions and the clock, out come the keys
+//! to read and the entries that the file should have.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::plan::{DesiredEntries, UnreadRegistry};
+use crate::backoff;
+use crate::credential::{Expiry, Life, StoreKey, Version};
+use crate::docker_config::DockerConfig;
+use crate::docker_config::host_key::HostKey;
+use crate::docker_config::portable::{PortabilityLimit, PortableKeys};
+use crate::fetches::{self, ChangeNotice, Fetches, KeyLife, STALENESS};
+use crate::installation::last_good::{LastGoodValue, LastGoodValues};
+use crate::manifest::cluster_pull_secret::{ClusterPullSecret, RegistrySource};
+use crate::manifest::status::reason::FetchedReason;
+use crate::provider::stores::Values;
+use crate::reconcile::resolve::{self, ResolvedRegistry};
+use crate::report::RegistryReport;
+use crate::trigger::poll::KnownVersions;
+
+/// The state of a sidecar.
+pub(super) struct SidecarState {
+    registries: Arc<ClusterPullSecret>,
+    store_keys: BTreeSet<StoreKey>,
+    fetches: Fetches,
+    last_good: LastGoodValues,
+    /// The time of the next read of all keys, or of those that failed.
+    refresh_at: Option<Instant>,
+    /// The reads in a row after which a key had failed.
+    failed_reads: u32,
+    /// The keys with a credential that was issued for a time, by the time at which something is due.
+    lives: BTreeSet<(Instant, StoreKey)>,
+    desired: DesiredFile,
+}
+
+/// The entries that the file should have, and what is known about each registry.
+#[derive(Default)]
+pub(super) struct DesiredFile {
+    pub(super) entries: DesiredEntries,
+    /// The registries that were read, by name, with the problem of those that failed.
+    pub(super) problems: BTreeMap<String, Option<String>>,
+    /// What no form expresses for every client.
+    pub(super) limits: Vec<PortabilityLimit>,
+}
+
+/// The content of a registry, as far as it is known.
+enum RegistryContent {
+    Known(DockerConfig),
+    Unread,
+    /// The store may not serve the host.
+    Denied,
+}
+
+impl SidecarState {
+    /// Creates the state at the start, when every key is to be read.
+    pub(super) fn new(registries: Arc<ClusterPullSecret>, now: Instant) -> Self {
+        let store_keys = registries.registries.iter().map(|it| it.store_key.clone()).collect();
+        let mut state = Self {
+            registries,
+            store_keys,
+            fetches: Fetches::default(),
+            last_good: LastGoodValues::default(),
+            refresh_at: None,
+            failed_reads: 0,
+            lives: BTreeSet::new(),
+            desired: DesiredFile::default(),
+        };
+        state.read_all(now);
+        state.resolve();
+        state
+    }
+
+    /// Requests a read of every key, without any pause.
+    pub(super) fn read_all(&mut self, now: Instant) {
+        self.fetches.request(&self.store_keys, now);
+    }
+
+    /// Starts the reads that are due, one for each store, and returns their keys.
+    pub(super) fn start_due(&mut self, now: Instant) -> Vec<BTreeSet<StoreKey>> {
+        self.fetches.start_due(now)
+    }
+
+    /// Handles a version that the poll found, or a change without one.
+    pub(super) fn on_change(
+        &mut self,
+        store_key: &StoreKey,
+        version: Option<&Version>,
+        now: Instant,
+        can_lag: bool,
+    ) {
+        let version = version.cloned().map(|version| (version, now + STALENESS));
+        let notice = ChangeNotice { before: now, version, can_lag };
+        if self.store_keys.contains(store_key) && !self.fetches.has_seen(store_key, &notice) {
+            self.fetches.on_change_notice(store_key, notice, now);
+        }
+    }
+
+    /// Takes the result of a read that started at `started`; the next read follows `jitter`.
+    pub(super) fn on_read(
+        &mut self,
+        mut values: Values,
+        (started, now): (Instant, Instant),
+        wall: Timestamp,
+        jitter: f64,
+    ) {
+        fetches::reject_expired(&mut values, wall);
+        let expiries = fetches::expiries(&values);
+        let read: Vec<_> = values.keys().cloned().collect();
+        self.fetches.finish(values, (started, now), |_| None);
+        for (store_key, expiry) in expiries {
+            let life = expiry.as_ref().and_then(Expiry::life).copied();
+            self.set_life(&store_key, life, wall, now);
+        }
+        for store_key in
+            read.iter().filter(|it| self.fetches.version(it).is_none()).cloned().collect::<Vec<_>>()
+        {
+            self.fetches.on_refresh_failed(&store_key);
+            self.fetches.expire(&store_key, now);
+        }
+        self.resolve();
+        self.schedule(now, jitter);
+    }
+
+    /// Schedules the next read of the keys: after the refresh interval, or sooner where one failed.
+    fn schedule(&mut self, now: Instant, jitter: f64) {
+        if !self.fetches.is_settled(&self.store_keys) {
+            return;
+        }
+        let interval = self.registries.refresh_interval;
+        let has_failed = self.store_keys.iter().any(|it| self.fetches.version(it).is_none());
+        self.failed_reads = if has_failed { self.failed_reads.saturating_add(1) } else { 0 };
+        let pause = match self.failed_reads {
+            0 => backoff::jittered(interval, jitter),
+            failures => backoff::after(failures, jitter).min(interval),
+        };
+        let at = now + pause;
+        let taken_at = self.fetches.older_taken_at(&self.store_keys, now);
+        self.refresh_at = Some(taken_at.map_or(at, |taken_at| at.min(taken_at)));
+    }
+
+    /// Requests the reads that are due by now, and returns the keys of which the lease is to be renewed.
+    pub(super) fn on_timer(&mut self, now: Instant) -> Vec<StoreKey> {
+        if self.refresh_at.is_some_and(|at| at <= now) {
+            self.refresh_at = None;
+            let due: Vec<_> =
+                self.store_keys.iter().filter(|it| !self.fetches.is_fresh(it, now)).cloned().collect();
+            self.fetches.request(&due, now);
+            // Credentials that were issued for a time have timers of their own.
+            if due.is_empty() {
+                self.refresh_at = Some(now + self.registries.refresh_interval);
+            }
+        }
+        let mut renewals = Vec::new();
+        while self.lives.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, store_key)) = self.lives.pop_first() else { break };
+            if self.fetches.is_refresh_due(&store_key, now) {
+                renewals.push(store_key);
+            } else if self.fetches.expire(&store_key, now) {
+                self.resolve();
+            }
+        }
+        renewals
+    }
+
+    /// Handles the renewal of a lease: the same credential is valid for longer, or another one is read.
+    pub(super) fn on_renewed(
+        &mut self,
+        store_key: &StoreKey,
+        life: Option<Life>,
+        wall: Timestamp,
+        now: Instant,
+    ) {
+        if !self.fetches.is_refresh_due(store_key, now) {
+            return;
+        }
+        match life {
+            Some(life) => {
+                self.fetches.set_expiry(store_key, Expiry::Issued(life));
+                self.set_life(store_key, Some(life), wall, now);
+            }
+            None => self.fetches.request([store_key], now),
+        }
+    }
+
+    fn set_life(&mut self, store_key: &StoreKey, life: Option<Life>, wall: Timestamp, now: Instant) {
+        let life = life.map(|life| KeyLife::at(&life, wall, now));
+        self.lives.retain(|(_, it)| it != store_key);
+        self.lives.extend(life.iter().flat_map(KeyLife::deadlines).map(|at| (at, store_key.clone())));
+        self.fetches.set_life(store_key, life);
+    }
+
+    /// Returns the time of the next action.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let life = self.lives.first().map(|(at, _)| *at);
+        [self.refresh_at, self.fetches.next_due(), life].into_iter().flatten().min()
+    }
+
+    /// Returns true if every key was read at least once, and no read is in flight.
+    pub(super) fn is_settled(&self) -> bool {
+        self.fetches.is_settled(&self.store_keys)
+            && self.store_keys.iter().all(|it| self.fetches.has_read(it))
+    }
+
+    /// Returns every key with the version of its last read, for the poll.
+    pub(super) fn known_versions(&self) -> KnownVersions {
+        self.fetches.known_versions().map(|(key, version)| (key.clone(), version.cloned())).collect()
+    }
+
+    /// Returns the entries that the file should have.
+    pub(super) fn desired(&self) -> &DesiredFile {
+        &self.desired
+    }
+
+    /// Updates the last good values and the desired entries.
+    fn resolve(&mut self) {
+        let resolved = resolve::resolve(&self.registries, self.fetches.all_values())
+            .with_order(|store_key| self.fetches.order(store_key));
+        let mut desired = DesiredFile::default();
+        let mut contents = Vec::new();
+        for registry in &resolved.registries {
+            let content = self.content(registry);
+            let ResolvedRegistry { source, report, .. } = registry;
+            if self.fetches.has_read(&source.store_key) {
+                desired.problems.insert(name(source), problem(report));
+            }
+            contents.push((source.clone(), content));
+        }
+        let declared = self.registries.registries.iter().filter_map(|it| it.host.as_ref());
+        let known = contents.iter().flat_map(|(_, content)| content.hosts());
+        let keys = PortableKeys::new(declared.chain(known));
+        for (source, content) in &contents {
+            content.add_to(&mut desired.entries, source, &keys);
+        }
+        desired.limits = keys.limits;
+        self.desired = desired;
+    }
+
+    /// Returns the content of a registry: what was fetched, or the last good value.
+    fn content(&mut self, registry: &ResolvedRegistry) -> RegistryContent {
+        let (owner, source) = (&self.registries.name, &registry.source);
+        if let Some(fetched) = &registry.fetched {
+            let value = fetched.with_last_good(self.last_good.get(owner, source));
+            self.last_good.record(owner, source, value);
+        } else if registry.report.is_host_denied {
+            return RegistryContent::Denied;
+        }
+        let known = self.last_good.get(owner, source);
+        known.map_or(RegistryContent::Unread, |LastGoodValue { config, .. }| {
+            RegistryContent::Known(config.clone())
+        })
+    }
+}
+
+impl RegistryContent {
+    fn hosts(&self) -> impl Iterator<Item = &HostKey> {
+        let config = if let Self::Known(config) = self { Some(config) } else { None };
+        config.into_iter().flat_map(|config| config.auths.keys())
+    }
+
+    fn add_to(&self, desired: &mut DesiredEntries, source: &RegistrySource, keys: &PortableKeys) {
+        match self {
+            Self::Known(config) => {
+                let entries = config.auths.iter().flat_map(|(host, credential)| {
+                    keys.keys_of(host).map(|key| (key.to_owned(), credential.clone()))
+                });
+                desired.entries.extend(entries);
+            }
+            Self::Unread => {
+                let keys = source.host.as_ref().map(|host| keys.keys_of(host).map(str::to_owned).collect());
+                desired.unread.push(UnreadRegistry { name: name(source), keys });
+            }
+            Self::Denied => {}
+        }
+    }
+}
+
+/// Returns the name of a registry in messages: its host, or the key of its docker config.
+fn name(source: &RegistrySource) -> String {
+    source
+        .host
+        .as_ref()
+        .map_or_else(|| format!("the docker config of {}", source.store_key), ToString::to_string)
+}
+
+fn problem(report: &RegistryReport) -> Option<String> {
+    let is_good = report.result == FetchedReason::Fetched;
+    (!is_good).then(|| report.message.clone().unwrap_or_else(|| report.result.to_string()))
+}
+
+#[cfg(test)]
+mod tests;
