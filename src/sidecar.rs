@@ -159,6 +159,8 @@ impl Sidecar {
                 biased;
                 () = &mut stop => return Ok(()),
                 Some(result) = self.tasks.join_next() => self.on_task_result(result?),
+                // The poll of stores without versions ends by itself.
+                Some(ended) = polls.join_next() => ended?,
                 Some(()) = reloads.recv() => self.state.read_all(Instant::now()),
                 Some(event) = trigger_receiver.recv() => self.on_trigger(&event),
                 () = sleep_until(deadline) => {}
@@ -174,7 +176,7 @@ impl Sidecar {
             self.next_check = now + CHECK_INTERVAL;
             // Another program wrote or removed the file.
             if self.context.file.stamp() != self.stamp {
-                self.write_at.get_or_insert(now);
+                self.write_at = Some(now);
             }
         }
         if self.write_at.is_some_and(|at| at <= now) {

@@ -10,5 +10,6 @@ mod cluster;
 mod docs;
 mod rendering;
 mod rights;
+mod sidecar;
 mod values;
 mod vault;
