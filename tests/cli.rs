@@ -462,6 +462,20 @@ current-context: there
 ";
 
 #[test]
+fn rotate_reports_what_k8schain_does_not_find() {
+    let path = GOOD.replace("host: ghcr.io", "host: docker.io/acme");
+    let directory = directory(&[("good.yaml", GOOD), ("path.yaml", &path), ("kubeconfig", KUBECONFIG)]);
+    for (file, count) in [("good.yaml", 0), ("path.yaml", 1)] {
+        let (_, _, stderr) = regcred(directory.path(), &["rotate", "-f", file, "--kubeconfig", "kubeconfig"]);
+        assert_eq!(
+            stderr.matches("docker.io/acme: the kubelet finds the credential, but k8schain").count(),
+            count,
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
 fn unreachable_cluster_exits_1_and_writes_nothing() {
     // No server listens on port 1.
     let directory = directory(&[("images.yaml", GOOD), ("kubeconfig", KUBECONFIG)]);

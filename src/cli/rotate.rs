@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
+use tracing::warn;
 
 mod installation;
 mod wait;
@@ -143,6 +144,7 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
     }
 
     let is_active = |it: &ClusterPullSecret| is_selected(&names, &it.name) && it.inactive_reason().is_none();
+    report_portability(cluster_pull_secrets.valid.iter().filter(|it| is_active(it)));
     let store_keys = reconcile::store_keys(cluster_pull_secrets.valid.iter().filter(|it| is_active(it)));
     let own_namespace = own_namespace.own_namespace();
     let environment = super::environment(&client, &own_namespace);
@@ -183,6 +185,15 @@ fn reserve(
         Arc::new(it)
     });
     reserved.collect()
+}
+
+/// Logs the registries that readers of pull secrets other than the kubelet do not find.
+fn report_portability<'a>(cluster_pull_secrets: impl Iterator<Item = &'a ClusterPullSecret>) {
+    for cluster_pull_secret in cluster_pull_secrets {
+        if let Some(message) = cluster_pull_secret.portability_message() {
+            warn!(cluster_pull_secret = cluster_pull_secret.name, "{message}");
+        }
+    }
 }
 
 /// Describes a cluster that could not be read.

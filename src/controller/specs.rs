@@ -69,6 +69,16 @@ impl Controller {
         }
     }
 
+    /// Logs the registries that other readers of pull secrets do not find, where they are new.
+    fn report_portability(&self, manifest: &ClusterPullSecret) {
+        let before = self.objects.get(&manifest.name).and_then(|state| state.manifest.portability_message());
+        if let Some(message) =
+            manifest.portability_message().filter(|message| before.as_ref() != Some(message))
+        {
+            warn!(cluster_pull_secret = manifest.name, "{message}");
+        }
+    }
+
     /// Stops reconciling a ClusterPullSecret: its Secrets stay until the error is fixed.
     fn mark_invalid(&mut self, name: &str, object: LiveObject, message: String) {
         if !self.is_from_file(name) && self.remove_object(name) {
@@ -129,6 +139,7 @@ impl Controller {
         let own_namespace = self.context.own_namespace.name.clone();
         Arc::make_mut(&mut manifest).selection.own_namespace = Some(own_namespace);
         let name = manifest.name.clone();
+        self.report_portability(&manifest);
         let Some(state) = self.objects.get_mut(&name) else {
             self.objects.insert(name.clone(), ObjectState::new(manifest));
             self.has_stale_claims = true;

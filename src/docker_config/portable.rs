@@ -140,6 +140,18 @@ impl fmt::Display for PortabilityLimit {
     }
 }
 
+/// Says which registries of a pull secret k8schain does not find, though the kubelet does; `None` if it finds all.
+#[must_use]
+pub fn unknown_to_k8schain<'a>(hosts: impl IntoIterator<Item = &'a HostKey>) -> Option<String> {
+    let hosts = hosts.into_iter().filter(|host| server(host) == DOCKER_HUB && !is_bare(host));
+    let hosts: Vec<_> = hosts.map(HostKey::as_str).collect();
+    let hosts = (!hosts.is_empty()).then(|| named::join(hosts, ", "))?;
+    Some(format!(
+        "{hosts}: the kubelet finds the credential, but k8schain (Kyverno, Tekton, Knative and others) goes anonymous. \
+         Name docker.io for these too"
+    ))
+}
+
 /// Returns the registry without its path.
 fn server(host: &HostKey) -> &str {
     let text = host.as_str();
@@ -226,6 +238,18 @@ mod tests {
         let (host, team): (&[&str], &[&str]) = (&["ghcr.io"], &["ghcr.io/team"]);
         check(&["ghcr.io", "ghcr.io/team"], &[host, team], &["every other client that of the host"]);
         check(&["docker.io", "docker.io/team"], &[HUB, &["docker.io/team"]], &["for all of Docker Hub"]);
+    }
+
+    #[test]
+    fn k8schain_knows_docker_hub_as_a_whole_only() {
+        let hosts = ["docker.io", "ghcr.io", "ghcr.io/team", "*.example.com", "docker.io/team"];
+        let hosts = hosts.map(|host| HostKey::parse(host).expect("a valid host"));
+        assert_eq!(unknown_to_k8schain(&hosts[..4]), None);
+        let message = unknown_to_k8schain(&hosts).expect("a message");
+        assert!(
+            message.starts_with("docker.io/team: the kubelet finds the credential, but k8schain"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::admission::Admission;
 use super::object::LiveObject;
 use super::selection::{Patterns, Selection};
 use super::status::reason::ReadyReason;
+use crate::docker_config::portable;
 use crate::object_name::SecretName;
 
 pub use super::wire::{Deletion, Existing};
@@ -74,6 +75,12 @@ impl ClusterPullSecret {
             Some(object) if object.deleting => Some(ReadyReason::Deleting),
             _ => self.suspend.then_some(ReadyReason::Suspended),
         }
+    }
+
+    /// Says which registries a reader of pull secrets other than the kubelet does not find; `None` if all are found.
+    #[must_use]
+    pub fn portability_message(&self) -> Option<String> {
+        portable::unknown_to_k8schain(self.registries.iter().filter_map(|it| it.host.as_ref()))
     }
 
     /// Returns true if it was deleted and waits for its finalizers.
