@@ -1,6 +1,8 @@
 //! The sidecar with its stores on a network, and without a Kubernetes API: rotations in Vault and AWS, a Vault that is
 //! down, and a search for the password in everything that the process says.
 
+mod clients;
+
 use std::path::PathBuf;
 use std::process::Stdio;
 
