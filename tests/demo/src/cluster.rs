@@ -130,6 +130,32 @@ impl DemoCluster {
         Ok(Run { stdout, wall, writes, own_writes, reads, store_reads })
     }
 
+    /// Runs `regcred sidecar --once`, and counts the registries at which the entry of its file logs in.
+    pub(crate) async fn sidecar_logins(&self) -> anyhow::Result<usize> {
+        let file = self.manifests.with_file_name("config.json");
+        let mut command = Command::new(&self.regcred);
+        command.args(["sidecar", "-f"]).arg(&self.manifests).arg("--output").arg(&file).arg("--once");
+        // A sidecar needs no cluster.
+        command
+            .env_remove("KUBECONFIG")
+            .env("VAULT_TOKEN", &self.vault_token)
+            .envs(self.world.localstack.env())
+            .stdin(Stdio::null());
+        let output = command.output().await.context("failed to start regcred")?;
+        let stderr = String::from_utf8(output.stderr)?;
+        ensure!(output.status.success(), "regcred sidecar: {}\n{stderr}", output.status);
+        let config: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
+        let mut logins = 0;
+        for registry in [self.basic(), self.token()] {
+            let auth = config["auths"][&registry.host]["auth"].as_str().context("the file has no entry")?;
+            let auth = String::from_utf8(BASE64_STANDARD.decode(auth)?)?;
+            let (username, password) = auth.split_once(':').context("the entry has no password")?;
+            ensure!(!stderr.contains(password), "regcred printed a password");
+            logins += usize::from(registry.login(username, password).await?);
+        }
+        Ok(logins)
+    }
+
     /// Counts the namespaces with a credential that logs in at the first and at the second registry. The lookup is that
     /// for a pod without `imagePullSecrets`: its ServiceAccount, the referenced Secrets, the kubelet's own code, the real
     /// registry.

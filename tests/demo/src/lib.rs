@@ -1,4 +1,4 @@
-//! The story of `make demo`: two rotations and a run without a change, on a world of its own.
+//! The story of `make demo`: two rotations, a run without a change and a file for builders, on a world of its own.
 //!
 //! Each statement is checked before it is printed, and the first failed check ends the story with an error. No password
 //! is printed.
@@ -38,6 +38,7 @@ async fn story(regcred: &str) -> anyhow::Result<()> {
     change_the_passwords(&cluster).await?;
     second_rotation(&cluster).await?;
     rotation_without_change(&cluster).await?;
+    file_for_builders(&cluster).await?;
     print("The passwords are stored in one place, and one command brings every namespace in sync with it.");
     Ok(())
 }
@@ -140,6 +141,17 @@ async fn rotation_without_change(cluster: &DemoCluster) -> anyhow::Result<()> {
         seconds(run.wall),
         run.reads
     ));
+    Ok(())
+}
+
+async fn file_for_builders(cluster: &DemoCluster) -> anyhow::Result<()> {
+    let logins = cluster.sidecar_logins().await?;
+    ensure!(logins == 2, "{logins} entries of the file log in instead of 2");
+    print(
+        "$ regcred sidecar -f manifests.yaml --output config.json --once\n\
+         The same credentials in a file, for builders that talk to registries themselves, without a cluster.\n\
+         Its entries log in at both registries; without --once a sidecar keeps the file current.\n",
+    );
     Ok(())
 }
 
