@@ -24,7 +24,7 @@ fn pod_spec<'a>(objects: &'a Objects, name: &str) -> &'a Value {
     &objects[name]["spec"]["template"]["spec"]
 }
 
-/// The manifests in the ConfigMap.
+/// The manifests in the `ConfigMap`.
 #[track_caller]
 fn manifests(objects: &Objects) -> String {
     let config = objects.iter().find(|(name, _)| name.starts_with("ConfigMap ")).expect("a ConfigMap").1;
