@@ -2,6 +2,8 @@
 //!
 //! No text here quotes a response.
 
+pub(super) mod store;
+
 use std::error::Error as StdError;
 
 use aws_config::sts::AssumeRoleProvider;
@@ -11,6 +13,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_secretsmanager::config::http::HttpResponse;
 use aws_sdk_secretsmanager::error::{ConnectorError, ErrorMetadata, ProvideErrorMetadata, SdkError};
 
+use self::store::AwsSettings;
 use super::error::store_at;
 use super::proxy::StoreProxy;
 use super::without_tracing::without_tracing;
@@ -37,6 +40,12 @@ pub(crate) async fn with_role(shared: SdkConfig, role_arn: Option<&str>) -> SdkC
     let role = AssumeRoleProvider::builder(role_arn).configure(&shared).session_name(SESSION).build();
     let role = SharedCredentialsProvider::new(without_tracing(role).await);
     shared.into_builder().credentials_provider(role).build()
+}
+
+/// Returns the chain for the role of a store, and the value of `AWS_PROFILE`. Makes no request.
+pub(super) async fn chain_with_role(settings: AwsSettings<'_>) -> (SdkConfig, Option<String>) {
+    let (shared, profile) = chain(settings.region).await;
+    (with_role(shared, settings.role_arn).await, profile)
 }
 
 /// Returns the name of a service in error messages, with its address where that is not the default, and the proxy that

@@ -6,53 +6,43 @@
 //! of each key. The SDK retries by itself; `error` classifies an error without quoting it.
 
 use async_trait::async_trait;
+use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{Region, SdkConfig};
 use aws_sdk_ecr::Client;
 use aws_sdk_ecr::config::retry::RetryPartition;
 use futures::future::OptionFuture;
 use tokio::time::Instant;
 
 use self::token::EcrToken;
-use super::aws::ClientContext;
-use super::error::RequestContext;
+use super::aws::store::{AwsSettings, AwsStore, Service, retries};
 use super::retry::{RetryPolicy, until};
 use super::without_tracing::without_tracing;
 use super::{Environment, Error, ErrorKind, Provider, WallClock, aws, log_read};
-use crate::credential::{Key, StoreKey, StoreName, StoredValue, Version};
+use crate::credential::{Key, StoreName, StoredValue, Version};
 use crate::docker_config::ecr_host;
 use crate::manifest::config::EcrStore;
 
 mod error;
 mod token;
 
-/// The number of attempts the SDK makes per request.
-const ATTEMPTS: u32 = 3;
+const SERVICE: Service = Service { name: "Amazon ECR", endpoint: "api.ecr" };
 
 /// Amazon ECR in one region.
 #[derive(Debug)]
 pub struct Ecr {
-    store: StoreName,
-    region: String,
+    store: AwsStore,
     /// The only keys.
     registry_ids: Vec<String>,
-    /// The store in error messages, with its address where that is not the default.
-    display_name: String,
-    /// The profile, the role and the proxy, for messages about requests that were never sent.
-    context: ClientContext,
     client: Client,
-    retry_policy: RetryPolicy,
     wall_clock: WallClock,
 }
 
 impl Ecr {
     /// Makes no request. The first read loads credentials from the SDK's default chain.
     pub async fn open(store: StoreName, settings: &EcrStore, environment: &Environment) -> Self {
-        let (shared, profile) = aws::chain(&settings.region).await;
-        let shared = aws::with_role(shared, settings.role_arn.as_deref()).await;
+        let (shared, profile) = aws::chain_with_role(aws_settings(settings)).await;
         let mut opened = Self::with_config(store, settings, &shared, environment.wall_clock);
-        opened.context.profile = profile;
+        opened.store.context.profile = profile;
         opened
     }
 
@@ -64,8 +54,7 @@ impl Ecr {
         shared: &SdkConfig,
         wall_clock: WallClock,
     ) -> Self {
-        let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS);
-        let opened = Self::with_retry_policy(store, settings, shared, retries, RetryPolicy::DEFAULT);
+        let opened = Self::with_retry_policy(store, settings, shared, retries(), RetryPolicy::DEFAULT);
         Self { wall_clock, ..opened }
     }
 
@@ -76,30 +65,17 @@ impl Ecr {
         retries: RetryConfig,
         retry_policy: RetryPolicy,
     ) -> Self {
-        let EcrStore { region, registry_ids, endpoint_url, role_arn } = settings;
-        let mut config = aws_sdk_ecr::config::Builder::from(shared)
-            .region(Region::new(region.clone()))
-            .timeout_config(
-                TimeoutConfig::builder().operation_attempt_timeout(retry_policy.request_timeout).build(),
-            )
-            .retry_config(retries)
-            // Else all stores of a region share one quota of retries, and one that is down uses it up.
-            .retry_partition(RetryPartition::custom(store.to_string()).build());
-        let address = endpoint_url.as_deref().or(shared.endpoint_url());
-        let (display_name, proxy) = aws::describe("Amazon ECR", "api.ecr", region, address);
-        let context = ClientContext { profile: None, role_arn: role_arn.clone(), proxy };
-        if let Some(url) = endpoint_url {
-            // Set here and not in the shared configuration, where it would apply to STS as well.
-            config = config.endpoint_url(url);
+        let (store, client) =
+            AwsStore::new(store, SERVICE, aws_settings(settings), shared, retries, retry_policy);
+        let mut client = aws_sdk_ecr::config::Builder::from(&client)
+            .retry_partition(RetryPartition::custom(store.retry_quota()).build());
+        if let Some(url) = &settings.endpoint_url {
+            client = client.endpoint_url(url);
         }
         Self {
             store,
-            region: region.clone(),
-            registry_ids: registry_ids.clone(),
-            display_name,
-            context,
-            client: Client::from_conf(config.build()),
-            retry_policy,
+            registry_ids: settings.registry_ids.clone(),
+            client: Client::from_conf(client.build()),
             wall_clock: WallClock::default(),
         }
     }
@@ -109,25 +85,10 @@ impl Ecr {
     async fn request_token(&self, deadline: Instant) -> Result<EcrToken, ErrorKind> {
         let request = async {
             let response = without_tracing(self.client.get_authorization_token().send()).await;
-            let output = response.map_err(|error| error::error_kind(&error, &self.context))?;
+            let output = response.map_err(|error| error::error_kind(&error, &self.store.context))?;
             EcrToken::from_output(&output)
         };
         until(deadline, request).await
-    }
-
-    fn store_key(&self, key: &Key) -> StoreKey {
-        StoreKey { store: self.store.clone(), key: key.clone() }
-    }
-
-    /// The context of an error.
-    fn request_context(&self, since: Instant) -> RequestContext {
-        RequestContext {
-            store: self.display_name.clone(),
-            location: format!("in {}", self.region),
-            waited: since.elapsed(),
-            // The SDK does not report its attempts.
-            attempts: None,
-        }
     }
 
     /// Rejects a key that is not one of the registries of the store.
@@ -145,13 +106,18 @@ impl Ecr {
     }
 }
 
+fn aws_settings(settings: &EcrStore) -> AwsSettings<'_> {
+    let EcrStore { region, registry_ids: _, endpoint_url, role_arn } = settings;
+    AwsSettings { region, endpoint_url: endpoint_url.as_deref(), role_arn: role_arn.as_deref() }
+}
+
 #[async_trait]
 impl Provider for Ecr {
     async fn read(&self, keys: &[Key]) -> Vec<Result<StoredValue, Error>> {
         let started = Instant::now();
         let checked: Vec<Result<(), ErrorKind>> = keys.iter().map(|key| self.validate(key)).collect();
         let request = checked.iter().any(Result::is_ok).then(|| {
-            let deadline = started + self.retry_policy.total_timeout;
+            let deadline = started + self.store.retry_policy.total_timeout;
             self.request_token(deadline)
         });
         let token = OptionFuture::from(request).await.unwrap_or(Err(ErrorKind::TimedOut));
@@ -161,9 +127,10 @@ impl Provider for Ecr {
             .map(|(key, checked)| {
                 let token = token.as_ref().map_err(ErrorKind::clone);
                 let outcome = checked.and(token).and_then(|token| token.value_of(key, issued));
-                let outcome = outcome
-                    .map_err(|kind| kind.in_request(self.store_key(key), self.request_context(started)));
-                log_read(&self.store_key(key), &outcome, started);
+                let outcome = outcome.map_err(|kind| {
+                    kind.in_request(self.store.store_key(key), self.store.request_context(started))
+                });
+                log_read(&self.store.store_key(key), &outcome, started);
                 outcome
             })
             .collect()

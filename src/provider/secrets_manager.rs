@@ -8,9 +8,8 @@
 use std::error::Error as StdError;
 
 use async_trait::async_trait;
+use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{Region, SdkConfig};
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::config::http::HttpResponse;
 use aws_sdk_secretsmanager::config::retry::RetryPartition;
@@ -21,13 +20,12 @@ use futures::StreamExt;
 use tokio::time::Instant;
 
 use self::batch::BatchResults;
-use super::aws::ClientContext;
-use super::error::RequestContext;
+use super::aws::store::{AwsSettings, AwsStore, Service, retries};
 use super::retry::{CONCURRENT_READS, RetryPolicy, until};
 use super::without_tracing::without_tracing;
 use super::{Error, ErrorKind, Provider, aws, log_read, log_version};
 use crate::credential::arn::Arn;
-use crate::credential::{Key, StoreKey, StoreName, StoredValue, Version};
+use crate::credential::{Key, StoreName, StoredValue, Version};
 use crate::manifest::config::SecretsManagerStore;
 
 mod batch;
@@ -36,43 +34,34 @@ mod error;
 /// The largest number of secrets in one `BatchGetSecretValue`.
 const BATCH_SIZE: usize = 20;
 
-/// The number of attempts the SDK makes per request.
-const ATTEMPTS: u32 = 3;
-
 /// The number of batches in flight.
 const CONCURRENT_BATCHES: usize = 4;
 
 /// The label of the version that is read; events about other labels are ignored.
 pub(crate) const CURRENT: &str = "AWSCURRENT";
 
+const SERVICE: Service = Service { name: "AWS Secrets Manager", endpoint: "secretsmanager" };
+
 /// AWS Secrets Manager in one region.
 #[derive(Debug)]
 pub struct SecretsManager {
-    store: StoreName,
-    region: String,
-    /// The store in error messages, with its address where that is not the default.
-    display_name: String,
-    /// The profile, the role and the proxy, for messages about requests that were never sent.
-    context: ClientContext,
+    store: AwsStore,
     client: Client,
-    retry_policy: RetryPolicy,
 }
 
 impl SecretsManager {
     /// Makes no request. The first read loads credentials from the SDK's default chain.
     pub async fn open(store: StoreName, settings: &SecretsManagerStore) -> Self {
-        let (shared, profile) = aws::chain(&settings.region).await;
-        let shared = aws::with_role(shared, settings.role_arn.as_deref()).await;
+        let (shared, profile) = aws::chain_with_role(aws_settings(settings)).await;
         let mut opened = Self::with_config(store, settings, &shared);
-        opened.context.profile = profile;
+        opened.store.context.profile = profile;
         opened
     }
 
     /// Opens the store as [`SecretsManager::open`] does, with credentials that the caller loaded.
     #[must_use]
     pub fn with_config(store: StoreName, settings: &SecretsManagerStore, shared: &SdkConfig) -> Self {
-        let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS);
-        Self::with_retry_policy(store, settings, shared, retries, RetryPolicy::DEFAULT)
+        Self::with_retry_policy(store, settings, shared, retries(), RetryPolicy::DEFAULT)
     }
 
     fn with_retry_policy(
@@ -82,24 +71,14 @@ impl SecretsManager {
         retries: RetryConfig,
         retry_policy: RetryPolicy,
     ) -> Self {
-        let SecretsManagerStore { region, endpoint_url, role_arn } = settings;
-        let mut config = aws_sdk_secretsmanager::config::Builder::from(shared)
-            .region(Region::new(region.clone()))
-            .timeout_config(
-                TimeoutConfig::builder().operation_attempt_timeout(retry_policy.request_timeout).build(),
-            )
-            .retry_config(retries)
-            // Else all stores of a region share one quota of retries, and one that is down uses it up.
-            .retry_partition(RetryPartition::custom(store.to_string()).build());
-        let address = endpoint_url.as_deref().or(shared.endpoint_url());
-        let (display_name, proxy) = aws::describe("AWS Secrets Manager", "secretsmanager", region, address);
-        let context = ClientContext { profile: None, role_arn: role_arn.clone(), proxy };
-        if let Some(url) = endpoint_url {
-            // Set here and not in the shared configuration, where it would apply to STS as well.
-            config = config.endpoint_url(url);
+        let (store, client) =
+            AwsStore::new(store, SERVICE, aws_settings(settings), shared, retries, retry_policy);
+        let mut client = aws_sdk_secretsmanager::config::Builder::from(&client)
+            .retry_partition(RetryPartition::custom(store.retry_quota()).build());
+        if let Some(url) = &settings.endpoint_url {
+            client = client.endpoint_url(url);
         }
-        let client = Client::from_conf(config.build());
-        Self { store, region: region.clone(), display_name, context, client, retry_policy }
+        Self { store, client: Client::from_conf(client.build()) }
     }
 
     /// Reads up to [`BATCH_SIZE`] keys.
@@ -112,7 +91,7 @@ impl SecretsManager {
             Err(kind) => return keys.iter().map(|_| Err(kind.clone())).collect(),
         };
         // The SDK retries a rejected batch, but a batch with throttled parts counts as a success.
-        for pause in self.retry_policy.backoff.build() {
+        for pause in self.store.retry_policy.backoff.build() {
             let retried: Vec<&Key> =
                 keys.iter().copied().filter(|key| batch::is_retryable(&results, key)).collect();
             if retried.is_empty() {
@@ -184,10 +163,10 @@ impl SecretsManager {
     }
 
     async fn version_of(&self, key: &Key, started: Instant) -> Result<Version, Error> {
-        let outcome = self.describe(key, started + self.retry_policy.total_timeout).await;
-        let outcome =
-            outcome.map_err(|kind| kind.in_request(self.store_key(key), self.request_context(started)));
-        log_version(&self.store_key(key), &outcome, started);
+        let outcome = self.describe(key, started + self.store.retry_policy.total_timeout).await;
+        let outcome = outcome
+            .map_err(|kind| kind.in_request(self.store.store_key(key), self.store.request_context(started)));
+        log_version(&self.store.store_key(key), &outcome, started);
         outcome
     }
 
@@ -196,22 +175,7 @@ impl SecretsManager {
     where
         E: ProvideErrorMetadata + StdError + 'static,
     {
-        error::error_kind(error, permission, &self.context)
-    }
-
-    fn store_key(&self, key: &Key) -> StoreKey {
-        StoreKey { store: self.store.clone(), key: key.clone() }
-    }
-
-    /// The context of an error.
-    fn request_context(&self, since: Instant) -> RequestContext {
-        RequestContext {
-            store: self.display_name.clone(),
-            location: format!("in {}", self.region),
-            waited: since.elapsed(),
-            // The SDK does not report its attempts.
-            attempts: None,
-        }
+        error::error_kind(error, permission, &self.store.context)
     }
 
     /// Rejects a key that AWS would only report as invalid or not found.
@@ -220,20 +184,24 @@ impl SecretsManager {
             return Err(ErrorKind::Misconfigured("the key is empty".to_owned()));
         }
         match Arn::parse(key) {
-            Some(Arn { region, .. }) if region != self.region => Err(ErrorKind::Misconfigured(format!(
-                "the ARN is in region {region}, the store reads {}",
-                self.region
-            ))),
+            Some(Arn { region, .. }) if region != self.store.region => Err(ErrorKind::Misconfigured(
+                format!("the ARN is in region {region}, the store reads {}", self.store.region),
+            )),
             _ => Ok(()),
         }
     }
+}
+
+fn aws_settings(settings: &SecretsManagerStore) -> AwsSettings<'_> {
+    let SecretsManagerStore { region, endpoint_url, role_arn } = settings;
+    AwsSettings { region, endpoint_url: endpoint_url.as_deref(), role_arn: role_arn.as_deref() }
 }
 
 #[async_trait]
 impl Provider for SecretsManager {
     async fn read(&self, keys: &[Key]) -> Vec<Result<StoredValue, Error>> {
         let started = Instant::now();
-        let deadline = started + self.retry_policy.total_timeout;
+        let deadline = started + self.store.retry_policy.total_timeout;
         let checked: Vec<Result<(), ErrorKind>> = keys.iter().map(|key| self.validate(key)).collect();
         let valid: Vec<&Key> =
             keys.iter().zip(&checked).filter(|(_, checked)| checked.is_ok()).map(|(key, _)| key).collect();
@@ -244,9 +212,10 @@ impl Provider for SecretsManager {
             .zip(checked)
             .map(|(key, checked)| {
                 let outcome = checked.and_then(|()| read.next().unwrap_or(Err(ErrorKind::TimedOut)));
-                let outcome = outcome
-                    .map_err(|kind| kind.in_request(self.store_key(key), self.request_context(started)));
-                log_read(&self.store_key(key), &outcome, started);
+                let outcome = outcome.map_err(|kind| {
+                    kind.in_request(self.store.store_key(key), self.store.request_context(started))
+                });
+                log_read(&self.store.store_key(key), &outcome, started);
                 outcome
             })
             .collect()

@@ -46,6 +46,10 @@ impl EcrCluster {
     async fn rotate(&self, manifests: &Path) -> Run {
         let manifests = manifests.display().to_string();
         let mut command = self.cluster.command(&["rotate", "-f", &manifests, "--output", "json"]);
+        // `endpointUrl` of the Config has precedence over these.
+        for variable in ["AWS_ENDPOINT_URL_ECR", "AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL"] {
+            command.env(variable, "http://127.0.0.1:9");
+        }
         command.env("AWS_ENDPOINT_URL_STS", &self.moto.endpoint).output().await.expect("regcred runs").into()
     }
 

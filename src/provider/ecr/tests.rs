@@ -47,7 +47,7 @@ fn open_with(address: &str, retry_policy: RetryPolicy) -> Ecr {
         role_arn: None,
     };
     let pause = Duration::from_millis(1);
-    let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(pause);
+    let retries = retries().with_initial_backoff(pause);
     let opened = Ecr::with_retry_policy("ecr".into(), &settings, &shared, retries, retry_policy);
     Ecr { wall_clock: WallClock(now), ..opened }
 }

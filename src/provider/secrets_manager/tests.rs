@@ -39,7 +39,7 @@ fn open_with(
     let (region, endpoint_url) = ("eu-west-1".to_owned(), Some(address.to_owned()));
     let settings = SecretsManagerStore { region, endpoint_url, role_arn: None };
     let pause = Duration::from_millis(1);
-    let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(pause);
+    let retries = retries().with_initial_backoff(pause);
     SecretsManager::with_retry_policy("aws".into(), &settings, &shared, retries, retry_policy)
 }
 
@@ -218,8 +218,8 @@ async fn missing_credentials_are_named_without_a_request() {
         for (profile, named) in [(None, "the default profile"), (Some("ci"), "profile \"ci\" (AWS_PROFILE)")]
         {
             let profile = profile.map(str::to_owned);
-            let context = ClientContext { profile, ..ClientContext::default() };
-            let aws = SecretsManager { context, ..open(&server.uri(), chain) };
+            let mut aws = open(&server.uri(), chain);
+            aws.store.context.profile = profile;
             let error = aws.read(&keys(&["ci/ghcr"])).await.remove(0).unwrap_err();
             assert_eq!(
                 error.to_string(),

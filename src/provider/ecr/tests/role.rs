@@ -1,5 +1,6 @@
 //! A role that the credentials assume, at a mock STS.
 
+use aws_config::Region;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
 use wiremock::matchers::body_string_contains;
