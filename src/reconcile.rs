@@ -74,24 +74,24 @@ pub struct Subjects<'a> {
     pub others: Others,
 }
 
-/// Reconciles once. `installation` takes over the values that were read and the Secrets that were written; the
-/// caller saves it.
+/// Reconciles once. `installation` is loaded beside the first reads of the cluster, and takes over the values that were
+/// read and the Secrets that were written; the caller saves it.
 pub async fn run(
     client: &Client,
     stores: &Stores,
     subjects: Subjects<'_>,
-    installation: &mut Installation,
+    installation: impl Future<Output = Result<Installation, Error>>,
     options: Options,
     monitor: &Monitor<'_>,
-) -> Result<Report, Error> {
+) -> Result<(Report, Installation), Error> {
     let Subjects { cluster_pull_secrets, chosen, others } = subjects;
     let ours: Vec<_> = cluster_pull_secrets.iter().filter(|it| chosen(it)).collect();
     if ours.is_empty() {
-        return Ok(Report::new(options.dry_run, Vec::new()));
+        return Ok((Report::new(options.dry_run, Vec::new()), Installation::default()));
     }
     let claims = Claims::new(cluster_pull_secrets, others);
     let run = Run { client, stores, claims, chosen: ours, options, monitor };
-    let report = run.run(installation).await?;
+    let (report, installation) = run.run(installation).await?;
     info!(dry_run = options.dry_run, in_sync = report.in_sync, summary = %report.summary, "reconciliation finished");
-    Ok(report)
+    Ok((report, installation))
 }

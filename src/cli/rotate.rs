@@ -157,17 +157,15 @@ pub async fn run(args: Args, verbose: bool) -> Result<Exit, Failure> {
     let options = Options { dry_run, concurrency: usize::from(concurrency), accept_older };
     let all = reserve(&cluster_pull_secrets.valid, &own_namespace.name);
     let chosen = all.iter().filter(|it| is_active(it)).map(AsRef::as_ref);
-    let mut installation = installation::load(&client, &own_namespace, chosen, dry_run)
-        .await
-        .map_err(|error| unreadable(&address, &error))?;
+    let installation = Box::pin(installation::load(&client, &own_namespace, chosen, dry_run));
     let others = if is_in_files { Others::Unknown } else { cluster_pull_secrets.others() };
     let subjects = Subjects { cluster_pull_secrets: &all, chosen: &is_active, others };
-    let report = reconcile::run(&client, &stores, subjects, &mut installation, options, &monitor).await;
+    let run = reconcile::run(&client, &stores, subjects, installation, options, &monitor).await;
+    let (report, mut installation) = run.map_err(|error| unreadable(&address, &error))?;
     if !dry_run {
         installation::save(&client, &own_namespace, &mut installation).await;
     }
     bar.clear();
-    let report = report.map_err(|error| unreadable(&address, &error))?;
     let report = report.with_left_alone(cluster_pull_secrets.left_alone(&|name| is_selected(&names, name)));
     output::print(&report, output)?;
 

@@ -45,13 +45,17 @@ pub(super) struct Run<'a> {
 
 impl Run<'_> {
     /// Runs rounds until no Secret holds a version that asks for another read of the stores.
-    pub(super) async fn run(&self, installation: &mut Installation) -> Result<Report, Error> {
+    pub(super) async fn run(
+        &self,
+        installation: impl Future<Output = Result<Installation, Error>>,
+    ) -> Result<(Report, Installation), Error> {
         let (secret_names, shared) = (self.secret_names(), self.shared_keys());
         // In this order, here and below: what the store answers is no older than what a Secret was seen to hold.
-        let cluster = cluster::observe(self.client, &secret_names).await?;
+        let observed = cluster::observe(self.client, &secret_names);
+        let (cluster, mut installation) = tokio::try_join!(observed, installation)?;
         let mut values = self.stores.read(&shared).await;
         values.extend(self.read_own_keys(&cluster).await);
-        let mut report = self.round(values, cluster, installation).await;
+        let mut report = self.round(values, cluster, &mut installation).await;
         let mut settled = Vec::new();
         for _ in 0..MORE_ROUNDS {
             let conflicts = report.version_conflicts();
@@ -72,9 +76,9 @@ impl Run<'_> {
             };
             let mut values = self.stores.read(&shared).await;
             values.extend(self.read_own_keys(&cluster).await);
-            report = report.followed_by(self.round(values, cluster, installation).await);
+            report = report.followed_by(self.round(values, cluster, &mut installation).await);
         }
-        Ok(report.with_hints())
+        Ok((report.with_hints(), installation))
     }
 
     fn secret_names(&self) -> BTreeSet<SecretName> {
