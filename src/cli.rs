@@ -47,7 +47,7 @@ const AFTER_HELP: &str = "Exit codes:
 
 Passwords are never arguments: they come from stores, files and the environment.";
 
-/// Sync registry passwords from Vault and AWS Secrets Manager into Kubernetes pull secrets.
+/// Sync registry passwords from Vault, OpenBao, AWS Secrets Manager and ECR into Kubernetes.
 #[derive(Debug, Parser)]
 #[command(name = "regcred", version, after_help = AFTER_HELP)]
 struct Cli {

@@ -54,7 +54,7 @@ fn help_names_commands_and_exit_codes() {
     let (code, stdout, _) = regcred(directory(&[]).path(), &["--help"]);
     assert_eq!(code, 0);
     insta::assert_snapshot!(stdout, @r"
-    Sync registry passwords from Vault and AWS Secrets Manager into Kubernetes pull secrets
+    Sync registry passwords from Vault, OpenBao, AWS Secrets Manager and ECR into Kubernetes
 
     Usage: regcred [OPTIONS] <COMMAND>
 
