@@ -1,29 +1,30 @@
 //! `regcred sidecar`: one docker config file that stays right, without a cluster.
 //!
 //! In go registries, opened stores and a file, out come writes of that file. One loop owns the state and decides by pure
-//! functions: `state` has the reads and the last good values, `plan` the content. Reads of the stores run as tasks, each
-//! store on its own. Nothing here requests anything of a Kubernetes API.
+//! functions: `state` has the times of the reads, `desired` the entries, `plan` the content. `reads` and `writer` act.
+//! Nothing here requests anything of a Kubernetes API.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 pub mod check;
+mod desired;
 mod existing;
 mod journal;
 pub mod output_file;
 pub mod plan;
+mod reads;
 mod record;
 pub mod registries;
 mod state;
+mod writer;
 
 use crate::admin::Health;
-use crate::backoff;
-use crate::credential::{Life, StoreKey};
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::manifest::status::reason::FetchedReason;
 use crate::metrics::ConfigFileWrite;
@@ -32,9 +33,13 @@ use crate::provider;
 use crate::provider::stores::{Stores, Values};
 use crate::trigger::poll::{self, KnownVersions, PollSettings};
 use crate::trigger::{TriggerEvent, TriggerScope, channel};
+use desired::DesiredFile;
 use journal::Journal;
-use output_file::{AppliedFile, FileStamp, OutputError, OutputFile};
-use state::{DesiredFile, SidecarState};
+use output_file::{AppliedFile, OutputError, OutputFile};
+pub use reads::SidecarPanicked;
+use reads::{Reads, StoreResult};
+use state::SidecarState;
+use writer::Writer;
 
 /// The interval at which the file is compared with the one that was written, and the longest time between two beats of
 /// the heartbeat.
@@ -63,28 +68,11 @@ pub struct Sidecar {
     context: SidecarContext,
     state: SidecarState,
     journal: Journal,
-    tasks: JoinSet<StoreResult>,
+    reads: Reads,
     known_versions: watch::Sender<KnownVersions>,
-    /// The file as it was after the last write.
-    stamp: Option<FileStamp>,
-    /// The time of the next write; `None` while the file is as desired.
-    write_at: Option<Instant>,
-    failed_writes: u32,
+    writer: Writer,
     next_check: Instant,
 }
-
-/// The result of a task.
-enum StoreResult {
-    /// A read of a store that started at that instant.
-    Read(Instant, Values),
-    /// The lease of a key was renewed, or its key has to be read.
-    Renewed(StoreKey, Option<Life>),
-}
-
-/// A task of the sidecar panicked: a defect of regcred.
-#[derive(Debug, thiserror::Error)]
-#[error("a task of the sidecar panicked")]
-pub struct SidecarPanicked(#[from] JoinError);
 
 /// The state of the file after every registry was read once.
 #[derive(Debug, Default)]
@@ -100,29 +88,29 @@ impl Sidecar {
     pub async fn start(context: SidecarContext) -> Result<Self, OutputError> {
         let now = Instant::now();
         let state = SidecarState::new(Arc::clone(&context.registries), now);
+        let reads = Reads::new(Arc::clone(&context.stores));
+        let writer = Writer::new(Arc::clone(&context.file));
         let mut sidecar = Self {
             context,
             state,
             journal: Journal::default(),
-            tasks: JoinSet::new(),
+            reads,
             known_versions: watch::Sender::new(KnownVersions::new()),
-            stamp: None,
-            write_at: None,
-            failed_writes: 0,
+            writer,
             next_check: now + CHECK_INTERVAL,
         };
         sidecar.report_desired();
         let applied = sidecar.apply().await?;
-        sidecar.on_applied(applied);
+        sidecar.on_applied(&applied);
         Ok(sidecar)
     }
 
     /// Reads every registry once, and writes the file.
     pub async fn run_once(mut self) -> Result<FirstWrite, SidecarPanicked> {
         while !self.state.is_settled() {
-            self.start_reads(Instant::now());
-            match self.tasks.join_next().await {
-                Some(result) => self.on_task_result(result?),
+            self.reads.start_due(&mut self.state, Instant::now());
+            match self.reads.next().await {
+                Some(result) => self.on_result(result?),
                 // The next read waits for its time.
                 None => sleep_until(self.state.next_due().unwrap_or_else(Instant::now)).await,
             }
@@ -158,7 +146,7 @@ impl Sidecar {
             tokio::select! {
                 biased;
                 () = &mut stop => return Ok(()),
-                Some(result) = self.tasks.join_next() => self.on_task_result(result?),
+                Some(result) = self.reads.next() => self.on_result(result?),
                 // The poll of stores without versions ends by itself.
                 Some(ended) = polls.join_next() => ended?,
                 Some(()) = reloads.recv() => self.state.read_all(Instant::now()),
@@ -171,39 +159,23 @@ impl Sidecar {
     /// Starts what is due.
     async fn advance(&mut self, now: Instant) {
         self.context.health.heartbeat.beat();
-        self.start_reads(now);
+        self.reads.start_due(&mut self.state, now);
         if now >= self.next_check {
             self.next_check = now + CHECK_INTERVAL;
-            // Another program wrote or removed the file.
-            if self.context.file.stamp() != self.stamp {
-                self.write_at = Some(now);
-            }
+            self.writer.check(now);
         }
-        if self.write_at.is_some_and(|at| at <= now) {
+        if self.writer.due().is_some_and(|at| at <= now) {
             self.write().await;
         }
     }
 
     fn next_deadline(&self) -> Instant {
-        let due = [self.state.next_due(), self.write_at, Some(self.next_check)].into_iter().flatten().min();
+        let due =
+            [self.state.next_due(), self.writer.due(), Some(self.next_check)].into_iter().flatten().min();
         due.unwrap_or(self.next_check)
     }
 
-    fn start_reads(&mut self, now: Instant) {
-        for store_key in self.state.on_timer(now) {
-            let stores = Arc::clone(&self.context.stores);
-            self.tasks.spawn(async move {
-                let life = stores.renew(&store_key).await;
-                StoreResult::Renewed(store_key, life)
-            });
-        }
-        for store_keys in self.state.start_due(now) {
-            let stores = Arc::clone(&self.context.stores);
-            self.tasks.spawn(async move { StoreResult::Read(now, stores.read(&store_keys).await) });
-        }
-    }
-
-    fn on_task_result(&mut self, result: StoreResult) {
+    fn on_result(&mut self, result: StoreResult) {
         let (now, wall) = (Instant::now(), (self.context.wall_clock)());
         match result {
             StoreResult::Renewed(store_key, life) => self.state.on_renewed(&store_key, life, wall, now),
@@ -216,7 +188,7 @@ impl Sidecar {
                 self.state.on_read(values, (started, now), wall, (self.context.jitter)());
                 self.publish_known_versions();
                 self.report_desired();
-                self.write_at = Some(now);
+                self.writer.request(now);
             }
         }
     }
@@ -241,30 +213,22 @@ impl Sidecar {
         self.context.health.metrics.set_config_file_stale(stale);
     }
 
-    /// Writes the file, and retries a failed write later.
+    /// Writes the file.
     async fn write(&mut self) {
         let outcome = self.apply().await;
         self.journal.log_write(self.context.file.path(), &outcome);
         match outcome {
-            Ok(applied) => self.on_applied(applied),
-            Err(_) => {
-                self.context.health.metrics.wrote_config_file(ConfigFileWrite::Failed);
-                self.failed_writes = self.failed_writes.saturating_add(1);
-                let pause = backoff::after(self.failed_writes, (self.context.jitter)());
-                self.write_at = Some(Instant::now() + pause);
-                self.stamp = self.context.file.stamp();
-            }
+            Ok(applied) => self.on_applied(&applied),
+            Err(_) => self.context.health.metrics.wrote_config_file(ConfigFileWrite::Failed),
         }
     }
 
-    async fn apply(&self) -> Result<AppliedFile, OutputError> {
-        let (file, desired) = (Arc::clone(&self.context.file), self.state.desired().entries.clone());
-        // A disk may take its time.
-        let applied = tokio::task::spawn_blocking(move || file.apply(&desired)).await;
-        applied.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+    async fn apply(&mut self) -> Result<AppliedFile, OutputError> {
+        let jitter = (self.context.jitter)();
+        self.writer.apply(self.state.desired().entries.clone(), jitter).await
     }
 
-    fn on_applied(&mut self, applied: AppliedFile) {
+    fn on_applied(&self, applied: &AppliedFile) {
         let health = &self.context.health;
         if applied.is_written {
             health.metrics.wrote_config_file(ConfigFileWrite::Updated);
@@ -275,7 +239,6 @@ impl Sidecar {
             let missing = named::join(&applied.missing, ", ");
             health.readiness.set_not_ready(format!("the docker config has no entry yet for {missing}"));
         }
-        (self.stamp, self.write_at, self.failed_writes) = (applied.stamp, None, 0);
     }
 
     fn publish_known_versions(&self) {

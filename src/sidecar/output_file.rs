@@ -5,25 +5,27 @@
 //! that one temporary file, and the next start removes it. The lock is a file of its own, because a rename would leave
 //! a lock of the target behind; it also holds the record of the entries that regcred wrote.
 
-use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rustix::fs::OFlags;
-use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretSlice};
 
 use self::attributes::Attributes;
 use self::error::failed;
 pub use self::error::{OtherObject, OutputError, WriteStep};
+pub(super) use self::reading::read_for_check;
+use self::reading::{check_directory, check_object, flags, read};
 use super::plan::{self, DesiredEntries, FilePlan, Hindrance};
 use super::record::EntryRecord;
 use crate::provider::MAX_VALUE_BYTES;
 
 mod attributes;
 mod error;
+mod reading;
 
 /// The bits that `chmod` sets.
 const PERMISSIONS: u32 = 0o7777;
@@ -213,70 +215,6 @@ impl Names {
         let lock = directory.join(format!(".{name}.regcred"));
         Ok(Self { directory, temporary, lock })
     }
-}
-
-/// Reads the file and the record as another process does, and returns the registries without an entry.
-pub(super) fn read_for_check(path: &Path) -> Result<(Option<Vec<u8>>, EntryRecord), OutputError> {
-    let names = Names::new(path)?;
-    check_object(path)?;
-    let file = read(path)?.map(|(bytes, _)| bytes.to_vec());
-    // Another user may not read the record; the file itself is what counts.
-    let record = fs::read(&names.lock).unwrap_or_default();
-    Ok((file, EntryRecord::parse(&record)))
-}
-
-/// The bytes of a file, and its attributes.
-type FileContent = (Zeroizing<Vec<u8>>, Metadata);
-
-/// Reads a file; none where there is none.
-fn read(path: &Path) -> Result<Option<FileContent>, OutputError> {
-    check_object(path)?;
-    let flags = flags(OFlags::NOFOLLOW | OFlags::NONBLOCK);
-    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let file = match opened {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(failed(WriteStep::Read, path))?,
-    };
-    let metadata = file.metadata().map_err(failed(WriteStep::Read, path))?;
-    let mut bytes = Zeroizing::new(Vec::new());
-    let limit = MAX_VALUE_BYTES as u64;
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed(WriteStep::Read, path))?;
-    if bytes.len() as u64 > limit {
-        return Err(failed(WriteStep::Read, path)(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            "it is larger than 1 MiB",
-        )));
-    }
-    Ok(Some((bytes, metadata)))
-}
-
-fn check_directory(directory: &Path) -> Result<(), OutputError> {
-    match fs::metadata(directory) {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(failed(WriteStep::Read, directory)(error))
-        }
-        _ => Err(OutputError::NoDirectory(directory.to_owned())),
-    }
-}
-
-/// Fails where something other than a file has the name.
-fn check_object(path: &Path) -> Result<(), OutputError> {
-    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
-    let kind = if metadata.is_dir() {
-        OtherObject::Directory
-    } else if metadata.is_symlink() {
-        OtherObject::Link
-    } else if metadata.is_file() {
-        return Ok(());
-    } else {
-        OtherObject::Special
-    };
-    Err(OutputError::NotAFile { path: path.to_owned(), kind })
-}
-
-fn flags(flags: OFlags) -> i32 {
-    i32::try_from(flags.bits()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,27 +1,21 @@
 //! The state of a sidecar: the reads, the last good values, and the time of the next action.
 //!
 //! Pure; times and randomness are parameters. In go results of reads, changed versions and the clock, out come the keys
-//! to read and the entries that the file should have.
+//! to read; `desired` has the entries that follow.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::plan::{DesiredEntries, UnreadRegistry};
+use super::desired::DesiredFile;
 use crate::backoff;
 use crate::credential::{Expiry, Life, StoreKey, Version};
-use crate::docker_config::DockerConfig;
-use crate::docker_config::host_key::HostKey;
-use crate::docker_config::portable::{PortabilityLimit, PortableKeys};
 use crate::fetches::{self, ChangeNotice, Fetches, KeyLife, STALENESS};
-use crate::installation::last_good::{LastGoodValue, LastGoodValues};
-use crate::manifest::cluster_pull_secret::{ClusterPullSecret, RegistrySource};
-use crate::manifest::status::reason::FetchedReason;
+use crate::installation::last_good::LastGoodValues;
+use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::provider::stores::Values;
-use crate::reconcile::resolve::{self, ResolvedRegistry};
-use crate::report::RegistryReport;
 use crate::trigger::poll::KnownVersions;
 
 /// The state of a sidecar.
@@ -37,24 +31,6 @@ pub(super) struct SidecarState {
     /// The keys with a credential that was issued for a time, by the time at which something is due.
     lives: BTreeSet<(Instant, StoreKey)>,
     desired: DesiredFile,
-}
-
-/// The entries that the file should have, and what is known about each registry.
-#[derive(Default)]
-pub(super) struct DesiredFile {
-    pub(super) entries: DesiredEntries,
-    /// The registries that were read, by name, with the problem of those that failed.
-    pub(super) problems: BTreeMap<String, Option<String>>,
-    /// What no form expresses for every client.
-    pub(super) limits: Vec<PortabilityLimit>,
-}
-
-/// The content of a registry, as far as it is known.
-enum RegistryContent {
-    Known(DockerConfig),
-    Unread,
-    /// The store may not serve the host.
-    Denied,
 }
 
 impl SidecarState {
@@ -219,78 +195,8 @@ impl SidecarState {
 
     /// Updates the last good values and the desired entries.
     fn resolve(&mut self) {
-        let resolved = resolve::resolve(&self.registries, self.fetches.all_values())
-            .with_order(|store_key| self.fetches.order(store_key));
-        let mut desired = DesiredFile::default();
-        let mut contents = Vec::new();
-        for registry in &resolved.registries {
-            let content = self.content(registry);
-            let ResolvedRegistry { source, report, .. } = registry;
-            if self.fetches.has_read(&source.store_key) {
-                desired.problems.insert(name(source), problem(report));
-            }
-            contents.push((source.clone(), content));
-        }
-        let declared = self.registries.registries.iter().filter_map(|it| it.host.as_ref());
-        let known = contents.iter().flat_map(|(_, content)| content.hosts());
-        let keys = PortableKeys::new(declared.chain(known));
-        for (source, content) in &contents {
-            content.add_to(&mut desired.entries, source, &keys);
-        }
-        desired.limits = keys.limits;
-        self.desired = desired;
+        self.desired = DesiredFile::resolve(&self.registries, &self.fetches, &mut self.last_good);
     }
-
-    /// Returns the content of a registry: what was fetched, or the last good value.
-    fn content(&mut self, registry: &ResolvedRegistry) -> RegistryContent {
-        let (owner, source) = (&self.registries.name, &registry.source);
-        if let Some(fetched) = &registry.fetched {
-            let value = fetched.with_last_good(self.last_good.get(owner, source));
-            self.last_good.record(owner, source, value);
-        } else if registry.report.is_host_denied {
-            return RegistryContent::Denied;
-        }
-        let known = self.last_good.get(owner, source);
-        known.map_or(RegistryContent::Unread, |LastGoodValue { config, .. }| {
-            RegistryContent::Known(config.clone())
-        })
-    }
-}
-
-impl RegistryContent {
-    fn hosts(&self) -> impl Iterator<Item = &HostKey> {
-        let config = if let Self::Known(config) = self { Some(config) } else { None };
-        config.into_iter().flat_map(|config| config.auths.keys())
-    }
-
-    fn add_to(&self, desired: &mut DesiredEntries, source: &RegistrySource, keys: &PortableKeys) {
-        match self {
-            Self::Known(config) => {
-                let entries = config.auths.iter().flat_map(|(host, credential)| {
-                    keys.keys_of(host).map(|key| (key.to_owned(), credential.clone()))
-                });
-                desired.entries.extend(entries);
-            }
-            Self::Unread => {
-                let keys = source.host.as_ref().map(|host| keys.keys_of(host).map(str::to_owned).collect());
-                desired.unread.push(UnreadRegistry { name: name(source), keys });
-            }
-            Self::Denied => {}
-        }
-    }
-}
-
-/// Returns the name of a registry in messages: its host, or the key of its docker config.
-fn name(source: &RegistrySource) -> String {
-    source
-        .host
-        .as_ref()
-        .map_or_else(|| format!("the docker config of {}", source.store_key), ToString::to_string)
-}
-
-fn problem(report: &RegistryReport) -> Option<String> {
-    let is_good = report.result == FetchedReason::Fetched;
-    (!is_good).then(|| report.message.clone().unwrap_or_else(|| report.result.to_string()))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::credential::StoredValue;
 use crate::manifest::admission::tests::admission;
 use crate::provider::{Denied, ErrorKind};
 use crate::reconcile::fixture::{cluster_pull_secret, store_key, values};
+use crate::sidecar::plan::DesiredEntries;
 
 /// A sidecar with the registries of these hosts, at an instant.
 struct TestState {
