@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::host::{Host, Running};
+use crate::host::Host;
 
 #[test]
 fn every_registry_has_the_form_that_all_clients_read() {
@@ -81,51 +81,4 @@ fn half_a_file_of_another_program_is_left_alone() {
         let expect = "error: docker/config.json is left as it is: the file is not JSON\nhint: remove the file, or give another path";
         assert_eq!((ended.code, ended.stderr.trim()), (1, expect));
     }
-}
-
-/// Runs a sidecar that can write no file of more than 512 bytes, as on a full disk.
-fn limited(host: &Host) -> Running {
-    let mut command = std::process::Command::new("sh");
-    // A process that ignores SIGXFSZ gets an error from the write instead.
-    let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\" sidecar -f manifests.yaml --output docker/config.json --listen 127.0.0.1:0";
-    command
-        .args(["-c", script, env!("CARGO_BIN_EXE_regcred")])
-        .current_dir(host.directory.path())
-        .env_clear();
-    command.env("REGCRED_FILES", host.path("passwords"));
-    Running::new(command)
-}
-
-#[test]
-fn full_disk_leaves_the_last_good_file_and_is_retried() {
-    let host = Host::new(&[("ghcr.io", "one")]);
-    let running = limited(&host);
-    host.await_entries(&["ghcr.io=robot:one"]);
-    host.put("ghcr.io", &"x".repeat(1000));
-    running.send(rustix::process::Signal::HUP);
-    running.await_log("cannot write docker/config.json: File too large (os error 27); correct the directory, its permissions or its free space");
-    assert_eq!(host.entries().unwrap(), ["ghcr.io=robot:one"]);
-    assert_eq!(host.names(), [".config.json.regcred", "config.json"], "nothing fills the disk further");
-    let (_, metrics) = running.get("/metrics");
-    assert!(metrics.contains("regcred_config_file_writes_total{outcome=\"failed\"} "), "{metrics}");
-    assert!(!metrics.contains("regcred_config_file_writes_total{outcome=\"failed\"} 0"), "{metrics}");
-    assert_eq!(running.get("/ready"), (200, "ready\n".to_owned()));
-    host.put("ghcr.io", "two");
-    running.send(rustix::process::Signal::HUP);
-    host.await_entries(&["ghcr.io=robot:two"]);
-    assert_eq!(running.stop().0, 0);
-}
-
-#[test]
-fn directory_that_goes_away_is_reported_and_the_file_returns() {
-    let host = Host::new(&[("ghcr.io", "one")]);
-    let running = host.start(&[]);
-    host.await_entries(&["ghcr.io=robot:one"]);
-    std::fs::rename(host.path("docker"), host.path("gone")).unwrap();
-    host.put("ghcr.io", "two");
-    running.send(rustix::process::Signal::HUP);
-    running.await_log("cannot read docker: No such file or directory (os error 2)");
-    std::fs::rename(host.path("gone"), host.path("docker")).unwrap();
-    host.await_entries(&["ghcr.io=robot:two"]);
-    assert_eq!(running.stop().0, 0);
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports, in its helpers too")]
 
 mod command_line;
+mod disk;
 mod file;
 mod host;
 mod killing;
