@@ -7,6 +7,7 @@
 //! However the owner ends, no process and no file is left behind.
 
 mod aws_endpoint;
+mod clients;
 pub mod docs;
 mod http;
 mod infrastructure;
@@ -30,6 +31,7 @@ use anyhow::Context as _;
 use tokio::sync::OnceCell;
 
 pub use aws_endpoint::{AwsEndpoint, REGION};
+pub use clients::{LongLivedDockerPy, RegistryClient};
 pub use infrastructure::{cfn_lint, cloudformation, terraform};
 pub use keyring::{KeyringAnswer, KeyringCredential, KeyringQuestion, ask_kubelet};
 pub use kube::{AuditEvent, AuditMark, Backup, Kube, StopSignal, service_account_user};

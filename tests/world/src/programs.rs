@@ -43,14 +43,23 @@ pub(crate) enum Program {
     Registry,
     /// Helm, to render the chart.
     Helm,
+    /// The client on go-containerregistry.
+    Crane,
+    /// The client on oras-go.
+    Oras,
+    /// The wrapper around k8schain's library, from `go/clients/k8schain`.
+    K8schain,
 }
 
 impl Program {
     /// Every program, the shortest builds first.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Etcd,
         Self::Registry,
         Self::Helm,
+        Self::Crane,
+        Self::Oras,
+        Self::K8schain,
         Self::KubeApiserver,
         Self::KubeControllerManager,
         Self::Kubectl,
@@ -74,20 +83,29 @@ impl Program {
             Self::VaultPluginAuthKubernetes => "vault-plugin-auth-kubernetes",
             Self::Registry => "registry",
             Self::Helm => "helm",
+            Self::Crane => "crane",
+            Self::Oras => "oras",
+            Self::K8schain => "k8schain",
         }
     }
 
     /// Returns the check of a program on `PATH`: its version argument, and the module of the pin.
     ///
     /// `None` for programs that are never taken from `PATH`: other tools have the name `keyring` too, the plugin
-    /// cannot print its version, and a Helm built without flags does not know its own.
+    /// cannot print its version, and Helm, crane and oras built without flags do not know their own.
     fn version_check(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Etcd => Some(("--version", "go.etcd.io/etcd/server/v3")),
             Self::KubeApiserver | Self::KubeControllerManager => Some(("--version", "k8s.io/kubernetes")),
             Self::Vault => Some(("version", "github.com/hashicorp/vault")),
             Self::Registry => Some(("--version", "github.com/distribution/distribution/v3")),
-            Self::Kubectl | Self::Keyring | Self::Helm | Self::VaultPluginAuthKubernetes => None,
+            Self::Kubectl
+            | Self::Keyring
+            | Self::Helm
+            | Self::VaultPluginAuthKubernetes
+            | Self::Crane
+            | Self::Oras
+            | Self::K8schain => None,
         }
     }
 
@@ -146,6 +164,7 @@ pub async fn build_all() -> anyhow::Result<()> {
     deploy_tools_python().await?;
     bao().await?;
     moto_python().await?;
+    docker_py_python().await?;
     Ok(())
 }
 
@@ -176,6 +195,11 @@ pub(crate) async fn localstack_python() -> anyhow::Result<PathBuf> {
 /// Returns the Python interpreter of the moto installation, which is installed first if it is missing.
 pub(crate) async fn moto_python() -> anyhow::Result<PathBuf> {
     blocking(python::moto).await
+}
+
+/// Returns the Python interpreter with docker-py, which is installed first if it is missing.
+pub(crate) async fn docker_py_python() -> anyhow::Result<PathBuf> {
+    blocking(python::docker_py).await
 }
 
 /// Returns the Python interpreter of cfn-lint and python-hcl2, which are installed first if they are missing.

@@ -90,6 +90,19 @@ const MODULES: &[GoModule] = &[
         minutes: 1,
     },
     GoModule {
+        folder: "clients",
+        pins: pins::CLIENTS,
+        programs: &[
+            (Program::Crane, "github.com/google/go-containerregistry/cmd/crane"),
+            (Program::Oras, "oras.land/oras/cmd/oras"),
+            (Program::K8schain, "./k8schain"),
+        ],
+        tags: None,
+        link: &[],
+        patched: None,
+        minutes: 2,
+    },
+    GoModule {
         folder: "registry",
         pins: pins::REGISTRY,
         programs: &[(Program::Registry, "./registry")],

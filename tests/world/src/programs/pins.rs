@@ -23,6 +23,9 @@ macro_rules! pins {
 
 pub(crate) const ETCD: &[Pin] = pins!["go/etcd/go.mod", "go/etcd/go.sum"];
 pub(crate) const HELM: &[Pin] = pins!["go/helm/go.mod", "go/helm/go.sum"];
+/// The clients of registries.
+pub(crate) const CLIENTS: &[Pin] =
+    pins!["go/clients/go.mod", "go/clients/go.sum", "go/clients/k8schain/main.go"];
 pub(crate) const REGISTRY: &[Pin] =
     pins!["go/registry/go.mod", "go/registry/go.sum", "go/registry/registry/main.go"];
 pub(crate) const KUBE: &[Pin] = pins!["go/kube/go.mod", "go/kube/go.sum", "go/kube/keyring/main.go"];
@@ -33,6 +36,7 @@ pub(crate) const VAULT: &[Pin] = pins!["go/vault/go.mod", "go/vault/go.sum", "go
 pub(crate) const VAULT_OLDEST: &[Pin] = pins!["go/vault-oldest/go.mod", "go/vault-oldest/go.sum"];
 pub(crate) const LOCALSTACK: &[Pin] = pins!["localstack.lock", "uv.lock"];
 pub(crate) const MOTO: &[Pin] = pins!["moto.lock", "uv.lock"];
+pub(crate) const DOCKER_PY: &[Pin] = pins!["docker-py.lock", "uv.lock"];
 pub(crate) const OPENBAO: &[Pin] = pins!["openbao.lock", "uv.lock"];
 /// The linters and parsers of infrastructure as code.
 pub(crate) const DEPLOY_TOOLS: &[Pin] = pins!["deploy-tools.lock", "uv.lock"];

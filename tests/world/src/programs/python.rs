@@ -39,6 +39,9 @@ const DEPLOY_TOOLS: Environment = Environment {
 
 const MOTO: Environment = Environment { name: "moto", folder: "moto", lock: "moto.lock", pins: pins::MOTO };
 
+const DOCKER_PY: Environment =
+    Environment { name: "docker-py", folder: "docker-py", lock: "docker-py.lock", pins: pins::DOCKER_PY };
+
 const OPENBAO: Environment =
     Environment { name: "OpenBao", folder: "openbao", lock: "openbao.lock", pins: pins::OPENBAO };
 
@@ -53,6 +56,11 @@ pub(crate) fn localstack() -> anyhow::Result<PathBuf> {
 /// Returns the interpreter with moto, which is installed first if it is missing.
 pub(crate) fn moto() -> anyhow::Result<PathBuf> {
     Ok(install(&MOTO)?.join(PYTHON))
+}
+
+/// Returns the interpreter with docker-py, which is installed first if it is missing.
+pub(crate) fn docker_py() -> anyhow::Result<PathBuf> {
+    Ok(install(&DOCKER_PY)?.join(PYTHON))
 }
 
 /// Returns the interpreter with cfn-lint and python-hcl2, which are installed first if they are missing.
