@@ -5,11 +5,11 @@ use std::collections::HashMap;
 
 use anyhow::Context as _;
 use harness::TestCluster;
+use harness::bench::measure::Spread;
 use jiff::Timestamp;
 use world::{AuditEvent, AuditMark};
 
 use crate::cluster::{Bench as _, TIMEOUT};
-use crate::measure::Spread;
 
 /// The writes of one side into the Secrets of one name.
 pub(crate) struct Writes<'a> {

@@ -3,6 +3,7 @@
 //! both sides would run at the same time.
 
 use anyhow::{Context as _, ensure};
+use harness::bench::measure::Spread;
 use harness::{NAMESPACE, SECRET, SERVICE_ACCOUNT, TestCluster};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
@@ -14,7 +15,6 @@ use crate::arrival::{Writes, now};
 use crate::cluster::{Bench as _, client};
 use crate::controller::policies_file;
 use crate::floor;
-use crate::measure::Spread;
 
 /// The name of its account, its role and its Secrets.
 const NAME: &str = "bare";

@@ -4,8 +4,9 @@ use std::num::NonZero;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use harness::bench::report::{self, Settings, Table, say};
 
-use crate::report::{self, Table, say};
+use crate::cluster::CONCURRENCY;
 
 /// One benchmark, and its defaults for the command line.
 pub(crate) struct Benchmark {
@@ -20,6 +21,14 @@ pub(crate) struct Size {
     pub(crate) namespaces: usize,
     /// Runs of each side.
     pub(crate) rounds: u8,
+}
+
+impl Size {
+    /// Returns what a table says about the measurement.
+    pub(crate) fn settings(self) -> Settings {
+        let numbers = vec![("namespaces", self.namespaces), ("requests in flight", CONCURRENCY.into())];
+        Settings { other: "baseline", numbers, rounds: self.rounds }
+    }
 }
 
 /// The rounds of a size that only the command line names: as many as a comparison of times needs.
@@ -62,19 +71,13 @@ impl Benchmark {
                 let count = size.namespaces;
                 say(&format!("starting two API servers, creating {count} namespaces in each"));
                 tables.push(measure(size).await?);
-                report::publish(self.name, &tables)?;
+                report::publish(env!("CARGO_TARGET_TMPDIR"), self.name, &tables)?;
             }
             anyhow::Ok(tables.iter().all(Table::keeps_its_limits))
         };
-        match measured.await {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::FAILURE,
-            Err(error) => {
-                say(&format!("error: the benchmark ended early: {error:#}"));
-                ExitCode::FAILURE
-            }
-        }
+        report::exit_code(measured.await)
     }
+
     /// The size with this number of namespaces.
     fn size(&self, namespaces: usize) -> Size {
         let known = self.sizes.iter().find(|it| it.namespaces == namespaces);

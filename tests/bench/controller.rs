@@ -6,13 +6,13 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use harness::bench::measure::{cpu, memory};
 use harness::{NAMESPACE, apply_path, deploy_folder, install_crd};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
 use world::free_port;
 
 use crate::cluster::{Bench as _, CONCURRENCY, TIMEOUT};
-use crate::measure::{cpu, memory};
 use crate::side::{Side, Version};
 
 /// The interval between two checks of a process that is not ready.

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use harness::TestCluster;
+use harness::bench::measure::{cpu, memory};
 use tokio::process::Child;
 
 use crate::cluster::{Bench as _, CONCURRENCY};
-use crate::measure::{cpu, memory};
 use crate::requests::{Cost, Mark};
 
 /// The interval between two reads of the process's memory.

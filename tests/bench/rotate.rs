@@ -8,9 +8,7 @@
 mod benchmark;
 mod cluster;
 mod floor;
-mod measure;
 mod one_shot;
-mod report;
 mod requests;
 mod side;
 mod sides;
@@ -18,15 +16,16 @@ mod sides;
 use std::process::ExitCode;
 
 use harness::SECRET;
+use harness::bench::Pair;
+use harness::bench::measure::{Comparison, Paired};
+use harness::bench::report::{Table, at_most, exactly};
 
 use benchmark::{Benchmark, Size};
 use cluster::Bench as _;
-use measure::{Comparison, Paired};
 use one_shot::Run;
-use report::{Table, at_most, exactly};
 use requests::{busiest, store_reads_unlike_one};
 use side::Side;
-use sides::{Pair, summarize};
+use sides::{Sides, summarize};
 
 /// The longest time of regcred, as a multiple of the bare writes. The machine is noisy: the aim is 1.2.
 const MOST_RATIO: f64 = 1.3;
@@ -38,16 +37,17 @@ async fn main() -> ExitCode {
     Benchmark { name: "rotate", sizes: &[Size { namespaces: 1000, rounds: 11 }] }.run(measure).await
 }
 
-async fn measure(Size { namespaces, rounds }: Size) -> anyhow::Result<Table> {
-    let sides = Pair::<Side>::start(namespaces).await?;
-    let mut table = Table::new(namespaces, rounds);
+async fn measure(size: Size) -> anyhow::Result<Table> {
+    let Size { namespaces, rounds } = size;
+    let sides = Sides::start(namespaces).await?;
+    let mut table = Table::new(size.settings());
     first_reconciliations(&sides, rounds, &mut table).await?;
     rotations(&sides, rounds, &mut table).await?;
     quiet_runs(&sides, rounds, &mut table).await?;
     Ok(table)
 }
 
-async fn first_reconciliations(sides: &Pair<Side>, rounds: u8, table: &mut Table) -> anyhow::Result<()> {
+async fn first_reconciliations(sides: &Sides, rounds: u8, table: &mut Table) -> anyhow::Result<()> {
     let mut comparison = Comparison::new(create_from_cold(&sides.current).await?);
     let phase = "first reconciliation";
     let mut runs = Vec::new();
@@ -71,7 +71,7 @@ async fn create_from_cold(side: &Side) -> anyhow::Result<f64> {
     floor::create_from_cold(side).await
 }
 
-async fn rotations(sides: &Pair<Side>, rounds: u8, table: &mut Table) -> anyhow::Result<()> {
+async fn rotations(sides: &Sides, rounds: u8, table: &mut Table) -> anyhow::Result<()> {
     let mut comparison = Comparison::new(patch_from_cold(&sides.current).await?);
     let phase = "rotation";
     let mut runs = Vec::new();
@@ -94,7 +94,7 @@ async fn patch_from_cold(side: &Side) -> anyhow::Result<f64> {
     floor::from_cold(side, async |client| floor::patch(side, client, SECRET).await).await
 }
 
-async fn quiet_runs(sides: &Pair<Side>, rounds: u8, table: &mut Table) -> anyhow::Result<()> {
+async fn quiet_runs(sides: &Sides, rounds: u8, table: &mut Table) -> anyhow::Result<()> {
     // The last writes were bare ones: regcred restores its own password.
     let act = async |side: &Side| one_shot::rotate(side).await;
     sides.in_turn("restoration", 1, act).await?;

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use harness::bench::measure::Spread;
 use harness::{SECRET, TestCluster};
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::arrival::{Writes, now};
 use crate::cluster::{Bench as _, TIMEOUT};
-use crate::measure::Spread;
 use crate::requests::Mark;
 
 /// The interval between two checks of a rotation's progress.

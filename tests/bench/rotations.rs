@@ -1,14 +1,16 @@
 //! Rotations by the controllers of both versions, and by bare writes.
 
+use harness::bench::Pair;
+use harness::bench::measure::{Comparison, Paired, Spread};
+use harness::bench::report::{Table, at_most, exactly};
+
 use crate::LEASE;
 use crate::bare::Bare;
 use crate::controller::Controller;
-use crate::measure::{Comparison, Paired, Spread};
-use crate::report::{Table, at_most, exactly};
 use crate::requests::{Cost, Mark, busiest, store_reads_unlike_one};
 use crate::rotation;
 use crate::side::Side;
-use crate::sides::{Pair, summarize};
+use crate::sides::{Sides, summarize};
 
 /// The longest time of a rotation, as a multiple of the bare writes.
 const MOST_RATIO: f64 = 1.2;
@@ -34,20 +36,20 @@ async fn rotate(side: &Side, controller: &Controller) -> anyhow::Result<Rotation
 
 /// Measures rotations.
 pub(crate) async fn measure(
-    sides: &Pair<Side>,
+    sides: &Sides,
     controllers: &Pair<Controller>,
     bare: &Pair<Bare>,
     rounds: u8,
     table: &mut Table,
 ) -> anyhow::Result<()> {
     // The first writes over new connections are not counted.
-    let write = async |side: &Side| bare.get(side.version).rotate(side).await;
+    let write = async |side: &Side| side.version.select(bare).rotate(side).await;
     sides.in_turn("bare writes over new connections", 1, write).await?;
     let floor = write(&sides.current).await?;
     let (mut last, mut median) = (Comparison::new(floor.highest), Comparison::new(floor.median));
     let mut rotations = Vec::new();
     for round in 1..=rounds {
-        let act = async |side: &Side| rotate(side, controllers.get(side.version)).await;
+        let act = async |side: &Side| rotate(side, side.version.select(controllers)).await;
         let pair = sides.in_turn("rotation", round, act).await?;
         let Pair { current: floor, .. } = sides.in_turn("bare writes", round, write).await?;
         last.add(pair.current.arrivals.highest, floor.highest);

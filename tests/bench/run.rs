@@ -10,8 +10,6 @@ mod benchmark;
 mod cluster;
 mod controller;
 mod floor;
-mod measure;
-mod report;
 mod requests;
 mod rotation;
 mod rotations;
@@ -22,15 +20,17 @@ mod starts;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use harness::bench::Pair;
+use harness::bench::measure::{Paired, Spread};
+use harness::bench::report::{Table, at_most, exactly, ratio_at_most, say};
+
 use bare::Bare;
 use benchmark::{Benchmark, Size};
 use cluster::Bench as _;
 use controller::Controller;
-use measure::{Paired, Spread};
-use report::{Table, at_most, exactly, ratio_at_most, say};
 use requests::{Mark, Requests};
 use side::Side;
-use sides::Pair;
+use sides::Sides;
 
 /// The most requests of a minute in which nothing happens: seven renewals of the Lease, and the end of five watches within
 /// it, four of which are resumed after a read of the current version.
@@ -49,11 +49,12 @@ async fn main() -> ExitCode {
     Benchmark { name: "run", sizes: SIZES }.run(measure).await
 }
 
-async fn measure(Size { namespaces, rounds }: Size) -> anyhow::Result<Table> {
-    let sides = Pair::<Side>::start(namespaces).await?;
+async fn measure(size: Size) -> anyhow::Result<Table> {
+    let Size { namespaces, rounds } = size;
+    let sides = Sides::start(namespaces).await?;
     controller::install(&sides.current).await?;
     controller::install(&sides.baseline).await?;
-    let mut table = Table::new(namespaces, rounds);
+    let mut table = Table::new(size.settings());
     starts::measure(&sides, rounds, &mut table).await?;
 
     let controllers = sides.in_turn("first reconciliation", 1, start).await?;
@@ -78,7 +79,7 @@ async fn start(side: &Side) -> anyhow::Result<Controller> {
 }
 
 /// One namespace that was created during a rotation.
-async fn new_namespaces(sides: &Pair<Side>, rounds: u8, table: &mut Table) -> anyhow::Result<()> {
+async fn new_namespaces(sides: &Sides, rounds: u8, table: &mut Table) -> anyhow::Result<()> {
     let mut new_namespaces = Vec::new();
     for round in 1..=rounds {
         let name = format!("bench-new-{round}");
@@ -110,7 +111,7 @@ async fn quiet(side: &Side, controller: &Controller) -> anyhow::Result<Quiet> {
 }
 
 async fn quiet_minute(
-    sides: &Pair<Side>,
+    sides: &Sides,
     controllers: &Pair<Controller>,
     table: &mut Table,
 ) -> anyhow::Result<()> {

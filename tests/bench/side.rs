@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::path::PathBuf;
 
+use harness::bench::Pair;
 use harness::{TestCluster, deploy_folder};
 use world::Baseline;
 
@@ -36,6 +37,16 @@ impl Version {
                 let Baseline { regcred, deploy } = Baseline::build_release().await?;
                 Ok(Build { regcred, deploy })
             }
+        }
+    }
+}
+
+impl Version {
+    /// Returns the value of this version.
+    pub(crate) fn select<T>(self, pair: &Pair<T>) -> &T {
+        match self {
+            Self::Current => &pair.current,
+            Self::Baseline => &pair.baseline,
         }
     }
 }

@@ -1,34 +1,32 @@
 //! Both sides of the comparison. Each version has a cluster of its own, so that neither takes over the objects of the
 //! other. Both clusters run on the same machine and have equal namespaces, and the sides take turns in one run.
 
-use crate::report::say;
+use std::ops::Deref;
+
+use harness::bench::report::say;
+use harness::bench::{Pair, in_turn};
+
 use crate::side::{Side, Version};
 
-/// A value of each version.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pair<T> {
-    pub(crate) current: T,
-    pub(crate) baseline: T,
-}
+/// The side of each version.
+pub(crate) struct Sides(Pair<Side>);
 
-impl<T> Pair<T> {
-    /// The value of a version.
-    pub(crate) fn get(&self, version: Version) -> &T {
-        match version {
-            Version::Current => &self.current,
-            Version::Baseline => &self.baseline,
-        }
+impl Deref for Sides {
+    type Target = Pair<Side>;
+
+    fn deref(&self) -> &Pair<Side> {
+        &self.0
     }
 }
 
-impl Pair<Side> {
+impl Sides {
     /// Starts both clusters.
     pub(crate) async fn start(namespaces: usize) -> anyhow::Result<Self> {
         let (current, baseline) = tokio::try_join!(
             Side::start(Version::Current, namespaces),
             Side::start(Version::Baseline, namespaces)
         )?;
-        Ok(Self { current, baseline })
+        Ok(Self(Pair { current, baseline }))
     }
 
     /// Acts on one side and then on the other; the first one alternates with the rounds.
@@ -38,18 +36,14 @@ impl Pair<Side> {
         round: u8,
         act: impl AsyncFn(&Side) -> anyhow::Result<T>,
     ) -> anyhow::Result<Pair<T>> {
-        let act = async |version| {
-            let side = self.get(version);
+        let act = async |version: Version| {
+            let side = version.select(&self.0);
             say(&format!("{phase}, round {round}, {}", side.version));
             act(side).await
         };
-        if round.is_multiple_of(2) {
-            let baseline = act(Version::Baseline).await?;
-            Ok(Pair { current: act(Version::Current).await?, baseline })
-        } else {
-            let current = act(Version::Current).await?;
-            Ok(Pair { current, baseline: act(Version::Baseline).await? })
-        }
+        let (current, baseline) =
+            (async || act(Version::Current).await, async || act(Version::Baseline).await);
+        in_turn(round, current, baseline).await
     }
 }
 

@@ -1,13 +1,15 @@
 //! Starts of the controller: in an empty cluster, where it has everything to write, and with everything in sync.
 
+use harness::bench::Pair;
+use harness::bench::measure::{Comparison, Paired};
+use harness::bench::report::{Table, at_most, ratio_at_most};
+
 use crate::cluster::Bench as _;
 use crate::controller::Controller;
 use crate::floor;
-use crate::measure::{Comparison, Paired};
-use crate::report::{Table, at_most, ratio_at_most};
 use crate::requests::{Cost, Mark, busiest};
 use crate::side::Side;
-use crate::sides::{Pair, summarize};
+use crate::sides::{Sides, summarize};
 
 /// The most memory at the peak of a restart, as a multiple of what is resident afterwards.
 const MOST_PEAK: f64 = 1.2;
@@ -44,7 +46,7 @@ async fn create(side: &Side) -> anyhow::Result<f64> {
 }
 
 /// Measures starts of both kinds.
-pub(crate) async fn measure(sides: &Pair<Side>, rounds: u8, table: &mut Table) -> anyhow::Result<()> {
+pub(crate) async fn measure(sides: &Sides, rounds: u8, table: &mut Table) -> anyhow::Result<()> {
     let mut comparison = Comparison::new(create(&sides.current).await?);
     let (mut empty, mut complete) = (Vec::new(), Vec::new());
     for round in 1..=rounds {

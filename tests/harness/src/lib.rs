@@ -8,6 +8,7 @@
 #![allow(clippy::missing_panics_doc, clippy::must_use_candidate, reason = "a panic is how a test reports")]
 
 mod audit;
+pub mod bench;
 mod deny;
 mod lane;
 mod manifests;

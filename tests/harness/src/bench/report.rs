@@ -1,23 +1,32 @@
 //! The results: a table for people, JSON for programs, and a verdict on the limits.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use comfy_table::presets::ASCII_MARKDOWN;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::cluster::CONCURRENCY;
-use crate::measure::{Comparison, Paired};
-use crate::sides::Pair;
+use super::Pair;
+use super::measure::{Comparison, Paired};
 
-const HEADER: [&str; 6] = ["phase", "figure", "regcred", "baseline", "ratio", "limit"];
+/// The settings of a measurement.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The name of the other side.
+    pub other: &'static str,
+    /// Numbers that are the same on both sides, by name.
+    pub numbers: Vec<(&'static str, usize)>,
+    /// Runs of each side.
+    pub rounds: u8,
+}
 
 /// The measurements at one size, a figure a row.
-pub(crate) struct Table {
-    namespaces: usize,
-    rounds: u8,
+pub struct Table {
+    settings: Settings,
     rows: Vec<Row>,
 }
 
@@ -44,7 +53,7 @@ impl Cell {
 }
 
 /// The bound of a figure, and a verdict.
-pub(crate) struct Limit {
+pub struct Limit {
     text: String,
     is_kept: bool,
 }
@@ -55,25 +64,28 @@ const LEAST_PAIRS: u8 = 11;
 const MOST_OF_BASELINE: f64 = 1.05;
 
 /// A limit of the median ratio to the baseline.
-pub(crate) fn ratio_at_most(paired: &Paired, most: f64) -> Limit {
+pub fn ratio_at_most(paired: &Paired, most: f64) -> Limit {
     Limit { text: format!("ratio at most {most}"), is_kept: paired.ratio.median <= most }
 }
 
-pub(crate) fn at_most<T: PartialOrd + Display>(measured: T, most: T) -> Limit {
+/// A limit of a figure itself.
+pub fn at_most<T: PartialOrd + Display>(measured: T, most: T) -> Limit {
     Limit { text: format!("at most {most}"), is_kept: measured <= most }
 }
 
-pub(crate) fn exactly<T: PartialEq + Display>(measured: T, expected: T) -> Limit {
+/// A limit that is the only value.
+pub fn exactly<T: PartialEq + Display>(measured: T, expected: T) -> Limit {
     Limit { text: format!("exactly {expected}"), is_kept: measured == expected }
 }
 
 impl Table {
-    pub(crate) fn new(namespaces: usize, rounds: u8) -> Self {
-        Self { namespaces, rounds, rows: Vec::new() }
+    /// Creates a table without rows.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, rows: Vec::new() }
     }
 
     /// Adds a figure of the current version alone.
-    pub(crate) fn row(
+    pub fn row(
         &mut self,
         phase: &'static str,
         figure: &str,
@@ -85,7 +97,7 @@ impl Table {
     }
 
     /// Adds a figure of both versions, of which a ratio says nothing.
-    pub(crate) fn both<T: Display + Serialize>(
+    pub fn both<T: Display + Serialize>(
         &mut self,
         phase: &'static str,
         figure: &str,
@@ -98,13 +110,7 @@ impl Table {
     }
 
     /// Adds a figure of both versions and its ratio, to which the limit applies.
-    pub(crate) fn paired(
-        &mut self,
-        phase: &'static str,
-        figure: &str,
-        paired: &Paired,
-        limit: Option<Limit>,
-    ) {
+    pub fn paired(&mut self, phase: &'static str, figure: &str, paired: &Paired, limit: Option<Limit>) {
         let Paired { current, baseline, ratio } = paired;
         let (figure, current) = (figure.to_owned(), Cell::new(current));
         let (baseline, ratio) = (Some(Cell::new(baseline)), Some(Cell::new(ratio)));
@@ -112,31 +118,27 @@ impl Table {
     }
 
     /// Adds a time of both versions, of which the current one must not be slower.
-    pub(crate) fn paired_time(&mut self, phase: &'static str, figure: &str, paired: &Paired) {
-        let limit = (self.rounds >= LEAST_PAIRS).then(|| ratio_at_most(paired, MOST_OF_BASELINE));
+    pub fn paired_time(&mut self, phase: &'static str, figure: &str, paired: &Paired) {
+        let limit = (self.settings.rounds >= LEAST_PAIRS).then(|| ratio_at_most(paired, MOST_OF_BASELINE));
         self.paired(phase, figure, paired, limit);
     }
 
     /// Adds the CPU time of both versions, of which the current one must not need more.
-    pub(crate) fn paired_cpu(&mut self, phase: &'static str, paired: &Paired) {
+    pub fn paired_cpu(&mut self, phase: &'static str, paired: &Paired) {
         self.paired_time(phase, "CPU, s; ratio of the sums", paired);
     }
 
     /// Adds the bare writes and the ratio of the current version to them; a limit applies to the median of the ratio.
-    pub(crate) fn bare(
-        &mut self,
-        phase: &'static str,
-        figure: &str,
-        comparison: &Comparison,
-        most: Option<f64>,
-    ) {
+    pub fn bare(&mut self, phase: &'static str, figure: &str, comparison: &Comparison, most: Option<f64>) {
         let ratio = comparison.ratio();
         self.row(phase, &format!("{figure}, bare writes, s"), &comparison.floor(), None);
+        let most = most.filter(|_| self.settings.rounds >= LEAST_PAIRS);
         let limit = most.map(|most| at_most(ratio.median, most));
         self.row(phase, &format!("{figure}, ratio to the bare writes"), &ratio, limit);
     }
 
-    pub(crate) fn keeps_its_limits(&self) -> bool {
+    /// True if every figure is within its limit.
+    pub fn keeps_its_limits(&self) -> bool {
         self.broken().next().is_none()
     }
 
@@ -149,19 +151,21 @@ impl Table {
     }
 
     fn text(&self) -> String {
+        let Settings { other, numbers, rounds } = &self.settings;
         let mut table = comfy_table::Table::new();
-        table.load_style(ASCII_MARKDOWN).set_header(HEADER);
+        let header = ["phase", "figure", "regcred", other, "ratio", "limit"];
+        table.load_style(ASCII_MARKDOWN).set_header(header);
         for Row { phase, figure, current, baseline, ratio, limit } in &self.rows {
             let [baseline, ratio] =
                 [baseline, ratio].map(|cell| cell.as_ref().map_or("-", |cell| &cell.shown));
             let limit = limit.as_ref().map_or("-", |limit| &limit.text);
             table.add_row([*phase, figure, &current.shown, baseline, ratio, limit]);
         }
+        let numbers: Vec<_> = numbers.iter().map(|(name, number)| format!("{number} {name}, ")).collect();
+        let numbers = numbers.concat();
         format!(
-            "{} namespaces, {CONCURRENCY} requests in flight, {} cores, {} rounds: median (lowest to highest), and limits hold for the median\n\n{table}\n",
-            self.namespaces,
-            cores(),
-            self.rounds
+            "{numbers}{} cores, {rounds} rounds: median (lowest to highest), and limits hold for the median\n\n{table}\n",
+            cores()
         )
     }
 
@@ -179,25 +183,27 @@ impl Table {
                 "kept": is_kept,
             })
         });
+        let Settings { other, numbers, rounds } = &self.settings;
         json!({
-            "namespaces": self.namespaces,
-            "concurrency": CONCURRENCY,
+            "other": other,
+            "settings": numbers.iter().copied().collect::<BTreeMap<_, _>>(),
             "cores": cores(),
-            "rounds": self.rounds,
+            "rounds": rounds,
             "figures": figures.collect::<Vec<_>>(),
         })
     }
 }
 
-/// Prints the last of the tables and its broken limits, and writes the JSON of all.
-pub(crate) fn publish(name: &str, tables: &[Table]) -> anyhow::Result<()> {
+/// Prints the last of the tables and its broken limits, and writes the JSON of all as `bench/NAME.json` beside `tmp`, the
+/// folder of the tests in cargo's target directory.
+pub fn publish(tmp: &str, name: &str, tables: &[Table]) -> anyhow::Result<()> {
     if let Some(table) = tables.last() {
         print(&table.text());
         for broken in table.broken() {
             say(&format!("error: {broken}"));
         }
     }
-    let file = json_file(name);
+    let file = Path::new(tmp).with_file_name("bench").join(name).with_extension("json");
     let json: Vec<_> = tables.iter().map(Table::json).collect();
     let directory = file.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(directory)
@@ -211,9 +217,16 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, Into::into)
 }
 
-/// `bench/NAME.json` in cargo's target directory.
-fn json_file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench").join(name).with_extension("json")
+/// The exit code of a benchmark: whether each table keeps its limits, or the error that ended it early.
+pub fn exit_code(keeps_its_limits: anyhow::Result<bool>) -> ExitCode {
+    match keeps_its_limits {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            say(&format!("error: the benchmark ended early: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "the result")]
@@ -223,6 +236,6 @@ fn print(text: &str) {
 
 /// Prints progress, apart from the result on stdout.
 #[expect(clippy::print_stderr, reason = "stderr is progress")]
-pub(crate) fn say(text: &str) {
+pub fn say(text: &str) {
     eprintln!("bench: {text}");
 }
