@@ -19,9 +19,9 @@ test-oldest: tools
 	REGCRED_WORLD_KUBERNETES=oldest REGCRED_WORLD_VAULT=oldest cargo test --test e2e --test controller
 
 # The costs of the one-shot command and of the controller, compared with the baseline and with the bare writes of the same
-# run, and the memory of an optimized binary under the largest objects.
-bench:
-	cargo bench --no-fail-fast --bench rotate --bench run
+# run, those of the sidecar beside vault agent, and the memory of an optimized binary under the largest objects.
+bench: tools
+	cargo bench --no-fail-fast --bench rotate --bench run --bench sidecar
 	cargo test --release --test controller memory:: -- --nocapture --test-threads 1
 
 # Random inputs, FUZZ_SECONDS for each target of tests/fuzz; findings are stored in tests/fuzz/artifacts. No code here is

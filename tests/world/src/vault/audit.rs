@@ -1,5 +1,6 @@
 //! Vault's audit file: the operation and path of every request.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::Vault;
@@ -13,6 +14,8 @@ pub struct VaultAuditMark(u64);
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(from = "Line")]
 pub struct VaultAuditEvent {
+    /// The time at which the line was written.
+    pub time: Timestamp,
     /// `request` or `response`.
     pub kind: String,
     /// `read`, `update`, `list`, `create`, `delete`, …
@@ -26,7 +29,9 @@ pub struct VaultAuditEvent {
 }
 
 impl VaultAuditEvent {
-    fn is_successful_read(&self) -> bool {
+    /// Returns true for the response to a read that succeeded.
+    #[must_use]
+    pub fn is_successful_read(&self) -> bool {
         self.kind == "response" && self.operation == "read" && self.error.is_empty()
     }
 }
@@ -56,6 +61,7 @@ impl Vault {
 
 #[derive(Deserialize)]
 struct Line {
+    time: Timestamp,
     #[serde(rename = "type")]
     kind: String,
     #[serde(default)]
@@ -90,6 +96,7 @@ struct Namespace {
 impl From<Line> for VaultAuditEvent {
     fn from(line: Line) -> Self {
         Self {
+            time: line.time,
             kind: line.kind,
             operation: line.request.operation,
             path: line.request.namespace.path + &line.request.path,

@@ -9,6 +9,15 @@ use super::Vault;
 use crate::tool;
 
 impl Vault {
+    /// Returns the command `vault agent` with a file of settings, in an empty environment.
+    #[must_use]
+    pub fn agent(&self, settings: &Path) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("agent").arg(format!("-config={}", settings.display()));
+        command.env_clear().env("HOME", "/nonexistent").kill_on_drop(true);
+        command
+    }
+
     /// Runs a program that calls `vault`, or `bao` if this is an OpenBao, with additional variables in its environment,
     /// and returns its stdout.
     pub async fn run(&self, program: &Path, environment: &[(&str, String)]) -> anyhow::Result<String> {
