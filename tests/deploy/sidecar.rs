@@ -235,4 +235,7 @@ fn systemd_unit_runs_the_command_and_reloads_by_hangup() {
     assert_eq!(mode & 0o777, 0o640, "the group of the service reads it");
     assert!(unit.contains("\nExecReload=/bin/kill -HUP $MAINPID\n"));
     assert!(unit.contains("\nRuntimeDirectory=regcred-docker\n"), "the directory of --output");
+    assert!(unit.contains("\nRuntimeDirectoryPreserve=restart\n"), "the file outlives a restart");
+    // With it, systemd keeps that directory below /run/private, which other users cannot enter.
+    assert!(!unit.contains("\nDynamicUser="));
 }
