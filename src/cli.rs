@@ -51,7 +51,7 @@ Passwords are never arguments: they come from stores, files and the environment.
 #[derive(Debug, Parser)]
 #[command(name = "regcred", version, after_help = AFTER_HELP)]
 struct Cli {
-    /// Increase verbosity: -v logs every change, -vv everything; `run` and `sidecar` always log changes.
+    /// Increase verbosity: -v logs every change, -vv everything; `run`, and `sidecar` without --once, always log changes.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     verbose: u8,
 

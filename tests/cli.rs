@@ -70,8 +70,8 @@ fn help_names_commands_and_exit_codes() {
       help         Print this message or the help of the given subcommand(s)
 
     Options:
-      -v, --verbose...  Increase verbosity: -v logs every change, -vv everything; `run` and `sidecar`
-                        always log changes
+      -v, --verbose...  Increase verbosity: -v logs every change, -vv everything; `run`, and `sidecar`
+                        without --once, always log changes
       -h, --help        Print help
       -V, --version     Print version
 
@@ -105,8 +105,8 @@ fn help_of_rotate_names_every_flag() {
               ClusterPullSecret in them, those of the cluster are used
 
       -v, --verbose...
-              Increase verbosity: -v logs every change, -vv everything; `run` and `sidecar` always log
-              changes
+              Increase verbosity: -v logs every change, -vv everything; `run`, and `sidecar` without
+              --once, always log changes
 
           --dry-run
               Write nothing but the record of a refused AppRole login; print the report and the changes,

@@ -127,8 +127,9 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         log_format: _,
     } = args;
     let output = output.context("no --output").map_err(Failure::internal)?;
-    let signals = SidecarSignals::new()?;
     let Manifests { stores, triggers, cluster_pull_secrets } = manifests(&filenames, &files)?;
+    // Not before: while manifests are typed at a terminal, Ctrl-C ends the process.
+    let signals = SidecarSignals::new()?;
     let chosen = choose(cluster_pull_secrets, &names)?;
     let namespace = namespace.or_else(pod_namespace).map(NamespaceName::from);
     let registries = registries::join(&chosen, namespace.as_ref())
@@ -159,25 +160,37 @@ pub async fn run(args: Args) -> Result<Exit, Failure> {
         jitter,
     };
     let sidecar = Sidecar::start(context).await.map_err(not_written)?;
-    if once { run_once(sidecar).await } else { keep_running(sidecar, signals, endpoint, health).await }
+    if once {
+        run_once(sidecar, signals).await
+    } else {
+        keep_running(sidecar, signals, endpoint, health).await
+    }
 }
 
-/// Writes the file once; fails if a credential is missing or may be an earlier one.
-async fn run_once(sidecar: Sidecar) -> Result<Exit, Failure> {
-    let FirstWrite { problems, error } = sidecar.run_once().await.map_err(Failure::internal)?;
+/// Writes the file once; fails if a credential is missing or may be an earlier one, and at a signal.
+async fn run_once(sidecar: Sidecar, signals: SidecarSignals) -> Result<Exit, Failure> {
+    let total = sidecar.registries();
+    let written = tokio::select! {
+        written = sidecar.run_once() => written.map_err(Failure::internal)?,
+        signal = signals.any() => {
+            let what = anyhow!("stopped by {signal} before every credential was fetched; the file stays as it is");
+            return Err(Failure::external(what));
+        }
+    };
+    let FirstWrite { problems, error } = written;
     if let Some(error) = error {
         return Err(not_written(error));
     }
     if problems.is_empty() {
         return Ok(Exit::InSync);
     }
-    let problems: Vec<_> =
-        problems.iter().map(|(registry, problem)| format!("\n  {registry}: {problem}")).collect();
-    let what = format!(
-        "not every credential was fetched; the entries of the others are written{}",
-        problems.concat()
-    );
-    Err(Failure::external(anyhow!(what)))
+    let what = if problems.len() == total {
+        "no credential was fetched; the file stays as it is"
+    } else {
+        "not every credential was fetched; the others are in the file"
+    };
+    let problems = problems.iter().map(|(registry, problem)| format!("\n  {registry}: {problem}"));
+    Err(Failure::external(anyhow!("{what}{}", problems.collect::<Vec<_>>().concat())))
 }
 
 /// Keeps the file current until a signal.

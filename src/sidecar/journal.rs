@@ -26,7 +26,7 @@ impl Journal {
             let known = self.registries.entry(registry.clone()).or_default();
             match problem {
                 Some(message) if known.begins(message) => {
-                    warn!(%registry, "not fetched, and its entry stays as it is: {message}");
+                    warn!(%registry, "the file may not be current: {message}");
                 }
                 None if known.ends() => info!(%registry, "fetched again"),
                 _ => {}

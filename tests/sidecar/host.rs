@@ -226,8 +226,13 @@ impl Running {
     }
 
     /// Ends the process by SIGTERM; returns its exit code and its log.
-    pub(crate) fn stop(mut self) -> (i32, String) {
+    pub(crate) fn stop(self) -> (i32, String) {
         self.send(Signal::TERM);
+        self.ended()
+    }
+
+    /// Waits until the process ends; returns its exit code and its log.
+    pub(crate) fn ended(mut self) -> (i32, String) {
         let status = self.child.wait().unwrap();
         self.reader.take().unwrap().join().unwrap();
         (status.code().unwrap_or(-1), self.log())

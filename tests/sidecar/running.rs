@@ -60,7 +60,7 @@ fn store_down_at_the_start_keeps_the_file_and_is_ready() {
     assert_eq!(host.once(&[]).code, 0);
     host.remove("ghcr.io");
     let running = host.start(&["--listen", "127.0.0.1:0"]);
-    running.await_log("not fetched, and its entry stays as it is");
+    running.await_log("the file may not be current: store files, key ghcr.io: ");
     assert_eq!(running.get("/ready"), (200, "ready\n".to_owned()));
     assert_eq!(metric(&running, STALE), "1");
     assert_eq!(host.entries().unwrap(), ["ghcr.io=robot:one"]);
@@ -95,10 +95,40 @@ fn once_fails_with_the_name_of_what_was_not_fetched() {
     host.remove("quay.io");
     let ended = host.once(&[]);
     assert_eq!(ended.code, 1);
-    let error = ended.stderr.split("error: ").nth(1).unwrap_or_default();
-    let expect = "not every credential was fetched; the entries of the others are written\n  quay.io: store files, key quay.io: ";
-    assert!(error.starts_with(expect), "{}", ended.stderr);
+    let expect = "error: not every credential was fetched; the others are in the file\n  quay.io: store files, key quay.io: ";
+    assert!(ended.stderr.starts_with(expect), "{}", ended.stderr);
     assert_eq!(host.entries().unwrap(), ["ghcr.io=robot:one"]);
+    host.remove("ghcr.io");
+    let ended = host.once(&[]);
+    assert!(
+        ended.stderr.starts_with("error: no credential was fetched; the file stays as it is\n"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(host.entries().unwrap(), ["ghcr.io=robot:one"]);
+}
+
+#[test]
+fn once_ends_at_a_signal_while_a_store_is_silent() {
+    let host = Host::new(&[("ghcr.io", "one")]);
+    // Accepts connections, and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let manifests = format!(
+        "apiVersion: regcred.dev/v1alpha1\nkind: Config\nstores:\n- {{name: vault, vault: {{address: \"http://{address}\"}}}}\n---\napiVersion: regcred.dev/v1alpha1\nkind: ClusterPullSecret\nmetadata: {{name: images}}\nspec: {{registries: [{{host: ghcr.io, from: {{store: vault, key: ghcr}}}}]}}\n"
+    );
+    std::fs::write(host.path("manifests.yaml"), manifests).unwrap();
+    let mut command = host.sidecar(&["--once"]);
+    command.env("VAULT_TOKEN", "token");
+    let running = Running::new(command);
+    let (connection, _) = silent.accept().unwrap();
+    running.send(Signal::TERM);
+    let (code, log) = running.ended();
+    assert_eq!(
+        (code, log.as_str()),
+        (1, "error: stopped by SIGTERM before every credential was fetched; the file stays as it is\n")
+    );
+    drop(connection);
 }
 
 #[test]

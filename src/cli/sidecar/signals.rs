@@ -24,6 +24,15 @@ impl SidecarSignals {
         })
     }
 
+    /// Waits for any of the signals, for a run that ends by itself; returns its name.
+    pub(super) async fn any(mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => "SIGHUP",
+        }
+    }
+
     /// Forwards each SIGHUP until a signal stops the process.
     pub(super) async fn forward(mut self, reload: mpsc::Sender<()>) {
         let name = loop {
