@@ -72,6 +72,8 @@ pub struct Sidecar {
     known_versions: watch::Sender<KnownVersions>,
     writer: Writer,
     next_check: Instant,
+    /// True if the caller reports problems at the end, and the log does not.
+    is_once: bool,
 }
 
 /// The state of the file after every registry was read once.
@@ -87,7 +89,8 @@ impl Sidecar {
     /// Creates a sidecar, and takes from the file what is not desired any more. Nothing is read from a store yet.
     pub async fn start(context: SidecarContext) -> Result<Self, OutputError> {
         let now = Instant::now();
-        let state = SidecarState::new(Arc::clone(&context.registries), now);
+        let split = context.file.split_servers()?;
+        let state = SidecarState::new(Arc::clone(&context.registries), split, now);
         let reads = Reads::new(Arc::clone(&context.stores));
         let writer = Writer::new(Arc::clone(&context.file));
         let mut sidecar = Self {
@@ -98,6 +101,7 @@ impl Sidecar {
             known_versions: watch::Sender::new(KnownVersions::new()),
             writer,
             next_check: now + CHECK_INTERVAL,
+            is_once: false,
         };
         sidecar.report_desired();
         let applied = sidecar.apply().await?;
@@ -105,8 +109,15 @@ impl Sidecar {
         Ok(sidecar)
     }
 
+    /// Returns the number of registries.
+    #[must_use]
+    pub fn registries(&self) -> usize {
+        self.context.registries.registries.len()
+    }
+
     /// Reads every registry once, and writes the file.
     pub async fn run_once(mut self) -> Result<FirstWrite, SidecarPanicked> {
+        self.is_once = true;
         while !self.state.is_settled() {
             self.reads.start_due(&mut self.state, Instant::now());
             match self.reads.next().await {
@@ -116,10 +127,12 @@ impl Sidecar {
             }
         }
         let problems = self.state.desired().problems.iter();
-        let problems =
+        let problems: Vec<_> =
             problems.filter_map(|(name, problem)| Some((name.clone(), problem.clone()?))).collect();
         let outcome = self.apply().await;
-        self.journal.log_write(self.context.file.path(), &outcome);
+        if outcome.is_ok() {
+            self.journal.log_write(self.context.file.path(), &outcome);
+        }
         Ok(FirstWrite { problems, error: outcome.err() })
     }
 
@@ -178,7 +191,12 @@ impl Sidecar {
     fn on_result(&mut self, result: StoreResult) {
         let (now, wall) = (Instant::now(), (self.context.wall_clock)());
         match result {
-            StoreResult::Renewed(store_key, life) => self.state.on_renewed(&store_key, life, wall, now),
+            StoreResult::Renewed(store_key, life) => {
+                if let Some(life) = &life {
+                    self.context.health.metrics.set_credential_expiry(&store_key, Some(life.expires));
+                }
+                self.state.on_renewed(&store_key, life, wall, now);
+            }
             StoreResult::Read(started, values) => {
                 self.record_metrics(&values, now.saturating_duration_since(started));
                 for store_key in values.keys().filter(|it| it.key.dynamic_path().is_some()) {
@@ -206,7 +224,9 @@ impl Sidecar {
     /// Reports what is new about the desired entries.
     fn report_desired(&mut self) {
         let DesiredFile { problems, limits, .. } = self.state.desired();
-        self.journal.log_registries(problems);
+        if !self.is_once {
+            self.journal.log_registries(problems);
+        }
         self.journal.log_limits(limits);
         let current = problems.values().filter(|problem| problem.is_none()).count();
         let stale = self.context.registries.registries.len().saturating_sub(current);

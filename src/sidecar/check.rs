@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::existing::{ExistingConfig, NotADockerConfig};
-use super::output_file::{self, OutputError};
+use super::output_file::{self, CheckedFile, OutputError};
 use crate::named;
 
 /// A file that is not ready.
@@ -12,6 +12,9 @@ pub enum NotReady {
     /// There is no file.
     #[error("{0} does not exist yet")]
     Absent(PathBuf),
+    /// No sidecar has written it.
+    #[error("no sidecar has written {0} yet")]
+    Unwritten(PathBuf),
     /// It is no docker config.
     #[error("{path}: {error}")]
     NotADockerConfig {
@@ -38,9 +41,10 @@ pub enum NotReady {
 
 /// Checks a file: it is whole, and has an entry for every registry.
 pub fn check(path: &Path) -> Result<(), NotReady> {
-    let (file, record) = output_file::read_for_check(path)?;
+    let CheckedFile { content, record } = output_file::read_for_check(path)?;
     let path = path.to_owned();
-    let Some(bytes) = file else { return Err(NotReady::Absent(path)) };
+    let Some(bytes) = content else { return Err(NotReady::Absent(path)) };
+    let Some(record) = record else { return Err(NotReady::Unwritten(path)) };
     match ExistingConfig::parse(&bytes) {
         Err(error) => Err(NotReady::NotADockerConfig { path, error }),
         Ok(existing) if existing.entries.is_empty() => Err(NotReady::Empty(path)),

@@ -3,7 +3,7 @@
 //! Pure. In go the registries, the reads and the last good values, which it updates; out come the entries by key of the
 //! file, and the problem of each registry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::plan::{DesiredEntries, UnreadRegistry};
@@ -29,18 +29,24 @@ pub(super) struct DesiredFile {
 
 /// The content of a registry, as far as it is known.
 enum RegistryContent {
-    Known(DockerConfig),
+    Known {
+        config: DockerConfig,
+        /// The hosts that a docker config has without a usable entry.
+        unusable: BTreeSet<HostKey>,
+    },
     Unread,
     /// The store may not serve the host.
     Denied,
 }
 
 impl DesiredFile {
-    /// Resolves the registries, and records the last good value of each.
+    /// Resolves the registries, and records the last good value of each. `split` are the servers that have entries by
+    /// path in the file: while a docker config is unread, it may have the entry of such a server itself.
     pub(super) fn resolve(
         registries: &Arc<ClusterPullSecret>,
         fetches: &Fetches,
         last_good: &mut LastGoodValues,
+        split: &BTreeSet<HostKey>,
     ) -> Self {
         let resolved = resolve::resolve(registries, fetches.all_values())
             .with_order(|store_key| fetches.order(store_key));
@@ -48,14 +54,18 @@ impl DesiredFile {
         let mut contents = Vec::new();
         for registry in &resolved.registries {
             let ResolvedRegistry { source, report, .. } = registry;
-            if fetches.has_read(&source.store_key) {
+            if fetches.has_read(&source.store_key) || report.is_host_denied {
                 desired.problems.insert(name(source), problem(report));
             }
             contents.push((source, RegistryContent::new(registry, &registries.name, last_good)));
         }
         let declared = registries.registries.iter().filter_map(|it| it.host.as_ref());
         let known = contents.iter().flat_map(|(_, content)| content.hosts());
-        let keys = PortableKeys::new(declared.chain(known));
+        let has_unknown_hosts = contents
+            .iter()
+            .any(|(source, content)| source.host.is_none() && matches!(content, RegistryContent::Unread));
+        let split = split.iter().filter(|_| has_unknown_hosts);
+        let keys = PortableKeys::new(declared.chain(known).chain(split));
         for (source, content) in &contents {
             content.add_to(&mut desired.entries, source, &keys);
         }
@@ -74,28 +84,33 @@ impl RegistryContent {
         } else if registry.report.is_host_denied {
             return Self::Denied;
         }
-        let known = last_good.get(owner, source);
-        known.map_or(Self::Unread, |LastGoodValue { config, .. }| Self::Known(config.clone()))
+        let Some(LastGoodValue { config, .. }) = last_good.get(owner, source) else { return Self::Unread };
+        let unusable = registry.fetched.iter().flat_map(|it| &it.rejected.hosts);
+        let unusable = unusable.filter(|host| !config.auths.contains_key(host)).cloned().collect();
+        Self::Known { config: config.clone(), unusable }
     }
 
     fn hosts(&self) -> impl Iterator<Item = &HostKey> {
-        let config = if let Self::Known(config) = self { Some(config) } else { None };
-        config.into_iter().flat_map(|config| config.auths.keys())
+        let known = if let Self::Known { config, unusable } = self { Some((config, unusable)) } else { None };
+        known.into_iter().flat_map(|(config, unusable)| config.auths.keys().chain(unusable))
     }
 
+    /// Adds the entries; of two docker configs with the same host the first one has it.
     fn add_to(&self, desired: &mut DesiredEntries, source: &RegistrySource, keys: &PortableKeys) {
         match self {
-            Self::Known(config) => {
-                let entries = config.auths.iter().flat_map(|(host, credential)| {
-                    keys.keys_of(host).map(|key| (key.to_owned(), credential.clone()))
-                });
-                desired.entries.extend(entries);
+            Self::Known { config, unusable } => {
+                for (host, credential) in &config.auths {
+                    for key in keys.keys_of(host) {
+                        desired.entries.entry(key.to_owned()).or_insert_with(|| credential.clone());
+                    }
+                }
+                desired.kept.extend(unusable.iter().flat_map(|host| keys.keys_of(host)).map(str::to_owned));
             }
             Self::Unread => {
                 let keys = source.host.as_ref().map(|host| keys.keys_of(host).map(str::to_owned).collect());
                 desired.unread.push(UnreadRegistry { name: name(source), keys });
             }
-            Self::Denied => {}
+            Self::Denied => desired.denied.push(name(source)),
         }
     }
 }

@@ -56,15 +56,8 @@ impl ExistingConfig {
     }
 }
 
-/// Returns true if regcred could have written an entry: it holds `auth` and nothing else.
-pub(super) fn has_auth_alone(entry: &Value) -> bool {
-    entry.as_object().is_some_and(|entry| entry.len() == 1 && entry.get(AUTH).is_some_and(Value::is_string))
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -94,14 +87,6 @@ mod tests {
             let error = ExistingConfig::parse(text.as_bytes()).err().expect("refused");
             assert_eq!(error, expect);
             assert!(!error.to_string().contains("hunt"), "{error}");
-        }
-    }
-
-    #[test]
-    fn entry_with_other_fields_is_of_another_author() {
-        assert!(has_auth_alone(&json!({"auth": "YTpi"})));
-        for entry in [json!({}), json!({"auth": "YTpi", "email": "a"}), json!({"auth": 1}), json!("YTpi")] {
-            assert!(!has_auth_alone(&entry), "{entry}");
         }
     }
 }

@@ -5,26 +5,28 @@
 //! that one temporary file, and the next start removes it. The lock is a file of its own, because a rename would leave
 //! a lock of the target behind; it also holds the record of the entries that regcred wrote.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use rustix::fs::OFlags;
 use secrecy::{ExposeSecret as _, SecretSlice};
 
-use self::attributes::Attributes;
+use self::attributes::{Attributes, DirectoryMode, ProcessGroups};
 use self::error::failed;
 pub use self::error::{OtherObject, OutputError, WriteStep};
-pub(super) use self::reading::read_for_check;
-use self::reading::{check_directory, check_object, flags, read};
+use self::lock::LockFile;
+pub(super) use self::reading::{CheckedFile, read_for_check};
+use self::reading::{check_directory, check_object, read};
 use super::plan::{self, DesiredEntries, FilePlan, Hindrance};
-use super::record::EntryRecord;
-use crate::provider::MAX_VALUE_BYTES;
+use crate::docker_config::host_key::HostKey;
 
 mod attributes;
 mod error;
+mod lock;
 mod reading;
 
 /// The bits that `chmod` sets.
@@ -36,8 +38,7 @@ pub struct OutputFile {
     path: PathBuf,
     directory: PathBuf,
     temporary: PathBuf,
-    /// Locked as long as it is open.
-    lock: File,
+    lock: Mutex<LockFile>,
     /// The mode; `None` for the one that fits the directory.
     mode: Option<u32>,
     merge: bool,
@@ -73,27 +74,14 @@ impl OutputFile {
         let Names { directory, temporary, lock } = Names::new(path)?;
         check_directory(&directory)?;
         check_object(path)?;
-        let lock_file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(flags(OFlags::NOFOLLOW))
-            .open(&lock)
-            .map_err(failed(WriteStep::Lock, path))?;
-        match lock_file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OutputError::Locked(path.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(failed(WriteStep::Lock, &lock)(error)),
-        }
+        let lock = Mutex::new(LockFile::open(path, lock)?);
         match fs::remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(failed(WriteStep::Write, &temporary)(error));
             }
             _ => {}
         }
-        Ok(Self { path: path.to_owned(), directory, temporary, lock: lock_file, mode, merge })
+        Ok(Self { path: path.to_owned(), directory, temporary, lock, mode, merge })
     }
 
     /// Returns the path.
@@ -102,25 +90,37 @@ impl OutputFile {
         &self.path
     }
 
+    /// Returns the servers of which the file had entries by path when the record was written.
+    pub(super) fn split_servers(&self) -> Result<BTreeSet<HostKey>, OutputError> {
+        let record = self.lock().record()?;
+        let paths = record.written.iter().filter_map(|key| HostKey::parse(key).ok());
+        let servers = paths.filter_map(|host| host.as_str().split_once('/').map(|(it, _)| it.to_owned()));
+        Ok(servers.filter_map(|server| HostKey::parse(&server).ok()).collect())
+    }
+
     /// Brings the file to the desired entries, if it differs. Blocks.
     pub fn apply(&self, desired: &DesiredEntries) -> Result<AppliedFile, OutputError> {
+        let mut lock = self.lock();
+        let attributes = self.attributes()?;
+        lock.renew(&self.path)?;
         let existing = read(&self.path)?;
-        let record = self.record()?;
+        let record = lock.record()?;
         let bytes = existing.as_ref().map(|(bytes, _)| bytes.as_slice());
         let plan = plan::plan(bytes, &record, desired, self.merge);
-        let FilePlan { content, record: next, hindrances } =
+        let FilePlan { content, record: next, mut hindrances } =
             plan.map_err(|refusal| OutputError::Refused { path: self.path.clone(), refusal })?;
-        let attributes = self.attributes()?;
-        let has_other_mode =
-            existing.as_ref().filter(|(_, metadata)| metadata.mode() & PERMISSIONS != attributes.mode);
-        let content = content.or_else(|| has_other_mode.map(|(bytes, _)| SecretSlice::from(bytes.to_vec())));
+        let has_other = existing
+            .as_ref()
+            .filter(|(_, metadata)| !attributes.are_of(metadata.mode() & PERMISSIONS, metadata.gid()));
+        let content = content.or_else(|| has_other.map(|(bytes, _)| SecretSlice::from(bytes.to_vec())));
         if let Some(content) = &content {
-            self.set_record(&record, &record.during(&next))?;
+            lock.set_record(&record, &record.during(&next))?;
             self.replace(content.expose_secret(), attributes)?;
-            self.set_record(&record.during(&next), &next)?;
+            lock.set_record(&record.during(&next), &next)?;
         } else {
-            self.set_record(&record, &next)?;
+            lock.set_record(&record, &next)?;
         }
+        hindrances.extend(attributes.unreachable_group.map(Hindrance::Group));
         Ok(AppliedFile {
             is_written: content.is_some(),
             entries: next.written.len(),
@@ -128,6 +128,10 @@ impl OutputFile {
             hindrances,
             stamp: self.stamp(),
         })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LockFile> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the attributes of the file; none where it does not exist.
@@ -139,31 +143,6 @@ impl OutputFile {
             mode: metadata.mode(),
             modified: metadata.modified().ok(),
         })
-    }
-
-    fn record(&self) -> Result<EntryRecord, OutputError> {
-        let mut bytes = Vec::new();
-        let mut buffer = [0; 4096];
-        loop {
-            let offset = bytes.len() as u64;
-            match self.lock.read_at(&mut buffer, offset).map_err(failed(WriteStep::Read, &self.path))? {
-                length if length > 0 && bytes.len() < MAX_VALUE_BYTES => bytes.extend(&buffer[..length]),
-                _ => return Ok(EntryRecord::parse(&bytes)),
-            }
-        }
-    }
-
-    /// Writes the record, if it differs. A process that is killed between the two steps leaves the remainder of a
-    /// longer record, which a read passes over.
-    fn set_record(&self, before: &EntryRecord, next: &EntryRecord) -> Result<(), OutputError> {
-        if before == next {
-            return Ok(());
-        }
-        let line = next.render();
-        self.lock
-            .write_all_at(&line, 0)
-            .and_then(|()| self.lock.set_len(line.len() as u64))
-            .map_err(failed(WriteStep::Write, &self.path))
     }
 
     /// Replaces the file.
@@ -180,22 +159,21 @@ impl OutputFile {
         synced.map_err(failed(WriteStep::Write, &self.path))
     }
 
-    fn write_temporary(&self, content: &[u8], Attributes { mode, group }: Attributes) -> io::Result<()> {
+    fn write_temporary(&self, content: &[u8], attributes: Attributes) -> io::Result<()> {
         // A file of this name is never opened: it might be a link to another one.
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.temporary)?;
-        if let Some(group) = group {
-            // A process outside the group may not: its own group then reads the file.
-            let _ = fchown(&file, None, Some(group));
+        if let Some(group) = attributes.group {
+            fchown(&file, None, Some(group))?;
         }
         file.write_all(content)?;
-        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        file.set_permissions(fs::Permissions::from_mode(attributes.mode))?;
         file.sync_all()
     }
 
     /// Returns the attributes that fit the directory: its group reads the file where it is not the process's own.
     fn attributes(&self) -> Result<Attributes, OutputError> {
         let directory = fs::metadata(&self.directory).map_err(failed(WriteStep::Read, &self.directory))?;
-        Ok(Attributes::new(directory.mode(), directory.gid(), rustix::process::getegid().as_raw(), self.mode))
+        Ok(Attributes::new(DirectoryMode::of(&directory), &ProcessGroups::current(), self.mode))
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use secrecy::SecretSlice;
 use serde_json::{Map, Value, json};
 
-use super::existing::{AUTH, ExistingConfig, NotADockerConfig, has_auth_alone};
+use super::existing::{AUTH, ExistingConfig, NotADockerConfig};
 use super::record::EntryRecord;
 use crate::credential::Credential;
 use crate::docker_config::encode_auth;
@@ -22,6 +22,10 @@ pub struct DesiredEntries {
     pub entries: BTreeMap<String, Credential>,
     /// The registries that this process could not read yet: their entries stay as they are in the file.
     pub unread: Vec<UnreadRegistry>,
+    /// The registries that their stores may not serve: they have no entry.
+    pub denied: Vec<String>,
+    /// The keys of entries that stay as they are, because a docker config that was read has no usable one.
+    pub kept: BTreeSet<String>,
 }
 
 /// A registry that this process could not read yet.
@@ -72,6 +76,14 @@ pub enum Hindrance {
         "`auths` has {0}, which is another spelling of a registry of regcred: some clients take that entry. Remove it"
     )]
     OtherSpelling(String),
+    /// An entry by another program under a key of regcred.
+    #[error("`auths` had {0} by another program: the entry of regcred replaces it")]
+    Replaced(String),
+    /// A group of the directory that the file cannot have.
+    #[error(
+        "the directory has the group {0}, which this process may not give to the file: only its own user reads it. Run it as a member of that group, set the setgid bit of the directory, or pass --mode"
+    )]
+    Group(u32),
 }
 
 /// Decides about a file. With `merge` everything that regcred did not write stays.
@@ -93,47 +105,38 @@ pub(super) fn plan(
     }
     let own: Map<_, _> = owner.own_entries(&existing);
     let written: BTreeSet<String> = own.keys().cloned().collect();
-    let missing: BTreeSet<String> =
-        desired.unread.iter().filter(|it| it.is_missing(&own, desired)).map(|it| it.name.clone()).collect();
+    let missing = desired.missing(&own);
     let mut entries: Map<_, _> = existing.entries.clone();
-    entries.retain(|key, entry| !owner.is_own(key, entry));
+    entries.retain(|key, _| !owner.is_own(key));
     entries.extend(own);
-    let hindrances = hindrances(&existing, &entries, &written);
+    let mut hindrances = hindrances(&existing, &entries, &written);
+    hindrances.extend(owner.replaced(&existing).map(Hindrance::Replaced));
     let next = ExistingConfig { entries, others: existing.others.clone() };
     let is_current = next == existing && (!is_absent || written.is_empty());
     let content = (!is_current).then(|| next.render().into());
     Ok(FilePlan { content, record: EntryRecord { written, missing }, hindrances })
 }
 
-/// The rule by which an entry of the file is regcred's.
+/// The rule by which an entry of the file is regcred's: the record has it. The form of an entry says nothing, because
+/// `docker login` writes the same.
 struct EntryOwnership<'a> {
     record: &'a EntryRecord,
     desired: &'a DesiredEntries,
 }
 
 impl EntryOwnership<'_> {
-    /// Returns true if an entry is regcred's to write. Without a record the form of the entry decides for registries of
-    /// which the hosts are unknown.
-    fn is_own(&self, key: &str, entry: &Value) -> bool {
+    fn is_own(&self, key: &str) -> bool {
         self.record.written.contains(key)
-            || self.is_desired(key)
-            || (self.desired.has_unknown_hosts() && has_auth_alone(entry))
     }
 
-    fn is_desired(&self, key: &str) -> bool {
-        let mut unread = self.desired.unread.iter().flat_map(|it| it.keys.iter().flatten());
-        self.desired.entries.contains_key(key) || unread.any(|it| it == key)
-    }
-
-    /// Returns true if an entry has another author: regcred writes another form.
+    /// Returns true if an entry has another author, and other content than regcred would write.
     fn is_foreign(&self, key: &str, entry: &Value) -> bool {
-        !self.is_own(key, entry) || (!self.record.written.contains(key) && !has_auth_alone(entry))
+        !self.is_own(key) && self.desired.entry(key).is_none_or(|desired| desired != *entry)
     }
 
-    /// Returns true if an entry stays as it is, because its registry could not be read yet.
-    fn is_kept(&self, key: &str, entry: &Value) -> bool {
-        let mut unread = self.desired.unread.iter().flat_map(|it| it.keys.iter().flatten());
-        unread.any(|it| it == key) || (self.desired.has_unknown_hosts() && self.is_own(key, entry))
+    /// Returns true if an entry of regcred stays as it is, because its registry could not be read.
+    fn is_kept(&self, key: &str) -> bool {
+        self.is_own(key) && (self.desired.keeps(key) || self.desired.has_unknown_hosts())
     }
 
     /// Names what another program wrote.
@@ -143,20 +146,44 @@ impl EntryOwnership<'_> {
         existing.others.keys().cloned().chain(entries).collect()
     }
 
+    /// Returns the keys of entries by another program that regcred's replace.
+    fn replaced(&self, existing: &ExistingConfig) -> impl Iterator<Item = String> {
+        let foreign = existing.entries.iter().filter(|(key, entry)| self.is_foreign(key, entry));
+        let replaced = foreign.filter(|(key, _)| self.desired.entries.contains_key(*key));
+        replaced.map(|(key, _)| key.clone())
+    }
+
     /// Returns the entries that regcred has in the next file.
     fn own_entries(&self, existing: &ExistingConfig) -> Map<String, Value> {
-        let kept = existing.entries.iter().filter(|(key, entry)| self.is_kept(key, entry));
+        let kept = existing.entries.iter().filter(|(key, _)| self.is_kept(key));
         let kept = kept.map(|(key, entry)| (key.clone(), entry.clone()));
-        let new = self.desired.entries.iter();
-        let new = new.map(|(key, credential)| (key.clone(), json!({AUTH: encode_auth(credential)})));
+        let new = self.desired.entries.keys();
+        let new = new.filter_map(|key| Some((key.clone(), self.desired.entry(key)?)));
         kept.chain(new).collect()
     }
 }
 
 impl DesiredEntries {
+    /// Returns the entry of a key as regcred writes it.
+    fn entry(&self, key: &str) -> Option<Value> {
+        self.entries.get(key).map(|credential| json!({AUTH: encode_auth(credential)}))
+    }
+
+    /// Returns true if the entry of a key stays as it is.
+    fn keeps(&self, key: &str) -> bool {
+        let mut unread = self.unread.iter().flat_map(|it| it.keys.iter().flatten());
+        self.kept.contains(key) || unread.any(|it| it == key)
+    }
+
     /// Returns true if a whole docker config was not read yet: any entry of the file may be one of its hosts.
     fn has_unknown_hosts(&self) -> bool {
         self.unread.iter().any(|it| it.keys.is_none())
+    }
+
+    /// Returns the registries of which the next file has no entry.
+    fn missing(&self, own: &Map<String, Value>) -> BTreeSet<String> {
+        let unread = self.unread.iter().filter(|it| it.is_missing(own, self)).map(|it| it.name.clone());
+        unread.chain(self.denied.iter().cloned()).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The record of the entries that a sidecar wrote into a file: one line of JSON, in the file that is also its lock.
 //!
-//! Pure. It holds names of registries and no credential. A record that cannot be parsed is an empty one: the form of
-//! the entries then says which are regcred's.
+//! Pure. It holds names of registries and no credential. A record that cannot be parsed is an empty one: every entry of
+//! the file is then that of another program.
 
 use std::collections::BTreeSet;
 

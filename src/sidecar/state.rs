@@ -12,22 +12,28 @@ use tokio::time::Instant;
 use super::desired::DesiredFile;
 use crate::backoff;
 use crate::credential::{Expiry, Life, StoreKey, Version};
+use crate::docker_config::host_key::HostKey;
 use crate::fetches::{self, ChangeNotice, Fetches, KeyLife, STALENESS};
 use crate::installation::last_good::LastGoodValues;
 use crate::manifest::cluster_pull_secret::ClusterPullSecret;
 use crate::provider::stores::Values;
+use crate::reconcile::namespace_keys;
 use crate::trigger::poll::KnownVersions;
 
 /// The state of a sidecar.
 pub(super) struct SidecarState {
     registries: Arc<ClusterPullSecret>,
     store_keys: BTreeSet<StoreKey>,
+    /// The servers that had entries by path in the file at the start.
+    split: BTreeSet<HostKey>,
     fetches: Fetches,
     last_good: LastGoodValues,
     /// The time of the next read of all keys, or of those that failed.
     refresh_at: Option<Instant>,
     /// The reads in a row after which a key had failed.
     failed_reads: u32,
+    /// True if a key failed since the last schedule.
+    has_new_failure: bool,
     /// The keys with a credential that was issued for a time, by the time at which something is due.
     lives: BTreeSet<(Instant, StoreKey)>,
     desired: DesiredFile,
@@ -35,15 +41,17 @@ pub(super) struct SidecarState {
 
 impl SidecarState {
     /// Creates the state at the start, when every key is to be read.
-    pub(super) fn new(registries: Arc<ClusterPullSecret>, now: Instant) -> Self {
-        let store_keys = registries.registries.iter().map(|it| it.store_key.clone()).collect();
+    pub(super) fn new(registries: Arc<ClusterPullSecret>, split: BTreeSet<HostKey>, now: Instant) -> Self {
+        let store_keys = namespace_keys::shared_keys(&registries).cloned().collect();
         let mut state = Self {
             registries,
             store_keys,
+            split,
             fetches: Fetches::default(),
             last_good: LastGoodValues::default(),
             refresh_at: None,
             failed_reads: 0,
+            has_new_failure: false,
             lives: BTreeSet::new(),
             desired: DesiredFile::default(),
         };
@@ -93,31 +101,36 @@ impl SidecarState {
             let life = expiry.as_ref().and_then(Expiry::life).copied();
             self.set_life(&store_key, life, wall, now);
         }
-        for store_key in
-            read.iter().filter(|it| self.fetches.version(it).is_none()).cloned().collect::<Vec<_>>()
-        {
-            self.fetches.on_refresh_failed(&store_key);
-            self.fetches.expire(&store_key, now);
+        let failed: Vec<_> = read.iter().filter(|it| self.fetches.version(it).is_none()).cloned().collect();
+        for store_key in &failed {
+            self.fetches.on_refresh_failed(store_key);
+            self.fetches.expire(store_key, now);
         }
+        self.has_new_failure |= !failed.is_empty();
         self.resolve();
         self.schedule(now, jitter);
     }
 
-    /// Schedules the next read of the keys: after the refresh interval, or sooner where one failed.
+    /// Schedules the next read of the keys: after the refresh interval, or sooner where one failed. A read of one key
+    /// never postpones that of another.
     fn schedule(&mut self, now: Instant, jitter: f64) {
         if !self.fetches.is_settled(&self.store_keys) {
             return;
         }
         let interval = self.registries.refresh_interval;
         let has_failed = self.store_keys.iter().any(|it| self.fetches.version(it).is_none());
-        self.failed_reads = if has_failed { self.failed_reads.saturating_add(1) } else { 0 };
+        self.failed_reads = match (has_failed, std::mem::take(&mut self.has_new_failure)) {
+            (true, true) => self.failed_reads.saturating_add(1),
+            (true, false) => self.failed_reads,
+            (false, _) => 0,
+        };
         let pause = match self.failed_reads {
             0 => backoff::jittered(interval, jitter),
             failures => backoff::after(failures, jitter).min(interval),
         };
-        let at = now + pause;
         let taken_at = self.fetches.older_taken_at(&self.store_keys, now);
-        self.refresh_at = Some(taken_at.map_or(at, |taken_at| at.min(taken_at)));
+        let times = [Some(now + pause), taken_at, self.refresh_at];
+        self.refresh_at = times.into_iter().flatten().min();
     }
 
     /// Requests the reads that are due by now, and returns the keys of which the lease is to be renewed.
@@ -195,7 +208,8 @@ impl SidecarState {
 
     /// Updates the last good values and the desired entries.
     fn resolve(&mut self) {
-        self.desired = DesiredFile::resolve(&self.registries, &self.fetches, &mut self.last_good);
+        self.desired =
+            DesiredFile::resolve(&self.registries, &self.fetches, &mut self.last_good, &self.split);
     }
 }
 

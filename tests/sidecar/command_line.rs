@@ -65,7 +65,11 @@ fn placeholder_takes_the_namespace_of_the_flag() {
 fn directory_must_exist_and_the_name_must_be_free() {
     let host = Host::new(&[("ghcr.io", "one")]);
     std::fs::create_dir(host.file()).unwrap();
-    check(&host, &[], "error: docker/config.json is a directory\nhint: remove it, or give another path");
+    check(
+        &host,
+        &[],
+        "error: docker/config.json is a directory\nhint: name the file in it, as in --output /docker/config.json",
+    );
     std::fs::remove_dir_all(host.path("docker")).unwrap();
     check(
         &host,

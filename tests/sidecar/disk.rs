@@ -81,7 +81,7 @@ fn read_only_directory_leaves_the_last_good_file_and_is_retried() {
     set_mode(&host, 0o555);
     host.put("ghcr.io", "two");
     running.send(Signal::HUP);
-    running.await_log("cannot write docker/config.json: Permission denied (os error 13); correct the directory, its permissions or its free space");
+    running.await_log("cannot write docker/config.json: Permission denied (os error 13); let this user write to the directory, or run the sidecar as the user that wrote the file");
     assert_eq!(host.entries().unwrap(), ["ghcr.io=robot:one"]);
     set_mode(&host, 0o755);
     host.await_entries(&["ghcr.io=robot:two"]);
@@ -94,7 +94,7 @@ fn read_only_directory_at_the_start_is_refused_by_name() {
     set_mode(&host, 0o555);
     let ended = host.run(bound(&host, &["--once"]));
     set_mode(&host, 0o755);
-    let expect = "error: cannot lock docker/config.json: Permission denied (os error 13)\nhint: correct the directory, its permissions or its free space";
+    let expect = "error: cannot lock docker/.config.json.regcred: Permission denied (os error 13)\nhint: let this user write to the directory, or run the sidecar as the user that wrote the file";
     assert_eq!((ended.code, ended.stderr.trim()), (1, expect));
     assert_eq!(host.names(), Vec::<String>::new());
 }

@@ -73,6 +73,26 @@ fn merge_keeps_the_other_entries_and_keys() {
 }
 
 #[test]
+fn entry_of_another_program_for_the_same_registry_is_named() {
+    let host = Host::new(&[("ghcr.io", "one")]);
+    let theirs = r#"{"auths":{"ghcr.io":{"auth":"YTpi"}}}"#;
+    std::fs::write(host.file(), theirs).unwrap();
+    let ended = host.once(&[]);
+    assert!(
+        ended.stderr.contains("the file holds what regcred did not write: auths.ghcr.io"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(std::fs::read_to_string(host.file()).unwrap(), theirs);
+    let ended = host.once(&["--merge"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("`auths` had ghcr.io by another program: the entry of regcred replaces it")
+    );
+    assert_eq!(host.entries().unwrap(), ["ghcr.io=robot:one"]);
+}
+
+#[test]
 fn half_a_file_of_another_program_is_left_alone() {
     let host = Host::new(&[("ghcr.io", "one")]);
     std::fs::write(host.file(), r#"{"auths":{"ghcr.io":{"auth":"hunt"#).unwrap();

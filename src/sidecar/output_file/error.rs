@@ -11,9 +11,12 @@ pub enum OutputError {
     /// The path is `/` or ends with `..`.
     #[error("{0} names no file")]
     NoName(PathBuf),
-    /// The directory does not exist, or is a file.
+    /// The directory does not exist.
     #[error("the directory {0} does not exist")]
     NoDirectory(PathBuf),
+    /// A file has the name of the directory.
+    #[error("{0} is no directory")]
+    NotADirectory(PathBuf),
     /// There is something else under the name.
     #[error("{path} is {kind}")]
     NotAFile {
@@ -78,6 +81,10 @@ impl OutputError {
         match self {
             Self::NoName(_) => "name the file, as in --output /docker/config.json",
             Self::NoDirectory(_) => "create the directory, or mount a volume there",
+            Self::NotADirectory(_) => "name a file in a directory, as in --output /docker/config.json",
+            Self::NotAFile { kind: OtherObject::Directory, .. } => {
+                "name the file in it, as in --output /docker/config.json"
+            }
             Self::NotAFile { kind: OtherObject::Link, .. } => {
                 "give the path of the file itself: regcred replaces it by a rename"
             }
@@ -89,7 +96,14 @@ impl OutputError {
             Self::Refused { refusal: FileRefusal::NotADockerConfig(_), .. } => {
                 "remove the file, or give another path"
             }
-            Self::Io { .. } => "correct the directory, its permissions or its free space",
+            Self::Io { error, .. } => match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space on its file system",
+                io::ErrorKind::ReadOnlyFilesystem => "mount the directory writable",
+                io::ErrorKind::PermissionDenied => {
+                    "let this user write to the directory, or run the sidecar as the user that wrote the file"
+                }
+                _ => "correct the directory, its permissions or its free space",
+            },
         }
     }
 }

@@ -13,14 +13,26 @@ use super::error::{OtherObject, OutputError, WriteStep, failed};
 use crate::provider::MAX_VALUE_BYTES;
 use crate::sidecar::record::EntryRecord;
 
-/// Reads the file and the record as another process does, and returns the registries without an entry.
-pub(in crate::sidecar) fn read_for_check(path: &Path) -> Result<(Option<Vec<u8>>, EntryRecord), OutputError> {
+/// A file, and the record of what regcred wrote into it, as another process reads them.
+pub(in crate::sidecar) struct CheckedFile {
+    /// The bytes; `None` without a file.
+    pub(in crate::sidecar) content: Option<Vec<u8>>,
+    /// The record; `None` if no sidecar has written it yet.
+    pub(in crate::sidecar) record: Option<EntryRecord>,
+}
+
+/// Reads the file and the record as another process does.
+pub(in crate::sidecar) fn read_for_check(path: &Path) -> Result<CheckedFile, OutputError> {
     let names = Names::new(path)?;
     check_object(path)?;
-    let file = read(path)?.map(|(bytes, _)| bytes.to_vec());
-    // Another user may not read the record; the file itself is what counts.
-    let record = fs::read(&names.lock).unwrap_or_default();
-    Ok((file, EntryRecord::parse(&record)))
+    let content = read(path)?.map(|(bytes, _)| bytes.to_vec());
+    let record = match fs::read(&names.lock) {
+        Ok(record) => (!record.is_empty()).then(|| EntryRecord::parse(&record)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        // Another user may not read it: the file itself is what counts.
+        Err(_) => Some(EntryRecord::default()),
+    };
+    Ok(CheckedFile { content, record })
 }
 
 /// The bytes of a file, and its attributes.
@@ -51,6 +63,7 @@ pub(super) fn read(path: &Path) -> Result<Option<FileContent>, OutputError> {
 pub(super) fn check_directory(directory: &Path) -> Result<(), OutputError> {
     match fs::metadata(directory) {
         Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(OutputError::NotADirectory(directory.to_owned())),
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(failed(WriteStep::Read, directory)(error))
         }

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::credential::Credential;
+use crate::provider::MAX_VALUE_BYTES;
 use crate::sidecar::check::check;
 use crate::sidecar::plan::UnreadRegistry;
 
@@ -46,7 +47,7 @@ impl Place {
 
 fn desired(password: &str) -> DesiredEntries {
     let credential = Credential { username: "robot".into(), password: password.into() };
-    DesiredEntries { entries: [("ghcr.io".to_owned(), credential)].into(), unread: Vec::new() }
+    DesiredEntries { entries: [("ghcr.io".to_owned(), credential)].into(), ..DesiredEntries::default() }
 }
 
 fn unread() -> DesiredEntries {
@@ -96,11 +97,19 @@ fn temporary_file_of_a_killed_process_is_removed() {
 
 #[test]
 fn mode_follows_the_directory_unless_it_is_given() {
-    assert_eq!(Attributes::new(0o40755, 100, 100, None), Attributes { mode: 0o600, group: None });
-    assert_eq!(Attributes::new(0o40755, 200, 100, None), Attributes { mode: 0o640, group: Some(200) });
-    assert_eq!(Attributes::new(0o42777, 200, 100, None), Attributes { mode: 0o640, group: None });
-    assert_eq!(Attributes::new(0o42755, 100, 100, None), Attributes { mode: 0o640, group: None });
-    assert_eq!(Attributes::new(0o40755, 200, 100, Some(0o444)), Attributes { mode: 0o444, group: Some(200) });
+    let attributes = |mode, group, given| {
+        let process = ProcessGroups { own: 100, others: vec![200], is_root: false };
+        let Attributes { mode, group, unreachable_group } =
+            Attributes::new(DirectoryMode { mode, group }, &process, given);
+        (mode, group, unreachable_group)
+    };
+    assert_eq!(attributes(0o40755, 100, None), (0o600, None, None));
+    assert_eq!(attributes(0o40755, 200, None), (0o640, Some(200), None));
+    assert_eq!(attributes(0o42777, 300, None), (0o640, None, None));
+    assert_eq!(attributes(0o42755, 100, None), (0o640, None, None));
+    assert_eq!(attributes(0o40755, 200, Some(0o444)), (0o444, Some(200), None));
+    assert_eq!(attributes(0o40755, 300, None), (0o600, None, Some(300)), "a group of others");
+    assert_eq!(attributes(0o40755, 300, Some(0o640)), (0o640, None, None));
 
     let place = Place::new();
     place.open().unwrap().apply(&desired("one")).unwrap();
@@ -187,4 +196,29 @@ fn check_passes_once_every_registry_has_an_entry() {
     assert_eq!(place.check(), Err("DIR/config.json: the file is not JSON".to_owned()));
     fs::write(place.path(), "{}").unwrap();
     assert_eq!(place.check(), Err("DIR/config.json has no entry".to_owned()));
+}
+
+#[test]
+fn lock_that_was_removed_is_taken_again() {
+    let place = Place::new();
+    let file = place.open().unwrap();
+    file.apply(&desired("one")).unwrap();
+    let lock = place.0.path().join(".config.json.regcred");
+    fs::remove_file(&lock).unwrap();
+    assert!(file.apply(&desired("two")).unwrap().is_written, "the process knows what it wrote");
+    assert_eq!(message(place.open(), &place), "another regcred sidecar writes DIR/config.json");
+    fs::remove_file(&lock).unwrap();
+    let other = place.open().unwrap();
+    let error = message(file.apply(&desired("three")), &place);
+    assert_eq!(error, "another regcred sidecar writes DIR/config.json");
+    drop(other);
+    fs::remove_file(&lock).unwrap();
+    assert!(file.apply(&desired("three")).unwrap().is_written);
+}
+
+#[test]
+fn file_that_no_sidecar_wrote_is_not_ready() {
+    let place = Place::new();
+    fs::write(place.path(), r#"{"auths":{"ghcr.io":{"auth":"YTpi"}}}"#).unwrap();
+    assert_eq!(place.check(), Err("no sidecar has written DIR/config.json yet".to_owned()));
 }

@@ -15,7 +15,7 @@ fn desired(entries: &[(&str, &str)], unread: &[&str]) -> DesiredEntries {
         let keys = (name != "*").then(|| vec![name.to_owned()]);
         UnreadRegistry { name: name.to_owned(), keys }
     });
-    DesiredEntries { entries: entries.collect(), unread: unread.collect() }
+    DesiredEntries { entries: entries.collect(), unread: unread.collect(), ..DesiredEntries::default() }
 }
 
 fn record(written: &[&str]) -> EntryRecord {
@@ -67,7 +67,36 @@ fn unread_registry_keeps_its_entry() {
     assert_eq!(case.outcome(), both);
     let record = case.plan().expect("a plan").record;
     assert!(record.missing.is_empty(), "{record:?}");
-    assert_eq!(FileCase(GHCR, &[], desired(&[], &["ghcr.io"]), false).outcome(), "=", "all stores are down");
+    let down = FileCase(GHCR, &["ghcr.io"], desired(&[], &["ghcr.io"]), false);
+    assert_eq!(down.outcome(), "=", "all stores are down");
+}
+
+#[test]
+fn entry_of_another_author_is_neither_taken_over_nor_removed_later() {
+    let foreign = "the file holds what regcred did not write: auths.ghcr.io";
+    for unread in ["ghcr.io", "*"] {
+        assert_eq!(FileCase(GHCR, &[], desired(&[], &[unread]), false).outcome(), foreign);
+        let merged = FileCase(GHCR, &[], desired(&[], &[unread]), true);
+        assert_eq!(merged.outcome(), "=");
+        let record = merged.plan().expect("a plan").record;
+        assert!(record.written.is_empty(), "{unread}: {record:?}");
+        assert_eq!(record.missing, [unread.to_owned()].into(), "it is not the entry of regcred");
+    }
+    assert_eq!(FileCase(GHCR, &[], desired(&[("quay.io", "two")], &[]), false).outcome(), foreign);
+    assert_eq!(FileCase(GHCR, &[], desired(&[("ghcr.io", "two")], &[]), false).outcome(), foreign);
+    let same = FileCase(GHCR, &[], desired(&[("ghcr.io", "one")], &[]), false);
+    assert_eq!(same.outcome(), "=", "the same entry");
+}
+
+#[test]
+fn unusable_entry_stays_and_is_not_missing() {
+    let mut desired = desired(&[("quay.io", "two")], &[]);
+    desired.kept = ["ghcr.io".to_owned(), "gcr.io".to_owned()].into();
+    desired.denied = vec!["docker.io".to_owned()];
+    let case = FileCase(GHCR, &["ghcr.io"], desired, false);
+    let both = r#"{"auths":{"ghcr.io":{"auth":"cm9ib3Q6b25l"},"quay.io":{"auth":"cm9ib3Q6dHdv"}}}"#;
+    assert_eq!(case.outcome(), both);
+    assert_eq!(case.plan().expect("a plan").record.missing, ["docker.io".to_owned()].into());
 }
 
 #[test]
@@ -75,7 +104,6 @@ fn unread_docker_config_keeps_every_entry() {
     let case = FileCase(GHCR, &["ghcr.io"], desired(&[], &["*"]), false);
     assert_eq!(case.outcome(), "=");
     assert!(case.plan().expect("a plan").record.missing.is_empty());
-    assert_eq!(FileCase(GHCR, &[], desired(&[], &["*"]), false).outcome(), "=", "without a record");
     let absent = FileCase("", &[], desired(&[("ghcr.io", "one")], &["*"]), false).plan().expect("a plan");
     assert_eq!(absent.record.missing, ["*".to_owned()].into());
 }
@@ -119,7 +147,9 @@ fn merge_keeps_what_regcred_did_not_write() {
 #[test]
 fn merge_takes_over_an_entry_of_the_same_key() {
     let file = r#"{"auths":{"ghcr.io":{"username":"u","password":"p"}}}"#;
-    assert_eq!(FileCase(file, &[], desired(&[("ghcr.io", "one")], &[]), true).outcome(), GHCR);
+    let case = FileCase(file, &[], desired(&[("ghcr.io", "one")], &[]), true);
+    assert_eq!(case.outcome(), GHCR);
+    assert_eq!(case.plan().expect("a plan").hindrances, [Hindrance::Replaced("ghcr.io".to_owned())]);
 }
 
 #[test]

@@ -24,7 +24,14 @@ impl TestState {
 
     fn with(registries: ClusterPullSecret) -> Self {
         let now = Instant::now();
-        Self { state: SidecarState::new(Arc::new(registries), now), now }
+        Self { state: SidecarState::new(Arc::new(registries), BTreeSet::new(), now), now }
+    }
+
+    /// A sidecar of a file that has entries by path for this server.
+    fn with_split(hosts: &[&str], server: &str) -> Self {
+        let (registries, now) = (Arc::new(cluster_pull_secret("images", hosts)), Instant::now());
+        let split = [HostKey::parse(server).expect("a host")].into();
+        Self { state: SidecarState::new(registries, split, now), now }
     }
 
     /// Starts what is due, and answers with these values.
@@ -43,14 +50,16 @@ impl TestState {
         self.state.on_timer(self.now)
     }
 
-    /// `key=password` for each entry, `key?` for each key that stays as it is, `*?` for a whole docker config.
+    /// `key=password` for each entry, `key?` for each key that stays as it is, `*?` for a whole docker config, `key~` for
+    /// an unusable entry of one, and `key!` for a registry that its store may not serve.
     fn entries(&self) -> Vec<String> {
-        let DesiredEntries { entries, unread } = &self.state.desired().entries;
+        let DesiredEntries { entries, unread, denied, kept } = &self.state.desired().entries;
         let known =
             entries.iter().map(|(key, credential)| format!("{key}={}", credential.password.expose_secret()));
         let unread =
             unread.iter().map(|it| it.keys.as_ref().map_or_else(|| "*".to_owned(), |keys| keys.join("+")));
-        known.chain(unread.map(|keys| format!("{keys}?"))).collect()
+        let others = kept.iter().map(|key| format!("{key}~")).chain(denied.iter().map(|it| format!("{it}!")));
+        known.chain(unread.map(|keys| format!("{keys}?"))).chain(others).collect()
     }
 
     /// The registries with a problem.
@@ -185,8 +194,89 @@ fn whole_docker_config_has_the_hosts_of_its_value() {
 fn host_that_the_store_may_not_serve_loses_its_entry() {
     let mut images = cluster_pull_secret("images", &["ghcr.io", "quay.io"]);
     images.admission = admission(None, Some(&["quay.io"]));
-    let test = TestState::with(images);
-    assert_eq!(test.entries(), ["quay.io?"]);
+    let mut test = TestState::with(images);
+    assert_eq!(test.entries(), ["quay.io?", "ghcr.io!"]);
+    assert_eq!(test.problems(), ["ghcr.io"]);
+    test.read(&[("quay.io", "1", "quay")]);
+    assert!(test.state.is_settled(), "its key is not read");
+    assert_eq!(test.entries(), ["quay.io=quay", "ghcr.io!"]);
+}
+
+#[test]
+fn read_of_one_key_never_postpones_the_refresh_of_another() {
+    let mut test = TestState::new(&["ghcr.io", "quay.io"]);
+    test.read(&[("ghcr.io", "1", "one"), ("quay.io", "1", "quay")]);
+    for minute in 1..=3 {
+        test.advance(HOUR / 4);
+        let version = Version::from(format!("{}", minute + 1).as_str());
+        test.state.on_change(&store_key("ghcr.io"), Some(&version), test.now, true);
+        test.read(&[("ghcr.io", &format!("{}", minute + 1), "next")]);
+    }
+    assert_eq!(test.next_due(), Some(HOUR / 4), "the refresh stays where it was");
+    test.advance(HOUR / 4);
+    test.read(&[("ghcr.io", "4", "next"), ("quay.io", "2", "two")]);
+    assert!(test.entries().contains(&"quay.io=two".to_owned()));
+}
+
+#[test]
+fn read_of_another_key_is_no_failed_retry() {
+    let mut test = TestState::new(&["ghcr.io", "quay.io"]);
+    test.read(&[("ghcr.io", "1", "one"), ("quay.io", "", "")]);
+    let retry = test.next_due().expect("a retry");
+    for n in 2..6 {
+        let version = Version::from(format!("{n}").as_str());
+        test.state.on_change(&store_key("ghcr.io"), Some(&version), test.now, true);
+        test.read(&[("ghcr.io", &format!("{n}"), "next")]);
+        assert_eq!(test.next_due(), Some(retry));
+    }
+    test.advance(retry);
+    test.read(&[("ghcr.io", "5", "next"), ("quay.io", "", "")]);
+    assert!(test.next_due().expect("a retry") <= Duration::from_secs(2), "this was the second failure");
+}
+
+#[test]
+fn first_of_two_docker_configs_has_the_host_of_both() {
+    let mut images = cluster_pull_secret("images", &["*", "b.example.com"]);
+    images.registries[1].host = None;
+    let mut test = TestState::with(images);
+    let config = |hosts: &[&str], password: &str| {
+        let auths: serde_json::Map<_, _> = hosts
+            .iter()
+            .map(|host| ((*host).to_owned(), serde_json::json!({"username": "a", "password": password})))
+            .collect();
+        serde_json::json!({ "auths": auths }).to_string()
+    };
+    let both = test.state.start_due(test.now).concat_keys();
+    assert_eq!(both.len(), 2);
+    let mut answer = |key: &str, text: &str| {
+        test.state.on_read(stored(key, text), (test.now, test.now), Timestamp::UNIX_EPOCH, 0.5);
+    };
+    answer("b.example.com", &config(&["ghcr.io", "quay.io"], "second"));
+    answer("*", &config(&["ghcr.io"], "first"));
+    assert_eq!(test.entries(), ["ghcr.io=first", "quay.io=second"]);
+}
+
+#[test]
+fn unusable_entry_of_a_docker_config_stays_after_a_restart() {
+    let mut test = TestState::new(&["*"]);
+    test.answer(stored("*", r#"{"auths":{"ghcr.io":{"auth":"YTpi"},"quay.io":{"auth":"!"}}}"#));
+    assert_eq!(test.entries(), ["ghcr.io=b", "quay.io~"]);
+}
+
+#[test]
+fn path_takes_no_entry_of_a_host_that_may_be_in_an_unread_docker_config() {
+    let mut test = TestState::with_split(&["ghcr.io/team", "*"], "ghcr.io");
+    assert_eq!(test.entries(), ["ghcr.io/team?", "*?"]);
+    assert_eq!(TestState::new(&["ghcr.io/team", "*"]).entries(), ["ghcr.io?", "*?"], "it was the only one");
+    let started = test.state.start_due(test.now).concat_keys();
+    assert_eq!(started.len(), 2);
+    test.state.on_read(
+        values(&[("ghcr.io/team", "1", "team")]),
+        (test.now, test.now),
+        Timestamp::UNIX_EPOCH,
+        0.5,
+    );
+    assert_eq!(test.entries(), ["ghcr.io/team=team", "*?"]);
 }
 
 #[test]
