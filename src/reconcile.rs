@@ -74,7 +74,7 @@ pub struct Subjects<'a> {
     pub others: Others,
 }
 
-/// Reconciles once. `installation` is loaded beside the first reads of the cluster, and takes over the values that were
+/// Reconciles once. `installation` is loaded during the first reads of the cluster, and takes over the values that were
 /// read and the Secrets that were written; the caller saves it.
 pub async fn run(
     client: &Client,

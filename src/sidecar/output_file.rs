@@ -173,7 +173,7 @@ impl OutputFile {
     /// Returns the attributes that fit the directory: its group reads the file where it is not the process's own.
     fn attributes(&self) -> Result<Attributes, OutputError> {
         let directory = fs::metadata(&self.directory).map_err(failed(WriteStep::Read, &self.directory))?;
-        Ok(Attributes::new(DirectoryMode::of(&directory), &ProcessGroups::current(), self.mode))
+        Ok(Attributes::new(DirectoryMode::new(&directory), &ProcessGroups::current(), self.mode))
     }
 }
 

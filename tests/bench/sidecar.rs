@@ -1,4 +1,4 @@
-//! `cargo bench --bench sidecar`: the costs of the sidecar, beside `vault agent` with a template of the same file.
+//! `cargo bench --bench sidecar`: the costs of the sidecar and of `vault agent` with a template of the same file.
 //!
 //! Both keep files on a file system in memory, read the same Vault, and have their own defaults. They take turns where
 //! they start, and run side by side where they rest.

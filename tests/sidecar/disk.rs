@@ -57,7 +57,7 @@ fn directory_that_goes_away_is_reported_and_the_file_returns() {
 /// The arguments of `setpriv` that bind root to the permissions of files, as they bind every other user.
 const BOUND: [&str; 2] = ["--bounding-set", "-dac_override,-dac_read_search"];
 
-/// Runs a sidecar that the permissions of the directory bind, whoever runs the tests.
+/// Runs a sidecar that the permissions of the directory bind, by whatever user the tests run.
 fn bound(host: &Host, arguments: &[&str]) -> Command {
     let sidecar = host.sidecar(arguments);
     if !geteuid().is_root() {

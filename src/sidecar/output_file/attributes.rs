@@ -57,7 +57,7 @@ impl Attributes {
 }
 
 impl DirectoryMode {
-    pub(super) fn of(directory: &Metadata) -> Self {
+    pub(super) fn new(directory: &Metadata) -> Self {
         Self { mode: directory.mode(), group: directory.gid() }
     }
 }

@@ -72,7 +72,7 @@ fn unread_registry_keeps_its_entry() {
 }
 
 #[test]
-fn entry_of_another_author_is_neither_taken_over_nor_removed_later() {
+fn entry_of_another_author_is_never_taken_over() {
     let foreign = "the file holds what regcred did not write: auths.ghcr.io";
     for unread in ["ghcr.io", "*"] {
         assert_eq!(FileCase(GHCR, &[], desired(&[], &[unread]), false).outcome(), foreign);

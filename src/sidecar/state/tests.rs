@@ -264,7 +264,7 @@ fn unusable_entry_of_a_docker_config_stays_after_a_restart() {
 }
 
 #[test]
-fn path_takes_no_entry_of_a_host_that_may_be_in_an_unread_docker_config() {
+fn path_keeps_its_key_while_a_docker_config_is_unread() {
     let mut test = TestState::with_split(&["ghcr.io/team", "*"], "ghcr.io");
     assert_eq!(test.entries(), ["ghcr.io/team?", "*?"]);
     assert_eq!(TestState::new(&["ghcr.io/team", "*"]).entries(), ["ghcr.io?", "*?"], "it was the only one");
