@@ -159,7 +159,8 @@ fn vault_agent(vault: &Vault, keys: &[String], directory: &Path) -> anyhow::Resu
     });
     let settings = json!({
         "vault": { "address": vault.address },
-        "auto_auth": { "method": { "type": "token_file", "config": { "token_file_path": token } } },
+        // In JSON a block is a list.
+        "auto_auth": { "method": [{ "type": "token_file", "config": { "token_file_path": token } }] },
         "template": templates.collect::<Vec<_>>(),
     });
     let path = directory.join("agent.json");
