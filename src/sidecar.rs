@@ -287,3 +287,6 @@ impl Sidecar {
         PollSettings { stores, interval, metrics, wall_clock: *wall_clock, jitter: *jitter }
     }
 }
+
+#[cfg(test)]
+mod tests;
