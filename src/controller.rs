@@ -48,7 +48,7 @@ mod watch_events;
 use crate::admin::Health;
 use crate::backoff;
 use crate::cluster::events::EventRecorder;
-use crate::cluster::watch::{Watch, WatchEvent, WatchedResource};
+use crate::cluster::watch::{Restores, Watch, WatchEvent, WatchedResource};
 use crate::credential::StoreKey;
 use crate::fetches::Fetches;
 use crate::installation::api::OwnNamespace;
@@ -145,6 +145,8 @@ pub struct Controller {
     event_failure: RepeatedFailure,
     watches: BTreeMap<WatchedResource, Watch>,
     watch_events: (mpsc::Sender<WatchEvent>, mpsc::Receiver<WatchEvent>),
+    /// Restores of etcd, which all watches share.
+    restores: Restores,
     /// Resources that were listed at least once.
     synced: BTreeSet<WatchedResource>,
     secret_lists: SecretLists,
@@ -187,6 +189,7 @@ impl Controller {
             event_failure: RepeatedFailure::default(),
             watches: BTreeMap::new(),
             watch_events: mpsc::channel(WATCH_EVENT_BUFFER),
+            restores: Restores::default(),
             synced: BTreeSet::new(),
             secret_lists: SecretLists::default(),
             installation_sync: InstallationSync::default(),

@@ -14,8 +14,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 mod list_watch;
+mod restores;
 
 use self::list_watch::ListWatch;
+pub use self::restores::Restores;
 use super::error::Error;
 use super::list::ListRequest;
 use super::object::{WireNamespace, WireSecretMetadata, WireServiceAccount};
@@ -92,40 +94,48 @@ impl Drop for Watch {
     }
 }
 
-/// Starts a watch, which sends to `events`; it resumes after a silence of `idle_limit`.
+/// Starts a watch, which sends to `events`; it resumes after a silence of `idle_limit`. The watches of a cluster share
+/// `restores`.
 #[must_use]
 pub fn watch(
     client: &Client,
     resource: WatchedResource,
     idle_limit: Duration,
     events: mpsc::Sender<WatchEvent>,
+    restores: &Restores,
 ) -> Watch {
-    let client = client.clone();
+    let (client, restores) = (client.clone(), restores.clone());
     Watch(tokio::spawn(async move {
         match &resource {
             WatchedResource::Namespaces => {
                 let path = core::Namespace::url_path(&(), None);
                 let request = ListRequest { path, fields: None, metadata_only: true };
-                ListWatch::<WireNamespace>::new(client, resource, request, idle_limit, events).run().await;
+                ListWatch::<WireNamespace>::new(client, resource, request, idle_limit, events, &restores)
+                    .run()
+                    .await;
             }
             WatchedResource::ServiceAccounts => {
                 let path = core::ServiceAccount::url_path(&(), None);
                 let request = ListRequest { path, fields: None, metadata_only: false };
-                ListWatch::<WireServiceAccount>::new(client, resource, request, idle_limit, events)
-                    .run()
-                    .await;
+                ListWatch::<WireServiceAccount>::new(
+                    client, resource, request, idle_limit, events, &restores,
+                )
+                .run()
+                .await;
             }
             WatchedResource::Secrets(name) => {
                 let path = core::Secret::url_path(&(), None);
                 let request = ListRequest { path, fields: Some(fields_of_name(name)), metadata_only: true };
-                ListWatch::<WireSecretMetadata>::new(client, resource, request, idle_limit, events)
-                    .run()
-                    .await;
+                ListWatch::<WireSecretMetadata>::new(
+                    client, resource, request, idle_limit, events, &restores,
+                )
+                .run()
+                .await;
             }
             WatchedResource::ClusterPullSecrets => {
                 let path = DynamicObject::url_path(&crd::api_resource(), None);
                 let request = ListRequest { path, fields: None, metadata_only: false };
-                ListWatch::<serde_json::Value>::new(client, resource, request, idle_limit, events)
+                ListWatch::<serde_json::Value>::new(client, resource, request, idle_limit, events, &restores)
                     .run()
                     .await;
             }

@@ -150,7 +150,7 @@ impl Controller {
 
     pub(super) fn watch(&mut self, resource: WatchedResource) {
         let events = self.watch_events.0.clone();
-        let watch = watch(&self.context.client, resource.clone(), IDLE_LIMIT, events);
+        let watch = watch(&self.context.client, resource.clone(), IDLE_LIMIT, events, &self.restores);
         self.watches.insert(resource, watch);
     }
 

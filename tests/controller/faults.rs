@@ -6,7 +6,7 @@ use std::time::Duration;
 use harness::{NAMESPACE, SERVICE_ACCOUNT, TestCluster, until};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use regcred::cluster::watch::{WatchEvent, WatchedResource, watch};
+use regcred::cluster::watch::{Restores, WatchEvent, WatchedResource, watch};
 use serde_json::json;
 use tokio::sync::mpsc;
 use world::{Fault, Proxy, RequestKind, Rule, StopSignal};
@@ -209,7 +209,13 @@ async fn watch_on_a_dead_connection_resumes_and_misses_no_change() {
     proxy.set_rules([rule(Some("watch"), Some("namespaces"), 1, Fault::Stall)]);
     let (sender, mut events) = mpsc::channel(1024);
     let idle_limit = Duration::from_secs(2);
-    let _watch = watch(&client(&cluster, &proxy).await, WatchedResource::Namespaces, idle_limit, sender);
+    let _watch = watch(
+        &client(&cluster, &proxy).await,
+        WatchedResource::Namespaces,
+        idle_limit,
+        sender,
+        &Restores::default(),
+    );
     let silent = RequestKind { verb: "watch", resource: "namespaces".to_owned() };
     until("the watch is open and silent", async || proxy.take_requests().contains_key(&silent)).await;
     proxy.set_rules([]);

@@ -2,8 +2,8 @@
 //!
 //! In goes a client, out come the events of one resource. A watch that ends resumes at the last version it has
 //! seen, and misses nothing, unless etcd was restored from a backup in between: versions are given out again
-//! then. So everything is listed again where the API server is older than the watch, and after a failure:
-//! etcd is restored while no API server runs.
+//! then. So everything is listed again where the API server is older than this watch or another one, and after a
+//! failure: etcd is restored while no API server runs.
 
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
+use super::restores::{KnownRestores, Restores};
 use super::{WatchEvent, WatchedObject, WatchedResource};
 use crate::cluster::error::{Error, with_timeout};
 use crate::cluster::list::{List, ListRequest, Step};
@@ -57,6 +58,7 @@ pub(super) struct ListWatch<W> {
     limit: Option<usize>,
     /// A watch from this version or an earlier one has ended.
     is_resumed: bool,
+    restores: KnownRestores,
     wire: PhantomData<fn() -> W>,
 }
 
@@ -83,6 +85,7 @@ where
         request: ListRequest,
         idle_limit: Duration,
         events: mpsc::Sender<WatchEvent>,
+        restores: &Restores,
     ) -> Self {
         Self {
             client,
@@ -96,6 +99,7 @@ where
             failure: RepeatedFailure::default(),
             limit: None,
             is_resumed: false,
+            restores: restores.subscribe(),
             wire: PhantomData,
         }
     }
@@ -106,6 +110,9 @@ where
         loop {
             if self.has_failed && Instant::now() >= self.next_list {
                 self.version = None;
+            }
+            if self.restores.take() && self.version.take().is_some() {
+                info!(resource = %self.resource, "etcd was restored from a backup: listing again");
             }
             let before = self.version.clone();
             let result = match self.version {
@@ -210,7 +217,11 @@ where
         loop {
             let idle_at = Instant::now() + self.idle_limit;
             let ends_at = if self.has_failed { idle_at.min(self.next_list) } else { idle_at };
-            let Ok(next) = timeout_at(ends_at, events.try_next()).await else {
+            let next = tokio::select! {
+                () = self.restores.announced() => return Ok(()),
+                next = timeout_at(ends_at, events.try_next()) => next,
+            };
+            let Ok(next) = next else {
                 if ends_at == idle_at {
                     let idle_limit = self.idle_limit;
                     info!(resource = %self.resource, ?idle_limit, "the watch is silent: resuming on another connection");
@@ -262,6 +273,7 @@ where
         if is_restored {
             info!(resource = %self.resource, "etcd was restored from a backup: listing again");
             self.version = None;
+            self.restores.announce();
         }
         is_restored
     }
@@ -320,6 +332,9 @@ mod tests {
     const WATCH_9: &str =
         "GET /api/v1/namespaces?&watch=true&timeoutSeconds=290&allowWatchBookmarks=true&resourceVersion=9";
 
+    const WATCH_12: &str =
+        "GET /api/v1/namespaces?&watch=true&timeoutSeconds=290&allowWatchBookmarks=true&resourceVersion=12";
+
     fn event(kind: &str, name: &str, version: &str) -> Value {
         json!({"type": kind, "object": {"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name, "resourceVersion": version}}})
     }
@@ -336,6 +351,7 @@ mod tests {
                 request,
                 IDLE_LIMIT,
                 sender,
+                &Restores::default(),
             );
             let watch = tokio::spawn(watch.run());
             let mut events = Vec::new();
@@ -423,6 +439,7 @@ mod tests {
                 request,
                 IDLE_LIMIT,
                 sender,
+                &Restores::default(),
             );
             assert!(watch.list().await.is_ok());
             for _ in 0..2 {
@@ -485,5 +502,33 @@ mod tests {
         ];
         let expect = ["list", "relisted 0", "list", "relisted 0", "failed Forbidden"];
         assert_eq!(events(script, expect.len()).await, expect);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn restore_that_another_watch_finds_lists_again() {
+        let open = Exchange { stays_open: true, ..exchange(WATCH_7, 200, event("ADDED", "a", "9")) };
+        let script = vec![list("7", &[]), open, list_again("12", &["b"]), end(WATCH_12)];
+        let act = async |client: Client| {
+            let (sender, mut receiver) = mpsc::channel(16);
+            let request =
+                ListRequest { path: "/api/v1/namespaces".into(), fields: None, metadata_only: false };
+            let restores = Restores::default();
+            let resource = WatchedResource::Namespaces;
+            let watch =
+                ListWatch::<WireNamespace>::new(client, resource, request, IDLE_LIMIT, sender, &restores);
+            let watch = tokio::spawn(watch.run());
+            let mut listed = Vec::new();
+            while let Some(event) = receiver.recv().await {
+                match event {
+                    WatchEvent::Applied(..) => restores.subscribe().announce(),
+                    WatchEvent::Listed(object, _) => listed.push(object.name),
+                    WatchEvent::Failed(..) => break,
+                    _ => {}
+                }
+            }
+            watch.abort();
+            drop(watch.await);
+            listed
+        };
+        assert_eq!(play(script, act).await.0, ["b"]);
     }
 }
