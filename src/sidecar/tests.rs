@@ -19,12 +19,6 @@ struct LeasingStore;
 #[async_trait]
 impl Provider for LeasingStore {
     async fn read(&self, keys: &[Key]) -> Vec<Result<StoredValue, Error>> {
-        let value = || StoredValue {
-            version: "1".into(),
-            bytes: br#"{"username":"robot","password":"one"}"#.to_vec().into(),
-            expiry: Some(Expiry::Issued(Life::new(Timestamp::UNIX_EPOCH, LIFE))),
-            account: None,
-        };
         keys.iter().map(|_| Ok(value())).collect()
     }
 
@@ -35,6 +29,22 @@ impl Provider for LeasingStore {
     async fn renew(&self, _key: &Key) -> Option<Life> {
         Some(Life::new(Timestamp::UNIX_EPOCH + Duration::from_mins(1), LIFE))
     }
+}
+
+fn value() -> StoredValue {
+    StoredValue {
+        version: "1".into(),
+        bytes: br#"{"username":"robot","password":"one"}"#.to_vec().into(),
+        expiry: Some(Expiry::Issued(Life::new(Timestamp::UNIX_EPOCH, LIFE))),
+        account: None,
+    }
+}
+
+/// The value of the metric.
+fn expiry(metrics: &Metrics) -> Option<String> {
+    let text = metrics.encode();
+    let line = text.lines().find(|line| line.starts_with("regcred_credential_expiry_timestamp_seconds{"))?;
+    line.rsplit(' ').next().map(str::to_owned)
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,17 +68,12 @@ async fn expiry_metric_follows_the_renewal_of_a_lease() {
     };
     let sidecar = Sidecar::start(context).await.expect("a start");
     let (_reload, reloads) = mpsc::channel(1);
-    let expiry = || {
-        let text = health.metrics.encode();
-        let line = text.lines().find(|line| line.starts_with("regcred_credential_expiry_timestamp_seconds{"));
-        line.and_then(|line| line.rsplit(' ').next()).map(str::to_owned)
-    };
     let (mut first, mut renewed) = (None, None);
     let stop = async {
         tokio::time::sleep(Duration::from_secs(30)).await;
-        first = expiry();
+        first = expiry(&health.metrics);
         tokio::time::sleep(Duration::from_secs(45)).await;
-        renewed = expiry();
+        renewed = expiry(&health.metrics);
     };
     sidecar.run(reloads, stop).await.expect("no panic");
     assert_eq!((first.as_deref(), renewed.as_deref()), (Some("90"), Some("150")));

@@ -1,6 +1,6 @@
 //! The lock of a sidecar, which also holds the record of the entries that it wrote.
 
-use std::fs::{File, OpenOptions, TryLockError, symlink_metadata};
+use std::fs::{File, Metadata, OpenOptions, TryLockError, symlink_metadata};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -42,9 +42,8 @@ impl LockFile {
     /// the file that has the name now.
     pub(super) fn renew(&mut self, output: &Path) -> Result<(), OutputError> {
         let own = self.file.metadata().map_err(failed(WriteStep::Lock, &self.path))?;
-        let is_own = |found: &std::fs::Metadata| (found.dev(), found.ino()) == (own.dev(), own.ino());
         match symlink_metadata(&self.path) {
-            Ok(found) if is_own(&found) => return Ok(()),
+            Ok(found) if is_same_file(&found, &own) => return Ok(()),
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(failed(WriteStep::Lock, &self.path)(error));
             }
@@ -85,4 +84,8 @@ impl LockFile {
             .and_then(|()| self.file.set_len(line.len() as u64))
             .map_err(failed(WriteStep::Write, &self.path))
     }
+}
+
+fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }

@@ -95,14 +95,16 @@ fn temporary_file_of_a_killed_process_is_removed() {
     assert!(file.apply(&desired("one")).unwrap().is_written);
 }
 
+/// The mode, the group to set and the group out of reach, for a process of the groups 100 and 200.
+fn attributes(mode: u32, group: u32, given: Option<u32>) -> (u32, Option<u32>, Option<u32>) {
+    let process = ProcessGroups { own: 100, others: vec![200], is_root: false };
+    let Attributes { mode, group, unreachable_group } =
+        Attributes::new(DirectoryMode { mode, group }, &process, given);
+    (mode, group, unreachable_group)
+}
+
 #[test]
 fn mode_follows_the_directory_unless_it_is_given() {
-    let attributes = |mode, group, given| {
-        let process = ProcessGroups { own: 100, others: vec![200], is_root: false };
-        let Attributes { mode, group, unreachable_group } =
-            Attributes::new(DirectoryMode { mode, group }, &process, given);
-        (mode, group, unreachable_group)
-    };
     assert_eq!(attributes(0o40755, 100, None), (0o600, None, None));
     assert_eq!(attributes(0o40755, 200, None), (0o640, Some(200), None));
     assert_eq!(attributes(0o42777, 300, None), (0o640, None, None));

@@ -234,25 +234,27 @@ fn read_of_another_key_is_no_failed_retry() {
     assert!(test.next_due().expect("a retry") <= Duration::from_secs(2), "this was the second failure");
 }
 
+/// A docker config with one password for these hosts.
+fn docker_config(hosts: &[&str], password: &str) -> String {
+    let auths: serde_json::Map<_, _> = hosts
+        .iter()
+        .map(|host| ((*host).to_owned(), serde_json::json!({"username": "a", "password": password})))
+        .collect();
+    serde_json::json!({ "auths": auths }).to_string()
+}
+
 #[test]
 fn first_of_two_docker_configs_has_the_host_of_both() {
     let mut images = cluster_pull_secret("images", &["*", "b.example.com"]);
     images.registries[1].host = None;
     let mut test = TestState::with(images);
-    let config = |hosts: &[&str], password: &str| {
-        let auths: serde_json::Map<_, _> = hosts
-            .iter()
-            .map(|host| ((*host).to_owned(), serde_json::json!({"username": "a", "password": password})))
-            .collect();
-        serde_json::json!({ "auths": auths }).to_string()
-    };
     let both = test.state.start_due(test.now).concat_keys();
     assert_eq!(both.len(), 2);
     let mut answer = |key: &str, text: &str| {
         test.state.on_read(stored(key, text), (test.now, test.now), Timestamp::UNIX_EPOCH, 0.5);
     };
-    answer("b.example.com", &config(&["ghcr.io", "quay.io"], "second"));
-    answer("*", &config(&["ghcr.io"], "first"));
+    answer("b.example.com", &docker_config(&["ghcr.io", "quay.io"], "second"));
+    answer("*", &docker_config(&["ghcr.io"], "first"));
     assert_eq!(test.entries(), ["ghcr.io=first", "quay.io=second"]);
 }
 
