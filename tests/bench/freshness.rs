@@ -83,7 +83,7 @@ async fn freshness(tool: Tool, vault: &Vault) -> anyhow::Result<Freshness> {
         write(tool, vault, &running, key).await
     });
     let from_write_to_file = try_join_all(writes).await?;
-    let interval = mean_interval(tool, vault, &keys, mark)?;
+    let interval = mean_interval(tool, vault, &keys, mark).await?;
     running.stop().await?;
     Ok(Freshness { from_write_to_file, interval })
 }
@@ -102,8 +102,26 @@ async fn write(tool: Tool, vault: &Vault, running: &Running, key: &str) -> anyho
     Ok(begun.elapsed().as_secs_f64())
 }
 
-/// The mean time between two successive reads of a key, over all keys.
-fn mean_interval(tool: Tool, vault: &Vault, keys: &[String], mark: VaultAuditMark) -> anyhow::Result<f64> {
+/// The mean time between two successive reads of a key, over all keys: waits until there is one for each.
+async fn mean_interval(
+    tool: Tool,
+    vault: &Vault,
+    keys: &[String],
+    mark: VaultAuditMark,
+) -> anyhow::Result<f64> {
+    let until = Instant::now() + tool.interval() * MOST_INTERVALS;
+    loop {
+        let intervals = intervals(tool, vault, keys, mark)?;
+        if intervals.len() >= KEYS {
+            return Ok(mean(&intervals));
+        }
+        ensure!(Instant::now() < until, "{} does not read its keys again", tool.name());
+        tokio::time::sleep(tool.interval() / 10).await;
+    }
+}
+
+/// The seconds between successive reads of each key.
+fn intervals(tool: Tool, vault: &Vault, keys: &[String], mark: VaultAuditMark) -> anyhow::Result<Vec<f64>> {
     let events = vault.audit_events_since(mark)?;
     let mut intervals = Vec::new();
     for key in keys {
@@ -113,6 +131,5 @@ fn mean_interval(tool: Tool, vault: &Vault, keys: &[String], mark: VaultAuditMar
         let between = times.windows(2).map(|pair| pair[1].duration_since(pair[0]).as_secs_f64());
         intervals.extend(between);
     }
-    ensure!(intervals.len() >= KEYS, "{} read its keys {} times", tool.name(), intervals.len());
-    Ok(mean(&intervals))
+    Ok(intervals)
 }
