@@ -204,7 +204,7 @@ impl Sidecar {
                     drop(self.context.stores.take_replaced_leases(store_key));
                 }
                 self.state.on_read(values, (started, now), wall, (self.context.jitter)());
-                self.publish_known_versions();
+                poll::publish(&self.known_versions, self.state.known_versions());
                 self.report_desired();
                 self.writer.request(now);
             }
@@ -259,15 +259,6 @@ impl Sidecar {
             let missing = named::join(&applied.missing, ", ");
             health.readiness.set_not_ready(format!("the docker config has no entry yet for {missing}"));
         }
-    }
-
-    fn publish_known_versions(&self) {
-        let current = self.state.known_versions();
-        self.known_versions.send_if_modified(|published| {
-            let has_changed = *published != current;
-            *published = current;
-            has_changed
-        });
     }
 
     fn record_metrics(&self, values: &Values, took: Duration) {

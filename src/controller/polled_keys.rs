@@ -11,25 +11,20 @@ use super::Controller;
 use super::object_state::ObjectState;
 use crate::credential::StoreName;
 use crate::manifest::config::Store;
-use crate::trigger::poll::{KnownVersions, effective_interval};
+use crate::trigger::poll::{self, KnownVersions, effective_interval};
 
 impl Controller {
-    /// Publishes to the poll which keys are in use, and the version of each that is known. A path of an engine has no
-    /// version to ask for: a request would issue a credential.
+    /// Publishes to the poll which keys are in use, and the version of each that is known.
     pub(super) fn publish_known_versions(&mut self) {
         let active = self.objects.values().filter(|state| state.is_active());
         let used: BTreeSet<_> = active.flat_map(ObjectState::store_keys).collect();
         let known_versions = self.fetches.known_versions();
         let current: KnownVersions = known_versions
-            .filter(|(store_key, _)| used.contains(store_key) && store_key.key.dynamic_path().is_none())
+            .filter(|(store_key, _)| used.contains(store_key))
             .map(|(store_key, version)| (store_key.clone(), version.cloned()))
             .collect();
         self.update_poll_intervals(&current);
-        self.context.known_versions.send_if_modified(|published| {
-            let has_changed = *published != current;
-            *published = current;
-            has_changed
-        });
+        poll::publish(&self.context.known_versions, current);
     }
 
     /// Updates the intervals after a change of the keys that are polled.

@@ -7,9 +7,11 @@ use crate::credential::{StoreKey, StoreName, Version};
 use crate::provider::stores::Values;
 
 impl Fetches {
-    /// Returns every key with the version of its last read; none where that failed.
+    /// Returns every key that can be polled with the version of its last read; none where that failed. A path of an
+    /// engine has no version to ask for: a request would issue a credential.
     pub fn known_versions(&self) -> impl Iterator<Item = (&StoreKey, Option<&Version>)> {
-        self.keys.keys().map(|store_key| (store_key, self.version(store_key)))
+        let polled = self.keys.keys().filter(|store_key| store_key.key.dynamic_path().is_none());
+        polled.map(|store_key| (store_key, self.version(store_key)))
     }
 
     /// Returns the version of the last read of a key; none where that failed.

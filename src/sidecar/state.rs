@@ -196,7 +196,7 @@ impl SidecarState {
             && self.store_keys.iter().all(|it| self.fetches.has_read(it))
     }
 
-    /// Returns every key with the version of its last read, for the poll.
+    /// Returns every key that can be polled with the version of its last read.
     pub(super) fn known_versions(&self) -> KnownVersions {
         self.fetches.known_versions().map(|(key, version)| (key.clone(), version.cloned())).collect()
     }

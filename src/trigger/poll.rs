@@ -46,6 +46,15 @@ pub struct PollSettings {
     pub jitter: fn() -> f64,
 }
 
+/// Publishes to the poll the keys in use and their versions, if they changed.
+pub fn publish(known: &watch::Sender<KnownVersions>, current: KnownVersions) {
+    known.send_if_modified(|published| {
+        let has_changed = *published != current;
+        *published = current;
+        has_changed
+    });
+}
+
 /// Polls while this replica leads, until `stop` or until the controller is gone.
 pub async fn run(
     settings: PollSettings,

@@ -316,3 +316,14 @@ fn deleted_key_keeps_its_entry_until_another_value_is_there() {
         test.now += Duration::from_secs(1);
     }
 }
+
+#[test]
+fn path_of_an_engine_is_not_polled() {
+    let mut images = cluster_pull_secret("images", &["ghcr.io", "quay.io"]);
+    let path = StoreKey { key: "GET /artifactory/token/puller".into(), ..store_key("quay.io") };
+    assert!(path.key.dynamic_path().is_some());
+    images.registries[1].store_key = path;
+    let test = TestState::with(images);
+    let polled: Vec<_> = test.state.known_versions().into_keys().collect();
+    assert_eq!(polled, [store_key("ghcr.io")], "a store that is asked for it would not be polled any more");
+}
