@@ -53,8 +53,7 @@ impl<'a> EcrHost<'a> {
     /// Parses the host of a key in a docker config, which may have a path.
     #[must_use]
     pub fn from_key(key: &'a HostKey) -> Option<Self> {
-        let key = key.as_str();
-        Self::parse(key.split_once('/').map_or(key, |(host, _)| host))
+        Self::parse(key.server())
     }
 
     /// Returns true if both hosts are those of one registry.

@@ -124,6 +124,18 @@ impl HostKey {
         &self.0
     }
 
+    /// Returns the host and port, without a path.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        self.0.split_once('/').map_or(&self.0, |(server, _)| server)
+    }
+
+    /// Returns true if the key has no path.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        !self.0.contains('/')
+    }
+
     /// Returns the keys under which a docker config holds the entry.
     ///
     /// Docker Hub has two: most clients know only the second, which any other match hides from the kubelet,

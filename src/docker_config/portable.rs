@@ -44,7 +44,7 @@ impl PortableKeys {
     pub fn new<'a>(hosts: impl IntoIterator<Item = &'a HostKey>) -> Self {
         let mut by_server: BTreeMap<&str, BTreeSet<&HostKey>> = BTreeMap::new();
         for host in hosts {
-            by_server.entry(server(host)).or_default().insert(host);
+            by_server.entry(host.server()).or_default().insert(host);
         }
         let mut portable = Self::default();
         for (server, hosts) in by_server {
@@ -68,7 +68,8 @@ impl PortableKeys {
         let limit = PortabilityLimit::new(server, hosts);
         let is_widened = matches!(limit, Some(PortabilityLimit::Widened(_)));
         for host in hosts {
-            let keys = if is_widened || is_bare(host) { server_keys(server) } else { vec![host.to_string()] };
+            let keys =
+                if is_widened || host.is_bare() { server_keys(server) } else { vec![host.to_string()] };
             self.keys.insert((*host).clone(), keys);
         }
         self.limits.extend(limit);
@@ -82,9 +83,9 @@ impl PortabilityLimit {
         match hosts {
             [] => None,
             [first, ..] if server.contains('*') => Some(Self::Glob((*first).clone())),
-            [host] if is_bare(host) => None,
+            [host] if host.is_bare() => None,
             [host] => Some(Self::Widened((*host).clone())),
-            [first, ..] if is_bare(first) => Some(Self::PathsBesideHost(all)),
+            [first, ..] if first.is_bare() => Some(Self::PathsBesideHost(all)),
             _ => Some(Self::Paths(all)),
         }
     }
@@ -107,7 +108,7 @@ impl fmt::Display for PortabilityLimit {
             Self::Widened(path) => write!(
                 f,
                 "{path}: written as {}, the one form that every client finds, and sent for every repository there",
-                server(path)
+                path.server()
             ),
             Self::Paths(paths) if is_docker_hub(paths) => write!(
                 f,
@@ -143,7 +144,7 @@ impl fmt::Display for PortabilityLimit {
 /// Says which registries of a pull secret k8schain does not find, though the kubelet does; `None` if it finds all.
 #[must_use]
 pub fn unknown_to_k8schain<'a>(hosts: impl IntoIterator<Item = &'a HostKey>) -> Option<String> {
-    let hosts = hosts.into_iter().filter(|host| server(host) == DOCKER_HUB && !is_bare(host));
+    let hosts = hosts.into_iter().filter(|host| host.server() == DOCKER_HUB && !host.is_bare());
     let hosts: Vec<_> = hosts.map(HostKey::as_str).collect();
     let hosts = (!hosts.is_empty()).then(|| named::join(hosts, ", "))?;
     Some(format!(
@@ -152,18 +153,8 @@ pub fn unknown_to_k8schain<'a>(hosts: impl IntoIterator<Item = &'a HostKey>) -> 
     ))
 }
 
-/// Returns the registry without its path.
-fn server(host: &HostKey) -> &str {
-    let text = host.as_str();
-    text.split_once('/').map_or(text, |(server, _)| server)
-}
-
-fn is_bare(host: &HostKey) -> bool {
-    !host.as_str().contains('/')
-}
-
 fn is_docker_hub(hosts: &[HostKey]) -> bool {
-    hosts.first().is_some_and(|host| server(host) == DOCKER_HUB)
+    hosts.first().is_some_and(|host| host.server() == DOCKER_HUB)
 }
 
 fn server_keys(server: &str) -> Vec<String> {

@@ -93,9 +93,9 @@ impl OutputFile {
     /// Returns the servers of which the file had entries by path when the record was written.
     pub(super) fn split_servers(&self) -> Result<BTreeSet<HostKey>, OutputError> {
         let record = self.lock().record()?;
-        let paths = record.written.iter().filter_map(|key| HostKey::parse(key).ok());
-        let servers = paths.filter_map(|host| host.as_str().split_once('/').map(|(it, _)| it.to_owned()));
-        Ok(servers.filter_map(|server| HostKey::parse(&server).ok()).collect())
+        let written = record.written.iter().filter_map(|key| HostKey::parse(key).ok());
+        let paths = written.filter(|host| !host.is_bare());
+        Ok(paths.filter_map(|path| HostKey::parse(path.server()).ok()).collect())
     }
 
     /// Brings the file to the desired entries, if it differs. Blocks.
