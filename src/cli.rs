@@ -21,6 +21,7 @@ pub mod completions;
 pub mod connection;
 pub mod crd;
 pub mod failure;
+mod listening;
 pub mod log;
 pub mod man;
 pub mod output;

@@ -16,6 +16,7 @@ use self::endpoint::Endpoint;
 use self::mode::parse_mode;
 use self::signals::SidecarSignals;
 use super::cluster_pull_secrets::ClusterPullSecrets;
+use super::listening::stopped;
 use super::log::LogFormat;
 use super::own_namespace::pod_namespace;
 use super::{Exit, Failure, jitter, manifests, wall_clock};
@@ -201,21 +202,17 @@ async fn keep_running(
     health: Health,
 ) -> Result<Exit, Failure> {
     let (reload, reloads) = mpsc::channel(1);
-    let (stop, mut stopped) = watch::channel(false);
+    let (stop, stop_signal) = watch::channel(false);
     let mut tasks = JoinSet::new();
     if let Some(endpoint) = endpoint {
-        tasks.spawn(endpoint.serve(health, stopped.clone()));
+        tasks.spawn(endpoint.serve(health, stop_signal.clone()));
     }
     tasks.spawn(async move {
         signals.forward(reload).await;
         // The receiver is gone only after the end.
         let _ = stop.send(true);
     });
-    let until_stopped = async {
-        // A sender that is gone means the same.
-        let _ = stopped.wait_for(|stop| *stop).await;
-    };
-    sidecar.run(reloads, until_stopped).await.map_err(Failure::internal)?;
+    sidecar.run(reloads, stopped(stop_signal)).await.map_err(Failure::internal)?;
     while tasks.join_next().await.is_some() {}
     Ok(Exit::InSync)
 }

@@ -10,9 +10,8 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use super::super::Failure;
-use super::triggers::stopped;
+use super::super::listening::{bind, stopped};
 use crate::admin::{self, Health};
-use crate::http_server;
 
 /// The arguments of the endpoints.
 #[derive(Debug, clap::Args)]
@@ -108,10 +107,4 @@ fn serve_probes(
         admin::serve_probes(TcpListener::from_std(listener)?, health, stopped(stop_signal)).await;
         Ok(())
     })
-}
-
-fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
-    http_server::bind(address)
-        .with_context(|| format!("cannot listen at {address}"))
-        .map_err(|error| Failure::external(error).with_hint(format!("choose another address with {flag}")))
 }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::super::Failure;
+use super::super::listening::stopped;
 use crate::http_server;
 use crate::manifest::config::triggers::Triggers;
 use crate::metrics::Metrics;
@@ -127,9 +128,4 @@ fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     http_server::bind(address)
         .with_context(|| format!("the webhook cannot listen at {address}"))
         .map_err(|error| Failure::external(error).with_hint("set another address in triggers.webhook.listen"))
-}
-
-/// Waits until the stop signal is sent or its sender is dropped.
-pub(super) async fn stopped(mut stop_signal: watch::Receiver<bool>) {
-    let _ = stop_signal.wait_for(|stop| *stop).await;
 }

@@ -2,14 +2,13 @@
 
 use std::net::SocketAddr;
 
-use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::info;
 
 use super::super::Failure;
+use super::super::listening::{bind, stopped};
 use crate::admin::{self, Health};
-use crate::http_server;
 
 /// The endpoint, bound but not served yet.
 pub(super) struct Endpoint(TcpListener);
@@ -17,9 +16,7 @@ pub(super) struct Endpoint(TcpListener);
 impl Endpoint {
     /// Binds the address.
     pub(super) fn bind(address: SocketAddr) -> Result<Self, Failure> {
-        let listener = http_server::bind(address)
-            .with_context(|| format!("cannot listen at {address}"))
-            .map_err(|error| Failure::external(error).with_hint("choose another address with --listen"))?;
+        let listener = bind(address, "--listen")?;
         if let Ok(address) = listener.local_addr() {
             info!(%address, "listening");
         }
@@ -27,11 +24,7 @@ impl Endpoint {
     }
 
     /// Serves until the process stops.
-    pub(super) async fn serve(self, health: Health, mut stopped: watch::Receiver<bool>) {
-        let shutdown = async move {
-            // A sender that is gone means the same.
-            let _ = stopped.wait_for(|stop| *stop).await;
-        };
-        admin::serve_all(self.0, health, shutdown).await;
+    pub(super) async fn serve(self, health: Health, stop_signal: watch::Receiver<bool>) {
+        admin::serve_all(self.0, health, stopped(stop_signal)).await;
     }
 }
