@@ -23,7 +23,7 @@ pub(super) struct DesiredFile {
     pub(super) entries: DesiredEntries,
     /// The registries that were read, by name, with the problem of those that failed.
     pub(super) problems: BTreeMap<String, Option<String>>,
-    /// What no form expresses for every client.
+    /// The registries that no form expresses for every client.
     pub(super) limits: Vec<PortabilityLimit>,
 }
 

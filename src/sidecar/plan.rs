@@ -98,7 +98,8 @@ pub(super) fn plan(
     let existing = existing.unwrap_or_default();
     let owner = EntryOwnership { record, desired };
     if !merge {
-        let foreign = owner.foreign(&existing);
+        let entries = owner.foreign(&existing).map(|key| format!("auths.{key}"));
+        let foreign: Vec<_> = existing.others.keys().cloned().chain(entries).collect();
         if !foreign.is_empty() {
             return Err(FileRefusal::Foreign(foreign));
         }
@@ -110,7 +111,8 @@ pub(super) fn plan(
     entries.retain(|key, _| !owner.is_own(key));
     entries.extend(own);
     let mut hindrances = hindrances(&existing, &entries, &written);
-    hindrances.extend(owner.replaced(&existing).map(Hindrance::Replaced));
+    let replaced = owner.foreign(&existing).filter(|key| desired.entries.contains_key(*key));
+    hindrances.extend(replaced.cloned().map(Hindrance::Replaced));
     let next = ExistingConfig { entries, others: existing.others.clone() };
     let is_current = next == existing && (!is_absent || written.is_empty());
     let content = (!is_current).then(|| next.render().into());
@@ -139,18 +141,10 @@ impl EntryOwnership<'_> {
         self.is_own(key) && (self.desired.keeps(key) || self.desired.has_unknown_hosts())
     }
 
-    /// Names what another program wrote.
-    fn foreign(&self, existing: &ExistingConfig) -> Vec<String> {
+    /// Returns the keys of the entries that another program wrote.
+    fn foreign<'b>(&self, existing: &'b ExistingConfig) -> impl Iterator<Item = &'b String> {
         let entries = existing.entries.iter().filter(|(key, entry)| self.is_foreign(key, entry));
-        let entries = entries.map(|(key, _)| format!("auths.{key}"));
-        existing.others.keys().cloned().chain(entries).collect()
-    }
-
-    /// Returns the keys of entries by another program that regcred's replace.
-    fn replaced(&self, existing: &ExistingConfig) -> impl Iterator<Item = String> {
-        let foreign = existing.entries.iter().filter(|(key, entry)| self.is_foreign(key, entry));
-        let replaced = foreign.filter(|(key, _)| self.desired.entries.contains_key(*key));
-        replaced.map(|(key, _)| key.clone())
+        entries.map(|(key, _)| key)
     }
 
     /// Returns the entries that regcred has in the next file.
