@@ -17,6 +17,8 @@ use self::failure::Failure;
 use self::log::LogFormat;
 
 pub mod cluster_pull_secrets;
+#[cfg(feature = "commands")]
+mod commands;
 pub mod completions;
 pub mod connection;
 pub mod crd;
@@ -62,13 +64,34 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(run::Args),
-    Rotate(rotate::Args),
+    #[cfg(feature = "commands")]
+    #[command(flatten)]
+    Others(commands::Commands),
+    // After `rotate` in the help.
+    #[command(display_order = 2)]
     Sidecar(sidecar::Args),
-    Crd(crd::Args),
-    Schema(schema::Args),
-    Completions(completions::Args),
-    Man(man::Args),
+}
+
+impl Command {
+    /// Returns the verbosity of the log, and its format.
+    fn log(&self, verbose: u8) -> (u8, LogFormat) {
+        match self {
+            #[cfg(feature = "commands")]
+            Self::Others(command) => command.log(verbose),
+            Self::Sidecar(args) => (verbose.saturating_add(args.verbosity()), args.log_format),
+        }
+    }
+
+    async fn run(
+        self,
+        #[cfg_attr(not(feature = "commands"), expect(unused))] verbose: u8,
+    ) -> Result<Exit, Failure> {
+        match self {
+            #[cfg(feature = "commands")]
+            Self::Others(command) => command.run(verbose).await,
+            Self::Sidecar(args) => sidecar::run(args).await,
+        }
+    }
 }
 
 /// The exit code of a command; scripts rely on the numbers.
@@ -95,29 +118,15 @@ pub fn main() -> ExitCode {
     forbid_core_dumps();
     raise_file_limit();
     let Cli { verbose, command } = parse();
-    match &command {
-        Command::Run(args) => log::init(verbose.saturating_add(1), args.log_format),
-        Command::Sidecar(args) => log::init(verbose.saturating_add(args.verbosity()), args.log_format),
-        _ => log::init(verbose, LogFormat::Text),
-    }
+    let (verbosity, format) = command.log(verbose);
+    log::init(verbosity, format);
     // One thread: regcred mostly waits for other programs, which need the other cores of a small machine.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Failure::internal(anyhow::Error::new(error).context("failed to start"))),
     };
-    let run = async {
-        match command {
-            Command::Run(args) => run::run(args).await,
-            Command::Rotate(args) => rotate::run(args, verbose > 0).await,
-            Command::Sidecar(args) => sidecar::run(args).await,
-            Command::Crd(args) => crd::run(args),
-            Command::Schema(args) => schema::run(args),
-            Command::Completions(args) => completions::run(args),
-            Command::Man(args) => man::run(args),
-        }
-    };
     // A panic has printed its own message; only the exit code is left.
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run))) {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(command.run(verbose)))) {
         Ok(Ok(exit)) => exit.into(),
         Ok(Err(failure)) => fail(&failure),
         Err(_) => Exit::Internal.into(),
@@ -128,12 +137,8 @@ pub fn main() -> ExitCode {
 fn parse() -> Cli {
     let mut command = Cli::command();
     let matches = command.get_matches_mut();
-    if let Some((name @ "rotate", matches)) = matches.subcommand()
-        && let (Some(conflict), Some(command)) =
-            (rotate::conflict(matches), command.find_subcommand_mut(name))
-    {
-        command.error(clap::error::ErrorKind::ArgumentConflict, conflict).exit();
-    }
+    #[cfg(feature = "commands")]
+    commands::check(&mut command, &matches);
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 

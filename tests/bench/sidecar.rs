@@ -1,10 +1,11 @@
 //! `cargo bench --bench sidecar`: the costs of the sidecar and of `vault agent` with a template of the same file.
 //!
-//! Both keep files on a file system in memory, read the same Vault, and have their own defaults. They take turns where
-//! they start, and run side by side where they rest.
+//! The sidecar is the program of its image. Both keep files on a file system in memory, read the same Vault, and have
+//! their own defaults. They take turns where they start, and run side by side where they rest.
 
 mod first_file;
 mod freshness;
+mod image;
 mod rest;
 mod tool;
 
@@ -41,6 +42,7 @@ async fn main() -> ExitCode {
 
 /// Measures, and returns whether every limit is kept.
 async fn measure(rounds: u8) -> anyhow::Result<bool> {
+    image::build().await?;
     let reaper = Reaper::new()?;
     let vault = Vault::start_bare(&reaper).await?;
     let numbers = vec![("keys of which the freshness is measured", freshness::KEYS)];
