@@ -79,6 +79,27 @@ async fn events(script: Vec<Exchange>, count: usize) -> Vec<String> {
     play(script, act).await.0
 }
 
+/// The names that are listed until a request fails.
+async fn names_until_failure(
+    watch: ListWatch<WireNamespace>,
+    receiver: &mut mpsc::Receiver<WatchEvent>,
+    on_applied: impl Fn(),
+) -> Vec<String> {
+    let watch = tokio::spawn(watch.run());
+    let mut listed = Vec::new();
+    while let Some(event) = receiver.recv().await {
+        match event {
+            WatchEvent::Applied(..) => on_applied(),
+            WatchEvent::Listed(object, _) => listed.push(object.name),
+            WatchEvent::Failed(..) => break,
+            _ => {}
+        }
+    }
+    watch.abort();
+    drop(watch.await);
+    listed
+}
+
 /// The end of every script: the task pauses after a failure, and sends no further request.
 fn end(request_line: &'static str) -> Exchange {
     refused(request_line, 403, "Forbidden")
@@ -143,18 +164,7 @@ async fn failed_watch_lists_again_after_a_pause() {
             watch.has_failed = true;
         }
         tokio::time::advance(LIST_PAUSE).await;
-        let watch = tokio::spawn(watch.run());
-        let mut listed = Vec::new();
-        while let Some(event) = receiver.recv().await {
-            match event {
-                WatchEvent::Listed(object, _) => listed.push(object.name),
-                WatchEvent::Failed(..) => break,
-                _ => {}
-            }
-        }
-        watch.abort();
-        drop(watch.await);
-        listed
+        names_until_failure(watch, &mut receiver, || {}).await
     };
     assert_eq!(play(script, act).await.0, ["a", "b"]);
 }
@@ -198,6 +208,7 @@ async fn bookmark_older_than_the_watch_lists_again() {
     let expect = ["list", "relisted 0", "list", "relisted 0", "failed Forbidden"];
     assert_eq!(events(script, expect.len()).await, expect);
 }
+
 #[tokio::test(start_paused = true)]
 async fn restore_that_another_watch_finds_lists_again() {
     let open = Exchange { stays_open: true, ..exchange(WATCH_7, 200, event("ADDED", "a", "9")) };
@@ -205,19 +216,8 @@ async fn restore_that_another_watch_finds_lists_again() {
     let act = async |client: Client| {
         let (sender, mut receiver) = mpsc::channel(16);
         let restores = Restores::default();
-        let watch = tokio::spawn(list_watch(client, sender, &restores).run());
-        let mut listed = Vec::new();
-        while let Some(event) = receiver.recv().await {
-            match event {
-                WatchEvent::Applied(..) => restores.subscribe().announce(),
-                WatchEvent::Listed(object, _) => listed.push(object.name),
-                WatchEvent::Failed(..) => break,
-                _ => {}
-            }
-        }
-        watch.abort();
-        drop(watch.await);
-        listed
+        let watch = list_watch(client, sender, &restores);
+        names_until_failure(watch, &mut receiver, || restores.subscribe().announce()).await
     };
     assert_eq!(play(script, act).await.0, ["b"]);
 }
