@@ -1,5 +1,5 @@
 # The two commands of the README, and the commands of developers.
-.PHONY: demo test soak test-oldest bench fuzz lint deny docs reference base tools
+.PHONY: demo test soak test-oldest bench bench-memory fuzz lint deny docs reference base tools
 
 # A first rotation, a password change and a second rotation, on real programs: Vault, Secrets Manager, API server, registries.
 demo:
@@ -19,10 +19,19 @@ test-oldest: tools
 	REGCRED_WORLD_KUBERNETES=oldest REGCRED_WORLD_VAULT=oldest cargo test --test e2e --test controller
 
 # The costs of the one-shot command and of the controller, compared with the baseline and with the bare writes of the same
-# run, those of the sidecar beside vault agent, and the memory of an optimized binary under the largest objects.
+# run, those of the sidecar beside vault agent, and the memory of an optimized binary under the largest objects. The
+# programs are built as in the images. `make bench-run ARGS='--namespaces 5000'` runs one of them.
+bench bench-%: export RUSTFLAGS = $(shell sed -n 's/^ENV RUSTFLAGS="\(.*\)"$$/\1/p' deploy/Dockerfile)
+bench bench-%: export CARGO_BUILD_TARGET = $(shell uname -m)-unknown-linux-gnu
 bench: tools
 	cargo bench --no-fail-fast --bench rotate --bench run --bench sidecar
+	$(MAKE) bench-memory
+
+bench-memory: tools
 	cargo test --release --test controller memory:: -- --nocapture --test-threads 1
+
+bench-%: tools
+	cargo bench --bench $* -- $(ARGS)
 
 # Random inputs, FUZZ_SECONDS for each target of tests/fuzz; findings are stored in tests/fuzz/artifacts. No code here is
 # unsafe, so that no sanitizer is needed, and the pinned toolchain is enough.

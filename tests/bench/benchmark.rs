@@ -1,4 +1,4 @@
-//! The entry of `cargo bench`: arguments in, a table for each size and an exit code out.
+//! The entry of a benchmark: arguments in, a table for each size and an exit code out.
 
 use std::num::NonZero;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use crate::cluster::CONCURRENCY;
 
 /// One benchmark, and its defaults for the command line.
 pub(crate) struct Benchmark {
-    /// The name for `cargo bench --bench`.
+    /// The name in `make bench-NAME`.
     pub(crate) name: &'static str,
     pub(crate) sizes: &'static [Size],
 }
@@ -55,7 +55,7 @@ impl Benchmark {
     pub(crate) async fn run(self, measure: impl AsyncFn(Size) -> anyhow::Result<Table>) -> ExitCode {
         let Args { namespaces, rounds, bench } = Args::parse();
         if !bench {
-            say(&format!("this measures only when it is run by cargo bench --bench {}", self.name));
+            say(&format!("this measures only when it is run by make bench-{}", self.name));
             return ExitCode::SUCCESS;
         }
         let mut sizes = match namespaces.as_slice() {

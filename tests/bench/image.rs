@@ -1,38 +1,20 @@
-//! The program of the sidecar's image: built with the flags of `deploy/Dockerfile`, and without the other commands.
+//! The programs of the images, which are what users run: static, with the flags of `deploy/Dockerfile`.
+//!
+//! `make bench-…` gives these flags to cargo, and so the program that cargo builds for a benchmark is the image's. Only that
+//! of the sidecar's image, which lacks the other commands, is built by the benchmark.
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use anyhow::ensure;
+use harness::deploy_folder;
+use world::image_flags;
 
-use anyhow::{Context as _, ensure};
-use harness::bench::report::say;
-use tokio::process::Command;
+/// The flags with which the benchmark and the program that belongs to it were built.
+const FLAGS: Option<&str> = option_env!("RUSTFLAGS");
 
-const DOCKERFILE: &str = include_str!("../../deploy/Dockerfile");
-
-/// Builds the program, or what has changed of it.
-pub(crate) async fn build() -> anyhow::Result<()> {
-    say("building the program of the image, about 10 min the first time");
-    let mut lines = DOCKERFILE.lines();
-    let flags = lines.find_map(|line| line.strip_prefix("ENV RUSTFLAGS=\"")?.strip_suffix('"'));
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--release", "--locked", "--quiet", "--no-default-features", "--bin", "regcred"]);
-    command.args(["--target", &target()]).arg("--target-dir").arg(directory());
-    command.env("RUSTFLAGS", flags.context("no flags in deploy/Dockerfile")?);
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
-    let status = command.status().await.context("cannot run cargo")?;
-    ensure!(status.success(), "cargo cannot build the program of the image: {status}");
+/// Refuses a program that was not built as in the image.
+pub(crate) fn ensure_flags() -> anyhow::Result<()> {
+    ensure!(
+        FLAGS == Some(image_flags(&deploy_folder())?.as_str()),
+        "this program was not built with the flags of deploy/Dockerfile: run make bench-rotate, bench-run or bench-sidecar"
+    );
     Ok(())
-}
-
-/// Returns the path of the program.
-pub(crate) fn program() -> PathBuf {
-    directory().join(target()).join("release/regcred")
-}
-
-fn target() -> String {
-    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
-}
-
-fn directory() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("image")
 }

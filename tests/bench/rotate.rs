@@ -1,4 +1,4 @@
-//! `cargo bench --bench rotate`: the costs of a rotation by the one-shot command, compared with the baseline and with the
+//! `make bench-rotate`: the costs of a rotation by the one-shot command, compared with the baseline and with the
 //! bare writes.
 //!
 //! All sides alternate and write the same objects as the same ServiceAccount, at the same concurrency. The bare writes use
@@ -8,6 +8,7 @@
 mod benchmark;
 mod cluster;
 mod floor;
+mod image;
 mod one_shot;
 mod requests;
 mod side;

@@ -1,4 +1,4 @@
-//! `cargo bench --bench run`: the costs of the controller, compared with the baseline, with the bare writes and while idle.
+//! `make bench-run`: the costs of the controller, compared with the baseline, with the bare writes and while idle.
 //!
 //! A rotation is a `vault kv put` and the annotation that requests a fetch. The API server's audit log has the time at
 //! which it reached each namespace. The baseline and the bare writes alternate with it. A watch is logged when it ends,
@@ -10,6 +10,7 @@ mod benchmark;
 mod cluster;
 mod controller;
 mod floor;
+mod image;
 mod requests;
 mod rotation;
 mod rotations;

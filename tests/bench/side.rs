@@ -9,6 +9,7 @@ use harness::{TestCluster, deploy_folder};
 use world::Baseline;
 
 use crate::cluster::Bench as _;
+use crate::image;
 
 /// The version of regcred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub(crate) enum Version {
 
 /// The files of a version.
 pub(crate) struct Build {
-    /// The optimized binary.
+    /// The program of the image.
     pub(crate) regcred: PathBuf,
     /// The folder `deploy/`.
     pub(crate) deploy: PathBuf,
@@ -31,10 +32,11 @@ impl Version {
     pub(crate) async fn build(self) -> anyhow::Result<Build> {
         match self {
             Self::Current => {
+                image::ensure_flags()?;
                 Ok(Build { regcred: env!("CARGO_BIN_EXE_regcred").into(), deploy: deploy_folder() })
             }
             Self::Baseline => {
-                let Baseline { regcred, deploy } = Baseline::build_release().await?;
+                let Baseline { regcred, deploy } = Baseline::build_image().await?;
                 Ok(Build { regcred, deploy })
             }
         }

@@ -1,12 +1,12 @@
-//! `cargo bench --bench sidecar`: the costs of the sidecar and of `vault agent` with a template of the same file.
+//! `make bench-sidecar`: the costs of the sidecar and of `vault agent` with a template of the same file.
 //!
 //! The sidecar is the program of its image. Both keep files on a file system in memory, read the same Vault, and have
 //! their own defaults. They take turns where they start, and run side by side where they rest.
 
 mod first_file;
 mod freshness;
-mod image;
 mod rest;
+mod sidecar_image;
 mod tool;
 
 use std::process::ExitCode;
@@ -34,7 +34,7 @@ struct Args {
 async fn main() -> ExitCode {
     let Args { rounds, bench } = Args::parse();
     if !bench {
-        say("this measures only when it is run by cargo bench --bench sidecar");
+        say("this measures only when it is run by make bench-sidecar");
         return ExitCode::SUCCESS;
     }
     report::exit_code(measure(rounds).await)
@@ -42,7 +42,7 @@ async fn main() -> ExitCode {
 
 /// Measures, and returns whether every limit is kept.
 async fn measure(rounds: u8) -> anyhow::Result<bool> {
-    image::build().await?;
+    sidecar_image::build().await?;
     let reaper = Reaper::new()?;
     let vault = Vault::start_bare(&reaper).await?;
     let numbers = vec![("keys of which the freshness is measured", freshness::KEYS)];

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use world::Vault;
 
-use crate::image;
+use crate::sidecar_image;
 
 /// The interval between two looks at the file.
 const POLL: Duration = Duration::from_millis(1);
@@ -143,7 +143,7 @@ fn regcred(vault: &Vault, keys: &[String], directory: &Path) -> anyhow::Result<C
     });
     let manifests = directory.join("manifests.yaml");
     std::fs::write(&manifests, format!("{config}\n---\n{cluster_pull_secret}\n"))?;
-    let mut command = Command::new(image::program());
+    let mut command = Command::new(sidecar_image::program());
     command.arg("sidecar").arg("-f").arg(manifests).arg("--output").arg(directory.join("config.json"));
     command.env_clear().env("VAULT_TOKEN", &vault.root_token).kill_on_drop(true);
     Ok(command)

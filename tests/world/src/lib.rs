@@ -39,7 +39,7 @@ pub use localstack::{LocalStack, Queue};
 pub use moto::{EcrProxy, Moto};
 pub use port::free as free_port;
 pub use process::Process;
-pub use programs::{Baseline, build_all, build_bare};
+pub use programs::{Baseline, build_all, build_bare, image_flags, image_target};
 pub use proxy::{Fault, Proxy, RequestKind, Rule};
 pub use reaper::Reaper;
 pub use registry::Registry;

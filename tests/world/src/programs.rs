@@ -15,7 +15,7 @@ use anyhow::Context as _;
 
 use self::release::Releases;
 
-pub use baseline::Baseline;
+pub use baseline::{Baseline, image_flags, image_target};
 pub(crate) use cache::root as cache_root;
 pub(crate) use pins::hex;
 

@@ -1,6 +1,7 @@
 //! The baseline: regcred as of the commit in `tests/baseline`, for tests in which two versions meet, and for benchmarks.
 //!
 //! In goes the repository, out come the binary and the manifests of that commit, which are built once into the cache.
+//! Benchmarks compare what users run: the program of the image, built with the flags of the Dockerfile of that commit.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -23,54 +24,68 @@ pub struct Baseline {
     pub deploy: PathBuf,
 }
 
-/// The profile of cargo that builds the binary.
+/// The way in which the binary is built.
 #[derive(Clone, Copy, Debug)]
-enum Profile {
+enum Build {
     /// For tests: built sooner.
     Debug,
-    /// For benchmarks: optimized as releases are.
-    Release,
+    /// For benchmarks: as in the image.
+    Image,
 }
 
-impl Profile {
+impl Build {
     /// The suffix of its part of the cache.
     fn suffix(self) -> &'static str {
         match self {
             Self::Debug => "",
-            Self::Release => "-release",
+            Self::Image => "-image",
         }
     }
 
-    fn arguments(self) -> &'static [&'static str] {
+    fn compile(self, sources: &Path, target: &Path) -> anyhow::Result<PathBuf> {
         match self {
-            Self::Debug => &[],
-            Self::Release => &["--release"],
+            Self::Debug => {
+                cargo(sources, target, &[], None)?;
+                Ok(target.join("debug/regcred"))
+            }
+            Self::Image => {
+                let flags = image_flags(&sources.join("deploy"))?;
+                let triple = image_target();
+                cargo(sources, target, &["--release", "--target", &triple], Some(&flags))?;
+                Ok(target.join(triple).join("release/regcred"))
+            }
         }
     }
+}
 
-    /// The folder in cargo's target directory.
-    fn folder(self) -> &'static str {
-        match self {
-            Self::Debug => "debug",
-            Self::Release => "release",
-        }
-    }
+/// Returns the flags with which the Dockerfile in `deploy` builds the program.
+pub fn image_flags(deploy: &Path) -> anyhow::Result<String> {
+    let file = deploy.join("Dockerfile");
+    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let flags = text.lines().find_map(|it| it.strip_prefix("ENV RUSTFLAGS=\"")?.strip_suffix('"'));
+    flags.map(str::to_owned).with_context(|| format!("no RUSTFLAGS in {}", file.display()))
+}
+
+/// Returns the target triple of the program in the image.
+#[must_use]
+pub fn image_target() -> String {
+    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
 }
 
 impl Baseline {
     /// Returns the baseline, which is built first if it is missing.
     pub async fn build() -> anyhow::Result<Self> {
-        blocking(|| build(COMMIT.trim(), Profile::Debug)).await
+        blocking(|| build(COMMIT.trim(), Build::Debug)).await
     }
 
-    /// Returns the baseline with an optimized binary.
-    pub async fn build_release() -> anyhow::Result<Self> {
-        blocking(|| build(COMMIT.trim(), Profile::Release)).await
+    /// Returns the baseline with the program of its image.
+    pub async fn build_image() -> anyhow::Result<Self> {
+        blocking(|| build(COMMIT.trim(), Build::Image)).await
     }
 }
 
-fn build(commit: &str, profile: Profile) -> anyhow::Result<Baseline> {
-    let cache = cache::root()?.join(format!("baseline-{}{}", &commit[..16], profile.suffix()));
+fn build(commit: &str, build: Build) -> anyhow::Result<Baseline> {
+    let cache = cache::root()?.join(format!("baseline-{}{}", &commit[..16], build.suffix()));
     let _lock = cache::lock(&cache, || report("waiting for another process that builds the baseline"))?;
     let baseline = Baseline { regcred: cache.join("bin/regcred"), deploy: cache.join("src/deploy") };
     if baseline.regcred.is_file() && baseline.deploy.is_dir() {
@@ -82,10 +97,9 @@ fn build(commit: &str, profile: Profile) -> anyhow::Result<Baseline> {
     unpack(commit, &sources)?;
     report("building the baseline of regcred, about 8 min the first time");
     let started = Instant::now();
-    compile(&sources, &target, profile)?;
+    let program = build.compile(&sources, &target)?;
     cache::create(&cache.join("bin"))?;
-    let built = target.join(profile.folder()).join("regcred");
-    std::fs::rename(built, &baseline.regcred).context("cannot keep the baseline")?;
+    std::fs::rename(program, &baseline.regcred).context("cannot keep the baseline")?;
     let _ = std::fs::remove_dir_all(&target);
     report(&format!("built the baseline in {} s", started.elapsed().as_secs()));
     Ok(baseline)
@@ -111,17 +125,17 @@ fn unpack(commit: &str, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn compile(sources: &Path, target: &Path, profile: Profile) -> anyhow::Result<()> {
+fn cargo(sources: &Path, target: &Path, arguments: &[&str], flags: Option<&str>) -> anyhow::Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .current_dir(sources)
-        .args(["build", "--locked", "--bin", "regcred"])
-        .args(profile.arguments())
-        .arg("--target-dir")
-        .arg(target)
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot run cargo")?;
+    let mut command = Command::new(cargo);
+    command.current_dir(sources).args(["build", "--locked", "--bin", "regcred"]).args(arguments);
+    command.arg("--target-dir").arg(target).stdin(Stdio::null());
+    // Cargo sets it for tests, by a setting of this version alone.
+    command.env_remove("AWS_LC_SYS_NO_JITTER_ENTROPY");
+    if let Some(flags) = flags {
+        command.env("RUSTFLAGS", flags);
+    }
+    let output = command.output().context("cannot run cargo")?;
     if !output.status.success() {
         bail!(
             "cargo build of the baseline failed: {}",
