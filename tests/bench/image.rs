@@ -1,7 +1,6 @@
-//! The programs of the images, which are what users run: static, with the flags of `deploy/Dockerfile`.
+//! The program of the image, which is what users run: static, with the flags of `deploy/Dockerfile`.
 //!
-//! `make bench-…` gives these flags to cargo, and so the program that cargo builds for a benchmark is the image's. Only that
-//! of the sidecar's image, which lacks the other commands, is built by the benchmark.
+//! `make bench-…` gives these flags to cargo, and so the program that cargo builds for a benchmark is the image's.
 
 use anyhow::ensure;
 use harness::deploy_folder;
@@ -14,7 +13,7 @@ const FLAGS: Option<&str> = option_env!("RUSTFLAGS");
 pub(crate) fn ensure_flags() -> anyhow::Result<()> {
     ensure!(
         FLAGS == Some(image_flags(&deploy_folder())?.as_str()),
-        "this program was not built with the flags of deploy/Dockerfile: run make bench-rotate, bench-run or bench-sidecar"
+        "this program was not built with the flags of deploy/Dockerfile: run make bench-rotate or make bench-run"
     );
     Ok(())
 }

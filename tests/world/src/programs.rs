@@ -3,6 +3,7 @@
 mod baseline;
 mod cache;
 mod go;
+mod image;
 mod patch;
 mod pins;
 mod python;
@@ -15,8 +16,9 @@ use anyhow::Context as _;
 
 use self::release::Releases;
 
-pub use baseline::{Baseline, image_flags, image_target};
+pub use baseline::Baseline;
 pub(crate) use cache::root as cache_root;
+pub use image::{image_flags, image_target};
 pub(crate) use pins::hex;
 
 /// The directory that is searched first.
